@@ -1,0 +1,38 @@
+//! The kernels, for the benchmarks of this crate and of `peers`.
+
+use std::path::{Path, PathBuf};
+
+/// A kernel: a module with an export `run`, which does a number of rounds and returns a checksum.
+pub struct Kernel {
+    pub name: &'static str,
+    /// Rounds for some milliseconds of compiled code.
+    pub quick: i32,
+    /// Rounds for more than two seconds of compiled code.
+    pub long: i32,
+}
+
+const fn kernel(name: &'static str, quick: i32, long: i32) -> Kernel {
+    Kernel { name, quick, long }
+}
+
+pub const KERNELS: [Kernel; 13] = [
+    kernel("sha256", 200, 100_000), // integer arithmetic
+    kernel("nbody", 60, 30_000),    // floating point
+    kernel("mandelbrot", 7, 3400),  // floating point and branches
+    kernel("matmul", 3, 1400),      // floating point and memory
+    kernel("stream", 3, 1200),      // memory streaming
+    kernel("sieve", 6, 2900),       // strided stores
+    kernel("pointers", 5, 2200),    // pointer chasing
+    kernel("calls", 25, 12_000),    // direct calls
+    kernel("indirect", 35, 17_000), // indirect calls
+    kernel("branches", 30, 15_000), // br_table and branches hard to foresee
+    kernel("sort", 4, 1700),        // comparisons and swaps
+    kernel("strings", 9, 4300),     // bytes
+    kernel("simd", 400, 200_000),   // vectors
+];
+
+/// The bytes of a kernel's module; `folder` is that of this file.
+pub fn load(folder: &Path, kernel: &Kernel) -> Vec<u8> {
+    let path: PathBuf = folder.join(kernel.name).with_extension("wasm");
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}

@@ -1,0 +1,144 @@
+//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, instantiation.
+//!
+//! usage: wasmrun-peers [--long] [--runs N] [--only RUNTIME,...] [FILTER]
+//!
+//! Each cell is the best of N runs (default 5), the runtimes taking turns; the ratio is to wasmtime's default. `--long`
+//! runs each kernel for more than two seconds of compiled code (interpreters are given the quick number of rounds then,
+//! and their time is scaled). FILTER picks rows by part of their name.
+
+#[path = "../../kernels/list.rs"]
+mod list;
+mod runtimes;
+
+use list::{KERNELS, load};
+use runtimes::{Runtime, Work};
+use std::path::Path;
+
+struct Options {
+    long: bool,
+    runs: usize,
+    only: Option<Vec<String>>,
+    filter: String,
+}
+
+fn options() -> Options {
+    let mut options = Options { long: false, runs: 5, only: None, filter: String::new() };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--long" => options.long = true,
+            "--runs" => options.runs = args.next().and_then(|n| n.parse().ok()).expect("--runs needs a number"),
+            "--only" => {
+                options.only = Some(args.next().expect("--only needs names").split(',').map(String::from).collect());
+            }
+            _ => options.filter = arg,
+        }
+    }
+    options
+}
+
+/// One line of a table: the times of all runtimes for one piece of work.
+struct Row {
+    name: String,
+    /// Seconds per runtime.
+    times: Vec<f64>,
+}
+
+/// Times a piece of work on all runtimes in turn. `rounds` is what each is given; the time is scaled to `scale` rounds.
+fn row(name: &str, runtimes: &[Box<dyn Runtime>], options: &Options, quick: i32, full: i32, make: &Make) -> Row {
+    let mut works: Vec<Box<dyn Work>> = runtimes.iter().map(|runtime| make(&**runtime)).collect();
+    let rounds: Vec<i32> = runtimes.iter().map(|r| if r.is_interpreter() { quick } else { full }).collect();
+    // The first run compiles, and shows whether all compute the same.
+    let sums: Vec<i64> = works.iter_mut().map(|work| work.run(quick).1).collect();
+    for (runtime, sum) in runtimes.iter().zip(&sums) {
+        assert_eq!(*sum, sums[0], "{} computes {name} differently", runtime.name());
+    }
+    let mut times = vec![f64::INFINITY; works.len()];
+    for _ in 0..options.runs {
+        for ((work, best), rounds) in works.iter_mut().zip(&mut times).zip(&rounds) {
+            let seconds = work.run(*rounds).0.as_secs_f64();
+            *best = best.min(seconds * f64::from(full) / f64::from(*rounds));
+        }
+    }
+    Row { name: name.into(), times }
+}
+
+type Make<'a> = dyn Fn(&dyn Runtime) -> Box<dyn Work> + 'a;
+
+fn print_table(title: &str, unit: (&str, f64), runtimes: &[Box<dyn Runtime>], rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
+    let base = runtimes.iter().position(|r| r.name() == "wasmtime").unwrap_or(0);
+    println!("\n| {title} ({}) | {} |", unit.0, runtimes.iter().map(|r| r.name()).collect::<Vec<_>>().join(" | "));
+    println!("|---{}|", "|---:".repeat(runtimes.len()));
+    for row in rows {
+        print!("| {} ", row.name);
+        for time in &row.times {
+            print!("| {:.3} ({:.2}) ", time * unit.1, time / row.times[base]);
+        }
+        println!("|");
+    }
+    print!("| geometric mean ");
+    for i in 0..runtimes.len() {
+        let logs: f64 = rows.iter().map(|row| (row.times[i] / row.times[base]).ln()).sum();
+        print!("| {:.3} ", (logs / rows.len() as f64).exp());
+    }
+    println!("|");
+}
+
+fn main() {
+    let options = options();
+    let mut runtimes = runtimes::all();
+    if let Some(only) = &options.only {
+        runtimes.retain(|runtime| only.iter().any(|name| name == runtime.name()));
+    }
+    let wanted = |name: &str| name.contains(&options.filter);
+
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels");
+    let mut rows = vec![];
+    for kernel in KERNELS.iter().filter(|kernel| wanted(kernel.name)) {
+        let bytes = load(&folder, kernel);
+        let full = if options.long { kernel.long } else { kernel.quick };
+        rows.push(row(kernel.name, &runtimes, &options, kernel.quick, full, &|runtime| runtime.kernel(&bytes)));
+        eprint!(".");
+    }
+    eprintln!();
+    print_table("kernel", ("ms", 1e3), &runtimes, &rows);
+
+    let calls = wat::parse_str(
+        r#"(module (import "host" "add" (func $add (param i32 i64) (result i64)))
+            (func (export "run") (param i32) (result i64) (local i64)
+                (loop $again (local.set 1 (call $add (local.get 0) (local.get 1)))
+                    (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 1))
+            (func (export "same") (param i32) (result i64) (i64.extend_i32_s (local.get 0))))"#,
+    )
+    .expect("the module is right");
+    let module = wat::parse_str(
+        r#"(module (memory (export "memory") 1) (table 100 funcref) (global (mut i32) (i32.const 1))
+            (elem (i32.const 0) $f $f $f $f $f) (data (i32.const 1024) "some data of this module")
+            (func $f (export "f") (param i32) (result i32) (i32.load (local.get 0))))"#,
+    )
+    .expect("the module is right");
+    let mut rows = vec![];
+    // Times of one thousand, so that nanoseconds and microseconds are those of one.
+    let thousand = |row: Row| Row { times: row.times.iter().map(|t| t / 1000.0).collect(), ..row };
+    if wanted("guest to host") {
+        let make: &Make = &|runtime| runtime.guest_to_host(&calls);
+        let measured = row("guest to host", &runtimes, &options, 100_000, 100_000, make);
+        rows.push(Row { times: measured.times.iter().map(|t| t / 100.0).collect(), ..measured });
+    }
+    if wanted("host to guest") {
+        let make: &Make = &|runtime| runtime.host_to_guest(&calls);
+        let measured = row("host to guest", &runtimes, &options, 100_000, 100_000, make);
+        rows.push(Row { times: measured.times.iter().map(|t| t / 100.0).collect(), ..measured });
+    }
+    print_table("calls", ("ns each", 1e6), &runtimes, &rows);
+    let mut rows = vec![];
+    if wanted("instantiation") {
+        let make: &Make = &|runtime| runtime.instantiation(&module);
+        rows.push(thousand(row("store and instance", &runtimes, &options, 1000, 1000, make)));
+    }
+    print_table("instantiation", ("us each", 1e6), &runtimes, &rows);
+}

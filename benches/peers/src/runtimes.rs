@@ -1,0 +1,159 @@
+//! The runtimes, each behind the same few questions.
+
+use std::time::{Duration, Instant};
+
+/// A runtime in one setting.
+pub trait Runtime {
+    fn name(&self) -> &str;
+    fn is_interpreter(&self) -> bool {
+        false
+    }
+    /// A kernel: calls its `run`.
+    fn kernel(&self, module: &[u8]) -> Box<dyn Work>;
+    /// Calls `run`, which calls the import `host.add` as often as it is told.
+    fn guest_to_host(&self, module: &[u8]) -> Box<dyn Work>;
+    /// Calls the export `same` again and again.
+    fn host_to_guest(&self, module: &[u8]) -> Box<dyn Work>;
+    /// Makes and drops a store with an instance again and again.
+    fn instantiation(&self, module: &[u8]) -> Box<dyn Work>;
+}
+
+/// Work that is ready to be timed: the time it took, and a checksum.
+pub trait Work {
+    fn run(&mut self, rounds: i32) -> (Duration, i64);
+}
+
+impl<F: FnMut(i32) -> i64> Work for F {
+    fn run(&mut self, rounds: i32) -> (Duration, i64) {
+        let started = Instant::now();
+        let sum = self(rounds);
+        (started.elapsed(), sum)
+    }
+}
+
+fn add(a: i32, b: i64) -> i64 {
+    b.wrapping_add(a.into())
+}
+
+/// Implements [`Runtime`] with a crate whose API has the shape that all three share.
+macro_rules! runtime {
+    ($name:ident, $api:ident) => {
+        struct $name {
+            name: &'static str,
+            interpreter: bool,
+            engine: $api::Engine,
+        }
+
+        impl $name {
+            fn instance(&self, module: &[u8]) -> ($api::Store<u64>, $api::Instance) {
+                let module = $api::Module::new(&self.engine, module).expect("the module is valid");
+                let mut store = $api::Store::new(&self.engine, 0u64);
+                let mut linker = $api::Linker::new(&self.engine);
+                linker
+                    .func_wrap("host", "add", |mut caller: $api::Caller<'_, u64>, a: i32, b: i64| {
+                        *caller.data_mut() += 1;
+                        add(a, b)
+                    })
+                    .expect("the name is free");
+                let instance = runtime!(@instantiate $api linker store module);
+                (store, instance)
+            }
+
+            fn export(&self, module: &[u8], name: &str) -> ($api::Store<u64>, $api::TypedFunc<i32, i64>) {
+                let (mut store, instance) = self.instance(module);
+                let func = instance.get_typed_func::<i32, i64>(&mut store, name).expect("an export");
+                (store, func)
+            }
+        }
+
+        impl Runtime for $name {
+            fn name(&self) -> &str {
+                self.name
+            }
+
+            fn is_interpreter(&self) -> bool {
+                self.interpreter
+            }
+
+            fn kernel(&self, module: &[u8]) -> Box<dyn Work> {
+                let (mut store, run) = self.export(module, "run");
+                Box::new(move |rounds| run.call(&mut store, rounds).expect("it runs"))
+            }
+
+            fn guest_to_host(&self, module: &[u8]) -> Box<dyn Work> {
+                self.kernel(module)
+            }
+
+            fn host_to_guest(&self, module: &[u8]) -> Box<dyn Work> {
+                let (mut store, same) = self.export(module, "same");
+                Box::new(move |rounds| (0..rounds).map(|i| same.call(&mut store, i).expect("it runs")).sum())
+            }
+
+            fn instantiation(&self, module: &[u8]) -> Box<dyn Work> {
+                let engine = self.engine.clone();
+                let module = $api::Module::new(&engine, module).expect("the module is valid");
+                let linker = $api::Linker::<u64>::new(&engine);
+                Box::new(move |rounds| {
+                    for _ in 0..rounds {
+                        let mut store = $api::Store::new(&engine, 0u64);
+                        let _instance = runtime!(@instantiate $api linker store module);
+                    }
+                    0
+                })
+            }
+        }
+    };
+    (@instantiate wasmi $linker:ident $store:ident $module:ident) => {
+        $linker.instantiate_and_start(&mut $store, &$module).expect("it instantiates")
+    };
+    (@instantiate $api:ident $linker:ident $store:ident $module:ident) => {
+        $linker.instantiate(&mut $store, &$module).expect("it instantiates")
+    };
+}
+
+runtime!(Wasmrun, wasmrun);
+runtime!(Wasmtime, wasmtime);
+runtime!(Wasmi, wasmi);
+
+fn wasmrun(name: &'static str, set: impl Fn(&mut wasmrun::Config)) -> Box<dyn Runtime> {
+    let mut config = wasmrun::Config::new();
+    set(&mut config);
+    let engine = wasmrun::Engine::new(&config).expect("it works on this host");
+    Box::new(Wasmrun { name, interpreter: name.contains("interp"), engine })
+}
+
+fn wasmtime(name: &'static str, set: impl Fn(&mut wasmtime::Config)) -> Box<dyn Runtime> {
+    let mut config = wasmtime::Config::new();
+    set(&mut config);
+    let engine = wasmtime::Engine::new(&config).expect("it works on this host");
+    Box::new(Wasmtime { name, interpreter: false, engine })
+}
+
+/// All runtimes and settings, in the order of the table's columns.
+pub fn all() -> Vec<Box<dyn Runtime>> {
+    use wasmrun::{BoundsChecks, Strategy};
+    vec![
+        wasmrun("wasmrun jit", |c| {
+            c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Inline);
+        }),
+        wasmrun("wasmrun jit-guard", |c| {
+            c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard);
+        }),
+        wasmtime("wasmtime", |_| {}),
+        // Checks in the code, as wasmrun makes them: constant offsets left to a guard, a base that never moves, no masks
+        // against speculation.
+        wasmtime("wasmtime inline", |c| {
+            c.memory_reservation(1 << 30).memory_guard_size(32 << 20).memory_may_move(false);
+            // SAFETY: a flag of Cranelift's that keeps code correct.
+            unsafe { c.cranelift_flag_set("enable_heap_access_spectre_mitigation", "false") };
+        }),
+        // Checks in the code with nothing to help them.
+        wasmtime("wasmtime explicit", |c| {
+            c.memory_reservation(0).memory_reservation_for_growth(1 << 20).memory_guard_size(0).guard_before_linear_memory(false);
+        }),
+        wasmrun("wasmrun interp", |c| {
+            c.strategy(Strategy::Interpreter);
+        }),
+        Box::new(Wasmi { name: "wasmi", interpreter: true, engine: wasmi::Engine::new(&wasmi::Config::default()) }),
+    ]
+}

@@ -1,0 +1,874 @@
+//! The command-line tool, run as its users do: what it promises about flags, output and exit statuses.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Both engines; the second falls back to the first, with a line on standard error, where there is no JIT.
+const ENGINES: [&str; 2] = ["--interp", "--jit"];
+
+/// A program that exits with the number of its arguments, its name included.
+const COUNT_ARGS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (drop (call $sizes (i32.const 0) (i32.const 4)))
+        (call $exit (i32.load (i32.const 0)))))"#;
+
+/// A program that writes its arguments, each behind a NUL byte, to standard output.
+const PRINT_ARGS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (drop (call $sizes (i32.const 0) (i32.const 20)))
+        (drop (call $args (i32.const 1024) (i32.const 4096)))
+        (i32.store (i32.const 16) (i32.const 4096))
+        (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"#;
+
+/// The same with the environment.
+const PRINT_ENV: &str = r#"(module
+    (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (drop (call $sizes (i32.const 0) (i32.const 20)))
+        (drop (call $environ (i32.const 1024) (i32.const 4096)))
+        (i32.store (i32.const 16) (i32.const 4096))
+        (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"#;
+
+/// Writes for ever, until that fails; the error number is the exit status.
+const WRITE_FOREVER: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 2)
+    (func (export "_start") (local $errno i32)
+        (i32.store (i32.const 4) (i32.const 65536))
+        (loop $again
+            (local.set $errno (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (br_if $again (i32.eqz (local.get $errno))))
+        (call $exit (local.get $errno))))"#;
+
+fn wasmrun() -> Command {
+    let mut command = common::command(env!("CARGO_BIN_EXE_wasmrun"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A folder of a test's own, with files in it.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        Files(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs wasmrun in the folder.
+    fn run(&self, args: &[&str]) -> Done {
+        Done::new(wasmrun().current_dir(self.0.path()).args(args).output().unwrap())
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+struct Done {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Done {
+    fn new(output: Output) -> Self {
+        let done = Done {
+            status: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        for rust in ["panicked", "RUST_BACKTRACE", ".rs:", "wasmrun::"] {
+            assert!(!done.stderr.contains(rust), "Rust shows through: {done:?}");
+        }
+        done
+    }
+
+    #[track_caller]
+    fn check(&self, status: i32, stdout: &str) {
+        assert_eq!((self.status, self.stdout.as_str()), (Some(status), stdout), "{self:?}");
+    }
+
+    /// The status, and what standard error must mention.
+    #[track_caller]
+    fn fails(&self, status: i32, mentions: &[&str]) {
+        assert_eq!((self.status, self.stdout.as_str()), (Some(status), ""), "{self:?}");
+        for text in mentions {
+            assert!(self.stderr.contains(text), "no {text:?} in {self:?}");
+        }
+    }
+}
+
+/// Runs wasmrun on a module given as text.
+fn exec(wat: &str, flags: &[&str], args: &[&str]) -> Done {
+    let files = Files::new(&[("m.wat", wat)]);
+    let mut all = vec!["exec"];
+    all.extend(flags);
+    all.push("m.wat");
+    all.extend(args);
+    files.run(&all)
+}
+
+fn exit_with(code: u32) -> String {
+    format!(
+        r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32))) (memory (export "memory") 1)
+            (func (export "_start") (call $exit (i32.const {code}))))"#
+    )
+}
+
+#[test]
+fn program_runs() {
+    let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime-tests/programs/hello.wasm");
+    for engine in ENGINES {
+        Done::new(wasmrun().args(["exec", engine, hello]).output().unwrap()).check(0, "Hello from WebAssembly!\n");
+    }
+    Done::new(wasmrun().args(["exec", hello]).output().unwrap()).check(0, "Hello from WebAssembly!\n");
+}
+
+#[test]
+fn exit_status_is_the_programs_own() {
+    for (code, status) in [(0, 0), (1, 1), (42, 42), (255, 255), (256, 0), (0xffff_ffff, 255), (0x103, 3)] {
+        for engine in ENGINES {
+            exec(&exit_with(code), &[engine], &[]).check(status, "");
+        }
+    }
+    exec("(module (func (export \"_start\")))", &[], &[]).check(0, "");
+}
+
+#[test]
+fn trap_is_134_with_kind_and_backtrace() {
+    let wat = r#"(module
+        (func $divide (param i32 i32) (result i32) (i32.div_s (local.get 0) (local.get 1)))
+        (func $outer (export "_start") (drop (call $divide (i32.const 1) (i32.const 0)))))"#;
+    for engine in ENGINES {
+        let done = exec(wat, &[engine], &[]);
+        done.fails(134, &["trap: integer divide by zero", "0: divide at offset 0x", "1: outer at offset 0x"]);
+    }
+}
+
+#[test]
+fn out_of_bounds_trap_names_address_size_and_length() {
+    let wat = r#"(module (memory 1) (func (export "f") (param i32) (result i64) (i64.load offset=16 (local.get 0))))"#;
+    for engine in ENGINES {
+        for bounds in ["--bounds-checks=inline", "--bounds-checks=guard"] {
+            let done = exec(wat, &[engine, bounds, "--call", "f"], &["0xfff0"]);
+            done.fails(134, &["out of bounds memory access", "8 bytes", "0x10000 of", "memory of 0x10000 bytes"]);
+        }
+    }
+}
+
+#[test]
+fn stack_overflow_is_a_trap() {
+    for engine in ENGINES {
+        let wat = r#"(module (func $again (export "_start") (call $again)))"#;
+        exec(wat, &[engine], &[]).fails(134, &["call stack exhausted", "0: again at offset 0x"]);
+    }
+}
+
+#[test]
+fn start_function_may_trap() {
+    let wat = r#"(module (func $init unreachable) (start $init) (func (export "_start")))"#;
+    exec(wat, &[], &[]).fails(134, &["trap: unreachable", "init"]);
+}
+
+#[test]
+fn missing_file_is_127() {
+    let files = Files::new(&[]);
+    for command in ["exec", "inspect", "wast", "bench"] {
+        files.run(&[command, "none.wasm"]).fails(127, &["none.wasm", "no such file"]);
+    }
+}
+
+#[test]
+fn invalid_module_is_126() {
+    for (wat, mentions) in [
+        ("(module (func (result i32)))", "type mismatch"),
+        ("(module (func (i32.const)))", "i32"),
+        ("this is no module", "m.wat"),
+        ("", "empty"),
+        ("\0asm\u{1}\0\0\0\u{1}", "m.wat"),
+        ("\0asm\u{d}\0\u{1}\0", "component"),
+    ] {
+        exec(wat, &[], &[]).fails(126, &[mentions]);
+    }
+    let files = Files::new(&[]);
+    files.run(&["exec", "."]).fails(126, &["directory"]);
+}
+
+#[test]
+fn invalid_function_is_named_with_offset() {
+    exec("(module (func $broken (result i32) (i64.const 0)))", &[], &[]).fails(126, &["broken", "offset 0x"]);
+}
+
+#[test]
+fn proposal_that_is_not_there_is_named() {
+    exec("(module (memory i64 1))", &[], &[]).fails(126, &["memory64"]);
+}
+
+#[test]
+fn bad_usage_is_2() {
+    let files = Files::new(&[("m.wat", "(module (func (export \"_start\")))")]);
+    for args in [
+        &["exec"][..],
+        &["exec", "--no-such-flag", "m.wat"],
+        &["exec", "--jit", "--interp", "m.wat"],
+        &["exec", "--env", "=1", "m.wat"],
+        &["exec", "--preload", "m.wat", "m.wat"],
+        &["exec", "--unknown-imports=maybe", "m.wat"],
+        &["exec", "--cache=sometimes", "m.wat"],
+        &["no-such-command"],
+        &["completions", "no-such-shell"],
+        &[],
+    ] {
+        let done = files.run(args);
+        assert_eq!(done.status, Some(2), "{args:?}: {done:?}");
+        assert!(!done.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn help_has_examples() {
+    for args in [&["--help"][..], &["exec", "--help"], &["inspect", "--help"], &["bench", "--help"], &["wast", "-h"]] {
+        let done = Done::new(wasmrun().args(args).output().unwrap());
+        assert_eq!(done.status, Some(0));
+        assert!(done.stdout.contains("Examples:"), "{done:?}");
+    }
+    let done = Done::new(wasmrun().arg("--version").output().unwrap());
+    done.check(0, concat!("wasmrun ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn all_behind_the_file_belongs_to_the_program() {
+    let done = exec(PRINT_ARGS, &[], &["--jit", "-x", "--", "--dir", "a b", "--help", ""]);
+    let args: Vec<_> = done.stdout.trim_end_matches('\0').split('\0').collect();
+    assert_eq!(args, ["m.wat", "--jit", "-x", "--", "--dir", "a b", "--help"], "{done:?}");
+    exec(COUNT_ARGS, &[], &["a", "b", ""]).check(4, "");
+}
+
+#[test]
+fn double_dash_may_stand_before_the_file() {
+    let files = Files::new(&[("-odd.wat", COUNT_ARGS)]);
+    files.run(&["exec", "--", "-odd.wat", "x"]).check(2, "");
+}
+
+#[test]
+fn argv0_can_be_set() {
+    let done = exec(PRINT_ARGS, &["--argv0", "other name"], &["x"]);
+    assert!(done.stdout.starts_with("other name\0x\0"), "{done:?}");
+    // Without it, the folder of the file is not told.
+    let files = Files::new(&[("m.wat", PRINT_ARGS)]);
+    let path = files.path("m.wat");
+    assert!(files.run(&["exec", path.to_str().unwrap()]).stdout.starts_with("m.wat\0"));
+}
+
+#[test]
+fn environment_is_what_was_given() {
+    let files = Files::new(&[("m.wat", PRINT_ENV)]);
+    let mut command = wasmrun();
+    command.current_dir(files.0.path()).env("OUTER", "from outside").env("SECRET", "x");
+    command.args(["exec", "--env", "A=1=2", "--env", "OUTER", "--env=B=", "--env", "NOT_SET_ANYWHERE", "m.wat"]);
+    let done = Done::new(command.output().unwrap());
+    let variables: Vec<_> = done.stdout.trim_end_matches('\0').split('\0').collect();
+    assert_eq!(variables, ["A=1=2", "OUTER=from outside", "B="]);
+    assert_eq!(exec(PRINT_ENV, &[], &[]).stdout, "");
+}
+
+#[test]
+fn module_comes_from_standard_input() {
+    for text in [exit_with(7).into_bytes(), wat::parse_str(exit_with(7)).unwrap()] {
+        let mut child = wasmrun().args(["exec", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&text).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+    }
+}
+
+#[test]
+fn call_takes_every_spelling_and_prints_what_it_takes() {
+    let wat = r#"(module
+        (func (export "i32") (param i32) (result i32) (local.get 0))
+        (func (export "i64") (param i64) (result i64) (local.get 0))
+        (func (export "f32") (param f32) (result f32) (local.get 0))
+        (func (export "f64") (param f64) (result f64) (local.get 0))
+        (func (export "v128") (param v128) (result v128) (local.get 0))
+        (func (export "funcref") (param funcref) (result funcref) (local.get 0))
+        (func (export "externref") (param externref) (result externref) (local.get 0)))"#;
+    let files = Files::new(&[("m.wat", wat)]);
+    for (ty, text, printed) in [
+        ("i32", "4294967295", "-1"),
+        ("i32", "-0x10", "-16"),
+        ("i32", "1_000", "1000"),
+        ("i64", "0xffff_ffff_ffff_ffff", "-1"),
+        ("i64", "-9223372036854775808", "-9223372036854775808"),
+        ("f32", "nan:0x200000", "nan:0x200000"),
+        ("f32", "-nan", "-nan"),
+        ("f32", "0.1", "0.1"),
+        ("f32", "-inf", "-inf"),
+        ("f64", "0x1p-3", "0.125"),
+        ("f64", "-0", "-0"),
+        ("f64", "1e300", "1e300"),
+        ("f64", "nan:0x4", "nan:0x4"),
+        ("v128", "i32x4 1 2 3 -4", "i32x4 1 2 3 -4"),
+        ("v128", "i64x2 0x100000002 0", "i32x4 2 1 0 0"),
+        ("v128", "f32x4 0 0 0 0", "i32x4 0 0 0 0"),
+        ("funcref", "null", "null"),
+        ("externref", "null", "null"),
+        ("externref", "ref.extern 3", "ref.extern 3"),
+    ] {
+        for engine in ENGINES {
+            files.run(&["exec", engine, "--call", ty, "m.wat", text]).check(0, &format!("{printed}\n"));
+        }
+        files.run(&["exec", "--call", ty, "m.wat", printed]).check(0, &format!("{printed}\n"));
+    }
+    files.run(&["exec", "--call", "v128", "m.wat", "i64x2", "1", "-1"]).check(0, "i32x4 1 0 -1 -1\n");
+}
+
+#[test]
+fn call_prints_a_line_a_result() {
+    let wat = r#"(module (func (export "many") (param i32 f64) (result f64 i32 i64)
+        (local.get 1) (local.get 0) (i64.const 5)))"#;
+    for engine in ENGINES {
+        exec(wat, &[engine, "--call=many"], &["-1", "2.5"]).check(0, "2.5\n-1\n5\n");
+    }
+    exec("(module (func (export \"none\")))", &["--call=none"], &[]).check(0, "");
+}
+
+#[test]
+fn wrong_arguments_of_a_call_are_bad_usage() {
+    let wat = r#"(module (func (export "f") (param i32 f32)))"#;
+    exec(wat, &["--call=f"], &["1"]).fails(2, &["argument 2", "f32", "(func (param i32 f32))"]);
+    exec(wat, &["--call=f"], &["4294967296", "1"]).fails(2, &["argument 1", "`4294967296`", "i32"]);
+    exec(wat, &["--call=f"], &["1.5", "1"]).fails(2, &["`1.5`"]);
+    exec(wat, &["--call=f"], &["1", "1", "1"]).fails(2, &["too many"]);
+}
+
+#[test]
+fn unknown_export_lists_those_there_are() {
+    let wat = r#"(module (memory (export "m") 1) (func (export "add") (param i32 i32) (result i32) (i32.const 0)) (func (export "sub")))"#;
+    exec(wat, &["--call=mul"], &[]).fails(125, &["`mul`", "add (func (param i32 i32) (result i32))", "sub (func)"]);
+    exec(wat, &["--call=m"], &[]).fails(125, &["`m`", "(memory 1)", "add"]);
+}
+
+#[test]
+fn library_without_call_says_so() {
+    exec("(module (func (export \"f\")))", &[], &[]).fails(125, &["_start", "library", "--call", "f (func)"]);
+    exec("(module)", &[], &[]).fails(125, &["_start", "no functions"]);
+}
+
+#[test]
+fn library_is_initialized_before_a_call() {
+    let wat = r#"(module (global $g (mut i32) (i32.const 1))
+        (func (export "_initialize") (global.set $g (i32.const 2)))
+        (func (export "get") (result i32) (global.get $g)))"#;
+    exec(wat, &["--call=get"], &[]).check(0, "2\n");
+}
+
+#[test]
+fn missing_imports_are_all_listed_with_types() {
+    let wat = r#"(module
+        (import "env" "log" (func (param i32 i32)))
+        (import "env" "memory" (memory 2))
+        (import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))
+        (import "other" "g" (global (mut i64)))
+        (func (export "_start")))"#;
+    let mentions =
+        ["env.log (func (param i32 i32))", "env.memory (memory 2)", "other.g (global (mut i64))", "--preload"];
+    let done = exec(wat, &[], &[]);
+    done.fails(125, &mentions);
+    assert!(!done.stderr.contains("proc_exit"), "{done:?}");
+    exec(wat, &["--unknown-imports=trap"], &[]).fails(125, &mentions[1..]);
+}
+
+#[test]
+fn import_of_another_type_is_refused() {
+    let wat = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i64))) (func (export "_start")))"#;
+    exec(wat, &[], &[]).fails(125, &["proc_exit", "i64"]);
+}
+
+#[test]
+fn unknown_imports_can_trap_or_return_zeros() {
+    let wat = r#"(module (import "env" "f" (func $f (result i32)))
+        (func (export "unused") (result i32) (i32.const 1))
+        (func (export "used") (result i32) (call $f)))"#;
+    for engine in ENGINES {
+        exec(wat, &[engine, "--unknown-imports=trap", "--call=unused"], &[]).check(0, "1\n");
+        exec(wat, &[engine, "--unknown-imports=trap", "--call=used"], &[]).fails(134, &["env", "\"f\""]);
+        exec(wat, &[engine, "--unknown-imports=default", "--call=used"], &[]).check(0, "0\n");
+    }
+}
+
+#[test]
+fn preloaded_modules_provide_imports() {
+    let files = Files::new(&[
+        ("lib.wat", r#"(module (func (export "one") (result i32) (i32.const 1)) (memory (export "memory") 3))"#),
+        (
+            "lib2.wat",
+            r#"(module (import "lib" "one" (func $f (result i32)))
+            (func (export "two") (result i32) (i32.add (call $f) (call $f))))"#,
+        ),
+        (
+            "m.wat",
+            r#"(module (import "lib" "memory" (memory 1)) (import "lib2" "two" (func $f (result i32)))
+            (func (export "f") (result i32) (i32.add (call $f) (memory.size))))"#,
+        ),
+    ]);
+    for engine in ENGINES {
+        let args = ["exec", engine, "--preload", "lib=lib.wat", "--preload=lib2=lib2.wat", "--call", "f", "m.wat"];
+        files.run(&args).check(0, "5\n");
+    }
+    files.run(&["exec", "--preload", "lib=none.wat", "m.wat"]).fails(127, &["none.wat"]);
+    files.run(&["exec", "--preload", "lib=lib.wat", "m.wat"]).fails(125, &["lib2.two (func (result i32))"]);
+}
+
+#[test]
+fn refused_dir_is_named() {
+    exec(&exit_with(0), &["--dir", "no/such/place::/in"], &[]).fails(125, &["--dir", "no/such/place"]);
+}
+
+#[test]
+fn failure_without_directories_gets_a_hint() {
+    // Looks for directories as C libraries do, and fails if there are none.
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "fd_prestat_get" (func $get (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (call $exit (call $get (i32.const 3) (i32.const 0)))))"#;
+    exec(wat, &[], &[]).fails(8, &["hint", "--dir"]);
+    exec(wat, &["--dir", "."], &[]).check(0, "");
+    let done = exec(&exit_with(1), &[], &[]);
+    assert!(!done.stderr.contains("--dir"), "{done:?}");
+}
+
+/// A program that opens `path` in its first directory with these flags; the error number is the exit status.
+fn opening(path: &str, oflags: u32, rights: u32) -> String {
+    format!(
+        r#"(module
+        (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "{path}")
+        (func (export "_start")
+            (call $exit (call $open (i32.const 3) (i32.const 1) (i32.const 0) (i32.const {}) (i32.const {oflags})
+                (i64.const {rights}) (i64.const 0) (i32.const 0) (i32.const 512)))))"#,
+        path.len()
+    )
+}
+
+#[test]
+fn directories_can_be_read_only() {
+    let create = opening("new", 1, 64);
+    for engine in ENGINES {
+        exec(&create, &[engine, "--dir", "."], &[]).check(0, "");
+        exec(&create, &[engine, "--dir", ".:ro"], &[]).check(63, "");
+        exec(&create, &[engine, "--dir", ".::/in:ro"], &[]).check(63, "");
+    }
+    exec(&opening("m.wat", 0, 2), &["--dir", ".:ro"], &[]).check(0, "");
+}
+
+#[test]
+fn the_environment_can_be_inherited() {
+    let files = Files::new(&[("m.wat", PRINT_ENV)]);
+    let mut command = wasmrun();
+    command.current_dir(files.0.path()).env_clear().env("ONE", "1").env("TWO", "2");
+    let done = Done::new(command.args(["exec", "--inherit-env", "--env", "TWO=3", "m.wat"]).output().unwrap());
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert!(done.stdout.contains("ONE=1\0") && done.stdout.contains("TWO=3\0"), "{done:?}");
+}
+
+/// Copies a little of its standard input to standard output and error.
+const COPY: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\00\04\00\00\40\00\00\00")
+    (func (export "_start")
+        (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
+
+#[test]
+fn standard_streams_can_be_files() {
+    let files = Files::new(&[("m.wat", COPY), ("in.txt", "hello "), ("out.txt", "what was there before, and longer")]);
+    let read = |name: &str| fs::read_to_string(files.path(name)).unwrap();
+    for engine in ENGINES {
+        let args = ["exec", engine, "--stdin=in.txt", "--stdout=out.txt", "--stderr=out.txt", "m.wat"];
+        files.run(&args).check(0, "");
+        assert_eq!(read("out.txt"), "hello hello ");
+        files.run(&["exec", engine, "--stdin", "in.txt", "--stderr", "err.txt", "m.wat"]).check(0, "hello ");
+        assert_eq!(read("err.txt"), "hello ");
+        files.run(&["exec", engine, "--stdin", "null", "m.wat"]).check(0, "");
+    }
+    files.run(&["exec", "--stdin", "none.txt", "m.wat"]).fails(125, &["--stdin none.txt"]);
+    files.run(&["exec", "--stdout", "no/such/folder", "m.wat"]).fails(125, &["--stdout no/such/folder"]);
+}
+
+#[test]
+fn a_listener_accepts_connections() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "sock_accept" (func $accept (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\02\00\00\00hi")
+        (data (i32.const 16) "hi")
+        (func (export "_start")
+            (if (call $accept (i32.const 3) (i32.const 0) (i32.const 32)) (then (call $exit (i32.const 1))))
+            (call $exit (call $write (i32.load (i32.const 32)) (i32.const 0) (i32.const 1) (i32.const 40)))))"#;
+    let files = Files::new(&[("m.wat", wat)]);
+    for engine in ENGINES {
+        let mut child = wasmrun()
+            .current_dir(files.0.path())
+            .args(["exec", engine, "--listen", "127.0.0.1:0", "m.wat"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on ") {
+            line.clear();
+            assert_ne!(told.read_line(&mut line).unwrap(), 0, "it did not tell where");
+        }
+        let address = line.trim().rsplit(' ').next().unwrap();
+        let mut answer = String::new();
+        TcpStream::connect(address).unwrap().read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "hi");
+        assert_eq!(wait(&mut child, Duration::from_secs(10)), Some(0));
+    }
+    files.run(&["exec", "--listen", "nonsense", "m.wat"]).fails(125, &["--listen nonsense"]);
+}
+
+#[test]
+fn a_seed_repeats_randomness() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (drop (call $random (i32.const 0) (i32.const 8)))
+            (call $exit (i32.and (i32.load (i32.const 0)) (i32.const 127)))))"#;
+    let seeds: Vec<_> = (0..12).map(|seed| seed.to_string()).collect();
+    let run = || seeds.iter().map(|seed| exec(wat, &["--seed", seed], &[]).status).collect::<Vec<_>>();
+    let first = run();
+    assert_eq!(first, run());
+    assert!(first.iter().any(|status| *status != first[0]), "{first:?}");
+}
+
+#[test]
+fn calls_are_traced() {
+    for engine in ENGINES {
+        let done = exec(COUNT_ARGS, &[engine, "--trace-wasi"], &["a\x1bb"]);
+        assert_eq!(done.status, Some(2));
+        for line in ["args_sizes_get() = success count=2 bytes=10\n", "proc_exit(code=2) = ?\n"] {
+            assert!(done.stderr.contains(line), "{done:?}");
+        }
+        let done = exec(&opening("new", 5, 64), &[engine, "--dir", ".::/in", "--trace-wasi"], &[]);
+        let call = "path_open(fd=3</in>, dirflags=symlink_follow, path=\"new\", oflags=creat|excl, \
+                    base=fd_write, inheriting=0x0, fdflags=0x0) = success opened_fd=4\n";
+        assert!(done.stderr.contains(call), "{done:?}");
+        let done = exec(COPY, &[engine, "--trace-wasi"], &[]);
+        assert!(done.stderr.contains("fd_read(fd=0, iovs=[0x400+64]) = success nread=0 \"\"\n"), "{done:?}");
+    }
+}
+
+#[test]
+fn refusals_are_explained() {
+    let explained = |wat: &str, flags: &[&str]| {
+        let mut all = vec!["--explain-denials"];
+        all.extend(flags);
+        exec(wat, &all, &[])
+    };
+    explained(&opening("no.txt", 0, 2), &[]).fails(44, &["  no.txt\n", "--dir .\n"]);
+    explained(&opening("etc/passwd", 0, 2), &[]).fails(44, &["  /etc/passwd\n", "--dir /etc\n"]);
+    explained(&opening("new", 1, 64), &["--dir", ".::/in:ro"]).fails(63, &["/in/new", "--dir .::/in without `:ro`"]);
+    explained(&opening("../x", 0, 2), &["--dir", ".::/in"]).fails(63, &["/in/../x", "leads out"]);
+    explained(&opening("m.wat", 0, 2), &["--dir", ".", "--max-open-files=4"]).fails(33, &["--max-open-files"]);
+    explained(&exit_with(1), &[]).fails(1, &["refused nothing"]);
+    // A program that succeeds has nothing to explain.
+    let done = explained(&opening("m.wat", 0, 2), &["--dir", "."]);
+    assert_eq!((done.status, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+}
+
+#[test]
+fn what_is_written_and_opened_is_limited() {
+    for engine in ENGINES {
+        let done = exec(WRITE_FOREVER, &[engine, "--max-written=100K"], &[]);
+        assert_eq!((done.status, done.stdout.len()), (Some(19), 102_400));
+        exec(WRITE_FOREVER, &[engine, "--max-file-size=70000", "--stdout=out"], &[]).check(22, "");
+        exec(&opening("m.wat", 0, 2), &[engine, "--dir=.", "--max-open-files=4"], &[]).check(33, "");
+        exec(&opening("m.wat", 0, 2), &[engine, "--dir=.", "--max-open-files=5"], &[]).check(0, "");
+    }
+    exec(WRITE_FOREVER, &["--max-written=lots"], &[]).fails(2, &["--max-written"]);
+}
+
+#[test]
+fn cache_flag_is_accepted() {
+    for flag in ["--cache=off", "--cache=read", "--cache=on"] {
+        exec(&exit_with(5), &[flag], &[]).check(5, "");
+    }
+}
+
+#[test]
+fn jit_flag_runs_everywhere() {
+    let done = exec(&exit_with(5), &["--jit"], &[]);
+    done.check(5, "");
+    // Where there is no JIT, one line says so.
+    let lines = if wasmrun::Engine::has_jit() { 0 } else { 1 };
+    assert_eq!(done.stderr.lines().count(), lines, "{done:?}");
+}
+
+/// Waits for a process to end, but not for ever.
+fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    panic!("still running after {limit:?}");
+}
+
+#[test]
+fn interrupt_ends_at_once_with_130() {
+    let spin = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "ready")
+        (func (export "_start")
+            (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 5))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (loop $forever (br $forever))))"#;
+    let block = spin.replace(
+        "(loop $forever (br $forever))",
+        "(drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))",
+    );
+    let block = block.replacen(
+        "(memory",
+        r#"(import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32))) (memory"#,
+        1,
+    );
+    let files = Files::new(&[("spin.wat", spin), ("block.wat", &block)]);
+    for file in ["spin.wat", "block.wat"] {
+        for engine in ENGINES {
+            let mut child = wasmrun()
+                .current_dir(files.0.path())
+                .args(["exec", engine, file])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut ready = [0; 5];
+            child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+            thread::sleep(Duration::from_millis(20));
+            let pid = rustix::process::Pid::from_child(&child);
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+            assert_eq!(wait(&mut child, Duration::from_secs(10)), Some(130), "{file} {engine}");
+        }
+    }
+}
+
+#[test]
+fn closed_pipe_is_no_panic() {
+    let files =
+        Files::new(&[("m.wat", WRITE_FOREVER), ("f.wat", "(module (func (export \"f\") (result i32) (i32.const 1)))")]);
+    for (args, status) in [
+        (&["exec", "--interp", "m.wat"][..], 141), // 128 and SIGPIPE
+        (&["exec", "--jit", "m.wat"], 141),
+        (&["exec", "--call", "f", "f.wat"], 0),
+        (&["inspect", "m.wat"], 0),
+        (&["completions", "bash"], 0),
+        (&["--help"], 0),
+    ] {
+        let mut child = wasmrun()
+            .current_dir(files.0.path())
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{args:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn full_device_is_an_error() {
+    if !Path::new("/dev/full").exists() {
+        return;
+    }
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime-tests/programs/hello.wasm");
+    let output = wasmrun().args(["inspect", hello]).stdout(full).output().unwrap();
+    let done = Done::new(output);
+    done.fails(125, &["standard output"]);
+}
+
+#[test]
+fn names_of_a_module_cannot_control_the_terminal() {
+    let wat = r#"(module (func $"\1b[31mred" (export "_start") unreachable))"#;
+    let done = exec(wat, &[], &[]);
+    done.fails(134, &["[31mred"]);
+    assert!(!done.stderr.contains('\x1b'), "{done:?}");
+}
+
+#[test]
+fn inspect_tells_what_is_in_a_module() {
+    let wat = r#"(module
+        (import "env" "log" (func (param i32)))
+        (memory (export "mem") 1 4) (table 3 funcref) (global (mut i32) (i32.const 0))
+        (func $swap (export "swap") (param i32 i64) (result i64 i32) (local.get 1) (local.get 0))
+        (func $lanes (result v128) (v128.const i32x4 0 0 0 0))
+        (data "abc") (start $init) (func $init))"#;
+    let files = Files::new(&[("m.wat", wat)]);
+    let done = files.run(&["inspect", "m.wat"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    for text in [
+        "valid",
+        "log",
+        "(func (param i32))",
+        "swap",
+        "(func (param i32 i64) (result i64 i32))",
+        "(memory 1 4)",
+        "64.0 KiB",
+        "256.0 KiB",
+        "3 of funcref",
+        "multi-value",
+        "simd",
+        "start        init",
+        "custom name",
+    ] {
+        assert!(done.stdout.contains(text), "no {text:?} in\n{}", done.stdout);
+    }
+}
+
+#[test]
+fn inspect_looks_at_what_can_not_be_run() {
+    let files = Files::new(&[("m.wat", "(module (memory i64 1) (func (export \"f\")))")]);
+    let done = files.run(&["inspect", "m.wat"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert!(done.stdout.contains("not supported") && done.stdout.contains("memory64"), "{done:?}");
+}
+
+#[test]
+fn inspect_prints_code() {
+    let wat = r#"(module (import "env" "f" (func))
+        (func $add (export "plus") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1))))"#;
+    let files = Files::new(&[("m.wat", wat)]);
+    let code = if wasmrun::Engine::has_jit() { &["--bytecode", "--clif", "--asm"][..] } else { &["--bytecode"] };
+    for flag in code {
+        let by_name = files.run(&["inspect", flag, "add", "m.wat"]);
+        assert_eq!(by_name.status, Some(0), "{by_name:?}");
+        assert!(by_name.stdout.lines().count() > 1, "{by_name:?}");
+        for name in ["1", "plus", "$add"] {
+            assert_eq!(files.run(&["inspect", flag, name, "m.wat"]).stdout, by_name.stdout);
+        }
+        files.run(&["inspect", flag, "0", "m.wat"]).fails(125, &["imported", "env.f"]);
+        files.run(&["inspect", flag, "9", "m.wat"]).fails(125, &["no function 9"]);
+        files.run(&["inspect", flag, "ad", "m.wat"]).fails(125, &["`ad`", "1 add"]);
+    }
+}
+
+#[test]
+fn wast_runs_scripts_and_names_the_first_failure() {
+    let good = r#"(module $m (func (export "f") (param i32) (result i32) (i32.div_u (i32.const 8) (local.get 0))))
+        (assert_return (invoke "f" (i32.const 2)) (i32.const 4))
+        (assert_trap (invoke $m "f" (i32.const 0)) "integer divide by zero")
+        (assert_invalid (module (func (result i32))) "type mismatch")
+        (assert_malformed (module quote "(func") "unexpected end")
+        (assert_unlinkable (module (import "spectest" "none" (func))) "unknown import")
+        (register "m" $m)
+        (module (import "m" "f" (func $f (param i32) (result i32))) (func (export "g") (result f32)
+            (f32.div (f32.convert_i32_u (call $f (i32.const 8))) (f32.const 0))))
+        (assert_return (invoke "g") (either (f32.const nan:canonical) (f32.const inf)))"#;
+    let files = Files::new(&[("good.wast", good)]);
+    for engine in ENGINES {
+        files.run(&["wast", engine, "good.wast"]).check(0, "good.wast: 9 directives hold\n");
+    }
+    for (directive, mentions) in [
+        ("(assert_return (invoke $m \"f\" (i32.const 2)) (i32.const 5))", "expected (i32.const 5), got (i32.const 4)"),
+        ("(assert_trap (invoke $m \"f\" (i32.const 2)) \"unreachable\")", "got (i32.const 4)"),
+        ("(assert_trap (invoke $m \"f\" (i32.const 0)) \"unreachable\")", "got integer divide by zero"),
+        ("(assert_invalid (module) \"type mismatch\")", "accepted"),
+        ("(assert_return (invoke $m \"none\"))", "no export"),
+    ] {
+        let script = format!("{good}\n  {directive}\n(assert_return (invoke \"g\"))");
+        fs::write(files.path("bad.wast"), script).unwrap();
+        let done = files.run(&["wast", "good.wast", "bad.wast"]);
+        assert_eq!(done.status, Some(1), "{done:?}");
+        assert!(done.stdout.starts_with("good.wast: 9 directives hold\nbad.wast:11:4: "), "{done:?}");
+        assert!(done.stdout.contains(mentions), "{done:?}");
+    }
+    fs::write(files.path("bad.wast"), "(module)\n(assert_nothing)").unwrap();
+    let done = files.run(&["wast", "bad.wast"]);
+    assert_eq!(done.status, Some(1));
+    assert!(done.stdout.contains("bad.wast:2:2"), "{done:?}");
+}
+
+#[test]
+fn completions_are_printed() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let done = Done::new(wasmrun().args(["completions", shell]).output().unwrap());
+        assert_eq!(done.status, Some(0));
+        assert!(done.stdout.contains("unknown-imports"), "{shell}");
+    }
+}
+
+#[test]
+fn bench_compares_the_engines() {
+    if common::emulated() {
+        // The comparison starts this very binary, which only the emulator can.
+        return;
+    }
+    let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime-tests/programs/hello.wasm");
+    let done = Done::new(wasmrun().args(["bench", "--runs", "2", hello]).output().unwrap());
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert!(done.stdout.contains("interpreter") && done.stdout.contains("1.00x"), "{done:?}");
+    assert!(done.stdout.contains("same output each time (24 bytes), exit status 0"), "{done:?}");
+    assert_eq!(done.stdout.contains("JIT"), wasmrun::Engine::has_jit());
+}
+
+#[test]
+fn bench_tells_runs_that_differ() {
+    if common::emulated() {
+        // The comparison starts this very binary, which only the emulator can.
+        return;
+    }
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 16))
+            (drop (call $random (i32.const 16) (i32.const 16)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+    let files = Files::new(&[("m.wat", wat)]);
+    files.run(&["bench", "--runs=2", "m.wat"]).fails(1, &["two runs differ"]);
+    let files = Files::new(&[("t.wat", "(module (func (export \"_start\") unreachable))")]);
+    files.run(&["bench", "t.wat"]).fails(134, &["unreachable"]);
+}

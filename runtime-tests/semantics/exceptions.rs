@@ -1,0 +1,190 @@
+//! Exceptions: thrown and caught within a function, across calls, instances and host functions, and by nobody.
+
+use crate::engines::{call, for_each_engine, instantiate, setup};
+use wasmrun::{Caller, Error, ErrorKind, Func, Linker, Module, Result, Store, Trap};
+
+#[test]
+fn caught_by_the_innermost_clause_that_fits() {
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(
+            engine,
+            r#"(module
+                (tag $int (param i32)) (tag $pair (param i64 f32)) (tag $none)
+                (func $throw (param $which i32)
+                    (block (block (block
+                        (br_table 0 1 2 (local.get $which)))
+                        (throw $int (i32.const 42)))
+                        (throw $pair (i64.const 7) (f32.const 0.5)))
+                    (if (i32.eq (local.get $which) (i32.const 2)) (then (throw $none))))
+                (func (export "run") (param $which i32) (result i32)
+                    (block $all
+                        (block $int (result i32)
+                            (block $pair (result i64 f32)
+                                (try_table (catch $pair $pair) (catch_all $all)
+                                    (try_table (catch $int $int) (call $throw (local.get $which))))
+                                (return (i32.const 1)))
+                            (drop) (drop) (return (i32.const 2)))
+                        (return))
+                    (i32.const 3)))"#,
+        );
+        for (which, expected) in [(0, 42), (1, 2), (2, 3), (3, 1)] {
+            for _ in 0..3 {
+                assert_eq!(call::<_, i32, i32>(&mut store, instance, "run", which).unwrap(), expected, "{which}");
+            }
+        }
+    });
+}
+
+#[test]
+fn thrown_again_by_reference() {
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(
+            engine,
+            r#"(module (tag $t (param i32 v128))
+                (func $inner (param i32) (local exnref)
+                    (block $caught (result exnref)
+                        (try_table (catch_all_ref $caught)
+                            (throw $t (local.get 0) (v128.const i32x4 1 2 3 4)))
+                        (unreachable))
+                    (local.set 1)
+                    (throw_ref (local.get 1)))
+                (func (export "run") (param i32) (result i32) (local v128)
+                    (block $caught (result i32 v128)
+                        (try_table (catch $t $caught) (call $inner (local.get 0)))
+                        (unreachable))
+                    (local.set 1)
+                    (i32.add (i32x4.extract_lane 3 (local.get 1))))
+                (func (export "null") (throw_ref (ref.null exn))))"#,
+        );
+        assert_eq!(call::<_, i32, i32>(&mut store, instance, "run", 10).unwrap(), 14);
+        let error = call::<_, (), ()>(&mut store, instance, "null", ()).unwrap_err();
+        assert_eq!(error.trap(), Some(Trap::NullExceptionReference));
+    });
+}
+
+/// Throws through a host function into another instance, which catches by the tag that both share.
+#[test]
+fn pass_through_host_functions_and_instances() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, 0u32);
+        let thrower = instantiate(
+            &mut store,
+            r#"(module (tag $t (export "t") (param i64)) (func (export "throw") (param i64) (throw $t (local.get 0))))"#,
+            &[],
+        );
+        let throw = thrower.get_typed_func::<i64, ()>(&mut store, "throw").unwrap();
+        let mut linker = Linker::new(engine);
+        linker.instance(&mut store, "thrower", thrower).unwrap();
+        linker
+            .func_wrap("host", "through", move |mut caller: Caller<'_, u32>, value: i64| -> Result<()> {
+                *caller.data_mut() += 1;
+                throw.call(&mut caller, value)
+            })
+            .unwrap();
+        linker
+            .func_wrap("host", "swallows", move |mut caller: Caller<'_, u32>, value: i64| -> i32 {
+                let error = throw.call(&mut caller, value).expect_err("it throws");
+                matches!(error.kind(), ErrorKind::Exception(_)).into()
+            })
+            .unwrap();
+        let module = Module::new(
+            engine,
+            r#"(module (import "thrower" "t" (tag $t (param i64))) (import "thrower" "throw" (func $throw (param i64)))
+                (import "host" "through" (func $through (param i64)))
+                (import "host" "swallows" (func $swallows (param i64) (result i32)))
+                (tag $other (param i64))
+                (func $frames (param i64) (call $through (local.get 0)))
+                (func (export "direct") (param i64) (result i64)
+                    (block $caught (result i64)
+                        (try_table (catch $other $caught) (catch $t $caught) (call $throw (local.get 0)))
+                        (i64.const -1)))
+                (func (export "through") (param i64) (result i64)
+                    (block $caught (result i64)
+                        (try_table (catch $t $caught) (call $frames (local.get 0)))
+                        (i64.const -1)))
+                (func (export "swallowed") (param i64) (result i32) (call $swallows (local.get 0)))
+                (func (export "uncaught") (param i64)
+                    (drop (block $caught (result i64)
+                        (try_table (catch $other $caught) (call $frames (local.get 0))) (i64.const 0)))))"#,
+        )
+        .unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        for round in 1..=10 {
+            assert_eq!(call::<_, i64, i64>(&mut store, instance, "direct", round).unwrap(), round);
+            assert_eq!(call::<_, i64, i64>(&mut store, instance, "through", round).unwrap(), round);
+            assert_eq!(call::<_, i64, i32>(&mut store, instance, "swallowed", round).unwrap(), 1);
+            let error = call::<_, i64, ()>(&mut store, instance, "uncaught", round).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Exception(_)), "{error}");
+        }
+        assert_eq!(*store.data(), 20);
+    });
+}
+
+#[test]
+fn traps_and_host_errors_are_not_caught() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let fails = Func::wrap(&mut store, || -> Result<()> { Err(Error::new(ErrorKind::Exit(5))) });
+        let wat = r#"(module (import "" "fails" (func $fails)) (memory 1)
+            (func $trap (drop (i32.load (i32.const -4))))
+            (func $deep (call $deep))
+            (func (export "run") (param i32) (result i32)
+                (block $caught
+                    (try_table (catch_all $caught)
+                        (if (i32.eqz (local.get 0)) (then (call $trap)))
+                        (if (i32.eq (local.get 0) (i32.const 1)) (then (call $fails)))
+                        (if (i32.eq (local.get 0) (i32.const 2)) (then (call $deep))))
+                    (return (i32.const 1)))
+                (i32.const 2)))"#;
+        let instance = instantiate(&mut store, wat, &[fails.into()]);
+        let error = |store: &mut Store<()>, which| call::<_, i32, i32>(store, instance, "run", which).unwrap_err();
+        assert_eq!(error(&mut store, 0).trap(), Some(Trap::MemoryOutOfBounds));
+        assert_eq!(error(&mut store, 1).exit_code(), Some(5));
+        assert_eq!(error(&mut store, 2).trap(), Some(Trap::StackOverflow));
+        assert_eq!(call::<_, i32, i32>(&mut store, instance, "run", 3).unwrap(), 1);
+    });
+}
+
+#[test]
+fn null_is_of_the_bottom_type_too() {
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(
+            engine,
+            r#"(module (func $null (param nullexnref) (result exnref) (local nullexnref) (local.get 1))
+                (func (export "run") (result i32) (ref.is_null (call $null (ref.null noexn)))))"#,
+        );
+        assert_eq!(call::<_, (), i32>(&mut store, instance, "run", ()).unwrap(), 1);
+    });
+}
+
+#[test]
+fn many_exceptions_are_collected() {
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(
+            engine,
+            r#"(module (tag $t (param i64 i64 i64 i64 i64 i64 i64 i64)) (global $last (mut exnref) (ref.null exn))
+                (func $throw (param i64)
+                    (throw $t (local.get 0) (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4) (i64.const 5)
+                        (i64.const 6) (i64.const 7)))
+                (func (export "run") (param $n i64) (result i64) (local $sum i64)
+                    (loop $again
+                        (block $caught (result i64 i64 i64 i64 i64 i64 i64 i64 exnref)
+                            (try_table (catch_ref $t $caught) (call $throw (local.get $n)))
+                            (unreachable))
+                        (global.set $last)
+                        (drop) (drop) (drop) (drop) (drop) (drop) (drop)
+                        (local.set $sum (i64.add (local.get $sum)))
+                        (local.set $n (i64.sub (local.get $n) (i64.const 1)))
+                        (br_if $again (i64.ne (local.get $n) (i64.const 0))))
+                    (local.get $sum))
+                (func (export "last") (result i64)
+                    (block $caught (result i64 i64 i64 i64 i64 i64 i64 i64)
+                        (try_table (catch $t $caught) (throw_ref (global.get $last)))
+                        (unreachable))
+                    (drop) (drop) (drop) (drop) (drop) (drop) (drop)))"#,
+        );
+        let n = 300_000i64;
+        assert_eq!(call::<_, i64, i64>(&mut store, instance, "run", n).unwrap(), n * (n + 1) / 2);
+        assert_eq!(call::<_, (), i64>(&mut store, instance, "last", ()).unwrap(), 1);
+    });
+}

@@ -1,0 +1,180 @@
+//! What keeps what alive: stores, modules, engines, host objects, many instances.
+
+use crate::engines::{call, configs, for_each_engine, instantiate, setup};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use wasmrun::{Engine, ExternRef, Func, FuncType, Instance, Linker, Module, Store, Table, TableType, ValType, Value};
+
+#[test]
+fn host_objects_live_as_long_as_the_store_may_use_them() {
+    for_each_engine(|engine| {
+        let object = Arc::new(5u32);
+        let mut store = Store::new(engine, ());
+        let instance = instantiate(
+            &mut store,
+            r#"(module (table $t 10 externref) (global $g (export "g") (mut externref) (ref.null extern))
+                (func (export "keep") (param i32 externref)
+                    (table.set (local.get 0) (local.get 1)) (global.set $g (local.get 1)))
+                (func (export "give") (param i32) (result externref) (table.get (local.get 0)))
+                (func (export "same") (param externref) (result externref) (local.get 0)))"#,
+            &[],
+        );
+        let sent = ExternRef::new(object.clone());
+        call::<_, (i32, Option<ExternRef>), ()>(&mut store, instance, "keep", (3, Some(sent.clone()))).unwrap();
+        drop(sent);
+        assert_eq!(Arc::strong_count(&object), 2);
+        let got = call::<_, i32, Option<ExternRef>>(&mut store, instance, "give", 3).unwrap().unwrap();
+        assert!(Arc::ptr_eq(got.data().downcast_ref::<Arc<u32>>().unwrap(), &object));
+        assert!(call::<_, i32, Option<ExternRef>>(&mut store, instance, "give", 4).unwrap().is_none());
+        for n in 0..100 {
+            let other = ExternRef::new(n);
+            let back =
+                call::<_, Option<ExternRef>, Option<ExternRef>>(&mut store, instance, "same", Some(other.clone()));
+            assert!(back.unwrap().unwrap().same(&other));
+        }
+        let Value::ExternRef(Some(in_global)) = instance.get_global(&mut store, "g").unwrap().get(&store) else {
+            panic!("the object is in the global")
+        };
+        assert!(in_global.same(&got));
+        drop((store, in_global));
+        assert!(Arc::ptr_eq(got.data().downcast_ref::<Arc<u32>>().unwrap(), &object), "a reference outlives the store");
+        drop(got);
+        assert_eq!(Arc::strong_count(&object), 1);
+    });
+}
+
+#[test]
+fn a_store_drops_what_it_owns() {
+    for_each_engine(|engine| {
+        let marker = Arc::new(());
+        let mut store = Store::new(engine, marker.clone());
+        let in_closure = marker.clone();
+        let func = Func::wrap(&mut store, move || Arc::strong_count(&in_closure) as i32);
+        let instance = instantiate(
+            &mut store,
+            r#"(module (import "" "f" (func (result i32))) (export "f" (func 0)))"#,
+            &[func.into()],
+        );
+        assert_eq!(call::<_, (), i32>(&mut store, instance, "f", ()).unwrap(), 3);
+        drop(store);
+        assert_eq!(Arc::strong_count(&marker), 1);
+
+        let in_linker = marker.clone();
+        let mut linker = Linker::<()>::new(engine);
+        linker.func_wrap("", "f", move || Arc::strong_count(&in_linker) as i32).unwrap();
+        let module =
+            Module::new(engine, r#"(module (import "" "f" (func (result i32))) (export "f" (func 0)))"#).unwrap();
+        let mut store = Store::new(engine, ());
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        drop(linker);
+        assert_eq!(call::<_, (), i32>(&mut store, instance, "f", ()).unwrap(), 2, "the store keeps it");
+        drop(store);
+        assert_eq!(Arc::strong_count(&marker), 1);
+    });
+}
+
+#[test]
+fn instances_outlive_module_and_engine_handles() {
+    for config in configs() {
+        let engine = Engine::new(&config).unwrap();
+        let wat = r#"(module (func (export "f") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+            (func (export "g") (result i32) (i32.const 2)))"#;
+        let module = Module::new(&engine, wat).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        assert_eq!(f.call(&mut store, 1).unwrap(), 2);
+        drop((module, engine));
+        assert_eq!(f.call(&mut store, 2).unwrap(), 3);
+        assert_eq!(
+            call::<_, (), i32>(&mut store, instance, "g", ()).unwrap(),
+            2,
+            "compiled after the handles are gone"
+        );
+    }
+}
+
+#[test]
+fn handles_of_a_dropped_store_do_no_harm() {
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(engine, r#"(module (memory (export "m") 1) (func (export "f")))"#);
+        let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
+        let memory = instance.get_memory(&mut store, "m").unwrap();
+        drop(store);
+        let (mut other, _) = setup(engine, r#"(module (memory (export "m") 1) (func (export "f")))"#);
+        assert!(catch_unwind(AssertUnwindSafe(|| f.call(&mut other, ()))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| memory.data(&other).len())).is_err());
+        // A table that is handed a function of a store that is gone.
+        let table_type = TableType { element: ValType::FuncRef, minimum: 1, maximum: None };
+        let table = Table::new(&mut other, table_type, Value::FuncRef(None)).unwrap();
+        let foreign = Value::FuncRef(Some(f.func()));
+        let result = catch_unwind(AssertUnwindSafe(|| table.set(&mut other, 0, foreign)));
+        assert!(!matches!(result, Ok(Ok(()))));
+    });
+}
+
+#[test]
+fn thousands_of_instances() {
+    const WAT: &str = r#"(module (memory 1) (global $g (mut i32) (i32.const 0)) (table 4 funcref) (elem (i32.const 0) $f)
+        (type $t (func (param i32) (result i32)))
+        (func $f (param i32) (result i32)
+            (global.set $g (i32.add (global.get $g) (local.get 0)))
+            (i32.store (i32.const 65532) (global.get $g)) (i32.load (i32.const 65532)))
+        (func (export "f") (param i32) (result i32) (call_indirect (type $t) (local.get 0) (i32.const 0))))"#;
+    for_each_engine(|engine| {
+        let module = Module::new(engine, WAT).unwrap();
+        let mut store = Store::new(engine, ());
+        let instances: Vec<_> = (0..1500).map(|_| Instance::new(&mut store, &module, &[]).unwrap()).collect();
+        for (n, instance) in instances.iter().enumerate() {
+            assert_eq!(call::<_, i32, i32>(&mut store, *instance, "f", n as i32).unwrap(), n as i32);
+        }
+        for (n, instance) in instances.iter().enumerate().rev() {
+            assert_eq!(call::<_, i32, i32>(&mut store, *instance, "f", 1).unwrap(), n as i32 + 1);
+        }
+        drop(store);
+        // One after the other, in stores of their own: what a store took is given back.
+        for n in 0..3000 {
+            let mut store = Store::new(engine, ());
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", n).unwrap(), n);
+        }
+    });
+}
+
+#[test]
+fn thousands_of_modules_and_engines() {
+    for_each_engine(|engine| {
+        for n in 0..300 {
+            let (mut store, instance) =
+                setup(engine, &format!(r#"(module (func (export "f") (result i64) (i64.const {n})))"#));
+            assert_eq!(call::<_, (), i64>(&mut store, instance, "f", ()).unwrap(), n);
+        }
+    });
+    for config in configs() {
+        for n in 0..100 {
+            let engine = Engine::new(&config).unwrap();
+            let (mut store, instance) =
+                setup(&engine, &format!(r#"(module (func (export "f") (result i64) (i64.const {n})))"#));
+            assert_eq!(call::<_, (), i64>(&mut store, instance, "f", ()).unwrap(), n);
+        }
+    }
+}
+
+#[test]
+fn many_host_functions_and_types() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        for n in 0..500usize {
+            let params: Vec<_> =
+                (0..n % 50).map(|i| if (n >> (i % 9)) & 1 == 1 { ValType::I64 } else { ValType::F32 }).collect();
+            let func = Func::new(&mut store, FuncType::new(params.clone(), [ValType::I32]), move |_, args, results| {
+                results[0] = Value::I32((n * 1000 + args.len()) as i32);
+                Ok(())
+            });
+            let args: Vec<_> = params.iter().map(|ty| Value::default_for(*ty)).collect();
+            let mut results = [Value::I32(0)];
+            func.call(&mut store, &args, &mut results).unwrap();
+            assert!(matches!(results[0], Value::I32(v) if v as usize == n * 1000 + n % 50));
+        }
+    });
+}

@@ -1,0 +1,328 @@
+//! Imports and exports of all kinds, shared between instances and with the host.
+
+use crate::engines::{call, for_each_engine, instantiate};
+use wasmrun::{
+    Caller, ErrorKind, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module, Store,
+    Table, TableType, Trap, ValType, Value,
+};
+
+const PROVIDER: &str = r#"(module
+    (memory (export "memory") 1 4)
+    (table (export "table") 4 8 funcref)
+    (global $counter (export "counter") (mut i64) (i64.const 5))
+    (global (export "constant") f64 (f64.const 2.5))
+    (type $get (func (result i32)))
+    (func $peek (export "peek") (param i32) (result i32) (i32.load (local.get 0)))
+    (func (export "poke") (param i32 i32) (i32.store (local.get 0) (local.get 1)))
+    (func (export "count") (result i64)
+        (global.set $counter (i64.add (global.get $counter) (i64.const 1))) (global.get $counter))
+    (func (export "call slot") (param i32) (result i32) (call_indirect (type $get) (local.get 0)))
+    (func (export "pages") (result i32) (memory.size))
+    (func (export "slots") (result i32) (table.size)))"#;
+
+const CONSUMER: &str = r#"(module
+    (import "p" "memory" (memory 1 4))
+    (import "p" "table" (table 4 8 funcref))
+    (import "p" "counter" (global $counter (mut i64)))
+    (import "p" "constant" (global $constant f64))
+    (import "p" "peek" (func $peek (param i32) (result i32)))
+    (memory $own 1)
+    (global $half f64 (global.get $constant))
+    (elem (i32.const 1) $own_answer)
+    (data (i32.const 100) "\2a\00\00\00")
+    (func $own_answer (result i32) (i32.store $own (i32.const 0) (i32.const 77)) (i32.load $own (i32.const 0)))
+    (func (export "through peek") (param i32) (result i32) (call $peek (local.get 0)))
+    (func (export "add") (param i64) (global.set $counter (i64.add (global.get $counter) (local.get 0))))
+    (func (export "constant") (result f64) (f64.add (global.get $half) (global.get $constant)))
+    (func (export "grow") (result i32 i32)
+        (memory.grow (i32.const 1)) (table.grow (ref.null func) (i32.const 2)))
+    (func (export "touch") (i32.store (i32.const 65536) (i32.const 9)))
+    (export "memory again" (memory 0)))"#;
+
+#[test]
+fn instances_share_what_they_import() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let provider = instantiate(&mut store, PROVIDER, &[]);
+        let mut linker = Linker::new(engine);
+        linker.instance(&mut store, "p", provider).unwrap();
+        let consumer = linker.instantiate(&mut store, &Module::new(engine, CONSUMER).unwrap()).unwrap();
+
+        // The consumer's segments were written to the provider's memory and table.
+        assert_eq!(call::<_, i32, i32>(&mut store, provider, "peek", 100).unwrap(), 42);
+        assert_eq!(call::<_, i32, i32>(&mut store, provider, "call slot", 1).unwrap(), 77);
+        call::<_, (i32, i32), ()>(&mut store, provider, "poke", (200, 33)).unwrap();
+        assert_eq!(call::<_, i32, i32>(&mut store, consumer, "through peek", 200).unwrap(), 33);
+        assert_eq!(call::<_, i32, i32>(&mut store, provider, "peek", 0).unwrap(), 0);
+
+        call::<_, i64, ()>(&mut store, consumer, "add", 10).unwrap();
+        assert_eq!(call::<_, (), i64>(&mut store, provider, "count", ()).unwrap(), 16);
+        let counter = provider.get_global(&mut store, "counter").unwrap();
+        counter.set(&mut store, Value::I64(100)).unwrap();
+        assert_eq!(call::<_, (), i64>(&mut store, provider, "count", ()).unwrap(), 101);
+        assert_eq!(call::<_, (), f64>(&mut store, consumer, "constant", ()).unwrap(), 5.0);
+
+        // Growth by one is seen by all.
+        assert_eq!(call::<_, (), (i32, i32)>(&mut store, consumer, "grow", ()).unwrap(), (1, 4));
+        assert_eq!(call::<_, (), i32>(&mut store, provider, "pages", ()).unwrap(), 2);
+        assert_eq!(call::<_, (), i32>(&mut store, provider, "slots", ()).unwrap(), 6);
+        call::<_, (), ()>(&mut store, consumer, "touch", ()).unwrap();
+        assert_eq!(call::<_, i32, i32>(&mut store, provider, "peek", 65536).unwrap(), 9);
+        let memory = consumer.get_memory(&mut store, "memory again").unwrap();
+        assert_eq!((memory.size(&store), memory.data(&store)[65536]), (2, 9));
+        let table = provider.get_table(&mut store, "table").unwrap();
+        assert_eq!(table.size(&store), 6);
+        assert!(matches!(table.get(&store, 5), Some(Value::FuncRef(None))));
+        assert!(table.get(&store, 6).is_none());
+    });
+}
+
+#[test]
+fn objects_of_the_host_are_imported() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: Some(3) }).unwrap();
+        let global =
+            Global::new(&mut store, GlobalType { content: ValType::V128, mutable: true }, Value::V128(7)).unwrap();
+        let table_type = TableType { element: ValType::FuncRef, minimum: 2, maximum: None };
+        let table = Table::new(&mut store, table_type, Value::FuncRef(None)).unwrap();
+        let func = Func::wrap(&mut store, || 3i32);
+        let instance = instantiate(
+            &mut store,
+            r#"(module
+                (import "" "m" (memory 1)) (import "" "g" (global (mut v128)))
+                (import "" "t" (table 1 funcref)) (import "" "f" (func (result i32))) (elem declare func 0)
+                (func (export "run") (result i32)
+                    (i32.store8 (i32.const 65535) (i32.const 255))
+                    (global.set 0 (i64x2.add (global.get 0) (v128.const i64x2 1 1)))
+                    (table.set (i32.const 1) (ref.func 0))
+                    (call_indirect (result i32) (i32.const 1))))"#,
+            &[memory.into(), global.into(), table.into(), func.into()],
+        );
+        assert_eq!(call::<_, (), i32>(&mut store, instance, "run", ()).unwrap(), 3);
+        let mut byte = [0];
+        memory.read(&store, 65535, &mut byte).unwrap();
+        assert_eq!(byte, [255]);
+        assert!(memory.read(&store, 65536, &mut byte).is_err());
+        assert!(matches!(global.get(&store), Value::V128(v) if v == (1 << 64 | 8)));
+        assert!(matches!(table.get(&store, 1), Some(Value::FuncRef(Some(_)))));
+        assert_eq!(memory.grow(&mut store, 2).unwrap(), 1);
+        assert!(memory.grow(&mut store, 1).is_err());
+        assert!(global.set(&mut store, Value::I32(0)).is_err());
+        assert!(table.set(&mut store, 2, Value::FuncRef(None)).is_err());
+        assert!(table.set(&mut store, 0, Value::ExternRef(None)).is_err());
+        assert_eq!(table.ty(&store), table_type);
+    });
+}
+
+#[test]
+fn exports_come_in_order_with_their_types() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let instance = instantiate(&mut store, PROVIDER, &[]);
+        let exports = instance.exports(&mut store);
+        let names: Vec<_> = exports.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names[..5], ["memory", "table", "counter", "constant", "peek"]);
+        let ty = exports[1].1.ty(&store);
+        assert_eq!(ty, ExternType::Table(TableType { element: ValType::FuncRef, minimum: 4, maximum: Some(8) }));
+        let module = Module::new(engine, PROVIDER).unwrap();
+        let of_module: Vec<_> = module.exports().map(|e| e.name().to_string()).collect();
+        assert_eq!(of_module, names);
+        let constant = exports[3].1.into_global().unwrap();
+        assert!(constant.set(&mut store, Value::F64(1.0)).is_err());
+    });
+}
+
+#[test]
+fn imports_that_are_missing_are_all_listed() {
+    for_each_engine(|engine| {
+        let module = Module::new(
+            engine,
+            r#"(module (import "env" "present" (func)) (import "env" "puts" (func (param i32) (result i32)))
+                (import "other" "memory" (memory 1 2)) (import "other" "base" (global i32)))"#,
+        )
+        .unwrap();
+        let mut linker = Linker::<()>::new(engine);
+        linker.func_wrap("env", "present", || {}).unwrap();
+        let error = linker.instantiate(&mut Store::new(engine, ()), &module).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Link(_)));
+        let message = error.to_string();
+        for part in ["env", "puts", "(param i32) (result i32)", "memory", "(memory 1 2)", "base", "i32"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert!(!message.contains("present"), "{message}");
+    });
+}
+
+#[test]
+fn imports_that_do_not_fit_are_refused() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let provider = instantiate(&mut store, PROVIDER, &[]);
+        let mut linker = Linker::new(engine);
+        linker.instance(&mut store, "p", provider).unwrap();
+        for import in [
+            r#""p" "peek" (func)"#,
+            r#""p" "peek" (func (param i32) (result i64))"#,
+            r#""p" "peek" (global i32)"#,
+            r#""p" "memory" (memory 2)"#,
+            r#""p" "memory" (memory 1 3)"#,
+            r#""p" "table" (table 5 funcref)"#,
+            r#""p" "table" (table 4 externref)"#,
+            r#""p" "table" (table 4 7 funcref)"#,
+            r#""p" "counter" (global i64)"#,
+            r#""p" "counter" (global (mut i32))"#,
+            r#""p" "constant" (global (mut f64))"#,
+        ] {
+            let module = Module::new(engine, format!("(module (import {import}))")).unwrap();
+            let error = linker.instantiate(&mut store, &module).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Link(_)), "{import}: {error}");
+            let name = import.split('"').nth(3).unwrap();
+            assert!(error.to_string().contains(name), "{import}: {error}");
+        }
+        // What is larger than asked for fits.
+        let module = Module::new(
+            engine,
+            r#"(module (import "p" "memory" (memory 0 5)) (import "p" "table" (table 3 funcref)))"#,
+        );
+        linker.instantiate(&mut store, &module.unwrap()).unwrap();
+    });
+}
+
+#[test]
+fn names_in_a_linker() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let mut linker = Linker::new(engine);
+        linker.func_wrap("a", "f", || 1i32).unwrap();
+        assert!(linker.func_wrap("a", "f", || 2i32).is_err());
+        linker.allow_shadowing(true).func_wrap("a", "f", || 3i32).unwrap();
+        linker.alias("a", "b").unwrap();
+        assert!(linker.alias("nothing", "c").is_err());
+        linker
+            .module(
+                &mut store,
+                "m",
+                &Module::new(engine, r#"(module (func (export "f") (result i32) i32.const 4))"#).unwrap(),
+            )
+            .unwrap();
+        let module = Module::new(
+            engine,
+            r#"(module (import "b" "f" (func (result i32))) (import "m" "f" (func (result i32)))
+                (func (export "run") (result i32) (i32.mul (call 0) (call 1))))"#,
+        )
+        .unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        assert_eq!(call::<_, (), i32>(&mut store, instance, "run", ()).unwrap(), 12);
+        assert!(linker.get(&mut store, "a", "f").is_some_and(|object| object.into_func().is_some()));
+        assert!(linker.get(&mut store, "a", "g").is_none());
+        // Definitions of the host's serve other stores too.
+        linker.module(&mut store, "m", &module).unwrap();
+        assert!(linker.instantiate(&mut Store::new(engine, ()), &module).is_err());
+    });
+}
+
+#[test]
+fn unknown_imports_are_stubbed() {
+    for_each_engine(|engine| {
+        let module = Module::new(
+            engine,
+            r#"(module (import "env" "f" (func (param i32) (result i64 f32 externref)))
+                (func (export "run") (result i64) (call 0 (i32.const 1)) drop drop))"#,
+        )
+        .unwrap();
+        let mut store = Store::new(engine, ());
+        let mut linker = Linker::new(engine);
+        linker.define_unknown_imports_as_traps(&module).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let error = call::<_, (), i64>(&mut store, instance, "run", ()).unwrap_err();
+        assert!(error.to_string().contains("env"), "{error}");
+        let mut linker = Linker::new(engine);
+        linker.define_unknown_imports_as_default_values(&module).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        assert_eq!(call::<_, (), i64>(&mut store, instance, "run", ()).unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_failed_instantiation_leaves_what_it_wrote() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let provider = instantiate(&mut store, PROVIDER, &[]);
+        let mut linker = Linker::new(engine);
+        linker.instance(&mut store, "p", provider).unwrap();
+        let module = Module::new(
+            engine,
+            r#"(module (import "p" "table" (table 4 funcref)) (import "p" "memory" (memory 1))
+                (global $g i32 (i32.const 1234))
+                (func $f (result i32) (global.get $g))
+                (elem (i32.const 2) $f) (data (i32.const 8) "\01") (data (i32.const 65536) "\01"))"#,
+        )
+        .unwrap();
+        let error = linker.instantiate(&mut store, &module).unwrap_err();
+        assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
+        drop(module);
+        // The function in the table works, though its instance was never returned.
+        assert_eq!(call::<_, i32, i32>(&mut store, provider, "call slot", 2).unwrap(), 1234);
+        assert_eq!(call::<_, i32, i32>(&mut store, provider, "peek", 8).unwrap(), 1);
+    });
+}
+
+#[test]
+fn start_functions_run_with_their_imports() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, Vec::new());
+        let host = Func::wrap(&mut store, |mut caller: Caller<'_, Vec<i32>>, value: i32| caller.data_mut().push(value));
+        let wat = r#"(module (import "" "push" (func $push (param i32))) (memory 1) (data (i32.const 0) "\07")
+            (func $start (call $push (i32.load8_u (i32.const 0)))) (start $start))"#;
+        instantiate(&mut store, wat, &[host.into()]);
+        assert_eq!(store.data(), &[7]);
+    });
+}
+
+#[test]
+fn tail_calls_cross_instances() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let even = instantiate(
+            &mut store,
+            r#"(module (table (export "t") 2 funcref) (global $calls (export "calls") (mut i32) (i32.const 0))
+                (type $f (func (param i64) (result i32)))
+                (func (export "even") (param i64) (result i32)
+                    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+                    (if (result i32) (i64.eqz (local.get 0)) (then (i32.const 1))
+                        (else (return_call_indirect (type $f) (i64.sub (local.get 0) (i64.const 1)) (i32.const 1))))))"#,
+            &[],
+        );
+        let mut linker = Linker::new(engine);
+        linker.instance(&mut store, "e", even).unwrap();
+        let odd = Module::new(
+            engine,
+            r#"(module (import "e" "t" (table 2 funcref)) (import "e" "even" (func $even (param i64) (result i32)))
+                (global $calls (mut i32) (i32.const 0)) (elem (i32.const 1) $odd)
+                (func $odd (export "odd") (param i64) (result i32)
+                    (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+                    (if (result i32) (i64.eqz (local.get 0)) (then (i32.const 0))
+                        (else (return_call $even (i64.sub (local.get 0) (i64.const 1)))))))"#,
+        )
+        .unwrap();
+        let odd = linker.instantiate(&mut store, &odd).unwrap();
+        assert_eq!(call::<_, i64, i32>(&mut store, odd, "odd", 300_001).unwrap(), 1);
+        assert_eq!(call::<_, i64, i32>(&mut store, even, "even", 300_001).unwrap(), 0);
+        let calls = even.get_global(&mut store, "calls").unwrap();
+        assert!(matches!(calls.get(&store), Value::I32(300_002)));
+    });
+}
+
+#[test]
+fn an_instance_wants_its_imports_in_order() {
+    for_each_engine(|engine| {
+        let module = Module::new(engine, r#"(module (import "a" "f" (func)) (import "a" "m" (memory 1)))"#).unwrap();
+        let mut store = Store::new(engine, ());
+        let func = Func::wrap(&mut store, || {});
+        let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: None }).unwrap();
+        assert!(Instance::new(&mut store, &module, &[func.into(), memory.into()]).is_ok());
+        assert!(Instance::new(&mut store, &module, &[memory.into(), func.into()]).is_err());
+        assert!(Instance::new(&mut store, &module, &[func.into()]).is_err());
+    });
+}

@@ -1,0 +1,11 @@
+//! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
+
+mod engines;
+mod exceptions;
+mod host_calls;
+mod lifetimes;
+mod linking;
+mod memory;
+mod stack;
+mod threads;
+mod traps;

@@ -1,0 +1,53 @@
+//! `exec --call`: one exported function, arguments and results as text.
+
+use super::output::Failure;
+use super::value;
+use crate::{Extern, ExternType, Func, Instance, Module, Result, Store, Value};
+
+/// A function of an instance with its arguments, read and checked.
+pub(super) struct Call {
+    func: Func,
+    args: Vec<Value>,
+    results: Vec<Value>,
+}
+
+impl Call {
+    /// Looks up the export `name` and reads `args` as its types say.
+    pub fn new(store: &mut Store<()>, instance: Instance, name: &str, args: &[String]) -> Result<Self, Failure> {
+        let func = match instance.get_export(&mut *store, name) {
+            Some(Extern::Func(func)) => func,
+            other => {
+                let what = match other.map(|object| object.ty(&*store)) {
+                    Some(ty) => format!("the export `{name}` is no function but {ty}"),
+                    None => format!("there is no export `{name}`"),
+                };
+                return Err(Failure::error(format!("{what}; {}", callable(instance.module(&*store)))));
+            }
+        };
+        let ty = func.ty(&*store);
+        let args = value::parse_all(args, ty.params())
+            .map_err(|why| Failure::usage(format!("{why}\n`{name}` is {}", ExternType::Func(ty.clone()))))?;
+        let results = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+        Ok(Call { func, args, results })
+    }
+
+    /// Calls it.
+    pub fn run(mut self, store: &mut Store<()>) -> Result<Vec<Value>> {
+        self.func.call(store, &self.args, &mut self.results)?;
+        Ok(self.results)
+    }
+}
+
+/// The functions of a module that `--call` takes, as the end of a message.
+pub(super) fn callable(module: &Module) -> String {
+    let lines: Vec<_> = module
+        .exports()
+        .filter(|export| matches!(export.ty(), ExternType::Func(_)))
+        .map(|export| format!("\n  {} {}", export.name(), export.ty()))
+        .collect();
+    if lines.is_empty() {
+        "it exports no functions".into()
+    } else {
+        format!("it exports these functions:{}", lines.concat())
+    }
+}

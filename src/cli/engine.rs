@@ -1,0 +1,57 @@
+//! The flags that choose and set the engine.
+
+use clap::{Args, ValueEnum};
+
+use super::output::{Failure, note};
+use super::process::MAX_WASM_STACK;
+use crate::{BoundsChecks, Config, Engine, Strategy};
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Engine")]
+pub(super) struct EngineArgs {
+    /// Compile each function to native code before its first run (the default where the target has the JIT)
+    #[arg(long, conflicts_with = "interp")]
+    pub jit: bool,
+
+    /// Interpret all functions
+    #[arg(long)]
+    pub interp: bool,
+
+    /// How compiled code checks memory accesses
+    #[arg(long, value_enum, value_name = "HOW", default_value = "inline")]
+    pub bounds_checks: BoundsChecksArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(super) enum BoundsChecksArg {
+    /// Compare in the code
+    Inline,
+    /// Leave it to guard pages, which takes more address space
+    Guard,
+}
+
+impl EngineArgs {
+    /// The settings these flags stand for.
+    pub fn config(&self) -> Config {
+        if self.jit && !Engine::has_jit() {
+            let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
+            note(&format!("--jit: this build of wasmrun has no JIT for {arch} {os}; the program is interpreted"));
+        }
+        let mut config = Config::new();
+        config.max_wasm_stack(MAX_WASM_STACK);
+        config.strategy(match self.interp || !Engine::has_jit() {
+            true => Strategy::Interpreter,
+            false => Strategy::Jit,
+        });
+        config.bounds_checks(match self.bounds_checks {
+            BoundsChecksArg::Inline => BoundsChecks::Inline,
+            BoundsChecksArg::Guard => BoundsChecks::Guard,
+        });
+        config
+    }
+
+    /// An engine of these settings.
+    pub fn engine(&self) -> Result<Engine, Failure> {
+        Engine::new(&self.config()).map_err(|error| Failure::error(error.to_string()))
+    }
+}

@@ -1,0 +1,250 @@
+//! `wasmrun exec`: runs a program, or one function of a module.
+
+use std::ffi::{OsStr, OsString};
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex};
+
+use clap::{Args, ValueEnum};
+
+use super::call::{self, Call};
+use super::engine::EngineArgs;
+use super::output::{self, Failure, note};
+use super::sandbox::SandboxArgs;
+use super::streams::StreamArgs;
+use super::{denials, input, process, status, value};
+use crate::error::MAX_BACKTRACE;
+use crate::{Error, ErrorKind, ExternType, Linker, Module, Store, WasiEnv, add_wasi_to_linker};
+
+const EXAMPLES: &str = "\
+Examples:
+  wasmrun exec hello.wasm one two                  run a WASI program with two arguments
+  wasmrun exec --dir . --env LANG cat.wasm a.txt   let it see this directory and one variable
+  wasmrun exec --dir data::/in:ro sort.wasm /in/a  show the folder data to it as /in, for reading only
+  wasmrun exec --stdin a.txt --stdout b.txt tr.wasm
+  wasmrun exec --listen 127.0.0.1:8080 serve.wasm  let it accept connections
+  wasmrun exec --trace-wasi hello.wasm             see each of its WASI calls
+  wasmrun exec --explain-denials hello.wasm        if it fails: which paths it was refused
+  wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
+  wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
+  wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
+  curl -s https://example.org/p.wasm | wasmrun exec - one two";
+
+/// Run a WebAssembly program (.wasm or .wat)
+#[derive(Args)]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", super::STATUS_HELP))]
+pub(super) struct ExecArgs {
+    /// The module, `-` for standard input; all that follows belongs to the program
+    #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file_and_args: Vec<OsString>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+
+    /// Accepted for scripts: this version keeps no compiled code between runs
+    #[arg(long, value_enum, value_name = "HOW", default_value = "on", next_line_help = false)]
+    #[arg(help_heading = "Engine")]
+    cache: Cache,
+
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+
+    #[command(flatten)]
+    streams: StreamArgs,
+
+    /// Call this exported function with ARGS, in the text format's spelling, and print its results, a line each
+    #[arg(long, value_name = "EXPORT", help_heading = "What is run")]
+    call: Option<String>,
+
+    /// Instantiate the module in FILE first; the program can import its exports from NAME
+    #[arg(long, value_name = "NAME=FILE", help_heading = "What is run", value_parser = preload)]
+    preload: Vec<(String, OsString)>,
+
+    /// What to do about functions that the program imports and nothing provides
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "error", help_heading = "What is run")]
+    unknown_imports: UnknownImports,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Cache {
+    Off,
+    Read,
+    On,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum UnknownImports {
+    /// Refuse to run it
+    Error,
+    /// Trap when one is called
+    Trap,
+    /// Let them return zeros and nulls
+    Default,
+}
+
+fn preload(text: &str) -> Result<(String, OsString), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !file.is_empty() => Ok((name.into(), file.into())),
+        _ => Err("expected NAME=FILE".into()),
+    }
+}
+
+pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
+    process::on_big_stack(|| Run::new(&args)?.start())?
+}
+
+/// One program, about to run.
+struct Run<'a> {
+    args: &'a ExecArgs,
+    file: &'a OsStr,
+    program_args: Vec<String>,
+    module: Module,
+    wasi_env: Arc<Mutex<WasiEnv>>,
+    // Not dropped: when the program has ended the process does too, and the system frees memory faster at once.
+    store: ManuallyDrop<Store<()>>,
+    linker: ManuallyDrop<Linker<()>>,
+}
+
+impl<'a> Run<'a> {
+    fn new(args: &'a ExecArgs) -> Result<Self, Failure> {
+        let (file, rest) = args.file_and_args.split_first().expect("clap requires one");
+        let utf8 = |arg: &OsString| {
+            let error = || Failure::usage(format!("argument {} is not UTF-8", arg.to_string_lossy()));
+            arg.to_str().map(str::to_string).ok_or_else(error)
+        };
+        let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
+        let engine = args.engine.engine()?;
+        let module = input::module(&engine, file)?;
+        // The arguments of a function to call are no arguments of a program.
+        let own = if args.call.is_some() { &[][..] } else { &program_args };
+        let wasi_env = Arc::new(Mutex::new(args.streams.apply(args.sandbox.wasi_env(file, own)?)?));
+        let mut linker = ManuallyDrop::new(Linker::new(&engine));
+        add_wasi_to_linker(&mut linker, wasi_env.clone()).map_err(|error| Failure::error(error.to_string()))?;
+        let store = ManuallyDrop::new(Store::new(&engine, ()));
+        Ok(Run { args, file, program_args, module, wasi_env, store, linker })
+    }
+
+    fn start(mut self) -> Result<u8, Failure> {
+        for (name, file) in &self.args.preload {
+            self.preload(name, file)?;
+        }
+        let name = input::display(self.file);
+        let module = self.module.clone();
+        self.resolve(&module, &name)?;
+        let store = &mut *self.store;
+        let instance = match self.linker.instantiate(&mut *store, &module) {
+            Ok(instance) => instance,
+            Err(error) => return Ok(self.ended_by(&error)),
+        };
+
+        let is_command = export_is_func(&module, "_start");
+        if self.args.call.is_none() && !is_command {
+            let message = format!("{name} has no function `_start`, so it is a library, not a program");
+            return Err(Failure::error(format!("{message}: use --call; {}", call::callable(&module))));
+        }
+        let (func, args) = match &self.args.call {
+            Some(func) => (func.as_str(), &self.program_args[..]),
+            None => ("_start", &[][..]),
+        };
+        let call = Call::new(store, instance, func, args)?;
+        if !is_command && export_is_func(&module, "_initialize") && func != "_initialize" {
+            let initialized = Call::new(store, instance, "_initialize", &[])?.run(store);
+            if let Err(error) = initialized {
+                return Ok(self.ended_by(&error));
+            }
+        }
+        match call.run(store) {
+            Ok(results) => {
+                let lines: Vec<_> = results.iter().map(|result| value::print(result) + "\n").collect();
+                output::print(&lines.concat())?;
+                Ok(0)
+            }
+            Err(error) => Ok(self.ended_by(&error)),
+        }
+    }
+
+    /// Instantiates a module whose exports the program may import.
+    fn preload(&mut self, name: &str, file: &OsStr) -> Result<(), Failure> {
+        let display = input::display(file);
+        let module = input::module(self.store.engine(), file)?;
+        self.resolve(&module, &display)?;
+        let result = self.linker.module(&mut *self.store, name, &module);
+        result.map(drop).map_err(|error| Failure::of(&format!("--preload {name}={display}"), &error))
+    }
+
+    /// Sees to the imports of a module that nothing provides.
+    fn resolve(&mut self, module: &Module, file: &str) -> Result<(), Failure> {
+        let result = match self.args.unknown_imports {
+            UnknownImports::Error => Ok(()),
+            UnknownImports::Trap => self.linker.define_unknown_imports_as_traps(module),
+            UnknownImports::Default => self.linker.define_unknown_imports_as_default_values(module),
+        };
+        let imports: Vec<_> = module.imports().collect();
+        let missing: Vec<_> = imports
+            .iter()
+            .filter(|import| self.linker.get(&mut *self.store, import.module(), import.name()).is_none())
+            .collect();
+        if missing.is_empty() {
+            return result.map_err(|error| Failure::of(file, &error));
+        }
+        let mut message = format!("{file} imports what nothing provides:");
+        for import in &missing {
+            message.push_str(&format!("\n  {}.{} {}", import.module(), import.name(), import.ty()));
+        }
+        let others: Vec<_> = missing.iter().filter(|import| !is_func(import.ty())).collect();
+        message.push_str(&format!(
+            "\n--preload {}=FILE takes the exports of another module",
+            others.first().map_or(&missing[0], |import| import).module()
+        ));
+        if others.is_empty() {
+            message.push_str("; --unknown-imports=trap runs it as long as they are not called");
+        }
+        Err(Failure::error(message))
+    }
+
+    /// The exit status of a program that did not simply return, after telling why.
+    fn ended_by(&self, error: &Error) -> u8 {
+        let status = match error.kind() {
+            ErrorKind::Exit(code) => *code as u8,
+            ErrorKind::Trap { .. } => {
+                note(&format!("{}: trap: {error}{}", input::display(self.file), backtrace(error)));
+                status::TRAP
+            }
+            _ => Failure::of(&input::display(self.file), error).with_details(&backtrace(error)).report(),
+        };
+        if status != 0
+            && let Ok(env) = self.wasi_env.lock()
+        {
+            if self.args.streams.explain_denials {
+                denials::explain(&env.denials(), &self.args.sandbox, &self.program_args);
+            } else if env.missed_directories() {
+                note(
+                    "hint: the program looked for directories and has none; --dir HOST[::GUEST] shows it one, as in \
+                     --dir .; --explain-denials tells which",
+                );
+            }
+        }
+        status
+    }
+}
+
+fn is_func(ty: &ExternType) -> bool {
+    matches!(ty, ExternType::Func(_))
+}
+
+fn export_is_func(module: &Module, name: &str) -> bool {
+    module.exports().any(|export| export.name() == name && is_func(export.ty()))
+}
+
+/// The WebAssembly functions an error left, a line each, innermost first.
+fn backtrace(error: &Error) -> String {
+    let frames = error.backtrace();
+    let mut text = String::new();
+    for (depth, frame) in frames.iter().enumerate() {
+        text.push_str(&format!("\n  {depth:2}: {frame}"));
+    }
+    if frames.len() >= MAX_BACKTRACE {
+        text.push_str("\n   (deeper frames are not shown)");
+    }
+    text
+}

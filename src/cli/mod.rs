@@ -1,0 +1,113 @@
+//! The command-line tool: flags to a [`Config`](crate::Config), an exit status back.
+//!
+//! One file a subcommand; what they share is in `engine` (the engine's flags), `sandbox` (what a program may see),
+//! `streams` (where its streams go), `denials` (what it was refused), `input` (reading modules), `value` (values as text), `process` (the guest's thread, Ctrl-C) and `output`.
+
+mod bench;
+mod call;
+mod completions;
+mod denials;
+mod engine;
+mod exec;
+mod input;
+mod inspect;
+mod output;
+mod process;
+mod sandbox;
+mod streams;
+mod value;
+pub mod wast;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit statuses, as env, timeout and docker use them.
+mod status {
+    /// An assertion of a test script does not hold, or two runs of `bench` differ.
+    pub const FAILED: u8 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: u8 = 2;
+    /// wasmrun itself could not do what was asked.
+    pub const ERROR: u8 = 125;
+    /// The file is no valid module.
+    pub const INVALID: u8 = 126;
+    /// The file is not there.
+    pub const NOT_FOUND: u8 = 127;
+    /// Ctrl-C.
+    pub const INTERRUPTED: u8 = 130;
+    /// The program trapped.
+    pub const TRAP: u8 = 134;
+}
+
+const STATUS_HELP: &str = "\
+Exit status:
+  the program's own (low eight bits), or
+  141  nobody read the program's output any more
+  134  the program trapped; the kind of trap and a backtrace are on standard error
+  130  Ctrl-C
+  127  FILE is not there
+  126  FILE is no valid module
+  125  wasmrun itself failed
+    2  the command line is wrong";
+
+const EXAMPLES: &str = "\
+Examples:
+  wasmrun exec hello.wasm                         run a WASI program
+  wasmrun exec --dir . cat.wasm notes.txt         and let it see the current directory
+  wasmrun exec --explain-denials cat.wasm a.txt   which flags a program that fails would need
+  wasmrun exec --call add math.wat 1 -0x2         call one function and print its results
+  wasmrun inspect hello.wasm                      what is in a module
+  wasmrun bench hello.wasm                        interpreter against JIT
+  wasmrun completions bash > /etc/bash_completion.d/wasmrun";
+
+/// Run WebAssembly programs: WASI Preview 1, interpreted or compiled to native code.
+#[derive(Parser)]
+#[command(name = "wasmrun", version, arg_required_else_help = true, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Exec(exec::ExecArgs),
+    Inspect(inspect::InspectArgs),
+    Bench(bench::BenchArgs),
+    Wast(wast::command::WastArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the tool on the arguments of this process; its exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come here too, with status 0; a closed pipe is no reason to fail then.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    process::exit_on_interrupt();
+    let result = match cli.command {
+        Command::Exec(args) => exec::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Wast(args) => wast::command::run(args),
+        Command::Completions(args) => completions::run(&args),
+    };
+    ExitCode::from(result.unwrap_or_else(|failure| failure.report()))
+}
+
+/// The whole command line, for completions and for the test that clap finds it consistent.
+fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+}

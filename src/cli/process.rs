@@ -1,0 +1,48 @@
+//! The process around the guest: the thread it runs on, and Ctrl-C.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::output::Failure;
+use super::status;
+
+/// Stack that WebAssembly code may use in the tool: eight times what a native program usually has.
+pub(super) const MAX_WASM_STACK: usize = 64 << 20;
+
+/// Room on the same thread for the engine and host functions.
+const HOST_STACK: usize = 4 << 20;
+
+/// Ends the process with status 130 on Ctrl-C, whatever the guest is doing.
+///
+/// Where Ctrl-C is ignored already, as in jobs that a shell started in the background, it stays ignored.
+pub(super) fn exit_on_interrupt() {
+    let _ = ctrlc::try_set_handler(|| std::process::exit(status::INTERRUPTED.into()));
+}
+
+/// Runs `guest` on a thread with a big stack and waits for it.
+///
+/// Where address space is short, a smaller stack is tried: the engines ask the thread how much it has.
+pub(super) fn on_big_stack<R: Send>(guest: impl FnOnce() -> R + Send) -> Result<R, Failure> {
+    // Lent to each attempt, not given, so that it is still there if the thread could not be made.
+    let guest = Mutex::new(Some(guest));
+    let run = || {
+        let guest = guest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        guest.map(|guest| guest())
+    };
+    thread::scope(|scope| {
+        let mut size = MAX_WASM_STACK + HOST_STACK;
+        let thread = loop {
+            match thread::Builder::new().name("guest".into()).stack_size(size).spawn_scoped(scope, run) {
+                Ok(thread) => break thread,
+                Err(_) if size > HOST_STACK => size /= 4,
+                Err(error) => return Err(Failure::error(format!("cannot start a thread: {error}"))),
+            }
+        };
+        match thread.join() {
+            Ok(Some(result)) => Ok(result),
+            Ok(None) => unreachable!("one thread was made, and it took the guest"),
+            // A bug of wasmrun: the panic hook has printed where.
+            Err(_) => Err(Failure::error("internal error; please report it together with the lines above")),
+        }
+    })
+}

@@ -1,0 +1,168 @@
+//! What a program may see of the host: the flags, and the WASI environment they make.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use clap::Args;
+
+use super::output::Failure;
+use crate::WasiEnv;
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What the program sees")]
+pub(super) struct SandboxArgs {
+    /// Let the program see the host's directory HOST and all in it, under the name GUEST (or HOST); with `:ro` it can
+    /// change nothing there
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]")]
+    pub dirs: Vec<String>,
+
+    /// Set an environment variable for the program; without a value, the one it has here
+    #[arg(long = "env", value_name = "K[=V]")]
+    pub env: Vec<String>,
+
+    /// Give the program all environment variables there are here; --env changes single ones
+    #[arg(long)]
+    pub inherit_env: bool,
+
+    /// The program's own name, its first argument [default: the name of FILE without folders]
+    #[arg(long, value_name = "A")]
+    pub argv0: Option<String>,
+
+    /// Make randomness repeatable: the same N, the same numbers (which are no secret then)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Let no file grow beyond BYTES (a number, or one with K, M, G or T)
+    #[arg(long, value_name = "BYTES", value_parser = byte_count, help_heading = "Limits")]
+    pub max_file_size: Option<u64>,
+
+    /// Let the program write no more than BYTES in all, to files and standard output
+    #[arg(long, value_name = "BYTES", value_parser = byte_count, help_heading = "Limits")]
+    pub max_written: Option<u64>,
+
+    /// Let the program have no more than N open files, its standard streams and directories included
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    pub max_open_files: Option<usize>,
+}
+
+/// A `--dir`: the host's directory, its name for the program, and whether it is for reading only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DirFlag<'a> {
+    pub host: &'a str,
+    pub guest: &'a str,
+    pub read_only: bool,
+}
+
+impl<'a> DirFlag<'a> {
+    fn parse(text: &'a str) -> Self {
+        let (names, read_only) = match text.strip_suffix(":ro") {
+            Some(names) => (names, true),
+            None => (text, false),
+        };
+        let (host, guest) = names.split_once("::").unwrap_or((names, names));
+        DirFlag { host, guest, read_only }
+    }
+}
+
+/// A number of bytes, with one of the usual units.
+fn byte_count(text: &str) -> Result<u64, String> {
+    let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let unit = units.iter().find(|(letter, _)| text.ends_with([*letter, letter.to_ascii_lowercase()]));
+    let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], *shift));
+    let number: u64 = digits.parse().map_err(|_| "expected a number of bytes, such as 4096, 64K or 10M".to_string())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "that is more than 64 bits".to_string())
+}
+
+impl SandboxArgs {
+    /// The directories, in the order in which the program gets them.
+    pub fn dirs(&self) -> impl Iterator<Item = DirFlag<'_>> {
+        self.dirs.iter().map(|dir| DirFlag::parse(dir))
+    }
+
+    /// The WASI environment of a program in `file`, with the standard streams of this process.
+    pub fn wasi_env(&self, file: &OsStr, args: &[String]) -> Result<WasiEnv, Failure> {
+        let argv0 = match &self.argv0 {
+            Some(name) => name.clone(),
+            None => Path::new(file).file_name().unwrap_or(file).to_string_lossy().into_owned(),
+        };
+        let args = std::iter::once(argv0).chain(args.iter().cloned()).collect();
+        let mut env = WasiEnv::new().with_args(args).with_inherited_stdio().with_exit_on_closed_pipe();
+        if self.inherit_env {
+            for (name, value) in std::env::vars_os() {
+                // What is not UTF-8 a program could not be given. Windows' names such as `=C:` do not come here.
+                if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
+                    env = env.with_env(name.into(), value.into());
+                }
+            }
+        }
+        for variable in &self.env {
+            match variable.split_once('=') {
+                Some(("", _)) => return Err(Failure::usage(format!("--env {variable}: the name is missing"))),
+                Some((name, value)) => env = env.with_env(name.into(), value.into()),
+                None => match std::env::var(variable) {
+                    Ok(value) => env = env.with_env(variable.clone(), value),
+                    Err(std::env::VarError::NotPresent) => {}
+                    Err(error) => return Err(Failure::error(format!("--env {variable}: {error}"))),
+                },
+            }
+        }
+        for (dir, text) in self.dirs().zip(&self.dirs) {
+            let given = match dir.read_only {
+                true => env.with_read_only_preopen(dir.host, dir.guest),
+                false => env.with_preopen(dir.host, dir.guest),
+            };
+            env = given.map_err(|error| Failure::error(format!("--dir {text}: {error}")))?;
+        }
+        if let Some(seed) = self.seed {
+            env = env.with_seed(seed);
+        }
+        if let Some(bytes) = self.max_file_size {
+            env = env.with_max_file_size(bytes);
+        }
+        if let Some(bytes) = self.max_written {
+            env = env.with_max_written(bytes);
+        }
+        if let Some(count) = self.max_open_files {
+            env = env.with_max_descriptors(count);
+        }
+        Ok(env)
+    }
+
+    /// The same flags again, for a process that is started with them.
+    pub fn to_args(&self) -> Vec<String> {
+        let dirs = self.dirs.iter().map(|dir| format!("--dir={dir}"));
+        let env = self.env.iter().map(|variable| format!("--env={variable}"));
+        let mut args: Vec<_> = dirs.chain(env).collect();
+        args.extend(self.inherit_env.then(|| "--inherit-env".into()));
+        args.extend(self.argv0.iter().map(|name| format!("--argv0={name}")));
+        args.extend(self.seed.map(|seed| format!("--seed={seed}")));
+        args.extend(self.max_file_size.map(|bytes| format!("--max-file-size={bytes}")));
+        args.extend(self.max_written.map(|bytes| format!("--max-written={bytes}")));
+        args.extend(self.max_open_files.map(|count| format!("--max-open-files={count}")));
+        args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_have_two_names_and_may_be_read_only() {
+        let flag = |host, guest, read_only| DirFlag { host, guest, read_only };
+        assert_eq!(DirFlag::parse("a"), flag("a", "a", false));
+        assert_eq!(DirFlag::parse("a:ro"), flag("a", "a", true));
+        assert_eq!(DirFlag::parse("a::/b:ro"), flag("a", "/b", true));
+        assert_eq!(DirFlag::parse("a:b::/c"), flag("a:b", "/c", false));
+    }
+
+    #[test]
+    fn byte_counts_have_units() {
+        assert_eq!(byte_count("4096"), Ok(4096));
+        assert_eq!(byte_count("64k"), Ok(65536));
+        assert_eq!(byte_count("2G"), Ok(2 << 30));
+        for bad in ["", "K", "-1", "1X", "99999999999T"] {
+            assert!(byte_count(bad).is_err(), "{bad}");
+        }
+    }
+}

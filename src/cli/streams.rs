@@ -1,0 +1,84 @@
+//! Where a program's standard streams go, the sockets it gets, and what is told about its calls.
+
+use std::fs::File;
+use std::net::{TcpListener, ToSocketAddrs};
+
+use clap::Args;
+
+use super::output::{Failure, note};
+use crate::WasiEnv;
+
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Streams and sockets")]
+pub(super) struct StreamArgs {
+    /// Read standard input from FILE; `null` is an empty one
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub stdin: Option<String>,
+
+    /// Write standard output to FILE, which is emptied first
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub stdout: Option<String>,
+
+    /// Write standard error to FILE, which may be the same
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub stderr: Option<String>,
+
+    /// Let the program accept TCP connections on ADDR, such as 127.0.0.1:8080; port 0 is a free one, which is told
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+
+    /// Write a line to standard error for each WASI call, with its arguments, error and results, as strace does
+    #[arg(long, help_heading = "Finding out")]
+    pub trace_wasi: bool,
+
+    /// If the program fails, tell which paths it was refused and the flag that would allow each
+    #[arg(long, help_heading = "Finding out")]
+    pub explain_denials: bool,
+}
+
+impl StreamArgs {
+    /// Adds what the flags say to an environment that has its directories.
+    pub fn apply(&self, mut env: WasiEnv) -> Result<WasiEnv, Failure> {
+        match self.stdin.as_deref() {
+            None => {}
+            Some("null") => env = env.with_stdin(std::io::empty()),
+            Some(path) => env = env.with_stdin_file(opened("--stdin", path, File::open(path))?),
+        }
+        let stdout = self.stdout.as_deref().map(|path| opened("--stdout", path, File::create(path))).transpose()?;
+        if let Some(path) = self.stderr.as_deref() {
+            // One file for both has one position, or each would overwrite the other.
+            let shared = stdout.as_ref().filter(|_| self.stdout.as_deref() == Some(path));
+            let file = shared.map_or_else(|| File::create(path), File::try_clone);
+            env = env.with_stderr_file(opened("--stderr", path, file)?);
+        }
+        if let Some(file) = stdout {
+            env = env.with_stdout_file(file);
+        }
+        for address in &self.listen {
+            let failed = |error: std::io::Error| Failure::error(format!("--listen {address}: {error}"));
+            // A port alone is one of this machine only.
+            let candidates = match address.trim_start_matches(':').parse::<u16>() {
+                Ok(port) => ("127.0.0.1", port).to_socket_addrs(),
+                Err(_) => address.to_socket_addrs(),
+            };
+            let listener = TcpListener::bind(&candidates.map_err(failed)?.collect::<Vec<_>>()[..]).map_err(failed)?;
+            if let Ok(bound) = listener.local_addr()
+                && address.ends_with(":0")
+            {
+                note(&format!("listening on {bound}"));
+            }
+            env = env.with_listener(listener);
+        }
+        if self.trace_wasi {
+            env = env.with_trace(std::io::stderr());
+        }
+        if self.explain_denials {
+            env = env.with_denials_recorded();
+        }
+        Ok(env)
+    }
+}
+
+fn opened(flag: &str, path: &str, file: std::io::Result<File>) -> Result<File, Failure> {
+    file.map_err(|error| Failure::error(format!("{flag} {path}: {error}")))
+}

@@ -1,0 +1,217 @@
+//! Running a script, directive by directive, in one store.
+
+use std::collections::HashMap;
+
+use super::expect;
+use super::script::{Action, Arg, Directive, Kind, Script, Source};
+use super::{Failure, spectest};
+use crate::cli::value;
+use crate::{Config, Engine, Error, ErrorKind, Extern, ExternRef, Instance, Linker, Module, Store, Value};
+
+impl Script {
+    /// Runs the script on an engine of these settings; the number of directives it has.
+    ///
+    /// # Errors
+    /// The first directive that does not hold.
+    pub fn run(&self, config: &Config) -> Result<usize, Failure> {
+        let start = |error: Error| match self.directives.first() {
+            Some(first) => self.failure_at(first, format!("no engine to run it on: {error}")),
+            None => Failure {
+                script: self.name.clone(),
+                line: 1,
+                column: 1,
+                source: String::new(),
+                directive: "script",
+                message: error.to_string(),
+            },
+        };
+        let mut runner = Runner::new(config).map_err(start)?;
+        for directive in &self.directives {
+            runner.directive(directive).map_err(|message| self.failure_at(directive, message))?;
+        }
+        Ok(self.directives.len())
+    }
+}
+
+/// What a script has made so far.
+struct Runner {
+    engine: Engine,
+    store: Store<()>,
+    linker: Linker<()>,
+    /// The instance that actions without a name are about.
+    current: Option<Instance>,
+    instances: HashMap<String, Instance>,
+    latest_definition: Option<Module>,
+    definitions: HashMap<String, Module>,
+}
+
+/// How an action ended: with values, or an error of the library.
+type Outcome = crate::Result<Vec<Value>>;
+
+impl Runner {
+    fn new(config: &Config) -> crate::Result<Self> {
+        let engine = Engine::new(config)?;
+        let mut store = Store::new(&engine, ());
+        let mut linker = Linker::new(&engine);
+        // Scripts register one name several times.
+        linker.allow_shadowing(true);
+        spectest::define(&mut linker, &mut store)?;
+        Ok(Runner {
+            engine,
+            store,
+            linker,
+            current: None,
+            instances: HashMap::new(),
+            latest_definition: None,
+            definitions: HashMap::new(),
+        })
+    }
+
+    fn directive(&mut self, directive: &Directive) -> Result<(), String> {
+        match &directive.kind {
+            Kind::Module { name, module } => {
+                let module = self.module(module)?;
+                self.instantiate(name, &module)
+            }
+            Kind::Definition { name, module } => {
+                let module = self.module(module)?;
+                if let Some(name) = name {
+                    self.definitions.insert(name.clone(), module.clone());
+                }
+                self.latest_definition = Some(module);
+                Ok(())
+            }
+            Kind::Instance { name, module } => {
+                let module = match module {
+                    Some(module) => self.definitions.get(module),
+                    None => self.latest_definition.as_ref(),
+                };
+                let module = module.cloned().ok_or("no such module definition")?;
+                self.instantiate(name, &module)
+            }
+            Kind::Register { name, instance } => {
+                let instance = self.instance(instance)?;
+                let result = self.linker.instance(&mut self.store, name, instance);
+                result.map(drop).map_err(|error| error.to_string())
+            }
+            Kind::Action(action) => self.act(action)?.map(drop).map_err(|error| format!("{error:?}")),
+            Kind::AssertReturn { action, results: expected } => {
+                let actual =
+                    self.act(action)?.map_err(|error| format!("expected {}, got {error:?}", expect::join(expected)))?;
+                let same = actual.len() == expected.len() && expected.iter().zip(&actual).all(|(e, a)| e.matches(a));
+                if same {
+                    Ok(())
+                } else {
+                    Err(format!("expected {}, got {}", expect::join(expected), value::print_all(&actual)))
+                }
+            }
+            Kind::AssertTrap { action, message } | Kind::AssertExhaustion { action, message } => {
+                expect_trap(self.act(action)?, message)
+            }
+            Kind::AssertException { action } => match self.act(action)? {
+                Ok(values) => Err(format!("expected an exception, got {}", value::print_all(&values))),
+                Err(error) if matches!(error.kind(), ErrorKind::Exception(_)) => Ok(()),
+                Err(error) => Err(format!("expected an exception, got {error:?}")),
+            },
+            Kind::AssertUnlinkable { module } => {
+                let module = self.module(module)?;
+                match self.linker.instantiate(&mut self.store, &module) {
+                    Ok(_) => Err("expected a link error, but it was instantiated".into()),
+                    Err(error) if matches!(error.kind(), ErrorKind::Link(_)) => Ok(()),
+                    Err(error) => Err(format!("expected a link error, got {error:?}")),
+                }
+            }
+            Kind::AssertRefused { module: Err(_), .. } => Ok(()),
+            Kind::AssertRefused { module: Ok(bytes), message } => match Module::new(&self.engine, bytes) {
+                Ok(_) => Err(format!("expected `{message}`, but the module was accepted")),
+                Err(error) => match error.kind() {
+                    ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. } => Ok(()),
+                    _ => Err(format!("expected `{message}`, got {error:?}")),
+                },
+            },
+            Kind::Unsupported => Err("this directive is of a proposal that is not supported".into()),
+        }
+    }
+
+    fn module(&self, source: &Source) -> Result<Module, String> {
+        let bytes = source.as_ref().map_err(|error| format!("the module's text: {error}"))?;
+        Module::new(&self.engine, bytes).map_err(|error| format!("the module: {error}"))
+    }
+
+    fn instantiate(&mut self, name: &Option<String>, module: &Module) -> Result<(), String> {
+        let instance = self.linker.instantiate(&mut self.store, module).map_err(|error| format!("{error:?}"))?;
+        if let Some(name) = name {
+            self.instances.insert(name.clone(), instance);
+        }
+        self.current = Some(instance);
+        Ok(())
+    }
+
+    fn instance(&self, name: &Option<String>) -> Result<Instance, String> {
+        match name {
+            Some(name) => self.instances.get(name).copied().ok_or_else(|| format!("there is no instance ${name}")),
+            None => self.current.ok_or_else(|| "there is no module before this".into()),
+        }
+    }
+
+    fn export(&mut self, instance: &Option<String>, name: &str) -> Result<Extern, String> {
+        let instance = self.instance(instance)?;
+        instance.get_export(&mut self.store, name).ok_or_else(|| format!("there is no export {name:?}"))
+    }
+
+    /// Does what an assertion is about.
+    fn act(&mut self, action: &Action) -> Result<Outcome, String> {
+        match action {
+            Action::Invoke { instance, name, args } => {
+                let Extern::Func(func) = self.export(instance, name)? else {
+                    return Err(format!("the export {name:?} is no function"));
+                };
+                let args: Vec<_> = args.iter().map(Arg::value).collect();
+                let ty = func.ty(&self.store);
+                let mut results: Vec<_> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+                Ok(func.call(&mut self.store, &args, &mut results).map(|()| results))
+            }
+            Action::Get { instance, name } => match self.export(instance, name)? {
+                Extern::Global(global) => Ok(Ok(vec![global.get(&self.store)])),
+                _ => Err(format!("the export {name:?} is no global")),
+            },
+            Action::Instantiate(module) => {
+                let module = self.module(module)?;
+                Ok(self.linker.instantiate(&mut self.store, &module).map(|_| vec![]))
+            }
+            Action::Unsupported(what) => Err(format!("{what} is of a proposal that is not supported")),
+        }
+    }
+}
+
+/// Checks for a trap whose message begins with the one expected, as the specification's interpreter does.
+fn expect_trap(outcome: Outcome, expected: &str) -> Result<(), String> {
+    match outcome {
+        Ok(values) => Err(format!("expected the trap `{expected}`, got {}", value::print_all(&values))),
+        Err(error) => match error.trap() {
+            Some(trap) if trap.message().starts_with(without_operand(expected)) => Ok(()),
+            _ => Err(format!("expected the trap `{expected}`, got {error:?}")),
+        },
+    }
+}
+
+/// `uninitialized element 2` names the element too, which a message here does not.
+fn without_operand(message: &str) -> &str {
+    message.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end()
+}
+
+impl Arg {
+    fn value(&self) -> Value {
+        match *self {
+            Arg::I32(v) => Value::I32(v),
+            Arg::I64(v) => Value::I64(v),
+            Arg::F32(bits) => Value::F32(f32::from_bits(bits)),
+            Arg::F64(bits) => Value::F64(f64::from_bits(bits)),
+            Arg::V128(v) => Value::V128(v),
+            Arg::NullFunc => Value::FuncRef(None),
+            Arg::NullExn => Value::ExnRef(None),
+            Arg::NullExtern => Value::ExternRef(None),
+            Arg::Extern(number) => Value::ExternRef(Some(ExternRef::new(number))),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The module `spectest` that test scripts import: the host as the specification's own interpreter provides it.
+
+use crate::{Global, GlobalType, Linker, Memory, MemoryType, Result, Store, Table, TableType, ValType, Value};
+
+/// Defines it. What the functions are to print is dropped: no script depends on it.
+pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<()> {
+    const NAME: &str = "spectest";
+    linker.func_wrap(NAME, "print", || {})?;
+    linker.func_wrap(NAME, "print_i32", |_: i32| {})?;
+    linker.func_wrap(NAME, "print_i64", |_: i64| {})?;
+    linker.func_wrap(NAME, "print_f32", |_: f32| {})?;
+    linker.func_wrap(NAME, "print_f64", |_: f64| {})?;
+    linker.func_wrap(NAME, "print_i32_f32", |_: i32, _: f32| {})?;
+    linker.func_wrap(NAME, "print_f64_f64", |_: f64, _: f64| {})?;
+    for (name, value) in [
+        ("global_i32", Value::I32(666)),
+        ("global_i64", Value::I64(666)),
+        ("global_f32", Value::F32(666.6)),
+        ("global_f64", Value::F64(666.6)),
+    ] {
+        let ty = GlobalType { content: value.ty(), mutable: false };
+        linker.define(NAME, name, Global::new(&mut *store, ty, value)?)?;
+    }
+    let table = TableType { element: ValType::FuncRef, minimum: 10, maximum: Some(20) };
+    linker.define(NAME, "table", Table::new(&mut *store, table, Value::FuncRef(None))?)?;
+    let memory = MemoryType { minimum: 1, maximum: Some(2) };
+    linker.define(NAME, "memory", Memory::new(&mut *store, memory)?)?;
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The one error type of the crate, and the backtrace it may carry.
+
+use crate::exception::ExnRef;
+use crate::runtime::trap::{MemoryFault, Trap};
+use std::fmt;
+
+/// A `Result` whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Anything that can go wrong between the bytes of a module and the end of its program.
+///
+/// An error knows its [`kind`](Error::kind); one that passed through running Wasm code also carries the
+/// [`backtrace`](Error::backtrace) of the functions it left, innermost first.
+///
+/// ```
+/// use wasmrun::{Engine, ErrorKind, Module};
+/// let error = Module::new(&Engine::default(), b"not wasm").unwrap_err();
+/// assert!(matches!(error.kind(), ErrorKind::Invalid { .. }));
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    backtrace: Vec<Frame>,
+}
+
+/// What an [`Error`] is about.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The module is malformed or does not validate.
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// Byte offset into the binary module; `None` where the text format was read.
+        offset: Option<usize>,
+        /// The function the offset lies in: its name, or `function N` without one.
+        function: Option<String>,
+    },
+    /// The module is well formed but uses a part of WebAssembly that this version does not run.
+    Unsupported {
+        /// The proposal as the WebAssembly proposals repository names it, such as `threads`.
+        proposal: &'static str,
+        /// What was used.
+        message: String,
+        /// Byte offset into the binary module.
+        offset: usize,
+    },
+    /// Imports are missing or have other types than what was supplied.
+    Link(String),
+    /// WebAssembly code trapped.
+    Trap {
+        /// The kind of trap.
+        trap: Trap,
+        /// For an out-of-bounds memory access, what was accessed.
+        fault: Option<MemoryFault>,
+    },
+    /// WebAssembly code threw an exception that it did not catch.
+    Exception(ExnRef),
+    /// The program asked to end with this exit code (WASI `proc_exit`).
+    Exit(i32),
+    /// A host function failed.
+    Host(Box<dyn std::error::Error + Send + Sync>),
+    /// The API was called with arguments that do not fit: wrong types, an object of another store.
+    Usage(String),
+    /// The system did not give what was needed: memory, address space, a file.
+    Resource(String),
+}
+
+/// One WebAssembly function in a backtrace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Index in the function index space of its module.
+    pub func_index: u32,
+    /// Name from the module's name section.
+    pub func_name: Option<String>,
+    /// Byte offset of the instruction in the binary module; for all but the innermost frame the call.
+    pub offset: usize,
+}
+
+impl Error {
+    /// An error of the given kind, with no backtrace.
+    pub fn new(kind: ErrorKind) -> Self {
+        Error(Box::new(Inner { kind, backtrace: Vec::new() }))
+    }
+
+    /// An error a host function returns to end the WebAssembly code that called it.
+    pub fn host(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(ErrorKind::Host(error.into()))
+    }
+
+    /// An error for a wrong use of the API.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage(message.into()))
+    }
+
+    /// An error for a resource that the system refused.
+    pub(crate) fn resource(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Resource(message.into()))
+    }
+
+    /// What the error is about.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// The WebAssembly functions that the error left, innermost first; empty if it never was in any.
+    pub fn backtrace(&self) -> &[Frame] {
+        &self.0.backtrace
+    }
+
+    /// The trap, if this is one.
+    pub fn trap(&self) -> Option<Trap> {
+        match self.0.kind {
+            ErrorKind::Trap { trap, .. } => Some(trap),
+            _ => None,
+        }
+    }
+
+    /// The code given to `proc_exit`, if that is what ended the program.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self.0.kind {
+            ErrorKind::Exit(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// The error a host function returned, if it is of type `E`.
+    pub fn downcast_host<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        match &self.0.kind {
+            ErrorKind::Host(error) => error.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Adds the frames of one activation of an engine, innermost first, behind those there already.
+    pub(crate) fn push_frames(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        let room = MAX_BACKTRACE.saturating_sub(self.0.backtrace.len());
+        self.0.backtrace.extend(frames.into_iter().take(room));
+    }
+}
+
+/// Frames kept in a backtrace; deeper ones are dropped, so that a stack overflow stays readable.
+pub(crate) const MAX_BACKTRACE: usize = 64;
+
+impl From<Trap> for Error {
+    fn from(trap: Trap) -> Self {
+        Self::new(ErrorKind::Trap { trap, fault: None })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.kind {
+            ErrorKind::Invalid { message, offset, function } => {
+                f.write_str(message)?;
+                match (function, offset) {
+                    (Some(function), Some(offset)) => write!(f, " (in {function}, at offset {offset:#x})"),
+                    (None, Some(offset)) => write!(f, " (at offset {offset:#x})"),
+                    (Some(function), None) => write!(f, " (in {function})"),
+                    (None, None) => Ok(()),
+                }
+            }
+            ErrorKind::Unsupported { proposal, message, offset } => {
+                write!(f, "{message}: the {proposal} proposal is not supported (at offset {offset:#x})")
+            }
+            ErrorKind::Link(message) | ErrorKind::Usage(message) | ErrorKind::Resource(message) => f.write_str(message),
+            ErrorKind::Trap { trap, fault: None } => write!(f, "{trap}"),
+            ErrorKind::Trap { trap, fault: Some(fault) } => write!(f, "{trap}: {fault}"),
+            ErrorKind::Exception(_) => f.write_str("uncaught exception"),
+            ErrorKind::Exit(code) => write!(f, "exit with code {code}"),
+            ErrorKind::Host(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        for (depth, frame) in self.0.backtrace.iter().enumerate() {
+            write!(f, "\n  {depth}: {frame}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.func_name {
+            Some(name) => write!(f, "{name}")?,
+            None => write!(f, "<function {}>", self.func_index)?,
+        }
+        write!(f, " at offset {:#x}", self.offset)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.kind {
+            ErrorKind::Host(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}

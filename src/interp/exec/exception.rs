@@ -1,0 +1,77 @@
+//! Exceptions: a throw searches the frames of its activation, innermost first; beyond, it is an error.
+
+use crate::error::Error;
+use crate::exception;
+use crate::interp::frames::Frames;
+use crate::interp::machine::{Machine, Step};
+use crate::runtime::store::StoreOpaque;
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::VMException;
+
+fn store(m: &Machine) -> &StoreOpaque {
+    // SAFETY: the store of the running instance.
+    unsafe { &*(*m.vmctx()).store.cast() }
+}
+
+pub(super) fn throw(m: &mut Machine) -> Step {
+    let (vmctx, payload) = (m.vmctx(), m.fp.wrapping_add(m.low(1) as usize));
+    // SAFETY: the running instance, a tag of its module with its payload, which is on top of the operand stack.
+    let made = unsafe {
+        (*(*vmctx).store).value_top = payload.wrapping_add(m.high(1) as usize);
+        exception::new(vmctx, m.bc(), payload)
+    };
+    match made {
+        Ok(exception) => search(m, exception),
+        Err(error) => m.stop(error),
+    }
+}
+
+pub(super) fn throw_ref(m: &mut Machine) -> Step {
+    match m.get::<u64>(m.a()) {
+        0 => m.stop(Trap::NullExceptionReference),
+        reference => search(m, reference as *mut VMException),
+    }
+}
+
+/// Goes on after a call out of the interpreter has failed: it may have thrown.
+pub(super) fn failed(m: &mut Machine, error: Error) -> Step {
+    match exception::of_error(store(m), error) {
+        Ok(exception) => search(m, exception),
+        Err(error) => m.stop(error),
+    }
+}
+
+/// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`.
+fn search(m: &mut Machine, exception: *mut VMException) -> Step {
+    for frame in Frames::new(m) {
+        for clause in frame.code.clauses(frame.word) {
+            let [target, tag] = *clause;
+            let (offset, slot) = (target as u32 as i32 as isize, (target >> 32) as usize);
+            let (tag, reference) = (tag as u32, tag >> 32 != 0);
+            // SAFETY: a live exception, and a tag of the frame's module.
+            if tag != u32::MAX && !unsafe { exception::is_of_tag(exception, frame.vmctx, tag) } {
+                continue;
+            }
+            let to = frame.fp.wrapping_add(slot);
+            // SAFETY: the label of the clause has slots for the payload, if the clause takes it, and the reference.
+            unsafe {
+                let mut slots = 0;
+                if tag != u32::MAX {
+                    slots = (*exception).slots;
+                    VMException::payload(exception).copy_to(to, slots);
+                }
+                if reference {
+                    *to.add(slots) = exception as u64;
+                }
+                if frame.vmctx != m.vmctx() {
+                    m.context().switch(frame.vmctx);
+                }
+            }
+            m.fp = frame.fp;
+            m.ip = (&raw const clause[0]).wrapping_offset(offset);
+            return Step::Next;
+        }
+    }
+    let error = exception::into_error(store(m), exception);
+    m.stop(error)
+}

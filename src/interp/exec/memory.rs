@@ -1,0 +1,299 @@
+//! Loads, stores, and the instructions on whole memories.
+//!
+//! Bounds: index and offset are below 2^32 and units are at most 16 bytes, so their sum in 64 bits does not wrap, and
+//! `index + offset + size <= length` is the whole check.
+
+use std::marker::PhantomData;
+
+use super::{Named, kept, printed};
+use crate::interp::machine::{Flow, Handler, Machine, Step};
+use crate::interp::print::Field::{self, *};
+use crate::interp::print::Half::*;
+use crate::interp::value::{Unit, Value};
+use crate::runtime::ops;
+use crate::runtime::vmcontext::VMMemory;
+
+pub(crate) trait LoadOp: Named {
+    /// What is read.
+    type Unit: Unit;
+    type Output: Value;
+    fn extend(unit: Self::Unit) -> Self::Output;
+}
+
+pub(crate) trait StoreOp: Named {
+    type Value: Value;
+    /// What is written.
+    type Unit: Unit;
+    fn wrap(value: Self::Value) -> Self::Unit;
+}
+
+/// Reads a unit at an address of a memory.
+#[inline(always)]
+pub(super) fn load<U: Unit>(memory: *const u8, length: u64, address: u64) -> Result<U, Flow> {
+    if address + U::SIZE > length {
+        return Err(Flow::OutOfBounds { address, size: U::SIZE });
+    }
+    // SAFETY: the unit lies in the memory.
+    Ok(unsafe { U::load(memory.wrapping_add(address as usize)) })
+}
+
+/// Writes a unit at an address of a memory.
+#[inline(always)]
+pub(super) fn store<U: Unit>(memory: *mut u8, length: u64, address: u64, unit: U) -> Result<(), Flow> {
+    if address + U::SIZE > length {
+        return Err(Flow::OutOfBounds { address, size: U::SIZE });
+    }
+    // SAFETY: the unit lies in the memory.
+    unsafe { unit.store(memory.wrapping_add(address as usize)) };
+    Ok(())
+}
+
+/// The address in a slot plus an offset.
+#[inline(always)]
+fn address(m: &Machine, slot: u16, offset: impl Into<u64>) -> u64 {
+    u64::from(m.get::<u32>(slot)) + offset.into()
+}
+
+/// Where the address of a load is; see [`LoadForm`](crate::interp::op::LoadForm).
+pub(crate) trait LoadAt {
+    const SUFFIX: &'static str;
+    const WORDS: usize;
+    const FIELDS: &'static [Field];
+    fn address(m: &Machine) -> Result<u64, Flow>;
+}
+
+/// Where address and value of a store are; see [`StoreForm`](crate::interp::op::StoreForm).
+pub(crate) trait StoreAt {
+    const SUFFIX: &'static str;
+    const FIELDS: &'static [Field];
+    fn address(m: &Machine) -> u64;
+    fn value<T: Value>(m: &Machine) -> T;
+}
+
+macro_rules! load_forms {
+    ($($name:ident $suffix:literal $words:literal $fields:expr, |$m:ident| $address:expr;)*) => {
+        $(
+            pub(crate) struct $name;
+            impl LoadAt for $name {
+                const SUFFIX: &'static str = $suffix;
+                const WORDS: usize = $words;
+                const FIELDS: &'static [Field] = &$fields;
+                #[inline(always)]
+                fn address($m: &Machine) -> Result<u64, Flow> {
+                    Ok($address)
+                }
+            }
+        )*
+    };
+}
+
+load_forms! {
+    AtSlot "s" 1 [Def(A), Slot(B), OffsetC], |m| address(m, m.b(), m.c());
+    AtAcc "a" 1 [Def(A), OffsetBC], |m| m.acc + u64::from(m.bc());
+    AtConst "k" 1 [Def(A), OffsetBC], |m| m.bc().into();
+    AtSum "plus" 1 [Def(A), Slot(B), ImmC], |m| m.get::<u32>(m.b()).wrapping_add(m.c() as i16 as u32).into();
+    AtIndex "index" 2 [Def(A), Slot(B), Slot(C), High(1), Offset(1)], |m| {
+        let index = m.get::<u32>(m.c()).wrapping_shl(m.high(1));
+        u64::from(m.get::<u32>(m.b()).wrapping_add(index)) + u64::from(m.low(1))
+    };
+    AtDeref "deref" 2 [Def(A), Slot(B), OffsetC, Offset(1)], |m| {
+        u64::from(load::<u32>(m.memory, m.length(), address(m, m.b(), m.c()))?) + u64::from(m.low(1))
+    };
+    AtAccDeref "aderef" 2 [Def(A), OffsetBC, Offset(1)], |m| {
+        u64::from(load::<u32>(m.memory, m.length(), m.acc + u64::from(m.bc()))?) + u64::from(m.low(1))
+    };
+}
+
+macro_rules! store_forms {
+    ($($name:ident $suffix:literal $fields:expr, |$m:ident| $address:expr, $value:expr;)*) => {
+        $(
+            pub(crate) struct $name;
+            impl StoreAt for $name {
+                const SUFFIX: &'static str = $suffix;
+                const FIELDS: &'static [Field] = &$fields;
+                #[inline(always)]
+                fn address($m: &Machine) -> u64 {
+                    $address
+                }
+                #[inline(always)]
+                fn value<T: Value>($m: &Machine) -> T {
+                    $value
+                }
+            }
+        )*
+    };
+}
+
+store_forms! {
+    Slots "ss" [Slot(A), Slot(B), OffsetC], |m| address(m, m.a(), m.c()), m.get(m.b());
+    AddrAcc "as" [Slot(A), OffsetBC], |m| m.acc + u64::from(m.bc()), m.get(m.a());
+    ValueAcc "sa" [Slot(A), OffsetBC], |m| address(m, m.a(), m.bc()), T::from_acc(m);
+    ValueImm "si" [Slot(A), ImmB, OffsetC], |m| address(m, m.a(), m.c()), T::from_imm(m.b() as i16 as i32);
+    AccImm "ai" [ImmA, OffsetBC], |m| m.acc + u64::from(m.bc()), T::from_imm(m.a() as i16 as i32);
+    AddrConst "ks" [Slot(A), OffsetBC], |m| m.bc().into(), m.get(m.a());
+}
+
+/// A load; `KEPT`: the result is only left in the accumulator.
+pub(crate) struct Load<O, F, const KEPT: bool>(PhantomData<(O, F)>);
+
+impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for Load<O, F, KEPT> {
+    const FIELDS: &'static [Field] = F::FIELDS;
+
+    fn name() -> String {
+        format!("{}.{}{}", printed(O::NAME), F::SUFFIX, kept(KEPT))
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let unit = match F::address(m) {
+            Ok(address) => load(m.memory, m.length(), address),
+            Err(flow) => Err(flow),
+        };
+        match unit {
+            Ok(unit) if KEPT => m.keep(O::extend(unit), F::WORDS),
+            Ok(unit) => m.finish(O::extend(unit), F::WORDS),
+            Err(flow) => flow,
+        }
+    }
+}
+
+pub(crate) struct Store<O, F>(PhantomData<(O, F)>);
+
+impl<O: StoreOp, F: StoreAt> Handler for Store<O, F> {
+    const FIELDS: &'static [Field] = F::FIELDS;
+
+    fn name() -> String {
+        format!("{}.{}", printed(O::NAME), F::SUFFIX)
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        match store(m.memory, m.length(), F::address(m), O::wrap(F::value(m))) {
+            Ok(()) => m.skip(1),
+            Err(flow) => flow,
+        }
+    }
+}
+
+/// Base and length of the memory at the place in a half word. On failure of the access the length is for the message.
+#[inline(always)]
+pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
+    // SAFETY: a place of a memory in the running instance.
+    let memory = unsafe { &*m.at_place::<VMMemory>(place) };
+    (memory.base, memory.length as u64)
+}
+
+/// Loads with any offset from any memory.
+pub(crate) struct LoadFar<O>(PhantomData<O>);
+
+impl<O: LoadOp> Handler for LoadFar<O> {
+    const FIELDS: &'static [Field] = &[Def(A), Slot(B), Offset(1), PlaceHigh(1)];
+
+    fn name() -> String {
+        format!("{}.far", printed(O::NAME))
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let (base, length) = memory_at(m, m.high(1));
+        match load(base, length, address(m, m.b(), m.low(1))) {
+            Ok(unit) => m.finish(O::extend(unit), 2),
+            Err(flow) => {
+                m.context().length = length;
+                flow
+            }
+        }
+    }
+}
+
+/// Stores with any offset to any memory.
+pub(crate) struct StoreFar<O>(PhantomData<O>);
+
+impl<O: StoreOp> Handler for StoreFar<O> {
+    const FIELDS: &'static [Field] = &[Slot(A), Slot(B), Offset(1), PlaceHigh(1)];
+
+    fn name() -> String {
+        format!("{}.far", printed(O::NAME))
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let (base, length) = memory_at(m, m.high(1));
+        match store(base, length, address(m, m.a(), m.low(1)), O::wrap(m.get(m.b()))) {
+            Ok(()) => m.skip(2),
+            Err(flow) => {
+                m.context().length = length;
+                flow
+            }
+        }
+    }
+}
+
+/// Copies a unit from memory to memory.
+#[inline(always)]
+pub(super) fn copy<U: Unit>(m: &mut Machine) -> Flow {
+    let unit = match load::<U>(m.memory, m.length(), address(m, m.b(), m.low(1))) {
+        Ok(unit) => unit,
+        Err(flow) => return flow,
+    };
+    match store(m.memory, m.length(), address(m, m.a(), m.c()), unit) {
+        Ok(()) => m.skip(2),
+        Err(flow) => flow,
+    }
+}
+
+pub(super) fn memory_size(m: &mut Machine) -> Flow {
+    let (_, length) = memory_at(m, m.bc());
+    m.finish((length / crate::runtime::memory::PAGE) as u32, 1)
+}
+
+pub(super) fn memory_grow(m: &mut Machine) -> Step {
+    // SAFETY: the running instance, and an index of its module.
+    let old = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
+    m.put(m.a(), old as u32);
+    m.skip(2);
+    Step::Next
+}
+
+/// The 32-bit operands in slots `a`, `b` and `c`.
+pub(super) fn three(m: &Machine) -> (u32, u32, u32) {
+    (m.get(m.a()), m.get(m.b()), m.get(m.c()))
+}
+
+/// Goes on behind an instruction of so many words that succeeded, or stops.
+pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<()>) -> Step {
+    match result {
+        Ok(()) => {
+            m.skip(words);
+            Step::Next
+        }
+        Err(error) => m.stop(error),
+    }
+}
+
+pub(super) fn memory_fill(m: &mut Machine) -> Step {
+    let (dst, value, len) = three(m);
+    // SAFETY: as in `memory_grow`.
+    let result = unsafe { ops::memory_fill(m.vmctx(), m.low(1), dst.into(), value, len.into()) };
+    after(m, 2, result)
+}
+
+pub(super) fn memory_copy(m: &mut Machine) -> Step {
+    let (dst, src, len) = three(m);
+    // SAFETY: as in `memory_grow`.
+    let result = unsafe { ops::memory_copy(m.vmctx(), m.low(1), m.high(1), dst.into(), src.into(), len.into()) };
+    after(m, 2, result)
+}
+
+pub(super) fn memory_init(m: &mut Machine) -> Step {
+    let (dst, src, len) = three(m);
+    // SAFETY: as in `memory_grow`.
+    let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
+    after(m, 2, result)
+}
+
+pub(super) fn data_drop(m: &mut Machine) -> Step {
+    // SAFETY: as in `memory_grow`.
+    unsafe { ops::data_drop(m.vmctx(), m.bc()) };
+    after(m, 1, Ok(()))
+}

@@ -1,0 +1,291 @@
+//! The handlers: what each instruction does, written once for both dispatches.
+//!
+//! The files have the names of the categories of instructions in `translate` and in the JIT's `lower`. A handler is a
+//! type; those of instructions that have forms are generic over the operation and the form.
+
+pub(super) mod control;
+pub(super) mod exception;
+pub(super) mod memory;
+pub(super) mod numeric;
+pub(super) mod reference;
+pub(super) mod simd;
+pub(super) mod table;
+
+/// The operations of the list, in modules by class, as types that implement the class's trait.
+pub(super) mod ops {
+    use super::{memory, numeric as scalar, simd as vector};
+    use crate::interp::op::for_each_op;
+    use crate::runtime::simd::V128;
+    use crate::runtime::trap::Trap;
+    use crate::runtime::{numeric, simd};
+
+    macro_rules! operations {
+        (
+            plain $plain:tt
+            compare { $($compare:ident($ca:ident, $cb:ident: $ct:ident) $compare_body:tt)* }
+            tested { $($negated:ident($na:ident, $nb:ident: $nt:ident) $negated_body:tt)* }
+            binary { $($binary:ident($ba:ident, $bb:ident: $bt:ident) $comm:ident $binary_body:tt)* }
+            unary { $($unary:ident($ua:ident: $ut:ident) -> $unary_out:ident $unary_body:tt)* }
+            load { $($load:ident($lx:ident: $load_unit:ident) -> $load_out:ident $load_body:tt)* }
+            store { $($store:ident($sx:ident: $store_in:ident) -> $store_unit:ident $store_body:tt)* }
+            load_lane { $($load_lane:ident($lv:ident, $ll:ident, $lu:ident: $lt:ident) $ll_body:tt)* }
+            store_lane { $($store_lane:ident($sv:ident, $sl:ident) -> $st:ident $sl_body:tt)* }
+            splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
+            extract { $($extract:ident $extract_fn:ident $extract_ty:ident;)* }
+            replace { $($replace:ident $replace_fn:ident $replace_ty:ident;)* }
+            vector_binary { $($vb:ident $vb_fn:ident;)* }
+            vector_unary { $($vu:ident $vu_fn:ident;)* }
+            vector_ternary { $($vt:ident $vt_fn:ident;)* }
+            vector_swizzle { $($vz:ident $vz_fn:ident;)* }
+            vector_fused { $($vf:ident $vf_fn:ident;)* }
+            vector_shift { $($vs:ident $vs_fn:ident;)* }
+            vector_test { $($vx:ident $vx_fn:ident;)* }
+        ) => {
+            operations! { @types
+                $($compare)* $($negated)* $($binary)* $($unary)* $($load)* $($store)* $($load_lane)* $($store_lane)*
+                $($splat)* $($extract)* $($replace)* $($vb)* $($vu)* $($vt)* $($vz)* $($vf)* $($vs)* $($vx)*
+            }
+            $(impl scalar::Comparison for $compare {
+                type Operand = $ct;
+                #[inline(always)]
+                fn holds($ca: $ct, $cb: $ct) -> bool $compare_body
+            })*
+            $(impl scalar::Comparison for $negated {
+                type Operand = $nt;
+                #[inline(always)]
+                #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "true for NaN is what these are for")]
+                fn holds($na: $nt, $nb: $nt) -> bool $negated_body
+            })*
+            $(impl scalar::BinaryOp for $binary {
+                type Operand = $bt;
+                #[inline(always)]
+                fn apply($ba: $bt, $bb: $bt) -> Result<$bt, Trap> { Ok($binary_body) }
+            })*
+            $(impl scalar::UnaryOp for $unary {
+                type Operand = $ut;
+                type Output = $unary_out;
+                #[inline(always)]
+                fn apply($ua: $ut) -> Result<$unary_out, Trap> { Ok($unary_body) }
+            })*
+            $(impl memory::LoadOp for $load {
+                type Unit = $load_unit;
+                type Output = $load_out;
+                #[inline(always)]
+                fn extend($lx: $load_unit) -> $load_out $load_body
+            })*
+            $(impl memory::StoreOp for $store {
+                type Value = $store_in;
+                type Unit = $store_unit;
+                #[inline(always)]
+                fn wrap($sx: $store_in) -> $store_unit $store_body
+            })*
+            $(impl vector::LoadLaneOp for $load_lane {
+                type Unit = $lt;
+                #[inline(always)]
+                fn insert($lv: V128, $ll: u8, $lu: $lt) -> V128 $ll_body
+            })*
+            $(impl vector::StoreLaneOp for $store_lane {
+                type Unit = $st;
+                #[inline(always)]
+                fn extract($sv: V128, $sl: u8) -> $st $sl_body
+            })*
+            $(impl vector::SplatOp for $splat {
+                type Operand = $splat_ty;
+                #[inline(always)]
+                fn apply(x: $splat_ty) -> V128 { simd::$splat_fn(x) }
+            })*
+            $(impl vector::ExtractOp for $extract {
+                type Output = $extract_ty;
+                #[inline(always)]
+                fn apply(v: V128, lane: u8) -> $extract_ty { simd::$extract_fn(v, lane) }
+            })*
+            $(impl vector::ReplaceOp for $replace {
+                type Operand = $replace_ty;
+                #[inline(always)]
+                fn apply(v: V128, lane: u8, x: $replace_ty) -> V128 { simd::$replace_fn(v, lane, x) }
+            })*
+            $(impl vector::BinaryOp for $vb {
+                #[inline(always)]
+                fn apply(a: V128, b: V128) -> V128 { simd::$vb_fn(a, b) }
+            })*
+            $(impl vector::UnaryOp for $vu {
+                #[inline(always)]
+                fn apply(a: V128) -> V128 { simd::$vu_fn(a) }
+            })*
+            $(impl vector::TernaryOp for $vt {
+                #[inline(always)]
+                fn apply(a: V128, b: V128, c: V128) -> V128 { simd::$vt_fn(a, b, c) }
+            })*
+            $(impl vector::BinaryOp for $vz {
+                #[inline(always)]
+                fn apply(a: V128, b: V128) -> V128 { simd::$vz_fn(a, b) }
+            })*
+            $(impl vector::TernaryOp for $vf {
+                #[inline(always)]
+                fn apply(a: V128, b: V128, c: V128) -> V128 { simd::$vf_fn(a, b, c) }
+            })*
+            $(impl vector::ShiftOp for $vs {
+                #[inline(always)]
+                fn apply(a: V128, bits: u32) -> V128 { simd::$vs_fn(a, bits) }
+            })*
+            $(impl vector::TestOp for $vx {
+                #[inline(always)]
+                fn apply(a: V128) -> u32 { simd::$vx_fn(a) }
+            })*
+        };
+        (@types $($name:ident)*) => {
+            $(
+                pub struct $name;
+                impl super::Named for $name {
+                    const NAME: &'static str = stringify!($name);
+                }
+            )*
+        };
+    }
+
+    for_each_op!(operations);
+}
+
+/// An operation's name in the list.
+pub(super) trait Named {
+    const NAME: &'static str;
+}
+
+/// The name as it is printed: `I32TruncF32S` is `i32_trunc_f32_s`.
+pub(super) fn printed(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 6);
+    for (i, c) in name.char_indices() {
+        if c.is_ascii_uppercase() && i > 0 {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// How the name of an instruction ends that writes no slot.
+pub(super) fn kept(kept: bool) -> &'static str {
+    if kept { "!" } else { "" }
+}
+
+/// A [`Table`](super::op::Table) of `$make::<H>` for every handler `H`.
+macro_rules! dispatch_table {
+    ($make:ident) => {
+        $crate::interp::op::for_each_op!(handlers_of_list_into_table[$make])
+    };
+}
+
+macro_rules! handlers_of_list_into_table {
+    (
+        [$make:ident]
+        plain { $($(#[$plain_doc:meta])* $plain:ident: $plain_fields:tt,)* }
+        compare { $($compare:ident($($c:tt)*) $compare_body:tt)* }
+        tested { $($negated:ident($($n:tt)*) $negated_body:tt)* }
+        binary { $($binary:ident($($b:tt)*) $comm:ident $binary_body:tt)* }
+        unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
+        load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
+        store { $($store:ident($($s:tt)*) -> $store_unit:ident $store_body:tt)* }
+        load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
+        store_lane { $($store_lane:ident($($sl:tt)*) -> $st:ident $sl_body:tt)* }
+        splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
+        extract { $($extract:ident $extract_fn:ident $extract_ty:ident;)* }
+        replace { $($replace:ident $replace_fn:ident $replace_ty:ident;)* }
+        vector_binary { $($vb:ident $vb_fn:ident;)* }
+        vector_unary { $($vu:ident $vu_fn:ident;)* }
+        vector_ternary { $($vt:ident $vt_fn:ident;)* }
+        vector_swizzle { $($vz:ident $vz_fn:ident;)* }
+        vector_fused { $($vf:ident $vf_fn:ident;)* }
+        vector_shift { $($vs:ident $vs_fn:ident;)* }
+        vector_test { $($vx:ident $vx_fn:ident;)* }
+    ) => {{
+        use $crate::interp::exec::{control::plain, memory, numeric as scalar, numeric::form, ops, simd as vector};
+        $crate::interp::op::Table {
+            plain: [$($make::<plain::$plain>),*],
+            compare: $crate::interp::exec::compare_rows!($make Compare [$($compare)* $($negated)*]),
+            branch: $crate::interp::exec::compare_rows!($make Branch [$($compare)* $($negated)*]),
+            step: $crate::interp::exec::step_rows!($make
+                [I32Eq I32Ne I32LtS I32LtU I32GtS I32GtU I32LeS I32LeU I32GeS I32GeU]),
+            binary: [$([
+                $make::<scalar::Binary<ops::$binary, form::SS, false>>,
+                $make::<scalar::Binary<ops::$binary, form::AS, false>>,
+                $make::<scalar::Binary<ops::$binary, form::SA, false>>,
+                $make::<scalar::Binary<ops::$binary, form::SI, false>>,
+                $make::<scalar::Binary<ops::$binary, form::AI, false>>,
+                $make::<scalar::Binary<ops::$binary, form::SK, false>>,
+                $make::<scalar::Binary<ops::$binary, form::KS, false>>,
+                $make::<scalar::Binary<ops::$binary, form::SS, true>>,
+                $make::<scalar::Binary<ops::$binary, form::AS, true>>,
+                $make::<scalar::Binary<ops::$binary, form::SA, true>>,
+                $make::<scalar::Binary<ops::$binary, form::SI, true>>,
+                $make::<scalar::Binary<ops::$binary, form::AI, true>>,
+                $make::<scalar::Binary<ops::$binary, form::SK, true>>,
+                $make::<scalar::Binary<ops::$binary, form::KS, true>>,
+            ]),*],
+            unary: [$([
+                $make::<scalar::Unary<ops::$unary, false, false>>,
+                $make::<scalar::Unary<ops::$unary, true, false>>,
+                $make::<scalar::Unary<ops::$unary, false, true>>,
+                $make::<scalar::Unary<ops::$unary, true, true>>,
+            ]),*],
+            load: [$([
+                $make::<memory::Load<ops::$load, memory::AtSlot, false>>,
+                $make::<memory::Load<ops::$load, memory::AtAcc, false>>,
+                $make::<memory::Load<ops::$load, memory::AtConst, false>>,
+                $make::<memory::Load<ops::$load, memory::AtSum, false>>,
+                $make::<memory::Load<ops::$load, memory::AtIndex, false>>,
+                $make::<memory::Load<ops::$load, memory::AtDeref, false>>,
+                $make::<memory::Load<ops::$load, memory::AtAccDeref, false>>,
+                $make::<memory::Load<ops::$load, memory::AtSlot, true>>,
+                $make::<memory::Load<ops::$load, memory::AtAcc, true>>,
+                $make::<memory::Load<ops::$load, memory::AtConst, true>>,
+                $make::<memory::Load<ops::$load, memory::AtSum, true>>,
+                $make::<memory::Load<ops::$load, memory::AtIndex, true>>,
+                $make::<memory::Load<ops::$load, memory::AtDeref, true>>,
+                $make::<memory::Load<ops::$load, memory::AtAccDeref, true>>,
+                $make::<memory::LoadFar<ops::$load>>,
+            ]),*],
+            store: [$([
+                $make::<memory::Store<ops::$store, memory::Slots>>,
+                $make::<memory::Store<ops::$store, memory::AddrAcc>>,
+                $make::<memory::Store<ops::$store, memory::ValueAcc>>,
+                $make::<memory::Store<ops::$store, memory::ValueImm>>,
+                $make::<memory::Store<ops::$store, memory::AccImm>>,
+                $make::<memory::Store<ops::$store, memory::AddrConst>>,
+                $make::<memory::StoreFar<ops::$store>>,
+            ]),*],
+            load_lane: [$($make::<vector::LoadLane<ops::$load_lane>>),*],
+            store_lane: [$($make::<vector::StoreLane<ops::$store_lane>>),*],
+            splat: [$($make::<vector::Splat<ops::$splat>>),*],
+            extract: [$($make::<vector::Extract<ops::$extract>>),*],
+            replace: [$($make::<vector::Replace<ops::$replace>>),*],
+            vector_binary: [$($make::<vector::Binary<ops::$vb>>),*],
+            vector_unary: [$($make::<vector::Unary<ops::$vu>>),*],
+            vector_ternary: [$($make::<vector::Ternary<ops::$vt>>),*],
+            vector_swizzle: [$($make::<vector::Swizzle<ops::$vz>>),*],
+            vector_fused: [$($make::<vector::Fused<ops::$vf>>),*],
+            vector_shift: [$($make::<vector::Shift<ops::$vs>>),*],
+            vector_test: [$($make::<vector::Test<ops::$vx>>),*],
+        }
+    }};
+}
+
+macro_rules! compare_rows {
+    ($make:ident $handler:ident [$($compare:ident)*]) => {
+        [$([
+            $make::<scalar::$handler<ops::$compare, form::SS>>,
+            $make::<scalar::$handler<ops::$compare, form::AS>>,
+            $make::<scalar::$handler<ops::$compare, form::SA>>,
+            $make::<scalar::$handler<ops::$compare, form::SI>>,
+            $make::<scalar::$handler<ops::$compare, form::AI>>,
+            $make::<scalar::$handler<ops::$compare, form::SK>>,
+        ]),*]
+    };
+}
+
+macro_rules! step_rows {
+    ($make:ident [$($compare:ident)*]) => {
+        [$([$make::<scalar::Step<ops::$compare, false>>, $make::<scalar::Step<ops::$compare, true>>]),*]
+    };
+}
+
+pub(super) use {compare_rows, dispatch_table, handlers_of_list_into_table, step_rows};

@@ -1,0 +1,193 @@
+//! Scalar arithmetic and comparisons, and branches on these.
+
+use std::marker::PhantomData;
+
+use super::{Named, kept, printed};
+use crate::interp::machine::{Flow, Handler, Machine};
+use crate::interp::print::Field::{self, *};
+use crate::interp::print::Half::*;
+use crate::interp::value::Value;
+use crate::runtime::trap::Trap;
+
+/// Two operands and a result of one type.
+pub(crate) trait BinaryOp: Named {
+    type Operand: Value;
+    fn apply(a: Self::Operand, b: Self::Operand) -> Result<Self::Operand, Trap>;
+}
+
+pub(crate) trait UnaryOp: Named {
+    type Operand: Value;
+    type Output: Value;
+    fn apply(a: Self::Operand) -> Result<Self::Output, Trap>;
+}
+
+pub(crate) trait Comparison: Named {
+    type Operand: Value;
+    fn holds(a: Self::Operand, b: Self::Operand) -> bool;
+}
+
+/// Where two operands are; see [`Form`](crate::interp::op::Form).
+pub(crate) trait FormOf {
+    const SUFFIX: &'static str;
+    /// Words of an instruction with a result, and its fields.
+    const WORDS: usize;
+    const FIELDS: &'static [Field];
+    /// Words of a branch, whose first extension word holds the jump in its low half, and its fields.
+    const BRANCH_WORDS: usize;
+    const BRANCH_FIELDS: &'static [Field];
+
+    fn operands<T: Value>(m: &Machine) -> (T, T);
+    fn branch_operands<T: Value>(m: &Machine) -> (T, T);
+}
+
+/// The forms as types.
+pub(crate) mod form {
+    use super::*;
+
+    macro_rules! forms {
+        ($(
+            $name:ident $suffix:literal $words:literal $fields:expr, |$m:ident| ($a:expr, $b:expr);
+            branch $branch_words:literal $branch_fields:expr, |$n:ident| ($c:expr, $d:expr);
+        )*) => {
+            $(
+                pub struct $name;
+                impl FormOf for $name {
+                    const SUFFIX: &'static str = $suffix;
+                    const WORDS: usize = $words;
+                    const FIELDS: &'static [Field] = &$fields;
+                    const BRANCH_WORDS: usize = $branch_words;
+                    const BRANCH_FIELDS: &'static [Field] = &$branch_fields;
+
+                    #[inline(always)]
+                    fn operands<T: Value>($m: &Machine) -> (T, T) {
+                        ($a, $b)
+                    }
+
+                    #[inline(always)]
+                    fn branch_operands<T: Value>($n: &Machine) -> (T, T) {
+                        ($c, $d)
+                    }
+                }
+            )*
+        };
+    }
+
+    forms! {
+        SS "ss" 1 [Def(A), Slot(B), Slot(C)], |m| (m.get(m.b()), m.get(m.c()));
+        branch 2 [Slot(A), Slot(B), Jump(1)], |m| (m.get(m.a()), m.get(m.b()));
+
+        AS "as" 1 [Def(A), Slot(C)], |m| (T::from_acc(m), m.get(m.c()));
+        branch 2 [Slot(B), Jump(1)], |m| (T::from_acc(m), m.get(m.b()));
+
+        SA "sa" 1 [Def(A), Slot(B)], |m| (m.get(m.b()), T::from_acc(m));
+        branch 2 [Slot(A), Jump(1)], |m| (m.get(m.a()), T::from_acc(m));
+
+        SI "si" 1 [Def(A), Slot(B), ImmC], |m| (m.get(m.b()), T::from_imm(m.c() as i16 as i32));
+        branch 2 [Slot(A), Imm(1), Jump(1)], |m| (m.get(m.a()), T::from_imm(m.high(1) as i32));
+
+        AI "ai" 1 [Def(A), ImmBC], |m| (T::from_acc(m), T::from_imm(m.bc() as i32));
+        branch 2 [Imm(1), Jump(1)], |m| (T::from_acc(m), T::from_imm(m.high(1) as i32));
+
+        SK "sk" 2 [Def(A), Slot(B), Word(1)], |m| (m.get(m.b()), T::from_word(m.word(1)));
+        branch 3 [Slot(A), Word(2), Jump(1)], |m| (m.get(m.a()), T::from_word(m.word(2)));
+
+        KS "ks" 2 [Def(A), Word(1), Slot(C)], |m| (T::from_word(m.word(1)), m.get(m.c()));
+        branch 3 [Word(2), Slot(B), Jump(1)], |m| (T::from_word(m.word(2)), m.get(m.b()));
+    }
+}
+
+/// `KEPT`: the result is only left in the accumulator.
+pub(crate) struct Binary<O, F, const KEPT: bool>(PhantomData<(O, F)>);
+
+impl<O: BinaryOp, F: FormOf, const KEPT: bool> Handler for Binary<O, F, KEPT> {
+    const FIELDS: &'static [Field] = F::FIELDS;
+
+    fn name() -> String {
+        format!("{}.{}{}", printed(O::NAME), F::SUFFIX, kept(KEPT))
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let (a, b) = F::operands(m);
+        match O::apply(a, b) {
+            Ok(value) if KEPT => m.keep(value, F::WORDS),
+            Ok(value) => m.finish(value, F::WORDS),
+            Err(trap) => Flow::Trap(trap),
+        }
+    }
+}
+
+/// `ACC`: the operand is in the accumulator; `KEPT`: the result is only left there.
+pub(crate) struct Unary<O, const ACC: bool, const KEPT: bool>(PhantomData<O>);
+
+impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for Unary<O, ACC, KEPT> {
+    const FIELDS: &'static [Field] = if ACC { &[Def(A)] } else { &[Def(A), Slot(B)] };
+
+    fn name() -> String {
+        format!("{}.{}{}", printed(O::NAME), if ACC { "a" } else { "s" }, kept(KEPT))
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let a = if ACC { O::Operand::from_acc(m) } else { m.get(m.b()) };
+        match O::apply(a) {
+            Ok(value) if KEPT => m.keep(value, 1),
+            Ok(value) => m.finish(value, 1),
+            Err(trap) => Flow::Trap(trap),
+        }
+    }
+}
+
+pub(crate) struct Compare<O, F>(PhantomData<(O, F)>);
+
+impl<O: Comparison, F: FormOf> Handler for Compare<O, F> {
+    const FIELDS: &'static [Field] = F::FIELDS;
+
+    fn name() -> String {
+        format!("{}.{}", printed(O::NAME), F::SUFFIX)
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let (a, b) = F::operands(m);
+        m.finish(u32::from(O::holds(a, b)), F::WORDS)
+    }
+}
+
+pub(crate) struct Branch<O, F>(PhantomData<(O, F)>);
+
+impl<O: Comparison, F: FormOf> Handler for Branch<O, F> {
+    const FIELDS: &'static [Field] = F::BRANCH_FIELDS;
+
+    fn name() -> String {
+        format!("br_{}.{}", printed(O::NAME), F::SUFFIX)
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let (a, b) = F::branch_operands(m);
+        if O::holds(a, b) { m.jump(1, m.low(1)) } else { m.skip(F::BRANCH_WORDS) }
+    }
+}
+
+/// Adds a number to a slot and compares the sum, with an immediate or a slot, for a branch: the end of most loops.
+pub(crate) struct Step<O, const IMM: bool>(PhantomData<O>);
+
+impl<O: Comparison, const IMM: bool> Handler for Step<O, IMM> {
+    const FIELDS: &'static [Field] =
+        if IMM { &[Def(A), ImmC, Imm(1), Jump(1)] } else { &[Def(A), ImmC, Slot(B), Jump(1)] };
+
+    fn name() -> String {
+        format!("step_{}.{}", printed(O::NAME), if IMM { "i" } else { "s" })
+    }
+
+    #[inline(always)]
+    fn run(m: &mut Machine) -> Flow {
+        let sum = m.get::<u32>(m.a()).wrapping_add(m.c() as i16 as u32);
+        m.put(m.a(), sum);
+        sum.to_acc(m);
+        let a = O::Operand::from_acc(m);
+        let b = if IMM { O::Operand::from_imm(m.high(1) as i32) } else { m.get(m.b()) };
+        if O::holds(a, b) { m.jump(1, m.low(1)) } else { m.skip(2) }
+    }
+}

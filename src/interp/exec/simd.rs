@@ -1,0 +1,151 @@
+//! Vectors. Operands and results are in slots.
+
+use std::marker::PhantomData;
+
+use super::memory::{load, memory_at, store};
+use super::{Named, printed};
+use crate::interp::machine::{Flow, Handler, Machine};
+use crate::interp::print::Field::{self, *};
+use crate::interp::print::Half::*;
+use crate::interp::value::{Unit, Value};
+use crate::runtime::simd::V128;
+
+pub(crate) trait BinaryOp: Named {
+    fn apply(a: V128, b: V128) -> V128;
+}
+
+pub(crate) trait UnaryOp: Named {
+    fn apply(a: V128) -> V128;
+}
+
+pub(crate) trait TernaryOp: Named {
+    fn apply(a: V128, b: V128, c: V128) -> V128;
+}
+
+pub(crate) trait ShiftOp: Named {
+    fn apply(a: V128, bits: u32) -> V128;
+}
+
+/// A number made of a vector.
+pub(crate) trait TestOp: Named {
+    fn apply(a: V128) -> u32;
+}
+
+pub(crate) trait SplatOp: Named {
+    type Operand: Value;
+    fn apply(x: Self::Operand) -> V128;
+}
+
+pub(crate) trait ExtractOp: Named {
+    type Output: Value;
+    fn apply(v: V128, lane: u8) -> Self::Output;
+}
+
+pub(crate) trait ReplaceOp: Named {
+    type Operand: Value;
+    fn apply(v: V128, lane: u8, x: Self::Operand) -> V128;
+}
+
+pub(crate) trait LoadLaneOp: Named {
+    type Unit: Unit;
+    fn insert(v: V128, lane: u8, unit: Self::Unit) -> V128;
+}
+
+pub(crate) trait StoreLaneOp: Named {
+    type Unit: Unit;
+    fn extract(v: V128, lane: u8) -> Self::Unit;
+}
+
+macro_rules! handlers {
+    ($($name:ident<$op:ident> $fields:expr, |$m:ident| $run:expr;)*) => {
+        $(
+            pub(crate) struct $name<O>(PhantomData<O>);
+            impl<O: $op> Handler for $name<O> {
+                const FIELDS: &'static [Field] = &$fields;
+
+                fn name() -> String {
+                    printed(O::NAME)
+                }
+
+                #[inline(always)]
+                fn run($m: &mut Machine) -> Flow {
+                    $run
+                }
+            }
+        )*
+    };
+}
+
+handlers! {
+    Binary<BinaryOp> [Def(A), Slot(B), Slot(C)], |m| m.finish(O::apply(m.get(m.b()), m.get(m.c())), 1);
+    Unary<UnaryOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
+    Ternary<TernaryOp> [Def(A), Slot(B), Slot(C), Low(1)], |m| {
+        m.finish(O::apply(m.get(m.b()), m.get(m.c()), m.get(m.low(1) as u16)), 2)
+    };
+    Swizzle<BinaryOp> [Def(A), Slot(B), Slot(C)], |m| {
+        swizzle::<O>(m.slot(m.a()), m.slot(m.b()), m.slot(m.c()));
+        m.skip(1)
+    };
+    Fused<TernaryOp> [Def(A), Slot(B), Slot(C), Low(1)], |m| {
+        fused::<O>(m.slot(m.a()), m.slot(m.b()), m.slot(m.c()), m.slot(m.low(1) as u16));
+        m.skip(2)
+    };
+    Shift<ShiftOp> [Def(A), Slot(B), Slot(C)], |m| m.finish(O::apply(m.get(m.b()), m.get(m.c())), 1);
+    Test<TestOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
+    Splat<SplatOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
+    Extract<ExtractOp> [Def(A), Slot(B), ImmC], |m| m.finish(O::apply(m.get(m.b()), m.c() as u8), 1);
+    Replace<ReplaceOp> [Def(A), Slot(B), ImmC, Low(1)], |m| {
+        m.finish(O::apply(m.get(m.b()), m.c() as u8, m.get(m.low(1) as u16)), 2)
+    };
+    LoadLane<LoadLaneOp> [Def(A), Slot(B), Slot(C), Offset(1), PlaceHigh(1), Low(2)], |m| {
+        let (base, length) = memory_at(m, m.high(1));
+        match load(base, length, u64::from(m.get::<u32>(m.b())) + u64::from(m.low(1))) {
+            Ok(unit) => m.finish(O::insert(m.get(m.c()), m.low(2) as u8, unit), 3),
+            Err(flow) => {
+                m.context().length = length;
+                flow
+            }
+        }
+    };
+    StoreLane<StoreLaneOp> [Slot(A), Slot(B), ImmC, Offset(1), PlaceHigh(1)], |m| {
+        let (base, length) = memory_at(m, m.high(1));
+        let unit = O::extract(m.get(m.b()), m.c() as u8);
+        match store(base, length, u64::from(m.get::<u32>(m.a())) + u64::from(m.low(1)), unit) {
+            Ok(()) => m.skip(2),
+            Err(flow) => {
+                m.context().length = length;
+                flow
+            }
+        }
+    };
+}
+
+// Operations that ask at run time what the processor can do are not inlined: they have operands in memory of their own,
+// with which a handler could not end in a tail call. For the same reason they get slots and give nothing back.
+
+#[inline(never)]
+fn swizzle<O: BinaryOp>(to: *mut u64, a: *const u64, b: *const u64) {
+    // SAFETY: slots of the frame, each the first of a vector's two.
+    unsafe { O::apply(V128::read(a), V128::read(b)).write(to) };
+}
+
+#[inline(never)]
+fn fused<O: TernaryOp>(to: *mut u64, a: *const u64, b: *const u64, c: *const u64) {
+    // SAFETY: as above.
+    unsafe { O::apply(V128::read(a), V128::read(b), V128::read(c)).write(to) };
+}
+
+#[inline(never)]
+fn shuffle_lanes(to: *mut u64, a: *const u64, b: *const u64, lanes: *const u64) {
+    // SAFETY: as above; the lanes are extension words of the instruction.
+    unsafe {
+        let lanes = u128::from(*lanes) | u128::from(*lanes.add(1)) << 64;
+        crate::runtime::simd::i8x16_shuffle(V128::read(a), V128::read(b), lanes.to_le_bytes()).write(to);
+    }
+}
+
+#[inline(always)]
+pub(super) fn shuffle(m: &mut Machine) -> Flow {
+    shuffle_lanes(m.slot(m.a()), m.slot(m.b()), m.slot(m.c()), m.ip.wrapping_add(1));
+    m.skip(3)
+}

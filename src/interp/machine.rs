@@ -1,0 +1,333 @@
+//! The state of running bytecode: what rides in registers from handler to handler, and what is behind a pointer.
+//!
+//! # Frames
+//! Frames lie on the store's value stack, each at the place of its arguments on its caller's operand stack:
+//!
+//! ```text
+//! fp -> parameters, and results over them when it returns | header (4) | other locals | operands
+//! ```
+//!
+//! The header's slot is the greater of the parameters' and the results' number. It holds the address to return to and
+//! the caller's frame pointer; and, in frames called from another instance, where the address is that of a
+//! `return_cross` instruction, the caller's context and the real address. Every local and every height of the operand
+//! stack has a slot of its own. At a label all live values are in their slots (constants on the operand stack may
+//! have been folded into the code behind it instead) and no accumulator is live, so frames are alike there for all
+//! engines that keep to this layout.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::code::Code;
+use super::value::Value;
+use crate::error::Error;
+use crate::runtime::engine::Sig;
+use crate::runtime::instance::resolve;
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::{Place, VMContext, VMMemory};
+
+/// Slots of a frame's header.
+pub(super) const HEADER: u32 = 4;
+
+/// Slots behind every frame that may be written: locals are zeroed four at a time, and copies of slots that may hold a
+/// vector move two.
+pub(super) const SLACK: u32 = 8;
+
+/// The registers of the interpreter.
+///
+/// Results are written to their slot and, unless they are vectors, left in the accumulator of their bank, from where
+/// the next instruction may take them without the latency of a store and a load.
+///
+/// Invariant: one exists only while code runs that was translated from a validated function. Then `ip` is at a whole
+/// instruction, `fp` at a frame of it, which has all slots that its instructions name; `memory` is the base of memory
+/// 0, if there is one; `ctx` is live and used by nobody else. `handlers` is the dispatch's own.
+#[derive(Clone, Copy)]
+pub(super) struct Machine {
+    pub ip: *const u64,
+    pub fp: *mut u64,
+    pub memory: *mut u8,
+    /// Where the tail-calling dispatch finds the handlers. In a register, a dispatch is one instruction shorter; memory
+    /// 0's length instead is compared with where it lies.
+    #[cfg_attr(not(tail_dispatch), allow(dead_code, reason = "the loop does without"))]
+    pub handlers: *const u8,
+    pub ctx: *mut Context,
+    pub acc: u64,
+    pub acc32: f32,
+    pub acc64: f64,
+}
+
+/// What an activation of the interpreter needs besides its registers.
+pub(super) struct Context {
+    /// The running instance's translated functions, by defined index; null where not yet called.
+    pub codes: *const AtomicPtr<Code>,
+    /// End of the value stack.
+    pub stack_end: *mut u64,
+    /// Length of memory 0.
+    pub length: u64,
+    /// Types of the running instance's module.
+    pub sigs: *const Sig,
+    /// Memory 0 of the running instance, or a memory without bytes.
+    pub memory: *const VMMemory,
+    /// The running instance.
+    pub vmctx: *mut VMContext,
+    /// Where slow paths find the registers.
+    pub saved: *mut Machine,
+    /// Header of the frame that returns across instances.
+    pub crossing: *mut u64,
+    /// Whether the saved `ip` is the last word of a call, whose callee has failed after replacing its own frame.
+    pub behind_call: bool,
+    /// Why the activation stopped, if not by returning.
+    pub error: Option<Error>,
+}
+
+/// Stands in for memory 0 where there is none.
+struct NoMemory(VMMemory);
+// SAFETY: never written, and nothing is behind its pointer.
+unsafe impl Sync for NoMemory {}
+static NO_MEMORY: NoMemory = NoMemory(VMMemory { base: ptr::null_mut(), length: 0 });
+
+impl Context {
+    /// Makes `vmctx` the running instance. The registers of memory 0 are to be reloaded.
+    ///
+    /// # Safety
+    /// `vmctx` must be a live context.
+    pub unsafe fn switch(&mut self, vmctx: *mut VMContext) {
+        // SAFETY: live by the caller's promise; module and memories live as long as their instance.
+        unsafe {
+            let module = &(*(*vmctx).instance).module.0;
+            self.vmctx = vmctx;
+            self.codes = module.interp.codes();
+            self.sigs = module.sigs.as_ptr();
+            self.memory = match module.memories.is_empty() {
+                true => &raw const NO_MEMORY.0,
+                false => resolve(vmctx, module.offsets.memory(0)),
+            };
+        }
+    }
+}
+
+/// What a handler wants next. It is known at compile time in most, so that nothing of it remains.
+pub(super) enum Flow {
+    /// The instruction at `ip`.
+    Next,
+    /// The instruction at `ip`, after a taken branch; a variant of its own so that a conditional branch gets two
+    /// dispatches, which the processor's predictors tell apart.
+    Jump,
+    /// A path that is too long or too rare for the registers, with `ip` at its instruction.
+    Slow(SlowPath),
+    /// A trap of the instruction at `ip`.
+    Trap(Trap),
+    /// An out-of-bounds access of the instruction at `ip`.
+    OutOfBounds { address: u64, size: u64 },
+    /// Back to the activation's caller.
+    Exit,
+}
+
+/// Code off the fast path. It works on the saved registers, and may replace the accumulators' contents.
+pub(super) type SlowPath = fn(&mut Machine) -> Step;
+
+/// What comes after a slow path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The instruction at `ip`, with memory 0 reloaded.
+    Next,
+    /// The activation ends with the context's error; `ip` is at the instruction that failed.
+    Stop,
+}
+
+/// One instruction.
+pub(super) trait Handler {
+    /// Name of the instruction with its form.
+    fn name() -> String;
+
+    /// Where its operands are.
+    const FIELDS: &'static [super::print::Field];
+
+    /// Runs it.
+    fn run(m: &mut Machine) -> Flow;
+}
+
+impl Machine {
+    #[inline(always)]
+    fn field(&self, index: usize) -> u16 {
+        // SAFETY: the type's invariant. Fields are read one by one where they lie in this order, which is less work
+        // than shifting them out of a word.
+        unsafe {
+            if cfg!(target_endian = "little") {
+                self.ip.cast::<u16>().add(index).read()
+            } else {
+                (*self.ip >> (16 * index)) as u16
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn op(&self) -> u16 {
+        self.field(0)
+    }
+
+    #[inline(always)]
+    pub fn a(&self) -> u16 {
+        self.field(1)
+    }
+
+    #[inline(always)]
+    pub fn b(&self) -> u16 {
+        self.field(2)
+    }
+
+    #[inline(always)]
+    pub fn c(&self) -> u16 {
+        self.field(3)
+    }
+
+    /// Fields `b` and `c` as one.
+    #[inline(always)]
+    pub fn bc(&self) -> u32 {
+        self.high(0)
+    }
+
+    /// Word `index` of the instruction.
+    #[inline(always)]
+    pub fn word(&self, index: usize) -> u64 {
+        // SAFETY: the type's invariant.
+        unsafe { *self.ip.add(index) }
+    }
+
+    /// Low half of word `index`.
+    #[inline(always)]
+    pub fn low(&self, index: usize) -> u32 {
+        self.word(index) as u32
+    }
+
+    /// High half of word `index`.
+    #[inline(always)]
+    pub fn high(&self, index: usize) -> u32 {
+        (self.word(index) >> 32) as u32
+    }
+
+    /// The place of a slot of the frame.
+    #[inline(always)]
+    pub fn slot(&self, slot: u16) -> *mut u64 {
+        self.fp.wrapping_add(slot.into())
+    }
+
+    /// The value in a slot.
+    #[inline(always)]
+    pub fn get<T: Value>(&self, slot: u16) -> T {
+        // SAFETY: the type's invariant.
+        unsafe { T::read(self.slot(slot)) }
+    }
+
+    /// Writes a value to a slot, and leaves the accumulators alone.
+    #[inline(always)]
+    pub fn put<T: Value>(&mut self, slot: u16, value: T) {
+        // SAFETY: the type's invariant.
+        unsafe { value.write(self.slot(slot)) };
+    }
+
+    /// Writes a result to slot `a` and its accumulator, and goes `words` on.
+    #[inline(always)]
+    pub fn finish<T: Value>(&mut self, value: T, words: usize) -> Flow {
+        self.put(self.a(), value);
+        self.keep(value, words)
+    }
+
+    /// Leaves a result in its accumulator, and goes `words` on.
+    #[inline(always)]
+    pub fn keep<T: Value>(&mut self, value: T, words: usize) -> Flow {
+        value.to_acc(self);
+        self.skip(words)
+    }
+
+    /// Goes `words` on.
+    #[inline(always)]
+    pub fn skip(&mut self, words: usize) -> Flow {
+        self.ip = self.ip.wrapping_add(words);
+        Flow::Next
+    }
+
+    /// Jumps by the offset in the half word that starts `halves` half words into the instruction.
+    #[inline(always)]
+    pub fn jump(&mut self, word: usize, offset: u32) -> Flow {
+        self.ip = self.ip.wrapping_add(word).wrapping_offset(offset as i32 as isize);
+        Flow::Jump
+    }
+
+    #[inline(always)]
+    pub fn context(&mut self) -> &mut Context {
+        // SAFETY: the type's invariant.
+        unsafe { &mut *self.ctx }
+    }
+
+    /// The running instance.
+    #[inline(always)]
+    pub fn vmctx(&self) -> *mut VMContext {
+        // SAFETY: the type's invariant.
+        unsafe { (*self.ctx).vmctx }
+    }
+
+    /// Length of memory 0.
+    #[inline(always)]
+    pub fn length(&self) -> u64 {
+        // SAFETY: the type's invariant.
+        unsafe { (*self.ctx).length }
+    }
+
+    /// Reads memory 0's base and length anew.
+    #[inline(always)]
+    pub fn reload_memory(&mut self) {
+        // SAFETY: the type's invariant.
+        let memory = unsafe { &*(*self.ctx).memory };
+        self.memory = memory.base;
+        self.context().length = memory.length as u64;
+    }
+
+    /// The object at a place of the context: a byte offset, with bit 0 set where a pointer to it lies there.
+    #[inline(always)]
+    pub fn at_place<T>(&self, place: u32) -> *mut T {
+        let at = self.vmctx().wrapping_byte_add((place & !1) as usize);
+        // SAFETY: the translator took the place from the module's offsets.
+        if place & 1 == 0 { at.cast() } else { unsafe { *at.cast::<*mut T>() } }
+    }
+
+    /// The translated code of a defined function, or null.
+    #[inline(always)]
+    pub fn code(&self, defined: u32) -> *const Code {
+        // SAFETY: the translator takes indices from a validated module.
+        unsafe { (*(*self.ctx).codes.add(defined as usize)).load(Ordering::Acquire) }
+    }
+
+    /// Enters a function whose arguments are at `base`, to return to `ret`. False, and nothing done, if its frame does
+    /// not fit the stack.
+    #[inline(always)]
+    pub fn enter(&mut self, code: *const Code, base: *mut u64, ret: *const u64) -> bool {
+        // SAFETY: code of the running instance; the frame is written within the bounds that are checked.
+        unsafe {
+            let code = &*code;
+            if ((*self.ctx).stack_end as usize).wrapping_sub(base as usize) < code.frame_bytes {
+                return false;
+            }
+            let header = base.add(code.header as usize);
+            *header = ret as u64;
+            *header.add(1) = self.fp as u64;
+            code.zero_locals(base);
+            self.fp = base;
+            self.ip = code.entry;
+        }
+        true
+    }
+
+    /// Stops with an error.
+    pub fn stop(&mut self, error: impl Into<Error>) -> Step {
+        self.context().error = Some(error.into());
+        Step::Stop
+    }
+}
+
+/// A [`Place`] in 32 bits: offsets are multiples of 8.
+pub(super) fn encode_place(place: Place) -> u32 {
+    match place {
+        Place::Inline(offset) => offset as u32,
+        Place::Pointer(offset) => offset as u32 | 1,
+    }
+}

@@ -1,0 +1,94 @@
+//! The interpreter: functions are translated to register bytecode when first called, and run from that.
+//!
+//! What may be here: translation (`translate`), the bytecode (`op`, `print`), handlers (`exec`), how they follow each
+//! other (`dispatch`), frames (`machine`). What may not: objects of the store and what instructions do to them
+//! (`runtime::ops`), arithmetic (`runtime::numeric`, `runtime::simd`).
+
+mod backtrace;
+mod code;
+mod dispatch;
+mod exec;
+mod frames;
+mod machine;
+mod op;
+mod print;
+#[cfg(test)]
+mod tests;
+mod translate;
+mod value;
+
+pub(crate) use code::ModuleCode;
+pub(crate) use print::print_bytecode;
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use crate::error::Result;
+use crate::runtime::sys;
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::VMContext;
+use machine::{Context, Machine};
+
+/// Runs a defined function with its arguments in `slots`, over which its results are written.
+///
+/// # Errors
+/// What ended it, with the backtrace of its frames.
+///
+/// # Safety
+/// `vmctx` must be a live context, `defined` in its module, and `slots` hold arguments and have room for results.
+pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) -> Result<()> {
+    // SAFETY: the caller's promise; the store and its value stack live as long as the context. The machine is at the
+    // function's entry, in a frame that fits the stack.
+    unsafe {
+        let store = (*vmctx).store;
+        if sys::stack_pointer() < (*store).stack_limit {
+            return Err(Trap::StackOverflow.into());
+        }
+        let module = &(*(*vmctx).instance).module.0;
+        let code = module.interp.get(module, defined)?;
+        let base = (*store).value_top;
+        let mut saved = MaybeUninit::<Machine>::uninit();
+        let mut context = Context {
+            codes: ptr::null(),
+            stack_end: (*store).value_end,
+            length: 0,
+            sigs: ptr::null(),
+            memory: ptr::null(),
+            vmctx,
+            saved: saved.as_mut_ptr(),
+            crossing: ptr::null_mut(),
+            behind_call: false,
+            error: None,
+        };
+        context.switch(vmctx);
+        let ctx = &raw mut context;
+        let mut m = Machine {
+            ip: ptr::null(),
+            fp: ptr::null_mut(),
+            memory: ptr::null_mut(),
+            handlers: ptr::null(),
+            ctx,
+            acc: 0,
+            acc32: 0.0,
+            acc64: 0.0,
+        };
+        m.reload_memory();
+        if base.is_null() || !m.enter(code, base, exec::control::exit()) {
+            return Err(Trap::StackOverflow.into());
+        }
+        let ty = module.defined_type(defined);
+        slots.copy_to(base, ty.param_slots());
+        dispatch::run(m, module.engine.config().dispatch);
+        (*store).value_top = base;
+        match (*ctx).error.take() {
+            None => {
+                base.copy_to(slots, ty.result_slots());
+                Ok(())
+            }
+            Some(mut error) => {
+                error.push_frames(backtrace::frames(&mut *(*ctx).saved));
+                Err(error)
+            }
+        }
+    }
+}

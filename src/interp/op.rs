@@ -1,0 +1,809 @@
+//! The one list of the bytecode's instructions. The opcode numbers, the dispatch tables, the translation of those that
+//! map one to one to a WebAssembly instruction (they have wasmparser's names), and printing derive from it.
+//!
+//! An instruction is one 64-bit word, lowest bits first: `op: u16, a: u16, b: u16, c: u16`, followed by extension words
+//! where its form needs them. Unless said otherwise `a` is the slot of the result. A *form* says where operands come
+//! from:
+//!
+//! | form | operands |
+//! |---|---|
+//! | `ss` | two slots, `b` and `c` |
+//! | `as`, `sa` | one operand from the accumulator (see [`Machine`](super::machine::Machine)), one from slot `c`, `b` |
+//! | `si`, `ai` | the second operand is the sign-extended `c`, or `b` and `c` together |
+//! | `sk`, `ks` | one operand is the extension word |
+//!
+//! With `!` the result is only left in the accumulator, because the next instruction takes it from there.
+//!
+//! Jump offsets count words from the word they are in. So bytecode is independent of where it lies; all it refers to
+//! besides are indices and offsets of its module.
+
+use std::mem::offset_of;
+
+use super::value::{Bank, Value};
+use crate::runtime::simd::V128;
+
+/// Calls `$callback!` with the whole list and `$arg`s before it.
+macro_rules! for_each_op {
+    ($callback:ident $($arg:tt)*) => {
+        $callback! {
+            $($arg)*
+
+            // Instructions with handlers of their own: name, operands as printed.
+            plain {
+                Copy: [Def(A), Slot(B)],
+                /// Two copies, to neighbouring slots.
+                Copy2: [Def(A), Slot(B), Slot(C)],
+                CopyWide: [Def(A), Slot(B)],
+                Imm32: [Def(A), ImmBC],
+                /// Zero-extended.
+                Imm32U: [Def(A), LowBC],
+                Imm64: [Def(A), Word(1)],
+                ImmWide: [Def(A), Word(1), Word(2)],
+                /// Slots, in ascending order: destination, source, number.
+                CopySpan: [Low(1), High(1), Low(2)],
+                /// Two slots, so that a vector is copied too, between a near slot and one beyond 65,535.
+                FarLoad: [Def(A), Low(1)],
+                FarStore: [Slot(A), Low(1), High(1)],
+                /// Moves the frame pointer by slots, around calls whose arguments are beyond slot 65,535.
+                ShiftFrame: [ImmBC],
+                Unreachable: [],
+                Br: [JumpBC],
+                BrNonzero: [Slot(A), JumpBC],
+                BrNonzeroAcc: [JumpBC],
+                BrZero: [Slot(A), JumpBC],
+                BrZeroAcc: [JumpBC],
+                BrTable: [Slot(A), Table],
+                /// Slot of the frame's header.
+                Return: [Slot(A)],
+                ReturnCopy: [Slot(A), Slot(B)],
+                ReturnImm: [Slot(A), ImmBC],
+                /// Jumps over its clauses; `a` is their number.
+                Try: [JumpBC, Clauses],
+                Throw: [LowBC, Low(1), High(1)],
+                ThrowRef: [Slot(A)],
+                Exit: [],
+                ReturnCross: [],
+                Call: [Slot(A), FuncBC],
+                CallImport: [Slot(A), FuncBC, Low(1)],
+                CallIndirect: [Slot(A), Slot(B), Place(1), High(1), Low(2)],
+                ReturnCall: [Slot(A), FuncLow(1), High(1)],
+                ReturnCallImport: [Slot(A), FuncLow(1), High(1)],
+                ReturnCallIndirect: [Slot(A), Slot(B), Place(1), High(1), Low(2)],
+                Select: [Def(A), Slot(B), Slot(C), Low(1)],
+                SelectAcc: [Def(A), Slot(B), Slot(C)],
+                SelectWide: [Def(A), Slot(B), Slot(C), Low(1)],
+                GlobalGet: [Def(A), ImmBC],
+                GlobalGetIndirect: [Def(A), ImmBC],
+                /// The global plus a number; stored back to the global too; a slot plus a number stored to the global.
+                GlobalGetAdd: [Def(A), ImmB, GlobalC],
+                GlobalBump: [Def(A), ImmB, GlobalC],
+                GlobalSetAdd: [Slot(A), ImmB, GlobalC],
+                GlobalGetWide: [Def(A), PlaceBC],
+                GlobalSet: [Slot(A), ImmBC],
+                GlobalSetIndirect: [Slot(A), ImmBC],
+                GlobalSetWide: [Slot(A), PlaceBC],
+                /// From memory to memory: addresses of destination and source, their offsets.
+                I32Move: [Slot(A), Slot(B), OffsetC, Offset(1)],
+                I64Move: [Slot(A), Slot(B), OffsetC, Offset(1)],
+                MemorySize: [Def(A), PlaceBC],
+                MemoryGrow: [Def(A), Slot(B), Low(1)],
+                MemoryFill: [Slot(A), Slot(B), Slot(C), Low(1)],
+                MemoryCopy: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
+                MemoryInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
+                DataDrop: [ImmBC],
+                TableGet: [Def(A), Slot(B), Place(1)],
+                TableSet: [Slot(A), Slot(B), Place(1)],
+                TableSize: [Def(A), PlaceBC],
+                TableGrow: [Def(A), Slot(B), Slot(C), Low(1)],
+                TableFill: [Slot(A), Slot(B), Slot(C), Low(1)],
+                TableCopy: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
+                TableInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
+                ElemDrop: [ImmBC],
+                RefFunc: [Def(A), FuncBC],
+                Shuffle: [Def(A), Slot(B), Slot(C), Word(1), Word(2)],
+            }
+
+            // Comparisons; each also as a conditional branch.
+            compare {
+                I32Eq(a, b: u32) { a == b } I32Ne(a, b: u32) { a != b }
+                I32LtS(a, b: i32) { a < b } I32LtU(a, b: u32) { a < b }
+                I32GtS(a, b: i32) { a > b } I32GtU(a, b: u32) { a > b }
+                I32LeS(a, b: i32) { a <= b } I32LeU(a, b: u32) { a <= b }
+                I32GeS(a, b: i32) { a >= b } I32GeU(a, b: u32) { a >= b }
+                I64Eq(a, b: u64) { a == b } I64Ne(a, b: u64) { a != b }
+                I64LtS(a, b: i64) { a < b } I64LtU(a, b: u64) { a < b }
+                I64GtS(a, b: i64) { a > b } I64GtU(a, b: u64) { a > b }
+                I64LeS(a, b: i64) { a <= b } I64LeU(a, b: u64) { a <= b }
+                I64GeS(a, b: i64) { a >= b } I64GeU(a, b: u64) { a >= b }
+                F32Eq(a, b: f32) { a == b } F32Ne(a, b: f32) { a != b }
+                F32Lt(a, b: f32) { a < b } F32Gt(a, b: f32) { a > b }
+                F32Le(a, b: f32) { a <= b } F32Ge(a, b: f32) { a >= b }
+                F64Eq(a, b: f64) { a == b } F64Ne(a, b: f64) { a != b }
+                F64Lt(a, b: f64) { a < b } F64Gt(a, b: f64) { a > b }
+                F64Le(a, b: f64) { a <= b } F64Ge(a, b: f64) { a >= b }
+            }
+
+            // What branches test besides: the negations of float comparisons, which are not comparisons themselves (NaN),
+            // and common bits.
+            tested {
+                I32Common(a, b: u32) { a & b != 0 } I32Apart(a, b: u32) { a & b == 0 }
+                F32NotLt(a, b: f32) { !(a < b) } F32NotGt(a, b: f32) { !(a > b) }
+                F32NotLe(a, b: f32) { !(a <= b) } F32NotGe(a, b: f32) { !(a >= b) }
+                F64NotLt(a, b: f64) { !(a < b) } F64NotGt(a, b: f64) { !(a > b) }
+                F64NotLe(a, b: f64) { !(a <= b) } F64NotGe(a, b: f64) { !(a >= b) }
+            }
+
+            // Two operands of one type, a result of the same. `true`: they may be swapped.
+            binary {
+                I32Add(a, b: u32) true { numeric::i32_add(a, b) } I32Sub(a, b: u32) false { numeric::i32_sub(a, b) }
+                I32Mul(a, b: u32) true { numeric::i32_mul(a, b) }
+                I32DivS(a, b: u32) false { numeric::i32_div_s(a, b)? }
+                I32DivU(a, b: u32) false { numeric::i32_div_u(a, b)? }
+                I32RemS(a, b: u32) false { numeric::i32_rem_s(a, b)? }
+                I32RemU(a, b: u32) false { numeric::i32_rem_u(a, b)? }
+                I32And(a, b: u32) true { a & b } I32Or(a, b: u32) true { a | b } I32Xor(a, b: u32) true { a ^ b }
+                I32Shl(a, b: u32) false { numeric::i32_shl(a, b) }
+                I32ShrS(a, b: u32) false { numeric::i32_shr_s(a, b) }
+                I32ShrU(a, b: u32) false { numeric::i32_shr_u(a, b) }
+                I32Rotl(a, b: u32) false { numeric::i32_rotl(a, b) }
+                I32Rotr(a, b: u32) false { numeric::i32_rotr(a, b) }
+                I64Add(a, b: u64) true { numeric::i64_add(a, b) } I64Sub(a, b: u64) false { numeric::i64_sub(a, b) }
+                I64Mul(a, b: u64) true { numeric::i64_mul(a, b) }
+                I64DivS(a, b: u64) false { numeric::i64_div_s(a, b)? }
+                I64DivU(a, b: u64) false { numeric::i64_div_u(a, b)? }
+                I64RemS(a, b: u64) false { numeric::i64_rem_s(a, b)? }
+                I64RemU(a, b: u64) false { numeric::i64_rem_u(a, b)? }
+                I64And(a, b: u64) true { a & b } I64Or(a, b: u64) true { a | b } I64Xor(a, b: u64) true { a ^ b }
+                I64Shl(a, b: u64) false { numeric::i64_shl(a, b) }
+                I64ShrS(a, b: u64) false { numeric::i64_shr_s(a, b) }
+                I64ShrU(a, b: u64) false { numeric::i64_shr_u(a, b) }
+                I64Rotl(a, b: u64) false { numeric::i64_rotl(a, b) }
+                I64Rotr(a, b: u64) false { numeric::i64_rotr(a, b) }
+                F32Add(a, b: f32) false { a + b } F32Sub(a, b: f32) false { a - b }
+                F32Mul(a, b: f32) false { a * b } F32Div(a, b: f32) false { a / b }
+                F32Min(a, b: f32) false { numeric::f32_min(a, b) } F32Max(a, b: f32) false { numeric::f32_max(a, b) }
+                F32Copysign(a, b: f32) false { numeric::f32_copysign(a, b) }
+                F64Add(a, b: f64) false { a + b } F64Sub(a, b: f64) false { a - b }
+                F64Mul(a, b: f64) false { a * b } F64Div(a, b: f64) false { a / b }
+                F64Min(a, b: f64) false { numeric::f64_min(a, b) } F64Max(a, b: f64) false { numeric::f64_max(a, b) }
+                F64Copysign(a, b: f64) false { numeric::f64_copysign(a, b) }
+            }
+
+            // `i64.extend_i32_u` and the reinterpretations are not here: they leave a slot as it is.
+            unary {
+                I32Clz(a: u32) -> u32 { numeric::i32_clz(a) } I32Ctz(a: u32) -> u32 { numeric::i32_ctz(a) }
+                I32Popcnt(a: u32) -> u32 { numeric::i32_popcnt(a) }
+                I32Extend8S(a: u32) -> u32 { numeric::i32_extend8_s(a) }
+                I32Extend16S(a: u32) -> u32 { numeric::i32_extend16_s(a) }
+                I64Clz(a: u64) -> u64 { numeric::i64_clz(a) } I64Ctz(a: u64) -> u64 { numeric::i64_ctz(a) }
+                I64Popcnt(a: u64) -> u64 { numeric::i64_popcnt(a) }
+                I64Extend8S(a: u64) -> u64 { numeric::i64_extend8_s(a) }
+                I64Extend16S(a: u64) -> u64 { numeric::i64_extend16_s(a) }
+                I64Extend32S(a: u64) -> u64 { numeric::i64_extend32_s(a) }
+                I32WrapI64(a: u64) -> u32 { numeric::i32_wrap_i64(a) }
+                I64ExtendI32S(a: u32) -> u64 { numeric::i64_extend_i32_s(a) }
+                F32Abs(a: f32) -> f32 { numeric::f32_abs(a) } F32Neg(a: f32) -> f32 { numeric::f32_neg(a) }
+                F32Ceil(a: f32) -> f32 { numeric::f32_ceil(a) } F32Floor(a: f32) -> f32 { numeric::f32_floor(a) }
+                F32Trunc(a: f32) -> f32 { numeric::f32_trunc(a) }
+                F32Nearest(a: f32) -> f32 { numeric::f32_nearest(a) }
+                F32Sqrt(a: f32) -> f32 { numeric::f32_sqrt(a) }
+                F64Abs(a: f64) -> f64 { numeric::f64_abs(a) } F64Neg(a: f64) -> f64 { numeric::f64_neg(a) }
+                F64Ceil(a: f64) -> f64 { numeric::f64_ceil(a) } F64Floor(a: f64) -> f64 { numeric::f64_floor(a) }
+                F64Trunc(a: f64) -> f64 { numeric::f64_trunc(a) }
+                F64Nearest(a: f64) -> f64 { numeric::f64_nearest(a) }
+                F64Sqrt(a: f64) -> f64 { numeric::f64_sqrt(a) }
+                I32TruncF32S(a: f32) -> u32 { numeric::i32_trunc_f32_s(a)? }
+                I32TruncF32U(a: f32) -> u32 { numeric::i32_trunc_f32_u(a)? }
+                I32TruncF64S(a: f64) -> u32 { numeric::i32_trunc_f64_s(a)? }
+                I32TruncF64U(a: f64) -> u32 { numeric::i32_trunc_f64_u(a)? }
+                I64TruncF32S(a: f32) -> u64 { numeric::i64_trunc_f32_s(a)? }
+                I64TruncF32U(a: f32) -> u64 { numeric::i64_trunc_f32_u(a)? }
+                I64TruncF64S(a: f64) -> u64 { numeric::i64_trunc_f64_s(a)? }
+                I64TruncF64U(a: f64) -> u64 { numeric::i64_trunc_f64_u(a)? }
+                I32TruncSatF32S(a: f32) -> u32 { numeric::i32_trunc_sat_f32_s(a) }
+                I32TruncSatF32U(a: f32) -> u32 { numeric::i32_trunc_sat_f32_u(a) }
+                I32TruncSatF64S(a: f64) -> u32 { numeric::i32_trunc_sat_f64_s(a) }
+                I32TruncSatF64U(a: f64) -> u32 { numeric::i32_trunc_sat_f64_u(a) }
+                I64TruncSatF32S(a: f32) -> u64 { numeric::i64_trunc_sat_f32_s(a) }
+                I64TruncSatF32U(a: f32) -> u64 { numeric::i64_trunc_sat_f32_u(a) }
+                I64TruncSatF64S(a: f64) -> u64 { numeric::i64_trunc_sat_f64_s(a) }
+                I64TruncSatF64U(a: f64) -> u64 { numeric::i64_trunc_sat_f64_u(a) }
+                F32ConvertI32S(a: u32) -> f32 { numeric::f32_convert_i32_s(a) }
+                F32ConvertI32U(a: u32) -> f32 { numeric::f32_convert_i32_u(a) }
+                F32ConvertI64S(a: u64) -> f32 { numeric::f32_convert_i64_s(a) }
+                F32ConvertI64U(a: u64) -> f32 { numeric::f32_convert_i64_u(a) }
+                F64ConvertI32S(a: u32) -> f64 { numeric::f64_convert_i32_s(a) }
+                F64ConvertI32U(a: u32) -> f64 { numeric::f64_convert_i32_u(a) }
+                F64ConvertI64S(a: u64) -> f64 { numeric::f64_convert_i64_s(a) }
+                F64ConvertI64U(a: u64) -> f64 { numeric::f64_convert_i64_u(a) }
+                F32DemoteF64(a: f64) -> f32 { numeric::f32_demote_f64(a) }
+                F64PromoteF32(a: f32) -> f64 { numeric::f64_promote_f32(a) }
+            }
+
+            // What is in memory, and the value made of it.
+            load {
+                I32Load(x: u32) -> u32 { x } I64Load(x: u64) -> u64 { x }
+                F32Load(x: u32) -> f32 { f32::from_bits(x) } F64Load(x: u64) -> f64 { f64::from_bits(x) }
+                I32Load8S(x: u8) -> u32 { x as i8 as u32 } I32Load8U(x: u8) -> u32 { x.into() }
+                I32Load16S(x: u16) -> u32 { x as i16 as u32 } I32Load16U(x: u16) -> u32 { x.into() }
+                I64Load8S(x: u8) -> u64 { x as i8 as u64 } I64Load8U(x: u8) -> u64 { x.into() }
+                I64Load16S(x: u16) -> u64 { x as i16 as u64 } I64Load16U(x: u16) -> u64 { x.into() }
+                I64Load32S(x: u32) -> u64 { x as i32 as u64 } I64Load32U(x: u32) -> u64 { x.into() }
+                V128Load(x: V128) -> V128 { x }
+                V128Load8x8S(x: u64) -> V128 { simd::v128_load8x8_s(x) }
+                V128Load8x8U(x: u64) -> V128 { simd::v128_load8x8_u(x) }
+                V128Load16x4S(x: u64) -> V128 { simd::v128_load16x4_s(x) }
+                V128Load16x4U(x: u64) -> V128 { simd::v128_load16x4_u(x) }
+                V128Load32x2S(x: u64) -> V128 { simd::v128_load32x2_s(x) }
+                V128Load32x2U(x: u64) -> V128 { simd::v128_load32x2_u(x) }
+                V128Load8Splat(x: u8) -> V128 { simd::i8x16_splat(x.into()) }
+                V128Load16Splat(x: u16) -> V128 { simd::i16x8_splat(x.into()) }
+                V128Load32Splat(x: u32) -> V128 { simd::i32x4_splat(x) }
+                V128Load64Splat(x: u64) -> V128 { simd::i64x2_splat(x) }
+                V128Load32Zero(x: u32) -> V128 { simd::v128_load32_zero(x) }
+                V128Load64Zero(x: u64) -> V128 { simd::v128_load64_zero(x) }
+            }
+
+            // The value, and what is written of it.
+            store {
+                I32Store(x: u32) -> u32 { x } I64Store(x: u64) -> u64 { x }
+                F32Store(x: f32) -> u32 { x.to_bits() } F64Store(x: f64) -> u64 { x.to_bits() }
+                I32Store8(x: u32) -> u8 { x as u8 } I32Store16(x: u32) -> u16 { x as u16 }
+                I64Store8(x: u64) -> u8 { x as u8 } I64Store16(x: u64) -> u16 { x as u16 }
+                I64Store32(x: u64) -> u32 { x as u32 } V128Store(x: V128) -> V128 { x }
+            }
+
+            load_lane {
+                V128Load8Lane(v, lane, x: u8) { simd::i8x16_replace_lane(v, lane, x.into()) }
+                V128Load16Lane(v, lane, x: u16) { simd::i16x8_replace_lane(v, lane, x.into()) }
+                V128Load32Lane(v, lane, x: u32) { simd::i32x4_replace_lane(v, lane, x) }
+                V128Load64Lane(v, lane, x: u64) { simd::i64x2_replace_lane(v, lane, x) }
+            }
+
+            store_lane {
+                V128Store8Lane(v, lane) -> u8 { simd::i8x16_extract_lane_u(v, lane) as u8 }
+                V128Store16Lane(v, lane) -> u16 { simd::i16x8_extract_lane_u(v, lane) as u16 }
+                V128Store32Lane(v, lane) -> u32 { simd::i32x4_extract_lane(v, lane) }
+                V128Store64Lane(v, lane) -> u64 { simd::i64x2_extract_lane(v, lane) }
+            }
+
+            splat {
+                I8x16Splat i8x16_splat u32; I16x8Splat i16x8_splat u32; I32x4Splat i32x4_splat u32;
+                I64x2Splat i64x2_splat u64; F32x4Splat f32x4_splat f32; F64x2Splat f64x2_splat f64;
+            }
+
+            extract {
+                I8x16ExtractLaneS i8x16_extract_lane_s u32; I8x16ExtractLaneU i8x16_extract_lane_u u32;
+                I16x8ExtractLaneS i16x8_extract_lane_s u32; I16x8ExtractLaneU i16x8_extract_lane_u u32;
+                I32x4ExtractLane i32x4_extract_lane u32; I64x2ExtractLane i64x2_extract_lane u64;
+                F32x4ExtractLane f32x4_extract_lane f32; F64x2ExtractLane f64x2_extract_lane f64;
+            }
+
+            replace {
+                I8x16ReplaceLane i8x16_replace_lane u32; I16x8ReplaceLane i16x8_replace_lane u32;
+                I32x4ReplaceLane i32x4_replace_lane u32; I64x2ReplaceLane i64x2_replace_lane u64;
+                F32x4ReplaceLane f32x4_replace_lane f32; F64x2ReplaceLane f64x2_replace_lane f64;
+            }
+
+            // Vector instructions are named with the function of `runtime::simd` that they are.
+            vector_binary {
+                I8x16Eq i8x16_eq; I8x16Ne i8x16_ne; I8x16LtS i8x16_lt_s;
+                I8x16LtU i8x16_lt_u; I8x16GtS i8x16_gt_s; I8x16GtU i8x16_gt_u; I8x16LeS i8x16_le_s;
+                I8x16LeU i8x16_le_u; I8x16GeS i8x16_ge_s; I8x16GeU i8x16_ge_u; I16x8Eq i16x8_eq; I16x8Ne i16x8_ne;
+                I16x8LtS i16x8_lt_s; I16x8LtU i16x8_lt_u; I16x8GtS i16x8_gt_s; I16x8GtU i16x8_gt_u;
+                I16x8LeS i16x8_le_s; I16x8LeU i16x8_le_u; I16x8GeS i16x8_ge_s; I16x8GeU i16x8_ge_u;
+                I32x4Eq i32x4_eq; I32x4Ne i32x4_ne; I32x4LtS i32x4_lt_s; I32x4LtU i32x4_lt_u; I32x4GtS i32x4_gt_s;
+                I32x4GtU i32x4_gt_u; I32x4LeS i32x4_le_s; I32x4LeU i32x4_le_u; I32x4GeS i32x4_ge_s;
+                I32x4GeU i32x4_ge_u; I64x2Eq i64x2_eq; I64x2Ne i64x2_ne; I64x2LtS i64x2_lt_s; I64x2GtS i64x2_gt_s;
+                I64x2LeS i64x2_le_s; I64x2GeS i64x2_ge_s; F32x4Eq f32x4_eq; F32x4Ne f32x4_ne; F32x4Lt f32x4_lt;
+                F32x4Gt f32x4_gt; F32x4Le f32x4_le; F32x4Ge f32x4_ge; F64x2Eq f64x2_eq; F64x2Ne f64x2_ne;
+                F64x2Lt f64x2_lt; F64x2Gt f64x2_gt; F64x2Le f64x2_le; F64x2Ge f64x2_ge; V128And v128_and;
+                V128AndNot v128_andnot; V128Or v128_or; V128Xor v128_xor; I8x16NarrowI16x8S i8x16_narrow_i16x8_s;
+                I8x16NarrowI16x8U i8x16_narrow_i16x8_u; I8x16Add i8x16_add; I8x16AddSatS i8x16_add_sat_s;
+                I8x16AddSatU i8x16_add_sat_u; I8x16Sub i8x16_sub; I8x16SubSatS i8x16_sub_sat_s;
+                I8x16SubSatU i8x16_sub_sat_u; I8x16MinS i8x16_min_s; I8x16MinU i8x16_min_u; I8x16MaxS i8x16_max_s;
+                I8x16MaxU i8x16_max_u; I8x16AvgrU i8x16_avgr_u; I16x8Q15MulrSatS i16x8_q15mulr_sat_s;
+                I16x8NarrowI32x4S i16x8_narrow_i32x4_s; I16x8NarrowI32x4U i16x8_narrow_i32x4_u;
+                I16x8Add i16x8_add; I16x8AddSatS i16x8_add_sat_s; I16x8AddSatU i16x8_add_sat_u;
+                I16x8Sub i16x8_sub; I16x8SubSatS i16x8_sub_sat_s; I16x8SubSatU i16x8_sub_sat_u;
+                I16x8Mul i16x8_mul; I16x8MinS i16x8_min_s; I16x8MinU i16x8_min_u; I16x8MaxS i16x8_max_s;
+                I16x8MaxU i16x8_max_u; I16x8AvgrU i16x8_avgr_u; I16x8ExtMulLowI8x16S i16x8_extmul_low_i8x16_s;
+                I16x8ExtMulHighI8x16S i16x8_extmul_high_i8x16_s; I16x8ExtMulLowI8x16U i16x8_extmul_low_i8x16_u;
+                I16x8ExtMulHighI8x16U i16x8_extmul_high_i8x16_u; I32x4Add i32x4_add; I32x4Sub i32x4_sub;
+                I32x4Mul i32x4_mul; I32x4MinS i32x4_min_s; I32x4MinU i32x4_min_u; I32x4MaxS i32x4_max_s;
+                I32x4MaxU i32x4_max_u; I32x4DotI16x8S i32x4_dot_i16x8_s;
+                I32x4ExtMulLowI16x8S i32x4_extmul_low_i16x8_s; I32x4ExtMulHighI16x8S i32x4_extmul_high_i16x8_s;
+                I32x4ExtMulLowI16x8U i32x4_extmul_low_i16x8_u; I32x4ExtMulHighI16x8U i32x4_extmul_high_i16x8_u;
+                I64x2Add i64x2_add; I64x2Sub i64x2_sub; I64x2Mul i64x2_mul;
+                I64x2ExtMulLowI32x4S i64x2_extmul_low_i32x4_s; I64x2ExtMulHighI32x4S i64x2_extmul_high_i32x4_s;
+                I64x2ExtMulLowI32x4U i64x2_extmul_low_i32x4_u; I64x2ExtMulHighI32x4U i64x2_extmul_high_i32x4_u;
+                F32x4Add f32x4_add; F32x4Sub f32x4_sub; F32x4Mul f32x4_mul; F32x4Div f32x4_div;
+                F32x4Min f32x4_min; F32x4Max f32x4_max; F32x4PMin f32x4_pmin; F32x4PMax f32x4_pmax;
+                F64x2Add f64x2_add; F64x2Sub f64x2_sub; F64x2Mul f64x2_mul; F64x2Div f64x2_div;
+                F64x2Min f64x2_min; F64x2Max f64x2_max; F64x2PMin f64x2_pmin; F64x2PMax f64x2_pmax;
+                 F32x4RelaxedMin f32x4_relaxed_min;
+                F32x4RelaxedMax f32x4_relaxed_max; F64x2RelaxedMin f64x2_relaxed_min;
+                F64x2RelaxedMax f64x2_relaxed_max; I16x8RelaxedQ15mulrS i16x8_relaxed_q15mulr_s;
+                I16x8RelaxedDotI8x16I7x16S i16x8_relaxed_dot_i8x16_i7x16_s;
+            }
+            vector_unary {
+                V128Not v128_not; I8x16Abs i8x16_abs; I8x16Neg i8x16_neg; I8x16Popcnt i8x16_popcnt;
+                I16x8ExtAddPairwiseI8x16S i16x8_extadd_pairwise_i8x16_s;
+                I16x8ExtAddPairwiseI8x16U i16x8_extadd_pairwise_i8x16_u; I16x8Abs i16x8_abs; I16x8Neg i16x8_neg;
+                I16x8ExtendLowI8x16S i16x8_extend_low_i8x16_s; I16x8ExtendHighI8x16S i16x8_extend_high_i8x16_s;
+                I16x8ExtendLowI8x16U i16x8_extend_low_i8x16_u; I16x8ExtendHighI8x16U i16x8_extend_high_i8x16_u;
+                I32x4ExtAddPairwiseI16x8S i32x4_extadd_pairwise_i16x8_s;
+                I32x4ExtAddPairwiseI16x8U i32x4_extadd_pairwise_i16x8_u; I32x4Abs i32x4_abs; I32x4Neg i32x4_neg;
+                I32x4ExtendLowI16x8S i32x4_extend_low_i16x8_s; I32x4ExtendHighI16x8S i32x4_extend_high_i16x8_s;
+                I32x4ExtendLowI16x8U i32x4_extend_low_i16x8_u; I32x4ExtendHighI16x8U i32x4_extend_high_i16x8_u;
+                I64x2Abs i64x2_abs; I64x2Neg i64x2_neg; I64x2ExtendLowI32x4S i64x2_extend_low_i32x4_s;
+                I64x2ExtendHighI32x4S i64x2_extend_high_i32x4_s; I64x2ExtendLowI32x4U i64x2_extend_low_i32x4_u;
+                I64x2ExtendHighI32x4U i64x2_extend_high_i32x4_u; F32x4Ceil f32x4_ceil; F32x4Floor f32x4_floor;
+                F32x4Trunc f32x4_trunc; F32x4Nearest f32x4_nearest; F32x4Abs f32x4_abs; F32x4Neg f32x4_neg;
+                F32x4Sqrt f32x4_sqrt; F64x2Ceil f64x2_ceil; F64x2Floor f64x2_floor; F64x2Trunc f64x2_trunc;
+                F64x2Nearest f64x2_nearest; F64x2Abs f64x2_abs; F64x2Neg f64x2_neg; F64x2Sqrt f64x2_sqrt;
+                I32x4TruncSatF32x4S i32x4_trunc_sat_f32x4_s; I32x4TruncSatF32x4U i32x4_trunc_sat_f32x4_u;
+                F32x4ConvertI32x4S f32x4_convert_i32x4_s; F32x4ConvertI32x4U f32x4_convert_i32x4_u;
+                I32x4TruncSatF64x2SZero i32x4_trunc_sat_f64x2_s_zero;
+                I32x4TruncSatF64x2UZero i32x4_trunc_sat_f64x2_u_zero;
+                F64x2ConvertLowI32x4S f64x2_convert_low_i32x4_s; F64x2ConvertLowI32x4U f64x2_convert_low_i32x4_u;
+                F32x4DemoteF64x2Zero f32x4_demote_f64x2_zero; F64x2PromoteLowF32x4 f64x2_promote_low_f32x4;
+                I32x4RelaxedTruncF32x4S i32x4_relaxed_trunc_f32x4_s;
+                I32x4RelaxedTruncF32x4U i32x4_relaxed_trunc_f32x4_u;
+                I32x4RelaxedTruncF64x2SZero i32x4_relaxed_trunc_f64x2_s_zero;
+                I32x4RelaxedTruncF64x2UZero i32x4_relaxed_trunc_f64x2_u_zero;
+            }
+            vector_ternary {
+                V128Bitselect v128_bitselect;
+
+
+                I8x16RelaxedLaneselect i8x16_relaxed_laneselect; I16x8RelaxedLaneselect i16x8_relaxed_laneselect;
+                I32x4RelaxedLaneselect i32x4_relaxed_laneselect; I64x2RelaxedLaneselect i64x2_relaxed_laneselect;
+                I32x4RelaxedDotI8x16I7x16AddS i32x4_relaxed_dot_i8x16_i7x16_add_s;
+            }
+            // Those whose function asks what the processor can do.
+            vector_swizzle { I8x16Swizzle i8x16_swizzle; I8x16RelaxedSwizzle i8x16_relaxed_swizzle; }
+            vector_fused {
+                F32x4RelaxedMadd f32x4_relaxed_madd; F32x4RelaxedNmadd f32x4_relaxed_nmadd;
+                F64x2RelaxedMadd f64x2_relaxed_madd; F64x2RelaxedNmadd f64x2_relaxed_nmadd;
+            }
+            vector_shift {
+                I8x16Shl i8x16_shl; I8x16ShrS i8x16_shr_s; I8x16ShrU i8x16_shr_u; I16x8Shl i16x8_shl;
+                I16x8ShrS i16x8_shr_s; I16x8ShrU i16x8_shr_u; I32x4Shl i32x4_shl; I32x4ShrS i32x4_shr_s;
+                I32x4ShrU i32x4_shr_u; I64x2Shl i64x2_shl; I64x2ShrS i64x2_shr_s; I64x2ShrU i64x2_shr_u;
+            }
+            vector_test {
+                V128AnyTrue v128_any_true; I8x16AllTrue i8x16_all_true; I8x16Bitmask i8x16_bitmask;
+                I16x8AllTrue i16x8_all_true; I16x8Bitmask i16x8_bitmask; I32x4AllTrue i32x4_all_true;
+                I32x4Bitmask i32x4_bitmask; I64x2AllTrue i64x2_all_true; I64x2Bitmask i64x2_bitmask;
+            }
+        }
+    };
+}
+pub(super) use for_each_op;
+
+/// Forms of instructions each of which is there twice: writing its result to a slot and the accumulator, or (so many
+/// opcodes further) only leaving it in the accumulator.
+const BINARY_FORMS: usize = 7;
+const UNARY_FORMS: usize = 2;
+const LOAD_FORMS: usize = 7;
+
+/// The opcode that only leaves its result in the accumulator, for one that has such a variant.
+pub(super) fn kept(op: u16) -> Option<u16> {
+    let within = |base: u16, count: usize| op.checked_sub(base).filter(|i| usize::from(*i) < count).map(usize::from);
+    let variant = |index: usize, forms: usize, row: usize| (index % row < forms).then_some(op + forms as u16);
+    if let Some(i) = within(Binary::BASE, Binary::COUNT * 2 * BINARY_FORMS) {
+        variant(i, BINARY_FORMS, 2 * BINARY_FORMS)
+    } else if let Some(i) = within(Unary::BASE, Unary::COUNT * 2 * UNARY_FORMS) {
+        variant(i, UNARY_FORMS, 2 * UNARY_FORMS)
+    } else if let Some(i) = within(Load::BASE, Load::COUNT * (2 * LOAD_FORMS + 1)) {
+        variant(i, LOAD_FORMS, 2 * LOAD_FORMS + 1)
+    } else {
+        None
+    }
+}
+
+/// One entry for every opcode, in the order of the opcodes; the classes with forms have a row for each instruction.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Table<T> {
+    pub plain: [T; Plain::COUNT],
+    pub compare: [[T; 6]; Compare::COUNT],
+    pub branch: [[T; 6]; Compare::COUNT],
+    pub step: [[T; 2]; Compare::I64Eq as usize],
+    pub binary: [[T; 2 * BINARY_FORMS]; Binary::COUNT],
+    pub unary: [[T; 2 * UNARY_FORMS]; Unary::COUNT],
+    pub load: [[T; 2 * LOAD_FORMS + 1]; Load::COUNT],
+    pub store: [[T; 7]; Store::COUNT],
+    pub load_lane: [T; LoadLane::COUNT],
+    pub store_lane: [T; StoreLane::COUNT],
+    pub splat: [T; Splat::COUNT],
+    pub extract: [T; Extract::COUNT],
+    pub replace: [T; Replace::COUNT],
+    pub vector_binary: [T; VectorBinary::COUNT],
+    pub vector_unary: [T; VectorUnary::COUNT],
+    pub vector_ternary: [T; VectorTernary::COUNT],
+    pub vector_swizzle: [T; VectorSwizzle::COUNT],
+    pub vector_fused: [T; VectorFused::COUNT],
+    pub vector_shift: [T; VectorShift::COUNT],
+    pub vector_test: [T; VectorTest::COUNT],
+}
+
+/// Number of opcodes.
+pub(super) const OPS: usize = size_of::<Table<u8>>();
+const _: () = assert!(OPS <= u16::MAX as usize);
+
+impl<T> Table<T> {
+    /// The entries by opcode.
+    pub const fn entries(&self) -> &[T; OPS] {
+        // SAFETY: `repr(C)` of arrays of one type is an array of as many, and a `Table<u8>` is `OPS` bytes.
+        unsafe { &*(&raw const *self).cast() }
+    }
+}
+
+/// Where the operands of an instruction with forms are; the table of the module says in which fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum Form {
+    SS,
+    AS,
+    SA,
+    SI,
+    AI,
+    SK,
+    KS,
+}
+
+/// Where the address of a load is: slot `b` with offset `c`; the accumulator with offset `b, c`; constant `b, c`; the
+/// wrapping sum of slot `b` and the sign-extended `c`; that of slot `b` and slot `c` shifted left by the high half of the
+/// extension word, with the offset in the low half; what lies at slot `b` with offset `c`, or at the accumulator with
+/// offset `b, c`, with the offset in the extension word; slot `b` with the offset and the place of any memory in the
+/// extension word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum LoadForm {
+    Slot,
+    Acc,
+    Const,
+    Plus,
+    Index,
+    Deref,
+    AccDeref,
+    Far = 2 * LOAD_FORMS as u16,
+}
+
+/// Where address and value of a store are: slots `a` and `b` with offset `c`; accumulator and slot `a`, slot `a` and
+/// accumulator with offset `b, c`; slot `a` and the sign-extended `b` with offset `c`; accumulator and the sign-extended
+/// `a` with offset `b, c`; constant `b, c` and slot `a`;
+/// slots `a` and `b` with the offset and the place of any memory in the extension word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum StoreForm {
+    Slots,
+    AddrAcc,
+    ValueAcc,
+    Imm,
+    AccImm,
+    Const,
+    Far,
+}
+
+macro_rules! class {
+    ($(#[$doc:meta])* $class:ident $field:ident: $($name:ident)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u16)]
+        #[allow(clippy::enum_variant_names, reason = "the names are those of WebAssembly's instructions")]
+        pub(super) enum $class {
+            $($name,)*
+        }
+
+        impl $class {
+            pub const COUNT: usize = [$($class::$name),*].len();
+            #[allow(dead_code, reason = "only comparisons are found by their number")]
+            const ALL: [$class; Self::COUNT] = [$($class::$name),*];
+            const BASE: u16 = offset_of!(Table<u8>, $field) as u16;
+        }
+    };
+}
+
+macro_rules! define {
+    (
+        plain { $($(#[$plain_doc:meta])* $plain:ident: $plain_fields:tt,)* }
+        compare { $($compare:ident($($c:tt)*) $compare_body:tt)* }
+        tested { $($negated:ident($($n:tt)*) $negated_body:tt)* }
+        binary { $($binary:ident($ba:ident, $bb:ident: $bt:ident) $comm:ident $binary_body:tt)* }
+        unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
+        load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
+        store { $($store:ident($sx:ident: $store_in:ident) -> $store_mem:ident $store_body:tt)* }
+        load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
+        store_lane { $($store_lane:ident($($sl:tt)*) -> $sl_mem:ident $sl_body:tt)* }
+        splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
+        extract { $($extract:ident $extract_fn:ident $extract_ty:ident;)* }
+        replace { $($replace:ident $replace_fn:ident $replace_ty:ident;)* }
+        vector_binary { $($vb:ident $vb_fn:ident;)* }
+        vector_unary { $($vu:ident $vu_fn:ident;)* }
+        vector_ternary { $($vt:ident $vt_fn:ident;)* }
+        vector_swizzle { $($vz:ident $vz_fn:ident;)* }
+        vector_fused { $($vf:ident $vf_fn:ident;)* }
+        vector_shift { $($vs:ident $vs_fn:ident;)* }
+        vector_test { $($vx:ident $vx_fn:ident;)* }
+    ) => {
+        class! {
+            /// Instructions with handlers of their own.
+            Plain plain: $($plain)*
+        }
+        class! { Compare compare: $($compare)* $($negated)* }
+        class! { Binary binary: $($binary)* }
+        class! { Unary unary: $($unary)* }
+        class! { Load load: $($load)* }
+        class! { Store store: $($store)* }
+        class! { LoadLane load_lane: $($load_lane)* }
+        class! { StoreLane store_lane: $($store_lane)* }
+        class! { Splat splat: $($splat)* }
+        class! { Extract extract: $($extract)* }
+        class! { Replace replace: $($replace)* }
+        class! { VectorBinary vector_binary: $($vb)* }
+        class! { VectorUnary vector_unary: $($vu)* }
+        class! { VectorTernary vector_ternary: $($vt)* }
+        class! { VectorSwizzle vector_swizzle: $($vz)* }
+        class! { VectorFused vector_fused: $($vf)* }
+        class! { VectorShift vector_shift: $($vs)* }
+        class! { VectorTest vector_test: $($vx)* }
+
+        impl Binary {
+            /// Bank of operands and result, and whether the operands may be swapped.
+            pub fn facts(self) -> (Bank, bool) {
+                const FACTS: [(Bank, bool); Binary::COUNT] = [$((<$bt as Value>::BANK, $comm)),*];
+                FACTS[self as usize]
+            }
+        }
+
+        impl Unary {
+            /// Banks of the operand and the result.
+            pub fn banks(self) -> (Bank, Bank) {
+                const BANKS: [(Bank, Bank); Unary::COUNT] = [$((unary_bank!($($u)*), <$unary_out as Value>::BANK)),*];
+                BANKS[self as usize]
+            }
+        }
+
+        impl Load {
+            /// Bank of the result.
+            pub fn bank(self) -> Bank {
+                const BANKS: [Bank; Load::COUNT] = [$(<$load_out as Value>::BANK),*];
+                BANKS[self as usize]
+            }
+        }
+
+        impl Store {
+            /// Bank of the value.
+            pub fn bank(self) -> Bank {
+                const BANKS: [Bank; Store::COUNT] = [$(<$store_in as Value>::BANK),*];
+                BANKS[self as usize]
+            }
+        }
+
+        impl Extract {
+            /// Bank of the result.
+            pub fn bank(self) -> Bank {
+                const BANKS: [Bank; Extract::COUNT] = [$(<$extract_ty as Value>::BANK),*];
+                BANKS[self as usize]
+            }
+        }
+    };
+}
+
+macro_rules! unary_bank {
+    ($a:ident: $ty:ident) => {
+        <$ty as Value>::BANK
+    };
+}
+
+for_each_op!(define);
+
+impl Plain {
+    pub const fn op(self) -> u16 {
+        Self::BASE + self as u16
+    }
+}
+
+impl Compare {
+    pub const fn op(self, form: Form) -> u16 {
+        Self::BASE + self as u16 * 6 + form as u16
+    }
+
+    /// The opcode of the branch taken where the comparison holds.
+    pub const fn branch_op(self, form: Form) -> u16 {
+        offset_of!(Table<u8>, branch) as u16 + self as u16 * 6 + form as u16
+    }
+
+    /// The opcode that adds a number to a slot and branches where the comparison of the sum with an immediate (`true`) or
+    /// a slot holds; for comparisons of `i32`.
+    pub fn step_op(self, imm: bool) -> Option<u16> {
+        self.is_32().then_some(offset_of!(Table<u8>, step) as u16 + self as u16 * 2 + u16::from(imm))
+    }
+
+    /// The comparison and form of an opcode that is one.
+    pub fn from_op(op: u16) -> Option<(Compare, Form)> {
+        let index = op.checked_sub(Self::BASE)?;
+        let form = [Form::SS, Form::AS, Form::SA, Form::SI, Form::AI, Form::SK][index as usize % 6];
+        Some((*Self::ALL.get(index as usize / 6)?, form))
+    }
+
+    /// The bank of the operands.
+    pub fn bank(self) -> Bank {
+        use Compare::*;
+        match self {
+            F32Eq | F32Ne | F32Lt | F32Gt | F32Le | F32Ge | F32NotLt | F32NotGt | F32NotLe | F32NotGe => Bank::F32,
+            F64Eq | F64Ne | F64Lt | F64Gt | F64Le | F64Ge | F64NotLt | F64NotGt | F64NotLe | F64NotGe => Bank::F64,
+            _ => Bank::Int,
+        }
+    }
+
+    /// Whether the operands are `i32`.
+    pub fn is_32(self) -> bool {
+        (self as u16) < Compare::I64Eq as u16
+    }
+
+    /// The comparison that gives the same with the operands swapped.
+    pub fn swapped(self) -> Self {
+        use Compare::*;
+        match self {
+            I32LtS => I32GtS,
+            I32LtU => I32GtU,
+            I32GtS => I32LtS,
+            I32GtU => I32LtU,
+            I32LeS => I32GeS,
+            I32LeU => I32GeU,
+            I32GeS => I32LeS,
+            I32GeU => I32LeU,
+            I64LtS => I64GtS,
+            I64LtU => I64GtU,
+            I64GtS => I64LtS,
+            I64GtU => I64LtU,
+            I64LeS => I64GeS,
+            I64LeU => I64GeU,
+            I64GeS => I64LeS,
+            I64GeU => I64LeU,
+            F32Lt => F32Gt,
+            F32Gt => F32Lt,
+            F32Le => F32Ge,
+            F32Ge => F32Le,
+            F32NotLt => F32NotGt,
+            F32NotGt => F32NotLt,
+            F32NotLe => F32NotGe,
+            F32NotGe => F32NotLe,
+            F64Lt => F64Gt,
+            F64Gt => F64Lt,
+            F64Le => F64Ge,
+            F64Ge => F64Le,
+            F64NotLt => F64NotGt,
+            F64NotGt => F64NotLt,
+            F64NotLe => F64NotGe,
+            F64NotGe => F64NotLe,
+            I32Common | I32Apart | I32Eq | I32Ne | I64Eq | I64Ne | F32Eq | F32Ne | F64Eq | F64Ne => self,
+        }
+    }
+
+    /// The comparison that holds where this one does not.
+    pub fn negated(self) -> Self {
+        use Compare::*;
+        match self {
+            I32Eq => I32Ne,
+            I32Ne => I32Eq,
+            I32LtS => I32GeS,
+            I32LtU => I32GeU,
+            I32GtS => I32LeS,
+            I32GtU => I32LeU,
+            I32LeS => I32GtS,
+            I32LeU => I32GtU,
+            I32GeS => I32LtS,
+            I32GeU => I32LtU,
+            I64Eq => I64Ne,
+            I64Ne => I64Eq,
+            I64LtS => I64GeS,
+            I64LtU => I64GeU,
+            I64GtS => I64LeS,
+            I64GtU => I64LeU,
+            I64LeS => I64GtS,
+            I64LeU => I64GtU,
+            I64GeS => I64LtS,
+            I64GeU => I64LtU,
+            F32Eq => F32Ne,
+            F32Ne => F32Eq,
+            F32Lt => F32NotLt,
+            F32Gt => F32NotGt,
+            F32Le => F32NotLe,
+            F32Ge => F32NotGe,
+            F32NotLt => F32Lt,
+            F32NotGt => F32Gt,
+            F32NotLe => F32Le,
+            F32NotGe => F32Ge,
+            F64Eq => F64Ne,
+            F64Ne => F64Eq,
+            F64Lt => F64NotLt,
+            F64Gt => F64NotGt,
+            F64Le => F64NotLe,
+            F64Ge => F64NotGe,
+            F64NotLt => F64Lt,
+            F64NotGt => F64Gt,
+            F64NotLe => F64Le,
+            F64NotGe => F64Ge,
+            I32Common => I32Apart,
+            I32Apart => I32Common,
+        }
+    }
+}
+
+impl Binary {
+    /// Whether the operands are `i32`.
+    pub fn is_32(self) -> bool {
+        (self as u16) < Binary::I64Add as u16
+    }
+}
+
+macro_rules! formed {
+    ($($class:ident[$form:ident] $forms:expr;)*) => {
+        $(impl $class {
+            pub const fn op(self, form: $form) -> u16 {
+                Self::BASE + self as u16 * ($forms) + form as u16
+            }
+        })*
+    };
+}
+
+formed! {
+    Binary[Form] 2 * BINARY_FORMS as u16;
+    Load[LoadForm] 2 * LOAD_FORMS as u16 + 1;
+    Store[StoreForm] 7;
+}
+
+impl Unary {
+    /// The opcode, with the operand in slot `b` or in the accumulator.
+    pub const fn op(self, acc: bool) -> u16 {
+        Self::BASE + self as u16 * 2 * UNARY_FORMS as u16 + acc as u16
+    }
+}
+
+impl Load {
+    /// The form of an opcode of this load that writes a slot.
+    pub fn form(self, op: u16) -> Option<LoadForm> {
+        use LoadForm::*;
+        let index = op.checked_sub(self.op(Slot))?;
+        [Slot, Acc, Const, Plus, Index, Deref, AccDeref].get(usize::from(index)).copied()
+    }
+}
+
+impl Binary {
+    /// The form of an opcode of this instruction, and whether it writes a slot.
+    pub fn form(self, op: u16) -> Option<(Form, bool)> {
+        use Form::*;
+        let index = usize::from(op.checked_sub(self.op(SS))?);
+        let form = [SS, AS, SA, SI, AI, SK, KS][index % BINARY_FORMS];
+        (index < 2 * BINARY_FORMS).then_some((form, index < BINARY_FORMS))
+    }
+}
+
+macro_rules! simple {
+    ($($class:ident)*) => {
+        $(impl $class {
+            pub const fn op(self) -> u16 {
+                Self::BASE + self as u16
+            }
+        })*
+    };
+}
+
+simple! { LoadLane StoreLane Splat Extract Replace VectorBinary VectorUnary VectorTernary VectorSwizzle VectorFused VectorShift VectorTest }
+
+/// The word of an instruction.
+#[inline(always)]
+pub(super) const fn word(op: u16, a: u16, b: u16, c: u16) -> u64 {
+    op as u64 | (a as u64) << 16 | (b as u64) << 32 | (c as u64) << 48
+}
+
+/// The word of an instruction whose `b` and `c` are one number.
+#[inline(always)]
+pub(super) const fn word_bc(op: u16, a: u16, bc: u32) -> u64 {
+    op as u64 | (a as u64) << 16 | (bc as u64) << 32
+}

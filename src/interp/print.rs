@@ -1,0 +1,163 @@
+//! Bytecode as text, for people and for tests.
+
+use std::fmt::Write;
+
+use super::exec::{dispatch_table, handlers_of_list_into_table};
+use super::machine::Handler;
+use super::op::{OPS, Table};
+use super::translate;
+use crate::error::Result;
+use crate::module::ModuleInner;
+
+/// One of the fields of an instruction's first word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Half {
+    A,
+    B,
+    C,
+}
+
+/// Where an operand of an instruction is, and what it means; numbers are those of words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Field {
+    /// Slot of the result.
+    Def(Half),
+    Slot(Half),
+    /// Signed number.
+    ImmA,
+    ImmB,
+    ImmC,
+    ImmBC,
+    /// Unsigned number.
+    LowBC,
+    /// Signed number in the high half of a word.
+    Imm(usize),
+    /// Unsigned number of a whole word, or of half of one.
+    Word(usize),
+    Low(usize),
+    High(usize),
+    /// Offset of a memory access.
+    OffsetC,
+    OffsetBC,
+    Offset(usize),
+    /// Place in the context, in `b` and `c` or in a half of a word.
+    PlaceBC,
+    Place(usize),
+    PlaceHigh(usize),
+    /// The global at eight times `c`.
+    GlobalC,
+    FuncBC,
+    FuncLow(usize),
+    JumpBC,
+    Jump(usize),
+    /// The targets of `br_table`.
+    Table,
+    /// The catch clauses of `try`: two words each, of which the first holds the jump to the label and the slot of the
+    /// first operand there, the second the tag (or all ones) and whether the reference follows the payload.
+    Clauses,
+}
+
+use Half::*;
+
+struct Info {
+    name: String,
+    fields: &'static [Field],
+}
+
+fn info<H: Handler>() -> Info {
+    Info { name: H::name(), fields: H::FIELDS }
+}
+
+static INFO: Table<fn() -> Info> = dispatch_table!(info);
+
+impl Field {
+    /// The words that an instruction with this field has at least.
+    fn words(self, first: u64) -> usize {
+        match self {
+            Field::Imm(n)
+            | Field::Word(n)
+            | Field::Low(n)
+            | Field::High(n)
+            | Field::Offset(n)
+            | Field::Place(n)
+            | Field::PlaceHigh(n)
+            | Field::FuncLow(n)
+            | Field::Jump(n) => n + 1,
+            Field::Table => 2 + (first >> 32) as usize,
+            Field::Clauses => 1 + 2 * (first as u32 >> 16) as usize,
+            _ => 1,
+        }
+    }
+
+    fn print(self, out: &mut String, words: &[u64], at: usize) -> std::fmt::Result {
+        let first = words[at];
+        let half = |half: Half| (first >> (16 * (half as u32 + 1))) as u16;
+        let bc = (first >> 32) as u32;
+        let low = |n: usize| words[at + n] as u32;
+        let high = |n: usize| (words[at + n] >> 32) as u32;
+        let target = |n: usize, offset: u32| (at + n) as i64 + i64::from(offset as i32);
+        let place = |place: u32| if place & 1 == 0 { format!("ctx+{place}") } else { format!("[ctx+{}]", place - 1) };
+        match self {
+            Field::Def(h) | Field::Slot(h) => write!(out, "s{}", half(h)),
+            Field::ImmA => write!(out, "{}", half(A) as i16),
+            Field::ImmB => write!(out, "{}", half(B) as i16),
+            Field::ImmC => write!(out, "{}", half(C) as i16),
+            Field::ImmBC => write!(out, "{}", bc as i32),
+            Field::LowBC => write!(out, "{bc}"),
+            Field::Imm(n) => write!(out, "{}", high(n) as i32),
+            Field::Word(n) => write!(out, "{:#x}", words[at + n]),
+            Field::Low(n) => write!(out, "{}", low(n)),
+            Field::High(n) => write!(out, "{}", high(n)),
+            Field::OffsetC => write!(out, "+{}", half(C)),
+            Field::OffsetBC => write!(out, "+{bc}"),
+            Field::Offset(n) => write!(out, "+{}", low(n)),
+            Field::PlaceBC => out.write_str(&place(bc)),
+            Field::Place(n) => out.write_str(&place(low(n))),
+            Field::PlaceHigh(n) => out.write_str(&place(high(n))),
+            Field::GlobalC => write!(out, "ctx+{}", 8 * u32::from(half(C))),
+            Field::FuncBC => write!(out, "func {bc}"),
+            Field::FuncLow(n) => write!(out, "func {}", low(n)),
+            Field::JumpBC => write!(out, "-> {}", target(0, bc)),
+            Field::Jump(n) => write!(out, "-> {}", target(n, low(n))),
+            Field::Table => {
+                out.write_str("->")?;
+                (1..=bc as usize + 1).try_for_each(|n| write!(out, " {}", target(n, low(n))))
+            }
+            Field::Clauses => (1..=usize::from(half(A))).try_for_each(|i| {
+                let n = 2 * i - 1;
+                match low(n + 1) {
+                    u32::MAX => out.write_str("catch_all")?,
+                    tag => write!(out, "catch {tag}")?,
+                }
+                let reference = if high(n + 1) != 0 { " ref" } else { "" };
+                write!(out, "{reference} s{} -> {}; ", high(n), target(n, low(n)))
+            }),
+        }
+    }
+}
+
+/// The bytecode of a defined function: the frame, then an instruction a line, with the number of its first word.
+pub(crate) fn print_bytecode(module: &ModuleInner, defined: u32) -> Result<String> {
+    let code = translate::function(module, defined, false)?;
+    let mut out = String::new();
+    let name = module.func_name(module.imported_funcs() + defined).unwrap_or("");
+    let ty = module.defined_type(defined);
+    let _ = writeln!(out, "function {} {name} {ty}", module.imported_funcs() + defined);
+    let _ = writeln!(out, "frame: {} slots, header at s{}, zeroed {:?}", code.frame, code.header, code.zeroed);
+    let mut at = 0;
+    while at < code.words.len() {
+        let op = code.words[at] as u16 as usize;
+        debug_assert!(op < OPS);
+        let info = INFO.entries()[op]();
+        let _ = write!(out, "{at:5}  {}", info.name);
+        let mut separator = " ";
+        for field in info.fields {
+            out.push_str(separator);
+            let _ = field.print(&mut out, &code.words, at);
+            separator = ", ";
+        }
+        out.push('\n');
+        at += info.fields.iter().map(|field| field.words(code.words[at])).max().unwrap_or(1);
+    }
+    Ok(out)
+}

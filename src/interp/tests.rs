@@ -1,0 +1,153 @@
+use super::print_bytecode;
+use crate::runtime::engine::{Config, Dispatch, Engine, Strategy};
+use crate::{Instance, Module, Store, Trap};
+
+fn engines() -> [Engine; 2] {
+    [Dispatch::TailCall, Dispatch::Loop].map(|dispatch| {
+        let mut config = Config::new();
+        config.strategy(Strategy::Interpreter).dispatch(dispatch);
+        Engine::new(&config).expect("the interpreter runs everywhere")
+    })
+}
+
+/// The bytecode of a module's first function, a line an instruction.
+fn bytecode(wat: &str) -> String {
+    let module = Module::new(&engines()[0], wat).expect("a valid module");
+    print_bytecode(&module.0, 0).expect("a validated function")
+}
+
+#[track_caller]
+fn assert_bytecode(wat: &str, expected: &str) {
+    let printed = bytecode(wat);
+    let lines = |text: &str| text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n");
+    assert_eq!(lines(&printed), lines(expected));
+}
+
+/// Calls export `f` of a module on both dispatches.
+fn run(wat: &str, argument: i32) -> Vec<Result<i32, Trap>> {
+    let mut results = Vec::new();
+    for engine in engines() {
+        let module = Module::new(&engine, wat).expect("a valid module");
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).expect("no imports");
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").expect("an export");
+        results.push(f.call(&mut store, argument).map_err(|e| e.trap().expect("a trap")));
+    }
+    results
+}
+
+#[test]
+fn locals_and_constants_cost_nothing() {
+    assert_bytecode(
+        "(module (func (param i32 i32) (result i32)
+            (i32.mul (i32.add (local.get 0) (local.get 1)) (i32.sub (local.get 1) (i32.const 3)))))",
+        "function 0  (param i32 i32) (result i32)
+         frame: 9 slots, header at s2, zeroed 0..0
+         0  i32_add.ss s6, s0, s1
+         1  i32_sub.si! s7, s1, 3
+         2  i32_mul.as s6, s6
+         3  return_copy s2, s6",
+    );
+}
+
+#[test]
+fn loops_end_in_one_instruction() {
+    assert_bytecode(
+        "(module (func (param i32) (result i32) (local i32)
+            (loop
+                (local.set 1 (i32.add (local.get 1) (i32.const 2)))
+                (br_if 0 (i32.lt_u (local.get 1) (local.get 0))))
+            (local.get 1)))",
+        "function 0  (param i32) (result i32)
+         frame: 8 slots, header at s1, zeroed 5..6
+         0  step_i32_lt_u.s s5, 2, s0, -> 0
+         2  return_copy s1, s5",
+    );
+}
+
+#[test]
+fn operands_outlive_the_locals_they_came_from() {
+    let wat = "(module (func (export \"f\") (param i32) (result i32)
+        (local.get 0)
+        (local.set 0 (i32.const 5))
+        (i32.sub (local.get 0))))";
+    assert_bytecode(
+        wat,
+        "function 0 f (param i32) (result i32)
+         frame: 7 slots, header at s1, zeroed 0..0
+         0  copy s5, s0
+         1  imm32 s0, 5
+         2  i32_sub.ss s5, s5, s0
+         3  return_copy s1, s5",
+    );
+    assert_eq!(run(wat, 7), [Ok(2), Ok(2)]);
+}
+
+/// Every kind of instruction often enough that the native stack would overflow if its handler kept a frame of it.
+#[test]
+fn deep_loops() {
+    let body = "(local.set $v (f64x2.add (local.get $v) (f64x2.splat (f64.const 1))))
+        (local.set $v (i8x16.swizzle (local.get $v) (local.get $v)))
+        (local.set $v (f32x4.relaxed_madd (local.get $v) (local.get $v) (local.get $v)))
+        (local.set $v (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 (local.get $v) (local.get $v)))
+        (local.set $v (v128.bitselect (local.get $v) (local.get $v) (local.get $v)))
+        (v128.store (i32.const 64) (local.get $v))
+        (local.set $v (v128.load16_lane 3 (i32.const 64) (local.get $v)))
+        (memory.copy (i32.const 0) (i32.const 8) (i32.const 8))
+        (drop (memory.grow (i32.const 0)))
+        (global.set $g (f64.nearest (f64.div (global.get $g) (f64.const 3))))
+        (drop (i64.rem_s (i64.const 5) (i64.extend_i32_s (local.get 0))))
+        (drop (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0)))
+        (drop (call $multi))
+        (table.set (i32.const 0) (ref.func $id))";
+    let wat = format!(
+        "(module (memory 1) (table 1 funcref) (elem (i32.const 0) $id) (global $g (mut f64) (f64.const 1e9))
+            (func $id (param i32) (result i32) (local.get 0))
+            (func $multi (result i32 i32 i32 i32 i32 i32)
+                (i32.const 1) (i32.const 2) (i32.const 3) (i32.const 4) (i32.const 5) (i32.const 6)
+                (drop) (drop) (i32.const 7) (i32.const 8))
+            (func (export \"f\") (param i32) (result i32) (local $v v128)
+                (loop {} {} (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 0)))",
+        body.replace("(drop (call $multi))", "(call $multi) (drop) (drop) (drop) (drop) (drop) (drop)"),
+        "(nop)"
+    );
+    assert_eq!(run(&wat, 300_000), [Ok(0), Ok(0)]);
+}
+
+#[test]
+fn slots_beyond_16_bits() {
+    // 70,000 operands on the stack when the call, the branch and the sums happen.
+    let wat = format!(
+        "(module (func $add (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+            (table funcref (elem $add))
+            (func (export \"f\") (param i32) (result i32)
+                {} (local.get 0) (i32.const 1) (call $add) (i32.const 2) (i32.const 0) (call_indirect (param i32 i32) (result i32))
+                (if (param i32) (result i32) (i32.eq (local.get 0) (i32.const 5)) (then (i32.const 100) (i32.add)) (else))
+                {}))",
+        "(i32.const 3) (local.get 0) (i32.add) ".repeat(70_000),
+        "(i32.add) ".repeat(70_000)
+    );
+    let expected = |n: i32| Ok((n + 3) * 70_000 + n + 3 + if n == 5 { 100 } else { 0 });
+    assert_eq!(run(&wat, 5), [expected(5); 2]);
+    assert_eq!(run(&wat, 6), [expected(6); 2]);
+}
+
+#[test]
+fn recursion_overflows_the_value_stack_only() {
+    let wat =
+        "(module (func $f (export \"f\") (param i32) (result i32) (i32.add (i32.const 1) (call $f (local.get 0)))))";
+    assert_eq!(run(wat, 0), [Err(Trap::StackOverflow); 2]);
+}
+
+#[test]
+fn locals_are_zero_unless_set_on_every_way() {
+    // The second local is set in one arm only, the third before both.
+    let wat = "(module (func (export \"f\") (param i32) (result i32) (local i32 i32)
+        (local.set 2 (i32.const 10))
+        (if (local.get 0) (then (local.set 1 (i32.const 1))))
+        (i32.add (local.get 1) (local.get 2))))";
+    assert_eq!(run(wat, 0), [Ok(10); 2]);
+    assert_eq!(run(wat, 1), [Ok(11); 2]);
+    assert!(bytecode(wat).contains("zeroed 5..6"), "{}", bytecode(wat));
+}

@@ -1,0 +1,203 @@
+//! Loads, stores, and the instructions on whole memories.
+
+use wasmparser::{MemArg, MemArgTarget};
+
+use super::Translator;
+use super::stack::{Kind, Operand};
+use crate::interp::machine::encode_place;
+use crate::interp::op::{Binary, Form, Load, LoadForm, Plain, Store, StoreForm};
+use crate::interp::value::Bank;
+
+/// An access's memory and constant offset.
+fn target(memarg: &MemArg) -> (u32, u32) {
+    // Offsets of 32-bit memories are validated to fit.
+    match memarg.target {
+        MemArgTarget::Memory(memory) => (memory, memarg.offset as u32),
+        MemArgTarget::Array(_) => unreachable!("validated code has no arrays"),
+    }
+}
+
+/// The address of an operand that is constant, if with the offset it is one of 32 bits.
+fn constant(operand: Operand, offset: u32) -> Option<u32> {
+    match operand.kind {
+        Kind::Const(bits) => (bits as u32).checked_add(offset),
+        _ => None,
+    }
+}
+
+impl Translator<'_> {
+    /// Offset and place of the memory, as an extension word.
+    pub(super) fn far_word(&self, memarg: &MemArg) -> u64 {
+        let (memory, offset) = target(memarg);
+        u64::from(offset) | u64::from(self.memory_place(memory)) << 32
+    }
+
+    fn memory_place(&self, memory: u32) -> u32 {
+        encode_place(self.module.offsets.memory(memory))
+    }
+
+    pub fn load(&mut self, op: Load, memarg: MemArg) {
+        let (memory, offset) = target(&memarg);
+        let address = self.pop();
+        let bank = op.bank();
+        if let Some(address) = constant(address, offset).filter(|_| memory == 0) {
+            let slot = self.push_temp(bank);
+            self.define_bc(op.op(LoadForm::Const), slot, bank, address);
+            return;
+        }
+        if memory == 0 && self.load_made(op, address, offset) {
+            return;
+        }
+        let from = self.slot_of(address);
+        if memory == 0 && self.take_acc(address, from, Bank::Int) {
+            let slot = self.push_temp(bank);
+            self.define_bc(op.op(LoadForm::Acc), slot, bank, offset);
+            return;
+        }
+        let b = self.read(from, 0);
+        let slot = self.push_temp(bank);
+        match u16::try_from(offset) {
+            Ok(offset) if memory == 0 => self.define(op.op(LoadForm::Slot), slot, bank, b, offset, &[]),
+            _ => {
+                let far = self.far_word(&memarg);
+                self.define(op.op(LoadForm::Far), slot, bank, b, 0, &[far]);
+            }
+        }
+    }
+
+    /// Loads from an address that the last instructions have made, in their place.
+    fn load_made(&mut self, op: Load, address: Operand, offset: u32) -> bool {
+        let Some(first) = self.last_for(address) else { return false };
+        let (made, b, c) = (first as u16, (first >> 32) as u16, (first >> 48) as u16);
+        let (form, b, c, word) = match (Binary::I32Add.form(made), Load::I32Load.form(made)) {
+            (Some((Form::SI, _)), _) if offset == 0 => (LoadForm::Plus, b, c, None),
+            (Some((Form::SS, _)), _) => (LoadForm::Index, b, c, Some(offset.into())),
+            (Some((Form::AS, _)), _) => {
+                // The sum of slot `c` and what was shifted before.
+                let shifted = self.before.map(|before| self.words[before.at as usize]);
+                let Some(shifted) =
+                    shifted.filter(|first| Binary::I32Shl.form(*first as u16) == Some((Form::SI, false)))
+                else {
+                    return false;
+                };
+                self.unput();
+                let shift = u64::from((shifted >> 48) as u16 & 31);
+                (LoadForm::Index, c, (shifted >> 32) as u16, Some(u64::from(offset) | shift << 32))
+            }
+            (_, Some(LoadForm::Slot)) => (LoadForm::Deref, b, c, Some(offset.into())),
+            (_, Some(LoadForm::Acc)) => (LoadForm::AccDeref, b, c, Some(offset.into())),
+            _ => return false,
+        };
+        self.unput();
+        let bank = op.bank();
+        let slot = self.push_temp(bank);
+        self.define(op.op(form), slot, bank, b, c, word.as_slice());
+        true
+    }
+
+    /// Stores what the last instruction has loaded, in its place.
+    fn store_loaded(&mut self, op: Store, address: Operand, value: Operand, offset: u32) -> bool {
+        let (load, op) = match op {
+            Store::I32Store => (Load::I32Load, Plain::I32Move),
+            Store::I64Store => (Load::I64Load, Plain::I64Move),
+            _ => return false,
+        };
+        let Ok(offset) = u16::try_from(offset) else { return false };
+        let Some(first) = self.last_for(value) else { return false };
+        if load.form(first as u16) != Some(LoadForm::Slot) || matches!(address.kind, Kind::Const(_)) {
+            return false;
+        }
+        self.unput();
+        let at = self.slot_of(address);
+        let a = self.read(at, 0);
+        self.effect(op.op(), a, (first >> 32) as u16, offset, &[first >> 48]);
+        true
+    }
+
+    pub fn store(&mut self, op: Store, memarg: MemArg) {
+        let (memory, offset) = target(&memarg);
+        let (value, address) = (self.pop(), self.pop());
+        let bank = op.bank();
+        let (low, high) = (offset as u16, (offset >> 16) as u16);
+        if memory == 0 {
+            if let Some(address) = constant(address, offset) {
+                let from = self.slot_of(value);
+                let a = self.read(from, 0);
+                self.effect(op.op(StoreForm::Const), a, address as u16, (address >> 16) as u16, &[]);
+                return;
+            }
+            if self.store_loaded(op, address, value, offset) {
+                return;
+            }
+            let imm = match value.kind {
+                // The upper half of a constant is written by 64-bit stores only, and those sign-extend.
+                Kind::Const(bits) if bank == Bank::Int && op == Store::I64Store => i16::try_from(bits as i64).ok(),
+                Kind::Const(bits) if bank == Bank::Int => i16::try_from(bits as u32 as i32).ok(),
+                _ => None,
+            };
+            let at = self.slot_of(address);
+            if let Some(imm) = imm
+                && self.take_acc(address, at, Bank::Int)
+            {
+                self.effect(op.op(StoreForm::AccImm), imm as u16, low, high, &[]);
+                return;
+            }
+            if let (Some(imm), 0) = (imm, high) {
+                let a = self.read(at, 0);
+                self.effect(op.op(StoreForm::Imm), a, imm as u16, low, &[]);
+                return;
+            }
+            let from = self.slot_of(value);
+            if self.take_acc(address, at, Bank::Int) {
+                let a = self.read(from, 0);
+                self.effect(op.op(StoreForm::AddrAcc), a, low, high, &[]);
+            } else if self.take_acc(value, from, bank) {
+                let a = self.read(at, 0);
+                self.effect(op.op(StoreForm::ValueAcc), a, low, high, &[]);
+            } else if high == 0 {
+                let (a, b) = (self.read(at, 0), self.read(from, 1));
+                self.effect(op.op(StoreForm::Slots), a, b, low, &[]);
+            } else {
+                self.store_far(op, at, from, &memarg);
+            }
+            return;
+        }
+        let (at, from) = (self.slot_of(address), self.slot_of(value));
+        self.store_far(op, at, from, &memarg);
+    }
+
+    fn store_far(&mut self, op: Store, at: u32, from: u32, memarg: &MemArg) {
+        let (a, b) = (self.read(at, 0), self.read(from, 1));
+        let far = self.far_word(memarg);
+        self.effect(op.op(StoreForm::Far), a, b, 0, &[far]);
+    }
+
+    pub fn memory_size(&mut self, memory: u32) {
+        let place = self.memory_place(memory);
+        let slot = self.push_temp(Bank::Int);
+        self.define_bc(Plain::MemorySize.op(), slot, Bank::Int, place);
+    }
+
+    pub fn memory_grow(&mut self, memory: u32) {
+        let from = self.pop_slot();
+        let b = self.read(from, 0);
+        let slot = self.push_temp(Bank::Int);
+        self.define(Plain::MemoryGrow.op(), slot, Bank::Int, b, 0, &[memory.into()]);
+        self.acc = [super::NONE; 3];
+    }
+
+    /// A bulk instruction: three operands and two indices.
+    pub fn bulk(&mut self, op: Plain, first: u32, second: u32) {
+        let (len, src, dst) = (self.pop(), self.pop(), self.pop());
+        let (a, b, c) = (self.slot_of(dst), self.slot_of(src), self.slot_of(len));
+        let (a, b, c) = (self.read(a, 0), self.read(b, 1), self.read(c, 2));
+        self.effect(op.op(), a, b, c, &[u64::from(first) | u64::from(second) << 32]);
+        self.clobber();
+    }
+
+    /// Drops a segment; as all that leaves the registers, it loses the accumulators.
+    pub fn drop_segment(&mut self, op: Plain, segment: u32) {
+        self.effect_bc(op, 0, segment);
+        self.clobber();
+    }
+}

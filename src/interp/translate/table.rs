@@ -1,0 +1,43 @@
+//! Tables.
+
+use super::{NONE, Translator};
+use crate::interp::machine::encode_place;
+use crate::interp::op::Plain;
+use crate::interp::value::Bank;
+
+impl Translator<'_> {
+    pub(super) fn table_place(&self, table: u32) -> u32 {
+        encode_place(self.module.offsets.table(table))
+    }
+
+    pub fn table_get(&mut self, table: u32) {
+        let index = self.pop_slot();
+        let b = self.read(index, 0);
+        let place = self.table_place(table);
+        let slot = self.push_temp(Bank::Int);
+        self.define(Plain::TableGet.op(), slot, Bank::Int, b, 0, &[place.into()]);
+    }
+
+    pub fn table_set(&mut self, table: u32) {
+        let (value, index) = (self.pop(), self.pop());
+        let (a, b) = (self.slot_of(index), self.slot_of(value));
+        let (a, b) = (self.read(a, 0), self.read(b, 1));
+        let place = self.table_place(table);
+        self.effect(Plain::TableSet.op(), a, b, 0, &[place.into()]);
+    }
+
+    pub fn table_size(&mut self, table: u32) {
+        let place = self.table_place(table);
+        let slot = self.push_temp(Bank::Int);
+        self.define_bc(Plain::TableSize.op(), slot, Bank::Int, place);
+    }
+
+    pub fn table_grow(&mut self, table: u32) {
+        let (delta, init) = (self.pop(), self.pop());
+        let (b, c) = (self.slot_of(init), self.slot_of(delta));
+        let (b, c) = (self.read(b, 0), self.read(c, 1));
+        let slot = self.push_temp(Bank::Int);
+        self.define(Plain::TableGrow.op(), slot, Bank::Int, b, c, &[table.into()]);
+        self.acc = [NONE; 3];
+    }
+}

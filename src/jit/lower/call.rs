@@ -1,0 +1,117 @@
+//! Calls: direct, through an import's function reference, and through a table.
+//!
+//! Every callee gets two hidden arguments first, see [`abi`](crate::jit::abi): its context, and for direct calls its
+//! defined index (which tells the resolver what to compile), else the caller's context (which host functions need).
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SigRef, Value, types};
+
+use super::{HIDDEN_PARAMS, Lower, Region};
+use crate::jit::abi;
+use crate::module::types::ValType;
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::{VMContext, VMFuncRef};
+
+/// What a call instruction needs of its callee.
+pub(super) struct Callee<'m> {
+    pub signature: SigRef,
+    pub code: Value,
+    hidden: [Value; HIDDEN_PARAMS],
+    params: usize,
+    pub results: &'m [ValType],
+}
+
+impl<'m> Lower<'m, '_> {
+    pub(super) fn call(&mut self, func: u32) {
+        let callee = self.direct(func);
+        self.emit_call(callee);
+    }
+
+    pub(super) fn return_call(&mut self, func: u32) {
+        let callee = self.direct(func);
+        self.emit_return_call(callee);
+    }
+
+    pub(super) fn call_indirect(&mut self, ty: u32, table: u32) {
+        let callee = self.indirect(ty, table);
+        self.emit_call(callee);
+    }
+
+    pub(super) fn return_call_indirect(&mut self, ty: u32, table: u32) {
+        let callee = self.indirect(ty, table);
+        self.emit_return_call(callee);
+    }
+
+    fn emit_call(&mut self, callee: Callee<'m>) {
+        let args = self.arguments(&callee);
+        if self.try_call(&callee, &args) {
+            return;
+        }
+        let call = self.builder.ins().call_indirect(callee.signature, callee.code, &args);
+        self.stack.extend_from_slice(self.builder.inst_results(call));
+    }
+
+    fn emit_return_call(&mut self, callee: Callee<'m>) {
+        let args = self.arguments(&callee);
+        self.ins().return_call_indirect(callee.signature, callee.code, &args);
+        self.reachable = false;
+    }
+
+    fn arguments(&mut self, callee: &Callee<'m>) -> Vec<Value> {
+        self.canonical_top(callee.params);
+        let params = self.stack.drain(self.stack.len() - callee.params..);
+        callee.hidden.into_iter().chain(params).collect()
+    }
+
+    fn direct(&mut self, func: u32) -> Callee<'m> {
+        let ty = self.module.funcs[func as usize];
+        match func.checked_sub(self.module.imported_funcs()) {
+            Some(defined) => {
+                let flags = self.flags(Region::Code);
+                // Not marked constant, so that it is loaded anew instead of kept in a register across calls.
+                let entries = self.builder.ins().load(types::I64, flags, self.vmctx, VMContext::ENTRIES);
+                let code = match i32::try_from(8 * u64::from(defined)) {
+                    Ok(offset) => self.ins().load(types::I64, flags, entries, offset),
+                    Err(_) => unreachable!("a module has fewer than 2^28 functions"),
+                };
+                let index = self.ins().iconst(types::I64, i64::from(defined));
+                self.callee(ty, code, [self.vmctx, index])
+            }
+            None => {
+                let offset = self.module.offsets.imported_func(func);
+                let reference = self.load_constant(self.vmctx, offset);
+                self.through_reference(ty, reference)
+            }
+        }
+    }
+
+    fn indirect(&mut self, ty: u32, table: u32) -> Callee<'m> {
+        let index = self.pop();
+        let element = self.element(table, index, Trap::UndefinedElement);
+        let flags = self.flags(Region::TableElement);
+        let reference = self.ins().load(types::I64, flags, element, 0);
+        // A null reference faults here: no page is ever mapped at address 0.
+        let flags = MemFlagsData::trusted().with_trap_code(Some(abi::trap_code(Trap::UninitializedElement)));
+        let signature = self.ins().load(types::I32, flags.with_readonly(), reference, VMFuncRef::SIG);
+        let wanted = i64::from(self.module.sig(ty));
+        let mismatch = self.ins().icmp_imm_u(IntCC::NotEqual, signature, wanted);
+        self.ins().trapnz(mismatch, abi::trap_code(Trap::IndirectCallTypeMismatch));
+        self.through_reference(ty, reference)
+    }
+
+    /// The callee behind a reference that is known to be of type `ty`.
+    fn through_reference(&mut self, ty: u32, reference: Value) -> Callee<'m> {
+        let flags = self.flags(Region::Code);
+        let code = self.ins().load(types::I64, flags, reference, VMFuncRef::CODE);
+        let context = self.ins().load(types::I64, flags, reference, VMFuncRef::CALLEE);
+        self.callee(ty, code, [context, self.vmctx])
+    }
+
+    fn callee(&mut self, ty: u32, code: Value, hidden: [Value; HIDDEN_PARAMS]) -> Callee<'m> {
+        let func_type = &self.module.types[ty as usize];
+        let (isa, func) = (self.isa, &mut *self.builder.func);
+        let import = || func.import_signature(abi::signature(isa, func_type));
+        let signature = *self.signatures.entry(ty).or_insert_with(import);
+        Callee { signature, code, hidden, params: func_type.params().len(), results: func_type.results() }
+    }
+}

@@ -1,0 +1,335 @@
+//! Structured control (specification, section 4.6.8) as a graph of blocks.
+//!
+//! A Wasm label is a CLIF block with the label's types as parameters; locals that differ between predecessors get
+//! parameters from the builder's SSA construction. A block is sealed as soon as no more branches to it can come: at
+//! its `end`, a loop's header too.
+
+use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value, types};
+use wasmparser::{BlockType, BrTable, Operator as Op};
+
+use super::Lower;
+use crate::jit::abi;
+use crate::module::types::{FuncType, ValType};
+use crate::runtime::trap::Trap;
+
+/// A structured instruction whose `end` has not come yet.
+pub(super) struct Frame<'m> {
+    kind: Kind,
+    /// Where branches to it go: its end, or a loop's header.
+    target: Block,
+    /// Values that a branch takes along.
+    arity: usize,
+    results: &'m [ValType],
+    /// Height of the operand stack below its parameters.
+    height: usize,
+    /// Whether its end is a block that some branch goes to.
+    branched: bool,
+    /// What was proved of memory indices before it.
+    proofs: usize,
+}
+
+enum Kind {
+    Function,
+    Block,
+    Loop,
+    /// With its [`Handler`](super::exception::Handler) on the stack of those.
+    TryTable,
+    /// With the block of its `else`, and the parameters to begin it with.
+    If {
+        otherwise: Block,
+        params: Vec<Value>,
+    },
+}
+
+impl<'m> Lower<'m, '_> {
+    pub(super) fn open_function(&mut self, ty: &'m FuncType) {
+        let target = self.builder.create_block();
+        self.push_frame(Kind::Function, target, &[], ty.results());
+    }
+
+    fn push_frame(&mut self, kind: Kind, target: Block, params: &'m [ValType], results: &'m [ValType]) {
+        let label = if matches!(kind, Kind::Loop) { params } else { results };
+        for ty in label {
+            self.builder.append_block_param(target, abi::value_type(*ty));
+        }
+        self.frames.push(Frame {
+            kind,
+            target,
+            arity: label.len(),
+            results,
+            height: self.stack.len() - params.len(),
+            branched: false,
+            proofs: self.bounds.proofs(),
+        });
+    }
+
+    pub(super) fn control(&mut self, op: &Op<'m>) -> bool {
+        match *op {
+            Op::Nop => {}
+            Op::Unreachable => {
+                self.ins().trap(abi::trap_code(Trap::Unreachable));
+                self.reachable = false;
+            }
+            Op::Block { blockty } => {
+                let (params, results) = self.block_types(blockty);
+                let target = self.builder.create_block();
+                self.push_frame(Kind::Block, target, params, results);
+            }
+            Op::TryTable { ref try_table } => {
+                let (params, results) = self.block_types(try_table.ty);
+                let target = self.builder.create_block();
+                self.open_handler(try_table.catches.clone());
+                self.push_frame(Kind::TryTable, target, params, results);
+            }
+            Op::Loop { blockty } => self.open_loop(blockty),
+            Op::If { blockty } => self.open_if(blockty),
+            Op::Else => self.otherwise(),
+            Op::End => self.end(),
+            Op::Br { relative_depth } => self.branch(relative_depth),
+            Op::BrIf { relative_depth } => {
+                let condition = self.pop();
+                let (target, arity) = self.label(relative_depth);
+                let next = self.builder.create_block();
+                self.with_top(arity, |lower, args| lower.builder.ins().brif(condition, target, args, next, []));
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(next);
+            }
+            Op::BrTable { ref targets } => self.branch_table(targets),
+            Op::Return => {
+                self.return_values();
+                self.reachable = false;
+            }
+            Op::Drop => {
+                self.pop();
+            }
+            Op::Select | Op::TypedSelect { .. } => {
+                let (x, y, condition) = self.pop3();
+                let (x, y) = (self.canonical(x), self.canonical(y));
+                let result = self.ins().select(condition, x, y);
+                self.push(result);
+            }
+            Op::Call { function_index } => self.call(function_index),
+            Op::CallIndirect { type_index, table_index } => self.call_indirect(type_index, table_index),
+            Op::ReturnCall { function_index } => self.return_call(function_index),
+            Op::ReturnCallIndirect { type_index, table_index } => self.return_call_indirect(type_index, table_index),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Follows the nesting through code that is never reached.
+    pub(super) fn skip(&mut self, op: &Op<'_>) {
+        match op {
+            Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } => self.skipped += 1,
+            Op::End if self.skipped > 0 => self.skipped -= 1,
+            Op::End => self.end(),
+            Op::Else if self.skipped == 0 => self.otherwise(),
+            _ => {}
+        }
+    }
+
+    fn block_types(&self, ty: BlockType) -> (&'m [ValType], &'m [ValType]) {
+        match ty {
+            BlockType::Empty => (&[], &[]),
+            BlockType::Type(ty) => (&[], single(ValType::from_wasmparser(ty))),
+            BlockType::FuncType(index) => {
+                let ty = &self.module.types[index as usize];
+                (ty.params(), ty.results())
+            }
+        }
+    }
+
+    fn open_loop(&mut self, ty: BlockType) {
+        let (params, results) = self.block_types(ty);
+        let header = self.builder.create_block();
+        self.load_lengths_for_loop();
+        self.push_frame(Kind::Loop, header, params, results);
+        self.with_top(params.len(), |lower, args| lower.builder.ins().jump(header, args));
+        self.builder.switch_to_block(header);
+        self.replace_top(params.len(), header);
+    }
+
+    fn open_if(&mut self, ty: BlockType) {
+        let condition = self.pop();
+        let (params, results) = self.block_types(ty);
+        let (then, otherwise) = (self.builder.create_block(), self.builder.create_block());
+        let target = self.builder.create_block();
+        self.ins().brif(condition, then, [], otherwise, []);
+        self.builder.seal_block(then);
+        self.builder.seal_block(otherwise);
+        self.builder.switch_to_block(then);
+        let saved = self.stack[self.stack.len() - params.len()..].to_vec();
+        self.push_frame(Kind::If { otherwise, params: saved }, target, params, results);
+    }
+
+    /// Goes from the first arm of an `if` to the second.
+    fn otherwise(&mut self) {
+        let frame = self.frames.last_mut().expect("validation matched the else");
+        let (height, target, results) = (frame.height, frame.target, frame.results.len());
+        let Kind::If { otherwise, params } = std::mem::replace(&mut frame.kind, Kind::Block) else {
+            unreachable!("validation matched the else");
+        };
+        frame.branched |= self.reachable;
+        let proofs = frame.proofs;
+        if self.reachable {
+            self.with_top(results, |lower, args| lower.builder.ins().jump(target, args));
+        }
+        self.bounds.forget(proofs);
+        self.builder.switch_to_block(otherwise);
+        self.stack.truncate(height);
+        self.stack.extend(params);
+        self.reachable = true;
+    }
+
+    fn end(&mut self) {
+        if let Some(Frame { kind: Kind::If { .. }, .. }) = self.frames.last() {
+            // No `else`: the parameters are the results.
+            self.otherwise();
+        }
+        let mut frame = self.frames.pop().expect("validation matched the end");
+        let results = frame.results.len();
+        if let Kind::TryTable = frame.kind
+            && let Some(handler) = self.close_handler()
+        {
+            if self.reachable {
+                self.with_top(results, |lower, args| lower.builder.ins().jump(frame.target, args));
+                frame.branched = true;
+            }
+            self.stack.truncate(frame.height);
+            self.bounds.forget(frame.proofs);
+            self.emit_dispatch(handler);
+        }
+        if let Kind::Loop = frame.kind {
+            // Only running through its body leads here, so what the body proved still holds.
+            self.builder.seal_block(frame.target);
+            if !self.reachable {
+                self.stack.truncate(frame.height);
+            }
+            return;
+        }
+        if frame.branched {
+            if self.reachable {
+                self.with_top(results, |lower, args| lower.builder.ins().jump(frame.target, args));
+            }
+            self.builder.seal_block(frame.target);
+            self.builder.switch_to_block(frame.target);
+            self.stack.truncate(frame.height);
+            self.stack.extend_from_slice(self.builder.block_params(frame.target));
+            self.bounds.forget(frame.proofs);
+            self.reachable = true;
+        } else if !self.reachable {
+            self.stack.truncate(frame.height);
+            self.bounds.forget(frame.proofs);
+        }
+        if let (Kind::Function, true) = (frame.kind, self.reachable) {
+            self.canonical_top(results);
+            let top = self.stack.len() - results;
+            self.builder.ins().return_(&self.stack[top..]);
+            self.reachable = false;
+        }
+    }
+
+    /// The block that branches to a label go to, and how many values they take along.
+    fn label(&mut self, depth: u32) -> (Block, usize) {
+        let index = self.frames.len() - 1 - depth as usize;
+        let frame = &mut self.frames[index];
+        frame.branched = true;
+        (frame.target, frame.arity)
+    }
+
+    pub(super) fn label_arity(&self, depth: u32) -> usize {
+        self.frames[self.frames.len() - 1 - depth as usize].arity
+    }
+
+    pub(super) fn branch(&mut self, depth: u32) {
+        if depth as usize + 1 == self.frames.len() {
+            self.return_values();
+        } else {
+            let (target, arity) = self.label(depth);
+            self.with_top(arity, |lower, args| lower.builder.ins().jump(target, args));
+        }
+        self.reachable = false;
+    }
+
+    fn return_values(&mut self) {
+        let count = self.frames[0].results.len();
+        self.canonical_top(count);
+        let top = self.stack.len() - count;
+        self.builder.ins().return_(&self.stack[top..]);
+    }
+
+    /// Jumps through a table. A label that takes values along or occurs more than once gets a block of its own to jump
+    /// on from: its arguments, and those that SSA construction adds for locals, are then there once and not once for
+    /// each of maybe 50,000 entries.
+    fn branch_table(&mut self, targets: &BrTable<'_>) {
+        let index = self.pop();
+        // Validation has read the table already.
+        let depths: Vec<u32> = targets.targets().filter_map(|depth| depth.ok()).chain([targets.default()]).collect();
+        let mut uses = std::collections::HashMap::<u32, usize>::new();
+        depths.iter().for_each(|depth| *uses.entry(*depth).or_default() += 1);
+        let mut stops = Vec::new();
+        let mut calls = std::collections::HashMap::<u32, BlockCall>::new();
+        let mut entries: Vec<BlockCall> = Vec::with_capacity(depths.len());
+        for depth in depths {
+            let call = *calls.entry(depth).or_insert_with(|| {
+                let (target, arity) = self.label(depth);
+                let mut block = target;
+                if arity > 0 || uses[&depth] > 1 {
+                    block = self.builder.create_block();
+                    stops.push((block, target, arity));
+                }
+                self.builder.func.dfg.block_call(block, [])
+            });
+            entries.push(call);
+        }
+        let default = entries.pop().expect("the default is there");
+        // All labels take the same values: in the type of block parameters from here on, for all of them.
+        let (_, arity) = self.label(targets.default());
+        self.canonical_top(arity);
+        let table = self.builder.create_jump_table(JumpTableData::new(default, &entries));
+        self.ins().br_table(index, table);
+        for (block, target, arity) in stops {
+            self.builder.seal_block(block);
+            self.builder.switch_to_block(block);
+            self.with_top(arity, |lower, args| lower.builder.ins().jump(target, args));
+        }
+        self.reachable = false;
+    }
+
+    /// Gives the topmost `count` values to `emit` as arguments for a block; they stay on the stack.
+    fn with_top<R>(&mut self, count: usize, emit: impl FnOnce(&mut Self, &[BlockArg]) -> R) -> R {
+        self.canonical_top(count);
+        let mut args = std::mem::take(&mut self.scratch);
+        args.clear();
+        args.extend(self.stack[self.stack.len() - count..].iter().map(|value| BlockArg::Value(*value)));
+        let result = emit(self, &args);
+        self.scratch = args;
+        result
+    }
+
+    /// Replaces the topmost `count` values by the parameters of `block`.
+    fn replace_top(&mut self, count: usize, block: Block) {
+        self.stack.truncate(self.stack.len() - count);
+        self.stack.extend_from_slice(self.builder.block_params(block));
+    }
+
+    /// An `i32` that is `x` where a condition is needed.
+    pub(super) fn push_i32(&mut self, x: i64) {
+        let value = self.ins().iconst(types::I32, x & 0xffff_ffff);
+        self.push(value);
+    }
+}
+
+/// A list of one type that lives for ever.
+fn single(ty: ValType) -> &'static [ValType] {
+    match ty {
+        ValType::I32 => &[ValType::I32],
+        ValType::I64 => &[ValType::I64],
+        ValType::F32 => &[ValType::F32],
+        ValType::F64 => &[ValType::F64],
+        ValType::V128 => &[ValType::V128],
+        ValType::FuncRef => &[ValType::FuncRef],
+        ValType::ExternRef => &[ValType::ExternRef],
+        ValType::ExnRef => &[ValType::ExnRef],
+    }
+}

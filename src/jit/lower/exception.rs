@@ -1,0 +1,161 @@
+//! Exceptions (the exception-handling proposal with `exnref`).
+//!
+//! All that may throw inside a `try_table` leads to one block of it, its dispatch, with the exception: calls as
+//! `try_call`s, `throw` and `throw_ref` by a jump. The dispatch is emitted at the `end`. It compares the exception's tag
+//! with those of the clauses, and goes on to the dispatch of the next `try_table` around it, or to the callers.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, StackSlotData, StackSlotKind,
+    Value, types,
+};
+use wasmparser::{Catch, Operator as Op};
+
+use super::call::Callee;
+use super::{CONSTANT, Lower};
+use crate::jit::abi;
+use crate::module::types::ValType;
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::VMException;
+
+/// A `try_table` whose `end` has not come yet.
+pub(super) struct Handler {
+    dispatch: Block,
+    catches: Vec<Catch>,
+    /// Whether anything leads to the dispatch.
+    used: bool,
+}
+
+impl<'m> Lower<'m, '_> {
+    pub(super) fn exception(&mut self, op: &Op<'_>) -> bool {
+        match *op {
+            Op::Throw { tag_index } => self.throw(tag_index),
+            Op::ThrowRef => {
+                let exception = self.pop();
+                if !self.handlers.is_empty() {
+                    self.ins().trapz(exception, abi::trap_code(Trap::NullExceptionReference));
+                }
+                self.raise(exception);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    pub(super) fn open_handler(&mut self, catches: Vec<Catch>) {
+        let dispatch = self.builder.create_block();
+        self.builder.append_block_param(dispatch, types::I64);
+        self.handlers.push(Handler { dispatch, catches, used: false });
+    }
+
+    /// The innermost dispatch, for an instruction that leads there.
+    fn dispatch(&mut self) -> Option<Block> {
+        let handler = self.handlers.last_mut()?;
+        handler.used = true;
+        Some(handler.dispatch)
+    }
+
+    /// Ends the handler that was opened last, and tells whether its dispatch is needed.
+    pub(super) fn close_handler(&mut self) -> Option<Handler> {
+        self.handlers.pop().filter(|handler| handler.used)
+    }
+
+    /// Emits the dispatch, with the frames outside the `try_table` on top.
+    pub(super) fn emit_dispatch(&mut self, handler: Handler) {
+        self.builder.seal_block(handler.dispatch);
+        self.builder.switch_to_block(handler.dispatch);
+        self.reachable = true;
+        let exception = self.builder.block_params(handler.dispatch)[0];
+        let thrown = self.ins().load(types::I64, CONSTANT, exception, VMException::TAG);
+        for catch in handler.catches {
+            let (tag, label, with_reference) = match catch {
+                Catch::One { tag, label } => (Some(tag), label, false),
+                Catch::OneRef { tag, label } => (Some(tag), label, true),
+                Catch::All { label } => (None, label, false),
+                Catch::AllRef { label } => (None, label, true),
+            };
+            let next = tag.map(|tag| {
+                let wanted = self.load_constant(self.vmctx, self.module.offsets.tag(tag));
+                let (matching, next) = (self.builder.create_block(), self.builder.create_block());
+                let matches = self.ins().icmp(IntCC::Equal, thrown, wanted);
+                self.ins().brif(matches, matching, [], next, []);
+                self.builder.seal_block(matching);
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(matching);
+                let payload = self.ins().iadd_imm_s(exception, i64::from(VMException::PAYLOAD));
+                let types = self.payload_types(tag);
+                let values = abi::load_slots(&mut self.builder, types, payload);
+                self.stack.extend(values);
+                next
+            });
+            if with_reference {
+                self.push(exception);
+            }
+            let height = self.stack.len();
+            self.branch(label);
+            self.stack.truncate(height - self.label_arity(label));
+            let Some(next) = next else {
+                return;
+            };
+            self.builder.switch_to_block(next);
+            self.reachable = true;
+        }
+        self.raise(exception);
+    }
+
+    fn payload_types(&self, tag: u32) -> &'m [ValType] {
+        self.module.types[self.module.tags[tag as usize] as usize].params()
+    }
+
+    fn throw(&mut self, tag: u32) {
+        let types = self.payload_types(tag);
+        self.canonical_top(types.len());
+        let values = self.stack.split_off(self.stack.len() - types.len());
+        let bytes = 8 * types.iter().map(|ty| ty.slots() as u32).sum::<u32>();
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3);
+        let slot = self.builder.create_sized_stack_slot(slot);
+        let payload = self.ins().stack_addr(types::I64, slot, 0);
+        abi::store_slots(&mut self.builder, types, &values, payload);
+        let tag = self.index(tag);
+        let exception = self.exception_new(tag, payload);
+        self.ins().trapz(exception, abi::TRAP_RAISED);
+        self.raise(exception);
+    }
+
+    /// Goes to the innermost dispatch, or leaves the function with the exception.
+    fn raise(&mut self, exception: Value) {
+        match self.dispatch() {
+            Some(dispatch) => {
+                self.ins().jump(dispatch, &[BlockArg::Value(exception)]);
+            }
+            None => {
+                self.throw_ref(exception);
+                // It never comes back without having failed.
+                self.ins().trap(abi::TRAP_RAISED);
+            }
+        }
+        self.reachable = false;
+    }
+
+    /// Calls inside a `try_table`, and goes on in a new block. `false` if there is no `try_table`.
+    pub(super) fn try_call(&mut self, callee: &Callee, args: &[Value]) -> bool {
+        let Some(dispatch) = self.dispatch() else {
+            return false;
+        };
+        let next = self.builder.create_block();
+        for ty in callee.results {
+            self.builder.append_block_param(next, abi::value_type(*ty));
+        }
+        let results = (0..callee.results.len() as u32).map(BlockArg::TryCallRet);
+        let pool = &mut self.builder.func.dfg.value_lists;
+        let returned = BlockCall::new(next, results, pool);
+        let thrown = BlockCall::new(dispatch, [BlockArg::TryCallExn(0)], pool);
+        let table = ExceptionTableData::new(callee.signature, returned, [ExceptionTableItem::Default(thrown)]);
+        let table = self.builder.func.dfg.exception_tables.push(table);
+        self.ins().try_call_indirect(callee.code, args, table);
+        self.builder.seal_block(next);
+        self.builder.switch_to_block(next);
+        self.stack.extend_from_slice(self.builder.block_params(next));
+        true
+    }
+}

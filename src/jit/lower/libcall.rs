@@ -1,0 +1,54 @@
+//! Calls of the runtime's functions, through the table that the context points to.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Type, Value, types};
+
+use super::Lower;
+use crate::jit::abi;
+use crate::runtime::libcalls::{Abi, Libcalls, for_each_libcall};
+use crate::runtime::vmcontext::VMContext;
+
+fn clif_type(ty: Abi) -> Type {
+    match ty {
+        Abi::I32 | Abi::Trap => types::I32,
+        Abi::I64 => types::I64,
+    }
+}
+
+macro_rules! libcalls {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ident),*) -> $result:ident;)*) => {
+        /// One method for each runtime function, of its name.
+        impl Lower<'_, '_> {
+            $($(#[$doc])* pub(super) fn $name(&mut self, $($arg: Value),*) -> Value {
+                self.libcall(offset_of!(Libcalls, $name) as i32, &[$(Abi::$ty),*], Abi::$result, &[$($arg),*])
+            })*
+        }
+    };
+}
+
+for_each_libcall!(libcalls);
+
+impl Lower<'_, '_> {
+    /// Calls the function at an offset of the table, and traps if it says so.
+    fn libcall(&mut self, offset: i32, params: &[Abi], result: Abi, args: &[Value]) -> Value {
+        let convention = self.isa.default_call_conv();
+        let func = &mut *self.builder.func;
+        let signature = *self.libcall_signatures.entry(offset).or_insert_with(|| {
+            let mut signature = Signature::new(convention);
+            signature.params.push(AbiParam::new(types::I64));
+            signature.params.extend(params.iter().map(|ty| AbiParam::new(clif_type(*ty))));
+            signature.returns.push(AbiParam::new(clif_type(result)));
+            func.import_signature(signature)
+        });
+        let table = self.load_constant(self.vmctx, VMContext::LIBCALLS);
+        let code = self.load_constant(table, offset);
+        let args: Vec<Value> = [self.vmctx].into_iter().chain(args.iter().copied()).collect();
+        let call = self.ins().call_indirect(signature, code, &args);
+        let value = self.builder.inst_results(call)[0];
+        if result == Abi::Trap {
+            self.ins().trapnz(value, abi::TRAP_RAISED);
+        }
+        value
+    }
+}

@@ -1,0 +1,341 @@
+//! WebAssembly to Cranelift's IR, one function at a time.
+//!
+//! One walk over a validated body drives a [`FunctionBuilder`]. The operand stack holds CLIF values, locals are the
+//! builder's variables, structured control is a stack of [`control::Frame`]s, so nesting costs no native stack. Each
+//! category of instructions has its file, named as in the interpreter.
+//!
+//! What may be here: what each instruction means in CLIF. What may not: machine code, and anything that outlives the
+//! function being lowered.
+
+mod call;
+mod control;
+mod exception;
+mod libcall;
+mod memory;
+mod numeric;
+mod reference;
+mod simd;
+mod table;
+mod variable;
+
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::immediates::Offset32;
+use cranelift_codegen::ir::{
+    AliasRegion, AliasRegionData, BlockArg, Endianness, GlobalValueData, InstBuilder, MemFlagsData, SigRef, SourceLoc,
+    Type, Value, types,
+};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext, Variable};
+use wasmparser::Operator as Op;
+
+use super::{abi, bounds};
+use crate::error::{Error, Result};
+use crate::module::ModuleInner;
+use crate::module::types::ValType;
+use crate::runtime::engine::Config;
+use crate::runtime::vmcontext::{Place, VMContext, VMStore};
+
+/// Beyond these many CLIF values, Cranelift takes minutes and gigabytes: 50 times the largest functions of compilers
+/// and interpreters seen so far.
+const MAX_VALUES: usize = 2_000_000;
+/// The same for arguments of branches and calls, of which SSA construction may make one per local and branch.
+const MAX_ARGUMENTS: usize = 16_000_000;
+
+/// Lowers a defined function of `module` into `context.func`: signature of [`abi::signature`], locations that are byte
+/// offsets in the module, trap codes of [`abi::trap_code`].
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time; the
+/// interpreter can still run it.
+pub(crate) fn function(
+    module: &ModuleInner,
+    isa: &dyn TargetIsa,
+    config: &Config,
+    defined: u32,
+    context: &mut cranelift_codegen::Context,
+    builder_context: &mut FunctionBuilderContext,
+) -> Result<()> {
+    context.clear();
+    context.func.signature = abi::signature(isa, module.defined_type(defined));
+    let mut lower = Lower::new(module, isa, config, FunctionBuilder::new(&mut context.func, builder_context));
+    let result = lower.body(defined);
+    lower.builder.seal_all_blocks();
+    if result.is_ok() {
+        lower.builder.finalize(isa.frontend_config());
+    } else {
+        drop(lower);
+        *builder_context = FunctionBuilderContext::new();
+        context.clear();
+    }
+    result
+}
+
+/// Parameters that every function has before those of its type: its context, and one for the resolver and the host.
+const HIDDEN_PARAMS: usize = 2;
+
+/// Kinds of memory that never overlap, for Cranelift's alias analysis.
+#[derive(Clone, Copy)]
+pub(super) enum Region {
+    /// Lengths of memories; base addresses never change.
+    MemoryLength,
+    /// Bases and lengths of tables.
+    TableHeader,
+    /// Elements of tables.
+    TableElement,
+    /// Code pointers, which are replaced as code gets ready.
+    Code,
+    /// The bytes of a memory. Two imported memories may be one.
+    Memory(u32),
+    /// A global's cell. Two imported globals may be one.
+    Global(u32),
+}
+
+/// The function being lowered.
+pub(super) struct Lower<'m, 'b> {
+    pub(super) module: &'m ModuleInner,
+    pub(super) builder: FunctionBuilder<'b>,
+    isa: &'m dyn TargetIsa,
+    /// The operand stack. Vectors are of whatever lanes they were made with.
+    stack: Vec<Value>,
+    frames: Vec<control::Frame<'m>>,
+    /// The `try_table`s around the current instruction.
+    handlers: Vec<exception::Handler>,
+    /// Whether the current instruction can be reached; if not, nothing is emitted for it.
+    reachable: bool,
+    /// Blocks opened since code became unreachable.
+    skipped: usize,
+    /// The function's own context.
+    pub(super) vmctx: Value,
+    pub(super) bounds: bounds::Bounds,
+    signatures: HashMap<u32, SigRef>,
+    libcall_signatures: HashMap<i32, SigRef>,
+    scratch: Vec<BlockArg>,
+}
+
+impl<'m, 'b> Lower<'m, 'b> {
+    fn new(
+        module: &'m ModuleInner,
+        isa: &'m dyn TargetIsa,
+        config: &Config,
+        mut builder: FunctionBuilder<'b>,
+    ) -> Lower<'m, 'b> {
+        let entry = builder.create_block();
+        builder.append_block_params_for_function_params(entry);
+        builder.switch_to_block(entry);
+        builder.seal_block(entry);
+        let vmctx = builder.block_params(entry)[0];
+        let mut lower = Lower {
+            module,
+            builder,
+            isa,
+            stack: Vec::new(),
+            frames: Vec::new(),
+            handlers: Vec::new(),
+            reachable: true,
+            skipped: 0,
+            vmctx,
+            bounds: bounds::Bounds::new(config, isa),
+            signatures: HashMap::new(),
+            libcall_signatures: HashMap::new(),
+            scratch: Vec::new(),
+        };
+        lower.limit_stack();
+        lower
+    }
+
+    fn body(&mut self, defined: u32) -> Result<()> {
+        let refused = |error: wasmparser::BinaryReaderError| Error::resource(format!("cannot be compiled: {error}"));
+        let module = self.module;
+        let body = module.body(defined);
+        self.bounds.prescan(module, &body).map_err(refused)?;
+        let ty = module.defined_type(defined);
+        for (index, param) in ty.params().iter().enumerate() {
+            let variable = self.builder.declare_var(abi::value_type(*param));
+            let entry = self.builder.current_block().expect("the entry block is open");
+            let value = self.builder.block_params(entry)[index + HIDDEN_PARAMS];
+            self.builder.def_var(variable, value);
+        }
+        for local in body.get_locals_reader().map_err(refused)? {
+            let (count, ty) = local.map_err(refused)?;
+            let ty = abi::value_type(ValType::from_wasmparser(ty));
+            // Never defined before it is set: the builder makes a zero of such a variable when it is read.
+            for _ in 0..count {
+                self.builder.declare_var(ty);
+            }
+        }
+        self.open_function(ty);
+        let mut operators = body.get_operators_reader().map_err(refused)?;
+        let mut countdown = 0u32;
+        while !operators.eof() {
+            let (op, offset) = operators.read_with_offset().map_err(refused)?;
+            self.builder.set_srcloc(SourceLoc::new(offset as u32));
+            self.operator(&op)?;
+            match countdown {
+                0 => {
+                    self.check_size()?;
+                    countdown = 1000;
+                }
+                _ => countdown -= 1,
+            }
+        }
+        self.check_size()
+    }
+
+    fn check_size(&self) -> Result<()> {
+        let dfg = &self.builder.func.dfg;
+        if dfg.num_values() > MAX_VALUES || dfg.value_lists.capacity() > MAX_ARGUMENTS {
+            return Err(Error::resource("function too large to be compiled"));
+        }
+        Ok(())
+    }
+
+    fn operator(&mut self, op: &Op<'m>) -> Result<()> {
+        if !self.reachable {
+            self.skip(op);
+        } else if !(self.variable(op)
+            || self.numeric(op)
+            || self.memory(op)
+            || self.control(op)
+            || self.table(op)
+            || self.reference(op)
+            || self.exception(op)
+            || self.simd(op))
+        {
+            return Err(Error::resource(format!("no lowering for {op:?}")));
+        }
+        Ok(())
+    }
+
+    /// Has the prologue compare the stack pointer with `vmctx.store.stack_limit`.
+    fn limit_stack(&mut self) {
+        let func = &mut *self.builder.func;
+        let flags = func.dfg.mem_flags.insert_unchecked(CONSTANT);
+        let vmctx = func.create_global_value(GlobalValueData::VMContext);
+        let load = |base, offset| GlobalValueData::Load {
+            base,
+            offset: Offset32::new(offset),
+            global_type: types::I64,
+            flags,
+        };
+        let store = func.create_global_value(load(vmctx, VMContext::STORE));
+        func.stack_limit = Some(func.create_global_value(load(store, VMStore::STACK_LIMIT)));
+    }
+
+    pub(super) fn ins(&mut self) -> FuncInstBuilder<'_, 'b> {
+        self.builder.ins()
+    }
+
+    fn push(&mut self, value: Value) {
+        self.stack.push(value);
+    }
+
+    pub(super) fn pop(&mut self) -> Value {
+        self.stack.pop().expect("validation balanced the stack")
+    }
+
+    fn pop2(&mut self) -> (Value, Value) {
+        let second = self.pop();
+        (self.pop(), second)
+    }
+
+    fn pop3(&mut self) -> (Value, Value, Value) {
+        let third = self.pop();
+        let (first, second) = self.pop2();
+        (first, second, third)
+    }
+
+    /// Replaces the top of the stack by what `make` makes of it.
+    fn unary(&mut self, make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value) -> Value) -> bool {
+        let x = self.pop();
+        let result = make(self.ins(), x);
+        self.push(result);
+        true
+    }
+
+    /// Replaces the two topmost values by what `make` makes of them.
+    fn binary(&mut self, make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value, Value) -> Value) -> bool {
+        let (x, y) = self.pop2();
+        let result = make(self.ins(), x, y);
+        self.push(result);
+        true
+    }
+
+    /// Pops a vector as lanes of type `ty`.
+    fn pop_vector(&mut self, ty: Type) -> Value {
+        let x = self.pop();
+        self.as_vector(x, ty)
+    }
+
+    fn as_vector(&mut self, x: Value, ty: Type) -> Value {
+        if self.builder.func.dfg.value_type(x) == ty { x } else { self.ins().bitcast(ty, LANES, x) }
+    }
+
+    /// The value under its canonical type, [`abi::value_type`]: variables, parameters of blocks and functions have it.
+    fn canonical(&mut self, x: Value) -> Value {
+        if self.builder.func.dfg.value_type(x).is_vector() { self.as_vector(x, types::I8X16) } else { x }
+    }
+
+    /// Makes the topmost `count` values canonical where they are.
+    fn canonical_top(&mut self, count: usize) {
+        for index in self.stack.len() - count..self.stack.len() {
+            self.stack[index] = self.canonical(self.stack[index]);
+        }
+    }
+
+    fn uextend_pop(&mut self) -> Value {
+        let x = self.pop();
+        self.ins().uextend(types::I64, x)
+    }
+
+    /// A bool of an instruction as the `i32` it is in Wasm.
+    fn push_bool(&mut self, x: Value) -> bool {
+        let x = self.ins().uextend(types::I32, x);
+        self.push(x);
+        true
+    }
+
+    /// Flags of an access that cannot trap to something of `region`.
+    pub(super) fn flags(&mut self, region: Region) -> MemFlagsData {
+        MemFlagsData::trusted().with_alias_region(Some(self.region(region)))
+    }
+
+    fn region(&mut self, region: Region) -> AliasRegion {
+        let offsets = &self.module.offsets;
+        let (user_id, description) = match region {
+            Region::MemoryLength => (0, "memory length".into()),
+            Region::TableHeader => (1, "table header".into()),
+            Region::TableElement => (2, "table element".into()),
+            Region::Code => (3, "code pointer".into()),
+            Region::Memory(index) if index < offsets.imported_memories => (4, "imported memory".into()),
+            Region::Global(index) if index < offsets.imported_globals => (5, "imported global".into()),
+            Region::Memory(index) => (0x100 + index.min(0xff), format!("memory {index}").into()),
+            // Few, as the sets of flags are numbered with 16 bits.
+            Region::Global(index) => (0x200 + index.min(0x3ff), format!("global {index}").into()),
+        };
+        self.builder.func.dfg.alias_regions.insert(AliasRegionData { user_id, description })
+    }
+
+    /// Address and offset of an object of the context, imported or not.
+    pub(super) fn locate(&mut self, place: Place) -> (Value, i32) {
+        match place {
+            Place::Inline(offset) => (self.vmctx, offset),
+            Place::Pointer(offset) => (self.load_constant(self.vmctx, offset), 0),
+        }
+    }
+
+    /// Loads a pointer that does not change while the instance lives.
+    pub(super) fn load_constant(&mut self, base: Value, offset: i32) -> Value {
+        self.ins().load(types::I64, CONSTANT, base, offset)
+    }
+
+    fn local(index: u32) -> Variable {
+        Variable::from_u32(index)
+    }
+}
+
+/// Loads that may be merged, moved and hoisted at will.
+const CONSTANT: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
+
+/// Casts between vectors: lanes are numbered from the lowest byte.
+const LANES: MemFlagsData = MemFlagsData::new().with_endianness(Endianness::Little);

@@ -1,0 +1,113 @@
+//! Tables (specification, section 4.6.5): access is inline, the rest is the runtime's.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use wasmparser::Operator as Op;
+
+use super::{CONSTANT, Lower, Region};
+use crate::jit::{abi, bounds};
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::VMTable;
+
+impl Lower<'_, '_> {
+    pub(super) fn table(&mut self, op: &Op<'_>) -> bool {
+        match *op {
+            Op::TableGet { table } => {
+                let index = self.pop();
+                let element = self.element(table, index, Trap::TableOutOfBounds);
+                let flags = self.flags(Region::TableElement);
+                let value = self.ins().load(types::I64, flags, element, 0);
+                self.push(value);
+            }
+            Op::TableSet { table } => {
+                let (index, value) = self.pop2();
+                let element = self.element(table, index, Trap::TableOutOfBounds);
+                let flags = self.flags(Region::TableElement);
+                self.ins().store(flags, value, element, 0);
+            }
+            Op::TableSize { table } => {
+                let length = self.table_length(table);
+                let length = self.ins().ireduce(types::I32, length);
+                self.push(length);
+            }
+            Op::TableGrow { table } => {
+                let delta = self.uextend_pop();
+                let init = self.pop();
+                let table = self.index(table);
+                let old = self.table_grow(table, delta, init);
+                let old = self.ins().ireduce(types::I32, old);
+                self.push(old);
+            }
+            Op::TableFill { table } => {
+                let len = self.uextend_pop();
+                let value = self.pop();
+                let dst = self.uextend_pop();
+                let table = self.index(table);
+                self.table_fill(table, dst, value, len);
+            }
+            Op::TableCopy { dst_table, src_table } => {
+                let (len, src, dst) = (self.uextend_pop(), self.uextend_pop(), self.uextend_pop());
+                let (dst_table, src_table) = (self.index(dst_table), self.index(src_table));
+                self.table_copy(dst_table, src_table, dst, src, len);
+            }
+            Op::TableInit { elem_index, table } => {
+                let (len, src) = (self.pop(), self.pop());
+                let dst = self.uextend_pop();
+                let (table, segment) = (self.index(table), self.index(elem_index));
+                self.table_init(table, segment, dst, src, len);
+            }
+            Op::ElemDrop { elem_index } => {
+                let segment = self.index(elem_index);
+                self.elem_drop(segment);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// An index of an index space as an argument for the runtime.
+    pub(super) fn index(&mut self, index: u32) -> Value {
+        self.ins().iconst(types::I32, i64::from(index))
+    }
+
+    /// The number of elements, if the table's type fixes it.
+    fn fixed_length(&self, table: u32) -> Option<u64> {
+        let ty = self.module.tables[table as usize];
+        (ty.maximum == Some(ty.minimum)).then_some(ty.minimum)
+    }
+
+    fn table_length(&mut self, table: u32) -> Value {
+        if let Some(length) = self.fixed_length(table) {
+            return self.ins().iconst(types::I64, length as i64);
+        }
+        let (header, offset) = self.locate(self.module.offsets.table(table));
+        let flags = self.flags(Region::TableHeader);
+        self.ins().load(types::I64, flags, header, offset + VMTable::LENGTH)
+    }
+
+    /// The address of an element; traps if there is none of that index.
+    pub(super) fn element(&mut self, table: u32, index: Value, trap: Trap) -> Value {
+        let ty = self.module.tables[table as usize];
+        let fixed = self.fixed_length(table);
+        let wide = self.ins().uextend(types::I64, index);
+        // Tables never shrink: what is below the minimum stays below the length.
+        if bounds::upper_bound(&self.builder.func.dfg, index) >= ty.minimum {
+            let outside = match fixed {
+                Some(length) if length <= u64::from(u32::MAX) => {
+                    self.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, index, length as i64)
+                }
+                _ => {
+                    let length = self.table_length(table);
+                    self.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, wide, length)
+                }
+            };
+            self.ins().trapnz(outside, abi::trap_code(trap));
+        }
+        let (header, offset) = self.locate(self.module.offsets.table(table));
+        // What cannot grow does not move.
+        let flags = if fixed.is_some() { CONSTANT } else { self.flags(Region::TableHeader) };
+        let base = self.ins().load(types::I64, flags, header, offset + VMTable::BASE);
+        let scaled = self.ins().ishl_imm_u(wide, 3);
+        self.ins().iadd(base, scaled)
+    }
+}

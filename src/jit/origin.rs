@@ -1,0 +1,168 @@
+//! What a trapping machine instruction was compiled from, where its location alone does not say it: the constants of a
+//! memory access, and the `unreachable` behind a branch.
+
+use wasmparser::{BinaryReader, FunctionBody, Operator};
+
+use super::registry::FunctionCode;
+
+/// The constant part of a memory access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    pub is_store: bool,
+}
+
+/// The memory access at a machine instruction, if it was compiled from one.
+pub(super) fn access(function: &FunctionCode, pc: usize) -> Option<Access> {
+    let wasm = function.function?;
+    let location = function.location_at(pc)? as usize;
+    // SAFETY: a module lives longer than its code, and the code was found by its address.
+    let module = unsafe { &*wasm.module };
+    read(module.bytes.get(location..)?).or_else(|| bulk(module.body(wasm.defined), location))
+}
+
+/// The bulk operation at `location`, if its size is the constant just before it: others are not compiled inline.
+fn bulk(body: FunctionBody<'_>, location: usize) -> Option<Access> {
+    let mut size = None;
+    for operator in body.get_operators_reader().ok()?.into_iter_with_offsets() {
+        match operator.ok()? {
+            (Operator::I32Const { value }, _) => size = Some(value as u32),
+            (Operator::MemoryFill { .. } | Operator::MemoryCopy { .. }, at) if at == location as u64 => {
+                return Some(Access { offset: 0, size: size?.into(), is_store: true });
+            }
+            _ => size = None,
+        }
+    }
+    None
+}
+
+/// Reads the load or store that `bytes` start with (specification, sections 5.4.6 and 5.4.8).
+fn read(bytes: &[u8]) -> Option<Access> {
+    let mut reader = BinaryReader::new(bytes, 0);
+    let (size, is_store) = match reader.read_u8().ok()? {
+        0x2C | 0x2D | 0x30 | 0x31 => (1, false),
+        0x2E | 0x2F | 0x32 | 0x33 => (2, false),
+        0x28 | 0x2A | 0x34 | 0x35 => (4, false),
+        0x29 | 0x2B => (8, false),
+        0x3A | 0x3C => (1, true),
+        0x3B | 0x3D => (2, true),
+        0x36 | 0x38 | 0x3E => (4, true),
+        0x37 | 0x39 => (8, true),
+        0xFD => match reader.read_var_u32().ok()? {
+            0 => (16, false),
+            1..=6 | 10 | 87 | 93 => (8, false),
+            7 | 84 => (1, false),
+            8 | 85 => (2, false),
+            9 | 86 | 92 => (4, false),
+            11 => (16, true),
+            88 => (1, true),
+            89 => (2, true),
+            90 => (4, true),
+            91 => (8, true),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    // Bit 6 of the alignment says that the index of a memory follows.
+    if reader.read_var_u32().ok()? & 0x40 != 0 {
+        reader.read_var_u32().ok()?;
+    }
+    Some(Access { offset: reader.read_var_u64().ok()?, size, is_store })
+}
+
+/// The byte offset of the `unreachable` that a machine instruction was compiled from.
+///
+/// Cranelift makes a conditional trap of a branch to a trap, which then has the location of the branch.
+pub(super) fn unreachable(function: &FunctionCode, pc: usize) -> Option<usize> {
+    let wasm = function.function?;
+    let location = function.location_at(pc)?;
+    // SAFETY: a module lives longer than its code, and the code was found by its address.
+    let module = unsafe { &*wasm.module };
+    behind_branch(module.body(wasm.defined), u64::from(location)).map(|at| at as usize)
+}
+
+/// An operator and its byte offset.
+type At<'a> = (Operator<'a>, u64);
+
+/// The `unreachable` that is done next, if that is what comes; ends do nothing.
+fn first(behind: &[At<'_>]) -> Option<u64> {
+    let (operator, at) = behind.iter().find(|(operator, _)| !matches!(operator, Operator::End))?;
+    matches!(operator, Operator::Unreachable).then_some(*at)
+}
+
+/// The `unreachable` that the branch at `location` leads to, not taken or taken.
+fn behind_branch(body: FunctionBody<'_>, location: u64) -> Option<u64> {
+    let mut operators = body.get_operators_reader().ok()?.into_iter_with_offsets().map_while(|operator| operator.ok());
+    let (branch, _) = operators.find(|(_, at)| *at == location)?;
+    let rest: Vec<At<'_>> = operators.collect();
+    let mut depth = match branch {
+        Operator::If { .. } => 0,
+        Operator::BrIf { relative_depth } => relative_depth,
+        _ => return None,
+    };
+    let is_target = |(operator, _): &At<'_>| {
+        match operator {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
+                depth += 1
+            }
+            Operator::Else => return depth == 0 && matches!(branch, Operator::If { .. }),
+            Operator::End if depth == 0 => return true,
+            Operator::End => depth -= 1,
+            _ => {}
+        }
+        false
+    };
+    let target = rest.iter().position(is_target);
+    first(&rest).or_else(|| first(&rest[target? + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_are_read() {
+        let access = |offset, size, is_store| Some(Access { offset, size, is_store });
+        let cases: [(&[u8], _); 8] = [
+            (&[0x28, 2, 16], access(16, 4, false)),
+            (&[0x37, 3, 0x80, 1], access(128, 8, true)),
+            (&[0x2D, 0x40, 1, 5], access(5, 1, false)),
+            (&[0xFD, 0, 4, 32], access(32, 16, false)),
+            (&[0xFD, 91, 3, 0, 1], access(0, 8, true)),
+            (&[0xFD, 93, 3, 0], access(0, 8, false)),
+            (&[0x41, 2, 16], None),
+            (&[0x28], None),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(read(bytes), want, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn branches_lead_to_unreachable() {
+        let cases = [
+            ("(if (local.get 0) (then unreachable))", true),
+            ("(if (local.get 0) (then nop) (else unreachable))", true),
+            ("(if (local.get 0) (then nop)) unreachable", true),
+            ("(block (block (br_if 1 (local.get 0)) (if (i32.const 1) (then nop) (else nop))) nop) unreachable", true),
+            ("(block (block (br_if 1 (local.get 0))) unreachable)", true),
+            ("(block (br_if 0 (local.get 0)) nop) nop unreachable", false),
+            ("(if (local.get 0) (then nop) (else nop)) nop unreachable", false),
+        ];
+        for (code, found) in cases {
+            let module = wat::parse_str(format!("(module (func (param i32) {code}))")).unwrap();
+            let body = wasmparser::Parser::new(0).parse_all(&module).find_map(|payload| match payload.unwrap() {
+                wasmparser::Payload::CodeSectionEntry(body) => Some(body),
+                _ => None,
+            });
+            let body = body.unwrap();
+            let operators = body.get_operators_reader().unwrap().into_iter_with_offsets();
+            let operators: Vec<_> = operators.map(Result::unwrap).collect();
+            let branch = operators.iter().find(|(op, _)| matches!(op, Operator::If { .. } | Operator::BrIf { .. }));
+            let want = operators.iter().find(|(op, _)| matches!(op, Operator::Unreachable)).map(|(_, at)| *at);
+            assert_eq!(behind_branch(body, branch.unwrap().1), want.filter(|_| found), "{code}");
+        }
+    }
+}

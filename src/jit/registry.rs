@@ -1,0 +1,237 @@
+//! From a program counter to the function it lies in: for every piece of native code of the process.
+//!
+//! The signal handler asks here, so the way to an answer takes no lock that the interrupted thread could hold:
+//! [`find`] goes through a table of atomics to the chunk of code memory, and takes that chunk's lock only when the
+//! program counter lies in it, when the thread is running compiled code and no Rust code at all.
+
+use std::ops::Range;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Frame;
+use crate::module::ModuleInner;
+
+/// One compiled function or stub.
+pub(super) struct FunctionCode {
+    pub range: Range<usize>,
+    /// The Wasm function, unless this is glue of the runtime's own.
+    pub function: Option<WasmFunction>,
+    /// Offsets of the instructions that may trap, ascending, with the trap codes.
+    pub traps: Box<[(u32, u8)]>,
+    /// Offsets where the code of another Wasm instruction starts, ascending, with its byte offset in the module.
+    pub locations: Box<[(u32, u32)]>,
+    /// Calls within a `try_table`, by return address.
+    pub handlers: Box<[Handler]>,
+}
+
+/// Where an exception goes that comes out of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handler {
+    /// Offset of the call's return address.
+    pub after: u32,
+    /// Offset of the code that takes the exception.
+    pub entry: u32,
+    /// How far the stack pointer is below the frame pointer there.
+    pub frame: u32,
+}
+
+/// What a piece of code was compiled from.
+#[derive(Clone, Copy)]
+pub(super) struct WasmFunction {
+    pub module: *const ModuleInner,
+    pub defined: u32,
+}
+
+// SAFETY: the module is only read, and lives longer than its code.
+unsafe impl Send for WasmFunction {}
+// SAFETY: as above.
+unsafe impl Sync for WasmFunction {}
+
+/// In place of a location: code that belongs to no instruction.
+pub(super) const NO_LOCATION: u32 = u32::MAX;
+
+impl FunctionCode {
+    /// The trap code of the instruction at `pc`, if it is one that may trap.
+    pub fn trap_at(&self, pc: usize) -> Option<u8> {
+        let offset = u32::try_from(pc - self.range.start).ok()?;
+        let index = self.traps.binary_search_by_key(&offset, |(at, _)| *at).ok()?;
+        Some(self.traps[index].1)
+    }
+
+    /// The byte offset in the module of the Wasm instruction that `pc` belongs to.
+    pub fn location_at(&self, pc: usize) -> Option<u32> {
+        let offset = u32::try_from(pc - self.range.start).ok()?;
+        let index = self.locations.partition_point(|(at, _)| *at <= offset).checked_sub(1)?;
+        Some(self.locations[index].1).filter(|location| *location != NO_LOCATION)
+    }
+
+    /// The handler for exceptions out of the call that returns to `pc`.
+    pub fn handler_at(&self, pc: usize) -> Option<Handler> {
+        let offset = u32::try_from(pc - self.range.start).ok()?;
+        let index = self.handlers.binary_search_by_key(&offset, |handler| handler.after).ok()?;
+        Some(self.handlers[index])
+    }
+
+    /// The line of a backtrace for `pc`; `None` for glue.
+    ///
+    /// # Safety
+    /// The code must be alive.
+    pub unsafe fn frame(&self, pc: usize) -> Option<Frame> {
+        let WasmFunction { module, defined } = self.function?;
+        // SAFETY: a module lives longer than its code.
+        let module = unsafe { &*module };
+        let func_index = module.imported_funcs() + defined;
+        let start = || module.bodies[defined as usize].start;
+        Some(Frame {
+            func_index,
+            func_name: module.func_name(func_index).map(str::to_owned),
+            offset: self.location_at(pc).map_or_else(start, |location| location as usize),
+        })
+    }
+}
+
+/// The functions in one chunk of code memory.
+#[derive(Default)]
+pub(super) struct Chunk {
+    /// By address. Boxed, so that what `find` returns stays where it is.
+    #[expect(clippy::vec_box, reason = "references outlive the lock")]
+    functions: Mutex<Vec<Box<FunctionCode>>>,
+    /// Set if the chunk could not be made executable again after it was written to.
+    pub broken: AtomicBool,
+}
+
+/// Chunks start and end at multiples of this.
+pub(super) const GRANULE: usize = 1 << 16;
+
+/// Addresses that processes have, on both architectures.
+const ADDRESS_BITS: u32 = 48;
+const LEAF_BITS: u32 = 16;
+const ROOTS: usize = 1 << (ADDRESS_BITS - LEAF_BITS - GRANULE.trailing_zeros());
+const LEAVES: usize = 1 << LEAF_BITS;
+
+type Leaf = [AtomicPtr<Chunk>; LEAVES];
+
+/// A two-level table from granules of the address space to chunks. Leaves cover 4 GiB, and are kept for ever: code
+/// memory comes from few places.
+static TABLE: [AtomicPtr<Leaf>; ROOTS] = [const { AtomicPtr::new(ptr::null_mut()) }; ROOTS];
+
+fn split(address: usize) -> (usize, usize) {
+    let granule = address / GRANULE;
+    (granule >> LEAF_BITS, granule & (LEAVES - 1))
+}
+
+/// The chunk an address lies in.
+fn chunk(address: usize) -> Option<*const Chunk> {
+    let (root, leaf) = split(address);
+    // SAFETY: leaves are null or live for ever.
+    let leaves = unsafe { TABLE.get(root)?.load(Ordering::Acquire).as_ref()? };
+    let chunk = leaves[leaf].load(Ordering::Acquire);
+    (!chunk.is_null()).then_some(chunk.cast_const())
+}
+
+/// Whether the chunk of `address` is there and can become executable.
+pub(super) fn is_code(address: usize) -> bool {
+    // SAFETY: chunks are in the table as long as they live, and this one is in use by the asking thread.
+    chunk(address).is_some_and(|chunk| unsafe { !(*chunk).broken.load(Ordering::Acquire) })
+}
+
+fn leaf(root: usize) -> Option<&'static Leaf> {
+    let slot = TABLE.get(root)?;
+    let mut leaves = slot.load(Ordering::Acquire);
+    if leaves.is_null() {
+        // SAFETY: all zero bits are null pointers. The pages are not touched before they are used.
+        let fresh = Box::into_raw(unsafe { Box::<Leaf>::new_zeroed().assume_init() });
+        leaves = match slot.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => fresh,
+            Err(other) => {
+                // SAFETY: it came from a box, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(fresh) });
+                other
+            }
+        };
+    }
+    // SAFETY: leaves live for ever.
+    Some(unsafe { &*leaves })
+}
+
+fn set(range: Range<usize>, chunk: *mut Chunk) -> Option<()> {
+    range.step_by(GRANULE).try_for_each(|address| {
+        let (root, index) = split(address);
+        leaf(root)?[index].store(chunk, Ordering::Release);
+        Some(())
+    })
+}
+
+/// Makes the functions of `chunk` findable at addresses of `range`, a range of whole granules. `None` if the addresses
+/// are out of the table's reach.
+///
+/// # Safety
+/// The chunk must live until [`remove_chunk`].
+pub(super) unsafe fn add_chunk(range: Range<usize>, chunk: *const Chunk) -> Option<()> {
+    set(range, chunk.cast_mut())
+}
+
+/// Ends what [`add_chunk`] began.
+pub(super) fn remove_chunk(range: Range<usize>) {
+    set(range, ptr::null_mut());
+}
+
+/// Records a function in the chunk it lies in. Within a chunk functions must come in ascending order.
+pub(super) fn add_function(code: FunctionCode) {
+    if let Some(chunk) = chunk(code.range.start) {
+        // SAFETY: the code being added keeps its chunk alive.
+        let mut functions = unsafe { &*chunk }.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(functions.last().is_none_or(|last| last.range.end <= code.range.start));
+        functions.push(Box::new(code));
+    }
+}
+
+/// The function that `pc` lies in.
+///
+/// # Safety
+/// Code that is found must stay alive as long as the result is used, and the calling thread must not be in the middle
+/// of [`add_function`] when `pc` lies in code.
+pub(super) unsafe fn find<'a>(pc: usize) -> Option<&'a FunctionCode> {
+    // SAFETY: the code at `pc` keeps its chunk alive.
+    let functions = unsafe { &*chunk(pc)? }.functions.lock().unwrap_or_else(PoisonError::into_inner);
+    let index = functions.partition_point(|function| function.range.start <= pc).checked_sub(1)?;
+    let function: *const FunctionCode = &*functions[index];
+    // SAFETY: the box lives as long as the code.
+    Some(unsafe { &*function }).filter(|function| function.range.contains(&pc))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(range: Range<usize>) -> FunctionCode {
+        let (traps, locations) = (Box::new([(4, 1)]), Box::new([(2, 100), (6, NO_LOCATION)]));
+        let handlers = Box::new([Handler { after: 9, entry: 12, frame: 32 }]);
+        FunctionCode { range, function: None, traps, locations, handlers }
+    }
+
+    #[test]
+    fn finds_functions_by_address_until_the_chunk_goes() {
+        // Addresses that no mapping of this test process has: the table does not care.
+        let base = 0x1234 << 32;
+        let range = base - GRANULE..base + GRANULE;
+        let chunk = Box::new(Chunk::default());
+        // SAFETY: the chunk lives until it is removed below.
+        unsafe {
+            add_chunk(range.clone(), &*chunk).unwrap();
+            add_function(code(base - 16..base));
+            add_function(code(base + 8..base + 24));
+            assert_eq!(find(base - 1).unwrap().range.start, base - 16);
+            assert!(find(base).is_none() && find(base - 17).is_none() && find(base + 24).is_none());
+            let found = find(base + 12).unwrap();
+            assert_eq!((found.trap_at(base + 12), found.trap_at(base + 13)), (Some(1), None));
+            assert_eq!(found.location_at(base + 8), None);
+            assert_eq!(found.handler_at(base + 17).map(|handler| handler.entry), Some(12));
+            assert!(found.handler_at(base + 16).is_none());
+            assert_eq!((found.location_at(base + 12), found.location_at(base + 14)), (Some(100), None));
+            remove_chunk(range);
+            assert!(find(base + 12).is_none());
+        }
+    }
+}

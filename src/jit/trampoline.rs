@@ -1,0 +1,227 @@
+//! Glue between compiled code and Rust: arguments from slots to registers and back, one piece per shape of type.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use cranelift_codegen::ir::{
+    AbiParam, InstBuilder, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
+};
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_frontend::FunctionBuilder;
+
+use super::abi::{self, TRAP_RAISED};
+use super::compile::{Artifact, CodeSpace, Workspace, artifact};
+use crate::error::{Error, Result};
+use crate::exception;
+use crate::module::types::{FuncType, ValType};
+use crate::runtime::engine::Engine;
+use crate::runtime::func::call_host;
+use crate::runtime::store::StoreOpaque;
+use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
+
+/// The two kinds of glue that depend on a type alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// Rust calls compiled code: `extern "C" fn(callee, caller, code, slots)`.
+    Enter,
+    /// Compiled code calls a host function, with its `VMFuncRef` as the callee's context.
+    Host,
+}
+
+/// What the glue depends on: the types of parameters and results, references being integers.
+type Shape = (Kind, Box<[cranelift_codegen::ir::Type]>, usize);
+
+/// The glue of an engine.
+pub(super) struct Trampolines {
+    space: Mutex<(CodeSpace, HashMap<Shape, *mut VMCode>)>,
+    /// By type number: what there is already, without a lock.
+    by_number: [Directory; 2],
+}
+
+// SAFETY: the pointers are to code, which any thread may run.
+unsafe impl Send for Trampolines {}
+// SAFETY: as above.
+unsafe impl Sync for Trampolines {}
+
+impl Trampolines {
+    pub fn new(isa: &OwnedTargetIsa) -> Self {
+        let space = CodeSpace::new(isa, 1 << 20);
+        Trampolines { space: Mutex::new((space, HashMap::new())), by_number: [Directory::new(), Directory::new()] }
+    }
+
+    /// The glue for the type of a number. `number` must be that of a live type of `engine`.
+    #[inline]
+    pub fn get(&self, kind: Kind, number: u32, engine: &Engine) -> Result<*const VMCode> {
+        let code = self.by_number[kind as usize].slot(number).load(Ordering::Acquire);
+        if code.is_null() { self.make(kind, number, engine) } else { Ok(code) }
+    }
+
+    #[cold]
+    fn make(&self, kind: Kind, number: u32, engine: &Engine) -> Result<*const VMCode> {
+        let ty: Arc<FuncType> = engine.sig_type(number);
+        let lowered = |types: &[ValType]| types.iter().map(|ty| abi::value_type(*ty)).collect::<Vec<_>>();
+        let shape = (kind, [lowered(ty.params()), lowered(ty.results())].concat().into(), ty.params().len());
+        let mut guard = self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        let (space, by_shape) = &mut *guard;
+        let code = match by_shape.get(&shape) {
+            Some(code) => *code,
+            None => {
+                let state = engine.jit();
+                let glue = state.with_workspace(|workspace| match kind {
+                    Kind::Enter => enter(state.isa(), &ty, workspace),
+                    Kind::Host => to_host(state.isa(), &ty, workspace),
+                })?;
+                let code = space.define(glue, None)?;
+                by_shape.insert(shape, code);
+                code
+            }
+        };
+        self.by_number[kind as usize].slot(number).store(code, Ordering::Release);
+        Ok(code)
+    }
+}
+
+/// A growing array of pointers that is read without a lock: the boxes never move, each is twice as long as the last.
+struct Directory([OnceLock<Box<[AtomicPtr<VMCode>]>>; 32]);
+
+impl Directory {
+    fn new() -> Self {
+        Directory([const { OnceLock::new() }; 32])
+    }
+
+    #[inline]
+    fn slot(&self, index: u32) -> &AtomicPtr<VMCode> {
+        // Box `n` holds the indices from 2^n - 1; the last one, u32::MAX, is no type number.
+        let index = index.saturating_add(1);
+        let n = index.ilog2();
+        let slots = self.0[n as usize].get_or_init(|| (0..1usize << n).map(|_| AtomicPtr::default()).collect());
+        &slots[(index - (1 << n)) as usize]
+    }
+}
+
+/// Builds a function of `signature`; `body` gets its parameters.
+fn build(
+    isa: &dyn TargetIsa,
+    workspace: &mut Workspace,
+    signature: Signature,
+    body: impl FnOnce(&mut FunctionBuilder<'_>, &[Value]),
+) -> Result<Artifact> {
+    let Workspace { context, builder } = workspace;
+    context.clear();
+    context.func.signature = signature;
+    context.func.name = UserFuncName::default();
+    let mut builder = FunctionBuilder::new(&mut context.func, builder);
+    let block = builder.create_block();
+    builder.append_block_params_for_function_params(block);
+    builder.switch_to_block(block);
+    builder.seal_block(block);
+    let params = builder.block_params(block).to_vec();
+    body(&mut builder, &params);
+    builder.finalize(isa.frontend_config());
+    artifact(isa, context)
+}
+
+/// The signature of Rust functions that glue calls: pointers in, a status out.
+fn native_signature(isa: &dyn TargetIsa, params: usize, status: bool) -> Signature {
+    let mut signature = Signature::new(isa.default_call_conv());
+    signature.params = vec![AbiParam::new(types::I64); params];
+    if status {
+        signature.returns.push(AbiParam::new(types::I32));
+    }
+    signature
+}
+
+/// `extern "C" fn(callee, caller, code, slots)`: loads the arguments, calls `code`, stores the results.
+fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
+    build(isa, workspace, native_signature(isa, 4, false), |builder, params| {
+        let [callee, caller, code, slots] = params else { unreachable!("the signature has four") };
+        let mut args = vec![*callee, *caller];
+        args.extend(abi::load_slots(builder, ty.params(), *slots));
+        let signature = builder.import_signature(abi::signature(isa, ty));
+        let call = builder.ins().call_indirect(signature, *code, &args);
+        let results = builder.inst_results(call).to_vec();
+        abi::store_slots(builder, ty.results(), &results, *slots);
+        builder.ins().return_(&[]);
+    })
+}
+
+/// A function of type `ty` that calls the Rust function at `target` with (`first`, `second`, slots) and traps if that
+/// fails. `first` and `second` are made from the two hidden parameters.
+fn to_rust(
+    isa: &dyn TargetIsa,
+    ty: &FuncType,
+    workspace: &mut Workspace,
+    target: usize,
+    arguments: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value) -> (Value, Value),
+) -> Result<Artifact> {
+    build(isa, workspace, abi::signature(isa, ty), |builder, params| {
+        let slots = ty.param_slots().max(ty.result_slots()).max(1);
+        let buffer = StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * slots as u32, 4);
+        let buffer = builder.create_sized_stack_slot(buffer);
+        let buffer = builder.ins().stack_addr(types::I64, buffer, 0);
+        abi::store_slots(builder, ty.params(), &params[2..], buffer);
+        let (first, second) = arguments(builder, params[0], params[1]);
+        let signature = builder.import_signature(native_signature(isa, 3, true));
+        let target = builder.ins().iconst(types::I64, target as i64);
+        let call = builder.ins().call_indirect(signature, target, &[first, second, buffer]);
+        let status = builder.inst_results(call)[0];
+        builder.ins().trapnz(status, TRAP_RAISED);
+        let results = abi::load_slots(builder, ty.results(), buffer);
+        builder.ins().return_(&results);
+    })
+}
+
+fn to_host(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
+    to_rust(isa, ty, workspace, host_called as *const () as usize, |_, callee, caller| (callee, caller))
+}
+
+/// Glue for one function of a module that is interpreted: a function like a compiled one.
+pub(super) fn to_interpreter(
+    isa: &dyn TargetIsa,
+    ty: &FuncType,
+    defined: u32,
+    workspace: &mut Workspace,
+) -> Result<Artifact> {
+    to_rust(isa, ty, workspace, interpreted_called as *const () as usize, |builder, callee, _| {
+        (callee, builder.ins().iconst(types::I64, i64::from(defined)))
+    })
+}
+
+/// Records how a call ended in the store of `vmctx`, for the glue to trap: an exception is thrown on, anything else is
+/// raised.
+fn status(result: Result<(), Error>, vmctx: *mut VMContext) -> u32 {
+    let Err(error) = result else { return 0 };
+    // SAFETY: compiled code passes live contexts, which are of this thread's store.
+    let store = unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() };
+    match exception::of_error(store, error) {
+        Ok(exception) => store.vm.thrown = exception,
+        Err(error) => store.raise(error),
+    }
+    1
+}
+
+extern "C" fn host_called(func: *mut VMFuncRef, caller: *mut VMContext, slots: *mut u64) -> u32 {
+    // SAFETY: the glue is reached through the `VMFuncRef` of a host function, from compiled code of `caller`.
+    status(unsafe { call_host(func, caller, slots) }, caller)
+}
+
+extern "C" fn interpreted_called(vmctx: *mut VMContext, defined: u64, slots: *mut u64) -> u32 {
+    // SAFETY: the glue is an entry of a module that `vmctx` is a context of, and made for this function.
+    status(unsafe { crate::interp::call(vmctx, defined as u32, slots) }, vmctx)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_a_place_for_every_number() {
+        let directory = Directory::new();
+        let mut places: Vec<_> = (0..100).map(|index| std::ptr::from_ref(directory.slot(index))).collect();
+        assert_eq!(places[5], directory.slot(5));
+        places.sort();
+        places.dedup();
+        assert_eq!(places.len(), 100);
+    }
+}

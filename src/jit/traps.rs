@@ -1,0 +1,452 @@
+//! Traps: from a processor exception in compiled code to an [`Error`].
+//!
+//! [`call`] enters compiled code and notes in an [`Activation`] how to get out again. Compiled code traps by executing
+//! an instruction that faults. The process's signal handler looks the instruction up; if it is one that may trap, the
+//! thread goes on in `arch::landing`, which returns from the innermost [`call`] with what the handler saved. No Rust
+//! frame is ever left that way: between `call` and the instruction there is compiled code only. All other faults go
+//! to the handler that was there before.
+//!
+//! A throw is such a trap too, with the exception in the store; the signal handler finds who catches it.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::OnceLock;
+
+use super::abi::{TRAP_RAISED, trap_of};
+use super::arch::{self, Comparison, Lengths, Registers, Target};
+use super::origin::{self, Access};
+use super::registry::{self, FunctionCode};
+use super::trampoline::Kind;
+use crate::error::{Error, ErrorKind, Frame, MAX_BACKTRACE, Result};
+use crate::exception;
+use crate::runtime::func::call_host;
+use crate::runtime::store::StoreOpaque;
+use crate::runtime::sys;
+use crate::runtime::trap::{MemoryFault, Trap};
+use crate::runtime::vmcontext::{VMContext, VMFuncRef};
+
+/// One entry from Rust into compiled code. Lives on the stack of [`call`].
+#[repr(C)]
+pub(super) struct Activation {
+    /// Stack and frame pointers of `arch::enter`.
+    pub sp: usize,
+    pub fp: usize,
+    store: *mut StoreOpaque,
+    /// Written by the signal handler before it redirects to the landing.
+    trapped: MaybeUninit<Trapped>,
+}
+
+/// What the signal handler leaves for the landing.
+struct Trapped {
+    registers: Registers,
+    code: u8,
+    /// The address that faulted, for a memory access.
+    address: Option<usize>,
+    stack: Stack,
+}
+
+thread_local! {
+    /// The innermost activation of this thread. Read by the signal handler.
+    static CURRENT: Cell<*mut Activation> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// Calls a function of a module. `slots` hold the arguments and take the results.
+///
+/// # Errors
+/// Whatever ends the call: a trap, or what a host function returned. Panics of host functions are in the store.
+///
+/// # Safety
+/// `func` must be a live reference to a function of a module that runs compiled, of the current thread's store, the
+/// store's stack limit must be set, `caller` null or a live context of the store (not null if `func` is a host
+/// function), and `slots` have room for arguments and results.
+pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (*func).index == VMFuncRef::HOST {
+            return call_host(func, caller, slots);
+        }
+        let store = (*(*func).owner.cast::<VMContext>()).store.cast::<StoreOpaque>();
+        if sys::stack_pointer() < (*store).vm.stack_limit {
+            return Err(Trap::StackOverflow.into());
+        }
+        SIGNAL_STACK.with(SignalStack::ensure)?;
+        let engine = (*store).engine();
+        let trampoline = engine.jit().trampolines.get(Kind::Enter, (*func).sig, engine)?;
+        let mut activation = Activation { sp: 0, fp: 0, store, trapped: MaybeUninit::uninit() };
+        let outer = CURRENT.replace(&raw mut activation);
+        let status = arch::enter(&raw mut activation, trampoline, (*func).callee, caller, (*func).code, slots);
+        CURRENT.set(outer);
+        if status == 0 { Ok(()) } else { Err(activation.error()) }
+    }
+}
+
+impl Activation {
+    /// What the trap was, with the functions that were left.
+    ///
+    /// # Safety
+    /// The activation must just have landed.
+    #[cold]
+    unsafe fn error(&self) -> Error {
+        // SAFETY: the signal handler has written it; the store is that of the code that ran.
+        let (trapped, store) = unsafe { (self.trapped.assume_init_ref(), &mut *self.store) };
+        let Trapped { registers, code, address, stack } = trapped;
+        // SAFETY: code of live modules.
+        let function = unsafe { registry::find(registers.pc) };
+        let mut error = match trap_of(*code) {
+            None => match std::mem::replace(&mut store.vm.thrown, ptr::null_mut()) {
+                exception if exception.is_null() => store.take_raised(),
+                exception => exception::into_error(store, exception),
+            },
+            Some(Trap::MemoryOutOfBounds) => {
+                let fault = function.and_then(|function| match address {
+                    Some(address) => guard_fault(function, registers, *address, store),
+                    None => check_fault(function, registers, store),
+                });
+                Error::new(ErrorKind::Trap { trap: Trap::MemoryOutOfBounds, fault })
+            }
+            Some(trap) => trap.into(),
+        };
+        let mut frames: Vec<Frame> = stack.frames().collect();
+        if error.trap() == Some(Trap::Unreachable)
+            && let (Some(innermost), Some(function)) = (frames.first_mut(), function)
+            && let Some(offset) = origin::unreachable(function, registers.pc)
+        {
+            innermost.offset = offset;
+        }
+        error.push_frames(frames);
+        error
+    }
+}
+
+/// A place in running code: an instruction, or where a call returns to, with the frame pointer there.
+#[derive(Clone, Copy)]
+struct Place {
+    pc: usize,
+    fp: usize,
+}
+
+impl Place {
+    /// Where the function that is here returns to.
+    ///
+    /// # Safety
+    /// The frame must be one of compiled code, and still be there.
+    unsafe fn caller(self) -> Place {
+        // SAFETY: the frame pointer leads to the caller's, the return address lies above it.
+        unsafe { Place { pc: *(self.fp as *const usize).add(1), fp: *(self.fp as *const usize) } }
+    }
+}
+
+/// Addresses in the code that was left: the trapping instruction, then the calls, innermost first.
+struct Stack {
+    pcs: [usize; Stack::ROOM],
+    len: usize,
+}
+
+impl Stack {
+    /// One piece of glue may be on either end.
+    const ROOM: usize = MAX_BACKTRACE + 2;
+
+    /// Follows the frame pointers up to `end`. For the signal handler: after landing, the stack below is used by
+    /// others.
+    ///
+    /// # Safety
+    /// The frames must be there, of compiled code, in a chain that leads to `end`.
+    unsafe fn walk(mut place: Place, end: usize) -> Self {
+        let mut stack = Stack { pcs: [0; Stack::ROOM], len: 0 };
+        let mut pc = place.pc;
+        loop {
+            stack.pcs[stack.len] = pc;
+            stack.len += 1;
+            if place.fp == end || stack.len == Stack::ROOM {
+                return stack;
+            }
+            // SAFETY: the caller's promise.
+            place = unsafe { place.caller() };
+            // Return addresses are behind the call, which may be the last instruction of its function.
+            pc = place.pc - 1;
+        }
+    }
+
+    /// The Wasm functions among them.
+    fn frames(&self) -> impl Iterator<Item = Frame> {
+        // SAFETY: code of live modules.
+        self.pcs[..self.len].iter().filter_map(|pc| unsafe { registry::find(*pc)?.frame(*pc) })
+    }
+}
+
+/// Where an exception thrown at `place` is handled before `end`.
+///
+/// # Safety
+/// As for [`Stack::walk`].
+unsafe fn find_handler(mut place: Place, end: usize) -> Option<Target> {
+    while place.fp != end {
+        // SAFETY: the caller's promise; code that is being run is alive.
+        let found = unsafe {
+            place = place.caller();
+            registry::find(place.pc - 1).and_then(|function| Some((function, function.handler_at(place.pc)?)))
+        };
+        if let Some((function, handler)) = found {
+            let pc = function.range.start + handler.entry as usize;
+            return Some(Target { pc, sp: place.fp - handler.frame as usize, fp: place.fp, payload: 0 });
+        }
+    }
+    None
+}
+
+/// What was accessed when the access itself faulted.
+fn guard_fault(
+    function: &FunctionCode,
+    registers: &Registers,
+    address: usize,
+    store: &StoreOpaque,
+) -> Option<MemoryFault> {
+    let memory = store.memories.iter().find(|memory| memory.address_range().contains(&address))?;
+    let access = origin::access(function, registers.pc);
+    let size = access.map_or(1, |access| access.size);
+    let code = code_from(function, registers.pc);
+    // The processor reports the first byte that faulted, which for an access across the end is not its first.
+    let mut first = arch::memory_operand(code, registers).unwrap_or(address as u64);
+    if access.is_some_and(|access| access.is_store) && arch::is_probe(code) {
+        first = first.wrapping_sub(size - 1);
+    }
+    if (address as u64).wrapping_sub(first) >= size {
+        first = address as u64;
+    }
+    let address = first.wrapping_sub(memory.address_range().start as u64);
+    Some(MemoryFault { address, size, length: memory.length_place().1 })
+}
+
+/// What was to be accessed when an inline check failed: the index is still where the check compared it.
+fn check_fault(function: &FunctionCode, registers: &Registers, store: &StoreOpaque) -> Option<MemoryFault> {
+    let access = origin::access(function, registers.pc)?;
+    let lengths = Lengths(store.memories.iter().map(|memory| memory.length_place()).collect());
+    let code = code_from(function, function.range.start);
+    let site = registers.pc - function.range.start;
+    arch::failed_check(code, site, registers, &lengths, |check| explain(check, access, &lengths))
+}
+
+/// What was to be accessed when a check failed; `None` if it was no check of a memory with one of these lengths.
+///
+/// The checks are `index >= length`, `index > length - need` where the access ends `need` bytes behind the index, and
+/// `end > length`.
+fn explain(check: Comparison, access: Access, lengths: &Lengths) -> Option<MemoryFault> {
+    let Comparison { left, mut right, or_equal } = check;
+    let Access { offset, size, .. } = access;
+    let mut known = lengths.0.iter().map(|(_, length)| *length);
+    let at_index = |length| MemoryFault { address: left.wrapping_add(offset), size, length };
+    if or_equal {
+        if known.clone().any(|length| length == right) {
+            return Some(at_index(right));
+        }
+        // Constants may have been changed by one.
+        right = right.checked_sub(1)?;
+    }
+    let need = offset.wrapping_add(size);
+    if let Some(length) = known.clone().find(|length| length.checked_sub(need) == Some(right)) {
+        return Some(at_index(length));
+    }
+    if let Some(length) = known.clone().find(|length| length.checked_sub(1) == Some(right)) {
+        return Some(at_index(length));
+    }
+    let length = known.find(|length| *length == right)?;
+    Some(MemoryFault { address: left.wrapping_sub(size), size, length })
+}
+
+/// The machine code of a function from `pc`.
+fn code_from(function: &FunctionCode, pc: usize) -> &[u8] {
+    // SAFETY: functions found by their address are mapped readable as long as they are found.
+    unsafe { std::slice::from_raw_parts(pc as *const u8, function.range.end - pc) }
+}
+
+/// The signals that trapping instructions cause.
+const SIGNALS: [c_int; 4] = [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS];
+
+/// The handlers that were there before.
+static PREVIOUS: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
+
+/// Installs the signal handler, once for the process.
+pub(super) fn install() {
+    PREVIOUS.get_or_init(|| {
+        // Known before the first signal can come: the old actions are read first.
+        let previous = SIGNALS.map(|signal| {
+            let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+            // SAFETY: asks for the action only; zeros are a valid action if that should fail.
+            unsafe {
+                libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+                action.assume_init()
+            }
+        });
+        for signal in SIGNALS {
+            // SAFETY: the handler has the type that SA_SIGINFO asks for.
+            unsafe {
+                let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+                action.sa_sigaction = on_signal as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+                libc::sigemptyset(&mut action.sa_mask);
+                libc::sigaction(signal, &action, ptr::null_mut());
+            }
+        }
+        previous
+    });
+}
+
+/// The signal handler.
+///
+/// It runs in the middle of anything: no allocation, and no lock unless the thread was running compiled code.
+unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the system calls handlers with these; the rest as stated at each function.
+    unsafe {
+        if !handle(signal, info, context) {
+            forward(signal, info, context);
+        }
+    }
+}
+
+/// Handles a trap of compiled code; false for anything else.
+unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
+    // SAFETY: an activation that is current is alive; its store is that of the code the thread runs.
+    unsafe {
+        let activation = CURRENT.get();
+        // Signals that were sent, not caused, have codes of zero and below.
+        if activation.is_null() || (*info).si_code <= 0 {
+            return false;
+        }
+        let registers = Registers::read(context);
+        let address = (*info).si_addr() as usize;
+        let is_access = signal == libc::SIGSEGV || signal == libc::SIGBUS;
+        let at_raise = registers.pc == arch::raise as *const () as usize + arch::RAISE_SITE;
+        let code = if at_raise {
+            TRAP_RAISED.as_raw().get()
+        } else if is_access && address.wrapping_sub(registers.pc) < 16 && registry::is_code(registers.pc) {
+            // Fetching the instruction failed: its page is being written to, see `code_memory`. Try again.
+            libc::sched_yield();
+            return true;
+        } else {
+            match registry::find(registers.pc).and_then(|function| function.trap_at(registers.pc)) {
+                Some(code) if is_access && !may_fault_at(address, code, &*(*activation).store) => return false,
+                Some(code) => code,
+                None => return false,
+            }
+        };
+        let place = Place { pc: registers.pc, fp: registers.fp() };
+        let Activation { sp, fp, store, .. } = *activation;
+        let thrown = &mut (*store).vm.thrown;
+        if trap_of(code).is_none()
+            && !thrown.is_null()
+            && let Some(handler) = find_handler(place, fp)
+        {
+            let payload = std::mem::replace(thrown, ptr::null_mut()) as usize;
+            arch::redirect(context, Target { payload, ..handler });
+            return true;
+        }
+        let (address, stack) = (is_access.then_some(address), Stack::walk(place, fp));
+        (*activation).trapped.write(Trapped { registers, code, address, stack });
+        arch::redirect(context, Target { pc: arch::landing as *const () as usize, sp, fp, payload: 0 });
+        true
+    }
+}
+
+/// Whether an access that traps with `code` may fault at `address`: in a memory of the store, or by following a null
+/// pointer.
+fn may_fault_at(address: usize, code: u8, store: &StoreOpaque) -> bool {
+    match trap_of(code) {
+        Some(Trap::MemoryOutOfBounds) => store.memories.iter().any(|memory| memory.address_range().contains(&address)),
+        _ => address < 4096,
+    }
+}
+
+/// Does what would have happened without our handler.
+unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the previous action is called the way it asks to be.
+    unsafe {
+        let index = SIGNALS.iter().position(|known| *known == signal);
+        let previous = index.and_then(|index| PREVIOUS.get().map(|previous| previous[index]));
+        match previous {
+            Some(action) if action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN => {
+                if action.sa_flags & libc::SA_SIGINFO != 0 {
+                    type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+                    std::mem::transmute::<usize, Handler>(action.sa_sigaction)(signal, info, context);
+                } else {
+                    std::mem::transmute::<usize, unsafe extern "C" fn(c_int)>(action.sa_sigaction)(signal);
+                }
+            }
+            Some(action) if action.sa_sigaction == libc::SIG_IGN && (*info).si_code <= 0 => {}
+            _ => {
+                // The instruction faults again on return, and ends the process; what was sent is sent again.
+                let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+                action.sa_sigaction = libc::SIG_DFL;
+                libc::sigaction(signal, &action, ptr::null_mut());
+                if (*info).si_code <= 0 {
+                    libc::raise(signal);
+                }
+            }
+        }
+    }
+}
+
+thread_local! {
+    static SIGNAL_STACK: SignalStack = const { SignalStack { ready: Cell::new(false), own: Cell::new(None) } };
+}
+
+/// The stack that this thread handles signals on: the guest's own may be exhausted.
+struct SignalStack {
+    ready: Cell<bool>,
+    /// Ours, where there was none or too small a one.
+    own: Cell<Option<region::Allocation>>,
+}
+
+impl SignalStack {
+    /// Bytes our handler needs, on top of what the system saves.
+    const NEEDED: usize = 32 << 10;
+
+    #[inline]
+    fn ensure(&self) -> Result<()> {
+        if self.ready.get() { Ok(()) } else { self.prepare() }
+    }
+
+    #[cold]
+    fn prepare(&self) -> Result<()> {
+        // SAFETY: plain calls about the current thread; the stack stays mapped until it is no longer in use.
+        unsafe {
+            let saved = libc::getauxval(libc::AT_MINSIGSTKSZ) as usize;
+            let needed = Self::NEEDED + saved.max(libc::MINSIGSTKSZ);
+            let mut current = MaybeUninit::<libc::stack_t>::zeroed().assume_init();
+            libc::sigaltstack(ptr::null(), &mut current);
+            if current.ss_flags & libc::SS_DISABLE != 0 || current.ss_size < needed {
+                let refused = |error| Error::resource(format!("no stack for signals: {error}"));
+                let page = region::page::size();
+                let stack = region::alloc(needed + page, region::Protection::READ_WRITE).map_err(refused)?;
+                region::protect(stack.as_ptr::<u8>(), page, region::Protection::NONE).map_err(refused)?;
+                let ours = libc::stack_t {
+                    ss_sp: stack.as_ptr::<u8>().cast_mut().add(page).cast(),
+                    ss_flags: 0,
+                    ss_size: stack.len() - page,
+                };
+                if libc::sigaltstack(&ours, ptr::null_mut()) != 0 {
+                    return Err(Error::resource(format!("no stack for signals: {}", std::io::Error::last_os_error())));
+                }
+                self.own.set(Some(stack));
+            }
+        }
+        self.ready.set(true);
+        Ok(())
+    }
+}
+
+impl Drop for SignalStack {
+    fn drop(&mut self) {
+        let Some(stack) = self.own.take() else { return };
+        // SAFETY: plain calls about the current thread. The stack is only unmapped when it is not in use.
+        unsafe {
+            let mut current = MaybeUninit::<libc::stack_t>::zeroed().assume_init();
+            libc::sigaltstack(ptr::null(), &mut current);
+            if stack.as_range().contains(&(current.ss_sp as usize)) {
+                let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+                libc::sigaltstack(&none, ptr::null_mut());
+            }
+        }
+        drop(stack);
+    }
+}

@@ -1,0 +1,76 @@
+//! A WebAssembly runtime for WASI programs and for embedding: an interpreter and a Cranelift JIT that act on one set
+//! of runtime objects.
+//!
+//! The short way to run a WASI program:
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use wasmrun::{Engine, Executor, Module, WasiEnv, create_wasi_linker};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let module = Module::new(&Engine::default(), r#"(module
+//!     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+//!     (memory (export "memory") 1)
+//!     (func (export "_start") (call $exit (i32.const 3))))"#)?;
+//! let func_idx = module.export_func_index("_start").unwrap();
+//! let args = vec![];
+//!
+//! let wasi_env = Arc::new(Mutex::new(
+//!     WasiEnv::new().with_args(vec!["program".into(), "arg1".into()]).with_env("KEY".into(), "value".into()),
+//! ));
+//! let linker = create_wasi_linker(wasi_env.clone());
+//! let mut executor = Executor::new_with_linker(module, linker)?;
+//! let code = match executor.execute_with_args(func_idx, args) {
+//!     Ok(_) => 0,
+//!     Err(e) => Executor::is_proc_exit(&e).unwrap_or(-1),
+//! };
+//! wasi_env.lock().unwrap().get_stdout();
+//! assert_eq!(code, 3);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The long way, with stores of your own data and your own host functions, goes through [`Engine`], [`Module`],
+//! [`Store`], [`Linker`] and [`Instance`].
+
+#![warn(missing_docs, missing_debug_implementations)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+#[doc(hidden)]
+pub mod cli;
+mod error;
+mod exception;
+mod executor;
+mod interp;
+#[cfg_attr(not(jit), path = "jit_disabled.rs")]
+mod jit;
+mod module;
+mod runtime;
+mod wasi;
+
+pub use error::{Error, ErrorKind, Frame, Result};
+pub use exception::ExnRef;
+pub use exception::tag::Tag;
+pub use executor::Executor;
+pub use module::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
+pub use module::{ExportType, ImportType, Module};
+pub use runtime::caller::Caller;
+pub use runtime::engine::{BoundsChecks, Config, Dispatch, Engine, Strategy};
+pub use runtime::external::Extern;
+pub use runtime::func::Func;
+pub use runtime::global::Global;
+pub use runtime::instance::Instance;
+pub use runtime::linear::LinearMemory;
+pub use runtime::linker::Linker;
+pub use runtime::memory::Memory;
+pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
+pub use runtime::table::Table;
+pub use runtime::trap::{MemoryFault, Trap};
+pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
+pub use runtime::value::{ExternRef, Value};
+pub use wasi::{Denial, Refusal, WasiEnv, add_wasi_to_linker, create_wasi_linker};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,276 @@
+//! A module: decoded and validated once, immutable after, shared by all its instances and both engines.
+//!
+//! What may be here: reading the binary and text formats (`decode`), the facts a module states about itself, names.
+//! What may not: anything that depends on an instance or a store. The engines keep their per-function code behind
+//! [`ModuleInner::interp`] and [`ModuleInner::jit`]; what these are is their business.
+
+pub(crate) mod decode;
+pub(crate) mod features;
+pub(crate) mod names;
+pub(crate) mod types;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::Result;
+use crate::runtime::engine::{Engine, Sig};
+use crate::runtime::vmcontext::VMOffsets;
+use names::Names;
+use types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
+
+/// A validated WebAssembly module. Cloning is cheap: clones share everything.
+///
+/// ```
+/// use wasmrun::{Engine, Module};
+/// let module = Module::new(&Engine::default(), "(module (func (export \"f\")))")?;
+/// assert_eq!(module.exports().next().unwrap().name(), "f");
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Module(pub(crate) Arc<ModuleInner>);
+
+/// Everything known of a module. Index spaces hold the imported items first.
+pub(crate) struct ModuleInner {
+    pub engine: Engine,
+    /// The binary module; text has been translated.
+    pub bytes: Box<[u8]>,
+    pub types: Vec<FuncType>,
+    /// Engine-wide type numbers, by type index.
+    pub sigs: Vec<Sig>,
+    pub imports: Vec<Import>,
+    pub exports: Vec<Export>,
+    pub export_index: HashMap<Box<str>, u32>,
+    /// Type index of each function.
+    pub funcs: Vec<u32>,
+    pub tables: Vec<TableType>,
+    pub memories: Vec<MemoryType>,
+    pub globals: Vec<GlobalType>,
+    /// Type index of each tag.
+    pub tags: Vec<u32>,
+    /// Initial values of the defined tables' elements and of the defined globals.
+    pub table_inits: Vec<Option<ConstExpr>>,
+    pub global_inits: Vec<ConstExpr>,
+    pub elements: Vec<ElementSegment>,
+    pub data: Vec<DataSegment>,
+    pub start: Option<u32>,
+    /// Where the bodies of the defined functions are in `bytes` (locals and code, without the size).
+    pub bodies: Vec<Range<usize>>,
+    pub offsets: VMOffsets,
+    /// The name section, read when first asked for.
+    pub names: OnceLock<Names>,
+    /// The contents of the custom section `name`, if there is one.
+    pub name_section: Option<Range<usize>>,
+    pub interp: crate::interp::ModuleCode,
+    pub jit: crate::jit::ModuleCode,
+}
+
+/// One import: two names and what is wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Import {
+    pub module: Box<str>,
+    pub name: Box<str>,
+    pub ty: ExternType,
+}
+
+/// What an export refers to: an index into one of the index spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExternIndex {
+    Func(u32),
+    Table(u32),
+    Memory(u32),
+    Global(u32),
+    Tag(u32),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Export {
+    pub name: Box<str>,
+    pub index: ExternIndex,
+}
+
+/// A constant expression, in postfix order (specification, section 3.4.15, with extended-const).
+#[derive(Clone, Debug)]
+pub(crate) struct ConstExpr(pub Box<[ConstOp]>);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ConstOp {
+    /// The bits of an `i32`, `i64`, `f32` or `f64` constant, zero-extended.
+    Slot(u64),
+    V128(u128),
+    RefNull,
+    RefFunc(u32),
+    GlobalGet(u32),
+    I32Add,
+    I32Sub,
+    I32Mul,
+    I64Add,
+    I64Sub,
+    I64Mul,
+}
+
+/// How a segment takes effect.
+#[derive(Clone, Debug)]
+pub(crate) enum SegmentMode {
+    /// Copied at instantiation to the table or memory at this offset.
+    Active { index: u32, offset: ConstExpr },
+    /// Copied by `table.init` or `memory.init`.
+    Passive,
+    /// Only declares functions (elements only); dropped at once.
+    Declared,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ElementSegment {
+    pub mode: SegmentMode,
+    pub items: ElementItems,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ElementItems {
+    Funcs(Box<[u32]>),
+    Exprs(Box<[ConstExpr]>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct DataSegment {
+    pub mode: SegmentMode,
+    /// Where the bytes are in the module.
+    pub bytes: Range<usize>,
+}
+
+impl ModuleInner {
+    /// Number of imported functions; the defined ones follow.
+    pub fn imported_funcs(&self) -> u32 {
+        self.offsets.imported_funcs
+    }
+
+    /// The type of a function of the function index space.
+    pub fn func_type(&self, func: u32) -> &FuncType {
+        &self.types[self.funcs[func as usize] as usize]
+    }
+
+    /// The type of a defined function, by its defined index.
+    pub fn defined_type(&self, defined: u32) -> &FuncType {
+        self.func_type(self.imported_funcs() + defined)
+    }
+
+    /// The engine-wide type number of a type index.
+    pub fn sig(&self, type_index: u32) -> u32 {
+        self.sigs[type_index as usize].number()
+    }
+
+    /// The body of a defined function, to be read operator by operator; offsets are those in the module.
+    pub fn body(&self, defined: u32) -> wasmparser::FunctionBody<'_> {
+        let range = self.bodies[defined as usize].clone();
+        wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(&self.bytes[range.clone()], range.start as u64))
+    }
+
+    /// The name of a function from the name section, or of its import or export.
+    pub fn func_name(&self, func: u32) -> Option<&str> {
+        self.names().func(func)
+    }
+
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| Names::read(self))
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module").field("name", &self.name()).field("bytes", &self.0.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Module {
+    /// Decodes and validates a module, binary or text.
+    ///
+    /// Function bodies are validated on several threads where there are many of them.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) and [`Unsupported`](crate::ErrorKind::Unsupported), with the byte
+    /// offset and the function where they occurred.
+    pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
+        decode::module(engine, bytes.as_ref())
+    }
+
+    /// The engine it was made for.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Its name, from the name section.
+    pub fn name(&self) -> Option<&str> {
+        self.0.names().module()
+    }
+
+    /// Its imports, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
+        self.0.imports.iter().map(ImportType)
+    }
+
+    /// Its exports, in order.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
+        self.0.exports.iter().map(|export| ExportType { name: &export.name, ty: self.0.extern_type(export.index) })
+    }
+
+    /// The index of the exported function `name` in the function index space, imported functions first.
+    pub fn export_func_index(&self, name: &str) -> Option<u32> {
+        match self.0.exports[*self.0.export_index.get(name)? as usize].index {
+            ExternIndex::Func(func) => Some(func),
+            _ => None,
+        }
+    }
+}
+
+impl ModuleInner {
+    fn extern_type(&self, index: ExternIndex) -> ExternType {
+        match index {
+            ExternIndex::Func(index) => ExternType::Func(self.func_type(index).clone()),
+            ExternIndex::Table(index) => ExternType::Table(self.tables[index as usize]),
+            ExternIndex::Memory(index) => ExternType::Memory(self.memories[index as usize]),
+            ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize]),
+            ExternIndex::Tag(index) => ExternType::Tag(self.types[self.tags[index as usize] as usize].clone()),
+        }
+    }
+}
+
+/// An import of a module.
+#[derive(Clone, Copy, Debug)]
+pub struct ImportType<'a>(&'a Import);
+
+impl<'a> ImportType<'a> {
+    /// The module name it is imported from.
+    pub fn module(&self) -> &'a str {
+        &self.0.module
+    }
+
+    /// Its name there.
+    pub fn name(&self) -> &'a str {
+        &self.0.name
+    }
+
+    /// The type wanted.
+    pub fn ty(&self) -> &'a ExternType {
+        &self.0.ty
+    }
+}
+
+/// An export of a module.
+#[derive(Clone, Debug)]
+pub struct ExportType<'a> {
+    name: &'a str,
+    ty: ExternType,
+}
+
+impl<'a> ExportType<'a> {
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Its type.
+    pub fn ty(&self) -> &ExternType {
+        &self.ty
+    }
+}

@@ -1,0 +1,121 @@
+//! What a host function sees of the code that called it.
+
+use super::engine::Engine;
+use super::external::Extern;
+use super::instance::InstanceData;
+use super::linear::LinearMemory;
+use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
+use super::vmcontext::{VMContext, VMMemory};
+
+/// The caller of a host function: the store, and the instance the call came from.
+///
+/// ```
+/// use wasmrun::{Caller, Engine, Instance, Linker, Module, Store};
+/// let engine = Engine::default();
+/// let module = Module::new(&engine, r#"(module
+///     (import "host" "count" (func $count))
+///     (func (export "run") (call $count) (call $count)))"#)?;
+/// let mut linker = Linker::new(&engine);
+/// linker.func_wrap("host", "count", |mut caller: Caller<'_, u32>| *caller.data_mut() += 1)?;
+/// let mut store = Store::new(&engine, 0);
+/// let instance = linker.instantiate(&mut store, &module)?;
+/// instance.get_typed_func::<(), ()>(&mut store, "run")?.call(&mut store, ())?;
+/// assert_eq!(*store.data(), 2);
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+pub struct Caller<'a, T: 'static> {
+    store: &'a mut StoreInner<T>,
+    /// Null if the host itself called.
+    vmctx: *mut VMContext,
+}
+
+impl<'a, T> Caller<'a, T> {
+    /// # Safety
+    /// `vmctx` must be null or a live context of `store`.
+    pub(crate) unsafe fn new(store: &'a mut StoreInner<T>, vmctx: *mut VMContext) -> Self {
+        Caller { store, vmctx }
+    }
+
+    fn instance(&self) -> Option<&InstanceData> {
+        // SAFETY: null or live by the promise made to `new`.
+        unsafe { self.vmctx.as_ref().map(|vmctx| &*vmctx.instance) }
+    }
+
+    /// The host's data.
+    pub fn data(&self) -> &T {
+        &self.store.data
+    }
+
+    /// The host's data, to be changed.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.store.data
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        self.store.opaque.engine()
+    }
+
+    /// An export of the calling instance.
+    pub fn get_export(&mut self, name: &str) -> Option<Extern> {
+        let instance = self.instance()?;
+        let index = instance.module.0.export_index.get(name)?;
+        let index = instance.module.0.exports[*index as usize].index;
+        // SAFETY: the context is live by the promise made to `new`.
+        Some(unsafe { InstanceData::external(self.vmctx, index) })
+    }
+
+    /// The calling instance's memory: its export `memory`, or else its first memory.
+    pub fn memory(&mut self) -> Option<LinearMemory<'_>> {
+        let memory = self.instance()?.host_memory;
+        // SAFETY: null or live; the view borrows the store.
+        unsafe { memory.as_ref().map(|memory| view(memory)) }
+    }
+}
+
+impl<T> std::fmt::Debug for Caller<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").field("instance", &self.instance().map(|i| &i.module)).finish_non_exhaustive()
+    }
+}
+
+/// The view of a memory.
+///
+/// # Safety
+/// The memory must be live and not grow or be accessed otherwise while the view is.
+pub(crate) unsafe fn view<'a>(memory: &VMMemory) -> LinearMemory<'a> {
+    // SAFETY: the first `length` bytes are committed.
+    LinearMemory::new(unsafe { std::slice::from_raw_parts_mut(memory.base, memory.length) })
+}
+
+impl<T> AsContext for Caller<'_, T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.store)
+    }
+}
+
+impl<T> AsContextMut for Caller<'_, T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut(self.store)
+    }
+}
+
+impl<'a, T> From<&'a Caller<'_, T>> for StoreContext<'a, T> {
+    fn from(caller: &'a Caller<'_, T>) -> Self {
+        StoreContext(caller.store)
+    }
+}
+
+impl<'a, T> From<&'a mut Caller<'_, T>> for StoreContext<'a, T> {
+    fn from(caller: &'a mut Caller<'_, T>) -> Self {
+        StoreContext(caller.store)
+    }
+}
+
+impl<'a, T> From<&'a mut Caller<'_, T>> for StoreContextMut<'a, T> {
+    fn from(caller: &'a mut Caller<'_, T>) -> Self {
+        StoreContextMut(caller.store)
+    }
+}

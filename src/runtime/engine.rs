@@ -1,0 +1,232 @@
+//! Configuration, and what all modules and stores of one configuration share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Result;
+use crate::module::types::FuncType;
+
+/// How functions are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Every function is interpreted.
+    Interpreter,
+    /// Every function is compiled to native code, with the best settings, before its first run. Where the target has
+    /// no JIT (see [`Engine::has_jit`]), functions are interpreted.
+    Jit,
+}
+
+/// How compiled code finds out that a memory access is out of bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BoundsChecks {
+    /// The index is compared with the memory's length before the access.
+    Inline,
+    /// The access itself faults: 4 GiB of address space and a guard are reserved for every memory.
+    Guard,
+}
+
+/// How the interpreter goes from one instruction to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dispatch {
+    /// Each handler jumps to the next one's. In builds without optimisation, and on targets other than x86-64 and
+    /// AArch64, this is [`Dispatch::Loop`].
+    TailCall,
+    /// Handlers return to a loop.
+    Loop,
+}
+
+/// The settings of an [`Engine`].
+///
+/// ```
+/// use wasmrun::{BoundsChecks, Config, Engine, Strategy};
+/// let mut config = Config::new();
+/// config.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard);
+/// let engine = Engine::new(&config)?;
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) strategy: Strategy,
+    pub(crate) bounds_checks: BoundsChecks,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) max_wasm_stack: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Config {
+    /// The default settings: compiled where the target has the JIT, inline bounds checks, 1 MiB of stack.
+    pub fn new() -> Self {
+        Config {
+            strategy: if Engine::has_jit() { Strategy::Jit } else { Strategy::Interpreter },
+            bounds_checks: BoundsChecks::Inline,
+            dispatch: Dispatch::TailCall,
+            max_wasm_stack: 1 << 20,
+        }
+    }
+
+    /// Sets how functions are run.
+    pub fn strategy(&mut self, strategy: Strategy) -> &mut Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// Sets how compiled code checks memory accesses; the interpreter always compares.
+    pub fn bounds_checks(&mut self, bounds_checks: BoundsChecks) -> &mut Self {
+        self.bounds_checks = bounds_checks;
+        self
+    }
+
+    /// Sets the interpreter's dispatch.
+    pub fn dispatch(&mut self, dispatch: Dispatch) -> &mut Self {
+        self.dispatch = dispatch;
+        self
+    }
+
+    /// Sets how many bytes of stack WebAssembly code may use: of the native stack when compiled, of a stack of its own
+    /// when interpreted. Deeper calls are [`Trap::StackOverflow`](crate::Trap::StackOverflow).
+    ///
+    /// The native stack is never used beyond what the thread has, whatever is set here. The default is 1 MiB.
+    pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
+        self.max_wasm_stack = bytes;
+        self
+    }
+}
+
+/// The settings with which modules are compiled, and what modules of the same settings share. Cheap to clone; may be
+/// used from any thread.
+#[derive(Clone)]
+pub struct Engine(Arc<EngineInner>);
+
+struct EngineInner {
+    config: Config,
+    sigs: Arc<SigRegistry>,
+    jit: crate::jit::EngineState,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl Default for Engine {
+    /// An engine of the default settings.
+    ///
+    /// # Panics
+    /// If the host's processor lacks what compiled code needs; [`Engine::new`] gives an error instead.
+    fn default() -> Self {
+        Engine::new(&Config::new()).expect("the default settings work on this host")
+    }
+}
+
+impl Engine {
+    /// An engine of the given settings.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if compiled code can't be had on this processor.
+    pub fn new(config: &Config) -> Result<Self> {
+        let jit = crate::jit::EngineState::new(config)?;
+        Ok(Engine(Arc::new(EngineInner { config: config.clone(), sigs: Arc::default(), jit })))
+    }
+
+    /// Whether this build can compile to native code.
+    pub const fn has_jit() -> bool {
+        cfg!(jit)
+    }
+
+    /// The settings.
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only the JIT has engine-wide state"))]
+    pub(crate) fn jit(&self) -> &crate::jit::EngineState {
+        &self.0.jit
+    }
+
+    /// Whether both are handles of one engine.
+    pub fn same(&self, other: &Engine) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Registers a function type; equal types get equal numbers while any [`Sig`] of them lives.
+    pub(crate) fn register_sig(&self, ty: &FuncType) -> Sig {
+        self.0.sigs.clone().register(ty)
+    }
+
+    /// The type behind a number that some live [`Sig`] holds.
+    pub(crate) fn sig_type(&self, number: u32) -> Arc<FuncType> {
+        self.0.sigs.lock().by_number[&number].0.clone()
+    }
+}
+
+/// A registered function type: an engine-wide number, kept while this lives.
+pub(crate) struct Sig {
+    number: u32,
+    registry: Arc<SigRegistry>,
+}
+
+impl Sig {
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl Drop for Sig {
+    fn drop(&mut self) {
+        let mut table = self.registry.lock();
+        let entry = table.by_number.get_mut(&self.number).expect("live signatures are registered");
+        entry.1 -= 1;
+        if entry.1 == 0 {
+            let (ty, _) = table.by_number.remove(&self.number).expect("it was there");
+            table.by_type.remove(&ty);
+        }
+    }
+}
+
+#[derive(Default)]
+struct SigRegistry(Mutex<SigTable>);
+
+/// Numbers are not used again after their type has gone: code that was compiled for a number stays right.
+#[derive(Default)]
+struct SigTable {
+    by_type: HashMap<Arc<FuncType>, u32>,
+    by_number: HashMap<u32, (Arc<FuncType>, usize)>,
+    next: u32,
+}
+
+impl SigRegistry {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SigTable> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(self: Arc<Self>, ty: &FuncType) -> Sig {
+        let mut guard = self.lock();
+        let table = &mut *guard;
+        let number = match table.by_type.get(ty) {
+            Some(&number) => {
+                table.by_number.get_mut(&number).expect("both maps agree").1 += 1;
+                number
+            }
+            None => {
+                let number = table.next;
+                table.next = number.checked_add(1).expect("fewer than 2^32 function types in the life of an engine");
+                let ty = Arc::new(ty.clone());
+                table.by_type.insert(ty.clone(), number);
+                table.by_number.insert(number, (ty, 1));
+                number
+            }
+        };
+        drop(guard);
+        Sig { number, registry: self }
+    }
+}

@@ -1,0 +1,85 @@
+//! Whatever can be imported or exported.
+
+use super::func::Func;
+use super::global::Global;
+use super::memory::Memory;
+use super::store::{AsContext, StoreOpaque};
+use super::table::Table;
+use crate::exception::tag::Tag;
+use crate::module::types::ExternType;
+
+/// An object that can be imported or exported (specification, section 4.2.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Extern {
+    /// A function.
+    Func(Func),
+    /// A table.
+    Table(Table),
+    /// A memory.
+    Memory(Memory),
+    /// A global.
+    Global(Global),
+    /// A tag.
+    Tag(Tag),
+}
+
+impl Extern {
+    /// The function, if it is one.
+    pub fn into_func(self) -> Option<Func> {
+        if let Extern::Func(func) = self { Some(func) } else { None }
+    }
+
+    /// The table, if it is one.
+    pub fn into_table(self) -> Option<Table> {
+        if let Extern::Table(table) = self { Some(table) } else { None }
+    }
+
+    /// The memory, if it is one.
+    pub fn into_memory(self) -> Option<Memory> {
+        if let Extern::Memory(memory) = self { Some(memory) } else { None }
+    }
+
+    /// The global, if it is one.
+    pub fn into_global(self) -> Option<Global> {
+        if let Extern::Global(global) = self { Some(global) } else { None }
+    }
+
+    /// The tag, if it is one.
+    pub fn into_tag(self) -> Option<Tag> {
+        if let Extern::Tag(tag) = self { Some(tag) } else { None }
+    }
+
+    /// Its type; of memories and tables with the current size as minimum.
+    pub fn ty(&self, store: impl AsContext) -> ExternType {
+        match self {
+            Extern::Func(func) => ExternType::Func(func.ty(store)),
+            Extern::Table(table) => ExternType::Table(table.ty(store)),
+            Extern::Memory(memory) => ExternType::Memory(memory.ty(store)),
+            Extern::Global(global) => ExternType::Global(global.ty(store)),
+            Extern::Tag(tag) => ExternType::Tag(tag.ty(store)),
+        }
+    }
+
+    pub(crate) fn belongs_to(&self, store: &StoreOpaque) -> bool {
+        match self {
+            Extern::Func(func) => func.belongs_to(store),
+            Extern::Table(table) => table.0.belongs_to(store),
+            Extern::Memory(memory) => memory.0.belongs_to(store),
+            Extern::Global(global) => global.0.belongs_to(store),
+            Extern::Tag(tag) => tag.0.belongs_to(store),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($ty:ident)*) => {
+        $(impl From<$ty> for Extern {
+            fn from(object: $ty) -> Self {
+                Extern::$ty(object)
+            }
+        })*
+    };
+}
+
+from!(Func Table Memory Global Tag);

@@ -1,0 +1,95 @@
+//! Globals.
+
+use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
+use super::value::Value;
+use super::vmcontext::VMGlobal;
+use crate::error::{Error, Result};
+use crate::module::types::GlobalType;
+
+/// The Rust side of a global.
+pub(crate) struct GlobalData {
+    /// Where engines see it: in the defining instance's context, or in `owned`.
+    pub vm: *mut VMGlobal,
+    pub ty: GlobalType,
+    _owned: Option<Box<VMGlobal>>,
+}
+
+impl GlobalData {
+    /// A global of a context.
+    ///
+    /// # Safety
+    /// `vm` must be valid, and written only with values of the type, as long as the store lives.
+    pub unsafe fn in_context(vm: *mut VMGlobal, ty: GlobalType) -> Self {
+        GlobalData { vm, ty, _owned: None }
+    }
+}
+
+/// A global of a store (specification, section 4.2.9).
+///
+/// ```
+/// use wasmrun::{Engine, Global, GlobalType, Store, ValType, Value};
+/// let mut store = Store::new(&Engine::default(), ());
+/// let ty = GlobalType { content: ValType::I32, mutable: true };
+/// let global = Global::new(&mut store, ty, Value::I32(1))?;
+/// global.set(&mut store, Value::I32(2))?;
+/// assert!(matches!(global.get(&mut store), Value::I32(2)));
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Global(pub(crate) Stored);
+
+impl Global {
+    /// Makes a global with an initial value.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the value is not of the type.
+    pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Value) -> Result<Self> {
+        let store = &mut store.as_context_mut().0.opaque;
+        Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
+        let slots = value.to_slots(store)?;
+        let mut owned = Box::new(VMGlobal { slots });
+        let data = GlobalData { vm: &raw mut *owned, ty, _owned: Some(owned) };
+        Ok(Global(store.add_global(data)))
+    }
+
+    fn in_store(self, store: &StoreOpaque) -> &GlobalData {
+        &store.globals[self.0.index(store)]
+    }
+
+    /// Its type.
+    pub fn ty(&self, store: impl AsContext) -> GlobalType {
+        self.in_store(&store.as_context().0.opaque).ty
+    }
+
+    /// Its value.
+    pub fn get(&self, store: impl AsContext) -> Value {
+        let store = &store.as_context().0.opaque;
+        let global = self.in_store(store);
+        // SAFETY: `vm` is valid while the store lives and holds a value of the type.
+        unsafe { Value::from_slots(global.ty.content, (*global.vm).slots, store) }
+    }
+
+    /// Sets its value.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if it is immutable or the value is not of its type.
+    pub fn set(&self, mut store: impl AsContextMut, value: Value) -> Result<()> {
+        let store = &mut store.as_context_mut().0.opaque;
+        let ty = self.in_store(store).ty;
+        if !ty.mutable {
+            return Err(Error::usage("an immutable global cannot be set"));
+        }
+        Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
+        let slots = value.to_slots(store)?;
+        // SAFETY: `vm` is valid while the store lives, and the store is exclusively ours.
+        unsafe { (*self.in_store(store).vm).slots = slots };
+        Ok(())
+    }
+}
+
+impl StoreOpaque {
+    pub(crate) fn add_global(&mut self, global: GlobalData) -> Stored {
+        self.globals.push(global);
+        Stored::new(self, self.globals.len() - 1)
+    }
+}

@@ -1,0 +1,156 @@
+//! The runtime functions that compiled code calls: one table, from which the JIT derives signatures and slots.
+//!
+//! All take the caller's VMContext first. Those that can fail record the error in the store
+//! ([`StoreOpaque::raise`](super::store::StoreOpaque)) and return a non-zero status (`trap`), on which compiled code
+//! traps at once. The interpreter calls the safe functions these wrap.
+
+use super::vmcontext::VMContext;
+
+/// Types of arguments and results of a runtime function, as the JIT needs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Abi {
+    /// `u32`
+    I32,
+    /// `u64` or a pointer
+    I64,
+    /// A `u32` status: zero, or the error is in the store and the code must trap.
+    Trap,
+}
+
+/// Calls `$callback!` with every runtime function: name, (arguments after the VMContext), result.
+macro_rules! for_each_libcall {
+    ($callback:ident) => {
+        $callback! {
+            /// Grows a memory by `delta` pages; the old size in pages or -1.
+            memory_grow(memory: I32, delta: I64) -> I64;
+            memory_fill(memory: I32, dst: I64, value: I32, len: I64) -> Trap;
+            memory_copy(dst_memory: I32, src_memory: I32, dst: I64, src: I64, len: I64) -> Trap;
+            memory_init(memory: I32, segment: I32, dst: I64, src: I32, len: I32) -> Trap;
+            data_drop(segment: I32) -> I32;
+            /// Grows a table by `delta` elements set to `init`; the old size or -1.
+            table_grow(table: I32, delta: I64, init: I64) -> I64;
+            table_fill(table: I32, dst: I64, value: I64, len: I64) -> Trap;
+            table_copy(dst_table: I32, src_table: I32, dst: I64, src: I64, len: I64) -> Trap;
+            table_init(table: I32, segment: I32, dst: I64, src: I32, len: I32) -> Trap;
+            elem_drop(segment: I32) -> I32;
+            /// The reference to a function by its index in the function index space.
+            ref_func(func: I32) -> I64;
+            /// An exception of a tag, its payload copied from the slots at `payload`; zero if the error is in the store
+            /// and the code must trap.
+            exception_new(tag: I32, payload: I64) -> I64;
+            /// Prepares the throw of an exception reference, null included; always fails.
+            throw_ref(exception: I64) -> Trap;
+        }
+    };
+}
+pub(crate) use for_each_libcall;
+
+macro_rules! rust_type {
+    (I32) => {
+        u32
+    };
+    (I64) => {
+        u64
+    };
+    (Trap) => {
+        u32
+    };
+}
+
+macro_rules! declare {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ident),*) -> $result:ident;)*) => {
+        /// The table that [`VMContext::libcalls`] points to.
+        #[repr(C)]
+        pub(crate) struct Libcalls {
+            $($(#[$doc])* pub $name: unsafe extern "C" fn(*mut VMContext, $(rust_type!($ty)),*) -> rust_type!($result),)*
+        }
+
+        static TABLE: Libcalls = Libcalls { $($name: entry::$name,)* };
+    };
+}
+
+for_each_libcall!(declare);
+
+/// The table, the same for all contexts.
+pub(crate) fn table() -> *const Libcalls {
+    &raw const TABLE
+}
+
+/// The functions with the ABI of compiled code. All rely on being called by code that runs with a live context, with
+/// validated indices and slots of the right type.
+mod entry {
+    use super::super::{instance, ops, store::StoreOpaque, trap::Trap, vmcontext::VMException};
+    use super::VMContext;
+    use crate::error::Result;
+    use crate::exception;
+
+    /// Records a failure in the store.
+    unsafe fn status(vmctx: *mut VMContext, result: Result<()>) -> u32 {
+        match result {
+            Ok(()) => 0,
+            Err(error) => {
+                // SAFETY: the context is live.
+                unsafe { (*(*vmctx).store.cast::<StoreOpaque>()).raise(error) };
+                1
+            }
+        }
+    }
+
+    macro_rules! entries {
+        ($($name:ident($vmctx:ident, $($arg:ident: $ty:ty),*) -> $result:ty { $body:expr })*) => {
+            $(pub unsafe extern "C" fn $name($vmctx: *mut VMContext, $($arg: $ty),*) -> $result {
+                // SAFETY: compiled code gives its own context and validated indices.
+                unsafe { $body }
+            })*
+        };
+    }
+
+    entries! {
+        memory_grow(vmctx, memory: u32, delta: u64) -> u64 { ops::memory_grow(vmctx, memory, delta) }
+        memory_fill(vmctx, memory: u32, dst: u64, value: u32, len: u64) -> u32 {
+            status(vmctx, ops::memory_fill(vmctx, memory, dst, value, len))
+        }
+        memory_copy(vmctx, dst_memory: u32, src_memory: u32, dst: u64, src: u64, len: u64) -> u32 {
+            status(vmctx, ops::memory_copy(vmctx, dst_memory, src_memory, dst, src, len))
+        }
+        memory_init(vmctx, memory: u32, segment: u32, dst: u64, src: u32, len: u32) -> u32 {
+            status(vmctx, ops::memory_init(vmctx, memory, segment, dst, src, len))
+        }
+        data_drop(vmctx, segment: u32) -> u32 {{
+            ops::data_drop(vmctx, segment);
+            0
+        }}
+        table_grow(vmctx, table: u32, delta: u64, init: u64) -> u64 { ops::table_grow(vmctx, table, delta, init) }
+        table_fill(vmctx, table: u32, dst: u64, value: u64, len: u64) -> u32 {
+            status(vmctx, ops::table_fill(vmctx, table, dst, value, len))
+        }
+        table_copy(vmctx, dst_table: u32, src_table: u32, dst: u64, src: u64, len: u64) -> u32 {
+            status(vmctx, ops::table_copy(vmctx, dst_table, src_table, dst, src, len))
+        }
+        table_init(vmctx, table: u32, segment: u32, dst: u64, src: u32, len: u32) -> u32 {
+            status(vmctx, ops::table_init(vmctx, table, segment, dst, src, len))
+        }
+        elem_drop(vmctx, segment: u32) -> u32 {{
+            ops::elem_drop(vmctx, segment);
+            0
+        }}
+        ref_func(vmctx, func: u32) -> u64 { instance::func_ref(vmctx, func) as u64 }
+        exception_new(vmctx, tag: u32, payload: u64) -> u64 {
+            match exception::new(vmctx, tag, payload as usize as *const u64) {
+                Ok(exception) => exception as u64,
+                Err(error) => {
+                    (*(*vmctx).store.cast::<StoreOpaque>()).raise(error);
+                    0
+                }
+            }
+        }
+        throw_ref(vmctx, exception: u64) -> u32 {
+            if exception == 0 {
+                status(vmctx, Err(Trap::NullExceptionReference.into()))
+            } else {
+                (*(*vmctx).store).thrown = exception as usize as *mut VMException;
+                1
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Linkers: imports by name.
+
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::caller::Caller;
+use super::engine::Engine;
+use super::external::Extern;
+use super::func::{Func, HostFunc};
+use super::instance::{Instance, check_import};
+use super::store::{AsContextMut, StoreOpaque};
+use super::typed::IntoFunc;
+use super::value::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::Module;
+use crate::module::types::{ExternType, FuncType};
+
+/// Things to import, by module and name, for stores with data `T`.
+///
+/// Host functions in a linker belong to no store: one linker serves any number of them. Instances and their exports
+/// belong to the store they are in.
+///
+/// ```
+/// use wasmrun::{Engine, LinearMemory, Linker, Module, Store};
+/// let engine = Engine::default();
+/// let mut linker = Linker::new(&engine);
+/// linker.func_wrap("host", "sum", |memory: &mut LinearMemory<'_>, at: u32, len: u32| {
+///     Ok(memory.slice(at, len)?.iter().map(|byte| u32::from(*byte)).sum::<u32>())
+/// })?;
+/// let module = Module::new(&engine, r#"(module
+///     (import "host" "sum" (func $sum (param i32 i32) (result i32)))
+///     (memory 1) (data (i32.const 8) "\01\02\03")
+///     (func (export "run") (result i32) (call $sum (i32.const 8) (i32.const 3))))"#)?;
+/// let mut store = Store::new(&engine, ());
+/// let instance = linker.instantiate(&mut store, &module)?;
+/// assert_eq!(instance.get_typed_func::<(), u32>(&mut store, "run")?.call(&mut store, ())?, 6);
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+pub struct Linker<T: 'static = ()> {
+    allow_shadowing: bool,
+    definitions: HashMap<Box<str>, HashMap<Box<str>, Definition>>,
+    _data: PhantomData<fn(T)>,
+}
+
+#[derive(Clone)]
+enum Definition {
+    Host(Arc<HostFunc>),
+    Extern(Extern),
+}
+
+impl<T> Clone for Linker<T> {
+    fn clone(&self) -> Self {
+        Linker { allow_shadowing: self.allow_shadowing, definitions: self.definitions.clone(), _data: PhantomData }
+    }
+}
+
+impl<T: 'static> Default for Linker<T> {
+    fn default() -> Self {
+        Linker { allow_shadowing: false, definitions: HashMap::new(), _data: PhantomData }
+    }
+}
+
+impl<T> std::fmt::Debug for Linker<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.definitions.iter().flat_map(|(module, names)| names.keys().map(move |name| (module, name)));
+        f.debug_set().entries(names).finish()
+    }
+}
+
+impl<T: 'static> Linker<T> {
+    /// A linker that defines nothing yet.
+    ///
+    /// Host functions are bound to an engine when a store first uses them, so a linker serves any: the parameter is
+    /// there for code that was written for other runtimes of this API, and [`Linker::default`] does without.
+    pub fn new(_engine: &Engine) -> Self {
+        Self::default()
+    }
+
+    /// Whether a definition may replace an earlier one of the same name; if not (the default), it is an error.
+    pub fn allow_shadowing(&mut self, allow: bool) -> &mut Self {
+        self.allow_shadowing = allow;
+        self
+    }
+
+    fn insert(&mut self, module: &str, name: &str, definition: Definition) -> Result<&mut Self> {
+        let names = match self.definitions.get_mut(module) {
+            Some(names) => names,
+            None => self.definitions.entry(module.into()).or_default(),
+        };
+        if names.contains_key(name) && !self.allow_shadowing {
+            return Err(Error::new(ErrorKind::Link(format!("{module:?} {name:?} is defined already"))));
+        }
+        names.insert(name.into(), definition);
+        Ok(self)
+    }
+
+    /// Defines a host function made of a closure, whose type gives the WebAssembly type (see [`IntoFunc`]).
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if the name is taken.
+    pub fn func_wrap<Params, Results>(
+        &mut self,
+        module: &str,
+        name: &str,
+        func: impl IntoFunc<T, Params, Results>,
+    ) -> Result<&mut Self> {
+        let host = func.into_host_func().0;
+        self.insert(module, name, Definition::Host(Arc::new(host)))
+    }
+
+    /// Defines a host function of the given type over values.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if the name is taken.
+    pub fn func_new(
+        &mut self,
+        module: &str,
+        name: &str,
+        ty: FuncType,
+        func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
+    ) -> Result<&mut Self> {
+        let host = HostFunc::dynamic(ty, func);
+        self.insert(module, name, Definition::Host(Arc::new(host)))
+    }
+
+    /// Defines an object of a store.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if the name is taken.
+    pub fn define(&mut self, module: &str, name: &str, object: impl Into<Extern>) -> Result<&mut Self> {
+        self.insert(module, name, Definition::Extern(object.into()))
+    }
+
+    /// Defines all exports of an instance under the module name `module`.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if a name is taken.
+    pub fn instance(
+        &mut self,
+        store: impl AsContextMut<Data = T>,
+        module: &str,
+        instance: Instance,
+    ) -> Result<&mut Self> {
+        for (name, object) in instance.exports(store) {
+            self.insert(module, &name, Definition::Extern(object))?;
+        }
+        Ok(self)
+    }
+
+    /// Instantiates a module with what is defined so far, and defines its exports under the module name `name`.
+    /// An exported function `_initialize` is called first.
+    ///
+    /// # Errors
+    /// Those of [`Linker::instantiate`], and [`Link`](ErrorKind::Link) if a name is taken.
+    pub fn module(&mut self, mut store: impl AsContextMut<Data = T>, name: &str, module: &Module) -> Result<&mut Self> {
+        let instance = self.instantiate(store.as_context_mut(), module)?;
+        if let Some(initialize) = instance.get_func(store.as_context_mut(), "_initialize") {
+            initialize.call(store.as_context_mut(), &[], &mut [])?;
+        }
+        self.instance(store, name, instance)
+    }
+
+    /// Defines all that is defined under the module name `module` under `as_module` too.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if `module` has no definitions, or a name is taken.
+    pub fn alias(&mut self, module: &str, as_module: &str) -> Result<&mut Self> {
+        let Some(names) = self.definitions.get(module).cloned() else {
+            return Err(Error::new(ErrorKind::Link(format!("nothing is defined under {module:?}"))));
+        };
+        for (name, definition) in names {
+            self.insert(as_module, &name, definition)?;
+        }
+        Ok(self)
+    }
+
+    fn lookup(&self, module: &str, name: &str) -> Option<&Definition> {
+        self.definitions.get(module)?.get(name)
+    }
+
+    /// The object of a definition in a store.
+    fn object(definition: &Definition, store: &mut StoreOpaque) -> Extern {
+        match definition {
+            Definition::Host(host) => Extern::Func(Func::from_host(store, host)),
+            Definition::Extern(object) => *object,
+        }
+    }
+
+    /// The object defined under a name, in this store.
+    pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
+        let store = &mut store.as_context_mut().0.opaque;
+        self.lookup(module, name).map(|definition| Self::object(definition, store))
+    }
+
+    /// The imports of `module` that are not defined: module, name, type.
+    fn missing<'m>(&self, module: &'m Module) -> impl Iterator<Item = (&'m str, &'m str, &'m ExternType)> {
+        let imports = module.0.imports.iter();
+        imports.filter(|i| self.lookup(&i.module, &i.name).is_none()).map(|i| (&*i.module, &*i.name, &i.ty))
+    }
+
+    /// Instantiates a module, its imports looked up by name.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) with all imports that are missing, or the first that does not fit; otherwise those of
+    /// [`Instance::new`].
+    pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
+        let store = &mut store.as_context_mut().0.opaque;
+        if !module.0.engine.same(store.engine()) {
+            return Err(Error::usage("the module is of another engine than the store"));
+        }
+        let mut imports = Vec::with_capacity(module.0.imports.len());
+        for import in &module.0.imports {
+            let Some(definition) = self.lookup(&import.module, &import.name) else {
+                return Err(self.unresolved(module));
+            };
+            let object = Self::object(definition, store);
+            if !object.belongs_to(store) {
+                let message = format!("{:?} {:?} is of another store", import.module, import.name);
+                return Err(Error::usage(message));
+            }
+            check_import(store, &import.ty, &object).map_err(|message| {
+                let (module, name) = (&import.module, &import.name);
+                Error::new(ErrorKind::Link(format!("incompatible import type for {module:?} {name:?}: {message}")))
+            })?;
+            imports.push(object);
+        }
+        Instance::instantiate(store, module, &imports)
+    }
+
+    fn unresolved(&self, module: &Module) -> Error {
+        let missing: Vec<_> = self.missing(module).collect();
+        let mut message = format!("unknown import{}:", if missing.len() == 1 { "" } else { "s" });
+        for (module, name, ty) in missing {
+            message.push_str(&format!("\n  {module:?} {name:?} {ty}"));
+        }
+        Error::new(ErrorKind::Link(message))
+    }
+
+    /// Defines each function import of `module` that is not defined yet as one that fails when called.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
+    pub fn define_unknown_imports_as_traps(&mut self, module: &Module) -> Result<()> {
+        self.define_unknown(module, |import, name, _| {
+            let message = format!("call of unknown import {import:?} {name:?}");
+            move |_: &mut [Value]| Err(Error::host(message.clone()))
+        })
+    }
+
+    /// Defines each function import of `module` that is not defined yet as one that returns zeros and nulls.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
+    pub fn define_unknown_imports_as_default_values(&mut self, module: &Module) -> Result<()> {
+        self.define_unknown(module, |_, _, ty| {
+            let zeros: Vec<Value> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+            move |results: &mut [Value]| {
+                results.clone_from_slice(&zeros);
+                Ok(())
+            }
+        })
+    }
+
+    fn define_unknown<F>(&mut self, module: &Module, make: impl Fn(&str, &str, &FuncType) -> F) -> Result<()>
+    where
+        F: Fn(&mut [Value]) -> Result<()> + Send + Sync + 'static,
+    {
+        let missing: Vec<_> = self.missing(module).collect();
+        if missing.iter().any(|(_, _, ty)| !matches!(ty, ExternType::Func(_))) {
+            return Err(self.unresolved(module));
+        }
+        for (import, name, ty) in missing {
+            let ExternType::Func(ty) = ty else { unreachable!("checked above") };
+            // A module may import one name twice, with two types even; the first one is kept.
+            if self.lookup(import, name).is_none() {
+                let body = make(import, name, ty);
+                self.func_new(import, name, ty.clone(), move |_, _, results| body(results))?;
+            }
+        }
+        Ok(())
+    }
+}

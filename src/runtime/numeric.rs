@@ -1,0 +1,370 @@
+//! The arithmetic of scalar instructions (specification, section 4.3), written once for the interpreter, constant
+//! expressions and tests.
+//!
+//! A function is named after its instruction. Integers are unsigned here, as they lie in slots; the instructions that
+//! read them as signed convert. Instructions that are one Rust operator (comparisons, float `add` ... `div`, bitwise
+//! logic) are written as that operator where they are used; those that leave a slot as it is (reinterpretation,
+//! zero-extension) are nothing.
+//!
+//! NaNs: an arithmetic result that is a NaN is a quiet one, with the payload of an operand where the hardware does
+//! that; `abs`, `neg` and `copysign` only touch the sign bit.
+
+use crate::runtime::trap::Trap;
+
+macro_rules! numeric {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $result:ty { $value:expr })*) => {
+        $(
+            $(#[$doc])*
+            #[inline(always)]
+            pub(crate) fn $name($($arg: $ty),*) -> $result {
+                $value
+            }
+        )*
+    };
+}
+
+numeric! {
+    i32_add(a: u32, b: u32) -> u32 { a.wrapping_add(b) }
+    i32_sub(a: u32, b: u32) -> u32 { a.wrapping_sub(b) }
+    i32_mul(a: u32, b: u32) -> u32 { a.wrapping_mul(b) }
+    i32_clz(a: u32) -> u32 { a.leading_zeros() }
+    i32_ctz(a: u32) -> u32 { a.trailing_zeros() }
+    i32_popcnt(a: u32) -> u32 { a.count_ones() }
+    i32_shl(a: u32, b: u32) -> u32 { a.wrapping_shl(b) }
+    i32_shr_s(a: u32, b: u32) -> u32 { (a as i32).wrapping_shr(b) as u32 }
+    i32_shr_u(a: u32, b: u32) -> u32 { a.wrapping_shr(b) }
+    i32_rotl(a: u32, b: u32) -> u32 { a.rotate_left(b & 31) }
+    i32_rotr(a: u32, b: u32) -> u32 { a.rotate_right(b & 31) }
+    i32_extend8_s(a: u32) -> u32 { a as i8 as u32 }
+    i32_extend16_s(a: u32) -> u32 { a as i16 as u32 }
+
+    i64_add(a: u64, b: u64) -> u64 { a.wrapping_add(b) }
+    i64_sub(a: u64, b: u64) -> u64 { a.wrapping_sub(b) }
+    i64_mul(a: u64, b: u64) -> u64 { a.wrapping_mul(b) }
+    i64_clz(a: u64) -> u64 { a.leading_zeros().into() }
+    i64_ctz(a: u64) -> u64 { a.trailing_zeros().into() }
+    i64_popcnt(a: u64) -> u64 { a.count_ones().into() }
+    i64_shl(a: u64, b: u64) -> u64 { a.wrapping_shl(b as u32) }
+    i64_shr_s(a: u64, b: u64) -> u64 { (a as i64).wrapping_shr(b as u32) as u64 }
+    i64_shr_u(a: u64, b: u64) -> u64 { a.wrapping_shr(b as u32) }
+    i64_rotl(a: u64, b: u64) -> u64 { a.rotate_left((b & 63) as u32) }
+    i64_rotr(a: u64, b: u64) -> u64 { a.rotate_right((b & 63) as u32) }
+    i64_extend8_s(a: u64) -> u64 { a as i8 as u64 }
+    i64_extend16_s(a: u64) -> u64 { a as i16 as u64 }
+    i64_extend32_s(a: u64) -> u64 { a as i32 as u64 }
+
+    i32_wrap_i64(a: u64) -> u32 { a as u32 }
+    i64_extend_i32_s(a: u32) -> u64 { a as i32 as u64 }
+}
+
+// Division. Both operands of `MIN / -1` are representable and the quotient is not; the remainder is, it is zero.
+macro_rules! division {
+    ($($unsigned:ident $signed:ident: $div_s:ident $div_u:ident $rem_s:ident $rem_u:ident;)*) => {
+        $(
+            #[inline(always)]
+            pub(crate) fn $div_s(a: $unsigned, b: $unsigned) -> Result<$unsigned, Trap> {
+                match (a as $signed).checked_div(b as $signed) {
+                    Some(quotient) => Ok(quotient as $unsigned),
+                    None if b == 0 => Err(Trap::IntegerDivisionByZero),
+                    None => Err(Trap::IntegerOverflow),
+                }
+            }
+
+            #[inline(always)]
+            pub(crate) fn $div_u(a: $unsigned, b: $unsigned) -> Result<$unsigned, Trap> {
+                a.checked_div(b).ok_or(Trap::IntegerDivisionByZero)
+            }
+
+            #[inline(always)]
+            pub(crate) fn $rem_s(a: $unsigned, b: $unsigned) -> Result<$unsigned, Trap> {
+                if b == 0 {
+                    return Err(Trap::IntegerDivisionByZero);
+                }
+                Ok((a as $signed).wrapping_rem(b as $signed) as $unsigned)
+            }
+
+            #[inline(always)]
+            pub(crate) fn $rem_u(a: $unsigned, b: $unsigned) -> Result<$unsigned, Trap> {
+                a.checked_rem(b).ok_or(Trap::IntegerDivisionByZero)
+            }
+        )*
+    };
+}
+
+division! {
+    u32 i32: i32_div_s i32_div_u i32_rem_s i32_rem_u;
+    u64 i64: i64_div_s i64_div_u i64_rem_s i64_rem_u;
+}
+
+// Rounding without SSE 4.1 would be a call of the C library for each value. Instead: adding and subtracting 2^p, with p
+// the explicit bits of the significand, leaves no room for a fraction, so the hardware rounds it away, ties to even.
+// That is `nearest`; the other three correct it by one where it went the wrong way. Values from 2^p up are integers
+// already (infinities, too) and have zero added, which makes NaNs quiet. The sign is copied last because -0.3 rounds to
+// -0. No step branches, so that the same lines compile to vector code in `simd`.
+const ROUND_BY_ADDING: bool = cfg!(all(target_arch = "x86_64", not(target_feature = "sse4.1")));
+
+macro_rules! float {
+    ($($ty:ident: $nearest:ident $ceil:ident $floor:ident $trunc:ident $min:ident $max:ident $pmin:ident $pmax:ident
+       $abs:ident $neg:ident $sqrt:ident $copysign:ident;)*) => {
+        $(
+            #[inline(always)]
+            pub(crate) fn $nearest(a: $ty) -> $ty {
+                if !ROUND_BY_ADDING {
+                    return a.round_ties_even();
+                }
+                const TWO_TO_P: $ty = (1u64 << ($ty::MANTISSA_DIGITS - 1)) as $ty;
+                let magnitude = a.abs();
+                let addend = if magnitude < TWO_TO_P { TWO_TO_P } else { 0.0 };
+                ((magnitude + addend) - addend).copysign(a)
+            }
+
+            #[inline(always)]
+            pub(crate) fn $ceil(a: $ty) -> $ty {
+                if !ROUND_BY_ADDING {
+                    return a.ceil();
+                }
+                let nearest = $nearest(a);
+                (nearest + if nearest < a { 1.0 } else { 0.0 }).copysign(a)
+            }
+
+            #[inline(always)]
+            pub(crate) fn $floor(a: $ty) -> $ty {
+                if !ROUND_BY_ADDING {
+                    return a.floor();
+                }
+                let nearest = $nearest(a);
+                (nearest - if nearest > a { 1.0 } else { 0.0 }).copysign(a)
+            }
+
+            #[inline(always)]
+            pub(crate) fn $trunc(a: $ty) -> $ty {
+                if !ROUND_BY_ADDING {
+                    return a.trunc();
+                }
+                let magnitude = a.abs();
+                let nearest = $nearest(magnitude);
+                (nearest - if nearest > magnitude { 1.0 } else { 0.0 }).copysign(a)
+            }
+
+            /// A NaN if either is one: the sum is then, and quiet. Else the lesser, which both orders of `pmin` find;
+            /// they differ for two zeros only, where `|` gives -0 if one of them is that.
+            #[inline(always)]
+            pub(crate) fn $min(a: $ty, b: $ty) -> $ty {
+                let lesser = $ty::from_bits($pmin(a, b).to_bits() | $pmin(b, a).to_bits());
+                if a.is_nan() | b.is_nan() { a + b } else { lesser }
+            }
+
+            /// A NaN if either is one, else the greater; of two zeros, +0 if one of them is that.
+            #[inline(always)]
+            pub(crate) fn $max(a: $ty, b: $ty) -> $ty {
+                let greater = $ty::from_bits($pmax(a, b).to_bits() & $pmax(b, a).to_bits());
+                if a.is_nan() | b.is_nan() { a + b } else { greater }
+            }
+
+            /// The pseudo-minimum of the vector instruction `pmin`: the first unless the second is less.
+            #[inline(always)]
+            pub(super) fn $pmin(a: $ty, b: $ty) -> $ty {
+                if b < a { b } else { a }
+            }
+
+            /// The pseudo-maximum of the vector instruction `pmax`: the first unless the second is greater.
+            #[inline(always)]
+            pub(super) fn $pmax(a: $ty, b: $ty) -> $ty {
+                if a < b { b } else { a }
+            }
+
+            #[inline(always)]
+            pub(crate) fn $abs(a: $ty) -> $ty {
+                a.abs()
+            }
+
+            #[inline(always)]
+            pub(crate) fn $neg(a: $ty) -> $ty {
+                -a
+            }
+
+            #[inline(always)]
+            pub(crate) fn $sqrt(a: $ty) -> $ty {
+                a.sqrt()
+            }
+
+            #[inline(always)]
+            pub(crate) fn $copysign(a: $ty, b: $ty) -> $ty {
+                a.copysign(b)
+            }
+        )*
+    };
+}
+
+float! {
+    f32: f32_nearest f32_ceil f32_floor f32_trunc f32_min f32_max f32_pmin f32_pmax f32_abs f32_neg f32_sqrt
+        f32_copysign;
+    f64: f64_nearest f64_ceil f64_floor f64_trunc f64_min f64_max f64_pmin f64_pmax f64_abs f64_neg f64_sqrt
+        f64_copysign;
+}
+
+// Truncation: exact bounds of what rounds towards zero into the type. Where `MIN - 1` is a float, the lower bound is
+// open; where it is not (the type has more bits than the significand), the next float below `MIN` is out of range.
+macro_rules! truncation {
+    ($($name:ident($float:ident) -> $unsigned:ident as $int:ident where $low:expr, $high:literal;)*) => {
+        $(
+            #[inline(always)]
+            pub(crate) fn $name(a: $float) -> Result<$unsigned, Trap> {
+                const HIGH: $float = $high;
+                if $low(a) && a < HIGH {
+                    // SAFETY: `a` is no NaN and its integer part is in range, see above.
+                    let integer: $int = unsafe { a.to_int_unchecked() };
+                    Ok(integer as $unsigned)
+                } else if a.is_nan() {
+                    Err(Trap::InvalidConversionToInteger)
+                } else {
+                    Err(Trap::IntegerOverflow)
+                }
+            }
+        )*
+    };
+}
+
+truncation! {
+    i32_trunc_f32_s(f32) -> u32 as i32 where |a| a >= -2_147_483_648.0, 2_147_483_648.0;
+    i32_trunc_f32_u(f32) -> u32 as u32 where |a| a > -1.0, 4_294_967_296.0;
+    i32_trunc_f64_s(f64) -> u32 as i32 where |a| a > -2_147_483_649.0, 2_147_483_648.0;
+    i32_trunc_f64_u(f64) -> u32 as u32 where |a| a > -1.0, 4_294_967_296.0;
+    i64_trunc_f32_s(f32) -> u64 as i64 where |a| a >= -9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0;
+    i64_trunc_f32_u(f32) -> u64 as u64 where |a| a > -1.0, 18_446_744_073_709_551_616.0;
+    i64_trunc_f64_s(f64) -> u64 as i64 where |a| a >= -9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0;
+    i64_trunc_f64_u(f64) -> u64 as u64 where |a| a > -1.0, 18_446_744_073_709_551_616.0;
+}
+
+numeric! {
+    // Rust's `as` is the saturating conversion: NaN gives zero.
+    i32_trunc_sat_f32_s(a: f32) -> u32 { a as i32 as u32 }
+    i32_trunc_sat_f32_u(a: f32) -> u32 { a as u32 }
+    i32_trunc_sat_f64_s(a: f64) -> u32 { a as i32 as u32 }
+    i32_trunc_sat_f64_u(a: f64) -> u32 { a as u32 }
+    i64_trunc_sat_f32_s(a: f32) -> u64 { a as i64 as u64 }
+    i64_trunc_sat_f32_u(a: f32) -> u64 { a as u64 }
+    i64_trunc_sat_f64_s(a: f64) -> u64 { a as i64 as u64 }
+    i64_trunc_sat_f64_u(a: f64) -> u64 { a as u64 }
+
+    f32_convert_i32_s(a: u32) -> f32 { a as i32 as f32 }
+    f32_convert_i32_u(a: u32) -> f32 { a as f32 }
+    f32_convert_i64_s(a: u64) -> f32 { a as i64 as f32 }
+    f32_convert_i64_u(a: u64) -> f32 { a as f32 }
+    f64_convert_i32_s(a: u32) -> f64 { a as i32 as f64 }
+    f64_convert_i32_u(a: u32) -> f64 { a.into() }
+    f64_convert_i64_s(a: u64) -> f64 { a as i64 as f64 }
+    f64_convert_i64_u(a: u64) -> f64 { a as f64 }
+    f32_demote_f64(a: f64) -> f32 { a as f32 }
+    f64_promote_f32(a: f32) -> f64 { a.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn division_traps() {
+        const MIN: u32 = i32::MIN as u32;
+        assert_eq!(i32_div_s(MIN, u32::MAX), Err(Trap::IntegerOverflow));
+        assert_eq!(i32_div_s(MIN, 0), Err(Trap::IntegerDivisionByZero));
+        assert_eq!(i32_rem_s(MIN, u32::MAX), Ok(0));
+        assert_eq!(i32_rem_s(-7i32 as u32, 2), Ok(-1i32 as u32));
+        assert_eq!(i32_div_u(MIN, u32::MAX), Ok(0));
+        assert_eq!(i64_div_s(i64::MIN as u64, u64::MAX), Err(Trap::IntegerOverflow));
+        assert_eq!(i64_rem_u(1, 0), Err(Trap::IntegerDivisionByZero));
+    }
+
+    #[test]
+    fn shifts_take_the_count_modulo_the_width() {
+        assert_eq!((i32_shl(1, 33), i32_shr_s(0x8000_0000, 63), i32_shr_u(0x8000_0000, 31)), (2, u32::MAX, 1));
+        assert_eq!((i64_shl(1, 65), i64_rotl(1, 1 << 40), i64_rotr(1, 65)), (2, 1, 1 << 63));
+    }
+
+    /// Each conversion at the last value inside and the first outside its range.
+    #[test]
+    fn truncation_bounds() {
+        use Trap::{IntegerOverflow as Overflow, InvalidConversionToInteger as Invalid};
+        assert_eq!(i32_trunc_f32_s(2147483520.0), Ok(2147483520));
+        assert_eq!(i32_trunc_f32_s(2147483648.0), Err(Overflow));
+        assert_eq!(i32_trunc_f32_s(-2147483648.0), Ok(1 << 31));
+        assert_eq!(i32_trunc_f32_s(-2147483904.0), Err(Overflow));
+        assert_eq!(i32_trunc_f32_s(f32::NAN), Err(Invalid));
+        assert_eq!(i32_trunc_f32_u(-0.99999994), Ok(0));
+        assert_eq!(i32_trunc_f32_u(-1.0), Err(Overflow));
+        assert_eq!(i32_trunc_f64_s(-2147483648.9), Ok(1 << 31));
+        assert_eq!(i32_trunc_f64_s(-2147483649.0), Err(Overflow));
+        assert_eq!(i32_trunc_f64_s(2147483647.9), Ok(i32::MAX as u32));
+        assert_eq!(i32_trunc_f64_u(4294967295.9), Ok(u32::MAX));
+        assert_eq!(i32_trunc_f64_u(4294967296.0), Err(Overflow));
+        assert_eq!(i64_trunc_f32_s(-9223372036854775808.0), Ok(1 << 63));
+        assert_eq!(i64_trunc_f32_s(9223372036854775808.0), Err(Overflow));
+        assert_eq!(i64_trunc_f64_s(9223372036854774784.0), Ok(9223372036854774784));
+        assert_eq!(i64_trunc_f64_s(-9223372036854777856.0), Err(Overflow));
+        assert_eq!(i64_trunc_f64_u(18446744073709549568.0), Ok(18446744073709549568));
+        assert_eq!(i64_trunc_f64_u(f64::INFINITY), Err(Overflow));
+        assert_eq!(i64_trunc_sat_f64_u(f64::INFINITY), u64::MAX);
+        assert_eq!(i64_trunc_sat_f64_s(f64::NAN), 0);
+        assert_eq!(i32_trunc_sat_f32_u(-5.0), 0);
+    }
+
+    /// The library's rounding is the reference; every exponent, with fractions around the ties, and the odd values.
+    #[test]
+    fn rounding_agrees_with_the_library() {
+        let mut values = vec![0.0, 0.3, 0.5, 0.7, 1.5, 2.5, f64::INFINITY, f64::MIN_POSITIVE, 5e-324, f64::MAX];
+        for exponent in -3..70 {
+            let power = 2f64.powi(exponent);
+            for fraction in [-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0] {
+                values.extend([power + fraction, power * (1.0 + fraction / 16.0)]);
+            }
+            values.extend([power.next_up(), power.next_down()]);
+        }
+        for value in values.iter().flat_map(|value| [*value, -*value]) {
+            assert_eq!(f64_nearest(value).to_bits(), value.round_ties_even().to_bits(), "nearest {value}");
+            assert_eq!(f64_ceil(value).to_bits(), value.ceil().to_bits(), "ceil {value}");
+            assert_eq!(f64_floor(value).to_bits(), value.floor().to_bits(), "floor {value}");
+            assert_eq!(f64_trunc(value).to_bits(), value.trunc().to_bits(), "trunc {value}");
+            let value = value as f32;
+            assert_eq!(f32_nearest(value).to_bits(), value.round_ties_even().to_bits(), "nearest {value}");
+            assert_eq!(f32_ceil(value).to_bits(), value.ceil().to_bits(), "ceil {value}");
+            assert_eq!(f32_floor(value).to_bits(), value.floor().to_bits(), "floor {value}");
+            assert_eq!(f32_trunc(value).to_bits(), value.trunc().to_bits(), "trunc {value}");
+        }
+    }
+
+    #[test]
+    fn nans_become_quiet_in_arithmetic_only() {
+        let signalling = std::hint::black_box(f64::from_bits(0x7ff0_0000_0000_0001));
+        let quiet = 0x7ff8_0000_0000_0001;
+        for result in [
+            f64_nearest(signalling),
+            f64_ceil(signalling),
+            f64_floor(signalling),
+            f64_trunc(signalling),
+            f64_min(signalling, 1.0),
+            f64_max(1.0, signalling),
+            f64_sqrt(signalling),
+        ] {
+            assert_eq!(result.to_bits(), quiet);
+        }
+        assert_eq!(f64_neg(signalling).to_bits(), 0xfff0_0000_0000_0001);
+        assert_eq!(f64_abs(-signalling).to_bits(), 0x7ff0_0000_0000_0001);
+        assert_eq!(f64_copysign(signalling, -0.0).to_bits(), 0xfff0_0000_0000_0001);
+        assert_eq!(f32_demote_f64(signalling).to_bits(), 0x7fc0_0000);
+    }
+
+    #[test]
+    fn zeros_are_ordered() {
+        assert_eq!((f32_min(0.0, -0.0).to_bits(), f32_min(-0.0, 0.0).to_bits()), (1 << 31, 1 << 31));
+        assert_eq!((f32_max(0.0, -0.0).to_bits(), f32_max(-0.0, 0.0).to_bits()), (0, 0));
+        assert_eq!((f64_min(-1.0, 2.0), f64_max(-1.0, f64::INFINITY)), (-1.0, f64::INFINITY));
+    }
+
+    #[test]
+    fn conversions_round_once() {
+        assert_eq!(f32_convert_i64_u(0x8000_0080_0000_0001), 9223373136366403584.0);
+        assert_eq!(f64_convert_i64_u(u64::MAX), 18446744073709551616.0);
+        assert_eq!(f32_convert_i32_s(u32::MAX), -1.0);
+        assert_eq!(i64_extend_i32_s(u32::MAX), u64::MAX);
+    }
+}

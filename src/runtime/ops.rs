@@ -1,0 +1,249 @@
+//! The bulk and growing instructions (specification, sections 4.4.6 and 4.4.7), as both engines run them.
+//!
+//! All take the context of the running instance; indices are validated ones of its module.
+
+use super::instance::{InstanceData, resolve};
+use super::store::StoreOpaque;
+use super::trap::{MemoryFault, Trap};
+use super::vmcontext::{VMContext, VMMemory};
+use crate::error::{Error, ErrorKind, Result};
+use crate::module::{ElementItems, ElementSegment};
+
+/// The instance of a context.
+unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a mut InstanceData {
+    // SAFETY: contexts that code runs with are live, and the store is exclusively the running code's.
+    unsafe { &mut *(*vmctx).instance }
+}
+
+unsafe fn store<'a>(vmctx: *mut VMContext) -> &'a mut StoreOpaque {
+    // SAFETY: as above.
+    unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() }
+}
+
+/// The memory of an index: base and length.
+unsafe fn memory(vmctx: *mut VMContext, index: u32) -> (*mut u8, usize) {
+    // SAFETY: as above, with a validated index.
+    unsafe {
+        let memory = resolve::<VMMemory>(vmctx, instance(vmctx).module.0.offsets.memory(index));
+        ((*memory).base, (*memory).length)
+    }
+}
+
+/// Whether `len` items from `start` lie within `length`.
+fn within(start: u64, len: u64, length: usize) -> bool {
+    start.checked_add(len).is_some_and(|end| end <= length as u64)
+}
+
+#[cold]
+fn memory_fault(address: u64, size: u64, length: usize) -> Error {
+    Error::new(ErrorKind::Trap {
+        trap: Trap::MemoryOutOfBounds,
+        fault: Some(MemoryFault { address, size, length: length as u64 }),
+    })
+}
+
+/// `memory.grow`: the old size in pages, or `u64::MAX`.
+///
+/// # Safety
+/// A live context and an index of its module.
+pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let store = store(vmctx);
+        let index = instance(vmctx).memory(memory).index(store);
+        store.memories[index].grow(delta).unwrap_or(u64::MAX)
+    }
+}
+
+/// `memory.fill`.
+///
+/// # Safety
+/// A live context and an index of its module.
+pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, value: u32, len: u64) -> Result<()> {
+    // SAFETY: the caller's promise; the range was checked.
+    unsafe {
+        let (base, length) = memory(vmctx, index);
+        if !within(dst, len, length) {
+            return Err(memory_fault(dst, len, length));
+        }
+        std::ptr::write_bytes(base.add(dst as usize), value as u8, len as usize);
+    }
+    Ok(())
+}
+
+/// `memory.copy`.
+///
+/// # Safety
+/// A live context and indices of its module.
+pub(crate) unsafe fn memory_copy(
+    vmctx: *mut VMContext,
+    dst_memory: u32,
+    src_memory: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) -> Result<()> {
+    // SAFETY: the caller's promise; the ranges were checked and may overlap.
+    unsafe {
+        let (to, to_length) = memory(vmctx, dst_memory);
+        let (from, from_length) = memory(vmctx, src_memory);
+        if !within(src, len, from_length) {
+            return Err(memory_fault(src, len, from_length));
+        }
+        if !within(dst, len, to_length) {
+            return Err(memory_fault(dst, len, to_length));
+        }
+        std::ptr::copy(from.add(src as usize), to.add(dst as usize), len as usize);
+    }
+    Ok(())
+}
+
+/// `memory.init`; a dropped segment has no bytes.
+///
+/// # Safety
+/// A live context and indices of its module.
+pub(crate) unsafe fn memory_init(
+    vmctx: *mut VMContext,
+    index: u32,
+    segment: u32,
+    dst: u64,
+    src: u32,
+    len: u32,
+) -> Result<()> {
+    // SAFETY: the caller's promise; the ranges were checked.
+    unsafe {
+        let instance = instance(vmctx);
+        let (base, length) = memory(vmctx, index);
+        let dropped = instance.dropped_data[segment as usize];
+        let range = if dropped { 0..0 } else { instance.module.0.data[segment as usize].bytes.clone() };
+        let bytes = &instance.module.0.bytes[range];
+        if !within(src.into(), len.into(), bytes.len()) || !within(dst, len.into(), length) {
+            return Err(memory_fault(dst, len.into(), length));
+        }
+        let source = &bytes[src as usize..][..len as usize];
+        std::ptr::copy_nonoverlapping(source.as_ptr(), base.add(dst as usize), source.len());
+    }
+    Ok(())
+}
+
+/// `data.drop`.
+///
+/// # Safety
+/// A live context and an index of its module.
+pub(crate) unsafe fn data_drop(vmctx: *mut VMContext, segment: u32) {
+    // SAFETY: the caller's promise.
+    unsafe { instance(vmctx).dropped_data[segment as usize] = true };
+}
+
+/// `table.grow`: the old size, or `u64::MAX`.
+///
+/// # Safety
+/// A live context, an index of its module, and a slot of the element type.
+pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, init: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let store = store(vmctx);
+        let index = instance(vmctx).table(table).index(store);
+        store.tables[index].grow(delta, init).unwrap_or(u64::MAX)
+    }
+}
+
+/// `table.fill`.
+///
+/// # Safety
+/// A live context, an index of its module, and a slot of the element type.
+pub(crate) unsafe fn table_fill(vmctx: *mut VMContext, table: u32, dst: u64, value: u64, len: u64) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let store = store(vmctx);
+        let index = instance(vmctx).table(table).index(store);
+        let elements = store.tables[index].elements_mut();
+        if !within(dst, len, elements.len()) {
+            return Err(Trap::TableOutOfBounds.into());
+        }
+        elements[dst as usize..][..len as usize].fill(value);
+    }
+    Ok(())
+}
+
+/// `table.copy`.
+///
+/// # Safety
+/// A live context and indices of its module.
+pub(crate) unsafe fn table_copy(
+    vmctx: *mut VMContext,
+    dst_table: u32,
+    src_table: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) -> Result<()> {
+    // SAFETY: the caller's promise; the ranges were checked and may overlap.
+    unsafe {
+        let store = store(vmctx);
+        let to = instance(vmctx).table(dst_table).index(store);
+        let from = instance(vmctx).table(src_table).index(store);
+        let (from, from_length) = (store.tables[from].elements().as_ptr(), store.tables[from].elements().len());
+        let to = store.tables[to].elements_mut();
+        if !within(src, len, from_length) || !within(dst, len, to.len()) {
+            return Err(Trap::TableOutOfBounds.into());
+        }
+        std::ptr::copy(from.add(src as usize), to.as_mut_ptr().add(dst as usize), len as usize);
+    }
+    Ok(())
+}
+
+/// Number of elements of a segment.
+pub(crate) fn element_count(segment: &ElementSegment) -> u32 {
+    match &segment.items {
+        ElementItems::Funcs(funcs) => funcs.len() as u32,
+        ElementItems::Exprs(exprs) => exprs.len() as u32,
+    }
+}
+
+/// `table.init`; a dropped segment has no elements.
+///
+/// # Safety
+/// A live context and indices of its module.
+pub(crate) unsafe fn table_init(
+    vmctx: *mut VMContext,
+    table: u32,
+    segment: u32,
+    dst: u64,
+    src: u32,
+    len: u32,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (store, instance) = (store(vmctx), instance(vmctx));
+        let module = instance.module.clone();
+        let items = &module.0.elements[segment as usize];
+        let count = if instance.dropped_elements[segment as usize] { 0 } else { element_count(items) as usize };
+        let index = instance.table(table).index(store);
+        let elements = store.tables[index].elements_mut();
+        if !within(src.into(), len.into(), count) || !within(dst, len.into(), elements.len()) {
+            return Err(Trap::TableOutOfBounds.into());
+        }
+        let source = src as usize..src as usize + len as usize;
+        let target = &mut elements[dst as usize..][..len as usize];
+        match (&items.items, &instance.element_values[segment as usize]) {
+            (ElementItems::Funcs(funcs), _) => {
+                for (slot, func) in target.iter_mut().zip(&funcs[source]) {
+                    *slot = super::instance::func_ref(vmctx, *func) as u64;
+                }
+            }
+            (ElementItems::Exprs(_), Some(values)) => target.copy_from_slice(&values[source]),
+            (ElementItems::Exprs(_), None) => unreachable!("expressions were evaluated at instantiation"),
+        }
+    }
+    Ok(())
+}
+
+/// `elem.drop`.
+///
+/// # Safety
+/// A live context and an index of its module.
+pub(crate) unsafe fn elem_drop(vmctx: *mut VMContext, segment: u32) {
+    // SAFETY: the caller's promise.
+    unsafe { instance(vmctx).dropped_elements[segment as usize] = true };
+}

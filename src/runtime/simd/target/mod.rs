@@ -1,0 +1,16 @@
+//! The instructions that plain Rust does not turn into good code everywhere, each the best the target has.
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+// Tests compare the other two with it.
+#[cfg_attr(any(target_arch = "x86_64", target_arch = "aarch64"), allow(dead_code))]
+pub(super) mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86_64::*;
+#[cfg(target_arch = "aarch64")]
+pub(super) use {aarch64::*, portable::arithmetic::*};
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) use {portable::arithmetic::*, portable::table::*};

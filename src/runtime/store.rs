@@ -1,0 +1,392 @@
+//! Stores: the owner of all objects that WebAssembly code can reach.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::engine::{Engine, Sig};
+use super::func::HostFunc;
+use super::global::GlobalData;
+use super::instance::InstanceData as Instance;
+use super::memory::{MemoryData, Reservation};
+use super::table::TableData;
+use super::value::ExternRef;
+use super::vmcontext::{VMException, VMFuncRef, VMStore, VMTag};
+use crate::error::Error;
+use crate::exception::{self, Exceptions, ExnRef};
+
+pub(crate) use super::instance::InstanceData;
+
+/// A store: instances with their memories, tables and globals, and data of the host's that its functions can reach.
+///
+/// All objects of a store live as long as the store. A store can be sent to another thread if its data can.
+///
+/// ```
+/// use wasmrun::{Engine, Store};
+/// let mut store = Store::new(&Engine::default(), 7);
+/// *store.data_mut() += 1;
+/// assert_eq!(store.into_data(), 8);
+/// ```
+pub struct Store<T: 'static>(NonNull<StoreInner<T>>, PhantomData<T>);
+
+// SAFETY: a store owns everything its pointers lead to (contexts, memories, host functions, which are Send + Sync), so
+// it moves as a whole; the data moves with it.
+unsafe impl<T: Send> Send for Store<T> {}
+// SAFETY: `&Store` gives only shared access to the data and reads of the objects.
+unsafe impl<T: Sync> Sync for Store<T> {}
+
+/// The store with its data behind the part that does not depend on the data's type.
+#[repr(C)]
+pub(crate) struct StoreInner<T> {
+    pub opaque: StoreOpaque,
+    pub data: T,
+}
+
+/// What engines and objects see of a store. `VMContext::store` points here.
+#[repr(C)]
+pub(crate) struct StoreOpaque {
+    pub vm: VMStore,
+    engine: Engine,
+    /// Unique in the process; handles carry it.
+    pub id: u64,
+    raised: Option<Error>,
+    /// A panic of a host function, on its way to the innermost Rust caller of WebAssembly code.
+    pub panic: Option<Box<dyn Any + Send>>,
+    /// Mapped for `vm.value_top..vm.value_end`.
+    value_stack: Reservation,
+    pub memories: Vec<MemoryData>,
+    pub tables: Vec<TableData>,
+    pub globals: Vec<GlobalData>,
+    /// Boxes keep their place: tags are known by their address.
+    #[expect(clippy::vec_box, reason = "addresses must not change")]
+    pub tags: Vec<Box<VMTag>>,
+    pub exceptions: Exceptions,
+    /// Where the native stack was when this store's code was entered first; zero while it does not run.
+    stack_base: usize,
+    /// Boxes keep their place: contexts point to their instance.
+    #[expect(clippy::vec_box, reason = "addresses must not change")]
+    pub instances: Vec<Box<Instance>>,
+    /// References to host functions, by the function's address; a box keeps its place.
+    host_refs: HashMap<usize, Box<VMFuncRef>>,
+    /// Keeps the host functions that `host_refs` point to.
+    host_funcs: Vec<(Arc<HostFunc>, Sig)>,
+    /// Host objects that slots refer to by index plus one.
+    extern_refs: Vec<ExternRef>,
+    extern_index: HashMap<usize, u64>,
+}
+
+impl StoreOpaque {
+    fn new(engine: &Engine) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let bytes = engine.config().max_wasm_stack.clamp(64 << 10, 16 << 30);
+        // Without room for a stack the store still serves host objects; calls then trap with StackOverflow.
+        let value_stack = Reservation::with_committed(bytes).unwrap_or_default();
+        let (base, length) = (value_stack.base(), value_stack.len());
+        StoreOpaque {
+            vm: VMStore {
+                stack_limit: 0,
+                value_top: base.cast(),
+                value_end: base.wrapping_add(length).cast(),
+                thrown: std::ptr::null_mut(),
+            },
+            engine: engine.clone(),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            raised: None,
+            panic: None,
+            value_stack,
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            tags: Vec::new(),
+            exceptions: Exceptions::default(),
+            stack_base: 0,
+            instances: Vec::new(),
+            host_refs: HashMap::new(),
+            host_funcs: Vec::new(),
+            extern_refs: Vec::new(),
+            extern_index: HashMap::new(),
+        }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Records the error with which the running code is about to trap.
+    pub fn raise(&mut self, error: Error) {
+        self.raised = Some(error);
+    }
+
+    /// The error recorded by [`StoreOpaque::raise`].
+    #[cfg_attr(not(jit), allow(dead_code, reason = "only compiled code traps after raising"))]
+    pub fn take_raised(&mut self) -> Error {
+        self.raised.take().expect("a trap status is only returned with an error raised")
+    }
+
+    /// The slot that refers to a host object; the store keeps it from now on.
+    pub fn intern(&mut self, object: &ExternRef) -> u64 {
+        *self.extern_index.entry(object.address()).or_insert_with(|| {
+            self.extern_refs.push(object.clone());
+            self.extern_refs.len() as u64
+        })
+    }
+
+    /// The host object a slot refers to.
+    pub fn extern_ref(&self, slot: u64) -> Option<ExternRef> {
+        let index = usize::try_from(slot.checked_sub(1)?).ok()?;
+        self.extern_refs.get(index).cloned()
+    }
+
+    /// The exception a slot refers to, kept for the host.
+    ///
+    /// # Safety
+    /// The slot must be null or an exception of this store.
+    pub unsafe fn exn_ref(&self, slot: u64) -> Option<ExnRef> {
+        (slot != 0).then(|| exception::pin(self, slot as usize as *mut VMException))
+    }
+
+    /// Where the value stack begins.
+    pub fn value_base(&self) -> *const u64 {
+        self.value_stack.base().cast()
+    }
+
+    /// End of the part of the native stack that this store's code and what it calls are on.
+    pub fn stack_base(&self) -> usize {
+        self.stack_base
+    }
+
+    /// Notes where the native stack is on entry to this store's code; gives what to set it to after.
+    pub fn enter_stack(&mut self, base: usize) -> usize {
+        std::mem::replace(&mut self.stack_base, base)
+    }
+
+    /// The reference to a host function, the same each time.
+    pub fn host_ref(&mut self, func: &Arc<HostFunc>) -> NonNull<VMFuncRef> {
+        let boxed = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
+            let sig = self.engine.register_sig(&func.ty);
+            let mut boxed = Box::new(VMFuncRef {
+                code: crate::jit::ref_entry(&func.ty),
+                callee: std::ptr::null_mut(),
+                owner: Arc::as_ptr(func).cast_mut().cast(),
+                sig: sig.number(),
+                index: VMFuncRef::HOST,
+            });
+            boxed.callee = (&raw mut *boxed).cast();
+            self.host_funcs.push((func.clone(), sig));
+            boxed
+        });
+        NonNull::from(&mut **boxed)
+    }
+}
+
+impl<T> Store<T> {
+    /// An empty store for modules of `engine`, with the host's `data`.
+    pub fn new(engine: &Engine, data: T) -> Self {
+        let inner = Box::new(StoreInner { opaque: StoreOpaque::new(engine), data });
+        Store(NonNull::from(Box::leak(inner)), PhantomData)
+    }
+
+    pub(crate) fn inner(&self) -> &StoreInner<T> {
+        // SAFETY: the box is ours until drop, and `&self` keeps others from changing it meanwhile.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut StoreInner<T> {
+        // SAFETY: the box is ours until drop, and `&mut self` is the only way to it.
+        unsafe { self.0.as_mut() }
+    }
+
+    /// The host's data.
+    pub fn data(&self) -> &T {
+        &self.inner().data
+    }
+
+    /// The host's data, to be changed.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.inner_mut().data
+    }
+
+    /// The engine the store was made for.
+    pub fn engine(&self) -> &Engine {
+        &self.inner().opaque.engine
+    }
+
+    /// Ends the store; the host's data remains.
+    pub fn into_data(self) -> T {
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the box was leaked in `new`, and the store that would free it is not dropped.
+        unsafe { Box::from_raw(this.0.as_ptr()) }.data
+    }
+}
+
+impl<T> Drop for Store<T> {
+    fn drop(&mut self) {
+        // SAFETY: the box was leaked in `new` and nobody else frees it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("data", self.data()).finish_non_exhaustive()
+    }
+}
+
+/// Shared access to a store of data `T`, as methods of the runtime's objects take it.
+pub struct StoreContext<'a, T: 'static>(pub(crate) &'a StoreInner<T>);
+
+/// Exclusive access to a store of data `T`.
+pub struct StoreContextMut<'a, T: 'static>(pub(crate) &'a mut StoreInner<T>);
+
+impl<T> fmt::Debug for StoreContext<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreContext").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for StoreContextMut<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreContextMut").finish_non_exhaustive()
+    }
+}
+
+/// What can give shared access to a store: a [`Store`], a [`Caller`](crate::Caller), a context or a reference to one.
+pub trait AsContext {
+    /// The store's data.
+    type Data: 'static;
+
+    /// Borrows the store.
+    fn as_context(&self) -> StoreContext<'_, Self::Data>;
+}
+
+/// What can give exclusive access to a store.
+pub trait AsContextMut: AsContext {
+    /// Borrows the store.
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, Self::Data>;
+}
+
+impl<T> AsContext for Store<T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.inner())
+    }
+}
+
+impl<T> AsContextMut for Store<T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut(self.inner_mut())
+    }
+}
+
+impl<T> AsContext for StoreContext<'_, T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.0)
+    }
+}
+
+impl<T> AsContext for StoreContextMut<'_, T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContext<'_, T> {
+        StoreContext(self.0)
+    }
+}
+
+impl<T> AsContextMut for StoreContextMut<'_, T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        StoreContextMut(self.0)
+    }
+}
+
+impl<C: AsContext> AsContext for &C {
+    type Data = C::Data;
+
+    fn as_context(&self) -> StoreContext<'_, C::Data> {
+        C::as_context(self)
+    }
+}
+
+impl<C: AsContext> AsContext for &mut C {
+    type Data = C::Data;
+
+    fn as_context(&self) -> StoreContext<'_, C::Data> {
+        C::as_context(self)
+    }
+}
+
+impl<C: AsContextMut> AsContextMut for &mut C {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, C::Data> {
+        C::as_context_mut(self)
+    }
+}
+
+impl<T> StoreContext<'_, T> {
+    /// The host's data.
+    pub fn data(&self) -> &T {
+        &self.0.data
+    }
+}
+
+impl<T> StoreContextMut<'_, T> {
+    /// The host's data.
+    pub fn data(&self) -> &T {
+        &self.0.data
+    }
+
+    /// The host's data, to be changed.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.0.data
+    }
+}
+
+/// Which store a handle is of, and the object's index in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stored {
+    store: u64,
+    index: u32,
+}
+
+impl Stored {
+    pub fn new(store: &StoreOpaque, index: usize) -> Self {
+        Stored { store: store.id, index: u32::try_from(index).expect("a store holds fewer than 2^32 objects") }
+    }
+
+    /// The index, for the store the handle is of.
+    ///
+    /// # Panics
+    /// If it is another one's.
+    #[inline]
+    pub fn index(self, store: &StoreOpaque) -> usize {
+        assert!(self.belongs_to(store), "object used with another store than its own");
+        self.index as usize
+    }
+
+    pub fn belongs_to(self, store: &StoreOpaque) -> bool {
+        self.store == store.id
+    }
+}
+
+impl<'a, T> From<&'a Store<T>> for StoreContext<'a, T> {
+    fn from(store: &'a Store<T>) -> Self {
+        StoreContext(store.inner())
+    }
+}
+
+impl<'a, T> From<&'a mut Store<T>> for StoreContext<'a, T> {
+    fn from(store: &'a mut Store<T>) -> Self {
+        StoreContext(store.inner())
+    }
+}
+
+impl<'a, T> From<&'a mut Store<T>> for StoreContextMut<'a, T> {
+    fn from(store: &'a mut Store<T>) -> Self {
+        StoreContextMut(store.inner_mut())
+    }
+}

@@ -1,0 +1,197 @@
+//! Values at the surface of the runtime, and their form in slots.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use super::func::Func;
+use super::store::StoreOpaque;
+use crate::error::{Error, Result};
+use crate::exception::ExnRef;
+use crate::module::types::ValType;
+
+/// A WebAssembly value (specification, section 4.2.1).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Value {
+    /// A 32-bit integer; its sign is up to the instruction that uses it.
+    I32(i32),
+    /// A 64-bit integer.
+    I64(i64),
+    /// A 32-bit float, with its NaN bits.
+    F32(f32),
+    /// A 64-bit float, with its NaN bits.
+    F64(f64),
+    /// A 128-bit vector, lane 0 in the low bits.
+    V128(u128),
+    /// A reference to a function, or null.
+    FuncRef(Option<Func>),
+    /// A reference to an object of the host, or null.
+    ExternRef(Option<ExternRef>),
+    /// A reference to an exception, or null.
+    ExnRef(Option<ExnRef>),
+}
+
+/// A reference-counted object of the host that WebAssembly code can hold but not look into.
+///
+/// Once it has been handed to a store it lives at least as long as the store.
+#[derive(Clone)]
+pub struct ExternRef(Arc<dyn Any + Send + Sync>);
+
+impl ExternRef {
+    /// Wraps an object.
+    pub fn new(object: impl Any + Send + Sync) -> Self {
+        ExternRef(Arc::new(object))
+    }
+
+    /// The object.
+    pub fn data(&self) -> &(dyn Any + Send + Sync) {
+        &*self.0
+    }
+
+    /// Whether both refer to one object.
+    pub fn same(&self, other: &ExternRef) -> bool {
+        self.address() == other.address()
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).cast::<()>() as usize
+    }
+}
+
+impl fmt::Debug for ExternRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExternRef")
+    }
+}
+
+impl Value {
+    /// The value's type.
+    pub fn ty(&self) -> ValType {
+        match self {
+            Value::I32(_) => ValType::I32,
+            Value::I64(_) => ValType::I64,
+            Value::F32(_) => ValType::F32,
+            Value::F64(_) => ValType::F64,
+            Value::V128(_) => ValType::V128,
+            Value::FuncRef(_) => ValType::FuncRef,
+            Value::ExternRef(_) => ValType::ExternRef,
+            Value::ExnRef(_) => ValType::ExnRef,
+        }
+    }
+
+    /// Zero, or null.
+    pub fn default_for(ty: ValType) -> Self {
+        match ty {
+            ValType::I32 => Value::I32(0),
+            ValType::I64 => Value::I64(0),
+            ValType::F32 => Value::F32(0.0),
+            ValType::F64 => Value::F64(0.0),
+            ValType::V128 => Value::V128(0),
+            ValType::FuncRef => Value::FuncRef(None),
+            ValType::ExternRef => Value::ExternRef(None),
+            ValType::ExnRef => Value::ExnRef(None),
+        }
+    }
+
+    /// The two slots of the value; the second is zero for all but `v128`.
+    pub(crate) fn to_slots(&self, store: &mut StoreOpaque) -> Result<[u64; 2]> {
+        Ok(match self {
+            Value::I32(v) => [*v as u32 as u64, 0],
+            Value::I64(v) => [*v as u64, 0],
+            Value::F32(v) => [v.to_bits() as u64, 0],
+            Value::F64(v) => [v.to_bits(), 0],
+            Value::V128(v) => [*v as u64, (*v >> 64) as u64],
+            Value::FuncRef(func) => [func.map_or(Ok(0), |func| func.to_slot(store))?, 0],
+            Value::ExternRef(object) => [object.as_ref().map_or(0, |object| store.intern(object)), 0],
+            Value::ExnRef(exception) => [exception.as_ref().map_or(Ok(0), |e| e.to_slot(store))?, 0],
+        })
+    }
+
+    /// The value of a type from its slots.
+    ///
+    /// # Safety
+    /// A `funcref` slot must be null or a `VMFuncRef` of this store, an `exnref` slot null or one of its
+    /// exceptions.
+    pub(crate) unsafe fn from_slots(ty: ValType, slots: [u64; 2], store: &StoreOpaque) -> Self {
+        match ty {
+            ValType::I32 => Value::I32(slots[0] as i32),
+            ValType::I64 => Value::I64(slots[0] as i64),
+            ValType::F32 => Value::F32(f32::from_bits(slots[0] as u32)),
+            ValType::F64 => Value::F64(f64::from_bits(slots[0])),
+            ValType::V128 => Value::V128(slots[0] as u128 | (slots[1] as u128) << 64),
+            // SAFETY: the caller's promise.
+            ValType::FuncRef => Value::FuncRef(unsafe { Func::from_slot(slots[0], store) }),
+            ValType::ExternRef => Value::ExternRef(store.extern_ref(slots[0])),
+            // SAFETY: the caller's promise.
+            ValType::ExnRef => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
+        }
+    }
+
+    /// Writes `values` one after the other from `slots`.
+    ///
+    /// # Safety
+    /// `slots` must have room for them.
+    pub(crate) unsafe fn write_all(values: &[Value], mut slots: *mut u64, store: &mut StoreOpaque) -> Result<()> {
+        for value in values {
+            let pair = value.to_slots(store)?;
+            let count = value.ty().slots();
+            // SAFETY: the caller's promise.
+            unsafe {
+                std::ptr::copy_nonoverlapping(pair.as_ptr(), slots, count);
+                slots = slots.add(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads values of `types` one after the other from `slots`.
+    ///
+    /// # Safety
+    /// `slots` must hold values of these types, of this store.
+    pub(crate) unsafe fn read_all(types: &[ValType], mut slots: *const u64, store: &StoreOpaque, out: &mut [Value]) {
+        for (ty, out) in types.iter().zip(out) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let high = if ty.slots() == 2 { *slots.add(1) } else { 0 };
+                *out = Value::from_slots(*ty, [*slots, high], store);
+                slots = slots.add(ty.slots());
+            }
+        }
+    }
+
+    /// Checks that `values` have the `types` of a function's `what`.
+    pub(crate) fn check_all(values: &[Value], types: &[ValType], what: &str) -> Result<()> {
+        if values.len() != types.len() {
+            return Err(Error::usage(format!("expected {} {what}(s), got {}", types.len(), values.len())));
+        }
+        match values.iter().zip(types).position(|(value, ty)| value.ty() != *ty) {
+            None => Ok(()),
+            Some(at) => {
+                let (want, got) = (types[at], values[at].ty());
+                Err(Error::usage(format!("{what} {at} has type {want}, got {got}")))
+            }
+        }
+    }
+}
+
+macro_rules! from {
+    ($($ty:ty => $variant:ident,)*) => {
+        $(impl From<$ty> for Value {
+            fn from(value: $ty) -> Self {
+                Value::$variant(value.into())
+            }
+        })*
+    };
+}
+
+from! {
+    i32 => I32,
+    i64 => I64,
+    f32 => F32,
+    f64 => F64,
+    u128 => V128,
+    Func => FuncRef,
+    ExternRef => ExternRef,
+    ExnRef => ExnRef,
+}

@@ -1,0 +1,511 @@
+//! What a program is given: arguments, environment, streams, directories, clocks, randomness, limits.
+
+use crate::error::{Error, Result};
+use crate::wasi::clock::Clock;
+use crate::wasi::errno::Errno;
+use crate::wasi::fs::{self, Directory, ListingBudget};
+use crate::wasi::random::Random;
+use crate::wasi::stream::{Capture, Input, Output, lock};
+use crate::wasi::table::{Descriptor, HostFile, Object, Table};
+use crate::wasi::types::{Abi, Fd, Fdflags, Filetype, Rights};
+use crate::wasi::watch::{Denial, Watch};
+use cap_std::ambient_authority;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rustix::fd::BorrowedFd;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The world of a WASI program: all it can see, and nothing else.
+///
+/// A new environment has no arguments, no variables and no files; its input is at its end, its output is captured and
+/// read with [`get_stdout`](WasiEnv::get_stdout) and [`get_stderr`](WasiEnv::get_stderr). The `with_` methods add to
+/// that. It is shared with a program through [`create_wasi_linker`](crate::create_wasi_linker); any number of
+/// instances can use the same one, from several threads, and then have their descriptors in common.
+///
+/// ```
+/// use wasmrun::WasiEnv;
+/// # fn main() -> wasmrun::Result<()> {
+/// # let directory = std::env::temp_dir();
+/// let env = WasiEnv::new()
+///     .with_args(vec!["grep".into(), "-n".into(), "main".into()])
+///     .with_env("LANG".into(), "C".into())
+///     .with_stdin(std::io::Cursor::new("fn main() {}\n"))
+///     .with_preopen(directory, "/")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct WasiEnv {
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) table: Table,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) limits: Option<Arc<Limits>>,
+    pub(crate) looked_for_directories: bool,
+    pub(crate) ends_on_closed_pipe: bool,
+    watch: Watch,
+    listings: ListingBudget,
+    stdout: Capture,
+    stderr: Capture,
+    directories: usize,
+    nowhere: usize,
+    listeners: usize,
+}
+
+/// Bounds on what a program may write. Shared, so that a call can hold them without the environment's lock.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    file_size: u64,
+    /// Bytes that may still be written.
+    budget: AtomicU64,
+}
+
+impl Limits {
+    /// How far a file may be extended when `len` bytes go to `position`.
+    pub(crate) fn within_file(&self, position: u64, len: u64) -> Result<u64, Errno> {
+        match self.file_size.checked_sub(position) {
+            Some(0) | None if len > 0 => Err(Errno::Fbig),
+            room => Ok(len.min(room.unwrap_or(0))),
+        }
+    }
+
+    /// Whether a file may be `size` bytes long.
+    pub(crate) fn check_size(&self, size: u64) -> Result<(), Errno> {
+        if size > self.file_size { Err(Errno::Fbig) } else { Ok(()) }
+    }
+
+    /// Takes up to `len` bytes from the budget.
+    pub(crate) fn take(&self, len: u64) -> Result<u64, Errno> {
+        let update = |budget: u64| (budget > 0).then(|| budget - budget.min(len));
+        match self.budget.try_update(Ordering::Relaxed, Ordering::Relaxed, update) {
+            Ok(budget) => Ok(len.min(budget)),
+            Err(_) if len == 0 => Ok(0),
+            Err(_) => Err(Errno::Dquot),
+        }
+    }
+
+    /// Gives back what was taken and not written.
+    pub(crate) fn give_back(&self, len: u64) {
+        self.budget.fetch_add(len, Ordering::Relaxed);
+    }
+}
+
+impl Default for WasiEnv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WasiEnv {
+    /// An environment with nothing in it.
+    pub fn new() -> Self {
+        let mut env = WasiEnv {
+            args: Vec::new(),
+            env: Vec::new(),
+            table: Table::new(),
+            clock: Clock::host(),
+            random: Random::Host,
+            limits: None,
+            looked_for_directories: false,
+            ends_on_closed_pipe: false,
+            watch: Watch::default(),
+            listings: ListingBudget::default(),
+            stdout: Capture::new(),
+            stderr: Capture::new(),
+            directories: 0,
+            nowhere: 0,
+            listeners: 0,
+        };
+        let (stdout, stderr) = (env.stdout.clone(), env.stderr.clone());
+        env.table.insert_at(0, input(Input::new(std::io::empty())));
+        env.table.insert_at(1, output(Output::Captured(stdout)));
+        env.table.insert_at(2, output(Output::Captured(stderr)));
+        env
+    }
+
+    /// Sets the arguments; the first is the program's name.
+    ///
+    /// What is behind a NUL byte in one is not seen by a program written in C.
+    #[must_use]
+    pub fn with_args(mut self, args: Vec<String>) -> Self {
+        self.args = args;
+        self
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn with_arg(mut self, arg: String) -> Self {
+        self.args.push(arg);
+        self
+    }
+
+    /// Sets an environment variable, in place of one of the same name.
+    #[must_use]
+    pub fn with_env(mut self, key: String, value: String) -> Self {
+        match self.env.iter_mut().find(|(name, _)| *name == key) {
+            Some((_, old)) => *old = value,
+            None => self.env.push((key, value)),
+        }
+        self
+    }
+
+    /// Lets the program use this process's standard input, output and error directly, unbuffered.
+    #[must_use]
+    pub fn with_inherited_stdio(self) -> Self {
+        self.with_inherited_stdin().with_inherited_stdout().with_inherited_stderr()
+    }
+
+    /// Lets the program read this process's standard input.
+    ///
+    /// It is read past the buffer of [`std::io::stdin`].
+    #[must_use]
+    pub fn with_inherited_stdin(mut self) -> Self {
+        self.table.replace(0, inherited(rustix::stdio::stdin(), Rights::FD_READ));
+        self
+    }
+
+    /// Lets the program write to this process's standard output.
+    #[must_use]
+    pub fn with_inherited_stdout(mut self) -> Self {
+        self.table.replace(1, inherited(rustix::stdio::stdout(), Rights::FD_WRITE));
+        self
+    }
+
+    /// Lets the program write to this process's standard error.
+    #[must_use]
+    pub fn with_inherited_stderr(mut self) -> Self {
+        self.table.replace(2, inherited(rustix::stdio::stderr(), Rights::FD_WRITE));
+        self
+    }
+
+    /// Lets the program read its standard input from a stream.
+    #[must_use]
+    pub fn with_stdin(mut self, stream: impl Read + Send + 'static) -> Self {
+        self.table.replace(0, input(Input::new(stream)));
+        self
+    }
+
+    /// Sends the program's standard output to a stream, instead of capturing it.
+    #[must_use]
+    pub fn with_stdout(mut self, stream: impl Write + Send + 'static) -> Self {
+        self.table.replace(1, output(Output::custom(stream)));
+        self
+    }
+
+    /// Sends the program's standard error to a stream, instead of capturing it.
+    #[must_use]
+    pub fn with_stderr(mut self, stream: impl Write + Send + 'static) -> Self {
+        self.table.replace(2, output(Output::custom(stream)));
+        self
+    }
+
+    /// Lets the program read its standard input from a file, pipe or terminal, which it can wait for and, where that
+    /// is possible, seek in.
+    #[must_use]
+    pub fn with_stdin_file(mut self, file: File) -> Self {
+        self.table.replace(0, standard(HostFile::Owned(file.into()), Rights::FD_READ));
+        self
+    }
+
+    /// Sends the program's standard output to a file, pipe or terminal.
+    #[must_use]
+    pub fn with_stdout_file(mut self, file: File) -> Self {
+        self.table.replace(1, standard(HostFile::Owned(file.into()), Rights::FD_WRITE));
+        self
+    }
+
+    /// Sends the program's standard error to a file, pipe or terminal.
+    #[must_use]
+    pub fn with_stderr_file(mut self, file: File) -> Self {
+        self.table.replace(2, standard(HostFile::Owned(file.into()), Rights::FD_WRITE));
+        self
+    }
+
+    /// Opens the directory `host` and shows it to the program as `guest`.
+    ///
+    /// The program reaches what is below the directory and nothing beside it, whatever paths or symbolic links it uses.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Resource`](crate::ErrorKind::Resource) with the path and the reason if `host` can't be opened as a
+    /// directory.
+    pub fn with_preopen(self, host: impl AsRef<Path>, guest: impl Into<String>) -> Result<Self> {
+        self.preopen(host.as_ref(), guest.into(), false)
+    }
+
+    /// Like [`with_preopen`](WasiEnv::with_preopen), but the program can change nothing in the directory: no contents,
+    /// names, times or sizes. What it tries is `perm`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_read_only_preopen(self, host: impl AsRef<Path>, guest: impl Into<String>) -> Result<Self> {
+        self.preopen(host.as_ref(), guest.into(), true)
+    }
+
+    fn preopen(mut self, host: &Path, guest: String, read_only: bool) -> Result<Self> {
+        let dir = cap_std::fs::Dir::open_ambient_dir(host, ambient_authority())
+            .map_err(|error| Error::resource(format!("cannot open directory `{}`: {error}", host.display())))?;
+        let directory = Object::Directory(Directory::given(dir, guest, self.listings.clone()));
+        let inheriting = Rights::DIRECTORY.with(Rights::FILE);
+        let mut descriptor =
+            Descriptor::new(directory, Filetype::Directory, Fdflags::NONE, Rights::DIRECTORY, inheriting);
+        descriptor.read_only = read_only;
+        // Before the sockets: C libraries stop looking for directories at the first number that is none.
+        let index = self.table.len() - self.listeners - self.nowhere;
+        self.table.insert_at(index, descriptor);
+        self.directories += 1;
+        Ok(self)
+    }
+
+    /// Lets the program accept connections on a listening socket. Sockets come after all directories, in the order of
+    /// the calls.
+    #[must_use]
+    pub fn with_listener(mut self, listener: TcpListener) -> Self {
+        let rights = Rights::STREAM.with(Rights::SOCK_ACCEPT);
+        let inheriting = Rights::STREAM.with(Rights::FD_READ).with(Rights::FD_WRITE).with(Rights::SOCK_SHUTDOWN);
+        let object = Object::Host(HostFile::Owned(listener.into()));
+        let descriptor = Descriptor::new(object, Filetype::SocketStream, Fdflags::NONE, rights, inheriting);
+        self.table.insert_at(self.table.len(), descriptor);
+        self.listeners += 1;
+        self
+    }
+
+    /// Makes time repeatable: it starts at `start` and passes only by being read, a microsecond each time, and by
+    /// being waited for, which then takes no time.
+    #[must_use]
+    pub fn with_virtual_clock(mut self, start: SystemTime) -> Self {
+        let start = start.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let start = u64::try_from(start.as_nanos()).unwrap_or(u64::MAX);
+        self.clock = Clock::Virtual { start, elapsed: Arc::default() };
+        self
+    }
+
+    /// Makes randomness repeatable: `random_get` gives the same bytes for the same seed. They are no secret then.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.random = Random::Seeded(Box::new(StdRng::seed_from_u64(seed)));
+        self
+    }
+
+    /// Lets no file grow beyond `bytes`: a program that tries gets `fbig`.
+    #[must_use]
+    pub fn with_max_file_size(mut self, bytes: u64) -> Self {
+        let budget = self.budget();
+        self.limits = Some(Arc::new(Limits { file_size: bytes, budget: AtomicU64::new(budget) }));
+        self
+    }
+
+    /// Lets the program write no more than `bytes` in all, to files and streams: after that it gets `dquot`.
+    #[must_use]
+    pub fn with_max_written(mut self, bytes: u64) -> Self {
+        let file_size = self.limits.as_ref().map_or(u64::MAX, |limits| limits.file_size);
+        self.limits = Some(Arc::new(Limits { file_size, budget: AtomicU64::new(bytes) }));
+        self
+    }
+
+    /// Lets the program have no more than `count` descriptors, the three standard streams and preopens included:
+    /// after that it gets `mfile`.
+    #[must_use]
+    pub fn with_max_descriptors(mut self, count: usize) -> Self {
+        self.table.limit = count;
+        self
+    }
+
+    /// Captures no more than `bytes` of each of standard output and error, where they are captured: after that the
+    /// program gets `nospc`.
+    #[must_use]
+    pub fn with_max_captured(mut self, bytes: usize) -> Self {
+        self.stdout.limit = bytes;
+        self.stderr.limit = bytes;
+        for (fd, capture) in [(1, self.stdout.clone()), (2, self.stderr.clone())] {
+            if let Ok(descriptor) = self.table.get(fd)
+                && let Object::Output(Output::Captured(_)) = descriptor.object
+            {
+                self.table.replace(fd, output(Output::Captured(capture)));
+            }
+        }
+        self
+    }
+
+    /// Ends the program when it writes to this process's own standard output or error and nobody reads that any more,
+    /// with 141, which is what a shell reports of a native program then. Otherwise the program gets `pipe`.
+    #[must_use]
+    pub fn with_exit_on_closed_pipe(mut self) -> Self {
+        self.ends_on_closed_pipe = true;
+        self
+    }
+
+    /// Writes a line to `stream` for each call of a WASI function, with its arguments decoded, its errno and results.
+    ///
+    /// Only linkers made afterwards do so. What comes from the program is escaped, so that it is safe to show on a
+    /// terminal.
+    #[must_use]
+    pub fn with_trace(mut self, stream: impl Write + Send + 'static) -> Self {
+        self.watch.trace = Some(Arc::new(Mutex::new(stream)));
+        self
+    }
+
+    /// Records what the program is refused, for [`denials`](WasiEnv::denials). Only linkers made afterwards do so.
+    ///
+    /// Programs find out by themselves that they have no directory for a path, and do not ask then. So that these are
+    /// recorded too the program is shown one more directory, `/`, unless it has one that is called so or `.` already:
+    /// nothing is in it, and nothing can be made there. Give it its directories before.
+    #[must_use]
+    pub fn with_denials_recorded(mut self) -> Self {
+        self.watch.denials = Some(Arc::default());
+        let is_root = |fd| {
+            let descriptor = self.table.get(fd as Fd).ok();
+            let name = descriptor.and_then(|descriptor| descriptor.preopened_as());
+            name.is_some_and(|name| matches!(name.trim_end_matches('/'), "" | "."))
+        };
+        if !(0..self.table.len()).any(is_root) {
+            let rights = Rights::DIRECTORY;
+            let inheriting = rights.with(Rights::FILE);
+            let nowhere = Descriptor::new(Object::Nowhere, Filetype::Directory, Fdflags::NONE, rights, inheriting);
+            self.table.insert_at(self.table.len() - self.listeners, nowhere);
+            self.nowhere = 1;
+        }
+        self
+    }
+
+    /// What the program was refused so far, in the order in which it asked, each once, if that is
+    /// [recorded](WasiEnv::with_denials_recorded).
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use wasmrun::{Engine, Executor, Module, Refusal, WasiEnv, create_wasi_linker};
+    /// # fn main() -> wasmrun::Result<()> {
+    /// let module = Module::new(&Engine::default(), r#"(module
+    ///     (import "wasi_snapshot_preview1" "path_unlink_file" (func $unlink (param i32 i32 i32) (result i32)))
+    ///     (memory (export "memory") 1) (data (i32.const 8) "file")
+    ///     (func (export "_start") (drop (call $unlink (i32.const 3) (i32.const 8) (i32.const 4)))))"#)?;
+    /// # let directory = std::env::temp_dir();
+    /// let env = WasiEnv::new().with_read_only_preopen(directory, "/in")?.with_denials_recorded();
+    /// let env = Arc::new(Mutex::new(env));
+    /// Executor::new_with_linker(module, create_wasi_linker(env.clone()))?.execute_export("_start", vec![])?;
+    /// let denials = env.lock().unwrap().denials();
+    /// assert_eq!((denials[0].path.as_str(), denials[0].reason), ("/in/file", Refusal::ReadOnly));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn denials(&self) -> Vec<Denial> {
+        self.watch.denials.as_ref().map_or(Vec::new(), |denials| lock(denials).clone())
+    }
+
+    /// What the program has written to standard output so far, if it is captured.
+    pub fn get_stdout(&self) -> Vec<u8> {
+        self.stdout.bytes()
+    }
+
+    /// What the program has written to standard error so far, if it is captured.
+    pub fn get_stderr(&self) -> Vec<u8> {
+        self.stderr.bytes()
+    }
+
+    /// Whether the program has looked for directories and found that it has none. If it then failed, that may be why.
+    pub fn missed_directories(&self) -> bool {
+        self.looked_for_directories && self.directories == 0
+    }
+
+    fn budget(&self) -> u64 {
+        self.limits.as_ref().map_or(u64::MAX, |limits| limits.budget.load(Ordering::Relaxed))
+    }
+}
+
+fn input(input: Input) -> Descriptor {
+    let rights = Rights::STREAM.with(Rights::FD_READ);
+    Descriptor::new(Object::Input(input), Filetype::Unknown, Fdflags::NONE, rights, rights)
+}
+
+fn output(output: Output) -> Descriptor {
+    let rights = Rights::STREAM.with(Rights::FD_WRITE);
+    Descriptor::new(Object::Output(output), Filetype::Unknown, Fdflags::NONE, rights, rights)
+}
+
+fn inherited(fd: BorrowedFd<'static>, right: Rights) -> Descriptor {
+    standard(HostFile::Inherited(fd), right)
+}
+
+/// A standard stream that is a descriptor of the host.
+fn standard(file: HostFile, right: Rights) -> Descriptor {
+    let (filetype, rights) = fs::classify(&file);
+    // Whose file it is decides on its times, not the program that reads or writes it.
+    let mut never = Rights::FD_READ.with(Rights::FD_WRITE).with(Rights::FD_FILESTAT_SET_TIMES);
+    if right == Rights::FD_READ {
+        never = never.with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE);
+    }
+    let rights = rights.without(never).with(right);
+    Descriptor::new(Object::Host(file), filetype, Fdflags::NONE, rights, rights)
+}
+
+/// What a WASI function acts on: an environment, and under which name the function was imported.
+#[derive(Clone, Debug)]
+pub(crate) struct Wasi {
+    env: Arc<Mutex<WasiEnv>>,
+    pub(crate) abi: Abi,
+    pub(crate) watch: Option<Watch>,
+}
+
+impl Wasi {
+    pub(crate) fn new(env: Arc<Mutex<WasiEnv>>, abi: Abi) -> Self {
+        let watch = Some(lock(&env).watch.clone()).filter(Watch::is_wanted);
+        Wasi { env, abi, watch }
+    }
+
+    /// The environment, for the time of a look-up: nothing that can block is done with it.
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, WasiEnv> {
+        lock(&self.env)
+    }
+
+    /// The descriptor with this number.
+    #[inline]
+    pub(crate) fn get(&self, fd: Fd) -> Result<Arc<Descriptor>, Errno> {
+        self.lock().table.get(fd).cloned()
+    }
+
+    /// The descriptor with this number, and the limits on what is written to it.
+    #[inline]
+    pub(crate) fn get_limited(&self, fd: Fd) -> Result<(Arc<Descriptor>, Option<Arc<Limits>>), Errno> {
+        let env = self.lock();
+        Ok((env.table.get(fd)?.clone(), env.limits.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_on_size_and_sum() {
+        let limits = Limits { file_size: 10, budget: AtomicU64::new(7) };
+        assert_eq!(limits.within_file(4, 20), Ok(6));
+        assert_eq!(limits.within_file(10, 1), Err(Errno::Fbig));
+        assert_eq!(limits.within_file(11, 0), Ok(0));
+        assert_eq!(limits.take(5), Ok(5));
+        limits.give_back(1);
+        assert_eq!(limits.take(5), Ok(3));
+        assert_eq!(limits.take(1), Err(Errno::Dquot));
+        assert_eq!(limits.take(0), Ok(0));
+    }
+
+    #[test]
+    fn directories_come_before_sockets() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let env = WasiEnv::new().with_listener(listener).with_preopen(".", "/").unwrap();
+        assert_eq!(env.table.get(3).unwrap().filetype, Filetype::Directory);
+        assert_eq!(env.table.get(4).unwrap().filetype, Filetype::SocketStream);
+    }
+
+    #[test]
+    fn a_refused_directory_is_named() {
+        let error = WasiEnv::new().with_preopen("no/such/directory", "/").unwrap_err();
+        assert!(error.to_string().contains("no/such/directory"), "{error}");
+    }
+}

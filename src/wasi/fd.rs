@@ -1,0 +1,606 @@
+//! The `fd_` functions: what is done with open descriptors.
+
+use crate::error::{Error, ErrorKind};
+use crate::runtime::linear::LinearMemory;
+use crate::wasi::env::{Limits, Wasi};
+use crate::wasi::errno::Errno;
+use crate::wasi::fs;
+use crate::wasi::guest::{Batch, Buffers, Guest};
+use crate::wasi::table::{Descriptor, HostFile, Object};
+use crate::wasi::types::{
+    Bits, Dircookie, Fd, Fdflags, Filedelta, Filesize, Filestat, Filetype, Fstflags, Pointer, Rights, RightsBits, Size,
+    Timestamp, Whence, checked_flags,
+};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom};
+use rustix::io::retry_on_intr;
+use std::io::{IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
+
+/// `fd_advise`: says how a part of a file will be used. The system may act on it.
+pub(crate) fn fd_advise(
+    wasi: &Wasi,
+    _memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    offset: Filesize,
+    len: Filesize,
+    advice: Bits,
+) -> Result<(), Errno> {
+    let advice = match advice {
+        0 => Advice::Normal,
+        1 => Advice::Sequential,
+        2 => Advice::Random,
+        3 => Advice::WillNeed,
+        4 => Advice::DontNeed,
+        5 => Advice::NoReuse,
+        _ => return Err(Errno::Inval),
+    };
+    let descriptor = wasi.get(fd)?;
+    let file = descriptor.seekable()?;
+    descriptor.require(Rights::FD_ADVISE, Errno::Spipe)?;
+    file_range(offset, len)?;
+    Ok(rustix::fs::fadvise(file, offset, NonZeroU64::new(len), advice)?)
+}
+
+/// `fd_allocate`: makes sure that a part of a file has room on the disk, growing the file where it must.
+pub(crate) fn fd_allocate(
+    wasi: &Wasi,
+    _memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    offset: Filesize,
+    len: Filesize,
+) -> Result<(), Errno> {
+    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let file = descriptor.seekable()?;
+    descriptor.require(Rights::FD_ALLOCATE, Errno::Badf)?;
+    file_range(offset, len)?;
+    let allocate = || Ok(retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len))?);
+    let Some(limits) = limits else { return allocate() };
+    limits.check_size(offset + len)?;
+    // It takes as much of the disk as writing does.
+    let taken = limits.take(len)?;
+    let result = if taken == len { allocate() } else { Err(Errno::Dquot) };
+    if result.is_err() {
+        limits.give_back(taken);
+    }
+    result
+}
+
+/// Whether files reach as far as `offset + len`.
+fn file_range(offset: Filesize, len: Filesize) -> Result<(), Errno> {
+    match offset.checked_add(len) {
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
+        _ => Err(Errno::Inval),
+    }
+}
+
+/// `fd_close`: closes a descriptor.
+pub(crate) fn fd_close(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
+    // Bound first, so that the lock is gone when the host closes what may take its time.
+    let closed = wasi.lock().table.remove(fd)?;
+    match &closed.object {
+        Object::Output(output) => output.flush(),
+        _ => Ok(()),
+    }
+}
+
+/// `fd_datasync`: waits until a file's data is on the disk.
+pub(crate) fn fd_datasync(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
+    sync(&*wasi.get(fd)?, Rights::FD_DATASYNC, |file| rustix::fs::fdatasync(file))
+}
+
+/// `fd_sync`: waits until a file's data and attributes are on the disk.
+pub(crate) fn fd_sync(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
+    sync(&*wasi.get(fd)?, Rights::FD_SYNC, |file| rustix::fs::fsync(file))
+}
+
+fn sync(
+    descriptor: &Descriptor,
+    right: Rights,
+    sync: impl Fn(&HostFile) -> rustix::io::Result<()>,
+) -> Result<(), Errno> {
+    match &descriptor.object {
+        Object::Host(file) => {
+            descriptor.require(right, Errno::Inval)?;
+            Ok(retry_on_intr(|| sync(file))?)
+        }
+        Object::Output(output) => output.flush(),
+        Object::Input(_) => Err(Errno::Inval),
+        Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
+    }
+}
+
+/// `fd_fdstat_get`: type, flags and rights of a descriptor.
+pub(crate) fn fd_fdstat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, stat: Pointer) -> Result<(), Errno> {
+    let env = wasi.lock();
+    let descriptor = env.table.get(fd)?;
+    memory.check(stat, 1, 24, 8)?;
+    let mut bytes = [0; 24];
+    bytes[0] = descriptor.filetype as u8;
+    bytes[2..4].copy_from_slice(&descriptor.flags().0.to_le_bytes());
+    bytes[8..16].copy_from_slice(&descriptor.rights().0.to_le_bytes());
+    bytes[16..24].copy_from_slice(&descriptor.inheriting().0.to_le_bytes());
+    memory.bytes_mut(stat, 24)?.copy_from_slice(&bytes);
+    Ok(())
+}
+
+/// `fd_fdstat_set_flags`: changes the flags of a descriptor.
+///
+/// The flags that ask for synchronous writing can be changed too, which Linux does not do.
+pub(crate) fn fd_fdstat_set_flags(
+    wasi: &Wasi,
+    _memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    flags: Bits,
+) -> Result<(), Errno> {
+    let flags = checked_flags!(Fdflags, flags)?;
+    let descriptor = wasi.get(fd)?;
+    match &descriptor.object {
+        Object::Directory(_) | Object::Nowhere => return Err(Errno::Badf),
+        Object::Host(file) => {
+            descriptor.require(Rights::FD_FDSTAT_SET_FLAGS, Errno::Badf)?;
+            if let HostFile::Owned(_) = file {
+                fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
+                fs::set_host_flag(file, OFlags::NONBLOCK, flags.has(Fdflags::NONBLOCK))?;
+            }
+        }
+        Object::Input(_) | Object::Output(_) => {}
+    }
+    descriptor.set_flags(flags);
+    Ok(())
+}
+
+/// `fd_fdstat_set_rights`: gives up all other rights. `notcapable` if some of these are not there.
+pub(crate) fn fd_fdstat_set_rights(
+    wasi: &Wasi,
+    _memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    base: RightsBits,
+    inheriting: RightsBits,
+) -> Result<(), Errno> {
+    if (base | inheriting) & !Rights::ALL.0 != 0 {
+        return Err(Errno::Inval);
+    }
+    wasi.get(fd)?.restrict(Rights(base), Rights(inheriting))
+}
+
+/// `fd_filestat_get`: the attributes of an open file.
+pub(crate) fn fd_filestat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, stat: Pointer) -> Result<(), Errno> {
+    let descriptor = wasi.get(fd)?;
+    memory.check(stat, 1, Filestat::size(wasi.abi), 8)?;
+    descriptor.require(Rights::FD_FILESTAT_GET, Errno::Badf)?;
+    let attributes = match &descriptor.object {
+        Object::Host(file @ HostFile::Owned(_)) => fs::stat(file)?,
+        // When who last used the terminal is none of the guest's business.
+        Object::Host(file @ HostFile::Inherited(_)) => Filestat { atim: 0, mtim: 0, ctim: 0, ..fs::stat(file)? },
+        Object::Directory(directory) => fs::stat(&directory.dir)?,
+        Object::Input(_) | Object::Output(_) | Object::Nowhere => {
+            Filestat { dev: 0, ino: 0, filetype: descriptor.filetype, nlink: 0, size: 0, atim: 0, mtim: 0, ctim: 0 }
+        }
+    };
+    put_filestat(wasi, memory, stat, &attributes)
+}
+
+pub(crate) fn put_filestat(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    pointer: Pointer,
+    stat: &Filestat,
+) -> Result<(), Errno> {
+    let size = Filestat::size(wasi.abi);
+    let bytes = stat.encode(wasi.abi);
+    memory.bytes_mut(pointer, size)?.copy_from_slice(&bytes[..size as usize]);
+    Ok(())
+}
+
+/// `fd_filestat_set_size`: cuts a file off, or extends it with zeros.
+pub(crate) fn fd_filestat_set_size(
+    wasi: &Wasi,
+    _memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    size: Filesize,
+) -> Result<(), Errno> {
+    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let file = descriptor.file()?;
+    descriptor.require(Rights::FD_FILESTAT_SET_SIZE, Errno::Inval)?;
+    file_range(size, 0)?;
+    if let Some(limits) = limits
+        && size > fs::stat(file)?.size
+    {
+        limits.check_size(size)?;
+    }
+    Ok(retry_on_intr(|| rustix::fs::ftruncate(file, size))?)
+}
+
+/// `fd_filestat_set_times`: sets the times of an open file.
+pub(crate) fn fd_filestat_set_times(
+    wasi: &Wasi,
+    _memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    atim: Timestamp,
+    mtim: Timestamp,
+    flags: Bits,
+) -> Result<(), Errno> {
+    let times = fs::times(atim, mtim, checked_flags!(Fstflags, flags)?)?;
+    let descriptor = wasi.get(fd)?;
+    descriptor.require(Rights::FD_FILESTAT_SET_TIMES, Errno::Badf)?;
+    if descriptor.read_only {
+        return Err(Errno::Perm);
+    }
+    match &descriptor.object {
+        Object::Host(file) => Ok(rustix::fs::futimens(file, &times)?),
+        // By name, as the handle may be one that only finds things.
+        Object::Directory(directory) => {
+            Ok(rustix::fs::utimensat(&directory.dir, ".", &times, rustix::fs::AtFlags::empty())?)
+        }
+        Object::Input(_) | Object::Output(_) | Object::Nowhere => Err(Errno::Badf),
+    }
+}
+
+/// `fd_prestat_get`: whether a descriptor is a directory that the program was given, and how long its name is.
+pub(crate) fn fd_prestat_get(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    prestat: Pointer,
+) -> Result<(), Errno> {
+    let mut env = wasi.lock();
+    env.looked_for_directories = true;
+    let name = env.table.get(fd)?.preopened_as().ok_or(Errno::Badf)?;
+    memory.check(prestat, 1, 8, 4)?;
+    memory.store_u32(prestat, 0)?;
+    memory.store_u32(prestat + 4, name.len() as u32)
+}
+
+/// `fd_prestat_dir_name`: the name of a directory that the program was given.
+pub(crate) fn fd_prestat_dir_name(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    path: Pointer,
+    path_len: Size,
+) -> Result<(), Errno> {
+    let env = wasi.lock();
+    let name = env.table.get(fd)?.preopened_as().ok_or(Errno::NotDir)?;
+    if name.len() > path_len as usize {
+        return Err(Errno::NameTooLong);
+    }
+    memory.bytes_mut(path, name.len() as u32)?.copy_from_slice(name.as_bytes());
+    Ok(())
+}
+
+/// `fd_read`: reads from where the descriptor stands.
+pub(crate) fn fd_read(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    iovs: Pointer,
+    iovs_len: Size,
+    nread: Pointer,
+) -> Result<(), Errno> {
+    let descriptor = wasi.get(fd)?;
+    let read = |buffers: &mut [IoSliceMut<'_>], _| match &descriptor.object {
+        Object::Host(file) => {
+            await_inherited(&descriptor, file, PollFlags::IN)?;
+            Ok(match buffers {
+                [buffer] => retry_on_intr(|| rustix::io::read(file, &mut **buffer))?,
+                buffers => retry_on_intr(|| rustix::io::readv(file, buffers))?,
+            })
+        }
+        Object::Input(input) => input.read(buffers),
+        Object::Output(_) | Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
+    };
+    read_buffers(&descriptor, memory, iovs, iovs_len, nread, read)
+}
+
+/// `fd_pread`: reads from a position in a file.
+pub(crate) fn fd_pread(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    iovs: Pointer,
+    iovs_len: Size,
+    offset: Filesize,
+    nread: Pointer,
+) -> Result<(), Errno> {
+    let descriptor = wasi.get(fd)?;
+    let file = descriptor.seekable()?;
+    let read =
+        |buffers: &mut [IoSliceMut<'_>], done| Ok(retry_on_intr(|| rustix::io::preadv(file, buffers, offset + done))?);
+    file_range(offset, u32::MAX.into())?;
+    read_buffers(&descriptor, memory, iovs, iovs_len, nread, read)
+}
+
+/// Reads into guest memory, with one system call for each [`BATCH`](crate::wasi::guest::BATCH) of buffers.
+fn read_buffers(
+    descriptor: &Descriptor,
+    memory: &mut LinearMemory<'_>,
+    iovs: Pointer,
+    iovs_len: Size,
+    nread: Pointer,
+    mut read: impl FnMut(&mut [IoSliceMut<'_>], u64) -> Result<usize, Errno>,
+) -> Result<(), Errno> {
+    if let Object::Directory(_) | Object::Nowhere = descriptor.object {
+        return Err(Errno::Badf);
+    }
+    descriptor.require(Rights::FD_READ, Errno::Badf)?;
+    let mut buffers = Buffers::new(memory, iovs, iovs_len)?;
+    memory.check(nread, 1, 4, 4)?;
+    let batch = buffers.batch(memory)?;
+    let mut done = if batch.bytes() == 0 { 0 } else { batch.with_mut(memory, |buffers| read(buffers, 0))? };
+    let mut wanted = batch.bytes();
+    // What follows is there already or does not come, so only in files: a pipe's next bytes may be long in coming.
+    while done == wanted && wanted > 0 && !buffers.is_at_end() && descriptor.filetype == Filetype::RegularFile {
+        let Ok(batch) = buffers.batch(memory) else { break };
+        if batch.bytes() == 0 || wanted + batch.bytes() > u32::MAX as usize {
+            break;
+        }
+        match batch.with_mut(memory, |buffers| read(buffers, done as u64)) {
+            Ok(read) => done += read,
+            Err(_) => break,
+        }
+        wanted += batch.bytes();
+    }
+    memory.store_u32(nread, done as u32)
+}
+
+/// `fd_write`: writes where the descriptor stands.
+///
+/// To a standard stream of this process that nobody reads any more, it ends the program if the environment says so.
+#[inline]
+pub(crate) fn fd_write(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    iovs: Pointer,
+    iovs_len: Size,
+    nwritten: Pointer,
+) -> crate::Result<Errno> {
+    match write_descriptor(wasi, memory, fd, iovs, iovs_len, nwritten) {
+        Ok(()) => Ok(Errno::Success),
+        Err(Errno::Pipe) => closed_pipe(wasi, fd),
+        Err(errno) => Ok(errno),
+    }
+}
+
+#[cold]
+fn closed_pipe(wasi: &Wasi, fd: Fd) -> crate::Result<Errno> {
+    let env = wasi.lock();
+    match env.table.get(fd).map(|descriptor| &descriptor.object) {
+        Ok(Object::Host(HostFile::Inherited(_))) if env.ends_on_closed_pipe => {
+            Err(Error::new(ErrorKind::Exit(CLOSED_PIPE)))
+        }
+        _ => Ok(Errno::Pipe),
+    }
+}
+
+/// What a shell reports of a native program that SIGPIPE ended.
+const CLOSED_PIPE: i32 = 128 + 13;
+
+fn write_descriptor(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    iovs: Pointer,
+    iovs_len: Size,
+    nwritten: Pointer,
+) -> Result<(), Errno> {
+    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let write = |buffers: &[IoSlice<'_>], _| match &descriptor.object {
+        Object::Host(file) => {
+            await_inherited(&descriptor, file, PollFlags::OUT)?;
+            Ok(match buffers {
+                [buffer] => retry_on_intr(|| rustix::io::write(file, buffer))?,
+                buffers => retry_on_intr(|| rustix::io::writev(file, buffers))?,
+            })
+        }
+        Object::Output(output) => output.write(buffers),
+        Object::Input(_) | Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
+    };
+    write_buffers(&descriptor, limits.as_deref(), memory, iovs, iovs_len, None, nwritten, write)
+}
+
+/// `fd_pwrite`: writes to a position in a file; as on Linux to its end if the descriptor appends.
+pub(crate) fn fd_pwrite(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    iovs: Pointer,
+    iovs_len: Size,
+    offset: Filesize,
+    nwritten: Pointer,
+) -> Result<(), Errno> {
+    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let file = descriptor.seekable()?;
+    let write =
+        |buffers: &[IoSlice<'_>], done| Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset + done))?);
+    file_range(offset, u32::MAX.into())?;
+    write_buffers(&descriptor, limits.as_deref(), memory, iovs, iovs_len, Some(offset), nwritten, write)
+}
+
+/// Writes from guest memory, with one system call for each [`BATCH`](crate::wasi::guest::BATCH) of buffers.
+#[allow(clippy::too_many_arguments, reason = "those of the witx, and what to do with them")]
+fn write_buffers(
+    descriptor: &Descriptor,
+    limits: Option<&Limits>,
+    memory: &mut LinearMemory<'_>,
+    iovs: Pointer,
+    iovs_len: Size,
+    offset: Option<Filesize>,
+    nwritten: Pointer,
+    mut write: impl FnMut(&[IoSlice<'_>], u64) -> Result<usize, Errno>,
+) -> Result<(), Errno> {
+    if let Object::Directory(_) | Object::Nowhere = descriptor.object {
+        return Err(Errno::Badf);
+    }
+    descriptor.require(Rights::FD_WRITE, Errno::Badf)?;
+    let mut buffers = Buffers::new(memory, iovs, iovs_len)?;
+    memory.check(nwritten, 1, 4, 4)?;
+    let mut total: usize = 0;
+    loop {
+        let mut batch = match buffers.batch(memory) {
+            Ok(batch) => batch,
+            Err(errno) if total == 0 => return Err(errno),
+            Err(_) => break,
+        };
+        if batch.bytes() == 0 || total + batch.bytes() > u32::MAX as usize && total > 0 {
+            break;
+        }
+        // More than a result can tell, by naming the same bytes many times.
+        batch.truncate(i32::MAX as usize);
+        let wanted = batch.bytes();
+        let result = match limits {
+            None => batch.with(memory, |buffers| write(buffers, total as u64)),
+            Some(limits) => {
+                let offset = offset.map(|offset| offset + total as u64);
+                write_limited(descriptor, limits, memory, &mut batch, offset, |buffers| write(buffers, total as u64))
+            }
+        };
+        match result {
+            Ok(written) => total += written,
+            Err(errno) if total == 0 => return Err(errno),
+            Err(_) => break,
+        }
+        if buffers.is_at_end() || result != Ok(wanted) {
+            break;
+        }
+    }
+    sync_written(descriptor)?;
+    memory.store_u32(nwritten, total as u32)
+}
+
+/// Writes as much of a batch as the limits allow.
+fn write_limited(
+    descriptor: &Descriptor,
+    limits: &Limits,
+    memory: &LinearMemory<'_>,
+    batch: &mut Batch,
+    offset: Option<Filesize>,
+    write: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    if descriptor.filetype == Filetype::RegularFile {
+        let file = descriptor.file()?;
+        let position = if descriptor.flags().has(Fdflags::APPEND) {
+            fs::stat(file)?.size
+        } else {
+            match offset {
+                Some(offset) => offset,
+                None => rustix::fs::tell(file)?,
+            }
+        };
+        batch.truncate(limits.within_file(position, batch.bytes() as u64)? as usize);
+    }
+    let taken = limits.take(batch.bytes() as u64)?;
+    batch.truncate(taken as usize);
+    let result = batch.with(memory, write);
+    limits.give_back(taken - result.unwrap_or(0) as u64);
+    result
+}
+
+/// Does what the flags for synchronous writing ask for. The host's descriptor never has them, so that they can change.
+#[inline]
+fn sync_written(descriptor: &Descriptor) -> Result<(), Errno> {
+    let flags = descriptor.flags();
+    if flags.has_any(Fdflags::SYNC.with(Fdflags::DSYNC).with(Fdflags::RSYNC))
+        && descriptor.filetype == Filetype::RegularFile
+        && let Object::Host(file) = &descriptor.object
+    {
+        if flags.has_any(Fdflags::SYNC.with(Fdflags::RSYNC)) {
+            rustix::fs::fsync(file)?;
+        } else {
+            rustix::fs::fdatasync(file)?;
+        }
+    }
+    Ok(())
+}
+
+/// For a standard stream of this process that the guest wants not to block: `again` if it would. Its own flags are not
+/// touched, since they belong to the shell as well.
+#[inline]
+fn await_inherited(descriptor: &Descriptor, file: &HostFile, events: PollFlags) -> Result<(), Errno> {
+    if descriptor.flags().has(Fdflags::NONBLOCK) && matches!(file, HostFile::Inherited(_)) {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(file, events)], Some(&now)))?;
+        if ready == 0 {
+            return Err(Errno::Again);
+        }
+    }
+    Ok(())
+}
+
+/// `fd_readdir`: names in a directory, from the one that `cookie` stands for. What does not fit is cut off, and the
+/// buffer then full.
+pub(crate) fn fd_readdir(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    buf: Pointer,
+    buf_len: Size,
+    cookie: Dircookie,
+    bufused: Pointer,
+) -> Result<(), Errno> {
+    let descriptor = wasi.get(fd)?;
+    let directory = descriptor.directory()?;
+    descriptor.require(Rights::FD_READDIR, Errno::Badf)?;
+    memory.check(bufused, 1, 4, 4)?;
+    let buffer = memory.bytes_mut(buf, buf_len)?;
+    let mut used = 0;
+    if buf_len > 0 {
+        directory.read(cookie, |next, entry| {
+            let mut head = [0; 24];
+            head[0..8].copy_from_slice(&next.to_le_bytes());
+            head[8..16].copy_from_slice(&entry.ino.to_le_bytes());
+            head[16..20].copy_from_slice(&(entry.name.len() as u32).to_le_bytes());
+            head[20] = entry.filetype as u8;
+            for part in [&head[..], &entry.name] {
+                let room = &mut buffer[used..];
+                let len = part.len().min(room.len());
+                room[..len].copy_from_slice(&part[..len]);
+                used += len;
+            }
+            used < buffer.len()
+        })?;
+    }
+    memory.store_u32(bufused, used as u32)
+}
+
+/// `fd_renumber`: closes `to` and gives its number to `fd`, in one step. Both must be open.
+pub(crate) fn fd_renumber(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd, to: Fd) -> Result<(), Errno> {
+    // Bound, so that the lock is gone when the host closes.
+    let _closed = wasi.lock().table.renumber(fd, to)?;
+    Ok(())
+}
+
+/// `fd_seek`: moves about in a file.
+pub(crate) fn fd_seek(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    offset: Filedelta,
+    whence: Bits,
+    newoffset: Pointer,
+) -> Result<(), Errno> {
+    let whence = Whence::decode(wasi.abi, whence)?;
+    let descriptor = wasi.get(fd)?;
+    let file = descriptor.seekable()?;
+    memory.check(newoffset, 1, 8, 8)?;
+    let right = if offset == 0 && whence == Whence::Cur { Rights::FD_TELL } else { Rights::FD_SEEK };
+    descriptor.require(right, Errno::Spipe)?;
+    let position = match whence {
+        Whence::Set => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::Inval)?),
+        Whence::Cur => SeekFrom::Current(offset),
+        Whence::End => SeekFrom::End(offset),
+    };
+    let position = rustix::fs::seek(file, position)?;
+    memory.store_u64(newoffset, position)
+}
+
+/// `fd_tell`: where in a file the descriptor stands.
+pub(crate) fn fd_tell(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, offset: Pointer) -> Result<(), Errno> {
+    let descriptor = wasi.get(fd)?;
+    let file = descriptor.seekable()?;
+    memory.check(offset, 1, 8, 8)?;
+    descriptor.require(Rights::FD_TELL, Errno::Spipe)?;
+    let position = rustix::fs::tell(file)?;
+    memory.store_u64(offset, position)
+}

@@ -1,0 +1,319 @@
+//! Directories and files of the host, as a guest gets at them.
+
+use crate::wasi::errno::Errno;
+use crate::wasi::stream::lock;
+use crate::wasi::table::{Descriptor, HostFile, Object};
+use crate::wasi::types::{Fdflags, Filestat, Filetype, Fstflags, Lookupflags, Oflags, Rights, Timestamp};
+use crate::wasi::watch::join;
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsMaybeDirExt, OpenOptionsSyncExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::net::SocketType;
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A directory that the guest has open.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) dir: Dir,
+    /// Its name as the program knows it.
+    pub(crate) name: String,
+    /// Whether it was given to the program, which did not open it.
+    pub(crate) preopened: bool,
+    listing: Mutex<Listing>,
+    budget: ListingBudget,
+}
+
+/// Bytes that the listings of all directories of a program may take together. Without a bound, a program could have
+/// one big directory listed by many descriptors.
+#[derive(Clone, Debug)]
+pub(crate) struct ListingBudget(Arc<AtomicUsize>);
+
+impl Default for ListingBudget {
+    fn default() -> Self {
+        ListingBudget(Arc::new(AtomicUsize::new(256 << 20)))
+    }
+}
+
+/// What has been read of a directory so far.
+///
+/// A cookie is an index into this list, so it stays valid whatever is created or removed between two calls, fits the
+/// 32-bit `long` of a guest's `telldir`, and can be gone back to. Cookie 0 starts afresh.
+#[derive(Debug, Default)]
+struct Listing {
+    source: Option<rustix::fs::Dir>,
+    entries: Vec<Entry>,
+    /// Taken from the budget.
+    bytes: usize,
+}
+
+/// One name in a directory.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) ino: u64,
+    pub(crate) filetype: Filetype,
+    pub(crate) name: Box<[u8]>,
+}
+
+impl Directory {
+    /// A directory that the program is given under a name.
+    pub(crate) fn given(dir: Dir, name: String, budget: ListingBudget) -> Self {
+        Directory { dir, name, preopened: true, listing: Mutex::default(), budget }
+    }
+
+    /// A directory that the program opened in this one.
+    fn opened(&self, dir: Dir, path: &str) -> Self {
+        let (name, budget) = (join(&self.name, path), self.budget.clone());
+        Directory { dir, name, preopened: false, listing: Mutex::default(), budget }
+    }
+
+    /// Calls `visit` with the entries from number `cookie` on, until it returns false or there are no more.
+    pub(crate) fn read(&self, cookie: u64, mut visit: impl FnMut(u64, &Entry) -> bool) -> Result<(), Errno> {
+        let mut listing = lock(&self.listing);
+        if cookie == 0 || listing.entries.is_empty() {
+            let new = self.start_listing()?;
+            self.budget.0.fetch_add(listing.bytes, Ordering::Relaxed);
+            *listing = new;
+        }
+        let mut index = cookie;
+        loop {
+            while index >= listing.entries.len() as u64 {
+                match self.next_entry(&mut listing)? {
+                    Some(entry) => {
+                        let bytes = size_of::<Entry>() + entry.name.len();
+                        let take = |left: usize| left.checked_sub(bytes);
+                        let taken = self.budget.0.try_update(Ordering::Relaxed, Ordering::Relaxed, take);
+                        taken.map_err(|_| Errno::NoMem)?;
+                        listing.bytes += bytes;
+                        listing.entries.push(entry);
+                    }
+                    None => return Ok(()),
+                }
+            }
+            if !visit(index + 1, &listing.entries[index as usize]) {
+                return Ok(());
+            }
+            index += 1;
+        }
+    }
+
+    fn start_listing(&self) -> Result<Listing, Errno> {
+        // A description of its own: `dir` may be one that only finds things, and can't be read.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let source = rustix::fs::Dir::new(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?)?;
+        let ino = Filestat::from(&rustix::fs::fstat(&self.dir)?).ino;
+        // `..` has the number of the directory itself: what is above a preopen is none of the guest's business.
+        let dots = [".", ".."].map(|name| Entry { ino, filetype: Filetype::Directory, name: name.as_bytes().into() });
+        Ok(Listing { source: Some(source), entries: dots.into(), bytes: 0 })
+    }
+
+    fn next_entry(&self, listing: &mut Listing) -> Result<Option<Entry>, Errno> {
+        let Some(source) = &mut listing.source else { return Ok(None) };
+        loop {
+            let Some(entry) = source.read() else {
+                listing.source = None;
+                return Ok(None);
+            };
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let filetype = match entry.file_type() {
+                // Some file systems do not say.
+                FileType::Unknown => match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => Filestat::from(&stat).filetype,
+                    Err(_) => Filetype::Unknown,
+                },
+                known => known.into(),
+            };
+            return Ok(Some(Entry { ino: entry.ino(), filetype, name: name.to_bytes().into() }));
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.budget.0.fetch_add(lock(&self.listing).bytes, Ordering::Relaxed);
+    }
+}
+
+/// The attributes of an open file.
+pub(crate) fn stat(fd: impl AsFd) -> Result<Filestat, Errno> {
+    let fd = fd.as_fd();
+    let mut stat = Filestat::from(&rustix::fs::fstat(fd)?);
+    if stat.filetype == Filetype::SocketStream && rustix::net::sockopt::socket_type(fd) == Ok(SocketType::DGRAM) {
+        stat.filetype = Filetype::SocketDgram;
+    }
+    Ok(stat)
+}
+
+/// What a descriptor of the host is, and what can be done with it if it can be read and written.
+///
+/// C libraries take a character device for a terminal exactly if it can't seek, so only terminals lack that right.
+pub(crate) fn classify(file: &HostFile) -> (Filetype, Rights) {
+    let filetype = stat(file).map_or(Filetype::Unknown, |stat| stat.filetype);
+    let read_write = Rights::FD_READ.with(Rights::FD_WRITE);
+    let rights = match filetype {
+        Filetype::CharacterDevice if rustix::termios::isatty(file) => {
+            Rights::FILE.without(Rights::FD_SEEK.with(Rights::FD_TELL))
+        }
+        Filetype::SocketStream | Filetype::SocketDgram => Rights::STREAM.with(read_write).with(Rights::SOCK_SHUTDOWN),
+        Filetype::Unknown => Rights::STREAM.with(read_write).with(Rights::FD_SYNC).with(Rights::FD_DATASYNC),
+        _ => Rights::FILE,
+    };
+    (filetype, rights)
+}
+
+/// How to open a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open {
+    pub(crate) lookup: Lookupflags,
+    pub(crate) oflags: Oflags,
+    pub(crate) fdflags: Fdflags,
+    pub(crate) rights: Rights,
+}
+
+/// Opens `path` below `directory`, which is read-only for the guest if `read_only`.
+pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool) -> Result<Descriptor, Errno> {
+    let dir = &directory.dir;
+    let write = how.rights.has(Rights::FD_WRITE);
+    // A program that asks for neither gets to read: C libraries leave out rights that they think they won't need.
+    let read = how.rights.has_any(Rights::FD_READ.with(Rights::FD_READDIR)) || !write;
+    let creates = how.oflags.has(Oflags::CREAT);
+    let truncates = how.oflags.has(Oflags::TRUNC);
+    if how.oflags.has(Oflags::DIRECTORY) && how.oflags.has_any(Oflags::CREAT.with(Oflags::EXCL).with(Oflags::TRUNC)) {
+        return Err(Errno::Inval);
+    }
+    if read_only && (write || creates || truncates) {
+        return Err(Errno::Perm);
+    }
+
+    let mut options = OpenOptions::new();
+    options
+        .read(read)
+        .write(write || creates || truncates)
+        .truncate(truncates)
+        .follow(if how.lookup.has(Lookupflags::SYMLINK_FOLLOW) { FollowSymlinks::Yes } else { FollowSymlinks::No })
+        .maybe_dir(true)
+        // Opening a FIFO or a device must not wait for its other end.
+        .nonblock(true);
+    if creates && how.oflags.has(Oflags::EXCL) {
+        options.create_new(true);
+    } else {
+        options.create(creates);
+    }
+    let mut custom = OFlags::NOCTTY;
+    if how.oflags.has(Oflags::DIRECTORY) {
+        custom |= OFlags::DIRECTORY;
+    }
+    options.custom_flags(custom.bits() as i32);
+
+    let opened = dir.open_with(path, &options).or_else(|error| {
+        // cap-std creates only what it may write. A file that is there and can't be written can still be read.
+        let errno = Errno::from(error);
+        let refused = matches!(errno, Errno::Acces | Errno::Rofs | Errno::TxtBsy);
+        if refused && creates && !write && !truncates && !how.oflags.has(Oflags::EXCL) {
+            return Ok(dir.open_with(path, options.create(false).write(false))?);
+        }
+        Err(errno)
+    })?;
+    let file = opened.into_std();
+
+    let found = stat(&file)?;
+    if reaches_into_processes(&file, &found, write || truncates) {
+        return Err(Errno::Perm);
+    }
+
+    let mut descriptor = if found.filetype == Filetype::Directory {
+        let directory = directory.opened(Dir::from_std_file(file), path);
+        let rights = Rights::DIRECTORY;
+        let inheriting = rights.with(Rights::FILE);
+        Descriptor::new(Object::Directory(directory), Filetype::Directory, how.fdflags, rights, inheriting)
+    } else {
+        let file = HostFile::Owned(file.into());
+        let (filetype, mut rights) = classify(&file);
+        if !how.fdflags.has(Fdflags::NONBLOCK) && filetype != Filetype::RegularFile {
+            set_host_flag(&file, OFlags::NONBLOCK, false)?;
+        }
+        if how.fdflags.has(Fdflags::APPEND) {
+            set_host_flag(&file, OFlags::APPEND, true)?;
+        }
+        if !read {
+            rights = rights.without(Rights::FD_READ);
+        }
+        if !write {
+            rights = rights.without(Rights::FD_WRITE.with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE));
+        }
+        Descriptor::new(Object::Host(file), filetype, how.fdflags, rights, rights)
+    };
+    descriptor.read_only = read_only;
+    Ok(descriptor)
+}
+
+/// Whether a file of procfs shows the memory of processes or, opened for writing, changes them. Who gives a program a
+/// directory that has these in it gives it files, not this process.
+#[cfg(target_os = "linux")]
+fn reaches_into_processes(file: &File, found: &Filestat, write: bool) -> bool {
+    // No file of procfs has a size, so most others need no second look.
+    if found.filetype != Filetype::RegularFile || found.size != 0 {
+        return false;
+    }
+    if !rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC) {
+        return false;
+    }
+    let name = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
+    write || name.map_or(true, |name| name.to_bytes().ends_with(b"/mem"))
+}
+
+/// Elsewhere there is no such file system.
+#[cfg(not(target_os = "linux"))]
+fn reaches_into_processes(_file: &File, _found: &Filestat, _write: bool) -> bool {
+    false
+}
+
+/// Sets or clears a status flag of a descriptor of the host.
+pub(crate) fn set_host_flag(file: &HostFile, flag: OFlags, on: bool) -> Result<(), Errno> {
+    let mut flags = rustix::fs::fcntl_getfl(file)?;
+    flags.set(flag, on);
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
+}
+
+/// Finds what `path` names below `dir`, without opening it: nothing is waited for, and no permission on it is needed.
+pub(crate) fn resolve(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<OwnedFd, Errno> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .follow(if lookup.has(Lookupflags::SYMLINK_FOLLOW) { FollowSymlinks::Yes } else { FollowSymlinks::No })
+        .maybe_dir(true)
+        .custom_flags(OFlags::PATH.bits() as i32);
+    Ok(dir.open_with(path, &options)?.into_std().into())
+}
+
+/// The times that `fd_filestat_set_times` and `path_filestat_set_times` ask for.
+pub(crate) fn times(atim: Timestamp, mtim: Timestamp, flags: Fstflags) -> Result<Timestamps, Errno> {
+    let time = |time: Timestamp, set: Fstflags, now: Fstflags| match (flags.has(set), flags.has(now)) {
+        (true, true) => Err(Errno::Inval),
+        (false, false) => Ok(Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }),
+        (false, true) => Ok(Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }),
+        (true, false) => Ok(Timespec { tv_sec: (time / 1_000_000_000) as i64, tv_nsec: (time % 1_000_000_000) as _ }),
+    };
+    Ok(Timestamps {
+        last_access: time(atim, Fstflags::ATIM, Fstflags::ATIM_NOW)?,
+        last_modification: time(mtim, Fstflags::MTIM, Fstflags::MTIM_NOW)?,
+    })
+}
+
+/// Sets the times of what [`resolve`] found.
+pub(crate) fn set_times_resolved(found: &OwnedFd, times: &Timestamps) -> Result<(), Errno> {
+    match rustix::fs::utimensat(found, "", times, AtFlags::EMPTY_PATH) {
+        // Linux before 5.8 does not take an empty path here.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
+            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+            Ok(rustix::fs::utimensat(CWD, path, times, AtFlags::empty())?)
+        }
+        result => Ok(result?),
+    }
+}

@@ -1,0 +1,243 @@
+//! Access to guest memory as the witx asks for it: pointers and lengths are checked, and aligned where the type is.
+//!
+//! A pointer that is out of bounds or misaligned is `fault`; a program sees the error and nothing has been written.
+
+use crate::runtime::linear::LinearMemory;
+use crate::wasi::errno::Errno;
+use crate::wasi::types::{Pointer, Size};
+use std::io::{IoSlice, IoSliceMut};
+use std::ops::Range;
+
+/// [`LinearMemory`] with WASI's errors.
+pub(crate) trait Guest {
+    /// The `len` bytes from `pointer`.
+    fn bytes(&self, pointer: Pointer, len: Size) -> Result<&[u8], Errno>;
+    /// The `len` bytes from `pointer`, to be written.
+    fn bytes_mut(&mut self, pointer: Pointer, len: Size) -> Result<&mut [u8], Errno>;
+    /// Whether `count` elements of `size` bytes can be at `pointer`. Called for a result before there is one, so that
+    /// nothing is done whose result could not be told.
+    fn check(&self, pointer: Pointer, count: Size, size: Size, align: Size) -> Result<(), Errno>;
+    /// The integer at `pointer`.
+    fn load_u32(&self, pointer: Pointer) -> Result<u32, Errno>;
+    /// Writes an integer.
+    fn store_u32(&mut self, pointer: Pointer, value: u32) -> Result<(), Errno>;
+    /// Writes an integer.
+    fn store_u64(&mut self, pointer: Pointer, value: u64) -> Result<(), Errno>;
+    /// The path of `len` bytes at `pointer`: `ilseq` if it is not UTF-8, `nametoolong` if no system would take it.
+    fn path(&self, pointer: Pointer, len: Size) -> Result<&str, Errno>;
+}
+
+/// The longest path, as Linux has it, with the NUL that the guest does not send.
+const PATH_MAX: usize = 4096;
+
+impl Guest for LinearMemory<'_> {
+    #[inline]
+    fn bytes(&self, pointer: Pointer, len: Size) -> Result<&[u8], Errno> {
+        let start = pointer as usize;
+        self.as_slice().get(start..start + len as usize).ok_or(Errno::Fault)
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self, pointer: Pointer, len: Size) -> Result<&mut [u8], Errno> {
+        let start = pointer as usize;
+        self.as_mut_slice().get_mut(start..start + len as usize).ok_or(Errno::Fault)
+    }
+
+    #[inline]
+    fn check(&self, pointer: Pointer, count: Size, size: Size, align: Size) -> Result<(), Errno> {
+        let end = u64::from(pointer) + u64::from(count) * u64::from(size);
+        if !pointer.is_multiple_of(align) || end > self.len() as u64 {
+            return Err(Errno::Fault);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn load_u32(&self, pointer: Pointer) -> Result<u32, Errno> {
+        self.check(pointer, 1, 4, 4)?;
+        self.read_u32(pointer).map_err(|_| Errno::Fault)
+    }
+
+    #[inline]
+    fn store_u32(&mut self, pointer: Pointer, value: u32) -> Result<(), Errno> {
+        self.check(pointer, 1, 4, 4)?;
+        self.write_u32(pointer, value).map_err(|_| Errno::Fault)
+    }
+
+    #[inline]
+    fn store_u64(&mut self, pointer: Pointer, value: u64) -> Result<(), Errno> {
+        self.check(pointer, 1, 8, 8)?;
+        self.write_u64(pointer, value).map_err(|_| Errno::Fault)
+    }
+
+    fn path(&self, pointer: Pointer, len: Size) -> Result<&str, Errno> {
+        let bytes = self.bytes(pointer, len)?;
+        if bytes.len() >= PATH_MAX {
+            return Err(Errno::NameTooLong);
+        }
+        std::str::from_utf8(bytes).map_err(|_| Errno::Ilseq)
+    }
+}
+
+/// How many buffers go into one system call. What the guest lists beyond is done by further ones, so that no list,
+/// however long, asks for memory.
+pub(crate) const BATCH: usize = 16;
+
+/// A list of buffers in guest memory (`iovec_array`, `ciovec_array`), read as far as it is needed.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    next: Pointer,
+    left: Size,
+}
+
+/// Some buffers of a list, none of them empty: where they are, and how many bytes they have together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    ranges: [Range<usize>; BATCH],
+    count: usize,
+    bytes: usize,
+}
+
+impl Buffers {
+    /// The list of `count` buffers at `pointer`.
+    pub(crate) fn new(memory: &LinearMemory<'_>, pointer: Pointer, count: Size) -> Result<Self, Errno> {
+        memory.check(pointer, count, 8, 4)?;
+        Ok(Buffers { next: pointer, left: count })
+    }
+
+    /// The next non-empty buffers. An empty batch is the end.
+    #[inline]
+    pub(crate) fn batch(&mut self, memory: &LinearMemory<'_>) -> Result<Batch, Errno> {
+        let mut batch = Batch { ranges: [const { 0..0 }; BATCH], count: 0, bytes: 0 };
+        while self.left > 0 && batch.count < BATCH {
+            let start = memory.load_u32(self.next)?;
+            let len = memory.load_u32(self.next + 4)?;
+            self.left -= 1;
+            self.next = self.next.wrapping_add(8);
+            if len > 0 {
+                memory.bytes(start, len)?;
+                batch.ranges[batch.count] = start as usize..start as usize + len as usize;
+                batch.count += 1;
+                batch.bytes += len as usize;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Whether there is nothing after the batches that were taken.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl Batch {
+    /// All bytes of all buffers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Cuts off what is beyond the first `bytes`.
+    pub(crate) fn truncate(&mut self, bytes: usize) {
+        let mut left = bytes;
+        for range in &mut self.ranges[..self.count] {
+            let len = range.len().min(left);
+            range.end = range.start + len;
+            left -= len;
+        }
+        self.bytes = self.bytes.min(bytes);
+    }
+
+    /// Calls `write` with the buffers.
+    #[inline]
+    pub(crate) fn with<R>(&self, memory: &LinearMemory<'_>, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+        let memory = memory.as_slice();
+        if self.count == 1 {
+            return write(&[IoSlice::new(&memory[self.ranges[0].clone()])]);
+        }
+        let slices: [IoSlice<'_>; BATCH] =
+            std::array::from_fn(|index| IoSlice::new(&memory[self.ranges[index].clone()]));
+        write(&slices[..self.count])
+    }
+
+    /// Calls `read` with the buffers. Where the guest lists buffers that overlap, that is the first of them alone.
+    #[inline]
+    pub(crate) fn with_mut<R>(
+        &self,
+        memory: &mut LinearMemory<'_>,
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> R,
+    ) -> R {
+        let memory = memory.as_mut_slice();
+        if self.count > 1
+            && let Ok(buffers) = memory.get_disjoint_mut(self.ranges.clone())
+        {
+            return read(&mut buffers.map(IoSliceMut::new)[..self.count]);
+        }
+        read(&mut [IoSliceMut::new(&mut memory[self.ranges[0].clone()])])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_buffers(list: &[(u32, u32)], test: impl FnOnce(&mut LinearMemory<'_>, Result<Buffers, Errno>)) {
+        let mut bytes = vec![0; 4096];
+        let mut memory = LinearMemory::new(&mut bytes);
+        for (index, (start, len)) in list.iter().enumerate() {
+            memory.write_u32(index as u32 * 8, *start).unwrap();
+            memory.write_u32(index as u32 * 8 + 4, *len).unwrap();
+        }
+        let buffers = Buffers::new(&memory, 0, list.len() as u32);
+        test(&mut memory, buffers);
+    }
+
+    #[test]
+    fn empty_buffers_are_skipped_wherever_they_point() {
+        with_buffers(&[(u32::MAX, 0), (1000, 4), (0, 0), (2000, 5)], |memory, buffers| {
+            let batch = buffers.unwrap().batch(memory).unwrap();
+            assert_eq!(batch.bytes(), 9);
+            batch.with(memory, |slices| assert_eq!(slices.len(), 2));
+            batch.with_mut(memory, |slices| assert_eq!(slices.len(), 2));
+        });
+    }
+
+    #[test]
+    fn overlapping_buffers_are_read_one_at_a_time() {
+        with_buffers(&[(1000, 8), (1004, 8)], |memory, buffers| {
+            let batch = buffers.unwrap().batch(memory).unwrap();
+            batch.with_mut(memory, |slices| assert_eq!((slices.len(), slices[0].len()), (1, 8)));
+        });
+    }
+
+    #[test]
+    fn long_lists_come_in_batches() {
+        with_buffers(&[(3000, 2); 40], |memory, buffers| {
+            let mut buffers = buffers.unwrap();
+            let sizes: Vec<usize> = (0..4).map(|_| buffers.batch(memory).unwrap().bytes()).collect();
+            assert_eq!(sizes, [32, 32, 16, 0]);
+            assert!(buffers.is_at_end());
+        });
+    }
+
+    #[test]
+    fn truncation_cuts_the_last_buffers() {
+        with_buffers(&[(1000, 4), (1010, 4)], |memory, buffers| {
+            let mut batch = buffers.unwrap().batch(memory).unwrap();
+            batch.truncate(5);
+            let lens = batch.with(memory, |slices| slices.iter().map(|slice| slice.len()).collect::<Vec<_>>());
+            assert_eq!((batch.bytes(), lens), (5, vec![4, 1]));
+        });
+    }
+
+    #[test]
+    fn bad_pointers_are_faults() {
+        with_buffers(&[(4090, 7)], |memory, buffers| {
+            assert_eq!(buffers.unwrap().batch(memory).unwrap_err(), Errno::Fault);
+            assert_eq!(Buffers::new(memory, 0, u32::MAX).unwrap_err(), Errno::Fault);
+            assert_eq!(Buffers::new(memory, 2, 1).unwrap_err(), Errno::Fault);
+            assert_eq!(memory.load_u32(u32::MAX - 3), Err(Errno::Fault));
+            assert_eq!(memory.store_u64(4096 - 4, 0), Err(Errno::Fault));
+            assert_eq!(memory.path(4000, 97), Err(Errno::Fault));
+        });
+    }
+}

@@ -1,0 +1,252 @@
+//! The `path_` functions: what is done with names in directories.
+//!
+//! A path is resolved below the directory it is given with, by cap-std: `..`, symbolic links and absolute paths that
+//! lead out of it are `perm`.
+
+use crate::runtime::linear::LinearMemory;
+use crate::wasi::env::Wasi;
+use crate::wasi::errno::Errno;
+use crate::wasi::fd::put_filestat;
+use crate::wasi::fs::{self, Open};
+use crate::wasi::guest::Guest;
+use crate::wasi::table::Descriptor;
+use crate::wasi::types::{
+    Bits, Fd, Fdflags, Filestat, Filetype, Fstflags, Lookupflags, Oflags, Pointer, Rights, RightsBits, Size, Timestamp,
+    checked_flags,
+};
+use cap_std::fs::Dir;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+/// A directory that the guest named, with the right to do something in it.
+struct Place(Arc<Descriptor>);
+
+impl Place {
+    /// The directory `fd`, for looking only.
+    fn to_read(wasi: &Wasi, fd: Fd, right: Rights) -> Result<Self, Errno> {
+        let descriptor = wasi.get(fd)?;
+        descriptor.directory()?;
+        descriptor.require(right, Errno::NotCapable)?;
+        Ok(Place(descriptor))
+    }
+
+    /// The directory `fd`, for changing what is in it.
+    fn to_change(wasi: &Wasi, fd: Fd, right: Rights) -> Result<Self, Errno> {
+        let place = Self::to_read(wasi, fd, right)?;
+        if place.0.read_only { Err(Errno::Perm) } else { Ok(place) }
+    }
+
+    fn dir(&self) -> Result<&Dir, Errno> {
+        Ok(&self.0.directory()?.dir)
+    }
+}
+
+/// `path_create_directory`: makes a directory.
+pub(crate) fn path_create_directory(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    path: Pointer,
+    path_len: Size,
+) -> Result<(), Errno> {
+    let place = Place::to_change(wasi, fd, Rights::PATH_CREATE_DIRECTORY)?;
+    Ok(place.dir()?.create_dir(memory.path(path, path_len)?)?)
+}
+
+/// `path_filestat_get`: the attributes of what a path names.
+pub(crate) fn path_filestat_get(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    flags: Bits,
+    path: Pointer,
+    path_len: Size,
+    stat: Pointer,
+) -> Result<(), Errno> {
+    let lookup = checked_flags!(Lookupflags, flags)?;
+    let place = Place::to_read(wasi, fd, Rights::PATH_FILESTAT_GET)?;
+    memory.check(stat, 1, Filestat::size(wasi.abi), 8)?;
+    let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
+    put_filestat(wasi, memory, stat, &fs::stat(&found)?)
+}
+
+/// `path_filestat_set_times`: sets the times of what a path names.
+#[allow(clippy::too_many_arguments, reason = "those of the witx")]
+pub(crate) fn path_filestat_set_times(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    flags: Bits,
+    path: Pointer,
+    path_len: Size,
+    atim: Timestamp,
+    mtim: Timestamp,
+    fst_flags: Bits,
+) -> Result<(), Errno> {
+    let lookup = checked_flags!(Lookupflags, flags)?;
+    let times = fs::times(atim, mtim, checked_flags!(Fstflags, fst_flags)?)?;
+    let place = Place::to_change(wasi, fd, Rights::PATH_FILESTAT_SET_TIMES)?;
+    let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
+    fs::set_times_resolved(&found, &times)
+}
+
+/// `path_link`: gives a file another name. A symbolic link is not followed: asking for that is `inval`.
+#[allow(clippy::too_many_arguments, reason = "those of the witx")]
+pub(crate) fn path_link(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    old_fd: Fd,
+    old_flags: Bits,
+    old_path: Pointer,
+    old_path_len: Size,
+    new_fd: Fd,
+    new_path: Pointer,
+    new_path_len: Size,
+) -> Result<(), Errno> {
+    if checked_flags!(Lookupflags, old_flags)?.has(Lookupflags::SYMLINK_FOLLOW) {
+        return Err(Errno::Inval);
+    }
+    // Of a read-only directory not even this: under its new name the file could be written.
+    let old = Place::to_change(wasi, old_fd, Rights::PATH_LINK_SOURCE)?;
+    let new = Place::to_change(wasi, new_fd, Rights::PATH_LINK_TARGET)?;
+    let old_path = memory.path(old_path, old_path_len)?;
+    let new_path = memory.path(new_path, new_path_len)?;
+    Ok(old.dir()?.hard_link(old_path, new.dir()?, new_path)?)
+}
+
+/// `path_open`: opens a file or directory.
+#[allow(clippy::too_many_arguments, reason = "those of the witx")]
+pub(crate) fn path_open(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    dirflags: Bits,
+    path: Pointer,
+    path_len: Size,
+    oflags: Bits,
+    base: RightsBits,
+    inheriting: RightsBits,
+    fdflags: Bits,
+    opened_fd: Pointer,
+) -> Result<(), Errno> {
+    let how = Open {
+        lookup: checked_flags!(Lookupflags, dirflags)?,
+        oflags: checked_flags!(Oflags, oflags)?,
+        fdflags: checked_flags!(Fdflags, fdflags)?,
+        rights: Rights(base),
+    };
+    if (base | inheriting) & !Rights::ALL.0 != 0 {
+        return Err(Errno::Inval);
+    }
+    let place = Place::to_read(wasi, fd, Rights::PATH_OPEN)?;
+    if how.oflags.has(Oflags::CREAT) {
+        place.0.require(Rights::PATH_CREATE_FILE, Errno::NotCapable)?;
+    }
+    if how.oflags.has(Oflags::TRUNC) && !place.0.inheriting().has(Rights::FD_FILESTAT_SET_SIZE) {
+        return Err(Errno::NotCapable);
+    }
+    memory.check(opened_fd, 1, 4, 4)?;
+    // Before a file is created that then could not be handed over.
+    wasi.lock().table.check_room()?;
+    let opened = fs::open(place.0.directory()?, memory.path(path, path_len)?, how, place.0.read_only)?;
+    // What the directory has given up is not had back by opening.
+    let kept = place.0.inheriting();
+    opened.restrict(Rights(opened.rights().0 & kept.0), Rights(opened.inheriting().0 & kept.0))?;
+    let fd = wasi.lock().table.insert(opened)?;
+    memory.store_u32(opened_fd, fd)
+}
+
+/// `path_readlink`: what a symbolic link says, cut off where the buffer ends.
+#[allow(clippy::too_many_arguments, reason = "those of the witx")]
+pub(crate) fn path_readlink(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    path: Pointer,
+    path_len: Size,
+    buf: Pointer,
+    buf_len: Size,
+    bufused: Pointer,
+) -> Result<(), Errno> {
+    let place = Place::to_read(wasi, fd, Rights::PATH_READLINK)?;
+    memory.check(buf, buf_len, 1, 1)?;
+    memory.check(bufused, 1, 4, 4)?;
+    let target = place.dir()?.read_link(memory.path(path, path_len)?)?;
+    let target = target.as_os_str().as_bytes();
+    let len = target.len().min(buf_len as usize);
+    memory.bytes_mut(buf, len as u32)?.copy_from_slice(&target[..len]);
+    memory.store_u32(bufused, len as u32)
+}
+
+/// `path_remove_directory`: removes an empty directory.
+pub(crate) fn path_remove_directory(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    path: Pointer,
+    path_len: Size,
+) -> Result<(), Errno> {
+    let place = Place::to_change(wasi, fd, Rights::PATH_REMOVE_DIRECTORY)?;
+    // As Linux has it; cap-std takes the slash for a slash and a dot, which can't be removed.
+    let path = memory.path(path, path_len)?;
+    let path = match path.trim_end_matches('/') {
+        "" => path,
+        trimmed => trimmed,
+    };
+    Ok(place.dir()?.remove_dir(path)?)
+}
+
+/// `path_rename`: gives a file or directory another name, in place of what had it.
+#[allow(clippy::too_many_arguments, reason = "those of the witx")]
+pub(crate) fn path_rename(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    old_fd: Fd,
+    old_path: Pointer,
+    old_path_len: Size,
+    new_fd: Fd,
+    new_path: Pointer,
+    new_path_len: Size,
+) -> Result<(), Errno> {
+    let old = Place::to_change(wasi, old_fd, Rights::PATH_RENAME_SOURCE)?;
+    let new = Place::to_change(wasi, new_fd, Rights::PATH_RENAME_TARGET)?;
+    let old_path = memory.path(old_path, old_path_len)?;
+    let new_path = memory.path(new_path, new_path_len)?;
+    // A slash says that it will be a directory; cap-std leaves it out.
+    if new_path.ends_with('/') {
+        let found = fs::resolve(old.dir()?, old_path, Lookupflags::NONE)?;
+        if fs::stat(&found)?.filetype != Filetype::Directory {
+            return Err(Errno::NotDir);
+        }
+    }
+    Ok(old.dir()?.rename(old_path, new.dir()?, new_path)?)
+}
+
+/// `path_symlink`: makes a symbolic link. What it says may lead anywhere, since following it does not; only absolute
+/// paths are refused, which mean something else to the host.
+pub(crate) fn path_symlink(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    old_path: Pointer,
+    old_path_len: Size,
+    fd: Fd,
+    new_path: Pointer,
+    new_path_len: Size,
+) -> Result<(), Errno> {
+    let place = Place::to_change(wasi, fd, Rights::PATH_SYMLINK)?;
+    let old_path = memory.path(old_path, old_path_len)?;
+    let new_path = memory.path(new_path, new_path_len)?;
+    Ok(place.dir()?.symlink(old_path, new_path)?)
+}
+
+/// `path_unlink_file`: removes a name of a file.
+pub(crate) fn path_unlink_file(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    path: Pointer,
+    path_len: Size,
+) -> Result<(), Errno> {
+    let place = Place::to_change(wasi, fd, Rights::PATH_UNLINK_FILE)?;
+    Ok(place.dir()?.remove_file(memory.path(path, path_len)?)?)
+}

@@ -1,0 +1,264 @@
+//! `poll_oneoff`: waiting for time to pass and for descriptors to be ready.
+
+use crate::runtime::linear::LinearMemory;
+use crate::wasi::clock::{Clock, Clockid};
+use crate::wasi::env::Wasi;
+use crate::wasi::errno::Errno;
+use crate::wasi::fs;
+use crate::wasi::guest::Guest;
+use crate::wasi::table::{Descriptor, HostFile, Object};
+use crate::wasi::types::{Abi, Filetype, Pointer, Rights, Size};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, AsRawFd, RawFd};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The most subscriptions of one call. A guest's list asks for memory of the host's in proportion.
+const MAX_SUBSCRIPTIONS: u32 = 1 << 20;
+
+/// Bytes of an `event`.
+const EVENT_SIZE: u32 = 32;
+
+/// `subclockflags::subscription_clock_abstime`.
+const ABSTIME: u16 = 1;
+
+/// `eventrwflags::fd_readwrite_hangup`.
+const HANGUP: u16 = 1;
+
+/// What the guest waits for, with what it wants to be reminded of.
+struct Subscription {
+    userdata: u64,
+    source: Source,
+}
+
+enum Source {
+    /// A time on a clock. Those relative to the wall clock's now are on the monotonic one.
+    Clock { id: Clockid, deadline: u64 },
+    /// A descriptor that can be read from, or written to.
+    Descriptor { descriptor: Arc<Descriptor>, write: bool },
+}
+
+/// `poll_oneoff`: waits until at least one of the subscriptions occurs, and tells all that have.
+pub(crate) fn poll_oneoff(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    subscriptions: Pointer,
+    events: Pointer,
+    count: Size,
+    stored: Pointer,
+) -> Result<(), Errno> {
+    if count == 0 || count > MAX_SUBSCRIPTIONS {
+        return Err(Errno::Inval);
+    }
+    let size = subscription_size(wasi.abi);
+    memory.check(subscriptions, count, size, 8)?;
+    memory.check(events, count, EVENT_SIZE, 8)?;
+    memory.check(stored, 1, 4, 4)?;
+    let clock = wasi.lock().clock.clone();
+    let mut list = Vec::new();
+    list.try_reserve_exact(count as usize).map_err(|_| Errno::NoMem)?;
+    for index in 0..count {
+        list.push(decode(wasi, &clock, memory.bytes(subscriptions + index * size, size)?)?);
+    }
+
+    let mut occurred: u32 = 0;
+    wait(&clock, &list, |subscription, ready| {
+        let event = encode(subscription, ready);
+        // Checked above, and there are no more events than subscriptions.
+        if let Ok(bytes) = memory.bytes_mut(events + occurred * EVENT_SIZE, EVENT_SIZE) {
+            bytes.copy_from_slice(&event);
+        }
+        occurred += 1;
+    })?;
+    memory.store_u32(stored, occurred)
+}
+
+const fn subscription_size(abi: Abi) -> u32 {
+    match abi {
+        Abi::Preview1 => 48,
+        Abi::Unstable => 56,
+    }
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    bytes[offset..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    bytes[offset..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+}
+
+fn decode(wasi: &Wasi, clock: &Clock, bytes: &[u8]) -> Result<Subscription, Errno> {
+    let userdata = u64_at(bytes, 0);
+    let source = match bytes[8] {
+        0 => {
+            // The older layout has an identifier before the clock.
+            let base = match wasi.abi {
+                Abi::Preview1 => 16,
+                Abi::Unstable => 24,
+            };
+            let id = Clockid::decode(u32_at(bytes, base))?;
+            let timeout = u64_at(bytes, base + 8);
+            let flags = u32_at(bytes, base + 24) as u16;
+            if flags & !ABSTIME != 0 || !matches!(id, Clockid::Realtime | Clockid::Monotonic) {
+                return Err(Errno::Inval);
+            }
+            if flags & ABSTIME != 0 {
+                Source::Clock { id, deadline: timeout }
+            } else {
+                let deadline = clock.now(Clockid::Monotonic).saturating_add(timeout);
+                Source::Clock { id: Clockid::Monotonic, deadline }
+            }
+        }
+        tag @ (1 | 2) => {
+            let descriptor = wasi.get(u32_at(bytes, 16))?;
+            let write = tag == 2;
+            if let Object::Directory(_) | Object::Nowhere = descriptor.object {
+                return Err(Errno::Badf);
+            }
+            let right = match write {
+                true => Rights::FD_WRITE,
+                // A listener is ready to be read from when a connection can be accepted.
+                false if descriptor.rights().has(Rights::SOCK_ACCEPT) => Rights::SOCK_ACCEPT,
+                false => Rights::FD_READ,
+            };
+            descriptor.require(right, Errno::Badf)?;
+            descriptor.require(Rights::POLL_FD_READWRITE, Errno::Badf)?;
+            Source::Descriptor { descriptor, write }
+        }
+        _ => return Err(Errno::Inval),
+    };
+    Ok(Subscription { userdata, source })
+}
+
+/// What is known of a subscription that has occurred.
+struct Ready {
+    bytes: u64,
+    flags: u16,
+}
+
+fn encode(subscription: &Subscription, ready: Ready) -> [u8; EVENT_SIZE as usize] {
+    let mut event = [0; EVENT_SIZE as usize];
+    event[0..8].copy_from_slice(&subscription.userdata.to_le_bytes());
+    event[10] = match subscription.source {
+        Source::Clock { .. } => 0,
+        Source::Descriptor { write: false, .. } => 1,
+        Source::Descriptor { write: true, .. } => 2,
+    };
+    event[16..24].copy_from_slice(&ready.bytes.to_le_bytes());
+    event[24..26].copy_from_slice(&ready.flags.to_le_bytes());
+    event
+}
+
+/// Waits until something has occurred and calls `occurred` with all that has, in the order of the list.
+fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscription, Ready)) -> Result<(), Errno> {
+    // Each once, however often it is subscribed to: the system takes no more than a process can have open.
+    let mut wanted: Vec<(&HostFile, PollFlags)> = Vec::new();
+    let mut index_of: HashMap<RawFd, usize> = HashMap::new();
+    let mut is_ready = false;
+    for subscription in list {
+        if let Source::Descriptor { descriptor, write } = &subscription.source {
+            match &descriptor.object {
+                Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
+                    let index = *index_of.entry(file.as_fd().as_raw_fd()).or_insert(wanted.len());
+                    if index == wanted.len() {
+                        wanted.push((file, PollFlags::empty()));
+                    }
+                    wanted[index].1 |= event(*write);
+                }
+                // Files always are, and of streams without a descriptor nothing is known.
+                _ => is_ready = true,
+            }
+        }
+    }
+    let mut host: Vec<_> = wanted.iter().map(|(file, events)| PollFd::new(*file, *events)).collect();
+    loop {
+        let until = if is_ready { Some(0) } else { earliest(clock, list) };
+        sleep(clock, &mut host, until)?;
+        let mut any = false;
+        for subscription in list {
+            let ready = match &subscription.source {
+                Source::Clock { id, deadline } => {
+                    has_passed(clock, *id, *deadline).then_some(Ready { bytes: 0, flags: 0 })
+                }
+                Source::Descriptor { descriptor, write } => match &descriptor.object {
+                    Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
+                        let polled = index_of.get(&file.as_fd().as_raw_fd()).and_then(|index| host.get(*index));
+                        let always = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+                        let events = polled.map_or(PollFlags::empty(), PollFd::revents) & (event(*write) | always);
+                        let bytes = if *write { 1 } else { rustix::io::ioctl_fionread(file).unwrap_or(1) };
+                        let hung_up = events.intersects(PollFlags::HUP | PollFlags::ERR);
+                        let flags = if hung_up { HANGUP } else { 0 };
+                        (!events.is_empty()).then_some(Ready { bytes, flags })
+                    }
+                    Object::Host(file) if !*write => {
+                        let size = fs::stat(file)?.size;
+                        let left = size.saturating_sub(rustix::fs::tell(file)?);
+                        Some(Ready { bytes: left, flags: if left == 0 { HANGUP } else { 0 } })
+                    }
+                    _ => Some(Ready { bytes: 1, flags: 0 }),
+                },
+            };
+            if let Some(ready) = ready {
+                any = true;
+                occurred(subscription, ready);
+            }
+        }
+        if any {
+            return Ok(());
+        }
+    }
+}
+
+/// What the system calls readiness to be written to, or read from.
+fn event(write: bool) -> PollFlags {
+    if write { PollFlags::OUT } else { PollFlags::IN }
+}
+
+fn has_passed(clock: &Clock, id: Clockid, deadline: u64) -> bool {
+    peek(clock, id) >= deadline
+}
+
+/// The time, without moving it if it is virtual.
+fn peek(clock: &Clock, id: Clockid) -> u64 {
+    match clock {
+        Clock::Host { .. } => clock.now(id),
+        Clock::Virtual { start, elapsed } => {
+            let now = elapsed.load(Ordering::Relaxed);
+            if id == Clockid::Realtime { start.saturating_add(now) } else { now }
+        }
+    }
+}
+
+/// Nanoseconds to the first of the deadlines, if there are any.
+fn earliest(clock: &Clock, list: &[Subscription]) -> Option<u64> {
+    let (realtime, monotonic) = (peek(clock, Clockid::Realtime), peek(clock, Clockid::Monotonic));
+    let left = list.iter().filter_map(|subscription| match subscription.source {
+        Source::Clock { id, deadline } => {
+            let now = if id == Clockid::Realtime { realtime } else { monotonic };
+            Some(deadline.saturating_sub(now))
+        }
+        Source::Descriptor { .. } => None,
+    });
+    left.min()
+}
+
+/// Waits for the host's descriptors, for no longer than `nanoseconds`. It may wake earlier.
+fn sleep(clock: &Clock, host: &mut [PollFd<'_>], nanoseconds: Option<u64>) -> Result<(), Errno> {
+    let nanoseconds = match (clock, nanoseconds) {
+        (Clock::Virtual { elapsed, .. }, Some(nanoseconds)) => {
+            elapsed.fetch_add(nanoseconds, Ordering::Relaxed);
+            Some(0)
+        }
+        (_, nanoseconds) => nanoseconds,
+    };
+    let timeout = nanoseconds.map(|nanoseconds| Timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as i64,
+        tv_nsec: (nanoseconds % 1_000_000_000) as _,
+    });
+    match rustix::event::poll(host, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

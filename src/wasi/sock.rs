@@ -1,0 +1,135 @@
+//! The `sock_` functions: connections that come in on the listeners a program was given.
+
+use crate::runtime::linear::LinearMemory;
+use crate::wasi::env::Wasi;
+use crate::wasi::errno::Errno;
+use crate::wasi::fs;
+use crate::wasi::guest::{Buffers, Guest};
+use crate::wasi::table::{Descriptor, HostFile, Object};
+use crate::wasi::types::{Bits, Fd, Fdflags, Filetype, Pointer, Rights, Size, checked_flags};
+use rustix::io::retry_on_intr;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
+use std::sync::Arc;
+
+/// `riflags::recv_peek` and `riflags::recv_waitall`.
+const RECV_PEEK: Bits = 1;
+const RECV_WAITALL: Bits = 2;
+/// `roflags::recv_data_truncated`.
+const RECV_DATA_TRUNCATED: u16 = 1;
+
+/// The socket `fd`, with the right to do something with it.
+fn socket(wasi: &Wasi, fd: Fd, right: Rights) -> Result<Arc<Descriptor>, Errno> {
+    let descriptor = wasi.get(fd)?;
+    if !matches!(descriptor.filetype, Filetype::SocketStream | Filetype::SocketDgram) {
+        return Err(Errno::NotSock);
+    }
+    descriptor.require(right, Errno::NotSup)?;
+    Ok(descriptor)
+}
+
+/// `sock_accept`: takes the next connection, waiting for it unless the listener does not block.
+pub(crate) fn sock_accept(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    flags: Bits,
+    accepted_fd: Pointer,
+) -> Result<(), Errno> {
+    let flags = checked_flags!(Fdflags, flags)?;
+    if flags.without(Fdflags::NONBLOCK) != Fdflags::NONE {
+        return Err(Errno::Inval);
+    }
+    let listener = socket(wasi, fd, Rights::SOCK_ACCEPT)?;
+    memory.check(accepted_fd, 1, 4, 4)?;
+    wasi.lock().table.check_room()?;
+    let file = listener.file()?;
+    let mut host_flags = SocketFlags::CLOEXEC;
+    if flags.has(Fdflags::NONBLOCK) {
+        host_flags |= SocketFlags::NONBLOCK;
+    }
+    let accepted = retry_on_intr(|| rustix::net::accept_with(file, host_flags))?;
+    let file = HostFile::Owned(accepted);
+    let (filetype, rights) = fs::classify(&file);
+    let accepted = Descriptor::new(Object::Host(file), filetype, flags, rights, rights);
+    let fd = wasi.lock().table.insert(accepted)?;
+    memory.store_u32(accepted_fd, fd)
+}
+
+/// `sock_recv`: receives data.
+#[allow(clippy::too_many_arguments, reason = "those of the witx")]
+pub(crate) fn sock_recv(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    data: Pointer,
+    data_len: Size,
+    flags: Bits,
+    received: Pointer,
+    out_flags: Pointer,
+) -> Result<(), Errno> {
+    if flags & !(RECV_PEEK | RECV_WAITALL) != 0 {
+        return Err(Errno::Inval);
+    }
+    let socket = socket(wasi, fd, Rights::FD_READ)?;
+    let mut buffers = Buffers::new(memory, data, data_len)?;
+    memory.check(received, 1, 4, 4)?;
+    memory.check(out_flags, 1, 2, 2)?;
+    let mut host_flags = RecvFlags::empty();
+    host_flags.set(RecvFlags::PEEK, flags & RECV_PEEK != 0);
+    host_flags.set(RecvFlags::WAITALL, flags & RECV_WAITALL != 0);
+    let file = socket.file()?;
+    let message = buffers.batch(memory)?.with_mut(memory, |buffers| {
+        retry_on_intr(|| rustix::net::recvmsg(file, buffers, &mut RecvAncillaryBuffer::default(), host_flags))
+    })?;
+    let truncated = if message.flags.contains(ReturnFlags::TRUNC) { RECV_DATA_TRUNCATED } else { 0 };
+    memory.bytes_mut(out_flags, 2)?.copy_from_slice(&truncated.to_le_bytes());
+    memory.store_u32(received, message.bytes as u32)
+}
+
+/// `sock_send`: sends data.
+pub(crate) fn sock_send(
+    wasi: &Wasi,
+    memory: &mut LinearMemory<'_>,
+    fd: Fd,
+    data: Pointer,
+    data_len: Size,
+    flags: Bits,
+    sent: Pointer,
+) -> Result<(), Errno> {
+    // There are none yet.
+    if flags != 0 {
+        return Err(Errno::Inval);
+    }
+    let socket = socket(wasi, fd, Rights::FD_WRITE)?;
+    let limits = wasi.lock().limits.clone();
+    let mut buffers = Buffers::new(memory, data, data_len)?;
+    memory.check(sent, 1, 4, 4)?;
+    let mut batch = buffers.batch(memory)?;
+    batch.truncate(i32::MAX as usize);
+    let taken = match &limits {
+        Some(limits) => limits.take(batch.bytes() as u64)?,
+        None => batch.bytes() as u64,
+    };
+    batch.truncate(taken as usize);
+    let file = socket.file()?;
+    let result = batch.with(memory, |buffers| {
+        let mut control = SendAncillaryBuffer::default();
+        retry_on_intr(|| rustix::net::sendmsg(file, buffers, &mut control, SendFlags::NOSIGNAL))
+    });
+    if let Some(limits) = limits {
+        limits.give_back(taken - result.unwrap_or(0) as u64);
+    }
+    memory.store_u32(sent, result? as u32)
+}
+
+/// `sock_shutdown`: ends receiving, sending or both.
+pub(crate) fn sock_shutdown(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd, how: Bits) -> Result<(), Errno> {
+    let how = match how {
+        1 => Shutdown::Read,
+        2 => Shutdown::Write,
+        3 => Shutdown::Both,
+        _ => return Err(Errno::Inval),
+    };
+    let socket = socket(wasi, fd, Rights::SOCK_SHUTDOWN)?;
+    Ok(rustix::net::shutdown(socket.file()?, how)?)
+}

@@ -1,0 +1,520 @@
+//! Watching a program's calls: a trace of each, and a record of what it was refused.
+//!
+//! All is derived from the one list of functions in `preview1`: the kinds below are the names of its argument types.
+
+use crate::runtime::linear::LinearMemory;
+use crate::wasi::env::Wasi;
+use crate::wasi::errno::{self, Errno};
+use crate::wasi::guest::Guest;
+use crate::wasi::stream::lock;
+use crate::wasi::table::Object;
+use crate::wasi::types::{Abi, Fdflags, Filestat, Fstflags, Lookupflags, Oflags, Rights, Whence};
+use std::fmt::{self, Write as _};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+/// What a program was refused. See [`WasiEnv::denials`](crate::WasiEnv::denials).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Denial {
+    /// The path as the program sees it; empty where a limit was reached that is no single file's.
+    pub path: String,
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// Why a program was refused something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The path lies in no directory that the program was given.
+    NotGiven,
+    /// The path lies in a directory that was given for reading only.
+    ReadOnly,
+    /// The path, or a symbolic link on it, leads out of its directory.
+    LeadsOut,
+    /// The host's own permissions are against it.
+    Host,
+    /// The limit of [`WasiEnv::with_max_file_size`](crate::WasiEnv::with_max_file_size).
+    MaxFileSize,
+    /// The limit of [`WasiEnv::with_max_written`](crate::WasiEnv::with_max_written).
+    MaxWritten,
+    /// The limit of [`WasiEnv::with_max_descriptors`](crate::WasiEnv::with_max_descriptors).
+    MaxDescriptors,
+}
+
+/// The most refusals that are kept: a program that tries for ever asks for no more memory.
+const MAX_DENIALS: usize = 256;
+
+/// How many bytes of a string or buffer a trace shows.
+const PREVIEW: usize = 48;
+
+/// How many elements of a list a trace shows.
+const ELEMENTS: u32 = 4;
+
+/// How an argument is shown: by the name of its type in the list of functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    AdviceBits,
+    Bits,
+    Buffer,
+    Ciovs,
+    ClockBits,
+    Dircookie,
+    Exitcode,
+    Fd,
+    FdflagsBits,
+    Filedelta,
+    Filesize,
+    FstflagsBits,
+    Iovs,
+    LookupBits,
+    OflagsBits,
+    Out16,
+    Out32,
+    Out64,
+    OutFdstat,
+    OutFilestat,
+    Path,
+    Pointer,
+    RightsBits,
+    ShutdownBits,
+    Size,
+    Subscriptions,
+    Text,
+    Timestamp,
+    WhenceBits,
+}
+
+/// An argument of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Argument {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) value: u64,
+}
+
+impl Argument {
+    fn pointer(&self) -> u32 {
+        self.value as u32
+    }
+}
+
+/// Who wants to know what.
+#[derive(Clone, Default)]
+pub(crate) struct Watch {
+    pub(crate) trace: Option<Arc<Mutex<dyn Write + Send>>>,
+    pub(crate) denials: Option<Arc<Mutex<Vec<Denial>>>>,
+}
+
+/// A path that a call names, and what is known of the directory it is in.
+struct Subject {
+    path: String,
+    absent: bool,
+    read_only: bool,
+}
+
+/// A call that has begun.
+pub(crate) struct Call<'a> {
+    function: &'static str,
+    arguments: &'a [Argument],
+    abi: Abi,
+    /// What is still to be written of the trace.
+    line: String,
+    subjects: Vec<Subject>,
+    /// The limits that are set, so that only those are named.
+    limits: (bool, bool),
+}
+
+impl Watch {
+    /// Whether anybody wants to know anything.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.trace.is_some() || self.denials.is_some()
+    }
+
+    #[cold]
+    pub(crate) fn begin<'a>(
+        &self,
+        wasi: &Wasi,
+        memory: &LinearMemory<'_>,
+        function: &'static str,
+        arguments: &'a [Argument],
+    ) -> Call<'a> {
+        let limits = {
+            let env = wasi.lock();
+            (env.limits.is_some(), env.table.limit != usize::MAX)
+        };
+        let mut call = Call { function, arguments, abi: wasi.abi, line: String::new(), subjects: vec![], limits };
+        if self.denials.is_some() {
+            call.subjects = subjects(wasi, memory, arguments);
+        }
+        if self.trace.is_some() {
+            call.line = head(wasi, memory, function, arguments);
+            // What may wait is told first.
+            if matches!(function, "fd_read" | "poll_oneoff" | "sock_accept" | "sock_recv") {
+                self.write(&call.line);
+                call.line.clear();
+            }
+        }
+        call
+    }
+
+    /// Tells how a call ended: with an errno, or without one because the program ended with it.
+    #[cold]
+    pub(crate) fn end(&self, mut call: Call<'_>, memory: &LinearMemory<'_>, errno: Option<u32>) {
+        let errno = errno.and_then(|number| errno::ALL.get(number as usize).copied());
+        if let (Some(denials), Some(errno)) = (&self.denials, errno)
+            && let Some(denial) = denial(&call, errno)
+        {
+            let mut denials = lock(denials);
+            if denials.len() < MAX_DENIALS && !denials.contains(&denial) {
+                denials.push(denial);
+            }
+        }
+        if self.trace.is_some() {
+            match errno {
+                None => call.line.push_str(" = ?"),
+                Some(errno) => {
+                    let _ = write!(call.line, " = {}", errno.name());
+                    if errno == Errno::Success {
+                        let results = results(&call, memory);
+                        call.line.push_str(&results);
+                    }
+                }
+            }
+            call.line.push('\n');
+            self.write(&call.line);
+        }
+    }
+
+    fn write(&self, text: &str) {
+        if let Some(trace) = &self.trace {
+            // When nobody listens, there is nobody to tell about it.
+            let _ = lock(trace).write_all(text.as_bytes());
+        }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("trace", &self.trace.is_some()).field("denials", &self.denials).finish()
+    }
+}
+
+/// `path` in the directory `name`, as the program would write it.
+pub(crate) fn join(name: &str, path: &str) -> String {
+    match (name, path) {
+        (name, "." | "") => name.into(),
+        (_, path) if path.starts_with('/') => path.into(),
+        ("." | "", path) => path.into(),
+        (name, path) => format!("{}/{path}", name.trim_end_matches('/')),
+    }
+}
+
+/// The paths that a call acts on.
+fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argument]) -> Vec<Subject> {
+    let mut directory = None;
+    let mut subjects = vec![];
+    for (index, argument) in arguments.iter().enumerate() {
+        match argument.kind {
+            Kind::Fd => directory = wasi.get(argument.value as u32).ok(),
+            Kind::Path => {
+                let (Some(descriptor), Some(len)) = (&directory, arguments.get(index + 1)) else { continue };
+                let Ok(path) = memory.path(argument.pointer(), len.value as u32) else { continue };
+                let (path, absent) = match &descriptor.object {
+                    Object::Directory(directory) => (join(&directory.name, path), false),
+                    // Relative and absolute paths look the same here.
+                    Object::Nowhere => (path.into(), true),
+                    _ => continue,
+                };
+                subjects.push(Subject { path, absent, read_only: descriptor.read_only });
+            }
+            _ => {}
+        }
+    }
+    subjects
+}
+
+/// What a call was refused, if that is why it failed.
+fn denial(call: &Call<'_>, errno: Errno) -> Option<Denial> {
+    if errno != Errno::Success
+        && let Some(subject) = call.subjects.iter().find(|subject| subject.absent)
+    {
+        return Some(Denial { path: subject.path.clone(), reason: Refusal::NotGiven });
+    }
+    let (limits, descriptors) = call.limits;
+    let reason = match errno {
+        Errno::Perm if call.changes() && call.subjects.iter().any(|subject| subject.read_only) => Refusal::ReadOnly,
+        Errno::Perm => Refusal::LeadsOut,
+        Errno::Acces | Errno::Rofs => Refusal::Host,
+        Errno::Fbig if limits => Refusal::MaxFileSize,
+        Errno::Dquot if limits => Refusal::MaxWritten,
+        Errno::Mfile if descriptors => Refusal::MaxDescriptors,
+        _ => return None,
+    };
+    let path = match reason {
+        Refusal::MaxFileSize | Refusal::MaxWritten | Refusal::MaxDescriptors => String::new(),
+        Refusal::ReadOnly => call.subjects.iter().find(|subject| subject.read_only)?.path.clone(),
+        _ => call.subjects.first()?.path.clone(),
+    };
+    Some(Denial { path, reason })
+}
+
+impl Call<'_> {
+    /// Whether it would change something in a directory.
+    fn changes(&self) -> bool {
+        match self.function {
+            "path_filestat_get" | "path_readlink" => false,
+            "path_open" => self.arguments.iter().any(|argument| match argument.kind {
+                Kind::OflagsBits => Oflags(argument.value as u16).has_any(Oflags::CREAT.with(Oflags::TRUNC)),
+                Kind::RightsBits => argument.name == "base" && Rights(argument.value).has(Rights::FD_WRITE),
+                _ => false,
+            }),
+            _ => true,
+        }
+    }
+}
+
+/// The call with what goes into it.
+fn head(wasi: &Wasi, memory: &LinearMemory<'_>, function: &str, arguments: &[Argument]) -> String {
+    let mut line = format!("{function}(");
+    let mut shown = arguments.iter();
+    let mut first = true;
+    while let Some(argument) = shown.next() {
+        let text = match argument.kind {
+            Kind::Out16 | Kind::Out32 | Kind::Out64 | Kind::OutFdstat | Kind::OutFilestat => continue,
+            Kind::Path | Kind::Text | Kind::Iovs | Kind::Ciovs | Kind::Buffer => {
+                let count = shown.next().map_or(0, |count| count.value as u32);
+                sized(memory, argument, count)
+            }
+            Kind::Subscriptions => subscriptions(memory, argument.pointer(), arguments, wasi.abi),
+            _ => scalar(wasi, argument),
+        };
+        let _ = write!(line, "{}{}={text}", if first { "" } else { ", " }, argument.name);
+        first = false;
+    }
+    line.push(')');
+    line
+}
+
+/// An argument that points at as many bytes or elements as the one behind it says.
+fn sized(memory: &LinearMemory<'_>, argument: &Argument, count: u32) -> String {
+    let pointer = argument.pointer();
+    match argument.kind {
+        Kind::Path | Kind::Text => match memory.bytes(pointer, count) {
+            Ok(bytes) => quoted(bytes, bytes.len().min(1024)),
+            Err(_) => format!("{pointer:#x}+{count}"),
+        },
+        Kind::Buffer => format!("{pointer:#x}+{count}"),
+        _ => {
+            let mut text = String::from("[");
+            for index in 0..count.min(ELEMENTS) {
+                let element = u64::from(pointer) + u64::from(index) * 8;
+                let field = |offset| memory.load_u32(u32::try_from(element + offset).unwrap_or(u32::MAX));
+                let (Ok(start), Ok(len)) = (field(0), field(4)) else { return format!("{pointer:#x}[{count}]") };
+                let shown = match memory.bytes(start, len) {
+                    Ok(bytes) if argument.kind == Kind::Ciovs => quoted(bytes, PREVIEW),
+                    _ => format!("{start:#x}+{len}"),
+                };
+                let _ = write!(text, "{}{shown}", if index == 0 { "" } else { ", " });
+            }
+            if count > ELEMENTS {
+                let _ = write!(text, ", {} more", count - ELEMENTS);
+            }
+            text + "]"
+        }
+    }
+}
+
+/// Up to `most` bytes as a string, with all escaped that a terminal might take for more than text.
+fn quoted(bytes: &[u8], most: usize) -> String {
+    let part = &bytes[..bytes.len().min(most)];
+    let text = match std::str::from_utf8(part) {
+        Ok(text) => text.escape_debug().to_string().replace("\\'", "'"),
+        Err(_) => part.escape_ascii().to_string(),
+    };
+    match bytes.len() - part.len() {
+        0 => format!("\"{text}\""),
+        more => format!("\"{text}\" and {more} more bytes"),
+    }
+}
+
+fn scalar(wasi: &Wasi, argument: &Argument) -> String {
+    let value = argument.value;
+    let named = |names: &[&str]| names.get(value as usize).map_or(value.to_string(), |name| (*name).into());
+    match argument.kind {
+        Kind::Fd => match wasi.get(value as u32) {
+            Ok(descriptor) => match &descriptor.object {
+                Object::Directory(directory) => format!("{value}<{}>", directory.name.escape_debug()),
+                _ => value.to_string(),
+            },
+            Err(_) => value.to_string(),
+        },
+        Kind::Pointer => format!("{value:#x}"),
+        Kind::Filedelta => (value as i64).to_string(),
+        Kind::Exitcode => (value as i32).to_string(),
+        Kind::LookupBits => flags(value, Lookupflags::NAMES.iter().map(|(name, flag)| (*name, u64::from(flag.0)))),
+        Kind::OflagsBits => flags(value, Oflags::NAMES.iter().map(|(name, flag)| (*name, u64::from(flag.0)))),
+        Kind::FdflagsBits => flags(value, Fdflags::NAMES.iter().map(|(name, flag)| (*name, u64::from(flag.0)))),
+        Kind::FstflagsBits => flags(value, Fstflags::NAMES.iter().map(|(name, flag)| (*name, u64::from(flag.0)))),
+        // Nobody reads thirty names.
+        Kind::RightsBits if value.count_ones() > 4 => format!("{value:#x}"),
+        Kind::RightsBits => flags(value, Rights::NAMES.iter().map(|(name, flag)| (*name, flag.0))),
+        Kind::ShutdownBits => flags(value, [("RD", 1), ("WR", 2)].into_iter()),
+        Kind::ClockBits => named(&CLOCKS),
+        Kind::AdviceBits => named(&["normal", "sequential", "random", "willneed", "dontneed", "noreuse"]),
+        Kind::WhenceBits => match Whence::decode(wasi.abi, value as u32) {
+            Ok(whence) => format!("{whence:?}").to_lowercase(),
+            Err(_) => value.to_string(),
+        },
+        _ => value.to_string(),
+    }
+}
+
+const CLOCKS: [&str; 4] = ["realtime", "monotonic", "process_cputime_id", "thread_cputime_id"];
+
+fn flags(bits: u64, names: impl Iterator<Item = (&'static str, u64)>) -> String {
+    let mut rest = bits;
+    let mut text = String::new();
+    for (name, flag) in names {
+        if bits & flag != 0 {
+            let _ = write!(text, "{}{}", if text.is_empty() { "" } else { "|" }, name.to_lowercase());
+            rest &= !flag;
+        }
+    }
+    if rest != 0 || text.is_empty() {
+        let _ = write!(text, "{}{rest:#x}", if text.is_empty() { "" } else { "|" });
+    }
+    text
+}
+
+/// What `poll_oneoff` waits for.
+fn subscriptions(memory: &LinearMemory<'_>, pointer: u32, arguments: &[Argument], abi: Abi) -> String {
+    let count = arguments.iter().find(|argument| argument.name == "count").map_or(0, |count| count.value as u32);
+    let (size, clock) = match abi {
+        Abi::Preview1 => (48, 16),
+        Abi::Unstable => (56, 24),
+    };
+    let mut text = String::from("[");
+    for index in 0..count.min(ELEMENTS) {
+        let start = u64::from(pointer) + u64::from(index) * size;
+        let Some(bytes) = u32::try_from(start).ok().and_then(|start| memory.bytes(start, size as u32).ok()) else {
+            return format!("{pointer:#x}[{count}]");
+        };
+        let u32_at = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk));
+        let u64_at = |at: usize| bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+        let shown = match bytes[8] {
+            0 => {
+                let clock_name = CLOCKS.get(u32_at(clock) as usize).copied().unwrap_or("?");
+                let sign = if u32_at(clock + 24) & 1 == 0 { "+" } else { "" };
+                format!("{clock_name} {sign}{} ns", u64_at(clock + 8))
+            }
+            1 => format!("read {}", u32_at(16)),
+            2 => format!("write {}", u32_at(16)),
+            other => format!("type {other}"),
+        };
+        let _ = write!(text, "{}{shown}", if index == 0 { "" } else { ", " });
+    }
+    if count > ELEMENTS {
+        let _ = write!(text, ", {} more", count - ELEMENTS);
+    }
+    text + "]"
+}
+
+const FILETYPES: [&str; 8] = [
+    "unknown",
+    "block_device",
+    "character_device",
+    "directory",
+    "regular_file",
+    "socket_dgram",
+    "socket_stream",
+    "symbolic_link",
+];
+
+/// What a call that succeeded gave.
+fn results(call: &Call<'_>, memory: &LinearMemory<'_>) -> String {
+    let mut text = String::new();
+    let mut count = None;
+    for argument in call.arguments {
+        let byte = |offset: u64| {
+            let at = u32::try_from(argument.value + offset).ok()?;
+            memory.bytes(at, 1).ok().map(|bytes| bytes[0])
+        };
+        let filetype =
+            |offset| byte(offset).and_then(|filetype| FILETYPES.get(filetype as usize)).copied().unwrap_or("?");
+        let value = match argument.kind {
+            Kind::Out16 => memory.read_u16(argument.pointer()).ok().map(|value| value.to_string()),
+            Kind::Out32 => memory.read_u32(argument.pointer()).ok().map(|value| {
+                count.get_or_insert(value);
+                value.to_string()
+            }),
+            Kind::Out64 => memory.read_u64(argument.pointer()).ok().map(|value| value.to_string()),
+            Kind::OutFdstat => Some(filetype(0).into()),
+            Kind::OutFilestat => {
+                let offset = Filestat::size_offset(call.abi);
+                let size = memory.read_u64(argument.pointer().saturating_add(offset)).unwrap_or(0);
+                Some(format!("{} of {size} bytes", filetype(16)))
+            }
+            _ => None,
+        };
+        if let Some(value) = value {
+            let _ = write!(text, " {}={value}", argument.name);
+        }
+    }
+    let data = match call.function {
+        "fd_read" | "fd_pread" | "sock_recv" => first_of_list(call, memory),
+        "path_readlink" | "fd_prestat_dir_name" => {
+            call.arguments.iter().position(|argument| argument.kind == Kind::Buffer).and_then(|index| {
+                let room = call.arguments.get(index + 1)?.value as u32;
+                memory.bytes(call.arguments[index].pointer(), count.unwrap_or(room).min(room)).ok()
+            })
+        }
+        _ => None,
+    };
+    if let Some(data) = data {
+        let len = count.map_or(data.len(), |count| data.len().min(count as usize));
+        let _ = write!(text, " {}", quoted(&data[..len], PREVIEW));
+    }
+    text
+}
+
+/// The first buffer of a list.
+fn first_of_list<'m>(call: &Call<'_>, memory: &'m LinearMemory<'_>) -> Option<&'m [u8]> {
+    let index = call.arguments.iter().position(|argument| argument.kind == Kind::Iovs)?;
+    if call.arguments.get(index + 1)?.value == 0 {
+        return None;
+    }
+    let list = call.arguments[index].pointer();
+    let (start, len) = (memory.load_u32(list).ok()?, memory.load_u32(list.checked_add(4)?).ok()?);
+    memory.bytes(start, len).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_as_they_are_written() {
+        assert_eq!(join("/", "a"), "/a");
+        assert_eq!(join(".", "a/b"), "a/b");
+        assert_eq!(join("/data", "../x"), "/data/../x");
+        assert_eq!(join("/data", "."), "/data");
+        assert_eq!(join("/data", "/etc"), "/etc");
+    }
+
+    #[test]
+    fn flags_have_names() {
+        let names = || Oflags::NAMES.iter().map(|(name, flag)| (*name, u64::from(flag.0)));
+        assert_eq!(flags(9, names()), "creat|trunc");
+        assert_eq!(flags(0, names()), "0x0");
+        assert_eq!(flags(17, names()), "creat|0x10");
+    }
+
+    #[test]
+    fn no_control_character_gets_through() {
+        assert_eq!(quoted(b"a\x1b[0m\"\n", 10), r#""a\u{1b}[0m\"\n""#);
+        assert_eq!(quoted(&[0xff, 7], 10), r#""\xff\x07""#);
+        assert_eq!(quoted(b"abcdef", 2), r#""ab" and 4 more bytes"#);
+    }
+}
