@@ -96,7 +96,6 @@ fn escape(strategy: Strategy) -> Result<()> {
         symlink(target, inside.join(name))?;
     }
     symlink(&secret, inside.join("absolute"))?;
-    rustix::fs::mkfifoat(fs::File::open(&inside)?, "fifo", rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
     program(strategy, "escape", WasiEnv::new().with_preopen(&inside, "/")?)?;
     let found: Vec<_> = fs::read_dir(outside.path())?.collect::<Result<_, _>>()?;
     if fs::read(&secret)? != b"secret" || found.len() != 2 {
@@ -272,6 +271,17 @@ fn extremes(strategy: Strategy) -> Result<()> {
             "i32 i32 i32 i64 i32: (i32.const 4) (i32.const 1032) (i32.const 1) (i64.const -1) (i32.const 200)",
             28,
         ),
+        // The last that there is: nothing to read there, and too far to write.
+        (
+            "fd_pread",
+            "i32 i32 i32 i64 i32: (i32.const 4) (i32.const 1032) (i32.const 1) (i64.const 0x7ffffffffffffff0) (i32.const 200)",
+            0,
+        ),
+        (
+            "fd_pwrite",
+            "i32 i32 i32 i64 i32: (i32.const 4) (i32.const 1032) (i32.const 1) (i64.const 0x7ffffffffffffff0) (i32.const 200)",
+            22,
+        ),
         ("fd_seek", "i32 i64 i32 i32: (i32.const 4) (i64.const 0x8000000000000000) (i32.const 0) (i32.const 200)", 28),
         (
             "fd_readdir",
@@ -373,12 +383,22 @@ fn races(strategy: Strategy) -> Result<()> {
     if ended.code == 0 { Ok(()) } else { Err("it got out".into()) }
 }
 
-/// A program that has the directory of this very process in procfs.
+/// FIFOs, sockets and devices, of which none may make the program wait.
+fn devices(strategy: Strategy) -> Result<()> {
+    let directory = TempDir::new()?;
+    let _listener = std::os::unix::net::UnixListener::bind(directory.path().join("socket"))?;
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(fs::File::open(directory.path())?, "fifo", mode)?;
+    program(strategy, "devices", WasiEnv::new().with_preopen(directory.path(), "/")?.with_preopen("/dev", "/dev")?)
+}
+
+/// A program that has procfs among its files, is given procfs, and is given this very process in it.
+#[cfg(target_os = "linux")]
 fn processes(strategy: Strategy) -> Result<()> {
-    if !Path::new("/proc/self/mem").exists() {
-        return Ok(());
-    }
-    let open = |path: &str, rights: i64| -> Result<i32> {
+    const ACCES: i32 = 2;
+    const LOOP: i32 = 32;
+    const PERM: i32 = 63;
+    let open = |directory: &str, path: &str, rights: i64| -> Result<i32> {
         let text = format!(
             r#"(module
             (import "wasi_snapshot_preview1" "path_open" (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
@@ -390,22 +410,65 @@ fn processes(strategy: Strategy) -> Result<()> {
                     (i64.const {rights}) (i64.const 0) (i32.const 0) (i32.const 512)))))"#,
             path.len()
         );
-        let env = WasiEnv::new().with_preopen("/proc", "/")?;
+        let env = WasiEnv::new().with_preopen(directory, "/")?;
         Ok(start(&engine(strategy)?, text.as_bytes(), env)?.code)
     };
     let process = std::process::id();
-    let [comm, memory, task] =
-        [format!("{process}/comm"), format!("{process}/mem"), format!("{process}/task/{process}/mem")];
-    let found = [open(&comm, 2)?, open(&comm, 64)?, open(&memory, 2)?, open(&memory, 66)?, open(&task, 2)?];
-    if found != [0, 63, 63, 63, 63] {
-        return Err(format!("{found:?}").into());
-    }
-    for magic in ["root/etc/passwd", "cwd/Cargo.toml", "fd/0", "exe"] {
-        if open(&format!("{process}/{magic}"), 2)? == 0 {
-            return Err(format!("{magic} was opened").into());
+    let own = format!("/proc/{process}");
+    let (read, write) = (2, 64);
+    let cases = [
+        ("/", "proc/cpuinfo", read, 0),
+        ("/", "proc", read, 0),
+        ("/", "proc/sys/kernel/ostype", read, 0),
+        ("/", "proc/sys/kernel/ostype", write, ACCES),
+        ("/", &own[1..], read, ACCES),
+        ("/", "proc/self/environ", read, ACCES),
+        ("/", "proc/self/maps", read, ACCES),
+        ("/", "proc/self/fdinfo", read, ACCES),
+        ("/", "proc/self/mem", read, ACCES),
+        ("/", "proc/self/mem", write, ACCES),
+        ("/", "proc/thread-self/mem", read | write, ACCES),
+        ("/", "proc/self/root", read, LOOP),
+        ("/", "proc/self/root/etc/passwd", read, LOOP),
+        ("/", "proc/self/cwd/Cargo.toml", read, LOOP),
+        ("/", "proc/self/fd/0", read, LOOP),
+        ("/", "proc/self/exe", read, LOOP),
+        ("/", "dev/fd/0", read, PERM),
+        ("/proc", "self/comm", read, 0),
+        ("/proc", "self/comm", write, ACCES),
+        ("/proc", "self/mem", read, ACCES),
+        ("/proc", "thread-self/mem", read | write, ACCES),
+        ("/proc", "self/fd/0", read, LOOP),
+        (&own, "comm", read, 0),
+        (&own, "environ", read, 0),
+        (&own, "mem", read, ACCES),
+        (&own, "root/etc/passwd", read, LOOP),
+    ];
+    for (directory, path, rights, wanted) in cases {
+        let errno = open(directory, path, rights)?;
+        if errno != wanted {
+            return Err(format!("{path} in {directory}, rights {rights}: {errno} instead of {wanted}").into());
         }
     }
     Ok(())
+}
+
+/// A program with Rust's standard library that makes, changes, walks and removes a tree of files.
+fn tree(strategy: Strategy) -> Result<()> {
+    let (directory, env) = with_directory()?;
+    let env = env.with_args(vec!["tree".into(), "/".into(), "3".into()]).with_env("SUFFIX".into(), ".txt".into());
+    let ended = program_ends(strategy, "tree", env)?;
+    let wanted = "27 files in 13 directories, 351 bytes\nok\n";
+    if ended.code != 7 || ended.stdout != wanted {
+        return Err(format!("exit {}: {}", ended.code, ended.stdout).into());
+    }
+    if fs::read_to_string(directory.path().join("kept.txt"))? != "kept, and more" {
+        return Err("what it left is not what it wrote".into());
+    }
+    match fs::read_dir(directory.path())?.count() {
+        1 => Ok(()),
+        count => Err(format!("it left {count} names").into()),
+    }
 }
 
 /// The older names, where `whence` counts otherwise and `filestat` is shorter.
@@ -541,7 +604,10 @@ fn main() -> ExitCode {
         ("extremes", extremes),
         ("crowd", crowd),
         ("races", races),
+        ("devices", devices),
+        #[cfg(target_os = "linux")]
         ("processes", processes),
+        ("tree", tree),
         ("unstable", unstable),
         ("repeatable", repeatable),
         ("shared", shared),

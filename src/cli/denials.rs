@@ -46,7 +46,14 @@ fn remedy(denial: &Denial, sandbox: &SandboxArgs) -> String {
             Some(directory) => format!("leads out of its directory: --dir {directory} holds both ends"),
             None => "leads out of its directory: --dir with one that holds both ends".into(),
         },
-        Refusal::Host => "is not allowed by the host's permissions: no flag changes that".into(),
+        Refusal::Host => match Path::new(&denial.path).components().any(|part| part.as_os_str() == "proc") {
+            true => {
+                "shows processes of the host, or is not allowed by its permissions: --dir with a directory of procfs \
+                     shows processes"
+                    .into()
+            }
+            false => "is not allowed by the host's permissions: no flag changes that".into(),
+        },
         Refusal::MaxFileSize => "a file of that size: --max-file-size with a higher limit".into(),
         Refusal::MaxWritten => "to write more: --max-written with a higher limit".into(),
         Refusal::MaxDescriptors => "to open more files: --max-open-files with a higher limit".into(),

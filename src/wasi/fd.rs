@@ -126,22 +126,32 @@ pub(crate) fn fd_fdstat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, 
 
 /// `fd_fdstat_set_flags`: changes the flags of a descriptor.
 ///
-/// The flags that ask for synchronous writing can be changed too, which Linux does not do.
+/// The flags that ask for synchronous writing can be changed too, which Linux does not do. A FIFO or device that was
+/// found by a path does not block, whatever the flags say: asking for that changes nothing.
 pub(crate) fn fd_fdstat_set_flags(
     wasi: &Wasi,
     _memory: &mut LinearMemory<'_>,
     fd: Fd,
     flags: Bits,
 ) -> Result<(), Errno> {
-    let flags = checked_flags!(Fdflags, flags)?;
+    let mut flags = checked_flags!(Fdflags, flags)?;
     let descriptor = wasi.get(fd)?;
     match &descriptor.object {
         Object::Directory(_) | Object::Nowhere => return Err(Errno::Badf),
         Object::Host(file) => {
             descriptor.require(Rights::FD_FDSTAT_SET_FLAGS, Errno::Badf)?;
-            if let HostFile::Owned(_) = file {
-                fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
-                fs::set_host_flag(file, OFlags::NONBLOCK, flags.has(Fdflags::NONBLOCK))?;
+            match file {
+                HostFile::Owned(_) => {
+                    fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
+                    fs::set_host_flag(file, OFlags::NONBLOCK, flags.has(Fdflags::NONBLOCK))?;
+                }
+                HostFile::Found(_) => {
+                    fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
+                    if descriptor.filetype != Filetype::RegularFile {
+                        flags = flags.with(Fdflags::NONBLOCK);
+                    }
+                }
+                HostFile::Inherited(_) => {}
             }
         }
         Object::Input(_) | Object::Output(_) => {}
@@ -170,7 +180,7 @@ pub(crate) fn fd_filestat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd
     memory.check(stat, 1, Filestat::size(wasi.abi), 8)?;
     descriptor.require(Rights::FD_FILESTAT_GET, Errno::Badf)?;
     let attributes = match &descriptor.object {
-        Object::Host(file @ HostFile::Owned(_)) => fs::stat(file)?,
+        Object::Host(file @ (HostFile::Owned(_) | HostFile::Found(_))) => fs::stat(file)?,
         // When who last used the terminal is none of the guest's business.
         Object::Host(file @ HostFile::Inherited(_)) => Filestat { atim: 0, mtim: 0, ctim: 0, ..fs::stat(file)? },
         Object::Directory(directory) => fs::stat(&directory.dir)?,
@@ -280,13 +290,10 @@ pub(crate) fn fd_read(
 ) -> Result<(), Errno> {
     let descriptor = wasi.get(fd)?;
     let read = |buffers: &mut [IoSliceMut<'_>], _| match &descriptor.object {
-        Object::Host(file) => {
-            await_inherited(&descriptor, file, PollFlags::IN)?;
-            Ok(match buffers {
-                [buffer] => retry_on_intr(|| rustix::io::read(file, &mut **buffer))?,
-                buffers => retry_on_intr(|| rustix::io::readv(file, buffers))?,
-            })
-        }
+        Object::Host(file) => transfer(&descriptor, file, PollFlags::IN, || match &mut *buffers {
+            [buffer] => rustix::io::read(file, &mut **buffer),
+            buffers => rustix::io::readv(file, buffers),
+        }),
         Object::Input(input) => input.read(buffers),
         Object::Output(_) | Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
     };
@@ -307,7 +314,7 @@ pub(crate) fn fd_pread(
     let file = descriptor.seekable()?;
     let read =
         |buffers: &mut [IoSliceMut<'_>], done| Ok(retry_on_intr(|| rustix::io::preadv(file, buffers, offset + done))?);
-    file_range(offset, u32::MAX.into())?;
+    file_range(offset, 0)?;
     read_buffers(&descriptor, memory, iovs, iovs_len, nread, read)
 }
 
@@ -387,13 +394,10 @@ fn write_descriptor(
 ) -> Result<(), Errno> {
     let (descriptor, limits) = wasi.get_limited(fd)?;
     let write = |buffers: &[IoSlice<'_>], _| match &descriptor.object {
-        Object::Host(file) => {
-            await_inherited(&descriptor, file, PollFlags::OUT)?;
-            Ok(match buffers {
-                [buffer] => retry_on_intr(|| rustix::io::write(file, buffer))?,
-                buffers => retry_on_intr(|| rustix::io::writev(file, buffers))?,
-            })
-        }
+        Object::Host(file) => transfer(&descriptor, file, PollFlags::OUT, || match buffers {
+            [buffer] => rustix::io::write(file, buffer),
+            buffers => rustix::io::writev(file, buffers),
+        }),
         Object::Output(output) => output.write(buffers),
         Object::Input(_) | Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
     };
@@ -414,7 +418,7 @@ pub(crate) fn fd_pwrite(
     let file = descriptor.seekable()?;
     let write =
         |buffers: &[IoSlice<'_>], done| Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset + done))?);
-    file_range(offset, u32::MAX.into())?;
+    file_range(offset, 0)?;
     write_buffers(&descriptor, limits.as_deref(), memory, iovs, iovs_len, Some(offset), nwritten, write)
 }
 
@@ -514,18 +518,35 @@ fn sync_written(descriptor: &Descriptor) -> Result<(), Errno> {
     Ok(())
 }
 
-/// For a standard stream of this process that the guest wants not to block: `again` if it would. Its own flags are not
-/// touched, since they belong to the shell as well.
+/// Reads from or writes to a descriptor of the host.
+///
+/// Whether a standard stream of this process blocks is decided here and not by its own flags, which belong to the shell
+/// and to whoever else uses it as well: it may have been left not to block, and the guest may want it not to.
 #[inline]
-fn await_inherited(descriptor: &Descriptor, file: &HostFile, events: PollFlags) -> Result<(), Errno> {
-    if descriptor.flags().has(Fdflags::NONBLOCK) && matches!(file, HostFile::Inherited(_)) {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let ready = retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(file, events)], Some(&now)))?;
-        if ready == 0 {
-            return Err(Errno::Again);
-        }
+fn transfer(
+    descriptor: &Descriptor,
+    file: &HostFile,
+    events: PollFlags,
+    mut transfer: impl FnMut() -> rustix::io::Result<usize>,
+) -> Result<usize, Errno> {
+    let HostFile::Inherited(_) = file else { return Ok(retry_on_intr(transfer)?) };
+    let blocks = !descriptor.flags().has(Fdflags::NONBLOCK);
+    if !blocks && !await_ready(file, events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? {
+        return Err(Errno::Again);
     }
-    Ok(())
+    loop {
+        match retry_on_intr(&mut transfer) {
+            Err(rustix::io::Errno::AGAIN) if blocks => await_ready(file, events, None)?,
+            result => return Ok(result?),
+        };
+    }
+}
+
+/// Whether a descriptor of the host is ready in time.
+#[cold]
+fn await_ready(file: &HostFile, events: PollFlags, timeout: Option<&Timespec>) -> Result<bool, Errno> {
+    let ready = retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(file, events)], timeout))?;
+    Ok(ready > 0)
 }
 
 /// `fd_readdir`: names in a directory, from the one that `cookie` stands for. What does not fit is cut off, and the

@@ -1,6 +1,7 @@
 //! Directories and files of the host, as a guest gets at them.
 
 use crate::wasi::errno::Errno;
+use crate::wasi::procfs;
 use crate::wasi::stream::lock;
 use crate::wasi::table::{Descriptor, HostFile, Object};
 use crate::wasi::types::{Fdflags, Filestat, Filetype, Fstflags, Lookupflags, Oflags, Rights, Timestamp};
@@ -10,7 +11,6 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::net::SocketType;
-use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +22,8 @@ pub(crate) struct Directory {
     pub(crate) name: String,
     /// Whether it was given to the program, which did not open it.
     pub(crate) preopened: bool,
+    /// Whether it is one of procfs that was given, or was found below one.
+    procfs: bool,
     listing: Mutex<Listing>,
     budget: ListingBudget,
 }
@@ -60,13 +62,14 @@ pub(crate) struct Entry {
 impl Directory {
     /// A directory that the program is given under a name.
     pub(crate) fn given(dir: Dir, name: String, budget: ListingBudget) -> Self {
-        Directory { dir, name, preopened: true, listing: Mutex::default(), budget }
+        let procfs = procfs::contains(&dir);
+        Directory { dir, name, preopened: true, procfs, listing: Mutex::default(), budget }
     }
 
     /// A directory that the program opened in this one.
     fn opened(&self, dir: Dir, path: &str) -> Self {
-        let (name, budget) = (join(&self.name, path), self.budget.clone());
-        Directory { dir, name, preopened: false, listing: Mutex::default(), budget }
+        let (name, procfs, budget) = (join(&self.name, path), self.procfs, self.budget.clone());
+        Directory { dir, name, preopened: false, procfs, listing: Mutex::default(), budget }
     }
 
     /// Calls `visit` with the entries from number `cookie` on, until it returns false or there are no more.
@@ -177,6 +180,9 @@ pub(crate) struct Open {
 }
 
 /// Opens `path` below `directory`, which is read-only for the guest if `read_only`.
+///
+/// What is found there makes no call wait, now or later: FIFOs and devices are open for not blocking, whatever the guest
+/// asks for, and its flags say so. Only the terminal that this process was started from may be waited for.
 pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool) -> Result<Descriptor, Errno> {
     let dir = &directory.dir;
     let write = how.rights.has(Rights::FD_WRITE);
@@ -223,9 +229,7 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
     let file = opened.into_std();
 
     let found = stat(&file)?;
-    if reaches_into_processes(&file, &found, write || truncates) {
-        return Err(Errno::Perm);
-    }
+    procfs::check(&file, &found, directory.procfs, write || truncates)?;
 
     let mut descriptor = if found.filetype == Filetype::Directory {
         let directory = directory.opened(Dir::from_std_file(file), path);
@@ -233,12 +237,18 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
         let inheriting = rights.with(Rights::FILE);
         Descriptor::new(Object::Directory(directory), Filetype::Directory, how.fdflags, rights, inheriting)
     } else {
-        let file = HostFile::Owned(file.into());
+        // Who gives a directory does not know what a FIFO or device in it will make a call wait for.
+        let waits = found.filetype == Filetype::CharacterDevice && is_own_terminal(&file);
+        let file = if waits { HostFile::Owned(file.into()) } else { HostFile::Found(file.into()) };
         let (filetype, mut rights) = classify(&file);
-        if !how.fdflags.has(Fdflags::NONBLOCK) && filetype != Filetype::RegularFile {
+        let mut flags = how.fdflags;
+        if !waits && filetype != Filetype::RegularFile {
+            flags = flags.with(Fdflags::NONBLOCK);
+        }
+        if waits && !flags.has(Fdflags::NONBLOCK) {
             set_host_flag(&file, OFlags::NONBLOCK, false)?;
         }
-        if how.fdflags.has(Fdflags::APPEND) {
+        if flags.has(Fdflags::APPEND) {
             set_host_flag(&file, OFlags::APPEND, true)?;
         }
         if !read {
@@ -247,31 +257,17 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
         if !write {
             rights = rights.without(Rights::FD_WRITE.with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE));
         }
-        Descriptor::new(Object::Host(file), filetype, how.fdflags, rights, rights)
+        Descriptor::new(Object::Host(file), filetype, flags, rights, rights)
     };
     descriptor.read_only = read_only;
     Ok(descriptor)
 }
 
-/// Whether a file of procfs shows the memory of processes or, opened for writing, changes them. Who gives a program a
-/// directory that has these in it gives it files, not this process.
-#[cfg(target_os = "linux")]
-fn reaches_into_processes(file: &File, found: &Filestat, write: bool) -> bool {
-    // No file of procfs has a size, so most others need no second look.
-    if found.filetype != Filetype::RegularFile || found.size != 0 {
-        return false;
-    }
-    if !rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC) {
-        return false;
-    }
-    let name = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new());
-    write || name.map_or(true, |name| name.to_bytes().ends_with(b"/mem"))
-}
-
-/// Elsewhere there is no such file system.
-#[cfg(not(target_os = "linux"))]
-fn reaches_into_processes(_file: &File, _found: &Filestat, _write: bool) -> bool {
-    false
+/// Whether this is the terminal that this process was started from: somebody sits there who can end a program that
+/// waits. Opened as `/dev/tty`, say.
+fn is_own_terminal(file: impl AsFd) -> bool {
+    let file = file.as_fd();
+    rustix::termios::isatty(file) && rustix::termios::tcgetsid(file).is_ok()
 }
 
 /// Sets or clears a status flag of a descriptor of the host.

@@ -13,6 +13,7 @@ mod path;
 mod poll;
 mod preview1;
 mod process;
+mod procfs;
 mod random;
 mod sock;
 mod stream;

@@ -29,7 +29,8 @@ fn put_strings<'a, const N: usize>(
         memory.store_u32(pointers + 4 * index as u32, end)?;
         for bytes in parts.iter().map(|part| part.as_bytes()).chain([&b"\0"[..]]) {
             memory.bytes_mut(end, bytes.len() as u32)?.copy_from_slice(bytes);
-            end += bytes.len() as u32;
+            // The last one may end where addresses do.
+            end = end.wrapping_add(bytes.len() as u32);
         }
     }
     Ok(())

@@ -42,8 +42,10 @@ pub(crate) enum Object {
 /// A descriptor of the host.
 #[derive(Debug)]
 pub(crate) enum HostFile {
-    /// Opened for the guest alone.
+    /// Opened for the guest alone, or handed over to it.
     Owned(OwnedFd),
+    /// Opened by a path, where anything may be: it stays open for not blocking.
+    Found(OwnedFd),
     /// A standard stream of this process. Its flags belong to whoever started it as well, so they are left alone.
     Inherited(BorrowedFd<'static>),
 }
@@ -52,7 +54,7 @@ impl AsFd for HostFile {
     #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            HostFile::Owned(fd) => fd.as_fd(),
+            HostFile::Owned(fd) | HostFile::Found(fd) => fd.as_fd(),
             HostFile::Inherited(fd) => *fd,
         }
     }

@@ -33,7 +33,7 @@ pub enum Refusal {
     ReadOnly,
     /// The path, or a symbolic link on it, leads out of its directory.
     LeadsOut,
-    /// The host's own permissions are against it.
+    /// The host's own permissions are against it, or it is a file of procfs that shows a process from inside.
     Host,
     /// The limit of [`WasiEnv::with_max_file_size`](crate::WasiEnv::with_max_file_size).
     MaxFileSize,

@@ -1,0 +1,74 @@
+//! Files of procfs among those that a program was given.
+//!
+//! Whoever gives a program a directory with procfs somewhere in it, `/` above all, gives it files, not the processes of
+//! the host, and least of all this one. So what shows a process from inside is refused there, with `acces`; who means
+//! to show processes gives a directory of procfs itself. Memory is shown to nobody, and nothing is written.
+//! Links such as `root` and `fd/0` lead nowhere: they are never followed, wherever the directory is.
+
+use crate::wasi::errno::Errno;
+use crate::wasi::types::Filestat;
+use rustix::fd::AsFd;
+
+/// Whether a directory that is given to a program is one of procfs itself.
+#[cfg(target_os = "linux")]
+pub(crate) fn contains(dir: impl AsFd) -> bool {
+    rustix::fs::fstatfs(dir).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+/// Refuses what was opened if it is a file of procfs that the program may not have. `given` is whether it was found
+/// below a directory of procfs that was given, and `write` whether it could be written.
+#[cfg(target_os = "linux")]
+pub(crate) fn check(opened: impl AsFd, stat: &Filestat, given: bool, write: bool) -> Result<(), Errno> {
+    use rustix::fd::AsRawFd;
+    let opened = opened.as_fd();
+    // File systems on a device of their own need no second look.
+    if rustix::fs::major(stat.dev) != 0 || !contains(opened) {
+        return Ok(());
+    }
+    // The name of what is open, not of what was asked for, which may have changed since.
+    match rustix::fs::readlink(format!("/proc/self/fd/{}", opened.as_raw_fd()), Vec::new()) {
+        Ok(name) if !write && may_read(name.to_bytes(), given) => Ok(()),
+        _ => Err(Errno::Acces),
+    }
+}
+
+/// Elsewhere there is no such file system.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn contains(_dir: impl AsFd) -> bool {
+    false
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn check(_opened: impl AsFd, _stat: &Filestat, _given: bool, _write: bool) -> Result<(), Errno> {
+    Ok(())
+}
+
+/// Whether a program may read the file of procfs with this name. Each process and thread has a directory that is
+/// called by its number.
+#[cfg(target_os = "linux")]
+fn may_read(name: &[u8], given: bool) -> bool {
+    // What the system adds when a process or thread has ended, with which its memory need not be gone.
+    let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+    let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let shows_memory = matches!(name.rsplit(|byte| *byte == b'/').next(), Some(b"mem" | b"kcore"));
+    !shows_memory && (given || !name.split(|byte| *byte == b'/').any(is_number))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_processes_are_told_by_their_names() {
+        for name in ["/proc/cpuinfo", "/proc/meminfo", "/proc", "/chroot/proc/sys/kernel/ostype"] {
+            assert!(may_read(name.as_bytes(), false), "{name}");
+        }
+        for name in ["/proc/1", "/proc/1/environ", "/chroot/proc/77/task/78/maps", "(unreachable)/5/auxv"] {
+            assert!(!may_read(name.as_bytes(), false), "{name}");
+            assert!(may_read(name.as_bytes(), true), "{name}");
+        }
+        for name in ["/proc/1/mem", "/proc/1/task/2/mem (deleted)", "/proc/kcore"] {
+            assert!(!may_read(name.as_bytes(), true), "{name}");
+        }
+    }
+}
