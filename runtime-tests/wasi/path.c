@@ -72,6 +72,9 @@ static void renaming(void) {
     WANT(ISDIR, __wasi_path_rename(ROOT, "file", ROOT, "dir"));
     WANT(NOTDIR, __wasi_path_rename(ROOT, "dir", ROOT, "file"));
     WANT(NOTDIR, __wasi_path_rename(ROOT, "file", ROOT, "any/"));
+    OK(__wasi_path_symlink("dir", ROOT, "link"));
+    WANT(NOTDIR, __wasi_path_rename(ROOT, "link/", ROOT, "any/"));
+    OK(__wasi_path_unlink_file(ROOT, "link"));
     WANT(INVAL, __wasi_path_rename(ROOT, "dir", ROOT, "dir/inside"));
     OK(__wasi_path_create_directory(ROOT, "full"));
     make(ROOT, "full/file", "");

@@ -214,7 +214,9 @@ pub(crate) fn path_rename(
     let new_path = memory.path(new_path, new_path_len)?;
     // A slash says that it will be a directory; cap-std leaves it out.
     if new_path.ends_with('/') {
-        let found = fs::resolve(old.dir()?, old_path, Lookupflags::NONE)?;
+        // Of the old name itself: a symbolic link is no directory, with a slash or without.
+        let name = old_path.trim_end_matches('/');
+        let found = fs::resolve(old.dir()?, if name.is_empty() { old_path } else { name }, Lookupflags::NONE)?;
         if fs::stat(&found)?.filetype != Filetype::Directory {
             return Err(Errno::NotDir);
         }

@@ -1,4 +1,4 @@
-//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, instantiation.
+//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, instantiation, WASI's `fd_write`.
 //!
 //! usage: wasmrun-peers [--long] [--runs N] [--only RUNTIME,...] [FILTER]
 //!
@@ -87,6 +87,23 @@ fn print_table(title: &str, unit: (&str, f64), runtimes: &[Box<dyn Runtime>], ro
     println!("|");
 }
 
+/// A program that writes so many bytes as often as it is told, and tells how many went.
+fn writes(bytes: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 32)
+            (func (export "run") (param i32) (result i64) (local i64)
+                (i32.store (i32.const 0) (i32.const 1024))
+                (i32.store (i32.const 4) (i32.const {bytes}))
+                (loop $again
+                    (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
+                    (local.set 1 (i64.add (local.get 1) (i64.load32_u (i32.const 8))))
+                    (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 1)))"#
+    );
+    wat::parse_str(text).expect("the module is right")
+}
+
 fn main() {
     let options = options();
     let mut runtimes = runtimes::all();
@@ -106,6 +123,23 @@ fn main() {
     eprintln!();
     print_table("kernel", ("ms", 1e3), &runtimes, &rows);
 
+    let nothing = wat::parse_str(
+        r#"(module (import "host" "nothing" (func $nothing))
+            (func (export "run") (param i32) (result i64)
+                (loop $again (call $nothing)
+                    (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (i64.const 0)))"#,
+    )
+    .expect("the module is right");
+    let four = wat::parse_str(
+        r#"(module (import "host" "four" (func $four (param i32 i64 i32 i64) (result i64)))
+            (func (export "run") (param i32) (result i64) (local i64)
+                (loop $again
+                    (local.set 1 (call $four (local.get 0) (local.get 1) (i32.const 5) (local.get 1)))
+                    (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 1)))"#,
+    )
+    .expect("the module is right");
     let calls = wat::parse_str(
         r#"(module (import "host" "add" (func $add (param i32 i64) (result i64)))
             (func (export "run") (param i32) (result i64) (local i64)
@@ -124,9 +158,14 @@ fn main() {
     let mut rows = vec![];
     // Times of one thousand, so that nanoseconds and microseconds are those of one.
     let thousand = |row: Row| Row { times: row.times.iter().map(|t| t / 1000.0).collect(), ..row };
-    if wanted("guest to host") {
-        let make: &Make = &|runtime| runtime.guest_to_host(&calls);
-        let measured = row("guest to host", &runtimes, &options, 100_000, 100_000, make);
+    let to_host = [
+        ("guest to host", &calls),
+        ("guest to host, no arguments", &nothing),
+        ("guest to host, four arguments", &four),
+    ];
+    for (name, module) in to_host.into_iter().filter(|(name, _)| wanted(name)) {
+        let measured =
+            row(name, &runtimes, &options, 100_000, 100_000, &|runtime: &dyn Runtime| runtime.guest_to_host(module));
         rows.push(Row { times: measured.times.iter().map(|t| t / 100.0).collect(), ..measured });
     }
     if wanted("host to guest") {
@@ -141,4 +180,14 @@ fn main() {
         rows.push(thousand(row("store and instance", &runtimes, &options, 1000, 1000, make)));
     }
     print_table("instantiation", ("us each", 1e6), &runtimes, &rows);
+
+    runtimes.retain(|runtime| runtime.has_wasi());
+    let mut rows = vec![];
+    for (name, bytes) in [("fd_write, 16 bytes", 16), ("fd_write, 1 MiB", 1 << 20)] {
+        if wanted(name) {
+            let make: &Make = &|runtime| runtime.fd_write(&writes(bytes));
+            rows.push(thousand(row(name, &runtimes, &options, 1000, 1000, make)));
+        }
+    }
+    print_table("WASI", ("us each", 1e6), &runtimes, &rows);
 }

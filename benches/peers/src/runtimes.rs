@@ -1,5 +1,6 @@
 //! The runtimes, each behind the same few questions.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A runtime in one setting.
@@ -10,8 +11,13 @@ pub trait Runtime {
     }
     /// A kernel: calls its `run`.
     fn kernel(&self, module: &[u8]) -> Box<dyn Work>;
-    /// Calls `run`, which calls the import `host.add` as often as it is told.
+    /// Calls `run`, which calls an import of `host` as often as it is told.
     fn guest_to_host(&self, module: &[u8]) -> Box<dyn Work>;
+    /// Whether it is measured with WASI.
+    fn has_wasi(&self) -> bool;
+    /// Calls `run`, which calls `fd_write` as often as it is told, with a device as standard output to which writing
+    /// costs nothing.
+    fn fd_write(&self, module: &[u8]) -> Box<dyn Work>;
     /// Calls the export `same` again and again.
     fn host_to_guest(&self, module: &[u8]) -> Box<dyn Work>;
     /// Makes and drops a store with an instance again and again.
@@ -35,6 +41,10 @@ fn add(a: i32, b: i64) -> i64 {
     b.wrapping_add(a.into())
 }
 
+fn device() -> std::fs::File {
+    std::fs::File::options().write(true).open("/dev/null").expect("there is such a device")
+}
+
 /// Implements [`Runtime`] with a crate whose API has the shape that all three share.
 macro_rules! runtime {
     ($name:ident, $api:ident) => {
@@ -54,7 +64,11 @@ macro_rules! runtime {
                         *caller.data_mut() += 1;
                         add(a, b)
                     })
-                    .expect("the name is free");
+                    .and_then(|linker| linker.func_wrap("host", "nothing", || {}))
+                    .and_then(|linker| {
+                        linker.func_wrap("host", "four", |a: i32, b: i64, c: i32, d: i64| add(a, b) ^ add(c, d))
+                    })
+                    .expect("the names are free");
                 let instance = runtime!(@instantiate $api linker store module);
                 (store, instance)
             }
@@ -84,6 +98,14 @@ macro_rules! runtime {
                 self.kernel(module)
             }
 
+            fn has_wasi(&self) -> bool {
+                runtime!(@has_wasi $api)
+            }
+
+            fn fd_write(&self, module: &[u8]) -> Box<dyn Work> {
+                runtime!(@fd_write $api self module)
+            }
+
             fn host_to_guest(&self, module: &[u8]) -> Box<dyn Work> {
                 let (mut store, same) = self.export(module, "same");
                 Box::new(move |rounds| (0..rounds).map(|i| same.call(&mut store, i).expect("it runs")).sum())
@@ -105,6 +127,35 @@ macro_rules! runtime {
     };
     (@instantiate wasmi $linker:ident $store:ident $module:ident) => {
         $linker.instantiate_and_start(&mut $store, &$module).expect("it instantiates")
+    };
+    (@has_wasi wasmi) => {
+        false
+    };
+    (@has_wasi $api:ident) => {
+        true
+    };
+    (@fd_write wasmrun $self:ident $module:ident) => {{
+        let module = wasmrun::Module::new(&$self.engine, $module).expect("the module is valid");
+        let env = wasmrun::WasiEnv::new().with_stdout_file(device());
+        let linker = wasmrun::create_wasi_linker(Arc::new(Mutex::new(env)));
+        let mut store = wasmrun::Store::new(&$self.engine, ());
+        let instance = linker.instantiate(&mut store, &module).expect("it instantiates");
+        let run = instance.get_typed_func::<i32, i64>(&mut store, "run").expect("an export");
+        Box::new(move |rounds| run.call(&mut store, rounds).expect("it runs"))
+    }};
+    (@fd_write wasmtime $self:ident $module:ident) => {{
+        let module = wasmtime::Module::new(&$self.engine, $module).expect("the module is valid");
+        let output = wasmtime_wasi::cli::OutputFile::new(device());
+        let wasi = wasmtime_wasi::WasiCtxBuilder::new().stdout(output).build_p1();
+        let mut linker = wasmtime::Linker::new(&$self.engine);
+        wasmtime_wasi::p1::add_to_linker_sync(&mut linker, |wasi| wasi).expect("the names are free");
+        let mut store = wasmtime::Store::new(&$self.engine, wasi);
+        let instance = linker.instantiate(&mut store, &module).expect("it instantiates");
+        let run = instance.get_typed_func::<i32, i64>(&mut store, "run").expect("an export");
+        Box::new(move |rounds| run.call(&mut store, rounds).expect("it runs"))
+    }};
+    (@fd_write $api:ident $self:ident $module:ident) => {
+        unreachable!("it has no WASI here")
     };
     (@instantiate $api:ident $linker:ident $store:ident $module:ident) => {
         $linker.instantiate(&mut $store, &$module).expect("it instantiates")
@@ -149,7 +200,10 @@ pub fn all() -> Vec<Box<dyn Runtime>> {
         }),
         // Checks in the code with nothing to help them.
         wasmtime("wasmtime explicit", |c| {
-            c.memory_reservation(0).memory_reservation_for_growth(1 << 20).memory_guard_size(0).guard_before_linear_memory(false);
+            c.memory_reservation(0)
+                .memory_reservation_for_growth(1 << 20)
+                .memory_guard_size(0)
+                .guard_before_linear_memory(false);
         }),
         wasmrun("wasmrun interp", |c| {
             c.strategy(Strategy::Interpreter);
