@@ -1,6 +1,7 @@
 //! Directories and files of the host, as a guest gets at them.
 
 use crate::wasi::errno::Errno;
+use crate::wasi::guest::PATH_MAX;
 use crate::wasi::procfs;
 use crate::wasi::stream::lock;
 use crate::wasi::table::{Descriptor, HostFile, Object};
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) dir: Dir,
-    /// Its name as the program knows it.
+    /// Its name as the program knows it, for messages.
     pub(crate) name: String,
     /// Whether it was given to the program, which did not open it.
     pub(crate) preopened: bool,
@@ -68,7 +69,12 @@ impl Directory {
 
     /// A directory that the program opened in this one.
     fn opened(&self, dir: Dir, path: &str) -> Self {
-        let (name, procfs, budget) = (join(&self.name, path), self.procfs, self.budget.clone());
+        let (procfs, budget) = (self.procfs, self.budget.clone());
+        // Opened in one another again and again, directories would otherwise get names without end.
+        let name = match self.name.len() + path.len() {
+            0..=PATH_MAX => join(&self.name, path),
+            _ => path.into(),
+        };
         Directory { dir, name, preopened: false, procfs, listing: Mutex::default(), budget }
     }
 
@@ -311,5 +317,24 @@ pub(crate) fn set_times_resolved(found: &OwnedFd, times: &Timestamps) -> Result<
             Ok(rustix::fs::utimensat(CWD, path, times, AtFlags::empty())?)
         }
         result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cap_std::ambient_authority;
+
+    #[test]
+    fn names_of_directories_stay_short() {
+        let dir = || Dir::open_ambient_dir(".", ambient_authority()).unwrap();
+        let mut directory = Directory::given(dir(), "/".into(), ListingBudget::default());
+        assert_eq!(directory.opened(dir(), "a/b").name, "/a/b");
+        let path = "./".repeat(PATH_MAX / 2 - 1) + ".";
+        for _ in 0..10 {
+            directory = directory.opened(dir(), &path);
+            assert!(directory.name.len() <= PATH_MAX);
+        }
+        assert_eq!(directory.opened(dir(), "inner").name, "inner");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) trait Guest {
 }
 
 /// The longest path, as Linux has it, with the NUL that the guest does not send.
-const PATH_MAX: usize = 4096;
+pub(crate) const PATH_MAX: usize = 4096;
 
 impl Guest for LinearMemory<'_> {
     #[inline]
