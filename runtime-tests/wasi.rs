@@ -129,6 +129,20 @@ fn limits(strategy: Strategy) -> Result<()> {
     Ok(())
 }
 
+/// A log that is handed over as standard output, with room for six bytes.
+fn append(strategy: Strategy) -> Result<()> {
+    let directory = TempDir::new()?;
+    let log = directory.path().join("log");
+    fs::write(&log, "log\n")?;
+    let env = WasiEnv::new().with_stdout_file(fs::File::options().append(true).open(&log)?).with_max_file_size(10);
+    let code = program_ends(strategy, "append", env)?.code;
+    let text = fs::read_to_string(&log)?;
+    if code != 42 || text != "log\n012345" {
+        return Err(format!("exit {code}: {text:?}").into());
+    }
+    Ok(())
+}
+
 fn wait(strategy: Strategy) -> Result<()> {
     let (reader, mut writer) = std::io::pipe()?;
     let late = std::thread::spawn(move || {
@@ -598,6 +612,7 @@ fn main() -> ExitCode {
         ("escape", escape),
         ("readonly", readonly),
         ("limits", limits),
+        ("append", append),
         ("wait", wait),
         ("socket", socket),
         ("pointers", pointers),

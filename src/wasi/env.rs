@@ -13,6 +13,7 @@ use cap_std::ambient_authority;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::fd::BorrowedFd;
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -214,7 +215,8 @@ impl WasiEnv {
         self
     }
 
-    /// Sends the program's standard output to a file, pipe or terminal.
+    /// Sends the program's standard output to a file, pipe or terminal. To a file that is open for appending the program
+    /// can only append.
     #[must_use]
     pub fn with_stdout_file(mut self, file: File) -> Self {
         self.table.replace(1, standard(HostFile::Owned(file.into()), Rights::FD_WRITE));
@@ -435,13 +437,19 @@ fn inherited(fd: BorrowedFd<'static>, right: Rights) -> Descriptor {
 /// A standard stream that is a descriptor of the host.
 fn standard(file: HostFile, right: Rights) -> Descriptor {
     let (filetype, rights) = fs::classify(&file);
+    let appends = rustix::fs::fcntl_getfl(&file).is_ok_and(|flags| flags.contains(OFlags::APPEND));
     // Whose file it is decides on its times, not the program that reads or writes it.
     let mut never = Rights::FD_READ.with(Rights::FD_WRITE).with(Rights::FD_FILESTAT_SET_TIMES);
     if right == Rights::FD_READ {
         never = never.with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE);
     }
+    // A log is not cut off by who may add to it.
+    if appends {
+        never = never.with(Rights::FD_FILESTAT_SET_SIZE);
+    }
+    let flags = if appends { Fdflags::APPEND } else { Fdflags::NONE };
     let rights = rights.without(never).with(right);
-    Descriptor::new(Object::Host(file), filetype, Fdflags::NONE, rights, rights)
+    Descriptor::new(Object::Host(file), filetype, flags, rights, rights)
 }
 
 /// What a WASI function acts on: an environment, and under which name the function was imported.

@@ -127,7 +127,8 @@ pub(crate) fn fd_fdstat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, 
 /// `fd_fdstat_set_flags`: changes the flags of a descriptor.
 ///
 /// The flags that ask for synchronous writing can be changed too, which Linux does not do. A FIFO or device that was
-/// found by a path does not block, whatever the flags say: asking for that changes nothing.
+/// found by a path does not block, and a standard stream that was given for appending appends: asking for anything else
+/// changes nothing.
 pub(crate) fn fd_fdstat_set_flags(
     wasi: &Wasi,
     _memory: &mut LinearMemory<'_>,
@@ -140,8 +141,11 @@ pub(crate) fn fd_fdstat_set_flags(
         Object::Directory(_) | Object::Nowhere => return Err(Errno::Badf),
         Object::Host(file) => {
             descriptor.require(Rights::FD_FDSTAT_SET_FLAGS, Errno::Badf)?;
+            let appends = descriptor.flags().has(Fdflags::APPEND);
             match file {
                 HostFile::Owned(_) => {
+                    // Who hands a log over does so for appending.
+                    flags = if appends { flags.with(Fdflags::APPEND) } else { flags };
                     fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
                     fs::set_host_flag(file, OFlags::NONBLOCK, flags.has(Fdflags::NONBLOCK))?;
                 }
@@ -151,7 +155,10 @@ pub(crate) fn fd_fdstat_set_flags(
                         flags = flags.with(Fdflags::NONBLOCK);
                     }
                 }
-                HostFile::Inherited(_) => {}
+                HostFile::Inherited(_) => {
+                    flags = flags.without(Fdflags::APPEND);
+                    flags = if appends { flags.with(Fdflags::APPEND) } else { flags };
+                }
             }
         }
         Object::Input(_) | Object::Output(_) => {}
@@ -588,7 +595,11 @@ pub(crate) fn fd_readdir(
 /// `fd_renumber`: closes `to` and gives its number to `fd`, in one step. Both must be open.
 pub(crate) fn fd_renumber(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd, to: Fd) -> Result<(), Errno> {
     // Bound, so that the lock is gone when the host closes.
-    let _closed = wasi.lock().table.renumber(fd, to)?;
+    let closed = wasi.lock().table.renumber(fd, to)?;
+    if let Some(Object::Output(output)) = closed.as_ref().map(|closed| &closed.object) {
+        // The renumbering is done, so that this is no failure of it.
+        let _ = output.flush();
+    }
     Ok(())
 }
 
