@@ -155,7 +155,7 @@ macro_rules! runtime {
         Box::new(move |rounds| run.call(&mut store, rounds).expect("it runs"))
     }};
     (@fd_write $api:ident $self:ident $module:ident) => {
-        unreachable!("it has no WASI here")
+        unreachable!("it has no WASI here for {} bytes", $module.len())
     };
     (@instantiate $api:ident $linker:ident $store:ident $module:ident) => {
         $linker.instantiate(&mut $store, &$module).expect("it instantiates")
