@@ -50,8 +50,8 @@ impl EngineArgs {
         config
     }
 
-    /// An engine of these settings.
-    pub fn engine(&self) -> Result<Engine, Failure> {
-        Engine::new(&self.config()).map_err(|error| Failure::error(error.to_string()))
+    /// An engine of these settings that validates functions when they are first called, and in the background.
+    pub fn lazy_engine(&self) -> Result<Engine, Failure> {
+        Engine::new(self.config().lazy_validation(true)).map_err(|error| Failure::error(error.to_string()))
     }
 }

@@ -13,6 +13,7 @@ use super::sandbox::SandboxArgs;
 use super::streams::StreamArgs;
 use super::{denials, input, process, status, value};
 use crate::error::MAX_BACKTRACE;
+use crate::module::validate::ValidationState;
 use crate::{Error, ErrorKind, ExternType, Linker, Module, Store, WasiEnv, add_wasi_to_linker};
 
 const EXAMPLES: &str = "\
@@ -29,9 +30,15 @@ Examples:
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
   curl -s https://example.org/p.wasm | wasmrun exec - one two";
 
+const VALIDATION: &str = "\
+Validation:
+  A function of a large module is validated before it first runs, all others in the background. An invalid one that is
+  called ends the program with status 126; one that is not called is worth a warning at the end, if it was found by then.
+  `wasmrun inspect` validates a module as a whole.";
+
 /// Run a WebAssembly program (.wasm or .wat)
 #[derive(Args)]
-#[command(after_help = format!("{EXAMPLES}\n\n{}", super::STATUS_HELP))]
+#[command(after_help = format!("{EXAMPLES}\n\n{VALIDATION}\n\n{}", super::STATUS_HELP))]
 pub(super) struct ExecArgs {
     /// The module, `-` for standard input; all that follows belongs to the program
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
@@ -90,7 +97,18 @@ fn preload(text: &str) -> Result<(String, OsString), String> {
 }
 
 pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
-    process::on_big_stack(|| Run::new(&args)?.start())?
+    process::on_big_stack(|| {
+        let run = Run::new(&args)?;
+        let (module, file) = (run.module.clone(), input::display(run.file));
+        let status = run.start()?;
+        if status != status::INVALID
+            && let ValidationState::Invalid(error) = module.0.validation_state()
+            && matches!(error.kind(), ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. })
+        {
+            note(&format!("warning: {file}: a function that was not run is invalid: {error}"));
+        }
+        Ok(status)
+    })?
 }
 
 /// One program, about to run.
@@ -113,7 +131,7 @@ impl<'a> Run<'a> {
             arg.to_str().map(str::to_string).ok_or_else(error)
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-        let engine = args.engine.engine()?;
+        let engine = args.engine.lazy_engine()?;
         let module = input::module(&engine, file)?;
         // The arguments of a function to call are no arguments of a program.
         let own = if args.call.is_some() { &[][..] } else { &program_args };

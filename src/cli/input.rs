@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::output::Failure;
@@ -25,26 +26,36 @@ pub(super) fn read(file: &OsStr) -> Result<Vec<u8>, Failure> {
             file.read_to_end(&mut bytes)
         })
     };
-    match result {
-        Ok(_) => Ok(bytes),
-        Err(error) => {
-            let status = if error.kind() == io::ErrorKind::NotFound { status::NOT_FOUND } else { status::INVALID };
-            let reason = match error.kind() {
-                io::ErrorKind::NotFound => "no such file".to_string(),
-                io::ErrorKind::IsADirectory => "is a directory, not a module".to_string(),
-                io::ErrorKind::PermissionDenied => "permission denied".to_string(),
-                _ => error.to_string(),
-            };
-            Err(Failure::new(status, format!("{}: {reason}", display(file))))
-        }
-    }
+    result.map(|_| bytes).map_err(|error| unreadable(file, &error))
 }
 
-/// The module in a file.
+/// The failure of a file that can't be read.
+fn unreadable(file: &OsStr, error: &io::Error) -> Failure {
+    let status = if error.kind() == io::ErrorKind::NotFound { status::NOT_FOUND } else { status::INVALID };
+    let reason = match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_string(),
+        io::ErrorKind::IsADirectory => "is a directory, not a module".to_string(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_string(),
+        _ => error.to_string(),
+    };
+    Failure::new(status, format!("{}: {reason}", display(file)))
+}
+
+/// The module in a file, of which no more is read than must be.
 pub(super) fn module(engine: &Engine, file: &OsStr) -> Result<Module, Failure> {
+    let invalid = |error| Failure::of(&display(file), &error);
+    if file != "-" {
+        let open = File::open(Path::new(file)).map_err(|error| unreadable(file, &error))?;
+        if open.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            let mut head = [0; 8];
+            let len = open.read_at(&mut head, 0).map_err(|error| unreadable(file, &error))?;
+            check_kind(file, &head[..len])?;
+            return Module::from_open_file(engine, open).map_err(invalid);
+        }
+    }
     let bytes = read(file)?;
     check_kind(file, &bytes)?;
-    Module::new(engine, &bytes).map_err(|error| Failure::of(&display(file), &error))
+    Module::new(engine, &bytes).map_err(invalid)
 }
 
 /// Refuses what people mistake for a module, with words that help more than a decoder's.

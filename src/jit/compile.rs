@@ -206,12 +206,14 @@ impl ModuleCode {
 /// A function that Cranelift refuses gets an adapter to the interpreter.
 ///
 /// # Errors
-/// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code.
+/// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code, and those of
+/// [`ModuleInner::ensure_valid`].
 pub(super) fn function(module: &ModuleInner, defined: u32) -> Result<*const VMCode> {
     let this = &module.jit;
     if let Some(code) = this.ready(module, defined) {
         return Ok(code);
     }
+    module.ensure_valid(defined)?;
     let state = module.engine.jit();
     let ty = module.defined_type(defined);
     let wasm = Some(WasmFunction { module, defined });

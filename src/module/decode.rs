@@ -1,33 +1,47 @@
-//! From bytes to a module: text to binary, the sections, validation of everything.
+//! From bytes to a module: text to binary, the sections.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use wasmparser::{
-    BinaryReaderError, CompositeInnerType, DataKind, ElementKind, ExternalKind, FuncToValidate,
-    FuncValidatorAllocations, FunctionBody, Imports, Operator, Parser, Payload, TableInit, TypeRef, ValidPayload,
-    Validator, ValidatorResources,
+    BinaryReaderError, CompositeInnerType, DataKind, ElementKind, ExternalKind, Imports, Operator, Parser, Payload,
+    TableInit, TypeRef, ValidPayload, Validator, ValidatorResources,
 };
 
 use super::features;
+use super::source::Source;
 use super::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
 use super::{
     ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, Module, ModuleInner,
-    SegmentMode,
+    SegmentMode, background,
 };
+use super::validate::{self, Lazy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::engine::{Engine, Sig};
 use crate::runtime::vmcontext::{Counts, VMOffsets};
 
-/// Decodes and validates.
-pub(super) fn module(engine: &Engine, bytes: &[u8]) -> Result<Module> {
-    let binary = if bytes.starts_with(b"\0asm") { bytes.to_vec() } else { text(bytes)? };
+/// Code bytes from which on it pays to validate functions one by one.
+pub(super) const LAZY_BYTES: usize = 256 << 10;
+
+/// Decodes, and validates what the engine does not leave for later.
+pub(super) fn module(engine: &Engine, bytes: Cow<'_, [u8]>) -> Result<Module> {
+    let binary = if bytes.starts_with(b"\0asm") { bytes.into_owned() } else { text(&bytes)? };
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
         return Err(invalid("this is a component, and only core modules are run"));
     }
-    match Decoder::default().run(&binary) {
-        Ok(decoder) => Ok(decoder.finish(engine, binary.into_boxed_slice())),
+    let mut decoder = Decoder::default();
+    let decoded = decoder.run(&binary).and_then(|()| {
+        if engine.config().lazy_validation && decoder.code_bytes() >= LAZY_BYTES {
+            return Ok(decoder.resources.take());
+        }
+        let Some(resources) = decoder.resources.take() else { return Ok(None) };
+        let funcs = &decoder.funcs[decoder.counts.funcs.0 as usize..];
+        validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
+    });
+    match decoded {
+        Ok(unvalidated) => Ok(decoder.finish(engine, Source::Memory(binary.into()), unvalidated)),
         Err(error) => Err(features::explain(&binary, &error)),
     }
 }
@@ -60,7 +74,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Vec<u8>> {
 
 /// What the sections say, as they are read.
 #[derive(Default)]
-struct Decoder {
+pub(super) struct Decoder {
     types: Vec<FuncType>,
     imports: Vec<Import>,
     exports: Vec<Export>,
@@ -74,32 +88,39 @@ struct Decoder {
     elements: Vec<ElementSegment>,
     data: Vec<DataSegment>,
     start: Option<u32>,
-    bodies: Vec<Range<usize>>,
+    pub(super) bodies: Vec<Range<usize>>,
+    /// To validate bodies with; `None` if there are none.
+    pub(super) resources: Option<ValidatorResources>,
     name_section: Option<Range<usize>>,
     counts: Counts,
 }
 
-type Parsed<T> = Result<T, BinaryReaderError>;
+pub(super) type Parsed<T> = Result<T, BinaryReaderError>;
 
 impl Decoder {
-    fn run(mut self, binary: &[u8]) -> Parsed<Self> {
+    /// Reads all of a binary, and validates all but the bodies.
+    fn run(&mut self, binary: &[u8]) -> Parsed<()> {
         let mut validator = Validator::new_with_features(features::SUPPORTED);
-        let mut bodies = Vec::new();
         let mut parser = Parser::new(0);
         parser.set_features(features::SUPPORTED);
         for payload in parser.parse_all(binary) {
             let payload = payload?;
             if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
                 self.bodies.push(range(body.range()));
-                bodies.push((func, body));
+                self.resources = Some(func.resources);
             }
             self.payload(payload)?;
         }
-        validate_bodies(bodies)?;
-        Ok(self)
+        Ok(())
     }
 
-    fn payload(&mut self, payload: Payload<'_>) -> Parsed<()> {
+    /// Bytes of all bodies.
+    pub(super) fn code_bytes(&self) -> usize {
+        self.bodies.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// Takes what a validated payload says.
+    pub(super) fn payload(&mut self, payload: Payload<'_>) -> Parsed<()> {
         match payload {
             Payload::TypeSection(section) => {
                 for group in section {
@@ -241,16 +262,19 @@ impl Decoder {
         Ok(())
     }
 
-    fn finish(self, engine: &Engine, bytes: Box<[u8]>) -> Module {
+    /// The module; its bodies are validated later if it is given what to do that with.
+    pub(super) fn finish(self, engine: &Engine, source: Source, unvalidated: Option<ValidatorResources>) -> Module {
         let sigs: Vec<Sig> = self.types.iter().map(|ty| engine.register_sig(ty)).collect();
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
         let defined = self.bodies.len();
         let defined_types = self.funcs[self.funcs.len() - defined..].iter().map(|ty| &self.types[*ty as usize]);
         let jit = crate::jit::ModuleCode::new(engine, defined_types);
-        Module(std::sync::Arc::new(ModuleInner {
+        let lazy = unvalidated.map(|resources| Lazy::new(resources, &source, defined));
+        let module = Arc::new(ModuleInner {
             engine: engine.clone(),
-            bytes,
+            source,
+            lazy,
             types: self.types,
             sigs,
             imports: self.imports,
@@ -272,12 +296,14 @@ impl Decoder {
             name_section: self.name_section,
             interp: crate::interp::ModuleCode::new(defined),
             jit,
-        }))
+        });
+        background::start(&module);
+        Module(module)
     }
 }
 
 /// A range of a module that is in memory.
-fn range(range: Range<u64>) -> Range<usize> {
+pub(super) fn range(range: Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
 }
 
@@ -316,68 +342,4 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Parsed<ConstExpr> {
         });
     }
     Ok(ConstExpr(ops.into()))
-}
-
-/// Code bytes that are worth a second thread.
-const PARALLEL_BYTES: usize = 512 << 10;
-
-type Body<'a> = (FuncToValidate<ValidatorResources>, FunctionBody<'a>);
-
-/// Validates function bodies, on all cores if there is much to do; of several errors the first in the module counts.
-fn validate_bodies(bodies: Vec<Body<'_>>) -> Parsed<()> {
-    let bytes: usize = bodies.iter().map(|(_, body)| range(body.range()).len()).sum();
-    let threads = if bytes < PARALLEL_BYTES {
-        1
-    } else {
-        std::thread::available_parallelism().map_or(1, |cores| cores.get().min(16)).min(bytes / (PARALLEL_BYTES / 2))
-    };
-    if threads == 1 {
-        return validate_some(bodies);
-    }
-    // Contiguous shares of about the same size.
-    let mut shares: Vec<Vec<Body<'_>>> = vec![Vec::new()];
-    let mut filled = 0;
-    for body in bodies {
-        if filled > bytes / threads {
-            shares.push(Vec::new());
-            filled = 0;
-        }
-        filled += range(body.1.range()).len();
-        shares.last_mut().expect("there is always one").push(body);
-    }
-    std::thread::scope(|scope| {
-        let mut handles = Vec::new();
-        let mut shares = shares.into_iter();
-        let own = shares.next().unwrap_or_default();
-        let mut results = Vec::new();
-        let mut unspawned = Vec::new();
-        for share in shares {
-            let share = std::sync::Arc::new(std::sync::Mutex::new(Some(share)));
-            let taken = share.clone();
-            let take = move || taken.lock().ok().and_then(|mut share| share.take()).map_or(Ok(()), validate_some);
-            match std::thread::Builder::new().spawn_scoped(scope, take) {
-                Ok(handle) => handles.push(handle),
-                // No more threads: the share is still there to be done on this one.
-                Err(_) => unspawned.push(share),
-            }
-        }
-        results.push(validate_some(own));
-        for share in unspawned {
-            results.push(share.lock().ok().and_then(|mut share| share.take()).map_or(Ok(()), validate_some));
-        }
-        for handle in handles {
-            results.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        results.into_iter().filter_map(Result::err).min_by_key(|error| error.offset()).map_or(Ok(()), Err)
-    })
-}
-
-fn validate_some(bodies: Vec<Body<'_>>) -> Parsed<()> {
-    let mut allocations = FuncValidatorAllocations::default();
-    for (func, body) in bodies {
-        let mut validator = func.into_validator(allocations);
-        validator.validate(&body)?;
-        allocations = validator.into_allocations();
-    }
-    Ok(())
 }

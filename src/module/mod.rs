@@ -1,23 +1,33 @@
 //! A module: decoded and validated once, immutable after, shared by all its instances and both engines.
 //!
-//! What may be here: reading the binary and text formats (`decode`), the facts a module states about itself, names.
+//! What may be here: reading the binary and text formats (`decode`, and `file` for what is better not read in full),
+//! where its bytes are (`source`), validation of functions (`validate`, `background`), the facts a module states about
+//! itself, names.
 //! What may not: anything that depends on an instance or a store. The engines keep their per-function code behind
 //! [`ModuleInner::interp`] and [`ModuleInner::jit`]; what these are is their business.
 
+mod background;
 pub(crate) mod decode;
 pub(crate) mod features;
+mod file;
 pub(crate) mod names;
+pub(crate) mod source;
 pub(crate) mod types;
+pub(crate) mod validate;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::engine::{Engine, Sig};
 use crate::runtime::vmcontext::VMOffsets;
 use names::Names;
+use source::Source;
 use types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
+use validate::Lazy;
 
 /// A validated WebAssembly module. Cloning is cheap: clones share everything.
 ///
@@ -34,7 +44,9 @@ pub struct Module(pub(crate) Arc<ModuleInner>);
 pub(crate) struct ModuleInner {
     pub engine: Engine,
     /// The binary module; text has been translated.
-    pub bytes: Box<[u8]>,
+    pub source: Source,
+    /// Which functions are known to be valid; `None` if all are.
+    pub lazy: Option<Lazy>,
     pub types: Vec<FuncType>,
     /// Engine-wide type numbers, by type index.
     pub sigs: Vec<Sig>,
@@ -54,7 +66,7 @@ pub(crate) struct ModuleInner {
     pub elements: Vec<ElementSegment>,
     pub data: Vec<DataSegment>,
     pub start: Option<u32>,
-    /// Where the bodies of the defined functions are in `bytes` (locals and code, without the size).
+    /// Where the bodies of the defined functions are in the binary (locals and code, without the size).
     pub bodies: Vec<Range<usize>>,
     pub offsets: VMOffsets,
     /// The name section, read when first asked for.
@@ -160,10 +172,15 @@ impl ModuleInner {
         self.sigs[type_index as usize].number()
     }
 
-    /// The body of a defined function, to be read operator by operator; offsets are those in the module.
-    pub fn body(&self, defined: u32) -> wasmparser::FunctionBody<'_> {
-        let range = self.bodies[defined as usize].clone();
-        wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(&self.bytes[range.clone()], range.start as u64))
+    /// The body of a defined function, to be read operator by operator; offsets are those in the module. What this
+    /// gives is valid and does not change.
+    ///
+    /// # Errors
+    /// As [`ModuleInner::ensure_valid`], which this calls.
+    pub fn body(&self, defined: u32) -> Result<wasmparser::FunctionBody<'_>> {
+        let bytes = self.valid_body(defined)?;
+        let start = self.bodies[defined as usize].start;
+        Ok(wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(bytes, start as u64)))
     }
 
     /// The name of a function from the name section, or of its import or export.
@@ -178,20 +195,68 @@ impl ModuleInner {
 
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Module").field("name", &self.name()).field("bytes", &self.0.bytes.len()).finish_non_exhaustive()
+        f.debug_struct("Module").field("name", &self.name()).field("bytes", &self.0.source.len()).finish_non_exhaustive()
     }
 }
 
 impl Module {
     /// Decodes and validates a module, binary or text.
     ///
-    /// Function bodies are validated on several threads where there are many of them.
+    /// Function bodies are validated on several threads where there are many of them, or later if the engine is
+    /// configured so: see [`Config::lazy_validation`](crate::Config::lazy_validation).
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) and [`Unsupported`](crate::ErrorKind::Unsupported), with the byte
     /// offset and the function where they occurred.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
-        decode::module(engine, bytes.as_ref())
+        decode::module(engine, bytes.as_ref().into())
+    }
+
+    /// Makes a module of what is in a file, binary or text.
+    ///
+    /// With [`Config::lazy_validation`](crate::Config::lazy_validation), little of a large binary is read. The file is
+    /// memory-mapped, once, to find where its functions are; the body of one is read and validated when it is first
+    /// called, names when a backtrace wants them, debug sections never. The file stays open for that, so it may be
+    /// renamed and deleted. Small files, and what is not a regular file, are read in full.
+    ///
+    /// Nothing that has run or been validated is ever read again from the file, so a program that may write to its own
+    /// module can't get unvalidated code run. But a module whose file is written to or truncated is not whole any
+    /// more: what was not needed before gives a [`Resource`](crate::ErrorKind::Resource) error from then on, as a trap
+    /// would. To replace a module that may be running, write a new file and rename it over the old one. Only a file
+    /// that is truncated *while this function looks for its functions* (a millisecond or so) can end the process with
+    /// SIGBUS; where others may do that, read the file and use [`Module::new`].
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if the file can't be read, and those of [`Module::new`].
+    ///
+    /// ```
+    /// use wasmrun::{Engine, ErrorKind, Module};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("add.wat");
+    /// std::fs::write(&path, r#"(module (func (export "add") (param i32 i32) (result i32)
+    ///     (i32.add (local.get 0) (local.get 1))))"#)?;
+    /// let module = Module::from_file(&Engine::default(), &path)?;
+    /// assert_eq!(module.export_func_index("add"), Some(0));
+    ///
+    /// let missing = Module::from_file(&Engine::default(), "no-such-file.wasm").unwrap_err();
+    /// assert!(matches!(missing.kind(), ErrorKind::Resource(_)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        match File::open(path) {
+            Ok(file) => file::module(engine, file),
+            Err(error) => Err(file::unreadable(&error)),
+        }
+        .map_err(|error| match error.kind() {
+            ErrorKind::Resource(message) => Error::resource(format!("{}: {message}", path.display())),
+            _ => error,
+        })
+    }
+
+    /// The module in an open file, read from its beginning.
+    pub(crate) fn from_open_file(engine: &Engine, file: File) -> Result<Self> {
+        file::module(engine, file)
     }
 
     /// The engine it was made for.

@@ -27,8 +27,10 @@ impl Names {
         for (func, import) in imports.enumerate() {
             names.funcs.insert(func as u32, format!("{}.{}", import.module, import.name).into());
         }
-        if let Some(range) = module.name_section.clone() {
-            names.read_section(&module.bytes[range.clone()], range.start as u64);
+        if let Some(range) = module.name_section.clone()
+            && let Ok(section) = module.source.read(range.clone())
+        {
+            names.read_section(&section, range.start as u64);
         }
         names
     }

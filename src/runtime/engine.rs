@@ -54,6 +54,7 @@ pub struct Config {
     pub(crate) bounds_checks: BoundsChecks,
     pub(crate) dispatch: Dispatch,
     pub(crate) max_wasm_stack: usize,
+    pub(crate) lazy_validation: bool,
 }
 
 impl Default for Config {
@@ -70,6 +71,7 @@ impl Config {
             bounds_checks: BoundsChecks::Inline,
             dispatch: Dispatch::TailCall,
             max_wasm_stack: 1 << 20,
+            lazy_validation: false,
         }
     }
 
@@ -97,6 +99,29 @@ impl Config {
     /// The native stack is never used beyond what the thread has, whatever is set here. The default is 1 MiB.
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes;
+        self
+    }
+
+    /// Sets whether the functions of a module are validated when it is made (the default) or, each, before it first
+    /// runs.
+    ///
+    /// Lazily, [`Module::from_file`](crate::Module::from_file) and [`Module::new`](crate::Module::new) validate all of
+    /// a module but the bodies of its functions, and those too if they are few (under 256 KiB). A body is then
+    /// validated when the function is first called, by the thread that calls it, and in the background otherwise: a
+    /// thread of low priority begins with that after a tenth of a second, and ends with the module.
+    ///
+    /// Nothing unvalidated ever runs. What is different is when an invalid function is found: calling it gives the
+    /// [`Invalid`](crate::ErrorKind::Invalid) error that making the module would have given, as a trap would; where it
+    /// is never called, the module works.
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine, Module};
+    /// let engine = Engine::new(Config::new().lazy_validation(true))?;
+    /// let module = Module::new(&engine, "(module (func (export \"f\")))")?;
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn lazy_validation(&mut self, lazy: bool) -> &mut Self {
+        self.lazy_validation = lazy;
         self
     }
 }

@@ -100,6 +100,9 @@ pub(crate) unsafe fn memory_copy(
 
 /// `memory.init`; a dropped segment has no bytes.
 ///
+/// # Errors
+/// A trap, or [`Resource`](ErrorKind::Resource) if the segment is in a file that can't be read any more.
+///
 /// # Safety
 /// A live context and indices of its module.
 pub(crate) unsafe fn memory_init(
@@ -116,14 +119,13 @@ pub(crate) unsafe fn memory_init(
         let (base, length) = memory(vmctx, index);
         let dropped = instance.dropped_data[segment as usize];
         let range = if dropped { 0..0 } else { instance.module.0.data[segment as usize].bytes.clone() };
-        let bytes = &instance.module.0.bytes[range];
-        if !within(src.into(), len.into(), bytes.len()) || !within(dst, len.into(), length) {
+        if !within(src.into(), len.into(), range.len()) || !within(dst, len.into(), length) {
             return Err(memory_fault(dst, len.into(), length));
         }
-        let source = &bytes[src as usize..][..len as usize];
-        std::ptr::copy_nonoverlapping(source.as_ptr(), base.add(dst as usize), source.len());
+        let from = range.start + src as usize;
+        let target = std::slice::from_raw_parts_mut(base.add(dst as usize), len as usize);
+        instance.module.0.source.copy_data(from, target)
     }
-    Ok(())
 }
 
 /// `data.drop`.

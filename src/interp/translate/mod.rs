@@ -2,7 +2,7 @@
 //!
 //! The operand stack is resolved to slots: each height has one, and what lies at a height may also be a local or a
 //! constant that is only copied there when it must be (see [`stack`]). Instructions are put out by [`emit`], which also
-//! knows what the accumulators hold. Bodies are validated before they come here.
+//! knows what the accumulators hold. Bodies are validated before they come here ([`ModuleInner::body`]).
 
 mod control;
 mod emit;
@@ -52,7 +52,7 @@ const SCRATCH: u32 = 10;
 /// Translates a defined function.
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid), which validation prevents.
+/// Those of [`ModuleInner::body`]: the function is invalid and had not been validated before.
 pub(super) fn function(module: &ModuleInner, defined: u32, positions: bool) -> Result<Translation> {
     let translation = Translator::new(module, defined, positions, false)?.run()?;
     match translation {
@@ -121,7 +121,7 @@ struct Translator<'m> {
 
 impl<'m> Translator<'m> {
     fn new(module: &'m ModuleInner, defined: u32, positions: bool, far: bool) -> Result<Self> {
-        let body = module.body(defined);
+        let body = module.body(defined)?;
         let ty = module.defined_type(defined);
         let results = ty.result_slots() as u32;
         let header = results.max(ty.param_slots() as u32);

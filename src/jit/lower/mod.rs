@@ -147,7 +147,7 @@ impl<'m, 'b> Lower<'m, 'b> {
     fn body(&mut self, defined: u32) -> Result<()> {
         let refused = |error: wasmparser::BinaryReaderError| Error::resource(format!("cannot be compiled: {error}"));
         let module = self.module;
-        let body = module.body(defined);
+        let body = module.body(defined)?;
         self.bounds.prescan(module, &body).map_err(refused)?;
         let ty = module.defined_type(defined);
         for (index, param) in ty.params().iter().enumerate() {

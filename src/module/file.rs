@@ -1,0 +1,231 @@
+//! Modules in files: of large ones, only the sections that say what there is are read.
+//!
+//! All that is decoded was read from the file once, to memory of ours, so the validator and the decoder see the same
+//! bytes whatever happens to the file. What lies in between, the bodies, is validated when it is read
+//! (`ModuleInner::valid_body`).
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::ops::Range;
+
+use memmap2::MmapOptions;
+use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
+
+use super::decode::{self, Decoder, LAZY_BYTES};
+use super::source::{FileSource, LoadedData, Source};
+use super::{Module, features};
+use crate::error::{Error, Result};
+use crate::runtime::engine::Engine;
+
+/// Files below this are read in full: that takes less than half a millisecond.
+const SMALL_FILE: u64 = 1 << 20;
+
+/// Bytes that are read at once of a data section; longer segments are left in the file.
+const DATA_WINDOW: usize = 16 << 10;
+
+/// Bytes that are read of a custom section; its name lies in them.
+const NAME_WINDOW: usize = 256;
+
+/// Bytes in which the header of a section or of a data segment lies, if it is no strange one.
+const HEADER: usize = 64;
+
+/// Ids of sections (specification, section 5.5.2).
+const CUSTOM: u8 = 0;
+const CODE: u8 = 10;
+const DATA: u8 = 11;
+
+/// The error for a file that can't be read.
+pub(super) fn unreadable(error: &io::Error) -> Error {
+    Error::resource(format!("the module cannot be read: {error}"))
+}
+
+/// The module in a file.
+pub(super) fn module(engine: &Engine, mut file: File) -> Result<Module> {
+    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+    if engine.config().lazy_validation
+        && metadata.is_file()
+        && metadata.len() >= SMALL_FILE
+        && let Some(module) = outline(engine, &file, &metadata)
+    {
+        return Ok(module);
+    }
+    let mut bytes = Vec::new();
+    // Devices do not say how much there is.
+    let expected = if metadata.is_file() { metadata.len() as usize } else { 0 };
+    let reserved = bytes.try_reserve(expected).map_err(io::Error::from);
+    reserved.and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| unreadable(&error))?;
+    decode::module(engine, bytes.into())
+}
+
+/// A module of which only the outline has been read. `None` for whatever is wrong or just unusual: the module is then
+/// decoded as a whole, which also knows what the error is.
+fn outline(engine: &Engine, file: &File, metadata: &Metadata) -> Option<Module> {
+    let len = usize::try_from(metadata.len()).ok()?;
+    let mut source = FileSource::new(file.try_clone().ok()?, metadata, len);
+    let mut decoder = Decoder::default();
+    let mut validator = Validator::new_with_features(features::SUPPORTED);
+    let mut parser = Parser::new(0);
+    parser.set_features(features::SUPPORTED);
+    let mut at = 0;
+    loop {
+        let mut section = Section::open(&source, at)?;
+        let is_code = section.id == Some(CODE);
+        match section.id {
+            Some(CUSTOM) => section.load_name(&source)?,
+            Some(CODE) => section.load(&source, 0..section.bytes.len().min(HEADER))?,
+            Some(DATA) => section.load_segments(&source)?,
+            _ => section.load(&source, 0..section.bytes.len())?,
+        }
+        let Chunk::Parsed { consumed, payload } = parser.parse(&section.bytes, at + section.bytes.len() == len).ok()?
+        else {
+            return None;
+        };
+        validator.payload(&payload).ok()?;
+        if matches!(payload, Payload::End(_)) {
+            break;
+        }
+        if let Payload::CodeSectionStart { count, .. } = payload {
+            parser.skip_section();
+            find_bodies(&source, at + consumed..at + section.bytes.len(), count, &mut validator, &mut decoder)?;
+        } else {
+            decoder.payload(payload).ok()?;
+        }
+        // A parser that takes less of a section than its header says would be out of step.
+        if consumed != section.bytes.len() && !is_code {
+            return None;
+        }
+        at += section.bytes.len();
+        if section.id == Some(DATA) {
+            source.set_loaded_data(section.into_data());
+        }
+    }
+    let few = decoder.code_bytes() < LAZY_BYTES;
+    let defined = decoder.bodies.len() as u32;
+    let resources = decoder.resources.take()?;
+    let module = decoder.finish(engine, Source::File(source), Some(resources));
+    if few {
+        (0..defined).try_for_each(|defined| module.0.valid_body(defined).map(drop)).ok()?;
+        module.0.assume_background_valid();
+    }
+    Some(module)
+}
+
+/// Finds the bodies in a code section, from behind its count.
+fn find_bodies(
+    source: &FileSource,
+    section: Range<usize>,
+    count: u32,
+    validator: &mut Validator,
+    decoder: &mut Decoder,
+) -> Option<()> {
+    if section.is_empty() {
+        return (count == 0).then_some(());
+    }
+    let mut options = MmapOptions::new();
+    options.offset(section.start as u64).len(section.len());
+    // SAFETY: private and read-only, and unmapped when this returns. Of its bytes only the sizes of the bodies are
+    // read, each once, and checked after that; so writes of others meanwhile give other sizes at worst.
+    let map = unsafe { options.map_copy_read_only(source.file()) }.ok()?;
+    let mut reader = BinaryReader::new(&map, section.start as u64);
+    decoder.bodies.reserve(count.min(section.len() as u32) as usize);
+    for _ in 0..count {
+        let size = reader.read_var_u32().ok()? as usize;
+        let start = reader.original_position();
+        let body = FunctionBody::new(BinaryReader::new(reader.read_bytes(size).ok()?, start));
+        decoder.bodies.push(decode::range(body.range()));
+        decoder.resources = Some(validator.code_section_entry(&body).ok()?.resources);
+    }
+    reader.eof().then_some(())
+}
+
+/// A section, or what else the parser takes in one step: the module's header, its end.
+struct Section {
+    id: Option<u8>,
+    /// Byte offset in the module.
+    start: usize,
+    /// Its header and contents: zeros until they are loaded, which cost nothing.
+    bytes: Vec<u8>,
+    loaded: Vec<Range<usize>>,
+}
+
+impl Section {
+    /// The section at byte `start` of the module, as far as the module goes. Nothing of it is loaded.
+    fn open(source: &FileSource, start: usize) -> Option<Self> {
+        let all = source.len();
+        let (id, len) = match start {
+            0 => (None, 8),
+            _ if start == all => (None, 0),
+            _ => {
+                let mut head = [0; 6];
+                let head = &mut head[..(all - start).min(6)];
+                source.read_into(start, head).ok()?;
+                let mut reader = BinaryReader::new(head, 0);
+                let (id, contents) = (reader.read_u8().ok()?, reader.read_var_u32().ok()?);
+                (Some(id), reader.original_position() as usize + contents as usize)
+            }
+        };
+        (len <= all - start).then(|| Section { id, start, bytes: vec![0; len], loaded: Vec::new() })
+    }
+
+    /// Reads a part of it, given from its start.
+    fn load(&mut self, source: &FileSource, part: Range<usize>) -> Option<()> {
+        source.read_into(self.start + part.start, &mut self.bytes[part]).ok()
+    }
+
+    /// Reads the name of a custom section.
+    fn load_name(&mut self, source: &FileSource) -> Option<()> {
+        let loaded = self.bytes.len().min(NAME_WINDOW);
+        self.load(source, 0..loaded)?;
+        let mut reader = BinaryReader::new(&self.bytes, 0);
+        reader.read_u8().ok()?;
+        reader.read_var_u32().ok()?;
+        let name = reader.read_var_u32().ok()? as usize;
+        // A longer one is rather nonsense.
+        (reader.original_position() as usize + name <= loaded).then_some(())
+    }
+
+    /// Reads a data section, but for the bytes of long segments.
+    fn load_segments(&mut self, source: &FileSource) -> Option<()> {
+        let len = self.bytes.len();
+        self.load_window(source, 0..HEADER.min(len))?;
+        let mut reader = BinaryReader::new(&self.bytes, 0);
+        reader.read_u8().ok()?;
+        reader.read_var_u32().ok()?;
+        let count = reader.read_var_u32().ok()?;
+        let mut at = reader.original_position() as usize;
+        for _ in 0..count {
+            self.load_window(source, at..(at + HEADER).min(len))?;
+            // A header that is longer ends in zeros here, which are neither an offset nor the end of one: an error.
+            let mut reader = BinaryReader::new(&self.bytes[at..], at as u64);
+            let segment = Data::from_reader(&mut reader).ok()?;
+            let (data, end) = (segment.data.len(), segment.range.end as usize);
+            if data <= DATA_WINDOW {
+                self.load_window(source, end - data..end)?;
+            }
+            at = end;
+        }
+        (at == len).then_some(())
+    }
+
+    /// Sees to it that a part is loaded, and what comes after it while at it. Parts come in order.
+    fn load_window(&mut self, source: &FileSource, part: Range<usize>) -> Option<()> {
+        let (from, extends) = match self.loaded.last() {
+            Some(last) if part.end <= last.end => return Some(()),
+            Some(last) if part.start <= last.end => (last.end, true),
+            _ => (part.start, false),
+        };
+        let to = part.end.max(from + DATA_WINDOW).min(self.bytes.len());
+        self.load(source, from..to)?;
+        match self.loaded.last_mut() {
+            Some(last) if extends => last.end = to,
+            _ => self.loaded.push(from..to),
+        }
+        Some(())
+    }
+
+    /// What was loaded of a data section.
+    fn into_data(self) -> LoadedData {
+        let in_module = |part: &Range<usize>| self.start + part.start..self.start + part.end;
+        LoadedData { start: self.start, ranges: self.loaded.iter().map(in_module).collect(), bytes: self.bytes }
+    }
+}

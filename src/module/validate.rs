@@ -1,0 +1,224 @@
+//! Validation of function bodies: of all at once, or of each before its first run.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use wasmparser::{
+    BinaryReader, BinaryReaderError, FuncToValidate, FuncValidatorAllocations, FunctionBody, ValidatorResources,
+};
+
+use super::decode::Parsed;
+use super::source::Source;
+use super::{ModuleInner, features};
+use crate::error::{Error, Result};
+
+/// Code bytes that are worth a second thread.
+const PARALLEL_BYTES: usize = 512 << 10;
+
+/// Validates one body of a module.
+///
+/// `index` and `ty` are those of the function and of its type; the body lies at byte `start` of the module.
+fn body(
+    resources: &ValidatorResources,
+    (index, ty): (u32, u32),
+    bytes: &[u8],
+    start: usize,
+    allocations: FuncValidatorAllocations,
+) -> Parsed<FuncValidatorAllocations> {
+    let func = FuncToValidate { resources: resources.clone(), index, ty, features: features::SUPPORTED };
+    let mut validator = func.into_validator(allocations);
+    let reader = BinaryReader::new_features(bytes, start as u64, features::SUPPORTED);
+    validator.validate(&FunctionBody::new(reader))?;
+    Ok(validator.into_allocations())
+}
+
+/// Validates all bodies of a binary, on all cores if there is much to do; of several errors the first in the module
+/// counts. `types` are the type indices of the defined functions, of which the first has the index `imported`.
+pub(super) fn all(
+    resources: &ValidatorResources,
+    imported: u32,
+    types: &[u32],
+    binary: &[u8],
+    bodies: &[Range<usize>],
+) -> Parsed<()> {
+    let some = |share: Range<usize>| {
+        let mut allocations = FuncValidatorAllocations::default();
+        for at in share {
+            let range = bodies[at].clone();
+            let func = (imported + at as u32, types[at]);
+            allocations = body(resources, func, &binary[range.clone()], range.start, allocations)?;
+        }
+        Ok(())
+    };
+    let bytes: usize = bodies.iter().map(ExactSizeIterator::len).sum();
+    if bytes < PARALLEL_BYTES {
+        return some(0..bodies.len());
+    }
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(16));
+    let shares = shares(bodies, bytes / cores.min(bytes / (PARALLEL_BYTES / 2)));
+    thread::scope(|scope| {
+        let (own, others) = shares.split_first().expect("there is code");
+        // Where there are no more threads, the share is done on this one.
+        let others: Vec<_> = others
+            .iter()
+            .map(|share| thread::Builder::new().spawn_scoped(scope, || some(share.clone())).map_err(|_| share))
+            .collect();
+        let own = some(own.clone());
+        let others = others.into_iter().map(|other| match other {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(share) => some(share.clone()),
+        });
+        let failed = std::iter::once(own).chain(others).filter_map(Result::err);
+        failed.min_by_key(BinaryReaderError::offset).map_or(Ok(()), Err)
+    })
+}
+
+/// Contiguous shares of the bodies, of about so many bytes each; at least one.
+fn shares(bodies: &[Range<usize>], bytes: usize) -> Vec<Range<usize>> {
+    let mut shares = vec![0..0];
+    let mut filled = 0;
+    for (at, body) in bodies.iter().enumerate() {
+        if filled > bytes {
+            shares.push(at..at);
+            filled = 0;
+        }
+        filled += body.len();
+        shares.last_mut().expect("there is one").end = at + 1;
+    }
+    shares
+}
+
+/// What is known of the bodies of a module that was made without validating them.
+pub(crate) struct Lazy {
+    resources: ValidatorResources,
+    bodies: Bodies,
+    /// What validation in the background came to, when it is done.
+    pub(super) background: OnceLock<Result<()>>,
+}
+
+/// The bodies that are known to be valid.
+enum Bodies {
+    /// Of a module in memory.
+    Memory(Box<[AtomicBool]>),
+    /// Of a module in a file, of which they are copies: the file may change.
+    File(Box<[OnceLock<Box<[u8]>>]>),
+}
+
+/// How far validation of a module is.
+#[derive(Debug)]
+pub(crate) enum ValidationState<'a> {
+    /// Some functions have neither been called nor looked at.
+    Pending,
+    Valid,
+    /// A function is invalid; or the module's file can't be read any more.
+    Invalid(&'a Error),
+}
+
+impl Lazy {
+    pub fn new(resources: ValidatorResources, source: &Source, defined: usize) -> Self {
+        let bodies = match source {
+            Source::Memory(_) => Bodies::Memory((0..defined).map(|_| AtomicBool::new(false)).collect()),
+            Source::File(_) => Bodies::File((0..defined).map(|_| OnceLock::new()).collect()),
+        };
+        Lazy { resources, bodies, background: OnceLock::new() }
+    }
+}
+
+impl ModuleInner {
+    /// Validates a defined function unless that has been done.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) and [`Unsupported`](crate::ErrorKind::Unsupported), as eager validation
+    /// gives them; [`Resource`](crate::ErrorKind::Resource) if it is in a file that can't be read any more.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "the interpreter asks for the body"))]
+    pub fn ensure_valid(&self, defined: u32) -> Result<()> {
+        self.valid_body(defined).map(drop)
+    }
+
+    /// The bytes of a body, validated before this returns.
+    pub(super) fn valid_body(&self, defined: u32) -> Result<&[u8]> {
+        let at = defined as usize;
+        let range = self.bodies[at].clone();
+        match (&self.source, self.lazy.as_ref().map(|lazy| (lazy, &lazy.bodies))) {
+            (Source::Memory(bytes), None) => Ok(&bytes[range]),
+            (Source::Memory(bytes), Some((lazy, Bodies::Memory(valid)))) => {
+                let bytes = &bytes[range];
+                if !valid[at].load(Ordering::Relaxed) {
+                    self.validate(lazy, defined, bytes, Default::default())?;
+                    valid[at].store(true, Ordering::Relaxed);
+                }
+                Ok(bytes)
+            }
+            (Source::File(_), Some((lazy, Bodies::File(valid)))) => {
+                if let Some(bytes) = valid[at].get() {
+                    return Ok(bytes);
+                }
+                let bytes = self.source.read(range)?;
+                self.validate(lazy, defined, &bytes, Default::default())?;
+                Ok(valid[at].get_or_init(|| bytes.into()))
+            }
+            _ => unreachable!("modules in files are validated lazily, and each kind has its own"),
+        }
+    }
+
+    fn validate(
+        &self,
+        lazy: &Lazy,
+        defined: u32,
+        bytes: &[u8],
+        allocations: FuncValidatorAllocations,
+    ) -> Result<FuncValidatorAllocations> {
+        let index = self.imported_funcs() + defined;
+        let start = self.bodies[defined as usize].start;
+        let func = (index, self.funcs[index as usize]);
+        body(&lazy.resources, func, bytes, start, allocations).or_else(|error| {
+            let binary = self.source.read(0..self.source.len())?;
+            Err(features::explain(&binary, &error))
+        })
+    }
+
+    /// Validates the defined functions in `some`, if that makes sense for them; for the background.
+    ///
+    /// What a file holds now is no reason not to validate what is read from it later, so nothing is noted then.
+    pub(super) fn validate_some(&self, lazy: &Lazy, some: Range<usize>) -> Result<()> {
+        let (Some(first), Some(last)) = (self.bodies.get(some.start), some.clone().last()) else { return Ok(()) };
+        let piece = first.start..self.bodies[last].end;
+        let bytes = self.source.read(piece.clone())?;
+        let mut allocations = FuncValidatorAllocations::default();
+        for at in some {
+            let known = match &lazy.bodies {
+                Bodies::Memory(valid) => valid[at].load(Ordering::Relaxed),
+                Bodies::File(valid) => valid[at].get().is_some(),
+            };
+            if known {
+                continue;
+            }
+            let body = self.bodies[at].start - piece.start..self.bodies[at].end - piece.start;
+            allocations = self.validate(lazy, at as u32, &bytes[body], allocations)?;
+            if let Bodies::Memory(valid) = &lazy.bodies {
+                valid[at].store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// How far validation of the whole module is.
+    pub fn validation_state(&self) -> ValidationState<'_> {
+        match self.lazy.as_ref().map(|lazy| lazy.background.get()) {
+            None | Some(Some(Ok(()))) => ValidationState::Valid,
+            Some(None) => ValidationState::Pending,
+            Some(Some(Err(error))) => ValidationState::Invalid(error),
+        }
+    }
+
+    /// Spares the background its work, where a module of these very bytes is known to be valid. A function is still
+    /// validated before its first run.
+    pub fn assume_background_valid(&self) {
+        if let Some(lazy) = &self.lazy {
+            // Where the background was faster, its finding stands.
+            let _ = lazy.background.set(Ok(()));
+        }
+    }
+}
