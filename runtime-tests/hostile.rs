@@ -123,7 +123,7 @@ fn try_module(engine: &Engine, bytes: &[u8], running: impl Fn()) {
 
 /// What a child does: tries the variants from `first` to `end`; ends the process early where a module runs too long.
 fn child(module: &Path, damage: Damage, first: u64, end: u64) {
-    let module = fs::read(module).expect("the parent names a file");
+    let module = fs::read(module).unwrap_or_else(|error| panic!("{}: {error}", module.display()));
     let engines: Vec<_> = configs().iter().map(|config| Engine::new(config).unwrap()).collect();
     let started = Instant::now();
     // When the watched phase ends, in milliseconds from `started`; the lowest bit says that the module runs.
@@ -161,9 +161,12 @@ fn child(module: &Path, damage: Damage, first: u64, end: u64) {
 }
 
 fn configs() -> Vec<Config> {
-    let mut configs = vec![Config::new(), Config::new()];
+    let mut configs = vec![Config::new(); 4];
     configs[0].strategy(Strategy::Interpreter);
     configs[1].bounds_checks(BoundsChecks::Guard);
+    // Invalid functions among valid ones that run.
+    configs[2].strategy(Strategy::Interpreter).lazy_validation(true).lazy_validation_from(0);
+    configs[3].lazy_validation(true).lazy_validation_from(0);
     configs
 }
 
@@ -268,8 +271,8 @@ fn main() -> ExitCode {
         fs::write(&path, wat::parse_str(wat).expect("the module is right")).expect("the folder can be written");
         modules.push((name.into(), path, 1200));
     }
-    if let Some(programs) = std::env::var_os("WASMRUN_PROGRAMS") {
-        modules.push(("resvg.wasm".into(), Path::new(&programs).join("p/resvg.wasm"), 30));
+    if let Some(programs) = common::programs(&["p/resvg.wasm"]) {
+        modules.push(("resvg.wasm".into(), programs.join("p/resvg.wasm"), 30));
     }
     let times = std::env::var("WASMRUN_VARIANTS").map_or(1, |n| n.parse().expect("WASMRUN_VARIANTS is a number"));
     let mut trials = Vec::new();

@@ -278,6 +278,10 @@ fn icepack(engine: Engines, programs: &Path) -> Result<(), Failed> {
     same_digest("the text", (200_686, 0x62c8_6b70_37b7_1b20), &unpack.ends_with(0)?.stdout)
 }
 
+/// What the tests of big programs need.
+const BIG_FILES: [&str; 6] =
+    ["p/cpython.wasm", "p/resvg.wasm", "p/flite.wasm", "p/icepack.wasm", "in/work.py", "in/pic.svg"];
+
 const BIG: [(&str, BigTest); 6] = [
     ("cpython hello", cpython_hello),
     ("cpython script", cpython_script),
@@ -289,7 +293,7 @@ const BIG: [(&str, BigTest); 6] = [
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
-    let programs = std::env::var_os("WASMRUN_PROGRAMS").map(PathBuf::from);
+    let programs = common::programs(&BIG_FILES);
     for (engine, flags) in &ENGINES[..if Engine::has_jit() { 3 } else { 1 }] {
         for (name, test) in SHIPPED {
             trials.push(Trial::test(format!("{name} [{engine}]"), move || test(flags)));

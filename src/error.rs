@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Anything that can go wrong between the bytes of a module and the end of its program.
 ///
 /// An error knows its [`kind`](Error::kind); one that passed through running Wasm code also carries the
-/// [`backtrace`](Error::backtrace) of the functions it left, innermost first.
+/// [`backtrace`](Error::backtrace) of the functions it left, innermost first, unless it is an exit.
 ///
 /// ```
 /// use wasmrun::{Engine, ErrorKind, Module};
@@ -133,8 +133,12 @@ impl Error {
         }
     }
 
-    /// Adds the frames of one activation of an engine, innermost first, behind those there already.
+    /// Adds the frames of one activation of an engine, innermost first, behind those there already. An exit gets none:
+    /// every program ends so, and reading all names for that would take longer than many run.
     pub(crate) fn push_frames(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        if self.exit_code().is_some() {
+            return;
+        }
         let room = MAX_BACKTRACE.saturating_sub(self.0.backtrace.len());
         self.0.backtrace.extend(frames.into_iter().take(room));
     }

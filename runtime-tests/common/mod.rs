@@ -5,9 +5,23 @@ use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::mem::MaybeUninit;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// The folder of big programs that `WASMRUN_PROGRAMS` names, if it does.
+///
+/// # Panics
+/// If it lacks one of `files`: better than tests that fail one by one.
+pub fn programs(files: &[&str]) -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os("WASMRUN_PROGRAMS")?);
+    for file in files {
+        let path = folder.join(file);
+        assert!(path.is_file(), "WASMRUN_PROGRAMS names a folder without {file}: there is no {}", path.display());
+    }
+    Some(folder)
+}
 
 /// How a process ended and what it wrote.
 #[derive(Debug)]

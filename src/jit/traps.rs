@@ -108,6 +108,10 @@ impl Activation {
             }
             Some(trap) => trap.into(),
         };
+        if error.exit_code().is_some() {
+            // It would not keep frames, and to make them takes all names.
+            return error;
+        }
         let mut frames: Vec<Frame> = stack.frames().collect();
         if error.trap() == Some(Trap::Unreachable)
             && let (Some(innermost), Some(function)) = (frames.first_mut(), function)

@@ -22,9 +22,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::engine::{Engine, Sig};
 use crate::runtime::vmcontext::{Counts, VMOffsets};
 
-/// Code bytes from which on it pays to validate functions one by one.
-pub(super) const LAZY_BYTES: usize = 256 << 10;
-
 /// Decodes, and validates what the engine does not leave for later.
 pub(super) fn module(engine: &Engine, bytes: Cow<'_, [u8]>) -> Result<Module> {
     let binary = if bytes.starts_with(b"\0asm") { bytes.into_owned() } else { text(&bytes)? };
@@ -33,7 +30,7 @@ pub(super) fn module(engine: &Engine, bytes: Cow<'_, [u8]>) -> Result<Module> {
     }
     let mut decoder = Decoder::default();
     let decoded = decoder.run(&binary).and_then(|()| {
-        if engine.config().lazy_validation && decoder.code_bytes() >= LAZY_BYTES {
+        if engine.config().is_lazy_for(decoder.code_bytes()) {
             return Ok(decoder.resources.take());
         }
         let Some(resources) = decoder.resources.take() else { return Ok(None) };

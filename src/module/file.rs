@@ -8,10 +8,10 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
 
-use memmap2::MmapOptions;
+use memmap2::{MmapMut, MmapOptions};
 use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
 
-use super::decode::{self, Decoder, LAZY_BYTES};
+use super::decode::{self, Decoder};
 use super::source::{FileSource, LoadedData, Source};
 use super::{Module, features};
 use crate::error::{Error, Result};
@@ -99,11 +99,11 @@ fn outline(engine: &Engine, file: &File, metadata: &Metadata) -> Option<Module> 
             source.set_loaded_data(section.into_data());
         }
     }
-    let few = decoder.code_bytes() < LAZY_BYTES;
+    let is_lazy = engine.config().is_lazy_for(decoder.code_bytes());
     let defined = decoder.bodies.len() as u32;
     let resources = decoder.resources.take()?;
     let module = decoder.finish(engine, Source::File(source), Some(resources));
-    if few {
+    if !is_lazy {
         (0..defined).try_for_each(|defined| module.0.valid_body(defined).map(drop)).ok()?;
         module.0.assume_background_valid();
     }
@@ -143,8 +143,8 @@ struct Section {
     id: Option<u8>,
     /// Byte offset in the module.
     start: usize,
-    /// Its header and contents: zeros until they are loaded, which cost nothing.
-    bytes: Vec<u8>,
+    /// Its header and contents. Mapped, so that what is never loaded costs nothing.
+    bytes: MmapMut,
     loaded: Vec<Range<usize>>,
 }
 
@@ -164,7 +164,8 @@ impl Section {
                 (Some(id), reader.original_position() as usize + contents as usize)
             }
         };
-        (len <= all - start).then(|| Section { id, start, bytes: vec![0; len], loaded: Vec::new() })
+        let bytes = (len <= all - start).then(|| MmapMut::map_anon(len))?.ok()?;
+        Some(Section { id, start, bytes, loaded: Vec::new() })
     }
 
     /// Reads a part of it, given from its start.

@@ -5,6 +5,8 @@ use std::fs::{File, Metadata};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use memmap2::MmapMut;
+
 use crate::error::{Error, Result};
 
 /// The bytes of a binary module.
@@ -61,16 +63,15 @@ pub(crate) struct FileSource {
     file: File,
     len: usize,
     stamp: Stamp,
-    data: LoadedData,
+    data: Option<LoadedData>,
 }
 
 /// The part of a data section that was read while it was decoded.
-#[derive(Default)]
 pub(crate) struct LoadedData {
     /// Byte offset of the section.
     pub start: usize,
-    /// The whole section; what is not in `ranges` is zero, and was never touched.
-    pub bytes: Vec<u8>,
+    /// Room for the whole section; what is not in `ranges` is zero, and was never touched.
+    pub bytes: MmapMut,
     /// What was read, as byte offsets in the module, in order and apart from each other.
     pub ranges: Vec<Range<usize>>,
 }
@@ -92,7 +93,7 @@ impl Stamp {
 impl FileSource {
     /// A file of which nothing has been loaded; `metadata` is from before the first look at it.
     pub fn new(file: File, metadata: &Metadata, len: usize) -> Self {
-        FileSource { file, len, stamp: Stamp::of(metadata), data: LoadedData::default() }
+        FileSource { file, len, stamp: Stamp::of(metadata), data: None }
     }
 
     /// Bytes of the module.
@@ -106,7 +107,7 @@ impl FileSource {
 
     /// Keeps what was read of the data section.
     pub fn set_loaded_data(&mut self, data: LoadedData) {
-        self.data = data;
+        self.data = Some(data);
     }
 
     /// Fills `target` from byte `start` on.
@@ -125,7 +126,7 @@ impl FileSource {
 
     /// A part of a data segment, if it was read when the section was decoded.
     fn loaded_data(&self, start: usize, len: usize) -> Option<&[u8]> {
-        let LoadedData { start: section, bytes, ranges } = &self.data;
+        let LoadedData { start: section, bytes, ranges } = self.data.as_ref()?;
         let before = ranges.partition_point(|range| range.start <= start);
         let range = &ranges[before.checked_sub(1)?];
         (start + len <= range.end).then(|| &bytes[start - section..][..len])

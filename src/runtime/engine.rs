@@ -55,6 +55,7 @@ pub struct Config {
     pub(crate) dispatch: Dispatch,
     pub(crate) max_wasm_stack: usize,
     pub(crate) lazy_validation: bool,
+    pub(crate) lazy_validation_from: usize,
 }
 
 impl Default for Config {
@@ -72,6 +73,7 @@ impl Config {
             dispatch: Dispatch::TailCall,
             max_wasm_stack: 1 << 20,
             lazy_validation: false,
+            lazy_validation_from: 256 << 10,
         }
     }
 
@@ -106,8 +108,8 @@ impl Config {
     /// runs.
     ///
     /// Lazily, [`Module::from_file`](crate::Module::from_file) and [`Module::new`](crate::Module::new) validate all of
-    /// a module but the bodies of its functions, and those too if they are few (under 256 KiB). A body is then
-    /// validated when the function is first called, by the thread that calls it, and in the background otherwise: a
+    /// a module but the bodies of its functions, and those too if they are short (see
+    /// [`Config::lazy_validation_from`]). A body is then validated when the function is first called, by the thread that calls it, and in the background otherwise: a
     /// thread of low priority begins with that after a tenth of a second, and ends with the module.
     ///
     /// Nothing unvalidated ever runs. What is different is when an invalid function is found: calling it gives the
@@ -123,6 +125,18 @@ impl Config {
     pub fn lazy_validation(&mut self, lazy: bool) -> &mut Self {
         self.lazy_validation = lazy;
         self
+    }
+
+    /// Sets how many bytes of code a module must have to be validated lazily. The default is 256 KiB, which take a
+    /// millisecond or two.
+    pub fn lazy_validation_from(&mut self, code_bytes: usize) -> &mut Self {
+        self.lazy_validation_from = code_bytes;
+        self
+    }
+
+    /// Whether a module with so many bytes of code is validated lazily.
+    pub(crate) fn is_lazy_for(&self, code_bytes: usize) -> bool {
+        self.lazy_validation && code_bytes >= self.lazy_validation_from
     }
 }
 

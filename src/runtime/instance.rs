@@ -93,6 +93,10 @@ pub(crate) unsafe fn func_ref(vmctx: *mut VMContext, func: u32) -> *mut VMFuncRe
 /// # Safety
 /// `vmctx` must be live, the expression of its module, and the globals it reads in the context.
 unsafe fn evaluate(vmctx: *mut VMContext, module: &ModuleInner, expr: &ConstExpr) -> [u64; 2] {
+    // Modules have tens of thousands of these, and others hardly any.
+    if let [ConstOp::Slot(slot)] = expr.0[..] {
+        return [slot, 0];
+    }
     let mut stack: Vec<[u64; 2]> = Vec::with_capacity(2);
     for op in &expr.0 {
         let mut binary = |op: fn(u64, u64) -> u64| {
