@@ -60,3 +60,79 @@ fn step_back() {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = rustix::process::setpriority_process(None, 19);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::error::ErrorKind;
+    use crate::module::Module;
+    use crate::module::validate::ValidationState;
+    use crate::runtime::engine::{Config, Engine, Strategy};
+
+    fn engine() -> Engine {
+        let mut config = Config::new();
+        config.strategy(Strategy::Interpreter).lazy_validation(true).lazy_validation_from(0);
+        Engine::new(&config).unwrap()
+    }
+
+    /// More code than is validated in one piece, with `last` behind it.
+    fn module(last: &str) -> Vec<u8> {
+        let function = format!("(func {})", "nop ".repeat(100_000));
+        let text = format!("(module {function} {function} {function} {last} (data \"{}\"))", "x".repeat(1 << 20));
+        wat::parse_str(text).unwrap()
+    }
+
+    fn in_memory_and_in_a_file(bytes: &[u8]) -> [Module; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("module.wasm");
+        std::fs::write(&path, bytes).unwrap();
+        [Module::new(&engine(), bytes).unwrap(), Module::from_file(&engine(), path).unwrap()]
+    }
+
+    fn wait(module: &Module) {
+        while matches!(module.0.validation_state(), ValidationState::Pending) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn the_background_finds_invalid_functions_that_are_not_called() {
+        for module in in_memory_and_in_a_file(&module("(func $bad (result i32))")) {
+            assert!(matches!(module.0.validation_state(), ValidationState::Pending));
+            wait(&module);
+            let ValidationState::Invalid(error) = module.0.validation_state() else { panic!("it is invalid") };
+            assert!(matches!(error.kind(), ErrorKind::Invalid { function: Some(name), .. } if name == "function bad"));
+        }
+    }
+
+    #[test]
+    fn the_background_comes_to_an_end() {
+        for module in in_memory_and_in_a_file(&module("(func)")) {
+            wait(&module);
+            assert!(matches!(module.0.validation_state(), ValidationState::Valid));
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_valid_is_left_alone_until_it_is_called() {
+        for module in in_memory_and_in_a_file(&module("(func $bad (result i32))")) {
+            module.0.assume_background_valid();
+            assert!(matches!(module.0.validation_state(), ValidationState::Valid));
+            assert!(module.0.body(2).is_ok());
+            assert!(module.0.body(3).is_err());
+        }
+    }
+
+    #[test]
+    fn the_background_keeps_no_module_alive() {
+        for module in in_memory_and_in_a_file(&module("(func)")) {
+            let weak = Arc::downgrade(&module.0);
+            drop(module);
+            while weak.strong_count() > 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
