@@ -291,6 +291,7 @@ impl Decoder {
             offsets: VMOffsets::new(self.counts),
             names: OnceLock::new(),
             name_section: self.name_section,
+            image: Default::default(),
             interp: crate::interp::ModuleCode::new(defined),
             jit,
         });

@@ -23,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::engine::{Engine, Sig};
+use crate::runtime::image::MemoryImage;
 use crate::runtime::vmcontext::VMOffsets;
 use names::Names;
 use source::Source;
@@ -73,6 +74,8 @@ pub(crate) struct ModuleInner {
     pub names: OnceLock<Names>,
     /// The contents of the custom section `name`, if there is one.
     pub name_section: Option<Range<usize>>,
+    /// What the data segments make of memory 0, once that is worth keeping.
+    pub image: MemoryImage,
     pub interp: crate::interp::ModuleCode,
     pub jit: crate::jit::ModuleCode,
 }

@@ -142,12 +142,22 @@ unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleInner) -> Result<()> 
                 ops::elem_drop(vmctx, index);
             }
         }
+        let memory = || resolve::<VMMemory>(vmctx, module.offsets.memory(0));
+        let image = module.image.get();
+        if let Some(image) = image {
+            image.map((*memory()).base)?;
+        }
         for (segment, index) in module.data.iter().zip(0..) {
             if let SegmentMode::Active { index: memory, offset } = &segment.mode {
-                let offset = evaluate(vmctx, module, offset)[0] as u32;
-                ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32)?;
+                if image.is_none() {
+                    let offset = evaluate(vmctx, module, offset)[0] as u32;
+                    ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32)?;
+                }
                 ops::data_drop(vmctx, index);
             }
+        }
+        if let Some(range) = module.image.wanted(module) {
+            module.image.make(std::slice::from_raw_parts((*memory()).base.add(range.start), range.len()), range.start);
         }
     }
     Ok(())
