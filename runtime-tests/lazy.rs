@@ -96,7 +96,8 @@ fn invalid_functions_fail_when_they_are_called() {
     for engine in engines() {
         for module in both(&engine, &bytes).2 {
             let (mut store, instance) = instantiate(&module);
-            for (name, args) in [("bad", &[][..]), ("calls", &[]), ("indirect", &[1]), ("indirect", &[2]), ("bad", &[])] {
+            for (name, args) in [("bad", &[][..]), ("calls", &[]), ("indirect", &[1]), ("indirect", &[2]), ("bad", &[])]
+            {
                 let error = call(&mut store, instance, name, args).unwrap_err();
                 assert_eq!(error.to_string(), expected.to_string());
                 assert!(matches!(error.kind(), ErrorKind::Invalid { .. }));
@@ -126,7 +127,9 @@ fn start_functions_are_validated() {
         for module in both(&engine, &bytes).2 {
             let mut store = Store::new(&engine, ());
             let error = Instance::new(&mut store, &module, &[]).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::Invalid { function: Some(name), .. } if name == "function invalid"));
+            assert!(
+                matches!(error.kind(), ErrorKind::Invalid { function: Some(name), .. } if name == "function invalid")
+            );
         }
     }
 }

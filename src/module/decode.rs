@@ -13,11 +13,11 @@ use wasmparser::{
 use super::features;
 use super::source::Source;
 use super::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
+use super::validate::{self, Lazy};
 use super::{
     ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, Module, ModuleInner,
     SegmentMode, background,
 };
-use super::validate::{self, Lazy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::engine::{Engine, Sig};
 use crate::runtime::vmcontext::{Counts, VMOffsets};

@@ -198,7 +198,10 @@ impl ModuleInner {
 
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Module").field("name", &self.name()).field("bytes", &self.0.source.len()).finish_non_exhaustive()
+        f.debug_struct("Module")
+            .field("name", &self.name())
+            .field("bytes", &self.0.source.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::space::Spaces;
 use crate::error::Result;
 use crate::module::types::FuncType;
 
@@ -148,6 +149,7 @@ pub struct Engine(Arc<EngineInner>);
 struct EngineInner {
     config: Config,
     sigs: Arc<SigRegistry>,
+    spaces: Arc<Spaces>,
     jit: crate::jit::EngineState,
 }
 
@@ -174,7 +176,7 @@ impl Engine {
     /// [`Resource`](crate::ErrorKind::Resource) if compiled code can't be had on this processor.
     pub fn new(config: &Config) -> Result<Self> {
         let jit = crate::jit::EngineState::new(config)?;
-        Ok(Engine(Arc::new(EngineInner { config: config.clone(), sigs: Arc::default(), jit })))
+        Ok(Engine(Arc::new(EngineInner { config: config.clone(), sigs: Arc::default(), spaces: Arc::default(), jit })))
     }
 
     /// Whether this build can compile to native code.
@@ -190,6 +192,11 @@ impl Engine {
     #[cfg_attr(not(jit), expect(dead_code, reason = "only the JIT has engine-wide state"))]
     pub(crate) fn jit(&self) -> &crate::jit::EngineState {
         &self.0.jit
+    }
+
+    /// The address space that its stores have given back.
+    pub(crate) fn spaces(&self) -> &Arc<Spaces> {
+        &self.0.spaces
     }
 
     /// Whether both are handles of one engine.

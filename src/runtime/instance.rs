@@ -142,10 +142,14 @@ unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleInner) -> Result<()> 
                 ops::elem_drop(vmctx, index);
             }
         }
-        let memory = || resolve::<VMMemory>(vmctx, module.offsets.memory(0));
+        let memory = || {
+            let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
+            let index = (*(*vmctx).instance).memory(0).index(store);
+            &mut store.memories[index]
+        };
         let image = module.image.get();
         if let Some(image) = image {
-            image.map((*memory()).base)?;
+            memory().map(image)?;
         }
         for (segment, index) in module.data.iter().zip(0..) {
             if let SegmentMode::Active { index: memory, offset } = &segment.mode {
@@ -157,7 +161,7 @@ unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleInner) -> Result<()> 
             }
         }
         if let Some(range) = module.image.wanted(module) {
-            module.image.make(std::slice::from_raw_parts((*memory()).base.add(range.start), range.len()), range.start);
+            module.image.make(&memory().bytes()[range.clone()], range.start);
         }
     }
     Ok(())
@@ -249,12 +253,12 @@ impl InstanceData {
     fn define(&mut self, store: &mut StoreOpaque) -> Result<()> {
         let module = self.module.clone();
         let inner = &module.0;
-        let checks = store.engine().config().bounds_checks;
+        let engine = store.engine().clone();
         for index in self.memories.len()..inner.memories.len() {
             // SAFETY: the place is the context's own, which lives as long as the store.
             let memory = unsafe {
                 let place = resolve::<VMMemory>(self.vmctx, inner.offsets.memory(index as u32));
-                MemoryData::new(Some(place), inner.memories[index], checks)?
+                MemoryData::new(Some(place), inner.memories[index], &engine)?
             };
             self.memories.push(store.add_memory(memory));
         }

@@ -1,12 +1,14 @@
 //! Linear memories. The base never moves: address space is reserved, pages are committed by growth.
 
+use super::image::Image;
 use super::linear::LinearMemory;
+use super::space::Reservation;
 use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
 use super::trap::{MemoryFault, Trap};
 use super::vmcontext::VMMemory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::types::MemoryType;
-use crate::runtime::engine::BoundsChecks;
+use crate::runtime::engine::{BoundsChecks, Engine};
 
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 64 << 10;
@@ -17,30 +19,6 @@ pub(crate) const MAX_PAGES: u64 = 1 << 16;
 /// Inaccessible bytes behind the reservation of every memory: constant offsets below this, less the widest access,
 /// need no check of their own once the index is below the length.
 pub(crate) const MEMORY_GUARD: usize = 32 << 20;
-
-/// Address space of our own; freed when dropped.
-#[derive(Default)]
-pub(crate) struct Reservation(Option<region::Allocation>);
-
-impl Reservation {
-    /// Reserves inaccessible address space.
-    fn inaccessible(bytes: usize) -> Option<Self> {
-        Some(Reservation(Some(region::alloc(bytes, region::Protection::NONE).ok()?)))
-    }
-
-    /// Maps zeroed memory that costs nothing until it is touched.
-    pub fn with_committed(bytes: usize) -> Option<Self> {
-        Some(Reservation(Some(region::alloc(bytes, region::Protection::READ_WRITE).ok()?)))
-    }
-
-    pub fn base(&self) -> *mut u8 {
-        self.0.as_ref().map_or(std::ptr::null_mut(), |a| a.as_ptr::<u8>().cast_mut())
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |a| a.len())
-    }
-}
 
 /// The Rust side of a memory.
 pub(crate) struct MemoryData {
@@ -58,7 +36,7 @@ impl MemoryData {
     ///
     /// # Safety
     /// `vm` must be valid for writes as long as the memory lives.
-    pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, checks: BoundsChecks) -> Result<Self> {
+    pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, engine: &Engine) -> Result<Self> {
         let refused = || Error::resource(format!("the system has no room for a memory of {} pages", ty.minimum));
         if ty.minimum > MAX_PAGES || ty.maximum.is_some_and(|maximum| maximum < ty.minimum) {
             return Err(Error::usage("memory limits exceed 65536 pages or contradict each other"));
@@ -67,9 +45,10 @@ impl MemoryData {
         let full = usize::try_from(MAX_PAGES * PAGE).unwrap_or(usize::MAX / 4);
         let maximum = usize::try_from(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) * PAGE).unwrap_or(full);
         // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
+        let checks = engine.config().bounds_checks;
         let mut wanted = if checks == BoundsChecks::Guard { full } else { maximum };
         let reservation = loop {
-            match Reservation::inaccessible(wanted + MEMORY_GUARD) {
+            match Reservation::new(engine.spaces(), wanted + MEMORY_GUARD, minimum) {
                 Some(reservation) => break reservation,
                 None if checks == BoundsChecks::Inline && wanted > minimum => {
                     wanted = (wanted / 2 / PAGE as usize * PAGE as usize).max(minimum);
@@ -82,10 +61,8 @@ impl MemoryData {
             vm.unwrap_or_else(|| &raw mut **owned.insert(Box::new(VMMemory { base: std::ptr::null_mut(), length: 0 })));
         let capacity = wanted.min(maximum);
         // SAFETY: valid by the caller's promise, or ours.
-        unsafe { vm.write(VMMemory { base: reservation.base(), length: 0 }) };
-        let mut memory = MemoryData { vm, ty, reservation, capacity, _owned: owned };
-        memory.commit(minimum).ok_or_else(refused)?;
-        Ok(memory)
+        unsafe { vm.write(VMMemory { base: reservation.base(), length: minimum }) };
+        Ok(MemoryData { vm, ty, reservation, capacity, _owned: owned })
     }
 
     fn length(&self) -> usize {
@@ -104,14 +81,24 @@ impl MemoryData {
             return None;
         }
         if length > old {
-            // SAFETY: the range lies in our reservation, behind what is in use.
-            unsafe {
-                let start = self.reservation.base().add(old);
-                region::protect(start, length - old, region::Protection::READ_WRITE).ok()?;
-                (*self.vm).length = length;
-            }
+            self.reservation.set_accessible(length)?;
+            // SAFETY: `vm` is valid while the memory lives.
+            unsafe { (*self.vm).length = length };
         }
         Some(())
+    }
+
+    /// Replaces the part that `image` has of a memory that nobody has written to.
+    ///
+    /// # Errors
+    /// [`Resource`](ErrorKind::Resource) if the system refuses.
+    ///
+    /// # Safety
+    /// The image must be of the module that defines this memory.
+    pub unsafe fn map(&mut self, image: &Image) -> Result<()> {
+        self.reservation.keep_from_others();
+        // SAFETY: the caller's promise.
+        unsafe { image.map(self.reservation.base()) }
     }
 
     /// Grows by `delta` pages; the old size in pages, or `None` if it can't (specification, `memory.grow`).
@@ -170,7 +157,7 @@ impl Memory {
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = &mut store.as_context_mut().0.opaque;
         // SAFETY: without a place given there is nothing to promise.
-        let data = unsafe { MemoryData::new(None, ty, store.engine().config().bounds_checks)? };
+        let data = unsafe { MemoryData::new(None, ty, store.engine())? };
         Ok(Memory(store.add_memory(data)))
     }
 

@@ -20,6 +20,7 @@ pub(crate) mod memory;
 pub(crate) mod numeric;
 pub(crate) mod ops;
 pub(crate) mod simd;
+pub(crate) mod space;
 pub(crate) mod store;
 pub(crate) mod sys;
 pub(crate) mod table;

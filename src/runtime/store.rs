@@ -12,7 +12,8 @@ use super::engine::{Engine, Sig};
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::instance::InstanceData as Instance;
-use super::memory::{MemoryData, Reservation};
+use super::memory::MemoryData;
+use super::space::Reservation;
 use super::table::TableData;
 use super::value::ExternRef;
 use super::vmcontext::{VMException, VMFuncRef, VMStore, VMTag};
@@ -84,7 +85,7 @@ impl StoreOpaque {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let bytes = engine.config().max_wasm_stack.clamp(64 << 10, 16 << 30);
         // Without room for a stack the store still serves host objects; calls then trap with StackOverflow.
-        let value_stack = Reservation::with_committed(bytes).unwrap_or_default();
+        let value_stack = Reservation::new(engine.spaces(), bytes, bytes).unwrap_or_default();
         let (base, length) = (value_stack.base(), value_stack.len());
         StoreOpaque {
             vm: VMStore {

@@ -1,0 +1,145 @@
+//! Address space for memories and stacks. What is given back is kept for the next one of its size, emptied: to map and
+//! unmap anew takes longer than all the rest of a small instance.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use region::Protection;
+
+/// Spaces that an engine keeps at most: with 4 GiB each, a small part of what a process can have.
+const IDLE: usize = 32;
+
+/// Address space, accessible up to a point.
+struct Space {
+    allocation: region::Allocation,
+    accessible: usize,
+}
+
+// SAFETY: it owns its pages, which are of the process and not of a thread.
+unsafe impl Send for Space {}
+
+impl Space {
+    /// New address space; what is accessible is zeroed, and costs nothing until it is touched.
+    fn map(len: usize, accessible: usize) -> Option<Self> {
+        let all = if accessible == len { Protection::READ_WRITE } else { Protection::NONE };
+        let allocation = region::alloc(len, all).ok()?;
+        let mut space = Space { allocation, accessible: if accessible == len { len } else { 0 } };
+        space.set_accessible(accessible)?;
+        Some(space)
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.allocation.as_ptr::<u8>().cast_mut()
+    }
+
+    fn set_accessible(&mut self, bytes: usize) -> Option<()> {
+        let (from, to, protection) = match bytes >= self.accessible {
+            true => (self.accessible, bytes, Protection::READ_WRITE),
+            false => (bytes, self.accessible, Protection::NONE),
+        };
+        if to > self.allocation.len() {
+            return None;
+        }
+        if from < to {
+            // SAFETY: the range is in our own allocation; what is made inaccessible is not in use.
+            unsafe { region::protect(self.base().add(from), to - from, protection).ok()? };
+            self.accessible = bytes;
+        }
+        Some(())
+    }
+
+    /// Makes what is accessible zero again, and gives its pages back to the system.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn clear(&mut self) -> Option<()> {
+        use rustix::mm::{Advice, madvise};
+        // SAFETY: the range is in our own allocation, of which nothing is in use, and is private and anonymous.
+        unsafe { madvise(self.base().cast(), self.accessible, Advice::LinuxDontNeed).ok() }
+    }
+
+    /// Other systems do not promise zeros.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn clear(&mut self) -> Option<()> {
+        None
+    }
+}
+
+/// The spaces an engine keeps.
+#[derive(Default)]
+pub(crate) struct Spaces(Mutex<Vec<Space>>);
+
+impl Spaces {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Space>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of this length, preferably with as much accessible.
+    fn take(&self, len: usize, accessible: usize) -> Option<Space> {
+        let mut idle = self.idle();
+        let fits = |space: &Space| space.allocation.len() == len;
+        let at = idle.iter().position(|space| fits(space) && space.accessible == accessible);
+        let at = at.or_else(|| idle.iter().position(fits))?;
+        Some(idle.swap_remove(at))
+    }
+
+    /// Keeps one, if there is room and it can be emptied.
+    fn give_back(&self, mut space: Space) {
+        if self.idle().len() < IDLE && space.clear().is_some() {
+            self.idle().push(space);
+        }
+    }
+}
+
+/// Address space of our own, given back when dropped. The default is none at all.
+#[derive(Default)]
+pub(crate) struct Reservation {
+    space: Option<Space>,
+    /// Where it goes then; `None` if others can't use it.
+    spaces: Option<Arc<Spaces>>,
+}
+
+impl Reservation {
+    /// Address space of `len` bytes, of which the first `accessible` can be used and are zero.
+    pub fn new(spaces: &Arc<Spaces>, len: usize, accessible: usize) -> Option<Self> {
+        let page = region::page::size();
+        let (whole, accessible) = (len.checked_next_multiple_of(page)?, accessible.next_multiple_of(page));
+        let mapped = match spaces.take(whole, accessible) {
+            Some(mut space) => space.set_accessible(accessible).map(|()| space),
+            None => Space::map(whole, accessible),
+        };
+        // Where address space is short, what is idle goes first.
+        let space = mapped.or_else(|| {
+            let idle = std::mem::take(&mut *spaces.idle());
+            if idle.is_empty() {
+                return None;
+            }
+            drop(idle);
+            Space::map(whole, accessible)
+        })?;
+        Some(Reservation { space: Some(space), spaces: Some(spaces.clone()) })
+    }
+
+    pub fn base(&self) -> *mut u8 {
+        self.space.as_ref().map_or(std::ptr::null_mut(), Space::base)
+    }
+
+    pub fn len(&self) -> usize {
+        self.space.as_ref().map_or(0, |space| space.allocation.len())
+    }
+
+    /// Makes more of it accessible, up to `bytes`; these are zero.
+    pub fn set_accessible(&mut self, bytes: usize) -> Option<()> {
+        self.space.as_mut()?.set_accessible(bytes)
+    }
+
+    /// Something else is mapped into it, so it is unmapped in the end.
+    pub fn keep_from_others(&mut self) {
+        self.spaces = None;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let (Some(space), Some(spaces)) = (self.space.take(), self.spaces.take()) {
+            spaces.give_back(space);
+        }
+    }
+}
