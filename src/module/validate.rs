@@ -75,17 +75,19 @@ pub(super) fn all(
     })
 }
 
-/// Contiguous shares of the bodies, of about so many bytes each; at least one.
+/// Contiguous shares of the bodies, of about so many bytes each.
 fn shares(bodies: &[Range<usize>], bytes: usize) -> Vec<Range<usize>> {
-    let mut shares = vec![0..0];
+    let mut shares: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
     for (at, body) in bodies.iter().enumerate() {
-        if filled > bytes {
-            shares.push(at..at);
-            filled = 0;
+        match shares.last_mut() {
+            Some(share) if filled <= bytes => share.end = at + 1,
+            _ => {
+                shares.push(at..at + 1);
+                filled = 0;
+            }
         }
         filled += body.len();
-        shares.last_mut().expect("there is one").end = at + 1;
     }
     shares
 }
