@@ -1,8 +1,11 @@
-//! Decides whether the target has the JIT (cfg `jit`), and which dispatch the interpreter can have (`tail_dispatch`).
+//! Decides whether the target has the JIT (cfg `jit`), and which dispatch the interpreter can have (`tail_dispatch`);
+//! tells builds of different sources apart (`WASMRUN_SOURCES`), for code that is kept on disk.
 
-use std::env;
+use std::hash::{DefaultHasher, Hasher};
+use std::path::Path;
+use std::{env, fs, io};
 
-fn main() {
+fn main() -> io::Result<()> {
     println!("cargo::rustc-check-cfg=cfg(jit)");
     println!("cargo::rustc-check-cfg=cfg(tail_dispatch)");
     println!("cargo::rerun-if-changed=build.rs");
@@ -15,4 +18,27 @@ fn main() {
     if native && optimised {
         println!("cargo::rustc-cfg=tail_dispatch");
     }
+    // Compiled code depends on the layout of the runtime's objects and on how functions are lowered. The version alone
+    // does not change with each of these while they are being worked on.
+    println!("cargo::rerun-if-changed=src");
+    let mut hasher = DefaultHasher::new();
+    hash(Path::new("src"), &mut hasher)?;
+    println!("cargo::rustc-env=WASMRUN_SOURCES={:016x}", hasher.finish());
+    Ok(())
+}
+
+/// Feeds names and contents of all files in a folder.
+fn hash(folder: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
+    let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            hash(&path, hasher)?;
+        } else {
+            hasher.write(path.as_os_str().as_encoded_bytes());
+            hasher.write(&fs::read(&path)?);
+        }
+    }
+    Ok(())
 }

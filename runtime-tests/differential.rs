@@ -13,7 +13,7 @@ use std::{panic, thread};
 use wasm_smith::MemoryOffsetChoices;
 use wasmrun::{
     BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Global,
-    Instance, Memory, Module, Store, Strategy, Table, Tag, Trap, Value,
+    Instance, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, Value,
 };
 
 /// Bytes that a generated module may be made of.
@@ -227,6 +227,11 @@ fn configs() -> Vec<Config> {
         for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
             let mut config = Config::new();
             config.strategy(Strategy::Jit).bounds_checks(checks);
+            all.push(config);
+        }
+        for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops] {
+            let mut config = Config::new();
+            config.strategy(Strategy::Tiered).tiering(tiering);
             all.push(config);
         }
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, process, thread};
-use wasmrun::{BoundsChecks, Config, Engine, ErrorKind, Linker, Module, Store, Strategy, Value};
+use wasmrun::{BoundsChecks, Config, Engine, ErrorKind, Linker, Module, Store, Strategy, Tiering, Value};
 
 /// The argument that makes this program a child; a module, a way to damage it and a range of variants follow.
 const CHILD: &str = "--child";
@@ -161,12 +161,15 @@ fn child(module: &Path, damage: Damage, first: u64, end: u64) {
 }
 
 fn configs() -> Vec<Config> {
-    let mut configs = vec![Config::new(); 4];
-    configs[0].strategy(Strategy::Interpreter);
-    configs[1].bounds_checks(BoundsChecks::Guard);
+    let mut configs = vec![Config::new(); 5];
     // Invalid functions among valid ones that run.
-    configs[2].strategy(Strategy::Interpreter).lazy_validation(true).lazy_validation_from(0);
-    configs[3].lazy_validation(true).lazy_validation_from(0);
+    configs[0].strategy(Strategy::Interpreter);
+    configs[1].strategy(Strategy::Interpreter).lazy_validation(true).lazy_validation_from(0);
+    if Engine::has_jit() {
+        configs[2].strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard);
+        configs[3].strategy(Strategy::Tiered).tiering(Tiering::AtOnce);
+        configs[4].strategy(Strategy::Tiered).tiering(Tiering::AtLoops).lazy_validation(true).lazy_validation_from(0);
+    }
     configs
 }
 

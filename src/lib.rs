@@ -36,6 +36,7 @@
 #![warn(missing_docs, missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod cache;
 #[doc(hidden)]
 pub mod cli;
 mod error;
@@ -46,8 +47,11 @@ mod interp;
 mod jit;
 mod module;
 mod runtime;
+#[cfg_attr(not(jit), path = "tier_disabled.rs")]
+mod tier;
 mod wasi;
 
+pub use cache::config::{Cache, CacheStats};
 pub use error::{Error, ErrorKind, Frame, Result};
 pub use exception::ExnRef;
 pub use exception::tag::Tag;
@@ -55,7 +59,7 @@ pub use executor::Executor;
 pub use module::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
 pub use module::{ExportType, ImportType, Module};
 pub use runtime::caller::Caller;
-pub use runtime::engine::{BoundsChecks, Config, Dispatch, Engine, Strategy};
+pub use runtime::engine::{BoundsChecks, Config, Dispatch, Engine, Profile, Strategy, Tiering};
 pub use runtime::external::Extern;
 pub use runtime::func::Func;
 pub use runtime::global::Global;
@@ -63,6 +67,7 @@ pub use runtime::instance::Instance;
 pub use runtime::linear::LinearMemory;
 pub use runtime::linker::Linker;
 pub use runtime::memory::Memory;
+pub use runtime::stats::{Stats, Work};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
 pub use runtime::trap::{MemoryFault, Trap};

@@ -49,7 +49,15 @@ pub fn emulated() -> bool {
 }
 
 /// A command that runs a program of this build, by cargo's runner if there is one.
+///
+/// It keeps no compiled code where the user's is.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = bare_command(program.as_ref());
+    command.env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/cache"));
+    command
+}
+
+fn bare_command(program: &OsStr) -> Command {
     match runner() {
         None => Command::new(program),
         Some(runner) => {

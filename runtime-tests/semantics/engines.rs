@@ -1,12 +1,23 @@
 //! Running a test on every engine configuration, and short ways to the API.
 
 use wasmrun::{
-    BoundsChecks, Config, Dispatch, Engine, Error, Extern, Instance, Module, Store, Strategy, Trap, Value, WasmParams,
-    WasmResults,
+    BoundsChecks, Config, Dispatch, Engine, Error, Extern, Instance, Module, Store, Strategy, Tiering, Trap, Value,
+    WasmParams, WasmResults,
 };
 
 /// Every way to run WebAssembly code that this build has.
 pub fn configs() -> Vec<Config> {
+    let mut all = steady_configs();
+    if Engine::has_jit() {
+        let mut config = Config::new();
+        config.strategy(Strategy::Tiered);
+        all.push(config);
+    }
+    all
+}
+
+/// Those in which it does not depend on the time what is compiled.
+pub fn steady_configs() -> Vec<Config> {
     let mut all = vec![Config::new(), Config::new()];
     all[0].strategy(Strategy::Interpreter).dispatch(Dispatch::TailCall);
     all[1].strategy(Strategy::Interpreter).dispatch(Dispatch::Loop);
@@ -14,6 +25,11 @@ pub fn configs() -> Vec<Config> {
         for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
             let mut config = Config::new();
             config.strategy(Strategy::Jit).bounds_checks(checks);
+            all.push(config);
+        }
+        for tiering in [Tiering::AtOnce, Tiering::AtLoops] {
+            let mut config = Config::new();
+            config.strategy(Strategy::Tiered).tiering(tiering);
             all.push(config);
         }
     }

@@ -1,6 +1,6 @@
 //! Deep recursion and its end: a trap, never a crash.
 
-use crate::engines::{call, configs, for_each_engine, instantiate, setup, trap};
+use crate::engines::{call, for_each_engine, instantiate, setup, steady_configs, trap};
 use std::thread;
 use wasmrun::{Caller, Engine, Func, FuncType, Instance, Linker, Module, Result, Store, Trap, ValType, Value};
 
@@ -48,7 +48,7 @@ fn the_default_stack_is_deep() {
 
 #[test]
 fn the_limit_is_what_the_configuration_says() {
-    for mut config in configs() {
+    for mut config in steady_configs() {
         let mut depths = vec![];
         for stack in [64 << 10, 256 << 10, 4 << 20] {
             let engine = Engine::new(config.max_wasm_stack(stack)).unwrap();

@@ -4,18 +4,22 @@ use clap::{Args, ValueEnum};
 
 use super::output::{Failure, note};
 use super::process::MAX_WASM_STACK;
-use crate::{BoundsChecks, Config, Engine, Strategy};
+use crate::{BoundsChecks, Cache, Config, Engine, Profile, Strategy};
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Engine")]
 pub(super) struct EngineArgs {
-    /// Compile each function to native code before its first run (the default where the target has the JIT)
+    /// Compile each function to native code before its first run (without it, only what is hot, in the background)
     #[arg(long, conflicts_with = "interp")]
     pub jit: bool,
 
     /// Interpret all functions
     #[arg(long)]
     pub interp: bool,
+
+    /// Tell a profiler the names of compiled functions
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub profile: Option<ProfileArg>,
 
     /// How compiled code checks memory accesses
     #[arg(long, value_enum, value_name = "HOW", default_value = "inline")]
@@ -30,6 +34,14 @@ pub(super) enum BoundsChecksArg {
     Guard,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(super) enum ProfileArg {
+    /// /tmp/perf-PID.map, for perf and others
+    Perfmap,
+    /// jit-PID.dump here, for `perf inject --jit` and samply, with the code
+    Jitdump,
+}
+
 impl EngineArgs {
     /// The settings these flags stand for.
     pub fn config(&self) -> Config {
@@ -39,9 +51,15 @@ impl EngineArgs {
         }
         let mut config = Config::new();
         config.max_wasm_stack(MAX_WASM_STACK);
-        config.strategy(match self.interp || !Engine::has_jit() {
-            true => Strategy::Interpreter,
-            false => Strategy::Jit,
+        if self.interp || !Engine::has_jit() {
+            config.strategy(Strategy::Interpreter);
+        } else if self.jit {
+            config.strategy(Strategy::Jit);
+        }
+        config.profile(match self.profile {
+            None => Profile::None,
+            Some(ProfileArg::Perfmap) => Profile::PerfMap,
+            Some(ProfileArg::Jitdump) => Profile::JitDump,
         });
         config.bounds_checks(match self.bounds_checks {
             BoundsChecksArg::Inline => BoundsChecks::Inline,
@@ -51,7 +69,7 @@ impl EngineArgs {
     }
 
     /// An engine of these settings that validates functions when they are first called, and in the background.
-    pub fn lazy_engine(&self) -> Result<Engine, Failure> {
-        Engine::new(self.config().lazy_validation(true)).map_err(|error| Failure::error(error.to_string()))
+    pub fn lazy_engine(&self, cache: Cache) -> Result<Engine, Failure> {
+        Engine::new(self.config().lazy_validation(true).cache(cache)).map_err(|error| Failure::error(error.to_string()))
     }
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use clap::{Args, ValueEnum};
 
+use super::cache::CacheArgs;
 use super::call::{self, Call};
 use super::engine::EngineArgs;
 use super::output::{self, Failure, note};
 use super::sandbox::SandboxArgs;
+use super::stats::{self, Phases};
 use super::streams::StreamArgs;
 use super::{denials, input, process, status, value};
 use crate::error::MAX_BACKTRACE;
@@ -28,6 +30,7 @@ Examples:
   wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
+  wasmrun exec hello.cwasm                         what `wasmrun compile` made, as trusted as a native program
   curl -s https://example.org/p.wasm | wasmrun exec - one two";
 
 const VALIDATION: &str = "\
@@ -48,10 +51,13 @@ pub(super) struct ExecArgs {
     #[command(flatten)]
     engine: EngineArgs,
 
-    /// Accepted for scripts: this version keeps no compiled code between runs
-    #[arg(long, value_enum, value_name = "HOW", default_value = "on", next_line_help = false)]
-    #[arg(help_heading = "Engine")]
-    cache: Cache,
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    /// Tell on standard error, when the program has ended, what the time went into
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "text", help_heading = "What is told")]
+    stats: Option<stats::Format>,
 
     #[command(flatten)]
     sandbox: SandboxArgs,
@@ -73,13 +79,6 @@ pub(super) struct ExecArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Cache {
-    Off,
-    Read,
-    On,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum UnknownImports {
     /// Refuse to run it
     Error,
@@ -97,10 +96,17 @@ fn preload(text: &str) -> Result<(String, OsString), String> {
 }
 
 pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
+    let mut phases = Phases::start();
     process::on_big_stack(|| {
-        let run = Run::new(&args)?;
-        let (module, file) = (run.module.clone(), input::display(run.file));
-        let status = run.start()?;
+        let run = Run::new(&args, &mut phases)?;
+        let (engine, module, file) = (run.store.engine().clone(), run.module.clone(), input::display(run.file));
+        let result = run.start(&mut phases);
+        if let Some(format) = args.stats {
+            phases.report(&engine, format);
+        }
+        let status = result?;
+        process::flush_caches();
+        args.cache.report(&file, module.cache_stats());
         if status != status::INVALID
             && let ValidationState::Invalid(error) = module.0.validation_state()
             && matches!(error.kind(), ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. })
@@ -124,15 +130,17 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a ExecArgs) -> Result<Self, Failure> {
+    fn new(args: &'a ExecArgs, phases: &mut Phases) -> Result<Self, Failure> {
         let (file, rest) = args.file_and_args.split_first().expect("clap requires one");
         let utf8 = |arg: &OsString| {
             let error = || Failure::usage(format!("argument {} is not UTF-8", arg.to_string_lossy()));
             arg.to_str().map(str::to_string).ok_or_else(error)
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-        let engine = args.engine.lazy_engine()?;
+        let engine = args.engine.lazy_engine(args.cache.cache())?;
         let module = input::module(&engine, file)?;
+        process::flush_at_end(&module);
+        phases.end("load");
         // The arguments of a function to call are no arguments of a program.
         let own = if args.call.is_some() { &[][..] } else { &program_args };
         let wasi_env = Arc::new(Mutex::new(args.streams.apply(args.sandbox.wasi_env(file, own)?)?));
@@ -142,7 +150,7 @@ impl<'a> Run<'a> {
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
 
-    fn start(mut self) -> Result<u8, Failure> {
+    fn start(mut self, phases: &mut Phases) -> Result<u8, Failure> {
         for (name, file) in &self.args.preload {
             self.preload(name, file)?;
         }
@@ -154,6 +162,7 @@ impl<'a> Run<'a> {
             Ok(instance) => instance,
             Err(error) => return Ok(self.ended_by(&error)),
         };
+        phases.end("instantiate");
 
         let is_command = export_is_func(&module, "_start");
         if self.args.call.is_none() && !is_command {
@@ -171,7 +180,9 @@ impl<'a> Run<'a> {
                 return Ok(self.ended_by(&error));
             }
         }
-        match call.run(store) {
+        let result = call.run(store);
+        phases.end("run");
+        match result {
             Ok(results) => {
                 let lines: Vec<_> = results.iter().map(|result| value::print(result) + "\n").collect();
                 output::print(&lines.concat())?;
@@ -185,6 +196,7 @@ impl<'a> Run<'a> {
     fn preload(&mut self, name: &str, file: &OsStr) -> Result<(), Failure> {
         let display = input::display(file);
         let module = input::module(self.store.engine(), file)?;
+        process::flush_at_end(&module);
         self.resolve(&module, &display)?;
         let result = self.linker.module(&mut *self.store, name, &module);
         result.map(drop).map_err(|error| Failure::of(&format!("--preload {name}={display}"), &error))

@@ -41,6 +41,12 @@ fn unreadable(file: &OsStr, error: &io::Error) -> Failure {
     Failure::new(status, format!("{}: {reason}", display(file)))
 }
 
+/// Whether the user takes the file for one of `wasmrun compile`. Its name must say so: a module from anywhere must not
+/// get native code run just by containing some.
+pub(super) fn is_compiled(file: &OsStr) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension == "cwasm")
+}
+
 /// The module in a file, of which no more is read than must be.
 pub(super) fn module(engine: &Engine, file: &OsStr) -> Result<Module, Failure> {
     let invalid = |error| Failure::of(&display(file), &error);
@@ -50,6 +56,10 @@ pub(super) fn module(engine: &Engine, file: &OsStr) -> Result<Module, Failure> {
             let mut head = [0; 8];
             let len = open.read_at(&mut head, 0).map_err(|error| unreadable(file, &error))?;
             check_kind(file, &head[..len])?;
+            if is_compiled(file) {
+                // SAFETY: the help of `compile` and `exec` says that files of this name are trusted as programs are.
+                return unsafe { Module::deserialize_open_file(engine, open) }.map_err(invalid);
+            }
             return Module::from_open_file(engine, open).map_err(invalid);
         }
     }

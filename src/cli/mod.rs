@@ -1,19 +1,25 @@
 //! The command-line tool: flags to a [`Config`](crate::Config), an exit status back.
 //!
 //! One file a subcommand; what they share is in `engine` (the engine's flags), `sandbox` (what a program may see),
-//! `streams` (where its streams go), `denials` (what it was refused), `input` (reading modules), `value` (values as text), `process` (the guest's thread, Ctrl-C) and `output`.
+//! `streams` (where its streams go), `denials` (what it was refused), `input` (reading modules), `value` (values as text), `process`
+//! (the guest's thread, Ctrl-C), `stats` (what a run was spent on), `log` (what the engine does) and `output`.
 
 mod bench;
+mod cache;
 mod call;
+#[cfg(jit)]
+mod compile;
 mod completions;
 mod denials;
 mod engine;
 mod exec;
 mod input;
 mod inspect;
+mod log;
 mod output;
 mod process;
 mod sandbox;
+mod stats;
 mod streams;
 mod value;
 pub mod wast;
@@ -59,6 +65,8 @@ Examples:
   wasmrun exec --call add math.wat 1 -0x2         call one function and print its results
   wasmrun inspect hello.wasm                      what is in a module
   wasmrun bench hello.wasm                        interpreter against JIT
+  wasmrun compile hello.wasm                      to native code, ahead of time
+  wasmrun cache info                              what is kept of compiled programs
   wasmrun completions bash > /etc/bash_completion.d/wasmrun";
 
 /// Run WebAssembly programs: WASI Preview 1, interpreted or compiled to native code.
@@ -75,6 +83,10 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Wast(wast::command::WastArgs),
+    #[cfg(jit)]
+    Compile(compile::CompileArgs),
+    #[cfg(jit)]
+    Cache(cache::command::CacheCommandArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -88,12 +100,19 @@ pub fn main() -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
+    if let Err(failure) = log::start() {
+        return ExitCode::from(failure.report());
+    }
     process::exit_on_interrupt();
     let result = match cli.command {
         Command::Exec(args) => exec::run(args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Wast(args) => wast::command::run(args),
+        #[cfg(jit)]
+        Command::Compile(args) => compile::run(&args),
+        #[cfg(jit)]
+        Command::Cache(args) => cache::command::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     ExitCode::from(result.unwrap_or_else(|failure| failure.report()))

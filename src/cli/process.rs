@@ -5,6 +5,7 @@ use std::thread;
 
 use super::output::Failure;
 use super::status;
+use crate::Module;
 
 /// Stack that WebAssembly code may use in the tool: eight times what a native program usually has.
 pub(super) const MAX_WASM_STACK: usize = 64 << 20;
@@ -16,7 +17,23 @@ const HOST_STACK: usize = 4 << 20;
 ///
 /// Where Ctrl-C is ignored already, as in jobs that a shell started in the background, it stays ignored.
 pub(super) fn exit_on_interrupt() {
-    let _ = ctrlc::try_set_handler(|| std::process::exit(status::INTERRUPTED.into()));
+    let _ = ctrlc::try_set_handler(|| {
+        flush_caches();
+        std::process::exit(status::INTERRUPTED.into())
+    });
+}
+
+/// The modules that are running.
+static MODULES: Mutex<Vec<Module>> = Mutex::new(Vec::new());
+
+/// Has what is compiled of a module written to the cache at the end, however that comes.
+pub(super) fn flush_at_end(module: &Module) {
+    MODULES.lock().unwrap_or_else(PoisonError::into_inner).push(module.clone());
+}
+
+/// Writes what was compiled to the cache.
+pub(super) fn flush_caches() {
+    MODULES.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Module::flush_cache);
 }
 
 /// Runs `guest` on a thread with a big stack and waits for it.

@@ -1,14 +1,19 @@
 //! Translated functions, and where a module keeps them.
+//!
+//! What calls lead to is a [`Code`] in any case. That of a function that has native code is a stub: one instruction,
+//! which runs the native code in the frame that the call has made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::machine::SLACK;
+use super::machine::{HEADER, SLACK};
+use super::op::{Plain, word_bc};
 use super::translate::{self, Translation};
 use crate::error::Result;
 use crate::module::ModuleInner;
+use crate::runtime::sys;
 
 /// A translated function.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct Code {
     zeroed_to: u32,
     /// Slots of the parameters.
     pub params: u32,
+    /// Whether the frame has scratch slots, between header and locals.
+    pub far: bool,
     defined: u32,
     words: Box<[u64]>,
     tries: Box<[Try]>,
@@ -39,8 +46,11 @@ pub(super) struct Try {
 
 impl Code {
     fn new(module: &ModuleInner, defined: u32) -> Result<Self> {
-        let Translation { words, header, zeroed, frame, tries, .. } = translate::function(module, defined, false)?;
+        let started = sys::thread_time();
+        let Translation { words, header, zeroed, frame, far, tries, .. } = translate::function(module, defined, false)?;
         let words = words.into_boxed_slice();
+        let counted = &module.engine.counted().interpreted;
+        counted.add(module.bodies[defined as usize].len(), 8 * words.len(), sys::thread_time().saturating_sub(started));
         Ok(Code {
             entry: words.as_ptr(),
             frame_bytes: 8 * (frame as usize + SLACK as usize),
@@ -48,10 +58,31 @@ impl Code {
             zeroed_from: zeroed.start,
             zeroed_to: zeroed.end,
             params: module.defined_type(defined).param_slots() as u32,
+            far,
             defined,
             words,
             tries: tries.into(),
         })
+    }
+
+    /// What runs the native code of a function.
+    fn stub(module: &ModuleInner, defined: u32) -> Self {
+        let ty = module.defined_type(defined);
+        let (params, results) = (ty.param_slots() as u32, ty.result_slots() as u32);
+        let header = params.max(results);
+        let words = Box::new([word_bc(Plain::Native.op(), header as u16, defined)]);
+        Code {
+            entry: words.as_ptr(),
+            frame_bytes: 8 * (header + HEADER + SLACK) as usize,
+            header,
+            zeroed_from: 0,
+            zeroed_to: 0,
+            params,
+            far: false,
+            defined,
+            words,
+            tries: Box::default(),
+        }
     }
 
     /// Zeroes the locals that may be read before they are set.
@@ -72,20 +103,45 @@ impl Code {
 
 /// The interpreter's part of a module: functions are translated when first called.
 pub(crate) struct ModuleCode {
+    /// What calls of the defined functions lead to; null where not yet called.
     codes: Box<[AtomicPtr<Code>]>,
-    /// The translated functions by the address where their words end, for backtraces.
-    ends: Mutex<BTreeMap<usize, u32>>,
+    all: Mutex<All>,
+}
+
+/// All code of a module, which lives as long as the module: calls may be running it.
+#[derive(Default)]
+struct All {
+    /// By the address where its words end, for backtraces.
+    by_end: BTreeMap<usize, Box<Code>>,
+    /// The translations of functions that calls find a stub for.
+    behind_stubs: HashMap<u32, *const Code>,
+}
+
+// SAFETY: the pointers are to code that is owned by the same value, and never changes.
+unsafe impl Send for All {}
+
+impl All {
+    fn add(&mut self, code: Code) -> *const Code {
+        let code = Box::new(code);
+        let at = &raw const *code;
+        self.by_end.insert(code.words.as_ptr_range().end as usize, code);
+        at
+    }
 }
 
 impl ModuleCode {
     /// For a module of so many defined functions.
     pub fn new(defined_funcs: usize) -> Self {
         let codes = (0..defined_funcs).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        ModuleCode { codes, ends: Mutex::default() }
+        ModuleCode { codes, all: Mutex::default() }
     }
 
     pub(super) fn codes(&self) -> *const AtomicPtr<Code> {
         self.codes.as_ptr()
+    }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The code of a function of `module`, whose part this is.
@@ -95,30 +151,62 @@ impl ModuleCode {
         if !present.is_null() {
             return Ok(present);
         }
-        let code = Box::new(Code::new(module, defined)?);
-        let end = code.words.as_ptr_range().end as usize;
+        // What earlier runs compiled is not even translated.
+        let code = match module.tier.starts_native(module, defined) {
+            true => Code::stub(module, defined),
+            false => Code::new(module, defined)?,
+        };
         // Held while publishing, so that whoever runs the code finds its range.
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let code = Box::into_raw(code);
-        match place.compare_exchange(ptr::null_mut(), code, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                ends.insert(end, defined);
-                Ok(code)
-            }
-            Err(others) => {
-                // SAFETY: made above and given to nobody.
-                drop(unsafe { Box::from_raw(code) });
-                Ok(others)
-            }
+        let mut all = self.all();
+        let present = place.load(Ordering::Acquire);
+        if !present.is_null() {
+            return Ok(present);
         }
+        let code = all.add(code);
+        place.store(code.cast_mut(), Ordering::Release);
+        Ok(code)
     }
 
-    /// The function an instruction belongs to, and the instruction's word.
-    pub(super) fn find(&self, ip: *const u64) -> Option<(&Code, u32)> {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, defined) = ends.range(ip as usize + 1..).next()?;
+    /// The translation of a function, whatever calls of it lead to.
+    pub(super) fn translated(&self, module: &ModuleInner, defined: u32) -> Result<*const Code> {
+        let code = self.get(module, defined)?;
+        // SAFETY: code lives as long as the module.
+        if !unsafe { (*code).is_stub() } {
+            return Ok(code);
+        }
+        if let Some(code) = self.all().behind_stubs.get(&defined) {
+            return Ok(*code);
+        }
+        let code = Code::new(module, defined)?;
+        let mut all = self.all();
+        let code = all.add(code);
+        Ok(*all.behind_stubs.entry(defined).or_insert(code))
+    }
+
+    /// Has calls of a function run its native code from now on.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "there is no native code"))]
+    pub fn lead_to_native(&self, module: &ModuleInner, defined: u32) {
+        let mut all = self.all();
+        let place = &self.codes[defined as usize];
+        let present = place.load(Ordering::Acquire).cast_const();
         // SAFETY: published code lives as long as the module.
-        let code = unsafe { &*self.codes[*defined as usize].load(Ordering::Acquire) };
+        if let Some(present) = unsafe { present.as_ref() } {
+            if present.is_stub() {
+                return;
+            }
+            all.behind_stubs.insert(defined, present);
+        }
+        let stub = all.add(Code::stub(module, defined));
+        place.store(stub.cast_mut(), Ordering::Release);
+    }
+
+    /// The code an instruction belongs to, and the instruction's word.
+    pub(super) fn find(&self, ip: *const u64) -> Option<(&Code, u32)> {
+        let all = self.all();
+        let (_, code) = all.by_end.range(ip as usize + 1..).next()?;
+        let code: *const Code = &raw const **code;
+        // SAFETY: code lives as long as the module, and boxes keep their place.
+        let code = unsafe { &*code };
         let word = (ip as usize).checked_sub(code.entry as usize)? / 8;
         Some((code, word as u32))
     }
@@ -138,20 +226,18 @@ impl Code {
         })
     }
 
+    /// Whether this only leads to native code.
+    pub fn is_stub(&self) -> bool {
+        self.words[0] as u16 == Plain::Native.op()
+    }
+
+    /// The slot behind the frame.
+    pub fn frame_slots(&self) -> usize {
+        self.frame_bytes / 8 - SLACK as usize
+    }
+
     /// Index among the module's defined functions.
     pub fn defined(&self) -> u32 {
         self.defined
-    }
-}
-
-impl Drop for ModuleCode {
-    fn drop(&mut self) {
-        for place in &mut self.codes {
-            let code = *place.get_mut();
-            if !code.is_null() {
-                // SAFETY: published from a box, and nothing runs it any more.
-                drop(unsafe { Box::from_raw(code) });
-            }
-        }
     }
 }

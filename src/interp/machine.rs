@@ -1,13 +1,8 @@
 //! The state of running bytecode: what rides in registers from handler to handler, and what is behind a pointer.
 //!
 //! # Frames
-//! Frames lie on the store's value stack, each at the place of its arguments on its caller's operand stack:
-//!
-//! ```text
-//! fp -> parameters, and results over them when it returns | header (4) | other locals | operands
-//! ```
-//!
-//! The header's slot is the greater of the parameters' and the results' number. It holds the address to return to and
+//! Frames lie on the store's value stack, each at the place of its arguments on its caller's operand stack, and are laid
+//! out as [`FrameLayout`](super::layout::FrameLayout) says. The header holds the address to return to and
 //! the caller's frame pointer; and, in frames called from another instance, where the address is that of a
 //! `return_cross` instruction, the caller's context and the real address. Every local and every height of the operand
 //! stack has a slot of its own. At a label all live values are in their slots (constants on the operand stack may
@@ -24,9 +19,9 @@ use crate::runtime::engine::Sig;
 use crate::runtime::instance::resolve;
 use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::{Place, VMContext, VMMemory};
+use crate::tier::Counter;
 
-/// Slots of a frame's header.
-pub(super) const HEADER: u32 = 4;
+pub(super) use super::layout::HEADER;
 
 /// Slots behind every frame that may be written: locals are zeroed four at a time, and copies of slots that may hold a
 /// vector move two.
@@ -65,6 +60,8 @@ pub(super) struct Context {
     pub length: u64,
     /// Types of the running instance's module.
     pub sigs: *const Sig,
+    /// How hot the running instance's functions are, by defined index; null where nobody asks.
+    pub counters: *const Counter,
     /// Memory 0 of the running instance, or a memory without bytes.
     pub memory: *const VMMemory,
     /// The running instance.
@@ -97,6 +94,7 @@ impl Context {
             self.vmctx = vmctx;
             self.codes = module.interp.codes();
             self.sigs = module.sigs.as_ptr();
+            self.counters = module.tier.counters();
             self.memory = match module.memories.is_empty() {
                 true => &raw const NO_MEMORY.0,
                 false => resolve(vmctx, module.offsets.memory(0)),
@@ -297,6 +295,13 @@ impl Machine {
         unsafe { (*(*self.ctx).codes.add(defined as usize)).load(Ordering::Acquire) }
     }
 
+    /// How hot the function is that the instruction at `ip` counts for.
+    #[inline(always)]
+    pub fn counter(&self) -> &Counter {
+        // SAFETY: there are counters where the translator puts out instructions that count, and one for each function.
+        unsafe { &*(*self.ctx).counters.add(self.bc() as usize) }
+    }
+
     /// Enters a function whose arguments are at `base`, to return to `ret`. False, and nothing done, if its frame does
     /// not fit the stack.
     #[inline(always)]
@@ -315,6 +320,11 @@ impl Machine {
             self.ip = code.entry;
         }
         true
+    }
+
+    /// Whether so many bytes fit the stack from the running frame's start.
+    pub fn room(&mut self, bytes: usize) -> bool {
+        self.context().stack_end as usize - self.fp as usize >= bytes
     }
 
     /// Stops with an error.

@@ -1,7 +1,7 @@
 //! The interpreter: functions are translated to register bytecode when first called, and run from that.
 //!
 //! What may be here: translation (`translate`), the bytecode (`op`, `print`), handlers (`exec`), how they follow each
-//! other (`dispatch`), frames (`machine`). What may not: objects of the store and what instructions do to them
+//! other (`dispatch`), frames (`layout`, `machine`). What may not: objects of the store and what instructions do to them
 //! (`runtime::ops`), arithmetic (`runtime::numeric`, `runtime::simd`).
 
 mod backtrace;
@@ -9,6 +9,7 @@ mod code;
 mod dispatch;
 mod exec;
 mod frames;
+mod layout;
 mod machine;
 mod op;
 mod print;
@@ -18,6 +19,8 @@ mod translate;
 mod value;
 
 pub(crate) use code::ModuleCode;
+#[cfg_attr(not(jit), expect(unused_imports, reason = "only native code takes frames over"))]
+pub(crate) use layout::FrameLayout;
 pub(crate) use print::print_bytecode;
 
 use std::mem::MaybeUninit;
@@ -53,6 +56,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             stack_end: (*store).value_end,
             length: 0,
             sigs: ptr::null(),
+            counters: ptr::null(),
             memory: ptr::null(),
             vmctx,
             saved: saved.as_mut_ptr(),

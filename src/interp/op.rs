@@ -63,6 +63,11 @@ macro_rules! for_each_op {
                 ThrowRef: [Slot(A)],
                 Exit: [],
                 ReturnCross: [],
+                /// The first instruction of a function, and of a loop, with its weight, where what is hot gets compiled.
+                CountCall: [ImmA, FuncBC],
+                CountLoop: [ImmA, FuncBC, Low(1)],
+                /// All of a function that is native code: runs that and returns. Slot of the frame's header.
+                Native: [Slot(A), FuncBC],
                 Call: [Slot(A), FuncBC],
                 CallImport: [Slot(A), FuncBC, Low(1)],
                 CallIndirect: [Slot(A), Slot(B), Place(1), High(1), Low(2)],

@@ -49,6 +49,11 @@ pub(crate) fn has_return_area(ty: &FuncType) -> bool {
 /// Accesses to slots: never out of bounds, only 8-byte aligned.
 const SLOT: MemFlagsData = MemFlagsData::new().with_notrap();
 
+/// Reads the value in a slot, under its type in compiled code.
+pub(super) fn load_slot(builder: &mut FunctionBuilder<'_>, ty: Type, base: Value, slot: u32) -> Value {
+    builder.ins().load(ty, SLOT, base, 8 * slot as i32)
+}
+
 /// Reads values of `types` one after the other from the slots at `base`.
 pub(super) fn load_slots(builder: &mut FunctionBuilder<'_>, types: &[ValType], base: Value) -> Vec<Value> {
     let mut offset = 0;

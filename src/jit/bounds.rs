@@ -311,11 +311,14 @@ impl Lower<'_, '_> {
         self.ins().load(types::I64, flags, header, offset + VMMemory::LENGTH)
     }
 
-    /// Loads lengths before a loop that does not change them, so that the loads in the loop fold into that one.
-    pub(super) fn load_lengths_for_loop(&mut self) {
-        if self.bounds.loops.next() == Some(true) {
+    /// Loads lengths before a loop that does not change them, so that the loads in the loop fold into that one. False if
+    /// that is not worth while.
+    pub(super) fn load_lengths_for_loop(&mut self) -> bool {
+        let worthwhile = self.bounds.loops.next() == Some(true);
+        if worthwhile {
             self.memory_length(0);
         }
+        worthwhile
     }
 
     /// The value of an integer constant.

@@ -1,10 +1,10 @@
 //! Compiling functions, and keeping what was compiled.
 //!
-//! A function is compiled outside of all locks and then defined under its module's, so that several threads can
+//! A function is compiled outside of all locks and then published under its module's, so that several threads can
 //! compile at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cranelift_codegen::control::ControlPlane;
@@ -14,9 +14,12 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedMachReloc, FinalizedRelocTarget, ir};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Module as _, ModuleReloc, default_libcall_names};
+use cranelift_module::{FuncId, Module as _, ModuleError, ModuleReloc, default_libcall_names};
 
+use super::cached::Cached;
 use super::code_memory::CodeMemory;
+use super::lower::Plan;
+use super::lower::osr::MAX_LOOPS;
 use super::registry::{self, FunctionCode, Handler, NO_LOCATION, WasmFunction};
 use super::{EngineState, lower, resolver, trampoline};
 use crate::error::{Error, Result};
@@ -30,13 +33,39 @@ use crate::runtime::vmcontext::VMCode;
 /// 100 KiB, without optimisation some times more. A new thread for each would cost 60 µs.
 const COMPILER_STACK: usize = if cfg!(debug_assertions) { 4 << 20 } else { 1 << 20 };
 
+/// How well a function is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tier {
+    /// In as little time as possible.
+    Quick = 1,
+    /// As well as possible.
+    Best = 2,
+}
+
+/// Where code is entered that is compiled from a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// At the start, with its arguments.
+    Function,
+    /// At the `loop` operator of this byte offset in the module, with the interpreter's frame.
+    Loop {
+        offset: u32,
+        /// Whether the frame has scratch slots.
+        far: bool,
+    },
+}
+
 /// The compiler for this machine.
-pub(super) fn isa() -> Result<OwnedTargetIsa> {
+pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
     let mut flags = settings::builder();
-    let verify = if cfg!(debug_assertions) { "true" } else { "false" };
+    let verify = if cfg!(any(debug_assertions, test)) { "true" } else { "false" };
+    let (opt_level, regalloc) = match tier {
+        Tier::Quick => ("none", "single_pass"),
+        Tier::Best => ("speed", "backtracking"),
+    };
     let settings = [
-        ("opt_level", "speed"),
-        ("regalloc_algorithm", "backtracking"),
+        ("opt_level", opt_level),
+        ("regalloc_algorithm", regalloc),
         ("enable_verifier", verify),
         ("is_pic", "false"),
         ("use_colocated_libcalls", "false"),
@@ -76,12 +105,12 @@ impl Default for Workspace {
 
 /// Finished machine code, not yet in its place.
 pub(super) struct Artifact {
-    bytes: Vec<u8>,
-    alignment: u64,
-    relocs: Vec<FinalizedMachReloc>,
-    traps: Box<[(u32, u8)]>,
-    locations: Box<[(u32, u32)]>,
-    handlers: Box<[Handler]>,
+    pub bytes: Vec<u8>,
+    pub alignment: u64,
+    pub relocs: Vec<FinalizedMachReloc>,
+    pub traps: Box<[(u32, u8)]>,
+    pub locations: Box<[(u32, u32)]>,
+    pub handlers: Box<[Handler]>,
 }
 
 /// Compiles the function in `context`.
@@ -143,20 +172,46 @@ impl CodeSpace {
 
     /// Puts code into its place, from where it can be run and is found by address.
     pub fn define(&mut self, artifact: Artifact, function: Option<WasmFunction>) -> Result<*mut VMCode> {
-        let failed = |error| Error::resource(format!("no room for compiled code: {error}"));
+        self.define_all(vec![(artifact, function)]).map(|codes| codes[0])
+    }
+
+    /// The same for several at once, which changes the protection of memory only once. Either all are defined, or none.
+    pub fn define_all(&mut self, batch: Vec<(Artifact, Option<WasmFunction>)>) -> Result<Vec<*mut VMCode>> {
+        // Threads that run code on a page that is being written to have to wait: much code gets pages of its own.
+        let page = region::page::size();
+        let mut fresh_page = batch.iter().map(|(artifact, _)| artifact.bytes.len()).sum::<usize>() >= page;
+        let put = |(artifact, _): &(Artifact, _)| {
+            let least = if std::mem::take(&mut fresh_page) { page as u64 } else { 1 };
+            self.put(artifact, artifact.alignment.max(least))
+        };
+        let ids: Result<Vec<FuncId>> = batch.iter().map(put).collect();
+        // What is written already must become executable again even if there was no room for all.
+        self.0.finalize_definitions().map_err(no_room)?;
+        let place = |((artifact, function), id): ((Artifact, _), FuncId)| {
+            let start = self.0.get_finalized_function(id) as usize;
+            let range = start..start + artifact.bytes.len();
+            let Artifact { traps, locations, handlers, .. } = artifact;
+            // SAFETY: the code was just put there; modules live longer than their code.
+            unsafe { registry::add_function(FunctionCode { range, function, traps, locations, handlers }) };
+            start as *mut VMCode
+        };
+        Ok(batch.into_iter().zip(ids?).map(place).collect())
+    }
+
+    /// Writes code to its place, which is executable after the next `finalize_definitions`.
+    fn put(&mut self, artifact: &Artifact, alignment: u64) -> Result<FuncId> {
         let signature = ir::Signature::new(self.0.isa().default_call_conv());
-        let id = self.0.declare_anonymous_function(&signature).map_err(failed)?;
+        let id = self.0.declare_anonymous_function(&signature).map_err(no_room)?;
         let scratch = Function::new();
         let relocs = artifact.relocs.iter().map(|reloc| ModuleReloc::from_mach_reloc(reloc, &scratch, id));
         let relocs: Vec<ModuleReloc> = relocs.collect();
-        self.0.define_function_bytes(id, artifact.alignment, &artifact.bytes, &relocs).map_err(failed)?;
-        self.0.finalize_definitions().map_err(failed)?;
-        let start = self.0.get_finalized_function(id) as usize;
-        let range = start..start + artifact.bytes.len();
-        let Artifact { traps, locations, handlers, .. } = artifact;
-        registry::add_function(FunctionCode { range, function, traps, locations, handlers });
-        Ok(start as *mut VMCode)
+        self.0.define_function_bytes(id, alignment, &artifact.bytes, &relocs).map_err(no_room)?;
+        Ok(id)
     }
+}
+
+fn no_room(error: ModuleError) -> Error {
+    Error::resource(format!("no room for compiled code: {error}"))
 }
 
 extern "C" fn fmaf(a: f32, b: f32, c: f32) -> f32 {
@@ -167,21 +222,106 @@ extern "C" fn fma(a: f64, b: f64, c: f64) -> f64 {
     a.mul_add(b, c)
 }
 
-/// The native code of a module: an entry per defined function, which leads to the code or to the resolver that
-/// compiles it. The code lives as long as this.
+/// Machine code of a function that is not in its place yet.
+pub(crate) struct Compiled {
+    pub(super) artifact: Artifact,
+    /// `None` for an adapter: to backtraces it is glue, as the interpreter names the function.
+    pub(super) function: Option<WasmFunction>,
+    pub(super) defined: u32,
+    pub(super) entry: Entry,
+    pub(super) tier: Tier,
+}
+
+impl Compiled {
+    /// Bytes of machine code.
+    pub(crate) fn size(&self) -> usize {
+        self.artifact.bytes.len()
+    }
+}
+
+/// Compiles a defined function. May be called on any thread; nothing waits for it.
+///
+/// What the quick settings can't do is done with the best ones.
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function, or if there is no loop at the offset that
+/// can be reached.
+pub(crate) fn compile(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry) -> Result<Compiled> {
+    let plan = match entry {
+        Entry::Function => Plan::Function,
+        Entry::Loop { offset, far } => Plan::Loop { offset, far },
+    };
+    compile_as(module, defined, tier, entry, plan)
+}
+
+/// Compiles a defined function so that it can also be entered at these loops, by
+/// [`call_native_at_loop`](super::call_native_at_loop), which costs a test for each call of it. Of equal loops the first
+/// counts; too many are left out.
+///
+/// # Errors
+/// As for [`compile`].
+pub(crate) fn compile_with_loops(
+    module: &ModuleInner,
+    defined: u32,
+    tier: Tier,
+    offsets: &[u32],
+    far: bool,
+) -> Result<Compiled> {
+    let plan = match &offsets[..offsets.len().min(MAX_LOOPS)] {
+        [] => Plan::Function,
+        offsets => Plan::FunctionWithLoops { offsets, far },
+    };
+    compile_as(module, defined, tier, Entry::Function, plan)
+}
+
+fn compile_as(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry, plan: Plan<'_>) -> Result<Compiled> {
+    let started = sys::thread_time();
+    let compiled = on_enough_stack(|| {
+        let state = module.engine.jit();
+        let with = |tier| {
+            state.with_workspace(|workspace| {
+                let Workspace { context, builder } = workspace;
+                let isa = state.isa(tier);
+                lower::function(module, isa, module.engine.config(), defined, plan, context, builder)?;
+                let function = Some(WasmFunction { module, defined });
+                Ok(Compiled { artifact: artifact(isa, context)?, function, defined, entry, tier })
+            })
+        };
+        with(tier).or_else(|error| if tier == Tier::Quick { with(Tier::Best) } else { Err(error) })
+    })?;
+    let counted = module.engine.counted();
+    let work = match compiled.tier {
+        Tier::Quick => &counted.quick,
+        Tier::Best => &counted.best,
+    };
+    work.add(module.bodies[defined as usize].len(), compiled.size(), sys::thread_time().saturating_sub(started));
+    if !matches!(plan, Plan::Function) {
+        counted.loops_compiled.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(compiled)
+}
+
+/// The native code of a module: an entry per defined function, which leads to the code or at first to the resolver. The
+/// code lives as long as this.
 pub(crate) struct ModuleCode {
     entries: Box<[AtomicPtr<VMCode>]>,
-    space: Mutex<Option<CodeSpace>>,
+    /// The [`Tier`] of the code that an entry leads to; zero while that is a resolver or glue.
+    pub(super) tiers: Box<[AtomicU8]>,
+    pub(super) space: Mutex<Option<CodeSpace>>,
+    pub(super) cached: Cached,
 }
 
 impl ModuleCode {
     /// Entries for the defined functions, of these types; none if the engine only interprets.
     pub(crate) fn new<'a>(engine: &Engine, types: impl Iterator<Item = &'a FuncType>) -> Self {
-        let entries = match engine.config().strategy {
-            Strategy::Jit => types.map(|ty| AtomicPtr::new(resolver::entry(ty).cast_mut())).collect(),
+        let entries: Box<[_]> = match engine.config().strategy {
             Strategy::Interpreter => Box::default(),
+            Strategy::Jit | Strategy::Tiered => {
+                types.map(|ty| AtomicPtr::new(resolver::entry(ty).cast_mut())).collect()
+            }
         };
-        ModuleCode { entries, space: Mutex::new(None) }
+        let tiers = entries.iter().map(|_| AtomicU8::new(0)).collect();
+        ModuleCode { entries, tiers, space: Mutex::new(None), cached: Cached::default() }
     }
 
     /// What goes into `VMContext::entries`.
@@ -189,15 +329,60 @@ impl ModuleCode {
         if self.entries.is_empty() { std::ptr::null() } else { self.entries.as_ptr() }
     }
 
+    /// What goes into `VMContext::tiers`.
+    pub(crate) fn tiers(&self) -> *const AtomicU8 {
+        if self.tiers.is_empty() { std::ptr::null() } else { self.tiers.as_ptr() }
+    }
+
     /// The entry of a defined function.
     pub(super) fn entry(&self, defined: u32) -> &AtomicPtr<VMCode> {
         &self.entries[defined as usize]
     }
 
-    /// The code of a defined function, if it is compiled.
-    fn ready(&self, module: &ModuleInner, defined: u32) -> Option<*const VMCode> {
-        let code = self.entry(defined).load(Ordering::Acquire).cast_const();
-        (code != resolver::entry(module.defined_type(defined))).then_some(code)
+    /// The compiled code of a defined function, if there is some.
+    pub(crate) fn native(&self, defined: u32) -> Option<*const VMCode> {
+        // Acquire: the entry is written first.
+        let tier = self.tiers.get(defined as usize)?.load(Ordering::Acquire);
+        (tier != 0).then(|| self.entry(defined).load(Ordering::Acquire).cast_const())
+    }
+
+    /// Puts compiled code into its place, and has the entries of functions lead there. The pointers are in the order of
+    /// the batch. Code never replaces what was compiled better.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code; then nothing is published.
+    pub(crate) fn publish(&self, module: &ModuleInner, batch: Vec<Compiled>) -> Result<Vec<*const VMCode>> {
+        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish_in(&mut space, module, batch)
+    }
+
+    pub(super) fn publish_in(
+        &self,
+        space: &mut Option<CodeSpace>,
+        module: &ModuleInner,
+        batch: Vec<Compiled>,
+    ) -> Result<Vec<*const VMCode>> {
+        let state = module.engine.jit();
+        let space = space.get_or_insert_with(|| CodeSpace::new(state.owned_isa(Tier::Best), expected_size(module)));
+        let targets: Vec<_> =
+            batch.iter().map(|code| (code.entry, code.defined, code.function.map(|_| code.tier))).collect();
+        let codes = space.define_all(batch.into_iter().map(|code| (code.artifact, code.function)).collect())?;
+        for (code, (entry, defined, tier)) in codes.iter().zip(targets) {
+            if entry == Entry::Function {
+                self.lead_to(*code, defined, tier);
+            }
+        }
+        Ok(codes.into_iter().map(<*mut VMCode>::cast_const).collect())
+    }
+
+    /// Has the entry of a function lead to code of this tier, unless it leads to better code. The space's lock is held:
+    /// no other thread publishes.
+    pub(super) fn lead_to(&self, code: *mut VMCode, defined: u32, tier: Option<Tier>) {
+        let (place, tier) = (&self.tiers[defined as usize], tier.map_or(0, |tier| tier as u8));
+        if place.load(Ordering::Relaxed) <= tier {
+            self.entry(defined).store(code, Ordering::Release);
+            place.store(tier, Ordering::Release);
+        }
     }
 }
 
@@ -210,32 +395,41 @@ impl ModuleCode {
 /// [`ModuleInner::ensure_valid`].
 pub(super) fn function(module: &ModuleInner, defined: u32) -> Result<*const VMCode> {
     let this = &module.jit;
-    if let Some(code) = this.ready(module, defined) {
+    let first = resolver::entry(module.defined_type(defined));
+    let ready = || Some(this.entry(defined).load(Ordering::Acquire).cast_const()).filter(|code| *code != first);
+    if let Some(code) = ready() {
+        return Ok(code);
+    }
+    let tier = if module.engine.config().quick_code { Tier::Quick } else { Tier::Best };
+    if let Some(code) = this.load(module, defined, tier, Entry::Function) {
         return Ok(code);
     }
     module.ensure_valid(defined)?;
-    let state = module.engine.jit();
-    let ty = module.defined_type(defined);
-    let wasm = Some(WasmFunction { module, defined });
-    let (artifact, function) = on_enough_stack(|| {
-        let compiled = state.with_workspace(|workspace| {
-            let Workspace { context, builder } = workspace;
-            lower::function(module, state.isa(), module.engine.config(), defined, context, builder)?;
-            Ok((artifact(state.isa(), context)?, wasm))
-        });
-        // To backtraces the adapter is glue: the interpreter names the function.
-        let adapted = |workspace: &mut _| Ok((trampoline::to_interpreter(state.isa(), ty, defined, workspace)?, None));
-        compiled.or_else(|_| state.with_workspace(adapted))
-    })?;
+    let compiled = this.may_compile(module).then(|| compile(module, defined, tier, Entry::Function));
+    let code = match compiled {
+        Some(Ok(code)) => {
+            this.record(module, &code);
+            code
+        }
+        _ => adapter(module, defined)?,
+    };
     let mut space = this.space.lock().unwrap_or_else(PoisonError::into_inner);
     // Another thread may have been faster.
-    if let Some(code) = this.ready(module, defined) {
+    if let Some(code) = ready() {
         return Ok(code);
     }
-    let space = space.get_or_insert_with(|| CodeSpace::new(state.owned_isa(), expected_size(module)));
-    let code = space.define(artifact, function)?;
-    this.entry(defined).store(code, Ordering::Release);
-    Ok(code)
+    this.publish_in(&mut space, module, vec![code]).map(|codes| codes[0])
+}
+
+/// A function like a compiled one, which calls the interpreter.
+fn adapter(module: &ModuleInner, defined: u32) -> Result<Compiled> {
+    on_enough_stack(|| {
+        let (state, tier) = (module.engine.jit(), Tier::Best);
+        let ty = module.defined_type(defined);
+        let artifact =
+            state.with_workspace(|workspace| trampoline::to_interpreter(state.isa(tier), ty, defined, workspace))?;
+        Ok(Compiled { artifact, function: None, defined, entry: Entry::Function, tier })
+    })
 }
 
 /// Bytes of native code a module will have if much of it is run.

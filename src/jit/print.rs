@@ -4,7 +4,8 @@ use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_frontend::FunctionBuilderContext;
 
-use super::lower;
+use super::lower::Plan;
+use super::{Tier, lower};
 use crate::error::{Error, Result};
 use crate::module::ModuleInner;
 
@@ -24,15 +25,15 @@ pub(crate) fn print_asm(module: &ModuleInner, defined: u32) -> Result<String> {
     let mut context = lowered(module, defined)?;
     context.set_disasm(true);
     let compiled = context
-        .compile(module.engine.jit().isa(), &mut ControlPlane::default())
+        .compile(module.engine.jit().isa(Tier::Best), &mut ControlPlane::default())
         .map_err(|error| Error::resource(format!("cannot be compiled: {:?}", error.inner)))?;
     Ok(compiled.vcode.clone().unwrap_or_default())
 }
 
 fn lowered(module: &ModuleInner, defined: u32) -> Result<Context> {
     let mut context = Context::new();
-    let isa = module.engine.jit().isa();
+    let isa = module.engine.jit().isa(Tier::Best);
     let config = module.engine.config();
-    lower::function(module, isa, config, defined, &mut context, &mut FunctionBuilderContext::new())?;
+    lower::function(module, isa, config, defined, Plan::Function, &mut context, &mut FunctionBuilderContext::new())?;
     Ok(context)
 }

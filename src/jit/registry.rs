@@ -9,8 +9,10 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::profile;
 use crate::error::Frame;
 use crate::module::ModuleInner;
+use crate::runtime::engine::Profile;
 
 /// One compiled function or stub.
 pub(super) struct FunctionCode {
@@ -51,6 +53,10 @@ unsafe impl Sync for WasmFunction {}
 /// In place of a location: code that belongs to no instruction.
 pub(super) const NO_LOCATION: u32 = u32::MAX;
 
+/// In place of a location: a call after which its function does no more than return, where the caller must not be seen.
+/// Modules are smaller than that.
+pub(super) const NO_FRAME: u32 = u32::MAX - 1;
+
 impl FunctionCode {
     /// The trap code of the instruction at `pc`, if it is one that may trap.
     pub fn trap_at(&self, pc: usize) -> Option<u8> {
@@ -73,7 +79,7 @@ impl FunctionCode {
         Some(self.handlers[index])
     }
 
-    /// The line of a backtrace for `pc`; `None` for glue.
+    /// The line of a backtrace for `pc`; `None` for glue, and for what is to look as if it were gone.
     ///
     /// # Safety
     /// The code must be alive.
@@ -82,6 +88,9 @@ impl FunctionCode {
         // SAFETY: a module lives longer than its code.
         let module = unsafe { &*module };
         let func_index = module.imported_funcs() + defined;
+        if self.location_at(pc) == Some(NO_FRAME) {
+            return None;
+        }
         let start = || module.bodies[defined as usize].start;
         Some(Frame {
             func_index,
@@ -97,7 +106,8 @@ pub(super) struct Chunk {
     /// By address. Boxed, so that what `find` returns stays where it is.
     #[expect(clippy::vec_box, reason = "references outlive the lock")]
     functions: Mutex<Vec<Box<FunctionCode>>>,
-    /// Set if the chunk could not be made executable again after it was written to.
+    /// Set if a page that can't be run will not become executable: the chunk could not be made so again after it was
+    /// written to, or is mapped from a file.
     pub broken: AtomicBool,
 }
 
@@ -177,13 +187,38 @@ pub(super) fn remove_chunk(range: Range<usize>) {
     set(range, ptr::null_mut());
 }
 
-/// Records a function in the chunk it lies in. Within a chunk functions must come in ascending order.
-pub(super) fn add_function(code: FunctionCode) {
+/// Records a function in the chunk it lies in. Functions must not overlap.
+///
+/// # Safety
+/// The code must be in place, and its module alive.
+pub(super) unsafe fn add_function(code: FunctionCode) {
+    // SAFETY: the caller's promise.
+    unsafe { tell_profiler(&code) };
     if let Some(chunk) = chunk(code.range.start) {
         // SAFETY: the code being added keeps its chunk alive.
         let mut functions = unsafe { &*chunk }.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        debug_assert!(functions.last().is_none_or(|last| last.range.end <= code.range.start));
-        functions.push(Box::new(code));
+        // The last one, unless it is from a file: those come as they are called.
+        let index = functions.partition_point(|function| function.range.start < code.range.start);
+        debug_assert!(functions.get(index).is_none_or(|next| code.range.end <= next.range.start));
+        functions.insert(index, Box::new(code));
+    }
+}
+
+/// Tells the profiler of a Wasm function's code, if its engine has one.
+///
+/// # Safety
+/// As for [`add_function`].
+unsafe fn tell_profiler(code: &FunctionCode) {
+    let Some(WasmFunction { module, defined }) = code.function else { return };
+    // SAFETY: the caller's promise.
+    let module = unsafe { &*module };
+    let profile = module.engine.config().profile;
+    if profile != Profile::None {
+        let index = module.imported_funcs() + defined;
+        let name = format!("wasm function {index} {}", module.func_name(index).unwrap_or_default());
+        // SAFETY: the code is mapped, and not changed any more.
+        let bytes = unsafe { std::slice::from_raw_parts(code.range.start as *const u8, code.range.len()) };
+        profile::add(profile, name.trim_end(), bytes);
     }
 }
 

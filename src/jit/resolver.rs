@@ -1,12 +1,24 @@
-//! What entries lead to before there is code: compile on first call.
+//! What entries and references lead to before there is code.
 //!
 //! The naked functions in `arch` save the argument registers, call one of the functions here, and jump to the code
 //! these return. If there is none, that is [`arch::raise`], which traps with the error in the store.
+//!
+//! With [`Strategy::Jit`] a function is compiled on its first call; entries and references then lead to its code for
+//! good. With [`Strategy::Tiered`] nothing is compiled here: an entry leads to glue that calls the interpreter, until code
+//! is published there. A reference leads to `arch::through_entry`, so that it calls whatever the entry leads to: two
+//! loads more than a direct call. It also looks whether that is the best code there will be; if so it has the reference
+//! lead there directly, at a call that happens anyway, on the one thread that may write to the reference. (Publishing
+//! can't do that: it knows nothing of the stores that have references.)
 
+use std::sync::atomic::Ordering;
+
+use super::compile::{Entry, Tier};
 use super::trampoline::Kind;
 use super::{abi, arch, compile};
 use crate::error::Result;
+use crate::module::ModuleInner;
 use crate::module::types::FuncType;
+use crate::runtime::engine::Strategy;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
@@ -16,8 +28,17 @@ pub(super) fn entry(ty: &FuncType) -> *const VMCode {
     resolver as *const VMCode
 }
 
-/// The first `VMFuncRef::code`, for a function of type `ty`, of a module or of the host.
-pub(crate) fn ref_entry(ty: &FuncType) -> *const VMCode {
+/// The first `VMFuncRef::code` of a function of type `ty` of a module.
+pub(crate) fn ref_entry(strategy: Strategy, ty: &FuncType) -> *const VMCode {
+    match strategy {
+        Strategy::Tiered if abi::has_return_area(ty) => arch::through_entry_area as *const VMCode,
+        Strategy::Tiered => arch::through_entry as *const VMCode,
+        Strategy::Jit | Strategy::Interpreter => host_entry(ty),
+    }
+}
+
+/// The first `VMFuncRef::code` of a host function of type `ty`.
+pub(crate) fn host_entry(ty: &FuncType) -> *const VMCode {
     let resolver = if abi::has_return_area(ty) { arch::resolve_ref_area } else { arch::resolve_ref };
     resolver as *const VMCode
 }
@@ -38,7 +59,27 @@ fn code_or_raise(result: Result<*const VMCode>, store: *mut StoreOpaque) -> *con
 pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> *const VMCode {
     // SAFETY: the caller's promise; instance and store live as long as the context.
     let (store, module) = unsafe { ((*vmctx).store.cast::<StoreOpaque>(), &(*(*vmctx).instance).module.0) };
-    code_or_raise(compile::function(module, defined as u32), store)
+    let defined = defined as u32;
+    let code = match module.engine.config().strategy {
+        Strategy::Tiered => interpreted(module, defined),
+        Strategy::Jit | Strategy::Interpreter => compile::function(module, defined),
+    };
+    code_or_raise(code, store)
+}
+
+/// What the entry of a function leads to that has no code yet: what the cache has, or else from here on glue that calls
+/// the interpreter.
+fn interpreted(module: &ModuleInner, defined: u32) -> Result<*const VMCode> {
+    if let Some(code) = module.jit.load(module, defined, Tier::Quick, Entry::Function) {
+        return Ok(code);
+    }
+    let engine = &module.engine;
+    let sig = module.sig(module.funcs[(module.imported_funcs() + defined) as usize]);
+    let glue = engine.jit().trampolines.get(Kind::Interpret, sig, engine)?;
+    let (entry, first) = (module.jit.entry(defined), self::entry(module.defined_type(defined)));
+    // Code may have been published meanwhile, which stays.
+    let found = entry.compare_exchange(first.cast_mut(), glue.cast_mut(), Ordering::AcqRel, Ordering::Acquire);
+    Ok(found.map_or_else(|code| code.cast_const(), |_| glue))
 }
 
 /// Finds the code of a function called through a reference to it, and keeps it there.

@@ -6,8 +6,20 @@ use std::sync::atomic::Ordering;
 use crate::*;
 
 fn engine(bounds_checks: BoundsChecks) -> Engine {
-    Engine::new(Config::new().strategy(Strategy::Jit).bounds_checks(bounds_checks)).unwrap()
+    engine_of_tier(bounds_checks, false)
 }
+
+fn engine_of_tier(bounds_checks: BoundsChecks, quick: bool) -> Engine {
+    Engine::new(Config::new().strategy(Strategy::Jit).bounds_checks(bounds_checks).quick_code(quick)).unwrap()
+}
+
+/// Both ways of checking bounds, in both tiers: code of different shapes.
+const CHECKS_AND_TIERS: [(BoundsChecks, bool); 4] = [
+    (BoundsChecks::Inline, false),
+    (BoundsChecks::Guard, false),
+    (BoundsChecks::Inline, true),
+    (BoundsChecks::Guard, true),
+];
 
 fn instance(store: &mut Store<()>, text: &str, imports: &[Extern]) -> (Module, Instance) {
     let module = Module::new(store.engine(), text).unwrap();
@@ -42,8 +54,8 @@ fn trap<P: WasmParams, R: WasmResults>(store: &mut Store<()>, instance: Instance
 
 #[test]
 fn every_kind_of_trap_is_told_apart() {
-    for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
-        let mut store = Store::new(&engine(checks), ());
+    for (checks, quick) in CHECKS_AND_TIERS {
+        let mut store = Store::new(&engine_of_tier(checks, quick), ());
         let (_, instance) = instance(&mut store, TRAPS, &[]);
         let store = &mut store;
         let kinds = [
@@ -65,8 +77,8 @@ fn every_kind_of_trap_is_told_apart() {
 
 #[test]
 fn out_of_bounds_traps_say_what_was_accessed() {
-    for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
-        let mut store = Store::new(&engine(checks), ());
+    for (checks, quick) in CHECKS_AND_TIERS {
+        let mut store = Store::new(&engine_of_tier(checks, quick), ());
         let (_, instance) = instance(&mut store, TRAPS, &[]);
         let fault = |error: Error| match error.kind() {
             ErrorKind::Trap { fault: Some(fault), .. } => (fault.address, fault.size, fault.length),
@@ -382,9 +394,9 @@ fn exceptions_are_caught_in_compiled_frames() {
 
 #[test]
 fn every_form_of_check_tells_what_was_accessed() {
-    for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
+    for (checks, quick) in CHECKS_AND_TIERS {
         for limits in ["1", "1 1", "1 2", "0", "0 0", "2 2"] {
-            let mut store = Store::new(&engine(checks), ());
+            let mut store = Store::new(&engine_of_tier(checks, quick), ());
             let text = format!(
                 r#"(module (memory {limits})
                 (func (export "load") (param i32) (result i64) (i64.load offset=16 (local.get 0)))
@@ -426,7 +438,7 @@ fn every_form_of_check_tells_what_was_accessed() {
                     ("twice", 0) => MemoryFault { address: 8, size: 1, length },
                     _ => MemoryFault { address, size, length },
                 };
-                assert_eq!(*fault, Some(want), "{name} {index:#x} {checks:?} memory {limits}");
+                assert_eq!(*fault, Some(want), "{name} {index:#x} {checks:?} quick: {quick}, memory {limits}");
             }
             if length == 0 {
                 let error = trap::<_, i64>(&mut store, instance, "zero", 0);

@@ -1,4 +1,4 @@
-//! Glue between compiled code and Rust: arguments from slots to registers and back, one piece per shape of type.
+//! Glue between compiled code, Rust and the interpreter: arguments from slots to registers and back, one piece per shape of type.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use cranelift_codegen::ir::{
     AbiParam, InstBuilder, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
 };
-use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
 
+use super::Tier;
 use super::abi::{self, TRAP_RAISED};
 use super::compile::{Artifact, CodeSpace, Workspace, artifact};
 use crate::error::{Error, Result};
@@ -20,13 +21,20 @@ use crate::runtime::func::call_host;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
-/// The two kinds of glue that depend on a type alone.
+/// The kinds of glue that depend on a type alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// Rust calls compiled code: `extern "C" fn(callee, caller, code, slots)`.
+    /// Rust calls compiled code, by way of `arch::enter`: a function (callee, caller, code, slots) of the convention of
+    /// compiled code, so that no registers are saved twice.
     Enter,
     /// Compiled code calls a host function, with its `VMFuncRef` as the callee's context.
     Host,
+    /// Compiled code calls an interpreted function of its instance through its entry.
+    Interpret,
+}
+
+impl Kind {
+    const COUNT: usize = Kind::Interpret as usize + 1;
 }
 
 /// What the glue depends on: the types of parameters and results, references being integers.
@@ -36,7 +44,7 @@ type Shape = (Kind, Box<[cranelift_codegen::ir::Type]>, usize);
 pub(super) struct Trampolines {
     space: Mutex<(CodeSpace, HashMap<Shape, *mut VMCode>)>,
     /// By type number: what there is already, without a lock.
-    by_number: [Directory; 2],
+    by_number: [Directory; Kind::COUNT],
 }
 
 // SAFETY: the pointers are to code, which any thread may run.
@@ -47,7 +55,7 @@ unsafe impl Sync for Trampolines {}
 impl Trampolines {
     pub fn new(isa: &OwnedTargetIsa) -> Self {
         let space = CodeSpace::new(isa, 1 << 20);
-        Trampolines { space: Mutex::new((space, HashMap::new())), by_number: [Directory::new(), Directory::new()] }
+        Trampolines { space: Mutex::new((space, HashMap::new())), by_number: std::array::from_fn(|_| Directory::new()) }
     }
 
     /// The glue for the type of a number. `number` must be that of a live type of `engine`.
@@ -68,9 +76,11 @@ impl Trampolines {
             Some(code) => *code,
             None => {
                 let state = engine.jit();
+                let isa = state.isa(Tier::Best);
                 let glue = state.with_workspace(|workspace| match kind {
-                    Kind::Enter => enter(state.isa(), &ty, workspace),
-                    Kind::Host => to_host(state.isa(), &ty, workspace),
+                    Kind::Enter => enter(isa, &ty, workspace),
+                    Kind::Host => to_host(isa, &ty, workspace),
+                    Kind::Interpret => to_interpreted(isa, &ty, workspace),
                 })?;
                 let code = space.define(glue, None)?;
                 by_shape.insert(shape, code);
@@ -122,19 +132,11 @@ fn build(
     artifact(isa, context)
 }
 
-/// The signature of Rust functions that glue calls: pointers in, a status out.
-fn native_signature(isa: &dyn TargetIsa, params: usize, status: bool) -> Signature {
-    let mut signature = Signature::new(isa.default_call_conv());
-    signature.params = vec![AbiParam::new(types::I64); params];
-    if status {
-        signature.returns.push(AbiParam::new(types::I32));
-    }
-    signature
-}
-
-/// `extern "C" fn(callee, caller, code, slots)`: loads the arguments, calls `code`, stores the results.
+/// A function (callee, caller, code, slots): loads the arguments, calls `code`, stores the results.
 fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
-    build(isa, workspace, native_signature(isa, 4, false), |builder, params| {
+    let mut own = Signature::new(CallConv::Tail);
+    own.params = vec![AbiParam::new(types::I64); 4];
+    build(isa, workspace, own, |builder, params| {
         let [callee, caller, code, slots] = params else { unreachable!("the signature has four") };
         let mut args = vec![*callee, *caller];
         args.extend(abi::load_slots(builder, ty.params(), *slots));
@@ -162,7 +164,10 @@ fn to_rust(
         let buffer = builder.ins().stack_addr(types::I64, buffer, 0);
         abi::store_slots(builder, ty.params(), &params[2..], buffer);
         let (first, second) = arguments(builder, params[0], params[1]);
-        let signature = builder.import_signature(native_signature(isa, 3, true));
+        let mut signature = Signature::new(isa.default_call_conv());
+        signature.params = vec![AbiParam::new(types::I64); 3];
+        signature.returns.push(AbiParam::new(types::I32));
+        let signature = builder.import_signature(signature);
         let target = builder.ins().iconst(types::I64, target as i64);
         let call = builder.ins().call_indirect(signature, target, &[first, second, buffer]);
         let status = builder.inst_results(call)[0];
@@ -174,6 +179,11 @@ fn to_rust(
 
 fn to_host(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
     to_rust(isa, ty, workspace, host_called as *const () as usize, |_, callee, caller| (callee, caller))
+}
+
+/// The defined index is the second hidden argument, which calls through entries have.
+fn to_interpreted(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
+    to_rust(isa, ty, workspace, interpreted_called as *const () as usize, |_, callee, defined| (callee, defined))
 }
 
 /// Glue for one function of a module that is interpreted: a function like a compiled one.
@@ -207,7 +217,8 @@ extern "C" fn host_called(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
 }
 
 extern "C" fn interpreted_called(vmctx: *mut VMContext, defined: u64, slots: *mut u64) -> u32 {
-    // SAFETY: the glue is an entry of a module that `vmctx` is a context of, and made for this function.
+    // SAFETY: the glue is an entry of a module that `vmctx` is a context of, and made for this function, or for all of
+    // its type and called through the entry of this one.
     status(unsafe { crate::interp::call(vmctx, defined as u32, slots) }, vmctx)
 }
 

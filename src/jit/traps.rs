@@ -1,14 +1,14 @@
 //! Traps: from a processor exception in compiled code to an [`Error`].
 //!
-//! [`call`] enters compiled code and notes in an [`Activation`] how to get out again. Compiled code traps by executing
+//! [`enter`] runs compiled code and notes in an [`Activation`] how to get out again. Compiled code traps by executing
 //! an instruction that faults. The process's signal handler looks the instruction up; if it is one that may trap, the
-//! thread goes on in `arch::landing`, which returns from the innermost [`call`] with what the handler saved. No Rust
-//! frame is ever left that way: between `call` and the instruction there is compiled code only. All other faults go
+//! thread goes on in `arch::landing`, which returns from the innermost [`enter`] with what the handler saved. No Rust
+//! frame is ever left that way: between `enter` and the instruction there is compiled code only. All other faults go
 //! to the handler that was there before.
 //!
 //! A throw is such a trap too, with the exception in the store; the signal handler finds who catches it.
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Comparison, Lengths, Registers, Target};
+use super::lower::osr::hidden_argument;
 use super::origin::{self, Access};
 use super::registry::{self, FunctionCode};
 use super::trampoline::Kind;
@@ -25,17 +26,16 @@ use crate::runtime::func::call_host;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::sys;
 use crate::runtime::trap::{MemoryFault, Trap};
-use crate::runtime::vmcontext::{VMContext, VMFuncRef};
+use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
-/// One entry from Rust into compiled code. Lives on the stack of [`call`].
+/// One entry from Rust into compiled code. Lives on the stack of [`enter`], of which calls between engines may be many, one
+/// in the other: what only traps need is kept elsewhere.
 #[repr(C)]
 pub(super) struct Activation {
     /// Stack and frame pointers of `arch::enter`.
     pub sp: usize,
     pub fp: usize,
     store: *mut StoreOpaque,
-    /// Written by the signal handler before it redirects to the landing.
-    trapped: MaybeUninit<Trapped>,
 }
 
 /// What the signal handler leaves for the landing.
@@ -47,9 +47,24 @@ struct Trapped {
     stack: Stack,
 }
 
+/// What entering compiled code needs of a thread. Nothing to drop, so that looking at it costs nothing.
+struct Thread {
+    /// The innermost activation. Read by the signal handler.
+    current: Cell<*mut Activation>,
+    /// Whether there is a stack to handle signals on.
+    has_signal_stack: Cell<bool>,
+    /// Written by the signal handler before it redirects to the landing, and read there before other code runs.
+    trapped: UnsafeCell<MaybeUninit<Trapped>>,
+}
+
 thread_local! {
-    /// The innermost activation of this thread. Read by the signal handler.
-    static CURRENT: Cell<*mut Activation> = const { Cell::new(ptr::null_mut()) };
+    static THREAD: Thread = const {
+        Thread {
+            current: Cell::new(ptr::null_mut()),
+            has_signal_stack: Cell::new(false),
+            trapped: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    };
 }
 
 /// Calls a function of a module. `slots` hold the arguments and take the results.
@@ -68,17 +83,103 @@ pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
             return call_host(func, caller, slots);
         }
         let store = (*(*func).owner.cast::<VMContext>()).store.cast::<StoreOpaque>();
+        let engine = (*store).engine();
+        let glue = engine.jit().trampolines.get(Kind::Enter, (*func).sig, engine)?;
+        enter(store, glue, (*func).callee, caller, (*func).code, slots)
+    }
+}
+
+/// Calls a compiled function of an instance, of the type number `sig`. `slots` hold the arguments and take the results.
+///
+/// # Errors
+/// As for [`call`].
+///
+/// # Safety
+/// `vmctx` must be a live context of the current thread's store, whose stack limit must be set and whose `value_top` be
+/// above all slots in use; `code` code of a function of its module, `sig` that function's, and `slots` have room for
+/// arguments and results.
+#[inline]
+pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig: u32, slots: *mut u64) -> Result<()> {
+    // SAFETY: the caller's promise; the glue is for functions of the type.
+    unsafe {
+        let store = (*vmctx).store.cast::<StoreOpaque>();
+        let engine = (*store).engine();
+        let glue = engine.jit().trampolines.get(Kind::Enter, sig, engine)?;
+        enter(store, glue, vmctx.cast(), vmctx, code, slots)
+    }
+}
+
+/// Enters code that was compiled for a loop, with the frame of the interpreted function that is at this loop. The function
+/// runs to its end; its results are then in the frame's first slots, and nothing else of the frame is of use.
+///
+/// # Errors
+/// As for [`call`]. The backtrace has the function itself already, and so has an exception passed its handlers.
+///
+/// # Safety
+/// As for [`call_native`]; `frame` must be as [`FrameLayout`](crate::interp::FrameLayout) says, with all operands in their
+/// slots.
+#[inline]
+pub(crate) unsafe fn call_loop(vmctx: *mut VMContext, code: *const VMCode, frame: *mut u64) -> Result<()> {
+    // SAFETY: the caller's promise. Such code is a function (vmctx, anything, frame), which is what `enter` calls: what
+    // glue would get as code to call is the frame here.
+    unsafe { enter((*vmctx).store.cast(), code, vmctx.cast(), ptr::null_mut(), frame.cast(), ptr::null_mut()) }
+}
+
+/// Enters a function that was compiled for loops too, at loop `number` of those, with the frame of the interpreted
+/// function that is at this loop. The function runs to its end; its results are then in the frame's first slots.
+///
+/// # Errors
+/// As for [`call_loop`].
+///
+/// # Safety
+/// As for [`call_loop`], with `code` compiled for more loops than `number`, and `sig` the function's type.
+#[inline]
+pub(crate) unsafe fn call_native_at_loop(
+    vmctx: *mut VMContext,
+    code: *const VMCode,
+    sig: u32,
+    frame: *mut u64,
+    number: u16,
+) -> Result<()> {
+    // SAFETY: the caller's promise. Parameters and results are in the frame where they are for a call; what the glue passes
+    // on as the caller's context is the hidden argument that says which loop.
+    unsafe {
+        let store = (*vmctx).store.cast::<StoreOpaque>();
+        let engine = (*store).engine();
+        let glue = engine.jit().trampolines.get(Kind::Enter, sig, engine)?;
+        let hidden = hidden_argument(frame, number) as usize;
+        enter(store, glue, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
+    }
+}
+
+/// Runs `glue(callee, caller, code, slots)` in an activation of its own.
+///
+/// # Safety
+/// As for `arch::enter`; the store is that of the code, of the current thread, with its stack limit set.
+#[inline]
+unsafe fn enter(
+    store: *mut StoreOpaque,
+    glue: *const VMCode,
+    callee: *mut u8,
+    caller: *mut VMContext,
+    code: *const VMCode,
+    slots: *mut u64,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
         if sys::stack_pointer() < (*store).vm.stack_limit {
             return Err(Trap::StackOverflow.into());
         }
-        SIGNAL_STACK.with(SignalStack::ensure)?;
-        let engine = (*store).engine();
-        let trampoline = engine.jit().trampolines.get(Kind::Enter, (*func).sig, engine)?;
-        let mut activation = Activation { sp: 0, fp: 0, store, trapped: MaybeUninit::uninit() };
-        let outer = CURRENT.replace(&raw mut activation);
-        let status = arch::enter(&raw mut activation, trampoline, (*func).callee, caller, (*func).code, slots);
-        CURRENT.set(outer);
-        if status == 0 { Ok(()) } else { Err(activation.error()) }
+        // As a pointer: what is done in `with` itself is a call or two more (2 ns).
+        let thread = THREAD.with(ptr::from_ref);
+        if !(*thread).has_signal_stack.get() {
+            prepare_signal_stack()?;
+        }
+        let mut activation = Activation { sp: 0, fp: 0, store };
+        let outer = (*thread).current.replace(&raw mut activation);
+        let status = arch::enter(&raw mut activation, glue, callee, caller, code, slots);
+        (*thread).current.set(outer);
+        if status == 0 { Ok(()) } else { Err(activation.error((*thread).trapped.get().read().assume_init())) }
     }
 }
 
@@ -88,10 +189,10 @@ impl Activation {
     /// # Safety
     /// The activation must just have landed.
     #[cold]
-    unsafe fn error(&self) -> Error {
+    unsafe fn error(&self, trapped: Trapped) -> Error {
         // SAFETY: the signal handler has written it; the store is that of the code that ran.
-        let (trapped, store) = unsafe { (self.trapped.assume_init_ref(), &mut *self.store) };
-        let Trapped { registers, code, address, stack } = trapped;
+        let store = unsafe { &mut *self.store };
+        let Trapped { registers, code, address, stack } = &trapped;
         // SAFETY: code of live modules.
         let function = unsafe { registry::find(registers.pc) };
         let mut error = match trap_of(*code) {
@@ -312,7 +413,7 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
 unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
     // SAFETY: an activation that is current is alive; its store is that of the code the thread runs.
     unsafe {
-        let activation = CURRENT.get();
+        let activation = THREAD.with(|thread| thread.current.get());
         // Signals that were sent, not caused, have codes of zero and below.
         if activation.is_null() || (*info).si_code <= 0 {
             return false;
@@ -346,7 +447,7 @@ unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
             return true;
         }
         let (address, stack) = (is_access.then_some(address), Stack::walk(place, fp));
-        (*activation).trapped.write(Trapped { registers, code, address, stack });
+        THREAD.with(|thread| (*thread.trapped.get()).write(Trapped { registers, code, address, stack }));
         arch::redirect(context, Target { pc: arch::landing as *const () as usize, sp, fp, payload: 0 });
         true
     }
@@ -391,12 +492,20 @@ unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
 }
 
 thread_local! {
-    static SIGNAL_STACK: SignalStack = const { SignalStack { ready: Cell::new(false), own: Cell::new(None) } };
+    static SIGNAL_STACK: SignalStack = const { SignalStack { own: Cell::new(None) } };
+}
+
+/// Sees to it that this thread has a stack to handle signals on.
+#[cold]
+fn prepare_signal_stack() -> Result<()> {
+    let ended = |_| Error::resource("no stack for signals: the thread is ending");
+    SIGNAL_STACK.try_with(SignalStack::prepare).map_err(ended)??;
+    THREAD.with(|thread| thread.has_signal_stack.set(true));
+    Ok(())
 }
 
 /// The stack that this thread handles signals on: the guest's own may be exhausted.
 struct SignalStack {
-    ready: Cell<bool>,
     /// Ours, where there was none or too small a one.
     own: Cell<Option<region::Allocation>>,
 }
@@ -405,12 +514,6 @@ impl SignalStack {
     /// Bytes our handler needs, on top of what the system saves.
     const NEEDED: usize = 32 << 10;
 
-    #[inline]
-    fn ensure(&self) -> Result<()> {
-        if self.ready.get() { Ok(()) } else { self.prepare() }
-    }
-
-    #[cold]
     fn prepare(&self) -> Result<()> {
         // SAFETY: plain calls about the current thread; the stack stays mapped until it is no longer in use.
         unsafe {
@@ -434,13 +537,13 @@ impl SignalStack {
                 self.own.set(Some(stack));
             }
         }
-        self.ready.set(true);
         Ok(())
     }
 }
 
 impl Drop for SignalStack {
     fn drop(&mut self) {
+        THREAD.with(|thread| thread.has_signal_stack.set(false));
         let Some(stack) = self.own.take() else { return };
         // SAFETY: plain calls about the current thread. The stack is only unmapped when it is not in use.
         unsafe {

@@ -261,6 +261,7 @@ impl Decoder {
 
     /// The module; its bodies are validated later if it is given what to do that with.
     pub(super) fn finish(self, engine: &Engine, source: Source, unvalidated: Option<ValidatorResources>) -> Module {
+        let counts = Counts { types: self.types.len() as u32, ..self.counts };
         let sigs: Vec<Sig> = self.types.iter().map(|ty| engine.register_sig(ty)).collect();
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
@@ -288,12 +289,13 @@ impl Decoder {
             data: self.data,
             start: self.start,
             bodies: self.bodies,
-            offsets: VMOffsets::new(self.counts),
+            offsets: VMOffsets::new(counts),
             names: OnceLock::new(),
             name_section: self.name_section,
             image: Default::default(),
             interp: crate::interp::ModuleCode::new(defined),
             jit,
+            tier: crate::tier::ModuleTier::new(engine, defined),
         });
         background::start(&module);
         Module(module)

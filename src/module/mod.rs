@@ -4,7 +4,8 @@
 //! where its bytes are (`source`), validation of functions (`validate`, `background`), the facts a module states about
 //! itself, names.
 //! What may not: anything that depends on an instance or a store. The engines keep their per-function code behind
-//! [`ModuleInner::interp`] and [`ModuleInner::jit`]; what these are is their business.
+//! [`ModuleInner::interp`] and [`ModuleInner::jit`], and which function gets which is [`ModuleInner::tier`]'s; what these
+//! are is their business.
 
 mod background;
 pub(crate) mod decode;
@@ -78,10 +79,11 @@ pub(crate) struct ModuleInner {
     pub image: MemoryImage,
     pub interp: crate::interp::ModuleCode,
     pub jit: crate::jit::ModuleCode,
+    pub tier: crate::tier::ModuleTier,
 }
 
 /// One import: two names and what is wanted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Import {
     pub module: Box<str>,
     pub name: Box<str>,
@@ -89,7 +91,7 @@ pub(crate) struct Import {
 }
 
 /// What an export refers to: an index into one of the index spaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ExternIndex {
     Func(u32),
     Table(u32),
@@ -98,17 +100,17 @@ pub(crate) enum ExternIndex {
     Tag(u32),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Export {
     pub name: Box<str>,
     pub index: ExternIndex,
 }
 
 /// A constant expression, in postfix order (specification, section 3.4.15, with extended-const).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct ConstExpr(pub Box<[ConstOp]>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) enum ConstOp {
     /// The bits of an `i32`, `i64`, `f32` or `f64` constant, zero-extended.
     Slot(u64),
@@ -125,7 +127,7 @@ pub(crate) enum ConstOp {
 }
 
 /// How a segment takes effect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum SegmentMode {
     /// Copied at instantiation to the table or memory at this offset.
     Active { index: u32, offset: ConstExpr },
@@ -135,13 +137,13 @@ pub(crate) enum SegmentMode {
     Declared,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct ElementSegment {
     pub mode: SegmentMode,
     pub items: ElementItems,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum ElementItems {
     Funcs(Box<[u32]>),
     Exprs(Box<[ConstExpr]>),

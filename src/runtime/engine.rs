@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::space::Spaces;
+use super::stats::{Stats, StatsCounter};
+use crate::cache::config::Cache;
 use crate::error::Result;
 use crate::module::types::FuncType;
 
@@ -17,6 +19,22 @@ pub enum Strategy {
     /// Every function is compiled to native code, with the best settings, before its first run. Where the target has
     /// no JIT (see [`Engine::has_jit`]), functions are interpreted.
     Jit,
+    /// Functions are interpreted at first; what is hot is compiled in the background, and entered at its next call or in
+    /// the middle of a loop. Where the target has no JIT, this is [`Strategy::Interpreter`].
+    Tiered,
+}
+
+/// When [`Strategy::Tiered`] takes code for hot.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiering {
+    /// By what was measured to be best.
+    Measured,
+    /// For tests: each function at its first call, to be native from the second on, and each loop at its first pass; the
+    /// program waits for the compiler.
+    AtOnce,
+    /// The same for loops alone; functions are never entered but interpreted.
+    AtLoops,
 }
 
 /// How compiled code finds out that a memory access is out of bounds.
@@ -27,6 +45,19 @@ pub enum BoundsChecks {
     Inline,
     /// The access itself faults: 4 GiB of address space and a guard are reserved for every memory.
     Guard,
+}
+
+/// Which profiler is told what functions compiled code is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// None.
+    None,
+    /// `perf` and others that read a map of symbols, from `/tmp/perf-PID.map`.
+    PerfMap,
+    /// `perf` and `samply`, by `jit-PID.dump` in the current folder, which has the code itself too: record with
+    /// `perf record -k mono`, then `perf inject --jit`.
+    JitDump,
 }
 
 /// How the interpreter goes from one instruction to the next.
@@ -55,7 +86,11 @@ pub struct Config {
     pub(crate) bounds_checks: BoundsChecks,
     pub(crate) dispatch: Dispatch,
     pub(crate) max_wasm_stack: usize,
+    pub(crate) tiering: Tiering,
+    pub(crate) profile: Profile,
     pub(crate) lazy_validation: bool,
+    pub(crate) cache: Cache,
+    pub(crate) quick_code: bool,
     pub(crate) lazy_validation_from: usize,
 }
 
@@ -66,16 +101,28 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The default settings: compiled where the target has the JIT, inline bounds checks, 1 MiB of stack.
+    /// The default settings: interpreted first and compiled when hot where the target has the JIT, inline bounds checks,
+    /// 1 MiB of stack, no cache.
     pub fn new() -> Self {
         Config {
-            strategy: if Engine::has_jit() { Strategy::Jit } else { Strategy::Interpreter },
+            strategy: if Engine::has_jit() { Strategy::Tiered } else { Strategy::Interpreter },
             bounds_checks: BoundsChecks::Inline,
             dispatch: Dispatch::TailCall,
             max_wasm_stack: 1 << 20,
+            tiering: Tiering::Measured,
+            profile: Profile::None,
             lazy_validation: false,
+            cache: Cache::off(),
+            quick_code: false,
             lazy_validation_from: 256 << 10,
         }
+    }
+
+    /// Sets what is taken for hot, for tests.
+    #[doc(hidden)]
+    pub fn tiering(&mut self, tiering: Tiering) -> &mut Self {
+        self.tiering = tiering;
+        self
     }
 
     /// Sets how functions are run.
@@ -93,6 +140,20 @@ impl Config {
     /// Sets the interpreter's dispatch.
     pub fn dispatch(&mut self, dispatch: Dispatch) -> &mut Self {
         self.dispatch = dispatch;
+        self
+    }
+
+    /// Sets which profiler is told the names of compiled functions. Interpreted ones have none: all are the interpreter to
+    /// a profiler.
+    pub fn profile(&mut self, profile: Profile) -> &mut Self {
+        self.profile = profile;
+        self
+    }
+
+    /// For tests: has [`Strategy::Jit`] compile everything as [`Strategy::Tiered`] does first, quickly.
+    #[doc(hidden)]
+    pub fn quick_code(&mut self, quick: bool) -> &mut Self {
+        self.quick_code = quick;
         self
     }
 
@@ -128,6 +189,14 @@ impl Config {
         self
     }
 
+    /// Sets where compiled code is kept for later runs. The default is nowhere.
+    ///
+    /// What was compiled is written when a module is dropped; see [`Module::flush_cache`](crate::Module::flush_cache).
+    pub fn cache(&mut self, cache: Cache) -> &mut Self {
+        self.cache = cache;
+        self
+    }
+
     /// Sets how many bytes of code a module must have to be validated lazily. The default is 256 KiB, which take a
     /// millisecond or two.
     pub fn lazy_validation_from(&mut self, code_bytes: usize) -> &mut Self {
@@ -151,6 +220,9 @@ struct EngineInner {
     sigs: Arc<SigRegistry>,
     spaces: Arc<Spaces>,
     jit: crate::jit::EngineState,
+    stats: StatsCounter,
+    #[cfg(jit)]
+    pool: crate::tier::Pool,
 }
 
 impl fmt::Debug for Engine {
@@ -176,7 +248,15 @@ impl Engine {
     /// [`Resource`](crate::ErrorKind::Resource) if compiled code can't be had on this processor.
     pub fn new(config: &Config) -> Result<Self> {
         let jit = crate::jit::EngineState::new(config)?;
-        Ok(Engine(Arc::new(EngineInner { config: config.clone(), sigs: Arc::default(), spaces: Arc::default(), jit })))
+        Ok(Engine(Arc::new(EngineInner {
+            config: config.clone(),
+            sigs: Arc::default(),
+            spaces: Arc::default(),
+            jit,
+            stats: StatsCounter::default(),
+            #[cfg(jit)]
+            pool: Default::default(),
+        })))
     }
 
     /// Whether this build can compile to native code.
@@ -192,6 +272,31 @@ impl Engine {
     #[cfg_attr(not(jit), expect(dead_code, reason = "only the JIT has engine-wide state"))]
     pub(crate) fn jit(&self) -> &crate::jit::EngineState {
         &self.0.jit
+    }
+
+    /// What the engine has done so far: functions interpreted, compiled, taken from the cache.
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine, Instance, Module, Store, Strategy};
+    /// let engine = Engine::new(Config::new().strategy(Strategy::Interpreter))?;
+    /// let module = Module::new(&engine, "(module (func $a) (func $b) (start $a))")?;
+    /// Instance::new(Store::new(&engine, ()), &module, &[])?;
+    /// assert_eq!(engine.stats().interpreted.functions, 1);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.0.stats.read()
+    }
+
+    /// Where what is done is counted.
+    pub(crate) fn counted(&self) -> &StatsCounter {
+        &self.0.stats
+    }
+
+    /// The threads that compile in the background.
+    #[cfg(jit)]
+    pub(crate) fn pool(&self) -> &crate::tier::Pool {
+        &self.0.pool
     }
 
     /// The address space that its stores have given back.

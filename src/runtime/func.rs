@@ -109,6 +109,14 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
         } else {
             match (*store).engine().config().strategy {
                 Strategy::Jit if Engine::has_jit() => crate::jit::call(func, std::ptr::null_mut(), slots),
+                Strategy::Tiered => {
+                    let (vmctx, defined) = ((*func).owner.cast::<VMContext>(), (*func).index);
+                    let module = &(*(*vmctx).instance).module.0;
+                    match module.jit.native(defined) {
+                        Some(code) => crate::jit::call_native(vmctx, code, (*func).sig, slots),
+                        None => crate::interp::call(vmctx, defined, slots),
+                    }
+                }
                 _ => crate::interp::call((*func).owner.cast(), (*func).index, slots),
             }
         };

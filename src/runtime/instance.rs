@@ -77,7 +77,7 @@ pub(crate) unsafe fn func_ref(vmctx: *mut VMContext, func: u32) -> *mut VMFuncRe
         let place = resolve::<VMFuncRef>(vmctx, Place::Inline(module.offsets.func_ref(defined)));
         if (*place).owner.is_null() {
             place.write(VMFuncRef {
-                code: crate::jit::ref_entry(module.func_type(func)),
+                code: crate::jit::ref_entry(module.engine.config().strategy, module.func_type(func)),
                 callee: place.cast(),
                 owner: vmctx.cast(),
                 sig: module.sig(module.funcs[func as usize]),
@@ -193,12 +193,16 @@ impl InstanceData {
         let header = VMContext {
             store: &raw mut store.vm,
             entries: inner.jit.entries(),
+            tiers: inner.jit.tiers(),
             libcalls: libcalls::table(),
             instance: &raw mut *this,
         };
         // SAFETY: freshly allocated for this layout; the pointers written are those of live objects of the store.
         unsafe {
             vmctx.write(header);
+            for (ty, sig) in inner.sigs.iter().enumerate() {
+                vmctx.byte_offset(inner.offsets.sig(ty as u32) as isize).cast::<u32>().write(sig.number());
+            }
             let mut funcs = 0;
             for import in imports {
                 match import {

@@ -21,6 +21,7 @@ pub(crate) mod numeric;
 pub(crate) mod ops;
 pub(crate) mod simd;
 pub(crate) mod space;
+pub(crate) mod stats;
 pub(crate) mod store;
 pub(crate) mod sys;
 pub(crate) mod table;

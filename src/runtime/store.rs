@@ -170,7 +170,7 @@ impl StoreOpaque {
         let boxed = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
             let sig = self.engine.register_sig(&func.ty);
             let mut boxed = Box::new(VMFuncRef {
-                code: crate::jit::ref_entry(&func.ty),
+                code: crate::jit::host_entry(&func.ty),
                 callee: std::ptr::null_mut(),
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),

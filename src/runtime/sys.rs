@@ -1,6 +1,7 @@
 //! The platform: what else differs between systems goes here.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Bytes of a thread's stack that are left to Rust code below the deepest WebAssembly frame.
 const STACK_RESERVE: usize = 256 << 10;
@@ -72,6 +73,20 @@ pub(crate) fn stack_base(outer: usize) -> usize {
         0 => stack_pointer(),
         _ if outer > low && outer < high => outer,
         _ => SCATTERED,
+    }
+}
+
+/// The processor time that the current thread has used; the time that has passed where that can't be told.
+pub(crate) fn thread_time() -> Duration {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+    #[cfg(not(unix))]
+    {
+        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        START.get_or_init(std::time::Instant::now).elapsed()
     }
 }
 

@@ -7,12 +7,12 @@
 //! ```text
 //! VMContext | VMGlobal x defined | VMMemory x defined | VMTable x defined
 //!           | *VMGlobal x imported | *VMMemory x imported | *VMTable x imported | *VMFuncRef x imported functions
-//!           | *VMTag x all
+//!           | *VMTag x all | u32 x all types (their engine-wide numbers)
 //!           | VMFuncRef x defined functions (all zero until first needed)
 //! ```
 
 use std::mem::offset_of;
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 use super::engine::Sig;
 use super::libcalls::Libcalls;
@@ -88,7 +88,8 @@ pub(crate) struct VMGlobal {
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMFuncRef {
-    /// Native entry; at first a resolver that finds the callee through `callee`. Null where there is no JIT.
+    /// Native entry; at first a resolver, or what goes through the function's entry, which find the callee through
+    /// `callee`. Null where there is no JIT.
     pub code: *const VMCode,
     /// First hidden argument for `code`: the callee's VMContext once it is compiled code, before that (and for host
     /// functions always) this VMFuncRef itself.
@@ -104,6 +105,8 @@ pub(crate) struct VMFuncRef {
 impl VMFuncRef {
     pub const CODE: i32 = offset_of!(VMFuncRef, code) as i32;
     pub const CALLEE: i32 = offset_of!(VMFuncRef, callee) as i32;
+    pub const OWNER: i32 = offset_of!(VMFuncRef, owner) as i32;
+    pub const INDEX: i32 = offset_of!(VMFuncRef, index) as i32;
     pub const SIG: i32 = offset_of!(VMFuncRef, sig) as i32;
     /// The `index` of host functions.
     pub const HOST: u32 = u32::MAX;
@@ -150,6 +153,8 @@ pub(crate) struct VMContext {
     /// (one atomic store) when code is ready. Called as `entry(vmctx, defined_index, arguments...)`.
     /// Null where there is no JIT.
     pub entries: *const AtomicPtr<VMCode>,
+    /// How well compiled what each of these leads to is, as the JIT numbers it. Null where there is no JIT.
+    pub tiers: *const AtomicU8,
     /// Runtime functions that compiled code calls; see `libcalls`.
     pub libcalls: *const Libcalls,
     /// The Rust side of the instance, alive as long as this.
@@ -159,11 +164,12 @@ pub(crate) struct VMContext {
 impl VMContext {
     pub const STORE: i32 = offset_of!(VMContext, store) as i32;
     pub const ENTRIES: i32 = offset_of!(VMContext, entries) as i32;
+    pub const TIERS: i32 = offset_of!(VMContext, tiers) as i32;
     pub const LIBCALLS: i32 = offset_of!(VMContext, libcalls) as i32;
 }
 
 const _: () = {
-    assert!(size_of::<VMContext>() == 32 && align_of::<VMContext>() == 16);
+    assert!(size_of::<VMContext>() == 48 && align_of::<VMContext>() == 16);
     assert!(size_of::<VMGlobal>() == 16 && size_of::<VMMemory>() == 16 && size_of::<VMTable>() == 16);
     assert!(size_of::<VMFuncRef>() == 32 && VMFuncRef::SIG == 24);
 };
@@ -192,6 +198,7 @@ pub(crate) struct VMOffsets {
     table_imports: u32,
     func_imports: u32,
     tags: u32,
+    sigs: u32,
     func_refs: u32,
     size: u32,
 }
@@ -204,6 +211,8 @@ pub(crate) struct Counts {
     pub tables: (u32, u32),
     pub funcs: (u32, u32),
     pub tags: (u32, u32),
+    /// All types; they are not imported.
+    pub types: u32,
 }
 
 impl VMOffsets {
@@ -216,7 +225,8 @@ impl VMOffsets {
         let table_imports = memory_imports + 8 * counts.memories.0;
         let func_imports = table_imports + 8 * counts.tables.0;
         let tags = func_imports + 8 * counts.funcs.0;
-        let func_refs = tags + 8 * (counts.tags.0 + counts.tags.1);
+        let sigs = tags + 8 * (counts.tags.0 + counts.tags.1);
+        let func_refs = (sigs + 4 * counts.types).next_multiple_of(align_of::<VMFuncRef>() as u32);
         VMOffsets {
             imported_globals: counts.globals.0,
             imported_memories: counts.memories.0,
@@ -230,6 +240,7 @@ impl VMOffsets {
             table_imports,
             func_imports,
             tags,
+            sigs,
             func_refs,
             size: func_refs + size_of::<VMFuncRef>() as u32 * counts.funcs.1,
         }
@@ -270,6 +281,12 @@ impl VMOffsets {
     /// Offset of the `*const VMTag` of a tag, imported or defined.
     pub fn tag(&self, index: u32) -> i32 {
         (self.tags + 8 * index) as i32
+    }
+
+    /// Offset of the engine-wide number of a type, by its type index. Compiled code reads it from here, so that it
+    /// is good for any engine and process.
+    pub fn sig(&self, ty: u32) -> i32 {
+        (self.sigs + 4 * ty) as i32
     }
 
     /// Offset of the [`VMFuncRef`] of a defined function, by its defined index.

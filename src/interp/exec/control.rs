@@ -1,6 +1,6 @@
 //! Copies, branches, calls, and the table of the instructions with handlers of their own.
 
-use super::{exception, memory, reference, simd, table};
+use super::{exception, memory, reference, simd, table, tier};
 use crate::error::Error;
 use crate::interp::code::Code;
 use crate::interp::machine::{Flow, HEADER, Handler, Machine, SLACK, Step};
@@ -194,7 +194,7 @@ mod run {
             Flow::Slow(return_cross)
         }
 
-        // Here, and in `defined`, is the place where native code of the callee would be tried.
+        // Where the callee is native by now, its code is a stub that runs that.
         Call(m) {
             let code = m.code(m.bc());
             let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(1));
@@ -206,6 +206,9 @@ mod run {
                 _ => Flow::Slow(call_indirect),
             }
         }
+
+        CountCall(m) if m.counter().call(m.a()) { m.skip(1) } else { Flow::Slow(tier::count_call) }
+        CountLoop(m) if m.counter().pass(m.a()) { m.skip(2) } else { Flow::Slow(tier::count_loop) }
 
         GlobalGet(m) reference::global_get::<false>(m)
         GlobalGetIndirect(m) reference::global_get::<true>(m)
@@ -226,6 +229,7 @@ mod run {
     }
 
     slow! {
+        Native = tier::native;
         Throw = exception::throw;
         ThrowRef = exception::throw_ref;
         CallImport = call_import;
@@ -292,7 +296,7 @@ fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const Code, Error> {
     module.interp.get(module, index)
 }
 
-fn return_cross(m: &mut Machine) -> Step {
+pub(super) fn return_cross(m: &mut Machine) -> Step {
     let header = m.context().crossing;
     // SAFETY: `Return` left the address of a header that says `CROSS`, so its last two slots are written. Nothing has
     // run since that could have overwritten it.
@@ -372,7 +376,7 @@ fn host(m: &mut Machine, func: *mut VMFuncRef, slots: *mut u64, top: *mut u64) -
 
 fn return_call(m: &mut Machine) -> Step {
     let vmctx = m.vmctx();
-    let code = defined(vmctx, m.low(1));
+    let code = tail_code(m, vmctx, m.low(1));
     tail_defined(m, vmctx, code)
 }
 
@@ -402,13 +406,21 @@ fn tail_func(m: &mut Machine, func: *mut VMFuncRef) -> Step {
     if index == VMFuncRef::HOST {
         return tail_host(m, func);
     }
-    let code = defined(owner.cast(), index);
+    let code = tail_code(m, owner.cast(), index);
     tail_defined(m, owner.cast(), code)
 }
 
-/// Room for so many slots from the running frame's start.
-fn room(m: &mut Machine, bytes: usize) -> bool {
-    m.context().stack_end as usize - m.fp as usize >= bytes
+/// The code to replace the running frame's by. From the outermost frame of an activation it goes on interpreted: native
+/// code might tail-call back into a new activation, and so on without end.
+fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const Code, Error> {
+    let (_, header) = tail_operands(m);
+    let ret = if header[0] == cross() as u64 { header[3] } else { header[0] };
+    if ret != exit() as u64 {
+        return defined(callee, index);
+    }
+    // SAFETY: a live context, and an index of its module.
+    let module = unsafe { &(*(*callee).instance).module.0 };
+    module.interp.translated(module, index)
 }
 
 /// Replaces the running frame by one of a defined function.
@@ -418,7 +430,7 @@ fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Cod
         Ok(code) => unsafe { &*code },
         Err(error) => return m.stop(error),
     };
-    if !room(m, code.frame_bytes) {
+    if !m.room(code.frame_bytes) {
         return m.stop(Trap::StackOverflow);
     }
     let (args, mut header) = tail_operands(m);
@@ -450,7 +462,7 @@ fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
         instance.module.0.engine.sig_type((*func).sig)
     };
     let slots = ty.param_slots().max(ty.result_slots());
-    if !room(m, 8 * (slots + (HEADER + SLACK) as usize)) {
+    if !m.room(8 * (slots + (HEADER + SLACK) as usize)) {
         return m.stop(Trap::StackOverflow);
     }
     let (base, place) = (m.fp, m.fp.wrapping_add(slots));
@@ -460,23 +472,7 @@ fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
         place.cast::<[u64; HEADER as usize]>().write(header);
     }
     if let Err(error) = host(m, func, base, place.wrapping_add(HEADER as usize)) {
-        // It fails in the caller: the running frame is gone.
-        m.ip = header[0] as *const u64;
-        m.fp = header[1] as *mut u64;
-        if m.ip == cross() {
-            // SAFETY: written above from a header that says so.
-            unsafe { m.context().switch(header[2] as *mut VMContext) };
-            m.ip = header[3] as *const u64;
-        }
-        m.ip = m.ip.wrapping_sub(1);
-        m.context().behind_call = true;
-        return exception::failed(m, error);
+        return exception::failed_in_caller(m, header, error);
     }
-    m.fp = header[1] as *mut u64;
-    m.ip = header[0] as *const u64;
-    if m.ip == cross() {
-        m.context().crossing = place;
-        return return_cross(m);
-    }
-    Step::Next
+    tier::return_from(m, place)
 }

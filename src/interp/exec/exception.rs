@@ -1,12 +1,13 @@
 //! Exceptions: a throw searches the frames of its activation, innermost first; beyond, it is an error.
 
+use super::control::cross;
 use crate::error::Error;
 use crate::exception;
 use crate::interp::frames::Frames;
-use crate::interp::machine::{Machine, Step};
+use crate::interp::machine::{HEADER, Machine, Step};
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::VMException;
+use crate::runtime::vmcontext::{VMContext, VMException};
 
 fn store(m: &Machine) -> &StoreOpaque {
     // SAFETY: the store of the running instance.
@@ -39,6 +40,20 @@ pub(super) fn failed(m: &mut Machine, error: Error) -> Step {
         Ok(exception) => search(m, exception),
         Err(error) => m.stop(error),
     }
+}
+
+/// The same for what has taken the place of the running frame, whose header this is: it fails in the caller.
+pub(super) fn failed_in_caller(m: &mut Machine, header: [u64; HEADER as usize], error: Error) -> Step {
+    m.ip = header[0] as *const u64;
+    m.fp = header[1] as *mut u64;
+    if m.ip == cross() {
+        // SAFETY: the header says that its last two words were written.
+        unsafe { m.context().switch(header[2] as *mut VMContext) };
+        m.ip = header[3] as *const u64;
+    }
+    m.ip = m.ip.wrapping_sub(1);
+    m.context().behind_call = true;
+    failed(m, error)
 }
 
 /// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`.

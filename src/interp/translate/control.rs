@@ -17,6 +17,12 @@ use crate::module::types::{FuncType, ValType};
 /// of the bytecode stays linear in the number of branches.
 const COPIES: usize = 4;
 
+/// The most that a pass through a loop or a function counts for: of much code, most is passed by.
+pub(super) const MAX_WEIGHT: u32 = 64;
+
+/// The same if all of it runs, because nothing branches past it: what a counting instruction has room for.
+const MAX_STRAIGHT: u32 = i16::MAX as u32;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Construct {
     Function,
@@ -129,6 +135,12 @@ impl<'m> Translator<'m> {
     pub(super) fn leave(&mut self) {
         self.reachable = false;
         self.skipped = 0;
+        let in_arm = |block: &Block<'_>| matches!(block.construct, Construct::If | Construct::Else);
+        if !self.straight.is_empty() && !self.blocks.iter().any(in_arm) {
+            for at in std::mem::take(&mut self.straight) {
+                self.weigh(at, MAX_STRAIGHT);
+            }
+        }
     }
 
     /// Control arrives here by more than one way.
@@ -159,6 +171,24 @@ impl<'m> Translator<'m> {
         self.settle_top(params);
         self.merge();
         self.current().start = self.here();
+        if self.counting {
+            let offset = u64::from(self.offset);
+            self.count(Plain::CountLoop, &[offset]);
+        }
+    }
+
+    /// Puts out an instruction that counts; `straight` are those from which all instructions so far follow each other.
+    pub(super) fn count(&mut self, op: Plain, rest: &[u64]) {
+        self.straight.push(self.here());
+        self.effect(op.op(), 1, self.defined as u16, (self.defined >> 16) as u16, rest);
+    }
+
+    /// Gives the instruction that counts, at word `at`, at least the weight of the code from there, up to `most`.
+    pub(super) fn weigh(&mut self, at: u32, most: u32) {
+        let weight = ((self.here() - at) / 2).min(most);
+        let first = &mut self.words[at as usize];
+        let weight = u64::from(weight).max(*first >> 16 & 0xffff);
+        *first = *first & !0xffff_0000 | weight << 16;
     }
 
     pub fn if_(&mut self, ty: BlockType) {
@@ -223,8 +253,15 @@ impl<'m> Translator<'m> {
             }
             return self.leave();
         }
-        if let Construct::Try(at) = self.current().construct {
-            self.end_try(at);
+        let construct = self.current().construct;
+        match construct {
+            Construct::Try(at) => self.end_try(at),
+            Construct::Loop if self.counting => {
+                let start = self.current().start;
+                self.straight.retain(|at| *at != start);
+                self.weigh(start, MAX_WEIGHT);
+            }
+            _ => {}
         }
         let block = self.current();
         let merges = block.waiting != NONE || block.otherwise != NONE;

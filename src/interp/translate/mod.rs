@@ -19,7 +19,7 @@ use std::ops::Range;
 use wasmparser::{BinaryReaderError, Operator};
 
 use super::code::Try;
-use super::machine::HEADER;
+use super::layout::FrameLayout;
 use super::op::{self, for_each_op};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::ModuleInner;
@@ -37,6 +37,8 @@ pub(super) struct Translation {
     pub zeroed: Range<u32>,
     /// Slots of the frame.
     pub frame: u32,
+    /// Whether the frame has scratch slots.
+    pub far: bool,
     /// Inner ones before outer ones.
     pub tries: Vec<Try>,
     /// If asked for: the word at which each WebAssembly instruction's bytecode starts, and its byte offset.
@@ -45,9 +47,6 @@ pub(super) struct Translation {
 
 /// Slots that 16 bits can name.
 const NEAR: u32 = 1 << 16;
-
-/// Scratch slots of functions whose frames have slots that 16 bits can't name.
-const SCRATCH: u32 = 10;
 
 /// Translates a defined function.
 ///
@@ -83,6 +82,13 @@ fn invalid(error: BinaryReaderError) -> Error {
 /// The state of a translation.
 struct Translator<'m> {
     module: &'m ModuleInner,
+    defined: u32,
+    /// Whether calls and passes through loops are counted.
+    counting: bool,
+    /// The instructions that count, as words, from which on nothing has branched away for good.
+    straight: Vec<u32>,
+    /// Of the operator that is being translated, in the module.
+    offset: u32,
     body: wasmparser::FunctionBody<'m>,
     words: Vec<u64>,
     locals: Vec<Local>,
@@ -124,15 +130,12 @@ impl<'m> Translator<'m> {
         let body = module.body(defined)?;
         let ty = module.defined_type(defined);
         let results = ty.result_slots() as u32;
-        let header = results.max(ty.param_slots() as u32);
+        let FrameLayout { header, scratch, locals: mut next } = FrameLayout::new(ty, far);
         let mut locals = Vec::new();
-        let mut next = 0;
+        let mut param = 0;
         for ty in ty.params() {
-            locals.push(Local::param(&mut next, *ty));
+            locals.push(Local::param(&mut param, *ty));
         }
-        next = header + HEADER;
-        let scratch = far.then_some(next);
-        next += if far { SCRATCH } else { 0 };
         for group in body.get_locals_reader().map_err(invalid)? {
             let (count, ty) = group.map_err(invalid)?;
             let ty = ValType::from_wasmparser(ty);
@@ -141,6 +144,10 @@ impl<'m> Translator<'m> {
         let words = Vec::with_capacity(body.as_bytes().len() / 2 + 8);
         let mut translator = Translator {
             module,
+            defined,
+            counting: !module.tier.counters().is_null(),
+            straight: Vec::new(),
+            offset: 0,
             body,
             words,
             locals,
@@ -171,6 +178,9 @@ impl<'m> Translator<'m> {
     /// The translation, or `None` if it needs scratch slots.
     fn run(mut self) -> Result<Option<Translation>> {
         let mut reader = self.body.get_operators_reader().map_err(invalid)?;
+        if self.counting {
+            self.count(op::Plain::CountCall, &[]);
+        }
         while !reader.eof() {
             let (operator, offset) = reader.read_with_offset().map_err(invalid)?;
             if !self.reachable && !self.resume(&operator) {
@@ -179,16 +189,21 @@ impl<'m> Translator<'m> {
             if let Some(positions) = &mut self.positions {
                 positions.push((self.words.len() as u32, offset as u32));
             }
+            self.offset = offset as u32;
             self.operator(operator)?;
             if self.overflow {
                 return Ok(None);
             }
+        }
+        if self.counting {
+            self.weigh(0, control::MAX_WEIGHT);
         }
         Ok(Some(Translation {
             words: self.words,
             header: self.header,
             zeroed: zeroed(&self.locals),
             frame: self.max_height,
+            far: self.scratch.is_some(),
             tries: self.tries,
             positions: self.positions.unwrap_or_default(),
         }))

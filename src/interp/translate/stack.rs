@@ -3,10 +3,11 @@
 //! `local.get` and constants put out nothing: the operand stands for the local or the number until an instruction takes
 //! it from there. Before a local is overwritten, operands that stand for it are copied to their own slots; they are
 //! linked through the stack, so that this takes no search. At the start of a block none may be left (a branch of it
-//! may overwrite the local, another may not); constants may stay.
+//! may overwrite the local, another may not); constants may stay, unless loops are entered by native code.
 
 use super::Translator;
 use super::emit::NONE;
+use crate::interp::layout::FrameLayout;
 use crate::interp::op::Plain;
 use crate::interp::value::Bank;
 use crate::module::types::ValType;
@@ -31,8 +32,7 @@ impl Local {
 
     /// A local at the next free slot.
     pub fn new(next: &mut u32, ty: ValType) -> Self {
-        let slot = *next;
-        *next += ty.slots() as u32;
+        let slot = FrameLayout::place(next, ty);
         Local { slot, wide: ty == ValType::V128, head: NONE, set: false, zeroed: false }
     }
 }
@@ -147,9 +147,10 @@ impl<'m> Translator<'m> {
         self.settle(from, true);
     }
 
-    /// Brings all operands that stand for locals into their own slots.
+    /// Brings all operands that stand for locals into their own slots; where native code may take a loop's frame over,
+    /// constants too.
     pub fn settle_locals(&mut self) {
-        self.settle(self.settled, false);
+        self.settle(self.settled, self.counting);
         self.settled = self.stack.len();
     }
 

@@ -5,6 +5,7 @@ use std::arch::naked_asm;
 use std::ffi::c_void;
 use std::mem::offset_of;
 
+use super::super::Tier;
 use super::super::resolver;
 use super::super::traps::Activation;
 use super::{Comparison, Condition, Lengths, Target};
@@ -27,7 +28,8 @@ macro_rules! leave {
     };
 }
 
-/// Calls `trampoline(callee, caller, code, slots)` so that [`landing`] can end it; 0 if it returns, 1 if it lands.
+/// Calls `trampoline(callee, caller, code, slots)`, a function of the convention of compiled code, so that [`landing`] can
+/// end it; 0 if it returns, 1 if it lands. Its arguments are in x2 to x5, where they already are.
 ///
 /// # Safety
 /// The trampoline must be one for the type of `code`, and `slots` what it needs.
@@ -55,12 +57,7 @@ pub(in super::super) unsafe extern "C" fn enter(
         "mov x9, sp",
         "str x9, [x0, {sp}]",
         "str x29, [x0, {fp}]",
-        "mov x9, x1",
-        "mov x0, x2",
-        "mov x1, x3",
-        "mov x2, x4",
-        "mov x3, x5",
-        "blr x9",
+        "blr x1",
         "mov w0, #0",
         leave!(),
         sp = const offset_of!(Activation, sp),
@@ -134,6 +131,41 @@ resolver! {
 pub(in super::super) use resolve_entry as resolve_entry_area;
 /// As above.
 pub(in super::super) use resolve_ref as resolve_ref_area;
+/// As above.
+pub(in super::super) use through_entry as through_entry_area;
+
+/// The code of references to functions that are not compiled as well as they can be: goes on where the function's entry
+/// leads, as a call through the entry would. If that is the best code, the next call goes there directly.
+///
+/// # Safety
+/// Only to be called by compiled code, in place of a function.
+#[unsafe(naked)]
+pub(in super::super) unsafe extern "C" fn through_entry() {
+    naked_asm!(
+        "ldr x9, [x2, {owner}]",
+        "ldr w3, [x2, {index}]",
+        "ldr x10, [x9, {tiers}]",
+        "add x10, x10, x3",
+        // The tier is read first, as it is written after the entry.
+        "ldarb w10, [x10]",
+        "ldr x11, [x9, {entries}]",
+        "ldr x16, [x11, x3, lsl #3]",
+        "cmp w10, {best}",
+        "b.ne 2f",
+        "str x16, [x2, {code}]",
+        "str x9, [x2, {callee}]",
+        "2:",
+        "mov x2, x9",
+        "br x16",
+        owner = const VMFuncRef::OWNER,
+        index = const VMFuncRef::INDEX,
+        code = const VMFuncRef::CODE,
+        callee = const VMFuncRef::CALLEE,
+        tiers = const VMContext::TIERS,
+        entries = const VMContext::ENTRIES,
+        best = const Tier::Best as u8,
+    )
+}
 
 /// A function of any type that traps with the error in the store, at [`RAISE_SITE`] bytes from its start.
 ///

@@ -1,6 +1,6 @@
 //! The parts in assembly, and those that read machine code and machine state. A port of the JIT starts here.
 //!
-//! Each architecture gives the same: `enter` and `landing` (into compiled code and back), the resolvers, `raise`,
+//! Each architecture gives the same: `enter` and `landing` (into compiled code and back), the resolvers, `through_entry`, `raise`,
 //! `Registers` and `redirect` (what a signal saved, and where to go on), and decoders that find out what a trapping
 //! instruction looked at.
 

@@ -6,12 +6,14 @@ use std::ffi::c_void;
 use std::mem::offset_of;
 use std::ops::Range;
 
+use super::super::Tier;
 use super::super::resolver;
 use super::super::traps::Activation;
 use super::{Comparison, Condition, Lengths, Target};
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
-/// Calls `trampoline(callee, caller, code, slots)` so that [`landing`] can end it; 0 if it returns, 1 if it lands.
+/// Calls `trampoline(callee, caller, code, slots)`, a function of the convention of compiled code, so that [`landing`] can
+/// end it; 0 if it returns, 1 if it lands.
 ///
 /// # Safety
 /// The trampoline must be one for the type of `code`, and `slots` what it needs.
@@ -138,6 +140,52 @@ resolver! {
 resolver! {
     /// [`resolve_ref`] for functions that get the address of an area for results first.
     resolve_ref_area, resolver::resolve_ref, ["mov rdi, rsi" "mov rsi, rdx"], ["mov rsi, [rsi + {callee}]"], callee
+}
+
+/// The code of references to functions that are not compiled as well as they can be: goes on where the function's entry
+/// leads, as a call through the entry would. If that is the best code, the next call goes there directly.
+macro_rules! through_entry {
+    ($(#[$doc:meta])* $name:ident, $reference:literal, $index:literal, $index32:literal) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// Only to be called by compiled code, in place of a function.
+        #[unsafe(naked)]
+        pub(in super::super) unsafe extern "C" fn $name() {
+            naked_asm!(
+                concat!("mov r11, [", $reference, " + {owner}]"),
+                concat!("mov ", $index32, ", [", $reference, " + {index}]"),
+                "mov r10, [r11 + {tiers}]",
+                "mov rax, [r11 + {entries}]",
+                // The tier is read first, as it is written after the entry.
+                concat!("cmp byte ptr [r10 + ", $index, "], {best}"),
+                concat!("mov rax, [rax + 8 * ", $index, "]"),
+                "jne 2f",
+                concat!("mov [", $reference, " + {code}], rax"),
+                concat!("mov [", $reference, " + {callee}], r11"),
+                "2:",
+                concat!("mov ", $reference, ", r11"),
+                "jmp rax",
+                owner = const VMFuncRef::OWNER,
+                index = const VMFuncRef::INDEX,
+                code = const VMFuncRef::CODE,
+                callee = const VMFuncRef::CALLEE,
+                tiers = const VMContext::TIERS,
+                entries = const VMContext::ENTRIES,
+                best = const Tier::Best as u8,
+            )
+        }
+    };
+}
+
+through_entry! {
+    /// For functions of most types.
+    through_entry, "rdi", "rsi", "esi"
+}
+
+through_entry! {
+    /// For functions that get the address of an area for results first.
+    through_entry_area, "rsi", "rdx", "edx"
 }
 
 /// A function of any type that traps with the error in the store, at [`RAISE_SITE`] bytes from its start.

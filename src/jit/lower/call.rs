@@ -4,10 +4,11 @@
 //! defined index (which tells the resolver what to compile), else the caller's context (which host functions need).
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SigRef, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SigRef, SourceLoc, Value, types};
 
-use super::{HIDDEN_PARAMS, Lower, Region};
+use super::{CONSTANT, HIDDEN_PARAMS, Lower, Region};
 use crate::jit::abi;
+use crate::jit::registry::NO_FRAME;
 use crate::module::types::ValType;
 use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::{VMContext, VMFuncRef};
@@ -53,7 +54,16 @@ impl<'m> Lower<'m, '_> {
 
     fn emit_return_call(&mut self, callee: Callee<'m>) {
         let args = self.arguments(&callee);
-        self.ins().return_call_indirect(callee.signature, callee.code, &args);
+        if self.result_frame().is_some() {
+            // The frame below is the interpreter's and waits for results, so this is a call and a return. What the callee
+            // throws is none of the handlers' here, and backtraces do not show the call: this function is as good as gone.
+            self.builder.set_srcloc(SourceLoc::new(NO_FRAME));
+            let call = self.builder.ins().call_indirect(callee.signature, callee.code, &args);
+            self.stack.extend_from_slice(self.builder.inst_results(call));
+            self.emit_return(callee.results);
+        } else {
+            self.ins().return_call_indirect(callee.signature, callee.code, &args);
+        }
         self.reachable = false;
     }
 
@@ -93,8 +103,9 @@ impl<'m> Lower<'m, '_> {
         // A null reference faults here: no page is ever mapped at address 0.
         let flags = MemFlagsData::trusted().with_trap_code(Some(abi::trap_code(Trap::UninitializedElement)));
         let signature = self.ins().load(types::I32, flags.with_readonly(), reference, VMFuncRef::SIG);
-        let wanted = i64::from(self.module.sig(ty));
-        let mismatch = self.ins().icmp_imm_u(IntCC::NotEqual, signature, wanted);
+        let (vmctx, wanted) = (self.vmctx, self.module.offsets.sig(ty));
+        let wanted = self.ins().load(types::I32, CONSTANT, vmctx, wanted);
+        let mismatch = self.ins().icmp(IntCC::NotEqual, signature, wanted);
         self.ins().trapnz(mismatch, abi::trap_code(Trap::IndirectCallTypeMismatch));
         self.through_reference(ty, reference)
     }

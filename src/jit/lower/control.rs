@@ -26,6 +26,9 @@ pub(super) struct Frame<'m> {
     branched: bool,
     /// What was proved of memory indices before it.
     proofs: usize,
+    /// Set if the operands below it are read anew where control may come from elsewhere, see `osr`: so many were saved
+    /// before.
+    saved: Option<usize>,
 }
 
 enum Kind {
@@ -44,10 +47,17 @@ enum Kind {
 impl<'m> Lower<'m, '_> {
     pub(super) fn open_function(&mut self, ty: &'m FuncType) {
         let target = self.builder.create_block();
-        self.push_frame(Kind::Function, target, &[], ty.results());
+        self.push_frame(Kind::Function, target, &[], ty.results(), None);
     }
 
-    fn push_frame(&mut self, kind: Kind, target: Block, params: &'m [ValType], results: &'m [ValType]) {
+    fn push_frame(
+        &mut self,
+        kind: Kind,
+        target: Block,
+        params: &'m [ValType],
+        results: &'m [ValType],
+        saved: Option<usize>,
+    ) {
         let label = if matches!(kind, Kind::Loop) { params } else { results };
         for ty in label {
             self.builder.append_block_param(target, abi::value_type(*ty));
@@ -60,7 +70,15 @@ impl<'m> Lower<'m, '_> {
             height: self.stack.len() - params.len(),
             branched: false,
             proofs: self.bounds.proofs(),
+            saved,
         });
+    }
+
+    /// At a loop's header that is entered from elsewhere. What was proved before was proved of values that are not used
+    /// any more, as all operands and locals may come from elsewhere too.
+    pub(super) fn forget_proofs(&mut self) {
+        self.bounds.forget(0);
+        self.frames.iter_mut().for_each(|frame| frame.proofs = 0);
     }
 
     pub(super) fn control(&mut self, op: &Op<'m>) -> bool {
@@ -72,14 +90,16 @@ impl<'m> Lower<'m, '_> {
             }
             Op::Block { blockty } => {
                 let (params, results) = self.block_types(blockty);
+                let saved = self.save_operands(params.len());
                 let target = self.builder.create_block();
-                self.push_frame(Kind::Block, target, params, results);
+                self.push_frame(Kind::Block, target, params, results, saved);
             }
             Op::TryTable { ref try_table } => {
                 let (params, results) = self.block_types(try_table.ty);
+                let saved = self.save_operands(params.len());
                 let target = self.builder.create_block();
                 self.open_handler(try_table.catches.clone());
-                self.push_frame(Kind::TryTable, target, params, results);
+                self.push_frame(Kind::TryTable, target, params, results, saved);
             }
             Op::Loop { blockty } => self.open_loop(blockty),
             Op::If { blockty } => self.open_if(blockty),
@@ -141,25 +161,36 @@ impl<'m> Lower<'m, '_> {
 
     fn open_loop(&mut self, ty: BlockType) {
         let (params, results) = self.block_types(ty);
+        let saved = self.save_operands(params.len());
         let header = self.builder.create_block();
-        self.load_lengths_for_loop();
-        self.push_frame(Kind::Loop, header, params, results);
+        let loads_lengths = self.load_lengths_for_loop();
+        self.push_frame(Kind::Loop, header, params, results, saved);
         self.with_top(params.len(), |lower, args| lower.builder.ins().jump(header, args));
+        if saved.is_some() {
+            self.enter_loop(header, params, loads_lengths);
+        }
         self.builder.switch_to_block(header);
-        self.replace_top(params.len(), header);
+        self.stack.truncate(self.stack.len() - params.len());
+        // Before the builder adds parameters of its own.
+        let own = self.builder.block_params(header).to_vec();
+        if saved.is_some() {
+            self.read_operands(self.stack.len());
+        }
+        self.stack.extend(own);
     }
 
     fn open_if(&mut self, ty: BlockType) {
         let condition = self.pop();
         let (params, results) = self.block_types(ty);
+        let saved = self.save_operands(params.len());
         let (then, otherwise) = (self.builder.create_block(), self.builder.create_block());
         let target = self.builder.create_block();
         self.ins().brif(condition, then, [], otherwise, []);
         self.builder.seal_block(then);
         self.builder.seal_block(otherwise);
         self.builder.switch_to_block(then);
-        let saved = self.stack[self.stack.len() - params.len()..].to_vec();
-        self.push_frame(Kind::If { otherwise, params: saved }, target, params, results);
+        let again = self.stack[self.stack.len() - params.len()..].to_vec();
+        self.push_frame(Kind::If { otherwise, params: again }, target, params, results, saved);
     }
 
     /// Goes from the first arm of an `if` to the second.
@@ -170,13 +201,16 @@ impl<'m> Lower<'m, '_> {
             unreachable!("validation matched the else");
         };
         frame.branched |= self.reachable;
-        let proofs = frame.proofs;
+        let (proofs, saved) = (frame.proofs, frame.saved);
         if self.reachable {
             self.with_top(results, |lower, args| lower.builder.ins().jump(target, args));
         }
         self.bounds.forget(proofs);
         self.builder.switch_to_block(otherwise);
         self.stack.truncate(height);
+        if saved.is_some() {
+            self.read_operands(height);
+        }
         self.stack.extend(params);
         self.reachable = true;
     }
@@ -200,6 +234,7 @@ impl<'m> Lower<'m, '_> {
             self.emit_dispatch(handler);
         }
         if let Kind::Loop = frame.kind {
+            self.forget_saved(frame.saved);
             // Only running through its body leads here, so what the body proved still holds.
             self.builder.seal_block(frame.target);
             if !self.reachable {
@@ -214,17 +249,21 @@ impl<'m> Lower<'m, '_> {
             self.builder.seal_block(frame.target);
             self.builder.switch_to_block(frame.target);
             self.stack.truncate(frame.height);
-            self.stack.extend_from_slice(self.builder.block_params(frame.target));
+            // Before the builder adds parameters of its own.
+            let own = self.builder.block_params(frame.target).to_vec();
+            if frame.saved.is_some() {
+                self.read_operands(frame.height);
+            }
+            self.stack.extend(own);
             self.bounds.forget(frame.proofs);
             self.reachable = true;
         } else if !self.reachable {
             self.stack.truncate(frame.height);
             self.bounds.forget(frame.proofs);
         }
+        self.forget_saved(frame.saved);
         if let (Kind::Function, true) = (frame.kind, self.reachable) {
-            self.canonical_top(results);
-            let top = self.stack.len() - results;
-            self.builder.ins().return_(&self.stack[top..]);
+            self.emit_return(frame.results);
             self.reachable = false;
         }
     }
@@ -252,10 +291,20 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn return_values(&mut self) {
-        let count = self.frames[0].results.len();
-        self.canonical_top(count);
-        let top = self.stack.len() - count;
-        self.builder.ins().return_(&self.stack[top..]);
+        self.emit_return(self.frames[0].results);
+    }
+
+    /// Returns the topmost values: to the frame, in code that has taken it over.
+    pub(super) fn emit_return(&mut self, types: &[ValType]) {
+        self.canonical_top(types.len());
+        let values = &self.stack[self.stack.len() - types.len()..];
+        match self.result_frame() {
+            None => self.builder.ins().return_(values),
+            Some(frame) => {
+                abi::store_slots(&mut self.builder, types, values, frame);
+                self.builder.ins().return_(&[])
+            }
+        };
     }
 
     /// Jumps through a table. A label that takes values along or occurs more than once gets a block of its own to jump
@@ -305,12 +354,6 @@ impl<'m> Lower<'m, '_> {
         let result = emit(self, &args);
         self.scratch = args;
         result
-    }
-
-    /// Replaces the topmost `count` values by the parameters of `block`.
-    fn replace_top(&mut self, count: usize, block: Block) {
-        self.stack.truncate(self.stack.len() - count);
-        self.stack.extend_from_slice(self.builder.block_params(block));
     }
 
     /// An `i32` that is `x` where a condition is needed.

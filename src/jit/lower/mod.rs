@@ -13,6 +13,7 @@ mod exception;
 mod libcall;
 mod memory;
 mod numeric;
+pub(super) mod osr;
 mod reference;
 mod simd;
 mod table;
@@ -31,8 +32,9 @@ use wasmparser::Operator as Op;
 
 use super::{abi, bounds};
 use crate::error::{Error, Result};
+use crate::interp::FrameLayout;
 use crate::module::ModuleInner;
-use crate::module::types::ValType;
+use crate::module::types::{FuncType, ValType};
 use crate::runtime::engine::Config;
 use crate::runtime::vmcontext::{Place, VMContext, VMStore};
 
@@ -41,25 +43,33 @@ use crate::runtime::vmcontext::{Place, VMContext, VMStore};
 const MAX_VALUES: usize = 2_000_000;
 /// The same for arguments of branches and calls, of which SSA construction may make one per local and branch.
 const MAX_ARGUMENTS: usize = 16_000_000;
+/// The builder has a table for each variable, as long as the number of the last block that has to do with it. Together they
+/// may have so many places (of 4 bytes): with many locals and many blocks they would have 100 GB.
+const MAX_LOCAL_TABLES: u64 = 1 << 27;
 
 /// Lowers a defined function of `module` into `context.func`: signature of [`abi::signature`], locations that are byte
-/// offsets in the module, trap codes of [`abi::trap_code`].
+/// offsets in the module, trap codes of [`abi::trap_code`]. Entered at a loop, it is a function of one `i64`, the address
+/// of the interpreter's frame, whose first slots get the results.
 ///
 /// # Errors
-/// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time; the
-/// interpreter can still run it.
+/// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or there is no
+/// loop at the offset that can be reached; the interpreter can still run it.
 pub(crate) fn function(
     module: &ModuleInner,
     isa: &dyn TargetIsa,
     config: &Config,
     defined: u32,
+    plan: Plan<'_>,
     context: &mut cranelift_codegen::Context,
     builder_context: &mut FunctionBuilderContext,
 ) -> Result<()> {
     context.clear();
-    context.func.signature = abi::signature(isa, module.defined_type(defined));
+    context.func.signature = match plan {
+        Plan::Function | Plan::FunctionWithLoops { .. } => abi::signature(isa, module.defined_type(defined)),
+        Plan::Loop { .. } => abi::signature(isa, &FuncType::new([ValType::I64], [])),
+    };
     let mut lower = Lower::new(module, isa, config, FunctionBuilder::new(&mut context.func, builder_context));
-    let result = lower.body(defined);
+    let result = lower.body(defined, plan);
     lower.builder.seal_all_blocks();
     if result.is_ok() {
         lower.builder.finalize(isa.frontend_config());
@@ -69,6 +79,21 @@ pub(crate) fn function(
         context.clear();
     }
     result
+}
+
+fn too_large() -> Error {
+    Error::resource("function too large to be compiled")
+}
+
+/// What code to make of a function; `far` tells whether the interpreter's frame has scratch slots.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Plan<'a> {
+    /// One that is called.
+    Function,
+    /// One that is called, and can be entered at these loops as well, of which there is at least one.
+    FunctionWithLoops { offsets: &'a [u32], far: bool },
+    /// One that is entered at this loop, and never called.
+    Loop { offset: u32, far: bool },
 }
 
 /// Parameters that every function has before those of its type: its context, and one for the resolver and the host.
@@ -105,6 +130,14 @@ pub(super) struct Lower<'m, 'b> {
     reachable: bool,
     /// Blocks opened since code became unreachable.
     skipped: usize,
+    /// Byte offset of the current instruction.
+    offset: u32,
+    /// Set where a limit is exceeded, as only hostile functions do. What is lowered from there on is wrong.
+    too_large: bool,
+    /// By local, the number behind that of the last block that has to do with it; and the sum of these.
+    local_tables: (Vec<u32>, u64),
+    /// Set if the function is entered at a loop.
+    osr: Option<osr::Osr>,
     /// The function's own context.
     pub(super) vmctx: Value,
     pub(super) bounds: bounds::Bounds,
@@ -134,6 +167,10 @@ impl<'m, 'b> Lower<'m, 'b> {
             handlers: Vec::new(),
             reachable: true,
             skipped: 0,
+            offset: 0,
+            too_large: false,
+            local_tables: (Vec::new(), 0),
+            osr: None,
             vmctx,
             bounds: bounds::Bounds::new(config, isa),
             signatures: HashMap::new(),
@@ -144,24 +181,39 @@ impl<'m, 'b> Lower<'m, 'b> {
         lower
     }
 
-    fn body(&mut self, defined: u32) -> Result<()> {
+    fn body(&mut self, defined: u32, plan: Plan<'_>) -> Result<()> {
         let refused = |error: wasmparser::BinaryReaderError| Error::resource(format!("cannot be compiled: {error}"));
         let module = self.module;
         let body = module.body(defined)?;
         self.bounds.prescan(module, &body).map_err(refused)?;
         let ty = module.defined_type(defined);
-        for (index, param) in ty.params().iter().enumerate() {
-            let variable = self.builder.declare_var(abi::value_type(*param));
-            let entry = self.builder.current_block().expect("the entry block is open");
-            let value = self.builder.block_params(entry)[index + HIDDEN_PARAMS];
-            self.builder.def_var(variable, value);
-        }
+        let mut locals = ty.params().to_vec();
         for local in body.get_locals_reader().map_err(refused)? {
             let (count, ty) = local.map_err(refused)?;
-            let ty = abi::value_type(ValType::from_wasmparser(ty));
-            // Never defined before it is set: the builder makes a zero of such a variable when it is read.
-            for _ in 0..count {
-                self.builder.declare_var(ty);
+            locals.resize(locals.len() + count as usize, ValType::from_wasmparser(ty));
+        }
+        // Those that are not defined before they are set: the builder makes a zero of such a variable when it is read.
+        for ty in &locals {
+            self.builder.declare_var(abi::value_type(*ty));
+        }
+        self.local_tables.0 = vec![0; locals.len()];
+        let params = ty.params().len();
+        if let Plan::Function | Plan::FunctionWithLoops { .. } = plan {
+            let block = self.builder.current_block().expect("the entry block is open");
+            for index in 0..params {
+                let value = self.builder.block_params(block)[index + HIDDEN_PARAMS];
+                self.builder.def_var(Self::local(index as u32), value);
+            }
+        }
+        match plan {
+            Plan::Function => {}
+            Plan::FunctionWithLoops { offsets, far } => {
+                let scan = osr::Scan::new(&body, offsets)?;
+                self.enter_at_loops(offsets, scan, FrameLayout::new(ty, far), params, &locals);
+            }
+            Plan::Loop { offset, far } => {
+                let scan = osr::Scan::new(&body, &[offset])?;
+                self.enter_at_loop(offset, scan, FrameLayout::new(ty, far), params, &locals);
             }
         }
         self.open_function(ty);
@@ -169,8 +221,12 @@ impl<'m, 'b> Lower<'m, 'b> {
         let mut countdown = 0u32;
         while !operators.eof() {
             let (op, offset) = operators.read_with_offset().map_err(refused)?;
-            self.builder.set_srcloc(SourceLoc::new(offset as u32));
+            self.offset = offset as u32;
+            self.builder.set_srcloc(SourceLoc::new(self.offset));
             self.operator(&op)?;
+            if self.too_large {
+                return Err(too_large());
+            }
             match countdown {
                 0 => {
                     self.check_size()?;
@@ -179,13 +235,16 @@ impl<'m, 'b> Lower<'m, 'b> {
                 _ => countdown -= 1,
             }
         }
+        if self.osr.as_ref().is_some_and(osr::Osr::is_not_entered) {
+            return Err(Error::resource("the loop to be entered is never reached"));
+        }
         self.check_size()
     }
 
     fn check_size(&self) -> Result<()> {
         let dfg = &self.builder.func.dfg;
         if dfg.num_values() > MAX_VALUES || dfg.value_lists.capacity() > MAX_ARGUMENTS {
-            return Err(Error::resource("function too large to be compiled"));
+            return Err(too_large());
         }
         Ok(())
     }
@@ -327,6 +386,17 @@ impl<'m, 'b> Lower<'m, 'b> {
     /// Loads a pointer that does not change while the instance lives.
     pub(super) fn load_constant(&mut self, base: Value, offset: i32) -> Value {
         self.ins().load(types::I64, CONSTANT, base, offset)
+    }
+
+    /// The builder's variable of a local that is about to be used.
+    fn use_local(&mut self, index: u32) -> Variable {
+        let block = self.builder.current_block().map_or(0, |block| block.as_u32() + 1);
+        let (tables, sum) = &mut self.local_tables;
+        let table = &mut tables[index as usize];
+        *sum += u64::from(block.saturating_sub(*table));
+        *table = block.max(*table);
+        self.too_large |= *sum > MAX_LOCAL_TABLES;
+        Self::local(index)
     }
 
     fn local(index: u32) -> Variable {

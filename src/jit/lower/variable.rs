@@ -12,19 +12,22 @@ impl Lower<'_, '_> {
     pub(super) fn variable(&mut self, op: &Op<'_>) -> bool {
         match *op {
             Op::LocalGet { local_index } => {
-                let value = self.builder.use_var(Self::local(local_index));
+                let local = self.use_local(local_index);
+                let value = self.builder.use_var(local);
                 self.push(value);
             }
             Op::LocalSet { local_index } => {
                 let value = self.pop();
                 let value = self.canonical(value);
-                self.builder.def_var(Self::local(local_index), value);
+                let local = self.use_local(local_index);
+                self.builder.def_var(local, value);
             }
             Op::LocalTee { local_index } => {
                 let value = self.pop();
                 self.push(value);
                 let value = self.canonical(value);
-                self.builder.def_var(Self::local(local_index), value);
+                let local = self.use_local(local_index);
+                self.builder.def_var(local, value);
             }
             Op::GlobalGet { global_index } => {
                 let value = self.global_get(global_index);

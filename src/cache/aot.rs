@@ -1,0 +1,183 @@
+//! Modules compiled ahead of time: a WebAssembly binary with one more custom section, the last one.
+//!
+//! ```text
+//! module | id, size, "wasmrun.code" | settings | padding | segment | footer
+//! ```
+//!
+//! To everything but [`Appended`] such a file is the module it was made of. The settings are lines of text, so that a
+//! file that does not fit can be told why. The footer says where they are, and is found from the end of the file.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::key::{ModuleKey, Settings, body_hash};
+use super::segment::{self, Record, Segment};
+use super::store::ModuleCache;
+use crate::error::{Error, ErrorKind, Result};
+use crate::jit;
+use crate::module::{Module, ModuleInner};
+use crate::runtime::engine::Engine;
+
+const SECTION: &str = "wasmrun.code";
+const MAGIC: [u8; 16] = *b"\0wasmrun.cwasm\0\x01";
+/// Where the section, the settings and the segment begin, where the segment ends; then the magic bytes.
+const FOOTER: usize = 4 * 8 + MAGIC.len();
+/// More settings than this are none.
+const MAX_SETTINGS: u64 = 64 << 10;
+
+/// Where things are in a file.
+#[derive(Clone, Copy)]
+struct Footer {
+    section: u64,
+    settings: u64,
+    segment: u64,
+    end: u64,
+}
+
+impl Footer {
+    /// Reads the last bytes of a file of `length` bytes.
+    fn read(bytes: &[u8], length: u64) -> Option<Self> {
+        let start = bytes.len().checked_sub(FOOTER)?;
+        let (numbers, magic) = bytes[start..].split_at(4 * 8);
+        let at = |n: usize| u64::from_le_bytes(numbers[8 * n..8 * n + 8].try_into().expect("eight bytes"));
+        let [section, settings, segment, end] = [at(0), at(1), at(2), at(3)];
+        let ordered = section < settings && settings < segment && segment < end && segment - settings <= MAX_SETTINGS;
+        let fits = end.checked_add(FOOTER as u64) == Some(length);
+        (magic == MAGIC && ordered && fits).then_some(Footer { section, settings, segment, end })
+    }
+}
+
+/// A module's bytes without what was appended to them when they were compiled before.
+fn without_code(bytes: &[u8]) -> &[u8] {
+    Footer::read(bytes, bytes.len() as u64).map_or(bytes, |footer| &bytes[..footer.section as usize])
+}
+
+/// How many functions a module has, and how many of them were compiled; the others are interpreted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub functions: usize,
+    pub compiled: usize,
+}
+
+/// Compiles all functions on all cores, and writes the module with their code. `progress` is told how many functions
+/// are done, by any thread.
+///
+/// # Errors
+/// Those of reading the module and of `out`.
+pub(crate) fn write(module: &ModuleInner, out: &mut dyn Write, progress: &(dyn Fn(usize) + Sync)) -> Result<Summary> {
+    let binary = module.source.read(0..module.source.len())?;
+    let binary = without_code(&binary);
+    let mut records = compile(module, progress)?;
+    let summary = Summary { functions: module.bodies.len(), compiled: records.len() };
+    let (settings, key) = (Settings::of(&module.engine), ModuleKey::of(module));
+    let text = settings.to_text();
+    // The size of the section is always written in five bytes.
+    let start = binary.len();
+    let settings_start = start + 1 + 5 + 1 + SECTION.len();
+    let segment = (settings_start + text.len()).next_multiple_of(region::page::size());
+    let end = segment + segment::size(&mut records);
+    let contents = u32::try_from(end + FOOTER - start - 6).map_err(|_| Error::resource("the code is over 4 GiB"))?;
+    let written = (|| {
+        out.write_all(binary)?;
+        out.write_all(&[0])?;
+        out.write_all(&std::array::from_fn::<u8, 5, _>(|n| {
+            (contents >> (7 * n)) as u8 & 0x7F | if n < 4 { 0x80 } else { 0 }
+        }))?;
+        out.write_all(&[SECTION.len() as u8])?;
+        out.write_all(SECTION.as_bytes())?;
+        out.write_all(text.as_bytes())?;
+        segment::pad(out, segment - settings_start - text.len())?;
+        segment::write(out, &key, &mut records)?;
+        [start, settings_start, segment, end].iter().try_for_each(|at| out.write_all(&(*at as u64).to_le_bytes()))?;
+        out.write_all(&MAGIC)
+    })();
+    written.map_err(|error: io::Error| Error::resource(format!("cannot write compiled code: {error}")))?;
+    Ok(summary)
+}
+
+/// The code of all functions that can be compiled.
+fn compile(module: &ModuleInner, progress: &(dyn Fn(usize) + Sync)) -> Result<Vec<Record>> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let share = || -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        loop {
+            let defined = next.fetch_add(1, Ordering::Relaxed);
+            if defined >= module.bodies.len() {
+                return Ok(records);
+            }
+            let body = body_hash(module.body(defined as u32)?.as_bytes());
+            if let Some((key, code, alignment, tables)) = jit::portable_function(module, defined as u32) {
+                records.push(Record { key, body, alignment, code, tables });
+            }
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get()).min(module.bodies.len().max(1));
+    thread::scope(|scope| {
+        // Without more threads this one does it all.
+        let start = |_| thread::Builder::new().name("wasmrun compiler".into()).spawn_scoped(scope, share).ok();
+        let others: Vec<_> = (1..threads).filter_map(start).collect();
+        let mut all: Vec<Record> = share()?;
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Invalid { message: message.into(), offset: None, function: None })
+}
+
+/// The code in a file.
+pub(crate) struct Appended {
+    file: File,
+    footer: Footer,
+    settings: Settings,
+}
+
+impl Appended {
+    /// Finds the code in a file, and whether it can be used here.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if there is none that this build can use on this machine with these settings.
+    pub fn find(engine: &Engine, file: &File) -> Result<Self> {
+        let unreadable = |error: io::Error| Error::resource(format!("cannot be read: {error}"));
+        let length = file.metadata().map_err(unreadable)?.len();
+        let mut tail = [0; FOOTER];
+        let read = length.checked_sub(FOOTER as u64).map(|start| file.read_exact_at(&mut tail, start));
+        read.transpose().map_err(unreadable)?;
+        let footer = Footer::read(&tail, length).ok_or_else(|| {
+            refused("it has no compiled code, or was truncated; `wasmrun compile` makes files of this name")
+        })?;
+        let mut text = vec![0; (footer.segment - footer.settings) as usize];
+        file.read_exact_at(&mut text, footer.settings).map_err(unreadable)?;
+        let settings = std::str::from_utf8(&text).ok().and_then(Settings::from_text).ok_or_else(damaged)?;
+        settings.fits(&Settings::of(engine)).map_err(refused)?;
+        Ok(Appended { file: file.try_clone().map_err(unreadable)?, footer, settings })
+    }
+
+    /// Has the module that was read from the file use the code.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if it is not of this module, or damaged.
+    ///
+    /// # Safety
+    /// The file must have been written by [`write`], and not be changed as long as the module is in use.
+    pub unsafe fn attach(&self, module: &Module) -> Result<()> {
+        let key = ModuleKey::with(&self.settings, &module.0);
+        let part = self.footer.segment..self.footer.end;
+        let segment = Segment::open("its compiled code".into(), &self.file, part, &key).map_err(|_| damaged())?;
+        // All of it was valid when it was compiled.
+        module.0.assume_background_valid();
+        module.0.jit.use_cache(ModuleCache::sealed(key, segment));
+        Ok(())
+    }
+}
+
+fn damaged() -> Error {
+    refused("its compiled code is damaged")
+}

@@ -1,0 +1,246 @@
+//! The cache's directory: whether it can be trusted, its files, and how much they take.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
+
+/// Files that were used are marked so when the last mark is older than this: a run in which nothing is new writes
+/// nothing then.
+const USE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Files that are being written have names that start so. Those that are older than [`USE_INTERVAL`] were left by a
+/// process that did not live to finish them.
+const UNFINISHED: &str = "tmp-";
+
+/// An open directory that belongs to the user, and that nobody else can write to.
+pub(super) struct Directory(OwnedFd);
+
+/// A file in a [`Directory`].
+pub(super) struct Listed {
+    pub name: String,
+    pub bytes: u64,
+    /// When it was last written or marked as used, in nanoseconds since 1970.
+    pub used: i128,
+}
+
+fn used(stat: &Stat) -> i128 {
+    i128::from(stat.st_mtime) * 1_000_000_000 + stat.st_mtime_nsec as i128
+}
+
+fn now() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i128)
+}
+
+/// Whether the user alone can change what `stat` is of.
+fn is_own(stat: &Stat) -> Result<(), &'static str> {
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err("belongs to another user");
+    }
+    if stat.st_mode & 0o022 != 0 {
+        return Err("can be written to by other users");
+    }
+    Ok(())
+}
+
+fn distrusted(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+impl Directory {
+    /// Opens the cache's directory, made with its parents if `create` says so.
+    ///
+    /// # Errors
+    /// The system's, and `PermissionDenied` for one that others can write to.
+    pub fn open(path: &Path, create: bool) -> io::Result<Self> {
+        if create {
+            use std::os::unix::fs::DirBuilderExt;
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            match std::fs::DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Self::checked(rustix::fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    /// Opens a directory in this one.
+    pub fn subdirectory(&self, name: &str, create: bool) -> io::Result<Self> {
+        if create {
+            match rustix::fs::mkdirat(&self.0, name, Mode::RWXU) {
+                Err(error) if error != rustix::io::Errno::EXIST => return Err(error.into()),
+                _ => {}
+            }
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Self::checked(rustix::fs::openat(&self.0, name, flags, Mode::empty())?)
+    }
+
+    fn checked(fd: OwnedFd) -> io::Result<Self> {
+        is_own(&rustix::fs::fstat(&fd)?).map_err(distrusted)?;
+        Ok(Directory(fd))
+    }
+
+    /// Opens a file in it for reading; symbolic links are not followed.
+    pub fn file(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::openat(&self.0, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(distrusted("is no regular file"));
+        }
+        is_own(&stat).map_err(distrusted)?;
+        Ok(fd.into())
+    }
+
+    /// Writes a file under a name of its own: it is there whole or not at all.
+    pub fn write<R>(&self, name: &str, contents: impl FnOnce(&mut File) -> io::Result<R>) -> io::Result<R> {
+        let unfinished = format!("{UNFINISHED}{:016x}", rand::random::<u64>());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.0, &unfinished, flags, Mode::RUSR | Mode::WUSR)?;
+        let written = contents(&mut fd.into())
+            .and_then(|result| Ok(rustix::fs::renameat(&self.0, &unfinished, &self.0, name).map(|()| result)?));
+        if written.is_err() {
+            self.remove(&unfinished);
+        }
+        written
+    }
+
+    /// Removes a file, if it is there.
+    pub fn remove(&self, name: &str) {
+        // Somebody else may have; what can't be removed is counted, and tried again at the next eviction.
+        let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::empty());
+    }
+
+    /// Removes a directory with the files in it; it stays if another process puts more there.
+    pub fn remove_subdirectory(&self, name: &str) {
+        if let Ok(folder) = self.subdirectory(name, false) {
+            folder.files().iter().for_each(|file| folder.remove(&file.name));
+        }
+        let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR);
+    }
+
+    /// Notes that files were used now, if that has not been noted lately.
+    pub fn mark_used(&self, file: &File, name: &str) {
+        let recent = |stat: Stat| now() - used(&stat) < USE_INTERVAL.as_nanos() as i128;
+        if !rustix::fs::fstat(file).is_ok_and(recent) {
+            let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+            let times = Timestamps { last_access: now, last_modification: now };
+            // What can't be marked is only evicted earlier.
+            let _ = rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW);
+        }
+    }
+
+    /// Names of the directories in it.
+    pub fn subdirectories(&self) -> Vec<String> {
+        self.names().into_iter().filter(|name| is_module(name)).collect()
+    }
+
+    /// The files in it, those used last first.
+    pub fn files(&self) -> Vec<Listed> {
+        let stat = |name: String| {
+            let stat = rustix::fs::statat(&self.0, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            (!is_dir).then(|| Listed { bytes: stat.st_size as u64, used: used(&stat), name })
+        };
+        let mut files: Vec<_> = self.names().into_iter().filter_map(stat).collect();
+        files.sort_by_key(|file| std::cmp::Reverse(file.used));
+        files
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = Dir::read_from(self.0.as_fd()).into_iter().flatten().map_while(Result::ok);
+        let names = entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+        names.filter(|name| name != "." && name != "..").collect()
+    }
+}
+
+impl Listed {
+    /// Whether this is a segment that somebody finished.
+    pub fn is_segment(&self) -> bool {
+        self.name.len() == 16 && self.name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    /// Whether the process that was writing it is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.name.starts_with(UNFINISHED) && now() - self.used > USE_INTERVAL.as_nanos() as i128
+    }
+}
+
+/// A name that no other segment has.
+pub(super) fn new_name() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// Whether a directory has the name of a module's. Others are none of ours.
+fn is_module(name: &str) -> bool {
+    name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What a cache's directory holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Contents {
+    pub modules: usize,
+    pub files: usize,
+    pub bytes: u64,
+}
+
+/// Counts what is in the directory; `None` if there is no directory.
+///
+/// # Errors
+/// As for [`Directory::open`].
+pub(crate) fn contents(path: &Path) -> io::Result<Option<Contents>> {
+    let root = match Directory::open(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        root => root?,
+    };
+    let mut contents = Contents { modules: 0, files: 0, bytes: 0 };
+    for folder in root.subdirectories().iter().filter_map(|name| root.subdirectory(name, false).ok()) {
+        let files = folder.files();
+        contents.modules += 1;
+        contents.files += files.len();
+        contents.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
+    }
+    Ok(Some(contents))
+}
+
+/// Removes all modules from the directory. Processes that have files of theirs mapped go on with them.
+///
+/// # Errors
+/// As for [`Directory::open`].
+pub(crate) fn clear(path: &Path) -> io::Result<()> {
+    match Directory::open(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        root => {
+            let root = root?;
+            root.subdirectories().iter().for_each(|name| root.remove_subdirectory(name));
+            Ok(())
+        }
+    }
+}
+
+/// Removes modules, the one not used for the longest time first, until the others take `max_bytes` at most.
+pub(super) fn evict(root: &Directory, max_bytes: u64) {
+    let mut modules: Vec<(i128, u64, String)> = Vec::new();
+    for name in root.subdirectories() {
+        let Ok(folder) = root.subdirectory(&name, false) else { continue };
+        let files = folder.files();
+        files.iter().filter(|file| file.is_abandoned()).for_each(|file| folder.remove(&file.name));
+        let bytes = files.iter().map(|file| file.bytes).sum();
+        modules.push((files.first().map_or(0, |file| file.used), bytes, name));
+    }
+    let mut total: u64 = modules.iter().map(|(_, bytes, _)| bytes).sum();
+    modules.sort();
+    for (_, bytes, name) in modules {
+        if total <= max_bytes {
+            return;
+        }
+        root.remove_subdirectory(&name);
+        total -= bytes;
+    }
+}

@@ -1,0 +1,188 @@
+//! What compiled code depends on.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use crate::jit::Tier;
+use crate::module::ModuleInner;
+use crate::runtime::engine::{BoundsChecks, Engine};
+
+/// Changes with every change of the files' layout.
+pub(super) const FORMAT: u32 = 1;
+
+/// The version of this crate, and of the sources it was built from.
+pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("WASMRUN_SOURCES"));
+
+/// Names all that the code of a module depends on but the bodies of its functions: the compiler, its settings, and
+/// what the module declares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct ModuleKey(pub [u8; 32]);
+
+impl ModuleKey {
+    /// The key of a module whose code is for this machine and its engine's settings.
+    pub fn of(module: &ModuleInner) -> Self {
+        Self::with(&Settings::of(&module.engine), module)
+    }
+
+    /// The key of a module with code of these settings.
+    pub fn with(settings: &Settings, module: &ModuleInner) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(settings.to_text().as_bytes());
+        environment(module, &mut hasher);
+        ModuleKey(hasher.finalize().into())
+    }
+}
+
+impl fmt::Display for ModuleKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // 160 bits: the file itself holds the whole key.
+        self.0[..20].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The compiler and its settings, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub version: String,
+    pub target: String,
+    /// Parts of the processor that code may use.
+    pub features: Vec<String>,
+    pub checks: String,
+    /// Cranelift's version and its settings that no flag of ours changes.
+    pub compiler: String,
+}
+
+impl Settings {
+    pub fn of(engine: &Engine) -> Self {
+        let isa = engine.jit().isa(Tier::Best);
+        let checks = match engine.config().bounds_checks {
+            BoundsChecks::Inline => "inline",
+            BoundsChecks::Guard => "guard",
+        };
+        // Flags of the processor are switches, except for a few with values.
+        let flags = isa.isa_flags();
+        let features = flags.iter().filter_map(|flag| match flag.as_bool() {
+            Some(on) => on.then(|| flag.name.to_string()),
+            None => Some(flag.to_string()),
+        });
+        Settings {
+            version: VERSION.into(),
+            target: isa.triple().to_string(),
+            features: features.collect(),
+            checks: checks.into(),
+            compiler: format!("{} {}", cranelift_codegen::VERSION, isa.flags()),
+        }
+    }
+
+    /// As lines, the last of which may be several.
+    pub fn to_text(&self) -> String {
+        let Settings { version, target, features, checks, compiler } = self;
+        format!("{version}\n{target}\n{}\n{checks}\n{compiler}\0", features.join(" "))
+    }
+
+    /// Reads what [`Settings::to_text`] wrote; what comes behind it does not matter.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (text, _) = text.split_once('\0')?;
+        let mut lines = text.splitn(5, '\n').map(str::to_string);
+        let (version, target) = (lines.next()?, lines.next()?);
+        let features = lines.next()?.split_whitespace().map(str::to_string).collect();
+        Some(Settings { version, target, features, checks: lines.next()?, compiler: lines.next()? })
+    }
+
+    /// Whether code of these settings can run where code of `here` can. Code that uses less of the processor than it
+    /// could is as good.
+    ///
+    /// # Errors
+    /// What does not fit, for the user.
+    pub fn fits(&self, here: &Self) -> Result<(), String> {
+        let differs = |what: &str, found: &str, expected: &str| {
+            Err(format!("it was compiled for {what} {found}, and this is {expected}: compile it again"))
+        };
+        if self.version != here.version {
+            return differs("wasmrun", &self.version, &here.version);
+        }
+        if self.target != here.target {
+            return differs("the target", &self.target, &here.target);
+        }
+        let missing: Vec<&str> =
+            self.features.iter().filter(|feature| !here.features.contains(feature)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            return Err(format!(
+                "it was compiled for a processor with {missing}, and this one has none of it: compile it again"
+            ));
+        }
+        if self.checks != here.checks {
+            return differs("--bounds-checks", &self.checks, &here.checks);
+        }
+        if self.compiler != here.compiler {
+            return Err("it was compiled with other settings of the compiler: compile it again".into());
+        }
+        Ok(())
+    }
+}
+
+/// Feeds all that lowering and validating a body may read of its module. It is taken from what was decoded: the file may
+/// not be the same any more.
+fn environment(module: &ModuleInner, hasher: &mut blake3::Hasher) {
+    let mut to = Feed(hasher);
+    module.types.hash(&mut to);
+    module.imports.hash(&mut to);
+    module.exports.hash(&mut to);
+    module.funcs.hash(&mut to);
+    module.tables.hash(&mut to);
+    module.memories.hash(&mut to);
+    module.globals.hash(&mut to);
+    module.tags.hash(&mut to);
+    module.table_inits.hash(&mut to);
+    module.global_inits.hash(&mut to);
+    module.elements.hash(&mut to);
+    // Of data segments a body can only name the index.
+    module.data.len().hash(&mut to);
+    // Another build of a program gets a folder of its own, as few of its functions are at the same place.
+    module.bodies.iter().map(ExactSizeIterator::len).sum::<usize>().hash(&mut to);
+}
+
+/// A hasher of the standard library's kind over one that does not forget. What it is fed need not be the same with
+/// another version of Rust: then the key is another one.
+struct Feed<'a>(&'a mut blake3::Hasher);
+
+impl Hasher for Feed<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the digest is taken from the inner hasher")
+    }
+}
+
+/// What the code of a function depends on besides its module's key.
+pub(super) fn body_hash(body: &[u8]) -> [u8; 32] {
+    blake3::hash(body).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Module};
+
+    #[test]
+    fn the_environment_counts_and_bodies_do_not() {
+        let key = |text: &str, checks| {
+            let engine = Engine::new(Config::new().bounds_checks(checks)).unwrap();
+            ModuleKey::of(&Module::new(&engine, text).unwrap().0).to_string()
+        };
+        let base = key("(module (memory 1) (func (result i32) (i32.const 1)))", BoundsChecks::Inline);
+        let same = "(module $named (memory 1) (func (result i32) (i32.const 2)))";
+        assert_eq!(base, key(same, BoundsChecks::Inline));
+        assert_ne!(base, key(same, BoundsChecks::Guard));
+        for other in [
+            "(module (memory 2) (func (result i32) (i32.const 1)))",
+            "(module (memory 1) (func (result f32) (f32.const 1)))",
+            "(module (memory 1) (func (result i32) (i32.const 1)) (func))",
+        ] {
+            assert_ne!(base, key(other, BoundsChecks::Inline), "{other}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Which files are known to be valid modules as a whole: they need no validation in the background.
+//!
+//! That is all a mark is good for. A function is validated before it first runs, or its code was compiled from the same
+//! body, whatever a mark says; so it does no harm if a file was changed without its times telling.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use super::directory::Directory;
+use crate::module::ModuleInner;
+use crate::module::source::Source;
+
+/// The names of marks start so; their files are empty.
+const MARK: &str = "valid-";
+
+/// Marks that a module has at most: as many copies of its file.
+const MAX_MARKS: usize = 4;
+
+/// A file in one state of it.
+pub(super) struct Identity(String);
+
+impl Identity {
+    /// The file a module is read from; `None` if it was validated from the start.
+    pub fn of(module: &ModuleInner) -> Option<Self> {
+        match &module.source {
+            Source::File(source) => source.file().metadata().ok().map(|metadata| Self::of_file(&metadata)),
+            Source::Memory(_) => None,
+        }
+    }
+
+    fn of_file(metadata: &Metadata) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for number in [metadata.dev(), metadata.ino(), metadata.size()] {
+            hasher.update(&number.to_le_bytes());
+        }
+        for time in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+            hasher.update(&time.to_le_bytes());
+        }
+        Identity(format!("{MARK}{}", &hasher.finalize().to_hex()[..32]))
+    }
+
+    pub fn is_marked(&self, folder: &Directory) -> bool {
+        folder.file(&self.0).is_ok()
+    }
+
+    /// Marks the file, and removes old marks if there are many.
+    pub fn mark(&self, folder: &Directory) -> io::Result<()> {
+        folder.write(&self.0, |_| Ok(()))?;
+        let marks = folder.files().into_iter().filter(|file| file.name.starts_with(MARK));
+        marks.skip(MAX_MARKS).for_each(|file| folder.remove(&file.name));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Identity;
+    use crate::cache::directory::Directory;
+    use crate::cache::key::ModuleKey;
+    use crate::module::validate::ValidationState;
+    use crate::{Cache, Config, Engine, Instance, Module, Store, Strategy};
+
+    /// Whether the file of a module is marked before it is run. If so it is known to be valid when it has been; if not
+    /// it is found to be, if `validate` says so.
+    fn is_marked(cache: &Path, file: &Path, validate: bool) -> bool {
+        let mut config = Config::new();
+        config.strategy(Strategy::Jit).lazy_validation(true).lazy_validation_from(0).cache(Cache::in_dir(cache));
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::from_file(&engine, file).unwrap();
+        let folder = Directory::open(cache, true).unwrap();
+        let folder = folder.subdirectory(&ModuleKey::of(&module.0).to_string(), true).unwrap();
+        let marked = Identity::of(&module.0).unwrap().is_marked(&folder);
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_typed_func::<(), i32>(&mut store, "f").unwrap();
+        assert_eq!(f.call(&mut store, ()).unwrap(), 5);
+        assert!(!marked || matches!(module.0.validation_state(), ValidationState::Valid));
+        if validate {
+            module.0.assume_background_valid();
+            module.flush_cache();
+        }
+        marked
+    }
+
+    #[test]
+    fn a_file_is_validated_once_and_again_when_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, file) = (dir.path().join("cache"), dir.path().join("m.wasm"));
+        // Large files are read in parts, and begin unvalidated.
+        let data = "x".repeat(2 << 20);
+        let text = format!(
+            r#"(module (memory 40) (data (i32.const 0) "{data}") (func (export "f") (result i32) (i32.const 5)))"#
+        );
+        let binary = wat::parse_str(text).unwrap();
+        std::fs::write(&file, &binary).unwrap();
+        assert!(!is_marked(&cache, &file, false));
+        assert!(!is_marked(&cache, &file, true));
+        assert!(is_marked(&cache, &file, true));
+        // The same bytes in another file are not known to be the same.
+        std::fs::write(dir.path().join("copy"), &binary).unwrap();
+        std::fs::rename(dir.path().join("copy"), &file).unwrap();
+        assert!(!is_marked(&cache, &file, false));
+    }
+}

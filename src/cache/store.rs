@@ -1,0 +1,288 @@
+//! The code of one module in the cache: looked up, added to, written.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::io::{self, BufWriter};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::config::{Cache, CacheStats};
+use super::directory::{self, Directory};
+use super::key::{ModuleKey, body_hash};
+use super::marks::Identity;
+use super::segment::{self, Code, FunctionKey, Record, Segment};
+use crate::jit::CodeFile;
+use crate::module::ModuleInner;
+
+/// New code that is worth writing before the module is done: it is not lost then if the process is killed.
+const FLUSH_BYTES: usize = 16 << 20;
+
+/// Files that are not larger than twice this are always merged: that costs less than to open them one by one.
+const SMALL: u64 = 64 << 10;
+
+/// Where the code of a module comes from, and where new code goes.
+pub(crate) struct ModuleCache {
+    key: ModuleKey,
+    settings: Cache,
+    /// Those used last first.
+    segments: Vec<Segment>,
+    /// The file that the module was read from, unless it is known to be valid.
+    unmarked: Option<Identity>,
+    /// What was compiled and is not written yet.
+    pending: Mutex<Pending>,
+    loaded: AtomicU64,
+    recorded: AtomicU64,
+    rejected: AtomicU64,
+}
+
+/// Code that waits for being written, with its size.
+#[derive(Default)]
+struct Pending {
+    records: Vec<Record>,
+    bytes: usize,
+}
+
+/// A function from the cache, verified.
+pub(crate) struct Found<'a> {
+    pub code: FoundCode<'a>,
+    pub alignment: u32,
+    pub tables: &'a [u8],
+    pub tier: u32,
+}
+
+/// Where its code is.
+pub(crate) enum FoundCode<'a> {
+    /// Ready to run, at these bytes of the mapping.
+    Mapped(&'a CodeFile, std::ops::Range<usize>),
+    /// To be copied to where it can run.
+    Bytes(&'a [u8]),
+}
+
+impl ModuleCache {
+    /// Opens what the cache has for a module; `None` if no cache is to be used, or none can be.
+    pub fn open(module: &ModuleInner) -> Option<Self> {
+        let settings = &module.engine.config().cache;
+        let path = settings.dir.as_ref()?;
+        let key = ModuleKey::of(module);
+        let mut this = Self::new(key, settings.clone(), Vec::new());
+        this.unmarked = Identity::of(module);
+        let root = match Directory::open(path, !settings.read_only) {
+            Ok(root) => root,
+            Err(error) => {
+                if !settings.read_only || error.kind() != io::ErrorKind::NotFound {
+                    this.note(&format!("{} is not used: {error}", path.display()));
+                }
+                return None;
+            }
+        };
+        match root.subdirectory(&key.to_string(), false) {
+            Ok(folder) => {
+                this.segments = this.open_segments(&folder);
+                if this.unmarked.take_if(|file| file.is_marked(&folder)).is_some() {
+                    module.assume_background_valid();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                this.note(&format!("{} is not used: {error}", path.join(key.to_string()).display()));
+                return None;
+            }
+        }
+        Some(this)
+    }
+
+    /// The code of a module from a file that it is in itself, to which nothing is added.
+    pub(super) fn sealed(key: ModuleKey, segment: Segment) -> Self {
+        Self::new(key, Cache::off(), vec![segment])
+    }
+
+    fn new(key: ModuleKey, settings: Cache, segments: Vec<Segment>) -> Self {
+        let (loaded, recorded, rejected) = Default::default();
+        ModuleCache { key, settings, segments, unmarked: None, pending: Mutex::default(), loaded, recorded, rejected }
+    }
+
+    fn open_segments(&self, folder: &Directory) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        for listed in folder.files().into_iter().filter(directory::Listed::is_segment) {
+            let opened = folder.file(&listed.name).map_err(segment::Refused::Io).and_then(|file| {
+                let segment = Segment::open(listed.name.clone(), &file, 0..file.metadata()?.len(), &self.key)?;
+                if !self.settings.read_only {
+                    folder.mark_used(&file, &listed.name);
+                }
+                Ok(segment)
+            });
+            match opened {
+                Ok(segment) => segments.push(segment),
+                Err(refused) => self.note(&format!("{}/{} {refused}", self.key, listed.name)),
+            }
+        }
+        segments
+    }
+
+    fn note(&self, text: &str) {
+        if let Some(listener) = self.settings.notes {
+            listener(&format!("cache: {text}"));
+        }
+    }
+
+    /// Whether there was no code when it was opened.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Whether all code there will be is here: nothing is to be compiled.
+    pub fn is_sealed(&self) -> bool {
+        self.settings.dir.is_none()
+    }
+
+    /// Finds the best code of a function that is of `wanted.tier` at least, and verifies it: that it is as it was
+    /// written, and of the body that the function has.
+    pub fn find(&self, module: &ModuleInner, wanted: FunctionKey) -> Option<Found<'_>> {
+        let at = |segment| Some((segment, Segment::find(segment, wanted)?));
+        let mut candidates: Vec<(&Segment, usize)> = self.segments.iter().filter_map(at).collect();
+        if candidates.is_empty() {
+            return None;
+        }
+        candidates.sort_by_key(|(segment, index)| std::cmp::Reverse(segment.key(*index).tier));
+        // Valid or not: code of the same body in the same surroundings was compiled from a valid one.
+        let body = body_hash(&module.source.read(module.bodies[wanted.defined as usize].clone()).ok()?);
+        for (segment, index) in candidates {
+            if segment.body(index) != body {
+                self.rejected.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let Some(entry) = segment.entry(index, &self.key) else {
+                self.rejected.fetch_add(1, Ordering::Relaxed);
+                self.note(&format!("function {} in {}/{} is damaged", wanted.defined, self.key, segment.name));
+                continue;
+            };
+            let code = match segment.code() {
+                Code::Run(file) => FoundCode::Mapped(file, entry.code),
+                Code::Copy(bytes) => FoundCode::Bytes(&bytes[entry.code]),
+                Code::None => FoundCode::Bytes(&[]),
+            };
+            self.loaded.fetch_add(1, Ordering::Relaxed);
+            let tier = segment.key(index).tier;
+            return Some(Found { code, alignment: entry.alignment, tables: entry.tables, tier });
+        }
+        None
+    }
+
+    /// Remembers code that was compiled, for the next run.
+    pub fn record(&self, module: &ModuleInner, key: FunctionKey, alignment: u32, code: &[u8], tables: Vec<u8>) {
+        if self.is_sealed() || self.settings.read_only {
+            return;
+        }
+        // The bytes that were validated and compiled; a file may have changed since.
+        let Ok(body) = module.body(key.defined) else { return };
+        let body = body_hash(body.as_bytes());
+        self.recorded.fetch_add(1, Ordering::Relaxed);
+        let record = Record { key, body, alignment, code: code.to_vec(), tables };
+        let mut pending = self.lock_pending();
+        pending.bytes += record.bytes();
+        pending.records.push(record);
+        let enough = pending.bytes >= FLUSH_BYTES;
+        drop(pending);
+        if enough {
+            self.flush();
+        }
+    }
+
+    fn lock_pending(&self) -> std::sync::MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what was compiled since the last time.
+    pub fn flush(&self) {
+        let Some(path) = self.settings.dir.as_ref().filter(|_| !self.settings.read_only) else { return };
+        let records = std::mem::take(&mut *self.lock_pending()).records;
+        if records.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write(path, records) {
+            self.note(&format!("{} cannot be written to: {error}", path.display()));
+        }
+    }
+
+    fn write(&self, path: &Path, mut records: Vec<Record>) -> io::Result<()> {
+        let root = Directory::open(path, true)?;
+        let folder = root.subdirectory(&self.key.to_string(), true)?;
+        let mut files = folder.files();
+        files.retain(directory::Listed::is_segment);
+        files.sort_by_key(|file| file.bytes);
+        // Those that another process has written since.
+        let mut others: HashMap<&str, Segment> = HashMap::new();
+        let mut removed: Vec<&str> = Vec::new();
+        for file in files.iter().filter(|file| self.segments.iter().all(|known| known.name != file.name)) {
+            let open = folder.file(&file.name);
+            match open.map(|open| Segment::open(file.name.clone(), &open, 0..file.bytes, &self.key)) {
+                Ok(Ok(segment)) => drop(others.insert(&file.name, segment)),
+                // Of no use to anybody: the folder's name says what its files are for.
+                Ok(Err(_)) => removed.push(&file.name),
+                Err(_) => {}
+            }
+        }
+        records.retain(|record| !others.values().any(|segment| segment.has(record)));
+        // Small files are merged into the new one. Each is at most twice the new one's size when it is, so that a file
+        // is written again only when it grows by half: there are few files, and adding little costs little.
+        let mut bytes: u64 = records.iter().map(|record| record.bytes() as u64).sum();
+        let mut best: HashMap<(u32, u32), Record> = HashMap::new();
+        records.into_iter().for_each(|record| keep(&mut best, record));
+        for file in &files {
+            let known = self.segments.iter().find(|known| known.name == file.name);
+            let Some(segment) = known.or_else(|| others.get(file.name.as_str())) else { continue };
+            if file.bytes <= 2 * bytes.max(SMALL) || segment.damaged.load(Ordering::Relaxed) {
+                segment.records(&self.key).for_each(|record| keep(&mut best, record));
+                removed.push(&file.name);
+                bytes += file.bytes;
+            }
+        }
+        let mut records: Vec<Record> = best.into_values().collect();
+        if !records.is_empty() {
+            folder.write(&directory::new_name(), |file| {
+                let mut out = BufWriter::with_capacity(1 << 16, file);
+                segment::write(&mut out, &self.key, &mut records)?;
+                io::Write::flush(&mut out)
+            })?;
+        }
+        removed.iter().for_each(|name| folder.remove(name));
+        directory::evict(&root, self.settings.max_bytes);
+        Ok(())
+    }
+
+    /// Notes that the module's file was found to be valid as a whole, for later runs.
+    pub fn mark_valid(&self) {
+        let (Some(file), Some(path)) = (&self.unmarked, &self.settings.dir) else { return };
+        if !self.settings.read_only {
+            let folder = Directory::open(path, true).and_then(|root| root.subdirectory(&self.key.to_string(), true));
+            if let Err(error) = folder.and_then(|folder| file.mark(&folder)) {
+                self.note(&format!("{} cannot be written to: {error}", path.display()));
+            }
+        }
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> CacheStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CacheStats { loaded: get(&self.loaded), recorded: get(&self.recorded), rejected: get(&self.rejected) }
+    }
+}
+
+impl Drop for ModuleCache {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Adds a record unless there is one as good. Those that come first are newer.
+fn keep(best: &mut HashMap<(u32, u32), Record>, record: Record) {
+    match best.entry((record.key.defined, record.key.entry)) {
+        Slot::Vacant(slot) => drop(slot.insert(record)),
+        Slot::Occupied(mut slot) => {
+            if slot.get().key.tier < record.key.tier && slot.get().body == record.body {
+                slot.insert(record);
+            }
+        }
+    }
+}

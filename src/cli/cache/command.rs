@@ -1,0 +1,98 @@
+//! `wasmrun cache`: what is in the cache, and emptying it.
+
+use clap::{Args, Subcommand};
+
+use super::Place;
+use crate::cache::config::DEFAULT_MAX_BYTES;
+use crate::cache::directory::{self, Contents};
+use crate::cli::output::{self, Failure};
+
+/// Look at the cache of compiled code, or empty it
+#[derive(Args)]
+#[command(after_help = "\
+Functions that were compiled are kept, so that the next run of the same program has native code from the start. What is
+not used for long is removed when there is too much (see --cache-size of exec). It is always safe to delete.
+
+Examples:
+  wasmrun cache info
+  wasmrun cache info --json
+  wasmrun cache clear")]
+pub(in crate::cli) struct CacheCommandArgs {
+    #[command(subcommand)]
+    command: CacheCommand,
+}
+
+#[derive(Subcommand)]
+enum CacheCommand {
+    /// Print where the cache is and how much is in it
+    Info {
+        #[command(flatten)]
+        place: Place,
+
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove all compiled code; programs that are running are not disturbed
+    Clear {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+pub(in crate::cli) fn run(args: &CacheCommandArgs) -> Result<u8, Failure> {
+    let (CacheCommand::Info { place, .. } | CacheCommand::Clear { place }) = &args.command;
+    let path = place.path().ok_or_else(|| {
+        Failure::error("there is no cache: neither --cache-dir nor $XDG_CACHE_HOME nor $HOME says where it is")
+    })?;
+    let failed = |error: std::io::Error| Failure::error(format!("{}: {error}", path.display()));
+    match args.command {
+        CacheCommand::Info { json, .. } => {
+            let contents = directory::contents(&path).map_err(failed)?;
+            output::print(&info(&path.to_string_lossy(), contents.as_ref(), json))?;
+        }
+        CacheCommand::Clear { .. } => directory::clear(&path).map_err(failed)?,
+    }
+    Ok(0)
+}
+
+fn info(path: &str, contents: Option<&Contents>, json: bool) -> String {
+    let none = Contents { modules: 0, files: 0, bytes: 0 };
+    let Contents { modules, files, bytes } = contents.unwrap_or(&none);
+    if json {
+        let path = json_string(path);
+        return format!(
+            "{{\"directory\":{path},\"exists\":{},\"modules\":{modules},\"files\":{files},\"bytes\":{bytes},\
+             \"max_bytes\":{DEFAULT_MAX_BYTES}}}\n",
+            contents.is_some()
+        );
+    }
+    let missing = if contents.is_none() { " (not there yet)" } else { "" };
+    format!(
+        "directory  {}{missing}\nmodules    {modules}\nfiles      {files}\nsize       {} of at most {}\n",
+        output::Printable(path),
+        output::bytes(*bytes),
+        output::bytes(DEFAULT_MAX_BYTES)
+    )
+}
+
+/// A string as JSON has it.
+fn json_string(text: &str) -> String {
+    let mut json = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c.is_control() => json.push_str(&format!("\\u{:04x}", c as u32)),
+            c => json.push(c),
+        }
+    }
+    json + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn paths_are_valid_json() {
+        assert_eq!(super::json_string("/a\"b\\c\n"), r#""/a\"b\\c\u000a""#);
+    }
+}

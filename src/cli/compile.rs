@@ -1,0 +1,90 @@
+//! `wasmrun compile`: all functions of a module to native code, ahead of time.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::engine::BoundsChecksArg;
+use super::output::Failure;
+use super::{input, process};
+use crate::{BoundsChecks, Config, Engine, Module};
+
+/// Compile a module to native code ahead of time
+#[derive(Args)]
+#[command(after_help = "\
+The output is the module itself with native code in a custom section, for this version of wasmrun and processors that
+can do what this one can. `wasmrun exec` takes the code from files whose names end in .cwasm, with the same
+--bounds-checks. Such a file is run as a native program is, outside of any sandbox: run only those you compiled yourself
+or trust. Under another name, and for other runtimes, it is the WebAssembly module it was.
+
+Examples:
+  wasmrun compile hello.wasm                      writes hello.cwasm
+  wasmrun compile hello.wasm -o /opt/hello.cwasm
+  wasmrun exec hello.cwasm one two")]
+pub(super) struct CompileArgs {
+    /// The module (.wasm or .wat), `-` for standard input
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    file: OsString,
+
+    /// Where to write the result [default: FILE with .cwasm at its end]
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    output: Option<PathBuf>,
+
+    /// How compiled code checks memory accesses
+    #[arg(long, value_enum, value_name = "HOW", default_value = "inline")]
+    bounds_checks: BoundsChecksArg,
+}
+
+pub(super) fn run(args: &CompileArgs) -> Result<u8, Failure> {
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None if args.file == "-" => {
+            return Err(Failure::usage("-o says where to write what comes from standard input"));
+        }
+        None => Path::new(&args.file).with_extension("cwasm"),
+    };
+    let mut config = Config::new();
+    if args.bounds_checks == BoundsChecksArg::Guard {
+        config.bounds_checks(BoundsChecks::Guard);
+    }
+    let engine = Engine::new(&config).map_err(|error| Failure::error(error.to_string()))?;
+    let bytes = input::read(&args.file)?;
+    input::check_kind(&args.file, &bytes)?;
+    let file = input::display(&args.file);
+    let module = Module::new(&engine, bytes).map_err(|error| Failure::of(&file, &error))?;
+    process::on_big_stack(|| compile(&module, &file, &output))??;
+    Ok(0)
+}
+
+fn compile(module: &Module, file: &str, output: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::error(format!("{}: {error}", output.display()));
+    // Written beside its place and moved there when it is whole: a program that runs the old one is not disturbed.
+    let name = output.file_name().ok_or_else(|| Failure::usage("-o needs the name of a file"))?;
+    let unfinished = output.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(&unfinished).map_err(failed)?);
+    // Shown on a terminal only.
+    let bar = ProgressBar::new(module.0.bodies.len() as u64);
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} functions, {eta} left");
+    bar.set_style(style.expect("the template is valid"));
+    let compiled = module.compile_to(&mut out, &|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    let written = match compiled {
+        Ok(summary) => {
+            out.flush().and_then(|()| std::fs::rename(&unfinished, output)).map_err(failed).map(|()| summary)
+        }
+        Err(error) => Err(Failure::of(file, &error)),
+    };
+    let summary = written.inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
+    if summary.compiled < summary.functions {
+        let left = summary.functions - summary.compiled;
+        super::output::note(&format!(
+            "{left} of {} functions can't be compiled and are interpreted",
+            summary.functions
+        ));
+    }
+    Ok(())
+}

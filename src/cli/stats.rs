@@ -1,0 +1,137 @@
+//! `--stats`: what a run was spent on, told on standard error when it has ended.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use super::output;
+use crate::{Engine, Stats, Work};
+
+/// How the figures are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A table
+    Text,
+    /// One line of JSON
+    Json,
+}
+
+/// Times the phases of a run.
+pub(super) struct Phases {
+    begun: Instant,
+    phases: Vec<(&'static str, Duration)>,
+}
+
+impl Phases {
+    pub fn start() -> Self {
+        Phases { begun: Instant::now(), phases: Vec::new() }
+    }
+
+    /// Ends the phase that has gone on since the last one ended.
+    pub fn end(&mut self, name: &'static str) {
+        let before: Duration = self.phases.iter().map(|(_, time)| *time).sum();
+        self.phases.push((name, self.begun.elapsed().saturating_sub(before)));
+    }
+
+    /// Tells what was done.
+    pub fn report(&self, engine: &Engine, format: Format) {
+        let stats = engine.stats();
+        let text = match format {
+            Format::Text => self.text(&stats),
+            Format::Json => self.json(&stats),
+        };
+        eprint!("{text}");
+    }
+
+    fn text(&self, stats: &Stats) -> String {
+        let mut out = String::from("phase            time\n");
+        for (name, time) in &self.phases {
+            let _ = writeln!(out, "{name:<12} {:>8.1} ms", millis(*time));
+        }
+        let _ = writeln!(out, "\ncode         functions        wasm        code        time");
+        for (name, work) in works(stats) {
+            let (wasm, code) = (output::bytes(work.wasm_bytes), output::bytes(work.code_bytes));
+            let _ =
+                writeln!(out, "{name:<12} {:>9} {wasm:>11} {code:>11} {:>8.1} ms", work.functions, millis(work.time));
+        }
+        let Stats { loops_compiled, loops_entered, refused, .. } = stats;
+        let _ = writeln!(out, "\non-stack replacement: {loops_compiled} compiled, {loops_entered} entered");
+        if *refused > 0 {
+            let _ = writeln!(out, "refused by the compiler: {refused}");
+        }
+        if let Some(peak) = peak_memory() {
+            let _ = writeln!(out, "peak memory: {}", output::bytes(peak));
+        }
+        out
+    }
+
+    fn json(&self, stats: &Stats) -> String {
+        let phases: serde_json::Map<_, _> =
+            self.phases.iter().map(|(name, time)| ((*name).to_string(), millis(*time).into())).collect();
+        let code: serde_json::Map<_, _> = works(stats)
+            .into_iter()
+            .map(|(name, work)| {
+                let value = serde_json::json!({
+                    "functions": work.functions,
+                    "wasm_bytes": work.wasm_bytes,
+                    "code_bytes": work.code_bytes,
+                    "ms": millis(work.time),
+                });
+                (name.to_string(), value)
+            })
+            .collect();
+        let value = serde_json::json!({
+            "phases_ms": phases,
+            "code": code,
+            "osr": { "compiled": stats.loops_compiled, "entered": stats.loops_entered },
+            "refused": stats.refused,
+            "peak_memory_bytes": peak_memory(),
+        });
+        format!("{value}\n")
+    }
+}
+
+fn works(stats: &Stats) -> [(&'static str, Work); 4] {
+    [("interpreted", stats.interpreted), ("quick", stats.quick), ("best", stats.best), ("cached", stats.cached)]
+}
+
+/// Milliseconds, to the microsecond.
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+/// The most memory that was resident at once, in bytes, where the system tells.
+#[cfg(unix)]
+fn peak_memory() -> Option<u64> {
+    // SAFETY: zeros are a valid value, and the call writes it whole.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        (libc::getrusage(libc::RUSAGE_SELF, &mut usage) == 0).then_some(usage)?
+    };
+    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+    Some(usage.ru_maxrss as u64 * unit)
+}
+
+#[cfg(not(unix))]
+fn peak_memory() -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_formats_tell_the_same() {
+        let mut phases = Phases::start();
+        phases.end("load");
+        let stats = Stats { loops_entered: 7, refused: 3, ..Stats::default() };
+        let json: serde_json::Value = serde_json::from_str(&phases.json(&stats)).unwrap();
+        assert_eq!(json["osr"]["entered"], 7);
+        assert!(json["phases_ms"]["load"].as_f64().unwrap() >= 0.0);
+        assert_eq!(json["code"]["best"]["functions"], 0);
+        let text = phases.text(&stats);
+        assert!(text.contains("0 compiled, 7 entered") && text.contains("compiler: 3"), "{text}");
+    }
+}

@@ -1,0 +1,142 @@
+//! From interpreted to native code: functions that have it, frames that it takes over.
+
+use std::sync::atomic::Ordering;
+
+use super::control::{cross, return_cross};
+use super::exception;
+use crate::error::Result;
+use crate::interp::machine::{HEADER, Machine, Step};
+use crate::module::Module;
+use crate::runtime::store::StoreOpaque;
+use crate::runtime::sys;
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::VMContext;
+use crate::tier::Native;
+
+/// The running instance's module.
+fn module<'a>(m: &Machine) -> &'a Module {
+    // SAFETY: instances of running code are live, and keep their module.
+    unsafe { &(*(*m.vmctx()).instance).module }
+}
+
+/// The engine-wide number of a function's type.
+fn sig(module: &Module, defined: u32) -> u32 {
+    let module = &module.0;
+    module.sig(module.funcs[(module.imported_funcs() + defined) as usize])
+}
+
+/// Runs the native code of a function that was called. Where not much of the native stack is left it is interpreted all the
+/// same: calls from engine to engine take far more of that than interpreted ones, which take none.
+pub(super) fn native(m: &mut Machine) -> Step {
+    let defined = m.bc();
+    if stack_left(m.vmctx(), 4) {
+        let header = m.slot(m.a());
+        return run_native(m, defined, header);
+    }
+    let module = &module(m).0;
+    // SAFETY: code lives as long as the module.
+    let code = match module.interp.translated(module, defined) {
+        Ok(code) => unsafe { &*code },
+        Err(error) => return m.stop(error),
+    };
+    if !m.room(code.frame_bytes) {
+        return m.stop(Trap::StackOverflow);
+    }
+    // SAFETY: the frame of the function, with the same header, fits the stack.
+    unsafe { code.zero_locals(m.fp) };
+    m.ip = code.entry;
+    Step::Next
+}
+
+/// Runs native code in the frame that was made for the function, and returns.
+fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
+    let (vmctx, frame) = (m.vmctx(), m.fp);
+    let sig = sig(module(m), defined);
+    // SAFETY: the running instance; functions that calls find native keep an entry that leads to native code. The frame
+    // holds the arguments, and has room for the results below its header.
+    let result = unsafe {
+        (*(*vmctx).store).value_top = header.add(HEADER as usize);
+        let code = (*(*vmctx).entries.add(defined as usize)).load(Ordering::Acquire);
+        crate::jit::call_native(vmctx, code, sig, frame)
+    };
+    leave(m, header, result)
+}
+
+/// Whether more than one part in so many of the native stack is left.
+fn stack_left(vmctx: *mut VMContext, parts: usize) -> bool {
+    // SAFETY: the store of the running instance.
+    let store = unsafe { &*(*vmctx).store.cast::<StoreOpaque>() };
+    let left = sys::stack_pointer().saturating_sub(store.vm.stack_limit);
+    left > store.engine().config().max_wasm_stack / parts
+}
+
+/// Whether native code may be entered in place of a frame. Code that calls itself by tail calls may come from native code
+/// to interpreted code and here again, deeper each time: then it stays interpreted.
+fn may_nest(vmctx: *mut VMContext) -> bool {
+    stack_left(vmctx, 2)
+}
+
+/// A function has used up its budget, and was just called.
+pub(super) fn count_call(m: &mut Machine) -> Step {
+    let (module, defined) = (module(m), m.bc());
+    if module.0.tier.hot_call(module, defined)
+        && may_nest(m.vmctx())
+        && let Some((code, _)) = module.0.interp.find(m.ip)
+    {
+        return run_native(m, defined, m.fp.wrapping_add(code.header as usize));
+    }
+    m.ip = m.ip.wrapping_add(1);
+    Step::Next
+}
+
+/// A function has used up its budget in a loop.
+pub(super) fn count_loop(m: &mut Machine) -> Step {
+    let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
+    if let Some((code, _)) = module.0.interp.find(m.ip)
+        && let Some(native) = module.0.tier.hot_loop(module, m.bc(), m.low(1), code.far)
+        && may_nest(vmctx)
+    {
+        module.0.engine.counted().loops_entered.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the frame is the function's, at that loop; the code was compiled for it.
+        let result = unsafe {
+            (*(*vmctx).store).value_top = frame.add(code.frame_slots());
+            match native {
+                Native::Function => unreachable!("a loop is entered by code for loops"),
+                Native::Loop(code) => crate::jit::call_loop(vmctx, code, frame),
+                Native::FunctionAtLoop(native, number) => {
+                    let sig = sig(module, code.defined());
+                    crate::jit::call_native_at_loop(vmctx, native, sig, frame, number)
+                }
+            }
+        };
+        return leave(m, frame.wrapping_add(code.header as usize), result);
+    }
+    m.ip = m.ip.wrapping_add(2);
+    Step::Next
+}
+
+/// Leaves the frame of this header, whose function has ended in native code.
+fn leave(m: &mut Machine, header: *mut u64, result: Result<()>) -> Step {
+    match result {
+        Ok(()) => return_from(m, header),
+        Err(error) => {
+            // SAFETY: the header of the running frame.
+            let header = unsafe { header.cast::<[u64; HEADER as usize]>().read() };
+            exception::failed_in_caller(m, header, error)
+        }
+    }
+}
+
+/// Returns from the running frame, whose results are in place.
+pub(super) fn return_from(m: &mut Machine, header: *mut u64) -> Step {
+    // SAFETY: the header of the running frame.
+    unsafe {
+        m.fp = *header.add(1) as *mut u64;
+        m.ip = *header as *const u64;
+    }
+    if m.ip == cross() {
+        m.context().crossing = header;
+        return return_cross(m);
+    }
+    Step::Next
+}

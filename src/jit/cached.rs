@@ -1,0 +1,214 @@
+//! Between the compiler and the cache: code that needs no compiling, and code that is to be kept.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::compile::{Artifact, Compiled, Entry, ModuleCode, Tier, compile};
+use super::portable::{Tables, read_tables};
+use super::registry::{self, FunctionCode, WasmFunction};
+use crate::cache::config::CacheStats;
+use crate::cache::{FoundCode, FunctionKey, ModuleCache};
+use crate::module::ModuleInner;
+use crate::module::validate::ValidationState;
+use crate::runtime::sys;
+use crate::runtime::vmcontext::VMCode;
+
+/// The cache as a module's code sees it.
+#[derive(Default)]
+pub(super) struct Cached {
+    /// Opened when it is first asked.
+    cache: OnceLock<Option<ModuleCache>>,
+    /// Loops that were loaded, by function and loop. Where functions are is in the entries.
+    loops: Mutex<HashMap<(u32, u32), (Pointer, Tier)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Pointer(*const VMCode);
+
+// SAFETY: code may be run by any thread.
+unsafe impl Send for Pointer {}
+
+impl Cached {
+    fn get(&self, module: &ModuleInner) -> Option<&ModuleCache> {
+        self.cache.get_or_init(|| ModuleCache::open(module)).as_ref()
+    }
+}
+
+/// What the cache calls a piece of code. Loops are counted from the start of the body.
+fn key(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
+    let entry = match entry {
+        Entry::Function => 0,
+        Entry::Loop { offset, far } => {
+            let body = module.bodies[defined as usize].start as u32;
+            (offset - body + 1) << 1 | u32::from(far)
+        }
+    };
+    FunctionKey { defined, entry, tier: tier as u32 }
+}
+
+/// A function compiled as well as possible, in no place yet: its name in the cache, code, alignment, tables. `None` if
+/// Cranelift refuses it, or if its code is good for this process only.
+pub(crate) fn portable_function(module: &ModuleInner, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
+    let Compiled { artifact, .. } = compile(module, defined, Tier::Best, Entry::Function).ok()?;
+    let tables = artifact.tables(module.bodies[defined as usize].start as u32);
+    let key = key(module, defined, Tier::Best, Entry::Function);
+    artifact.is_portable().then_some((key, artifact.bytes, artifact.alignment as u32, tables))
+}
+
+impl ModuleCode {
+    /// Has the module use this code, instead of what the engine's cache has. Nothing must have been called yet.
+    pub(crate) fn use_cache(&self, cache: ModuleCache) {
+        let set = self.cached.cache.set(Some(cache));
+        debug_assert!(set.is_ok(), "the cache was asked already");
+    }
+
+    /// Whether functions may be compiled that [`ModuleCode::load`] does not find: not those of a module that was
+    /// compiled ahead of time.
+    pub(crate) fn may_compile(&self, module: &ModuleInner) -> bool {
+        !self.cached.get(module).is_some_and(ModuleCache::is_sealed)
+    }
+
+    /// Whether earlier runs have left code of the module.
+    pub(crate) fn has_cached(&self, module: &ModuleInner) -> bool {
+        self.cached.get(module).is_some_and(|cache| !cache.is_empty())
+    }
+
+    /// Takes code of `least` or better from the cache and publishes it, as [`ModuleCode::publish`] does. `None` if there
+    /// is none; costs little then.
+    ///
+    /// The function counts as valid if there is code: it was compiled from this very body, in the same surroundings.
+    pub(crate) fn load(&self, module: &ModuleInner, defined: u32, least: Tier, entry: Entry) -> Option<*const VMCode> {
+        if self.tiers.is_empty() {
+            return None;
+        }
+        let cache = self.cached.get(module).filter(|cache| !cache.is_empty())?;
+        let wanted = key(module, defined, least, entry);
+        // From here on no other thread publishes or loads.
+        let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loops = self.cached.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        match entry {
+            Entry::Function if self.tiers[defined as usize].load(Ordering::Relaxed) >= least as u8 => {
+                return self.native(defined);
+            }
+            Entry::Loop { .. } => {
+                if let Some((code, _)) = loops.get(&(defined, wanted.entry)).filter(|(_, tier)| *tier >= least) {
+                    return Some(code.0);
+                }
+            }
+            Entry::Function => {}
+        }
+        let started = sys::thread_time();
+        let found = cache.find(module, wanted)?;
+        let tier = if found.tier >= Tier::Best as u32 { Tier::Best } else { Tier::Quick };
+        let length = match &found.code {
+            FoundCode::Mapped(_, range) => range.len(),
+            FoundCode::Bytes(bytes) => bytes.len(),
+        };
+        let body = module.bodies[defined as usize].start as u32;
+        let Tables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
+        let function = Some(WasmFunction { module, defined });
+        let code = match found.code {
+            FoundCode::Mapped(file, range) => {
+                let range = file.address(range.start)..file.address(range.end);
+                let code = range.start as *mut VMCode;
+                // SAFETY: the file stays mapped as long as this, which is a part of the module.
+                unsafe { registry::add_function(FunctionCode { range, function, traps, locations, handlers }) };
+                if entry == Entry::Function {
+                    self.lead_to(code, defined, Some(tier));
+                }
+                code.cast_const()
+            }
+            FoundCode::Bytes(bytes) => {
+                let (bytes, alignment) = (bytes.to_vec(), u64::from(found.alignment));
+                let artifact = Artifact { bytes, alignment, relocs: Vec::new(), traps, locations, handlers };
+                let compiled = Compiled { artifact, function, defined, entry, tier };
+                self.publish_in(&mut space, module, vec![compiled]).ok()?[0]
+            }
+        };
+        let time = sys::thread_time().saturating_sub(started);
+        module.engine.counted().cached.add(module.bodies[defined as usize].len(), length, time);
+        if entry != Entry::Function {
+            loops.insert((defined, wanted.entry), (Pointer(code), tier));
+        }
+        Some(code)
+    }
+
+    /// Keeps what was compiled for later runs, if it is good for other processes.
+    pub(crate) fn record(&self, module: &ModuleInner, code: &Compiled) {
+        let Compiled { artifact, function, defined, entry, tier } = code;
+        if function.is_none() || !artifact.is_portable() {
+            return;
+        }
+        if let Some(cache) = self.cached.get(module) {
+            let key = key(module, *defined, *tier, *entry);
+            let tables = artifact.tables(module.bodies[*defined as usize].start as u32);
+            cache.record(module, key, artifact.alignment as u32, &artifact.bytes, tables);
+        }
+    }
+
+    /// What the cache did for the module.
+    pub(crate) fn cache_stats(&self) -> CacheStats {
+        self.cached.cache.get().and_then(Option::as_ref).map(ModuleCache::stats).unwrap_or_default()
+    }
+
+    /// Writes what was recorded to the cache, and whether all of the module was found to be valid.
+    pub(crate) fn flush_cache(&self, module: &ModuleInner) {
+        if let Some(Some(cache)) = self.cached.cache.get() {
+            if matches!(module.validation_state(), ValidationState::Valid) {
+                cache.mark_valid();
+            }
+            cache.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Engine, Module};
+
+    const MODULE: &str = r#"(module
+        (type $ty (func (param i32) (result i32)))
+        (table funcref (elem $f))
+        (memory 1)
+        (tag $e (param i32))
+        (func $f (type $ty)
+            (loop $again
+                (i32.store (i32.const 8) (call_indirect (type $ty) (local.get 0) (i32.const 0)))
+                (block $caught (result i32)
+                    (try_table (catch $e $caught) (throw $e (local.get 0)))
+                    (i32.const 0))
+                (br_if $again))
+            (i32.load (i32.const 8))))"#;
+
+    /// The code of the function and of its loop, of both tiers, in an engine that has seen other modules.
+    fn code(before: &[&str]) -> Vec<Vec<u8>> {
+        let engine = Engine::new(&Config::new()).unwrap();
+        let _others: Vec<Module> = before.iter().map(|text| Module::new(&engine, text).unwrap()).collect();
+        let module = Module::new(&engine, MODULE).unwrap();
+        let body = module.0.body(0).unwrap();
+        let mut operators = body.get_operators_reader().unwrap().into_iter_with_offsets().map(Result::unwrap);
+        let is_loop =
+            |(operator, _): &(wasmparser::Operator<'_>, u64)| matches!(operator, wasmparser::Operator::Loop { .. });
+        let (_, offset) = operators.find(is_loop).unwrap();
+        let entries = [Entry::Function, Entry::Loop { offset: offset as u32, far: false }];
+        let all = entries.iter().flat_map(|entry| [Tier::Quick, Tier::Best].map(|tier| (*entry, tier)));
+        let code = all.map(|(entry, tier)| {
+            let artifact = compile(&module.0, 0, tier, entry).unwrap().artifact;
+            assert!(artifact.is_portable());
+            [artifact.bytes.clone(), artifact.tables(module.0.bodies[0].start as u32)].concat()
+        });
+        code.collect()
+    }
+
+    #[test]
+    fn code_holds_nothing_of_its_engine() {
+        let alone = code(&[]);
+        assert!(alone.iter().all(|code| !code.is_empty()) && alone[0] != alone[2]);
+        assert_eq!(
+            alone,
+            code(&["(module (func (param f64 i64)) (func (result v128) (v128.const i64x2 0 0)))", MODULE])
+        );
+    }
+}

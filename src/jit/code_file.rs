@@ -1,0 +1,68 @@
+//! Code that is run where it lies in a file: mapped privately, readable and executable, never writable.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::Ordering;
+
+use region::Protection;
+
+use super::registry::{self, Chunk, GRANULE};
+
+/// A part of a file, mapped to be run.
+pub(crate) struct CodeFile {
+    code: Range<usize>,
+    /// Whole granules around it, which the chunk is registered for.
+    reserved: Range<usize>,
+    _chunk: Box<Chunk>,
+    _allocation: region::Allocation,
+}
+
+// SAFETY: the mapping is never written to, and nothing in it is of a thread.
+unsafe impl Send for CodeFile {}
+// SAFETY: as above.
+unsafe impl Sync for CodeFile {}
+
+impl CodeFile {
+    /// Maps `length` bytes of `file` from `offset` on, a multiple of the page size.
+    ///
+    /// # Errors
+    /// The system's, where files of that place may not be run or address space is short.
+    pub fn map(file: &File, offset: u64, length: usize) -> io::Result<Self> {
+        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        let size = length.checked_next_multiple_of(GRANULE).ok_or(io::ErrorKind::OutOfMemory)?;
+        let allocation = region::alloc(size + GRANULE, Protection::NONE).map_err(region::Error::into_io_error)?;
+        let start = allocation.as_range().start.next_multiple_of(GRANULE);
+        let (access, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE | libc::MAP_FIXED);
+        // SAFETY: the range lies in our own allocation, where nothing is yet. The allocation unmaps all of it.
+        let place = unsafe { libc::mmap(start as *mut _, length, access, flags, file.as_raw_fd(), offset) };
+        if place == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let chunk = Box::<Chunk>::default();
+        // These pages are executable for ever: a fault on them is not to be waited for.
+        chunk.broken.store(true, Ordering::Release);
+        let reserved = start..start + size;
+        // SAFETY: the chunk is boxed and removed when this is dropped.
+        unsafe { registry::add_chunk(reserved.clone(), &*chunk) }.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(CodeFile { code: start..start + length, reserved, _chunk: chunk, _allocation: allocation })
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped readable as long as this lives; whoever maps a file promises that it does not change.
+        unsafe { std::slice::from_raw_parts(self.code.start as *const u8, self.code.len()) }
+    }
+
+    /// The address of a byte.
+    pub fn address(&self, at: usize) -> usize {
+        self.code.start + at
+    }
+}
+
+impl Drop for CodeFile {
+    fn drop(&mut self) {
+        registry::remove_chunk(self.reserved.clone());
+    }
+}

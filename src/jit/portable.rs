@@ -1,0 +1,150 @@
+//! Compiled functions as bytes, for the cache and from it.
+//!
+//! Code is good wherever it lies and whichever process runs it, if it needs no relocation: what it needs of the process
+//! it loads from its context. What goes with it is a table each of traps, locations and handlers: numbers in LEB128,
+//! ascending ones as distances. Locations are counted from the start of the body, which need not be at the same place of
+//! the module next time.
+
+use super::compile::Artifact;
+use super::registry::{Handler, NO_LOCATION};
+
+/// The tables that go with code.
+pub(super) struct Tables {
+    pub traps: Box<[(u32, u8)]>,
+    pub locations: Box<[(u32, u32)]>,
+    pub handlers: Box<[Handler]>,
+}
+
+impl Artifact {
+    /// Whether the code is good in another place and process too.
+    pub(super) fn is_portable(&self) -> bool {
+        self.relocs.is_empty()
+    }
+
+    /// What goes with the code of a body that begins at `body` in the module.
+    pub(super) fn tables(&self, body: u32) -> Vec<u8> {
+        let mut out = Vec::with_capacity(3 * (self.traps.len() + self.locations.len()) + 8);
+        let mut last = 0;
+        number(&mut out, self.traps.len() as u32);
+        for (offset, code) in &self.traps {
+            number(&mut out, offset - last);
+            out.push(*code);
+            last = *offset;
+        }
+        let mut last = 0;
+        number(&mut out, self.locations.len() as u32);
+        for (offset, location) in &self.locations {
+            number(&mut out, offset - last);
+            // Zero for none. Locations are within the body or at its end.
+            number(&mut out, if *location == NO_LOCATION { 0 } else { location - body + 1 });
+            last = *offset;
+        }
+        number(&mut out, self.handlers.len() as u32);
+        for handler in &self.handlers {
+            [handler.after, handler.entry, handler.frame].iter().for_each(|n| number(&mut out, *n));
+        }
+        out
+    }
+}
+
+/// Reads what [`Artifact::tables`] wrote; `None` if it can't have.
+pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<Tables> {
+    let mut reader = Reader { bytes, code };
+    let traps = reader.list(2, |reader, last| {
+        let offset = reader.offset(last)?;
+        Some((offset, (offset, reader.byte()?)))
+    })?;
+    let locations = reader.list(2, |reader, last| {
+        let offset = reader.offset(last)?;
+        let location = match reader.number()? {
+            0 => NO_LOCATION,
+            distance => body.checked_add(distance - 1)?,
+        };
+        Some((offset, (offset, location)))
+    })?;
+    let handlers = reader.list(3, |reader, last| {
+        let handler = Handler { after: reader.number()?, entry: reader.number()?, frame: reader.number()? };
+        let within = handler.after >= last && handler.after as usize <= code && (handler.entry as usize) < code;
+        within.then_some((handler.after, handler))
+    })?;
+    reader.bytes.is_empty().then_some(Tables { traps, locations, handlers })
+}
+
+fn number(out: &mut Vec<u8>, mut number: u32) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    /// Length of the code, which no offset is beyond.
+    code: usize,
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
+        Some(*first)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        let mut number = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7F) << shift;
+            if byte < 0x80 {
+                return u32::try_from(number).ok();
+            }
+        }
+        None
+    }
+
+    fn offset(&mut self, last: u32) -> Option<u32> {
+        let offset = last.checked_add(self.number()?)?;
+        (offset as usize <= self.code).then_some(offset)
+    }
+
+    /// A list of items that take `least` bytes at least; each gets the offset that the one before it gave.
+    fn list<T>(&mut self, least: usize, mut item: impl FnMut(&mut Self, u32) -> Option<(u32, T)>) -> Option<Box<[T]>> {
+        let count = self.number()? as usize;
+        let mut items = Vec::with_capacity(count.min(self.bytes.len() / least));
+        let mut last = 0;
+        for _ in 0..count {
+            let (offset, value) = item(self, last)?;
+            last = offset;
+            items.push(value);
+        }
+        Some(items.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_written() {
+        for value in [0, 1, 127, 128, 300, 1 << 28, u32::MAX] {
+            let mut bytes = Vec::new();
+            number(&mut bytes, value);
+            let mut reader = Reader { bytes: &bytes, code: 0 };
+            assert_eq!((reader.number(), reader.bytes.len()), (Some(value), 0));
+        }
+        for bytes in [&[0x80; 5][..], &[0xFF, 0xFF, 0xFF, 0xFF, 0x7F], &[0x80], &[]] {
+            assert_eq!(Reader { bytes, code: 0 }.number(), None);
+        }
+    }
+
+    #[test]
+    fn tables_beyond_the_code_are_refused() {
+        let one_trap = [1, 9, 3, 0, 0];
+        assert!(read_tables(&one_trap, 0, 9).is_some());
+        assert!(read_tables(&one_trap, 0, 8).is_none());
+        assert!(read_tables(&[1, 9, 3, 0, 0, 0], 0, 9).is_none());
+        assert!(read_tables(&[0xFF, 0xFF, 0xFF, 0xFF, 0x0F], 0, 9).is_none());
+    }
+}

@@ -1,0 +1,376 @@
+//! Tiering: what is interpreted first, found hot, compiled in the background, and entered where it runs.
+//!
+//! The interpreter counts ([`Counter`]) what it runs of each function, in units of about an instruction, against a
+//! budget. When that is used up it asks here ([`ModuleTier::hot_call`], [`ModuleTier::hot_loop`]) how to go on:
+//! interpreted, with a new budget, or in native code. `policy` decides what is worth compiling, and how; `queue` keeps
+//! what waits, the hottest first; `pool` has the threads that compile. Finished code is published through
+//! `jit::ModuleCode`, where compiled callers find it, and `interp::ModuleCode`, where interpreted ones do.
+//!
+//! What may be here: when which function gets which code. What may not: how code is made or entered.
+//!
+//! Without the JIT `tier_disabled.rs` stands in for this room.
+
+mod policy;
+mod pool;
+mod queue;
+
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) use pool::Pool;
+use tracing::{debug, trace};
+
+use crate::error::Result;
+use crate::jit::{Compiled, Entry, Tier};
+use crate::module::{Module, ModuleInner};
+use crate::runtime::engine::{Engine, Strategy, Tiering};
+use crate::runtime::sys;
+use crate::runtime::vmcontext::VMCode;
+use queue::{Job, Key};
+
+/// How hot a function is: what is left of its budget, in the upper half, and the number of its calls, in the lower.
+/// Threads that run the same function may lose each other's counts; nothing but speed depends on them.
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub(crate) struct Counter(AtomicI64);
+
+impl Counter {
+    /// Counts a call. False if the budget is used up.
+    #[inline(always)]
+    pub fn call(&self, weight: u16) -> bool {
+        self.count(1 - (i64::from(weight) << 32))
+    }
+
+    /// Counts a pass through a loop. False if the budget is used up.
+    #[inline(always)]
+    pub fn pass(&self, weight: u16) -> bool {
+        self.count(-(i64::from(weight) << 32))
+    }
+
+    #[inline(always)]
+    fn count(&self, change: i64) -> bool {
+        let left = self.0.load(Ordering::Relaxed).wrapping_add(change);
+        self.0.store(left, Ordering::Relaxed);
+        left >= 0
+    }
+
+    /// Sets the budget, in units.
+    fn grant(&self, units: u32) {
+        let calls = self.0.load(Ordering::Relaxed) & 0xffff_ffff;
+        self.0.store(i64::from(units.min(i32::MAX as u32)) << 32 | calls, Ordering::Relaxed);
+    }
+
+    fn calls(&self) -> u32 {
+        self.0.load(Ordering::Relaxed) as u32
+    }
+}
+
+/// Native code for one entry of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Native {
+    /// Code of the function, to be called.
+    Function,
+    /// Code that takes over a frame at a loop, and does nothing else.
+    Loop(*const VMCode),
+    /// The same, but code of the function as well: the number of the loop in that.
+    FunctionAtLoop(*const VMCode, u16),
+}
+
+/// How far one entry of a function has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has asked for native code.
+    #[default]
+    Cold,
+    Queued,
+    Ready(Native),
+    /// There will be no native code: it was refused.
+    Refused,
+}
+
+/// How far a function has come.
+#[derive(Debug, Default)]
+struct Progress {
+    seen: bool,
+    function: Stage,
+    /// How often code of the function was asked for: again where a loop turned out to be hot as well.
+    asked: u32,
+    loops: Vec<Loop>,
+}
+
+/// How far a loop has come.
+#[derive(Debug)]
+struct Loop {
+    /// Byte offset of the `loop`.
+    offset: u32,
+    stage: Stage,
+    /// How often it was found hot while there was code for the function, but none for it.
+    missed: u32,
+}
+
+impl Progress {
+    fn at(&mut self, offset: u32) -> &mut Loop {
+        let place = match self.loops.iter().position(|l| l.offset == offset) {
+            Some(place) => place,
+            None => {
+                self.loops.push(Loop { offset, stage: Stage::Cold, missed: 0 });
+                self.loops.len() - 1
+            }
+        };
+        &mut self.loops[place]
+    }
+
+    fn stage(&mut self, entry: Entry) -> &mut Stage {
+        match entry {
+            Entry::Function => &mut self.function,
+            Entry::Loop { offset, .. } => &mut self.at(offset).stage,
+        }
+    }
+}
+
+/// The tiering of one module's functions.
+pub(crate) struct ModuleTier {
+    counters: Box<[Counter]>,
+    progress: Mutex<HashMap<u32, Progress>>,
+}
+
+// SAFETY: the pointers are to code that lives as long as the module, and any thread may run.
+unsafe impl Send for ModuleTier {}
+// SAFETY: as above.
+unsafe impl Sync for ModuleTier {}
+
+impl ModuleTier {
+    /// For a module of so many defined functions; nothing is counted unless the engine tiers.
+    pub fn new(engine: &Engine, defined_funcs: usize) -> Self {
+        let counted = if engine.config().strategy == Strategy::Tiered { defined_funcs } else { 0 };
+        let counters = std::iter::repeat_with(Counter::default).take(counted).collect();
+        ModuleTier { counters, progress: Mutex::default() }
+    }
+
+    /// The counters by defined index; null if nothing is counted.
+    pub fn counters(&self) -> *const Counter {
+        if self.counters.is_empty() { ptr::null() } else { self.counters.as_ptr() }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, HashMap<u32, Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a function that is called for the first time has native code already, from earlier runs.
+    pub fn starts_native(&self, module: &ModuleInner, defined: u32) -> bool {
+        !self.counters.is_empty() && module.jit.load(module, defined, Tier::Quick, Entry::Function).is_some()
+    }
+
+    /// What to do about a function whose budget is used up as it is called: true if its native code is to be run.
+    #[cold]
+    pub fn hot_call(&self, module: &Module, defined: u32) -> bool {
+        let counter = &self.counters[defined as usize];
+        let tiering = module.0.engine.config().tiering;
+        let mut all = self.progress();
+        let progress = all.entry(defined).or_default();
+        let first = !std::mem::replace(&mut progress.seen, true);
+        if first && tiering == Tiering::Measured {
+            counter.grant(policy::first_budget(&module.0, defined));
+            return false;
+        }
+        counter.grant(policy::next_budget(tiering));
+        if tiering == Tiering::AtLoops {
+            return false;
+        }
+        trace!(func = module.0.imported_funcs() + defined, stage = ?progress.function, "hot");
+        let job = match progress.function {
+            Stage::Ready(_) => return true,
+            Stage::Refused => return false,
+            Stage::Queued => None,
+            Stage::Cold => Some(self.queue(progress, module, defined, Entry::Function, None)),
+        };
+        drop(all);
+        match job {
+            None => module.0.engine.pool().warm(Key::new(&module.0, defined, Entry::Function)),
+            Some(job) => self.have_done(module, job),
+        }
+        !first && matches!(self.progress()[&defined].function, Stage::Ready(_))
+    }
+
+    /// What to do about a function whose budget is used up in a loop, at the `loop` of that byte offset, in a frame with
+    /// scratch slots if `far`: the code to go on with, if there is some that takes over the frame.
+    #[cold]
+    pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Option<Native> {
+        let counter = &self.counters[defined as usize];
+        let tiering = module.0.engine.config().tiering;
+        counter.grant(policy::next_budget(tiering));
+        let mut all = self.progress();
+        let progress = all.entry(defined).or_default();
+        let function = progress.function;
+        let hot = progress.at(offset);
+        trace!(func = module.0.imported_funcs() + defined, offset, stage = ?hot.stage, "hot loop");
+        match hot.stage {
+            Stage::Ready(native) => return Some(native),
+            Stage::Refused => return None,
+            Stage::Cold if matches!(function, Stage::Ready(_)) => hot.missed += 1,
+            Stage::Cold | Stage::Queued => {}
+        }
+        let (stage, missed) = (hot.stage, hot.missed);
+        let at_loop = Entry::Loop { offset, far };
+        let missed = missed >> progress.asked.min(31);
+        let entry = policy::entry_for_loop(&module.0, defined, counter.calls(), function, missed, at_loop)?;
+        let job = match (stage, entry, function) {
+            (Stage::Cold, Entry::Loop { .. }, _) => Some(self.queue(progress, module, defined, at_loop, None)),
+            (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
+                Some(self.queue(progress, module, defined, Entry::Function, Some((offset, far))))
+            }
+            (Stage::Cold, Entry::Function, _) if policy::is_large(&module.0, defined) => {
+                // It may still be made to have this loop as well.
+                let key = Key::new(&module.0, defined, Entry::Function);
+                if module.0.engine.pool().add_loop(key, offset, far) {
+                    progress.at(offset).stage = Stage::Queued;
+                }
+                None
+            }
+            _ => None,
+        };
+        drop(all);
+        match job {
+            None => module.0.engine.pool().warm(Key::new(&module.0, defined, entry)),
+            Some(job) => self.have_done(module, job),
+        }
+        match self.progress()[&defined].loops.iter().find(|l| l.offset == offset)?.stage {
+            Stage::Ready(native) => Some(native),
+            _ => None,
+        }
+    }
+
+    /// Makes a job of an entry; a large function gets its hot loops as entries too.
+    fn queue(
+        &self,
+        progress: &mut Progress,
+        module: &Module,
+        defined: u32,
+        entry: Entry,
+        hot: Option<(u32, bool)>,
+    ) -> Job {
+        let key = Key::new(&module.0, defined, entry);
+        let mut job = Job::new(module, key);
+        *progress.stage(entry) = Stage::Queued;
+        progress.asked += u32::from(entry == Entry::Function);
+        if let (Entry::Function, Some((offset, far))) = (entry, hot)
+            && policy::is_large(&module.0, defined)
+        {
+            job.far = far;
+            progress.at(offset).stage = Stage::Queued;
+            // Those that it had before, so that this code can replace that.
+            job.loops = progress.loops.iter().filter(|l| l.stage != Stage::Cold).map(|l| l.offset).collect();
+        }
+        job
+    }
+
+    /// Sees to a job: code that earlier runs left needs no compiling.
+    fn have_done(&self, module: &Module, job: Job) {
+        let (inner, engine) = (&module.0, &module.0.engine);
+        let Key { defined, entry, .. } = job.key;
+        if job.loops.is_empty()
+            && let Some(code) = inner.jit.load(inner, defined, Tier::Quick, entry)
+        {
+            if entry == Entry::Function {
+                inner.interp.lead_to_native(inner, defined);
+            }
+            return self.set(&job, Outcome::Code(code));
+        }
+        if !inner.jit.may_compile(inner) {
+            return self.set(&job, Outcome::Refused);
+        }
+        match engine.config().tiering {
+            Tiering::Measured => engine.pool().add(job),
+            Tiering::AtOnce | Tiering::AtLoops => engine.pool().run(job),
+        }
+    }
+
+    /// Takes note of what became of a job.
+    fn set(&self, job: &Job, outcome: Outcome) {
+        let Key { defined, entry, .. } = job.key;
+        let mut all = self.progress();
+        let progress = all.entry(defined).or_default();
+        let (of_entry, of_loop): (_, &dyn Fn(u16) -> Stage) = match outcome {
+            Outcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
+            Outcome::Refused => (Stage::Refused, &|_| Stage::Refused),
+            Outcome::Code(code) if entry == Entry::Function => {
+                (Stage::Ready(Native::Function), &move |number| Stage::Ready(Native::FunctionAtLoop(code, number)))
+            }
+            Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
+        };
+        // Code that is there stays when better code is not to be had.
+        let change = |stage: &mut Stage, to| {
+            if !matches!((*stage, to), (Stage::Ready(_), Stage::Cold | Stage::Refused)) {
+                *stage = to;
+            }
+        };
+        change(progress.stage(entry), of_entry);
+        for (number, offset) in (0..).zip(&job.loops) {
+            change(&mut progress.at(*offset).stage, of_loop(number));
+        }
+    }
+}
+
+/// What became of a job.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Code(*const VMCode),
+    Refused,
+    /// It was given up, and may be asked for again.
+    Dropped,
+}
+
+/// What became of a job, in code that is in no place yet.
+type Made = Result<Compiled>;
+
+/// Compiles what a job asks for.
+fn make(module: &ModuleInner, job: &Job) -> Made {
+    let Job { key: Key { defined, entry, .. }, tier, .. } = *job;
+    let func = module.imported_funcs() + defined;
+    let started = sys::thread_time();
+    let compiled = match entry {
+        Entry::Function => crate::jit::compile_with_loops(module, defined, tier, &job.loops, job.far),
+        Entry::Loop { .. } => crate::jit::compile(module, defined, tier, entry),
+    };
+    let (wasm_bytes, loops) = (module.bodies[defined as usize].len(), &*job.loops);
+    let (name, time) = (module.func_name(func), sys::thread_time().saturating_sub(started));
+    match &compiled {
+        Ok(_) => debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, "compiled"),
+        Err(error) => {
+            debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, %error, "refused");
+            module.engine.counted().refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    compiled
+}
+
+/// Puts what was made for jobs of one module into its place, and leads calls there.
+fn publish(module: &ModuleInner, batch: Vec<(Job, Made)>) {
+    let mut jobs = Vec::with_capacity(batch.len());
+    let mut code = Vec::with_capacity(batch.len());
+    for (job, made) in batch {
+        match made {
+            Ok(compiled) => {
+                module.jit.record(module, &compiled);
+                jobs.push(job);
+                code.push(compiled);
+            }
+            Err(_) => module.tier.set(&job, Outcome::Refused),
+        }
+    }
+    let published = module.jit.publish(module, code);
+    for (at, job) in jobs.iter().enumerate() {
+        let Ok(codes) = &published else {
+            // No memory for code: all that waits will fare no better, and stays interpreted.
+            module.engine.counted().refused.fetch_add(1, Ordering::Relaxed);
+            module.tier.set(job, Outcome::Refused);
+            continue;
+        };
+        if let Entry::Function = job.key.entry {
+            module.interp.lead_to_native(module, job.key.defined);
+        }
+        module.tier.set(job, Outcome::Code(codes[at]));
+    }
+}

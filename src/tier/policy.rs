@@ -1,0 +1,93 @@
+//! When what is compiled, and how: all thresholds are here.
+//!
+//! Units are about what the interpreter runs in a nanosecond. A function is worth compiling when it has been interpreted
+//! for a part of the time that compiling takes: what was hot is likely to stay so, and as compiling is done beside the
+//! program, it may begin before it is sure to pay.
+
+use super::Stage;
+use super::queue::Job;
+use crate::jit::{Entry, Tier};
+use crate::module::ModuleInner;
+use crate::runtime::engine::Tiering;
+
+/// Units between two looks at a function that waits for its code.
+pub(super) const NEXT_BUDGET: u64 = 20_000;
+
+/// Units that any function is interpreted for.
+///
+/// Measured on two cores: with 10,000 and 100 a byte CPython's start took as long, `work.py` 5 to 10 % longer, and both
+/// a third longer in later runs, because less had been compiled; with 200 and 1 a byte CPython's start took 10 % longer.
+const LEAST: u64 = 500;
+
+/// Units for each byte of the body. Compiling takes 1,000 at best settings.
+const PER_BYTE: u64 = 5;
+
+/// Units that a function is interpreted for where earlier runs have left code for others.
+const LEAST_LATER: u64 = 100;
+
+/// Calls after which it is not a loop of this call that makes a function hot, but the calls.
+const FEW_CALLS: u32 = 4;
+
+/// Bytes of a body above which a function is compiled once for its calls and its hot loops together. Below, each has code
+/// of its own, which is a little faster.
+const LARGE: usize = 4096;
+
+/// Times that a loop is found hot before a function that is compiled already is compiled again for it; twice as often
+/// each time, so that a function of many loops is not compiled for each.
+const MISSES: u32 = 5;
+
+/// How long a function is interpreted for before it is found hot, in units.
+pub(super) fn first_budget(module: &ModuleInner, defined: u32) -> u32 {
+    let size = module.bodies[defined as usize].len() as u64;
+    // The compiler has time to spare for what earlier runs left out: they did not find it hot, but they ran it too.
+    let units = if module.jit.has_cached(module) { LEAST_LATER } else { LEAST + PER_BYTE * size };
+    units.min(i32::MAX as u64) as u32
+}
+
+/// How long it goes on then until the next look at it.
+pub(super) fn next_budget(tiering: Tiering) -> u32 {
+    if tiering == Tiering::Measured { NEXT_BUDGET as u32 } else { 0 }
+}
+
+/// Whether calls and loops of a function share their code.
+pub(super) fn is_large(module: &ModuleInner, defined: u32) -> bool {
+    match module.engine.config().tiering {
+        Tiering::Measured => module.bodies[defined as usize].len() >= LARGE,
+        // So that the tests see both.
+        Tiering::AtOnce => true,
+        Tiering::AtLoops => false,
+    }
+}
+
+/// What to compile of a function that is hot in a loop, if anything: the loop may have been `missed` so often while there
+/// was code for the function, halved for each time that this was made.
+pub(super) fn entry_for_loop(
+    module: &ModuleInner,
+    defined: u32,
+    calls: u32,
+    function: Stage,
+    missed: u32,
+    at_loop: Entry,
+) -> Option<Entry> {
+    if module.engine.config().tiering != Tiering::Measured {
+        return Some(if is_large(module, defined) { Entry::Function } else { at_loop });
+    }
+    let is_ready = matches!(function, Stage::Ready(_));
+    if is_large(module, defined) {
+        return (!is_ready || missed >= MISSES).then_some(Entry::Function);
+    }
+    Some(if calls > FEW_CALLS && !is_ready { Entry::Function } else { at_loop })
+}
+
+/// Bytes of bodies in the queue that keep a compiler busy for long: a third of a second at best settings.
+const BACKLOG: u64 = 300 << 10;
+
+/// The settings to compile with first while code of so many bytes waits. Quick settings take half the time and give code
+/// that is half as fast, which is still several times as fast as interpreting it; best code follows when there is time.
+/// Loops that are running have to do with what they get first.
+pub(super) fn tier(job: &Job, waiting: u64) -> Tier {
+    match job.key.entry {
+        Entry::Function if job.loops.is_empty() && waiting > BACKLOG => Tier::Quick,
+        _ => Tier::Best,
+    }
+}
