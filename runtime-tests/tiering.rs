@@ -260,6 +260,20 @@ fn recursion_between_tiers_may_be_deep() {
 }
 
 #[test]
+fn small_stacks_tier_up_too() {
+    // Less than the configuration would allow.
+    let small = thread::Builder::new().stack_size(512 << 10).spawn(|| {
+        for tiering in EAGER {
+            let engine = engine(tiering);
+            let (mut store, instance) = setup(&engine, NESTED);
+            let _: (i64, f64, i32) = call(&mut store, instance, "run", 2).unwrap();
+            assert_eq!(engine.stats().loops_entered, 1, "{tiering:?}");
+        }
+    });
+    small.unwrap().join().unwrap();
+}
+
+#[test]
 fn host_functions_are_called_from_entered_loops() {
     for tiering in EAGER {
         let engine = engine(tiering);

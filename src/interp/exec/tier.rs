@@ -62,12 +62,15 @@ fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
     leave(m, header, result)
 }
 
-/// Whether more than one part in so many of the native stack is left.
+/// Whether more than one part in so many is left of the native stack that the code may use.
 fn stack_left(vmctx: *mut VMContext, parts: usize) -> bool {
     // SAFETY: the store of the running instance.
     let store = unsafe { &*(*vmctx).store.cast::<StoreOpaque>() };
-    let left = sys::stack_pointer().saturating_sub(store.vm.stack_limit);
-    left > store.engine().config().max_wasm_stack / parts
+    let limit = store.vm.stack_limit;
+    // A thread may have less stack than the configuration allows; where its frames are scattered, that is all one knows.
+    let most = store.engine().config().max_wasm_stack;
+    let whole = store.stack_base().saturating_sub(limit).min(most);
+    sys::stack_pointer().saturating_sub(limit) > whole / parts
 }
 
 /// Whether native code may be entered in place of a frame. Code that calls itself by tail calls may come from native code
