@@ -701,6 +701,19 @@ fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     panic!("still running after {limit:?}");
 }
 
+/// Wasmrun as at a terminal, where Ctrl-C is not ignored, as it is in jobs that a shell started in the background.
+fn interruptible() -> Command {
+    let mut command = wasmrun();
+    // SAFETY: calls nothing but the system, as is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::signal(libc::SIGINT, libc::SIG_DFL) {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    command
+}
+
 #[test]
 fn interrupt_ends_at_once_with_130() {
     let spin = r#"(module
@@ -722,7 +735,7 @@ fn interrupt_ends_at_once_with_130() {
     let files = Files::new(&[("spin.wat", spin), ("block.wat", &block)]);
     for file in ["spin.wat", "block.wat"] {
         for engine in ENGINES {
-            let mut child = wasmrun()
+            let mut child = interruptible()
                 .current_dir(files.0.path())
                 .args(["exec", engine, file])
                 .stdin(Stdio::piped())
@@ -756,7 +769,7 @@ impl Terminal {
         assert_eq!(made, 0, "there are pseudo-terminals");
         // SAFETY: just opened, and nobody else's.
         let [person, terminal] = [person, terminal].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        let mut command = wasmrun();
+        let mut command = interruptible();
         command.args(args).stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
         // SAFETY: calls nothing but the system, as is allowed between fork and exec.
         unsafe {
