@@ -1,6 +1,8 @@
 //! WASI Preview 1 on each engine: the programs of `wasi/`, which check what every function does and gives, each in a
 //! directory of its own; and hostile calls in the text format.
 
+mod common;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::fs;
 use std::io::{Read, Write};
@@ -628,12 +630,14 @@ fn main() -> ExitCode {
         ("shared", shared),
     ];
     let mut trials = vec![];
+    // An emulator answers for parts of procfs itself.
+    let is_true_here = |name: &str| name != "processes" || !common::emulated();
     let engines = [("interp", Strategy::Interpreter), ("jit", Strategy::Jit), ("tiered", Strategy::Tiered)];
     for (engine, strategy) in engines {
         if strategy != Strategy::Interpreter && !Engine::has_jit() {
             continue;
         }
-        for (name, test) in tests.iter().copied() {
+        for (name, test) in tests.iter().copied().filter(|(name, _)| is_true_here(name)) {
             trials.push(Trial::test(format!("{engine}::{name}"), move || test(strategy)));
         }
     }
