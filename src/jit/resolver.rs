@@ -74,7 +74,7 @@ fn interpreted(module: &ModuleInner, defined: u32) -> Result<*const VMCode> {
         return Ok(code);
     }
     let engine = &module.engine;
-    let sig = module.sig(module.funcs[(module.imported_funcs() + defined) as usize]);
+    let sig = module.defined_sig(defined);
     let glue = engine.jit().trampolines.get(Kind::Interpret, sig, engine)?;
     let (entry, first) = (module.jit.entry(defined), self::entry(module.defined_type(defined)));
     // Code may have been published meanwhile, which stays.

@@ -172,6 +172,11 @@ impl ModuleInner {
         self.func_type(self.imported_funcs() + defined)
     }
 
+    /// The engine-wide type number of a defined function, by its defined index.
+    pub fn defined_sig(&self, defined: u32) -> u32 {
+        self.sig(self.funcs[(self.imported_funcs() + defined) as usize])
+    }
+
     /// The engine-wide type number of a type index.
     pub fn sig(&self, type_index: u32) -> u32 {
         self.sigs[type_index as usize].number()

@@ -19,12 +19,6 @@ fn module<'a>(m: &Machine) -> &'a Module {
     unsafe { &(*(*m.vmctx()).instance).module }
 }
 
-/// The engine-wide number of a function's type.
-fn sig(module: &Module, defined: u32) -> u32 {
-    let module = &module.0;
-    module.sig(module.funcs[(module.imported_funcs() + defined) as usize])
-}
-
 /// Runs the native code of a function that was called. Where not much of the native stack is left it is interpreted all the
 /// same: calls from engine to engine take far more of that than interpreted ones, which take none.
 pub(super) fn native(m: &mut Machine) -> Step {
@@ -51,7 +45,7 @@ pub(super) fn native(m: &mut Machine) -> Step {
 /// Runs native code in the frame that was made for the function, and returns.
 fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
     let (vmctx, frame) = (m.vmctx(), m.fp);
-    let sig = sig(module(m), defined);
+    let sig = module(m).0.defined_sig(defined);
     // SAFETY: the running instance; functions that calls find native keep an entry that leads to native code. The frame
     // holds the arguments, and has room for the results below its header.
     let result = unsafe {
@@ -107,7 +101,7 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
                 Native::Function => unreachable!("a loop is entered by code for loops"),
                 Native::Loop(code) => crate::jit::call_loop(vmctx, code, frame),
                 Native::FunctionAtLoop(native, number) => {
-                    let sig = sig(module, code.defined());
+                    let sig = module.0.defined_sig(code.defined());
                     crate::jit::call_native_at_loop(vmctx, native, sig, frame, number)
                 }
             }
