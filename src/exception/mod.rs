@@ -143,6 +143,22 @@ pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<*mut VMExcep
     }
 }
 
+/// Leaves an error in the store, for code of it to throw on if it is an exception, and to trap with otherwise.
+pub(crate) fn throw_or_raise(store: &mut StoreOpaque, error: Error) {
+    match of_error(store, error) {
+        Ok(exception) => store.vm.thrown = exception,
+        Err(error) => store.raise(error),
+    }
+}
+
+/// The error that was left in the store, by [`throw_or_raise`] or by [`StoreOpaque::raise`].
+pub(crate) fn take_error(store: &mut StoreOpaque) -> Error {
+    match std::mem::replace(&mut store.vm.thrown, std::ptr::null_mut()) {
+        exception if exception.is_null() => store.take_raised(),
+        exception => into_error(store, exception),
+    }
+}
+
 /// A reference for the host.
 pub(crate) fn pin(store: &StoreOpaque, exception: *mut VMException) -> ExnRef {
     let pin = Arc::new(Pin { store: store.id, exception });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cranelift_codegen::ir::{
-    AbiParam, InstBuilder, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
+    AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
@@ -13,11 +13,11 @@ use cranelift_frontend::FunctionBuilder;
 use super::Tier;
 use super::abi::{self, TRAP_RAISED};
 use super::compile::{Artifact, CodeSpace, Workspace, artifact};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exception;
 use crate::module::types::{FuncType, ValType};
 use crate::runtime::engine::Engine;
-use crate::runtime::func::call_host;
+use crate::runtime::func::HostFunc;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
@@ -148,14 +148,13 @@ fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Resul
     })
 }
 
-/// A function of type `ty` that calls the Rust function at `target` with (`first`, `second`, slots) and traps if that
-/// fails. `first` and `second` are made from the two hidden parameters.
-fn to_rust(
+/// A function of type `ty` that calls a Rust function with arguments of which the last is the address of its slots, and
+/// traps if that fails. `callee` makes the function and the other arguments of the two hidden parameters.
+fn to_rust<const N: usize>(
     isa: &dyn TargetIsa,
     ty: &FuncType,
     workspace: &mut Workspace,
-    target: usize,
-    arguments: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value) -> (Value, Value),
+    callee: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value) -> (Value, [Value; N]),
 ) -> Result<Artifact> {
     build(isa, workspace, abi::signature(isa, ty), |builder, params| {
         let slots = ty.param_slots().max(ty.result_slots()).max(1);
@@ -163,13 +162,12 @@ fn to_rust(
         let buffer = builder.create_sized_stack_slot(buffer);
         let buffer = builder.ins().stack_addr(types::I64, buffer, 0);
         abi::store_slots(builder, ty.params(), &params[2..], buffer);
-        let (first, second) = arguments(builder, params[0], params[1]);
+        let (target, arguments) = callee(builder, params[0], params[1]);
         let mut signature = Signature::new(isa.default_call_conv());
-        signature.params = vec![AbiParam::new(types::I64); 3];
+        signature.params = vec![AbiParam::new(types::I64); N + 1];
         signature.returns.push(AbiParam::new(types::I32));
         let signature = builder.import_signature(signature);
-        let target = builder.ins().iconst(types::I64, target as i64);
-        let call = builder.ins().call_indirect(signature, target, &[first, second, buffer]);
+        let call = builder.ins().call_indirect(signature, target, &[&arguments[..], &[buffer]].concat());
         let status = builder.inst_results(call)[0];
         builder.ins().trapnz(status, TRAP_RAISED);
         let results = abi::load_slots(builder, ty.results(), buffer);
@@ -177,13 +175,32 @@ fn to_rust(
     })
 }
 
+/// Calls what the [`HostFunc`] itself has for that.
 fn to_host(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
-    to_rust(isa, ty, workspace, host_called as *const () as usize, |_, callee, caller| (callee, caller))
+    to_rust(isa, ty, workspace, |builder, func, caller| {
+        // Live and unchanged while there is a reference to it.
+        let mut load = |base, offset| builder.ins().load(types::I64, MemFlagsData::trusted(), base, offset);
+        let host = load(func, VMFuncRef::OWNER);
+        (load(host, HostFunc::CALL), [load(host, HostFunc::ENV), load(caller, VMContext::STORE), caller])
+    })
+}
+
+/// Calls the interpreter for one function of a module. `defined` makes its index.
+fn to_interpreted_by(
+    isa: &dyn TargetIsa,
+    ty: &FuncType,
+    workspace: &mut Workspace,
+    defined: impl FnOnce(&mut FunctionBuilder<'_>, Value) -> Value,
+) -> Result<Artifact> {
+    to_rust(isa, ty, workspace, |builder, callee, second| {
+        let target = builder.ins().iconst(types::I64, interpreted_called as *const () as i64);
+        (target, [callee, defined(builder, second)])
+    })
 }
 
 /// The defined index is the second hidden argument, which calls through entries have.
 fn to_interpreted(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
-    to_rust(isa, ty, workspace, interpreted_called as *const () as usize, |_, callee, defined| (callee, defined))
+    to_interpreted_by(isa, ty, workspace, |_, defined| defined)
 }
 
 /// Glue for one function of a module that is interpreted: a function like a compiled one.
@@ -193,33 +210,19 @@ pub(super) fn to_interpreter(
     defined: u32,
     workspace: &mut Workspace,
 ) -> Result<Artifact> {
-    to_rust(isa, ty, workspace, interpreted_called as *const () as usize, |builder, callee, _| {
-        (callee, builder.ins().iconst(types::I64, i64::from(defined)))
-    })
+    to_interpreted_by(isa, ty, workspace, |builder, _| builder.ins().iconst(types::I64, i64::from(defined)))
 }
 
-/// Records how a call ended in the store of `vmctx`, for the glue to trap: an exception is thrown on, anything else is
-/// raised.
-fn status(result: Result<(), Error>, vmctx: *mut VMContext) -> u32 {
-    let Err(error) = result else { return 0 };
-    // SAFETY: compiled code passes live contexts, which are of this thread's store.
-    let store = unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() };
-    match exception::of_error(store, error) {
-        Ok(exception) => store.vm.thrown = exception,
-        Err(error) => store.raise(error),
-    }
-    1
-}
-
-extern "C" fn host_called(func: *mut VMFuncRef, caller: *mut VMContext, slots: *mut u64) -> u32 {
-    // SAFETY: the glue is reached through the `VMFuncRef` of a host function, from compiled code of `caller`.
-    status(unsafe { call_host(func, caller, slots) }, caller)
-}
-
+/// Interprets a function for the glue. Zero, or something else if that failed: an exception is thrown on then, anything
+/// else has been raised.
 extern "C" fn interpreted_called(vmctx: *mut VMContext, defined: u64, slots: *mut u64) -> u32 {
     // SAFETY: the glue is an entry of a module that `vmctx` is a context of, and made for this function, or for all of
     // its type and called through the entry of this one.
-    status(unsafe { crate::interp::call(vmctx, defined as u32, slots) }, vmctx)
+    let result = unsafe { crate::interp::call(vmctx, defined as u32, slots) };
+    let Err(error) = result else { return 0 };
+    // SAFETY: compiled code passes live contexts, which are of this thread's store.
+    exception::throw_or_raise(unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() }, error);
+    1
 }
 
 #[cfg(test)]

@@ -196,10 +196,7 @@ impl Activation {
         // SAFETY: code of live modules.
         let function = unsafe { registry::find(registers.pc) };
         let mut error = match trap_of(*code) {
-            None => match std::mem::replace(&mut store.vm.thrown, ptr::null_mut()) {
-                exception if exception.is_null() => store.take_raised(),
-                exception => exception::into_error(store, exception),
-            },
+            None => exception::take_error(store),
             Some(Trap::MemoryOutOfBounds) => {
                 let fault = function.and_then(|function| match address {
                     Some(address) => guard_fault(function, registers, *address, store),

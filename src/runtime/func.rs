@@ -1,5 +1,6 @@
 //! Functions: references to them, host functions, and the one way into running code.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -12,17 +13,32 @@ use super::typed::{IntoFunc, TypedFunc, WasmParams, WasmResults};
 use super::value::Value;
 use super::vmcontext::{VMContext, VMFuncRef};
 use crate::error::{Error, Result};
+use crate::exception;
 use crate::module::types::FuncType;
 
-/// The body of a host function in slots: store, caller's context (null when called by the host), arguments and results.
-pub(crate) type HostBody = Box<dyn Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync>;
+/// Runs a host function: its environment, the store, the caller's context (null when called by the host), arguments and
+/// results in slots. What it gives is zero, or something else if it failed: then the store has the error, see
+/// [`exception::take_error`].
+pub(crate) type HostCall = unsafe extern "C" fn(NonNull<()>, *mut StoreOpaque, *mut VMContext, *mut u64) -> u32;
 
 /// A function of the host, with the type under which WebAssembly code sees it. It is of no engine: a store registers
 /// the type when it first makes a reference.
+///
+/// Each closure has a `call` of its own, with all that a call needs compiled into it, and compiled code's glue calls that
+/// directly.
+#[repr(C)]
 pub(crate) struct HostFunc {
+    call: HostCall,
+    /// The closure.
+    env: NonNull<()>,
+    drop_env: unsafe fn(NonNull<()>),
     pub ty: FuncType,
-    body: HostBody,
 }
+
+// SAFETY: the closure is `Send`, and nothing else is behind the pointers.
+unsafe impl Send for HostFunc {}
+// SAFETY: it is `Sync` too.
+unsafe impl Sync for HostFunc {}
 
 impl std::fmt::Debug for HostFunc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,13 +46,59 @@ impl std::fmt::Debug for HostFunc {
     }
 }
 
+impl Drop for HostFunc {
+    fn drop(&mut self) {
+        // SAFETY: made in `new` for this closure, which nobody uses any more.
+        unsafe { (self.drop_env)(self.env) };
+    }
+}
+
+#[cfg_attr(not(jit), expect(dead_code, reason = "only glue reads by offset"))]
 impl HostFunc {
-    /// A host function of store data `T`.
+    pub const CALL: i32 = std::mem::offset_of!(HostFunc, call) as i32;
+    pub const ENV: i32 = std::mem::offset_of!(HostFunc, env) as i32;
+}
+
+impl HostFunc {
+    /// A host function of a body that gets store, caller's context (null when called by the host), arguments and results.
     ///
     /// # Safety
     /// `body` must treat its slots as `ty` says, and stores of data other than the one it was made for must not get it.
-    pub unsafe fn new(ty: FuncType, body: HostBody) -> Self {
-        HostFunc { ty, body }
+    pub unsafe fn new<F>(ty: FuncType, body: F) -> Self
+    where
+        F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync + 'static,
+    {
+        /// # Safety
+        /// `env` must be a live `F`, the store live, and the rest what the body expects.
+        unsafe extern "C" fn call<F>(
+            env: NonNull<()>,
+            store: *mut StoreOpaque,
+            caller: *mut VMContext,
+            slots: *mut u64,
+        ) -> u32
+        where
+            F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()>,
+        {
+            // SAFETY: the caller's promise.
+            let body = unsafe { env.cast::<F>().as_ref() };
+            match catch_unwind(AssertUnwindSafe(|| body(store, caller, slots))) {
+                Ok(Ok(())) => 0,
+                // SAFETY: the store is live.
+                Ok(Err(error)) => unsafe { failed(&mut *store, caller, error) },
+                // SAFETY: as above.
+                Err(panic) => unsafe { panicked(&mut *store, caller, panic) },
+            }
+        }
+
+        /// # Safety
+        /// `env` must come from a box of an `F`, and not be used again.
+        unsafe fn drop_env<F>(env: NonNull<()>) {
+            // SAFETY: the caller's promise.
+            drop(unsafe { Box::from_raw(env.cast::<F>().as_ptr()) });
+        }
+
+        let env = NonNull::from(Box::leak(Box::new(body))).cast();
+        HostFunc { call: call::<F>, env, drop_env: drop_env::<F>, ty }
     }
 
     /// A host function over values.
@@ -45,51 +107,70 @@ impl HostFunc {
         func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         let signature = ty.clone();
-        let body: HostBody = Box::new(move |store, vmctx, slots| {
+        let body = move |store: *mut StoreOpaque, vmctx: *mut VMContext, slots: *mut u64| {
             let (params, results) = (signature.params(), signature.results());
-            let mut values: Vec<Value> = params.iter().chain(results).map(|ty| Value::default_for(*ty)).collect();
-            let (args, out) = values.split_at_mut(params.len());
-            // SAFETY: the slots hold the arguments and have room for the results; the store is of data `T`.
+            // SAFETY: the slots hold the arguments and have room for the results; the store is live and of data `T`, and
+            // nobody else refers to it before the call.
             unsafe {
+                let mut values = std::mem::take(&mut (*store).host_values);
+                values.extend(params.iter().chain(results).map(|ty| Value::default_for(*ty)));
+                let (args, out) = values.split_at_mut(params.len());
                 Value::read_all(params, slots, &*store, args);
                 func(Caller::<T>::new(&mut *store.cast::<StoreInner<T>>(), vmctx), args, out)?;
                 Value::check_all(out, results, "result")?;
-                Value::write_all(out, slots, &mut *store)
+                Value::write_all(out, slots, &mut *store)?;
+                values.clear();
+                (*store).host_values = values;
             }
-        });
+            Ok(())
+        };
         // SAFETY: the body goes by `ty`; `T` is upheld by the typed linkers and stores that take it.
         unsafe { HostFunc::new(ty, body) }
     }
+
+    /// Calls it.
+    ///
+    /// # Errors
+    /// What it returns. A panic in it is kept for the innermost Rust caller of WebAssembly code; to the code itself it looks
+    /// like an error.
+    ///
+    /// # Safety
+    /// `store` must be live and have a reference to it, `caller` be null or a live context of the store, and `slots` hold the
+    /// arguments and have room for the results.
+    unsafe fn call(&self, store: *mut StoreOpaque, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
+        // SAFETY: the caller's promise; the environment lives as long as this.
+        match unsafe { (self.call)(self.env, store, caller, slots) } {
+            0 => Ok(()),
+            // SAFETY: the store is live.
+            _ => Err(unsafe { exception::take_error(&mut *store) }),
+        }
+    }
 }
 
-/// Calls a host function. A panic in it is kept for the innermost Rust caller of WebAssembly code; to the code itself
-/// it looks like an error.
+/// Keeps the error of a host function for its caller: WebAssembly code, or (null) the host.
+#[cold]
+fn failed(store: &mut StoreOpaque, caller: *mut VMContext, error: Error) -> u32 {
+    match caller.is_null() {
+        true => store.raise(error),
+        false => exception::throw_or_raise(store, error),
+    }
+    1
+}
+
+#[cold]
+fn panicked(store: &mut StoreOpaque, caller: *mut VMContext, panic: Box<dyn Any + Send>) -> u32 {
+    store.panic = Some(panic);
+    failed(store, caller, Error::host("a host function panicked"))
+}
+
+/// Calls a host function from WebAssembly code, as [`HostFunc::call`] does.
 ///
 /// # Safety
 /// `func` must be a host function's live reference, `caller` a live context of the same store, and `slots` hold the
 /// arguments and have room for the results.
 pub(crate) unsafe fn call_host(func: *mut VMFuncRef, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise.
-    let (host, store) = unsafe { (&*(*func).owner.cast::<HostFunc>(), (*caller).store.cast::<StoreOpaque>()) };
-    // SAFETY: as above; the context's store is the one the function was made a reference in.
-    unsafe { call_host_in(host, store, caller, slots) }
-}
-
-/// [`call_host`] with the store given, for calls without a calling instance.
-unsafe fn call_host_in(
-    host: &HostFunc,
-    store: *mut StoreOpaque,
-    caller: *mut VMContext,
-    slots: *mut u64,
-) -> Result<()> {
-    match catch_unwind(AssertUnwindSafe(|| (host.body)(store, caller, slots))) {
-        Ok(result) => result,
-        Err(panic) => {
-            // SAFETY: the store is live by the caller's promise.
-            unsafe { (*store).panic = Some(panic) };
-            Err(Error::host("a host function panicked"))
-        }
-    }
+    // SAFETY: the caller's promise; the context's store is the one the function was made a reference in.
+    unsafe { (*(*func).owner.cast::<HostFunc>()).call((*caller).store.cast(), caller, slots) }
 }
 
 /// Calls any function from Rust, not from WebAssembly code: sets the stack limit, resumes panics of host functions.
@@ -105,7 +186,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
         (*store).enter_stack(sys::stack_base(outer_base));
         (*store).vm.stack_limit = sys::stack_limit(outer, (*store).engine().config().max_wasm_stack);
         let result = if (*func).index == VMFuncRef::HOST {
-            call_host_in(&*(*func).owner.cast::<HostFunc>(), store, std::ptr::null_mut(), slots)
+            (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
             match (*store).engine().config().strategy {
                 Strategy::Jit if Engine::has_jit() => crate::jit::call(func, std::ptr::null_mut(), slots),

@@ -15,7 +15,7 @@ use super::instance::InstanceData as Instance;
 use super::memory::MemoryData;
 use super::space::Reservation;
 use super::table::TableData;
-use super::value::ExternRef;
+use super::value::{ExternRef, Value};
 use super::vmcontext::{VMException, VMFuncRef, VMStore, VMTag};
 use crate::error::Error;
 use crate::exception::{self, Exceptions, ExnRef};
@@ -57,6 +57,8 @@ pub(crate) struct StoreOpaque {
     raised: Option<Error>,
     /// A panic of a host function, on its way to the innermost Rust caller of WebAssembly code.
     pub panic: Option<Box<dyn Any + Send>>,
+    /// Empty: room for the arguments and results of host functions over values, kept for the next.
+    pub host_values: Vec<Value>,
     /// Mapped for `vm.value_top..vm.value_end`.
     value_stack: Reservation,
     pub memories: Vec<MemoryData>,
@@ -98,6 +100,7 @@ impl StoreOpaque {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             raised: None,
             panic: None,
+            host_values: Vec::new(),
             value_stack,
             memories: Vec::new(),
             tables: Vec::new(),
@@ -123,7 +126,6 @@ impl StoreOpaque {
     }
 
     /// The error recorded by [`StoreOpaque::raise`].
-    #[cfg_attr(not(jit), allow(dead_code, reason = "only compiled code traps after raising"))]
     pub fn take_raised(&mut self) -> Error {
         self.raised.take().expect("a trap status is only returned with an error raised")
     }

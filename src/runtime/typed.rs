@@ -3,10 +3,11 @@
 use std::marker::PhantomData;
 
 use super::caller::{Caller, view};
-use super::func::{Func, HostBody, HostFunc, invoke};
+use super::func::{Func, HostFunc, invoke};
 use super::linear::LinearMemory;
 use super::store::{AsContextMut, StoreInner, StoreOpaque};
 use super::value::{ExternRef, Value};
+use super::vmcontext::VMContext;
 use crate::error::{Error, Result};
 use crate::module::types::{FuncType, ValType};
 
@@ -276,7 +277,7 @@ macro_rules! into_func {
                     <($($name,)*) as WasmParams>::types(),
                     <R::Results as WasmParams>::types(),
                 );
-                let body: HostBody = Box::new(move |$store, $vmctx, slots| {
+                let body = move |$store: *mut StoreOpaque, $vmctx: *mut VMContext, slots: *mut u64| {
                     let handle = $store.cast::<StoreHandle>();
                     // SAFETY: the slots hold the arguments and have room for the results, as `ty` says; the store is of
                     // data `T`; the context is null or live, and a view of its memory is gone when the closure returns.
@@ -284,7 +285,7 @@ macro_rules! into_func {
                         let ($($name,)*) = <($($name,)*) as WasmResults>::load(slots, handle);
                         self($($value,)? $($name),*).into_results()?.store(slots, handle)
                     }
-                });
+                };
                 // SAFETY: the body goes by `ty`; `T` is upheld by the typed linkers and stores that take it.
                 HostFuncBox(unsafe { HostFunc::new(ty, body) })
             }
