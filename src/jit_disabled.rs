@@ -66,6 +66,11 @@ impl ModuleCode {
         None
     }
 
+    /// Bytecode from the cache: there is none.
+    pub(crate) fn load_bytecode<T>(&self, _: &ModuleInner, _: u32, _: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        None
+    }
+
     pub(crate) fn cache_stats(&self) -> CacheStats {
         CacheStats::default()
     }

@@ -5,6 +5,7 @@
 mod common;
 
 mod ahead_of_time;
+mod bytecode;
 mod damage;
 mod place;
 mod program;

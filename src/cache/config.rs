@@ -83,7 +83,7 @@ pub(crate) fn default_path() -> Option<PathBuf> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Functions whose code came from the cache.
+    /// Functions whose machine code came from the cache.
     pub loaded: u64,
     /// Functions that were compiled and are kept, or will be at the next flush.
     pub recorded: u64,

@@ -1,4 +1,5 @@
-//! Compiled code on disk: what earlier runs compiled is native from its first call, and `.cwasm` files.
+//! Code on disk: what earlier runs compiled is native from its first call, what they translated to bytecode is not translated
+//! again; and `.cwasm` files.
 //!
 //! A module has a folder in the cache's directory, named after its [`key`]: all that its code depends on but the bodies
 //! themselves. In the folder are [`segment`]s, files of functions that never change. A run maps them (`store`), checks
@@ -30,6 +31,6 @@ mod segment;
 mod store;
 
 #[cfg(jit)]
-pub(crate) use segment::FunctionKey;
+pub(crate) use segment::{BYTECODE, FunctionKey};
 #[cfg(jit)]
 pub(crate) use store::{FoundCode, ModuleCache};

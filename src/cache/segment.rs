@@ -25,9 +25,12 @@ pub(crate) struct FunctionKey {
     pub defined: u32,
     /// Where the code is entered: 0 for the function's start, else what stands for a loop in it (see `jit::cached`).
     pub entry: u32,
-    /// The higher, the better the code.
+    /// The higher, the better the code; [`BYTECODE`] or one of `jit::Tier`.
     pub tier: u32,
 }
+
+/// The tier of the interpreter's bytecode, which is in a record's tables.
+pub(crate) const BYTECODE: u32 = 0;
 
 /// A function to be written.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::config::{Cache, CacheStats};
 use super::directory::{self, Directory};
 use super::key::{ModuleKey, body_hash};
 use super::marks::Identity;
-use super::segment::{self, Code, FunctionKey, Record, Segment};
+use super::segment::{self, BYTECODE, Code, FunctionKey, Record, Segment};
 use crate::jit::CodeFile;
 use crate::module::ModuleInner;
 
@@ -162,22 +162,27 @@ impl ModuleCache {
                 Code::Copy(bytes) => FoundCode::Bytes(&bytes[entry.code]),
                 Code::None => FoundCode::Bytes(&[]),
             };
-            self.loaded.fetch_add(1, Ordering::Relaxed);
             let tier = segment.key(index).tier;
+            self.loaded.fetch_add(u64::from(tier > BYTECODE), Ordering::Relaxed);
             return Some(Found { code, alignment: entry.alignment, tables: entry.tables, tier });
         }
         None
     }
 
-    /// Remembers code that was compiled, for the next run.
+    /// Whether code of this run is kept for the next.
+    pub fn is_recording(&self) -> bool {
+        !self.is_sealed() && !self.settings.read_only
+    }
+
+    /// Remembers code for the next run.
     pub fn record(&self, module: &ModuleInner, key: FunctionKey, alignment: u32, code: &[u8], tables: Vec<u8>) {
-        if self.is_sealed() || self.settings.read_only {
+        if !self.is_recording() {
             return;
         }
         // The bytes that were validated and compiled; a file may have changed since.
         let Ok(body) = module.body(key.defined) else { return };
         let body = body_hash(body.as_bytes());
-        self.recorded.fetch_add(1, Ordering::Relaxed);
+        self.recorded.fetch_add(u64::from(key.tier > BYTECODE), Ordering::Relaxed);
         let record = Record { key, body, alignment, code: code.to_vec(), tables };
         let mut pending = self.lock_pending();
         pending.bytes += record.bytes();
@@ -266,12 +271,6 @@ impl ModuleCache {
     pub fn stats(&self) -> CacheStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStats { loaded: get(&self.loaded), recorded: get(&self.recorded), rejected: get(&self.rejected) }
-    }
-}
-
-impl Drop for ModuleCache {
-    fn drop(&mut self) {
-        self.flush();
     }
 }
 

@@ -92,8 +92,14 @@ impl Phases {
     }
 }
 
-fn works(stats: &Stats) -> [(&'static str, Work); 4] {
-    [("interpreted", stats.interpreted), ("quick", stats.quick), ("best", stats.best), ("cached", stats.cached)]
+fn works(stats: &Stats) -> [(&'static str, Work); 5] {
+    [
+        ("interpreted", stats.interpreted),
+        ("  cached", stats.cached_bytecode),
+        ("quick", stats.quick),
+        ("best", stats.best),
+        ("cached", stats.cached),
+    ]
 }
 
 /// Milliseconds, to the microsecond.

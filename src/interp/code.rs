@@ -4,12 +4,14 @@
 //! which runs the native code in the frame that the call has made.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::machine::{HEADER, SLACK};
 use super::op::{Plain, word_bc};
+use super::portable;
 use super::translate::{self, Translation};
 use crate::error::Result;
 use crate::module::ModuleInner;
@@ -34,6 +36,8 @@ pub(super) struct Code {
     defined: u32,
     words: Box<[u64]>,
     tries: Box<[Try]>,
+    /// Whether the cache has it.
+    is_kept: AtomicBool,
 }
 
 /// The instructions in a `try_table`, as words from the first to before the last, and the word of its `try`.
@@ -45,13 +49,25 @@ pub(super) struct Try {
 }
 
 impl Code {
+    /// The function as earlier runs have left it, or else translated.
     fn new(module: &ModuleInner, defined: u32) -> Result<Self> {
         let started = sys::thread_time();
-        let Translation { words, header, zeroed, frame, far, tries, .. } = translate::function(module, defined, false)?;
+        let counted = module.engine.counted();
+        let kept = module.jit.load_bytecode(module, defined, |bytes| portable::from_bytes(module, defined, bytes));
+        let (translation, work, is_kept) = match kept {
+            Some(translation) => (translation, &counted.cached_bytecode, true),
+            None => (translate::function(module, defined, false)?, &counted.interpreted, false),
+        };
+        let code = Code { is_kept: is_kept.into(), ..Self::of(module, defined, translation) };
+        let time = sys::thread_time().saturating_sub(started);
+        work.add(module.bodies[defined as usize].len(), 8 * code.words.len(), time);
+        Ok(code)
+    }
+
+    fn of(module: &ModuleInner, defined: u32, translation: Translation) -> Self {
+        let Translation { words, header, zeroed, frame, far, tries, .. } = translation;
         let words = words.into_boxed_slice();
-        let counted = &module.engine.counted().interpreted;
-        counted.add(module.bodies[defined as usize].len(), 8 * words.len(), sys::thread_time().saturating_sub(started));
-        Ok(Code {
+        Code {
             entry: words.as_ptr(),
             frame_bytes: 8 * (frame as usize + SLACK as usize),
             header,
@@ -62,7 +78,8 @@ impl Code {
             defined,
             words,
             tries: tries.into(),
-        })
+            is_kept: AtomicBool::new(false),
+        }
     }
 
     /// What runs the native code of a function.
@@ -82,6 +99,7 @@ impl Code {
             defined,
             words,
             tries: Box::default(),
+            is_kept: AtomicBool::new(true),
         }
     }
 
@@ -200,6 +218,18 @@ impl ModuleCode {
         place.store(stub.cast_mut(), Ordering::Release);
     }
 
+    /// The functions that were translated, as bytes for later runs, by defined index: those that have no native code, and that
+    /// have not been given before.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
+    pub fn to_keep(&self, module: &ModuleInner) -> impl Iterator<Item = (u32, Vec<u8>)> {
+        (0..).zip(&self.codes).filter_map(|(defined, place)| {
+            // SAFETY: published code lives as long as the module.
+            let code = unsafe { place.load(Ordering::Acquire).as_ref()? };
+            let is_new = !code.is_kept.swap(true, Ordering::Relaxed);
+            is_new.then(|| (defined, portable::to_bytes(code, module)))
+        })
+    }
+
     /// The code an instruction belongs to, and the instruction's word.
     pub(super) fn find(&self, ip: *const u64) -> Option<(&Code, u32)> {
         let all = self.all();
@@ -224,6 +254,15 @@ impl Code {
             let count = (self.words[t.at as usize] >> 16) as u16;
             self.words[t.at as usize + 1..].as_chunks().0[..count.into()].iter()
         })
+    }
+
+    /// The slots that are zeroed on entry.
+    pub fn zeroed(&self) -> Range<u32> {
+        self.zeroed_from..self.zeroed_to
+    }
+
+    pub fn tries(&self) -> &[Try] {
+        &self.tries
     }
 
     /// Whether this only leads to native code.

@@ -12,6 +12,7 @@ mod frames;
 mod layout;
 mod machine;
 mod op;
+mod portable;
 mod print;
 #[cfg(test)]
 mod tests;

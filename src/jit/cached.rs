@@ -8,7 +8,7 @@ use super::compile::{Artifact, Compiled, Entry, ModuleCode, Tier, compile};
 use super::portable::{Tables, read_tables};
 use super::registry::{self, FunctionCode, WasmFunction};
 use crate::cache::config::CacheStats;
-use crate::cache::{FoundCode, FunctionKey, ModuleCache};
+use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache};
 use crate::module::ModuleInner;
 use crate::module::validate::ValidationState;
 use crate::runtime::sys;
@@ -134,6 +134,23 @@ impl ModuleCode {
         Some(code)
     }
 
+    /// Has `read` make something of a function's bytecode that earlier runs left. The function counts as valid then, as for
+    /// [`ModuleCode::load`].
+    pub(crate) fn load_bytecode<T>(
+        &self,
+        module: &ModuleInner,
+        defined: u32,
+        read: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        // Bytecode is not the same where nothing is counted.
+        if module.tier.counters().is_null() {
+            return None;
+        }
+        let cache = self.cached.get(module).filter(|cache| !cache.is_empty())?;
+        let found = cache.find(module, FunctionKey { defined, entry: 0, tier: BYTECODE })?;
+        if found.tier == BYTECODE { read(found.tables) } else { None }
+    }
+
     /// Keeps what was compiled for later runs, if it is good for other processes.
     pub(crate) fn record(&self, module: &ModuleInner, code: &Compiled) {
         let Compiled { artifact, function, defined, entry, tier } = code;
@@ -152,9 +169,14 @@ impl ModuleCode {
         self.cached.cache.get().and_then(Option::as_ref).map(ModuleCache::stats).unwrap_or_default()
     }
 
-    /// Writes what was recorded to the cache, and whether all of the module was found to be valid.
+    /// Writes what was recorded to the cache, what was translated, and whether all of the module was found to be valid.
     pub(crate) fn flush_cache(&self, module: &ModuleInner) {
         if let Some(Some(cache)) = self.cached.cache.get() {
+            if cache.is_recording() && !module.tier.counters().is_null() {
+                for (defined, bytes) in module.interp.to_keep(module) {
+                    cache.record(module, FunctionKey { defined, entry: 0, tier: BYTECODE }, 1, &[], bytes);
+                }
+            }
             if matches!(module.validation_state(), ValidationState::Valid) {
                 cache.mark_valid();
             }

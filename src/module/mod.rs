@@ -156,6 +156,12 @@ pub(crate) struct DataSegment {
     pub bytes: Range<usize>,
 }
 
+impl Drop for ModuleInner {
+    fn drop(&mut self) {
+        self.jit.flush_cache(self);
+    }
+}
+
 impl ModuleInner {
     /// Number of imported functions; the defined ones follow.
     pub fn imported_funcs(&self) -> u32 {

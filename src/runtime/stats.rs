@@ -22,8 +22,11 @@ pub struct Work {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Functions translated to the interpreter's bytecode: those that were interpreted at least once.
+    /// Functions translated to the interpreter's bytecode. With those of [`cached_bytecode`](Stats::cached_bytecode) these
+    /// were interpreted at least once.
     pub interpreted: Work,
+    /// Functions whose bytecode came from the cache, with the time it took to get it.
+    pub cached_bytecode: Work,
     /// Functions compiled with quick settings, on-stack replacements included.
     pub quick: Work,
     /// Functions compiled with best settings, on-stack replacements included.
@@ -70,6 +73,7 @@ impl WorkCounter {
 #[derive(Debug, Default)]
 pub(crate) struct StatsCounter {
     pub interpreted: WorkCounter,
+    pub cached_bytecode: WorkCounter,
     pub quick: WorkCounter,
     pub best: WorkCounter,
     pub cached: WorkCounter,
@@ -82,6 +86,7 @@ impl StatsCounter {
     pub fn read(&self) -> Stats {
         Stats {
             interpreted: self.interpreted.read(),
+            cached_bytecode: self.cached_bytecode.read(),
             quick: self.quick.read(),
             best: self.best.read(),
             cached: self.cached.read(),

@@ -1,0 +1,49 @@
+//! Translated functions as bytes, for the cache and from it.
+//!
+//! Bytecode holds no addresses, so it is good in any process; but it holds where loops are in the module, which must be the
+//! same. What comes back is run unchecked: whoever keeps the bytes must be sure to give back what it got.
+
+use super::code::{Code, Try};
+use super::translate::Translation;
+use crate::module::ModuleInner;
+
+/// Numbers before those of the `try_table`s and the words.
+const NUMBERS: usize = 7;
+
+/// The code as bytes.
+pub(super) fn to_bytes(code: &Code, module: &ModuleInner) -> Vec<u8> {
+    let (zeroed, tries, words) = (code.zeroed(), code.tries(), code.words());
+    let start = module.bodies[code.defined() as usize].start as u32;
+    let (frame, far, count) = (code.frame_slots() as u32, u32::from(code.far), tries.len() as u32);
+    let numbers: [u32; NUMBERS] = [start, code.header, zeroed.start, zeroed.end, frame, far, count];
+    let mut bytes = Vec::with_capacity(4 * NUMBERS + 12 * tries.len() + 8 * words.len());
+    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    bytes.extend(tries.iter().flat_map(|t| [t.from, t.to, t.at]).flat_map(u32::to_le_bytes));
+    bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    bytes
+}
+
+/// What [`to_bytes`] was given, for the same body of the same module; `None` if the body is at another place now, or these
+/// are no such bytes.
+pub(super) fn from_bytes(module: &ModuleInner, defined: u32, bytes: &[u8]) -> Option<Translation> {
+    let (numbers, rest) = bytes.split_at_checked(4 * NUMBERS)?;
+    let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| numbers[4 * at + byte]));
+    let [start, header, zeroed_from, zeroed_to, frame, far, count]: [u32; NUMBERS] = std::array::from_fn(number);
+    let (tries, words) = rest.split_at_checked((count as usize).checked_mul(12)?)?;
+    let (tries, _) = tries.as_chunks::<4>();
+    let tries = tries.as_chunks().0.iter().map(|numbers| {
+        let [from, to, at] = numbers.map(u32::from_le_bytes);
+        Try { from, to, at }
+    });
+    let (words, []) = words.as_chunks() else { return None };
+    let same = start as usize == module.bodies[defined as usize].start && !words.is_empty();
+    same.then(|| Translation {
+        words: words.iter().map(|word| u64::from_le_bytes(*word)).collect(),
+        header,
+        zeroed: zeroed_from..zeroed_to,
+        frame,
+        far: far != 0,
+        tries: tries.collect(),
+        positions: Vec::new(),
+    })
+}
