@@ -1,8 +1,10 @@
 //! The one error type of the crate, and the backtrace it may carry.
 
 use crate::exception::ExnRef;
+use crate::module::ModuleInner;
 use crate::runtime::trap::{MemoryFault, Trap};
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -21,7 +23,40 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    backtrace: Vec<Frame>,
+    frames: Vec<FrameAt>,
+    /// The frames with all that is told of them, once somebody has asked.
+    backtrace: OnceLock<Vec<Frame>>,
+}
+
+/// A function that an error left, as engines note it. To find out more takes long, and most exceptions are caught before
+/// anybody asks.
+pub(crate) struct FrameAt {
+    pub module: Arc<ModuleInner>,
+    /// Index among the module's defined functions.
+    pub defined: u32,
+    pub place: Place,
+}
+
+/// Where in a function an error left it.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    /// Byte offset in the binary module.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "compiled code knows where it is"))]
+    Offset(usize),
+    /// A word of the interpreter's bytecode.
+    Word(u32),
+}
+
+impl FrameAt {
+    fn resolve(&self) -> Frame {
+        let FrameAt { module, defined, place } = self;
+        let func_index = module.imported_funcs() + defined;
+        let offset = match *place {
+            Place::Offset(offset) => offset,
+            Place::Word(word) => crate::interp::offset_of(module, *defined, word),
+        };
+        Frame { func_index, func_name: module.func_name(func_index).map(str::to_owned), offset }
+    }
 }
 
 /// What an [`Error`] is about.
@@ -81,7 +116,7 @@ pub struct Frame {
 impl Error {
     /// An error of the given kind, with no backtrace.
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { kind, backtrace: Vec::new() }))
+        Error(Box::new(Inner { kind, frames: Vec::new(), backtrace: OnceLock::new() }))
     }
 
     /// An error a host function returns to end the WebAssembly code that called it.
@@ -106,7 +141,7 @@ impl Error {
 
     /// The WebAssembly functions that the error left, innermost first; empty if it never was in any.
     pub fn backtrace(&self) -> &[Frame] {
-        &self.0.backtrace
+        self.0.backtrace.get_or_init(|| self.0.frames.iter().map(FrameAt::resolve).collect())
     }
 
     /// The trap, if this is one.
@@ -134,13 +169,14 @@ impl Error {
     }
 
     /// Adds the frames of one activation of an engine, innermost first, behind those there already. An exit gets none:
-    /// every program ends so, and reading all names for that would take longer than many run.
-    pub(crate) fn push_frames(&mut self, frames: impl IntoIterator<Item = Frame>) {
+    /// every program ends so.
+    pub(crate) fn push_frames(&mut self, frames: impl IntoIterator<Item = FrameAt>) {
         if self.exit_code().is_some() {
             return;
         }
-        let room = MAX_BACKTRACE.saturating_sub(self.0.backtrace.len());
-        self.0.backtrace.extend(frames.into_iter().take(room));
+        let room = MAX_BACKTRACE.saturating_sub(self.0.frames.len());
+        self.0.frames.extend(frames.into_iter().take(room));
+        self.0.backtrace.take();
     }
 }
 
@@ -181,7 +217,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        for (depth, frame) in self.0.backtrace.iter().enumerate() {
+        for (depth, frame) in self.backtrace().iter().enumerate() {
             write!(f, "\n  {depth}: {frame}")?;
         }
         Ok(())

@@ -29,13 +29,7 @@ impl EngineState {
 ///
 /// # Safety
 /// There is no code that could be passed.
-pub(crate) unsafe fn call_native_at_loop(
-    _: *mut VMContext,
-    _: *const VMCode,
-    _: u32,
-    _: *mut u64,
-    _: u16,
-) -> Result<()> {
+pub(crate) unsafe fn call_native_at_loop(_: *mut VMContext, _: *const VMCode, _: u32, _: *mut u64) -> Result<()> {
     Err(no_jit())
 }
 
@@ -64,6 +58,11 @@ impl ModuleCode {
     /// The compiled code of a function: none.
     pub(crate) fn native(&self, _: u32) -> Option<*const VMCode> {
         None
+    }
+
+    /// How to call a function that has native code: there is none.
+    pub(crate) fn way_in(&self, _: &ModuleInner, _: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
+        (ptr::null(), ptr::null())
     }
 
     /// Bytecode from the cache: there is none.
@@ -111,6 +110,15 @@ pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
 /// # Safety
 /// None needed.
 pub(crate) unsafe fn call_native(_: *mut VMContext, _: *const VMCode, _: u32, _: *mut u64) -> Result<()> {
+    Err(no_jit())
+}
+
+/// # Errors
+/// Always: there is no native code.
+///
+/// # Safety
+/// None needed.
+pub(crate) unsafe fn call_by_glue(_: *mut VMContext, _: *const VMCode, _: *const VMCode, _: *mut u64) -> Result<()> {
     Err(no_jit())
 }
 

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::machine::{HEADER, SLACK};
 use super::op::{Plain, word_bc};
@@ -15,7 +16,6 @@ use super::portable;
 use super::translate::{self, Translation};
 use crate::error::Result;
 use crate::module::ModuleInner;
-use crate::runtime::sys;
 
 /// A translated function.
 #[derive(Debug)]
@@ -51,7 +51,8 @@ pub(super) struct Try {
 impl Code {
     /// The function as earlier runs have left it, or else translated.
     fn new(module: &ModuleInner, defined: u32) -> Result<Self> {
-        let started = sys::thread_time();
+        // Not the processor's time: to ask for that takes a system call, and most functions little more.
+        let started = Instant::now();
         let counted = module.engine.counted();
         let kept = module.jit.load_bytecode(module, defined, |bytes| portable::from_bytes(module, defined, bytes));
         let (translation, work, is_kept) = match kept {
@@ -59,8 +60,7 @@ impl Code {
             None => (translate::function(module, defined, false)?, &counted.interpreted, false),
         };
         let code = Code { is_kept: is_kept.into(), ..Self::of(module, defined, translation) };
-        let time = sys::thread_time().saturating_sub(started);
-        work.add(module.bodies[defined as usize].len(), 8 * code.words.len(), time);
+        work.add(module.bodies[defined as usize].len(), 8 * code.words.len(), started.elapsed());
         Ok(code)
     }
 
@@ -87,7 +87,9 @@ impl Code {
         let ty = module.defined_type(defined);
         let (params, results) = (ty.param_slots() as u32, ty.result_slots() as u32);
         let header = params.max(results);
-        let words = Box::new([word_bc(Plain::Native.op(), header as u16, defined)]);
+        let (glue, entry) = module.jit.way_in(module, defined);
+        let op = word_bc(Plain::Native.op(), header as u16, defined);
+        let words = Box::new([op, glue as u64, entry as u64]);
         Code {
             entry: words.as_ptr(),
             frame_bytes: 8 * (header + HEADER + SLACK) as usize,
@@ -204,8 +206,14 @@ impl ModuleCode {
     /// Has calls of a function run its native code from now on.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no native code"))]
     pub fn lead_to_native(&self, module: &ModuleInner, defined: u32) {
-        let mut all = self.all();
         let place = &self.codes[defined as usize];
+        // SAFETY: published code lives as long as the module.
+        if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(Code::is_stub) {
+            return;
+        }
+        // Not under the lock: glue may have to be made.
+        let stub = Code::stub(module, defined);
+        let mut all = self.all();
         let present = place.load(Ordering::Acquire).cast_const();
         // SAFETY: published code lives as long as the module.
         if let Some(present) = unsafe { present.as_ref() } {
@@ -214,7 +222,7 @@ impl ModuleCode {
             }
             all.behind_stubs.insert(defined, present);
         }
-        let stub = all.add(Code::stub(module, defined));
+        let stub = all.add(stub);
         place.store(stub.cast_mut(), Ordering::Release);
     }
 

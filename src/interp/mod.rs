@@ -19,6 +19,7 @@ mod tests;
 mod translate;
 mod value;
 
+pub(crate) use backtrace::offset_of;
 pub(crate) use code::ModuleCode;
 #[cfg_attr(not(jit), expect(unused_imports, reason = "only native code takes frames over"))]
 pub(crate) use layout::FrameLayout;

@@ -66,7 +66,8 @@ macro_rules! for_each_op {
                 /// The first instruction of a function, and of a loop, with its weight, where what is hot gets compiled.
                 CountCall: [ImmA, FuncBC],
                 CountLoop: [ImmA, FuncBC, Low(1)],
-                /// All of a function that is native code: runs that and returns. Slot of the frame's header.
+                /// All of a function that is native code: runs that and returns. Slot of the frame's header; two words of
+                /// addresses follow, of the glue that enters it and of where its entry is.
                 Native: [Slot(A), FuncBC],
                 Call: [Slot(A), FuncBC],
                 CallImport: [Slot(A), FuncBC, Low(1)],

@@ -151,3 +151,76 @@ fn locals_are_zero_unless_set_on_every_way() {
     assert_eq!(run(wat, 1), [Ok(11); 2]);
     assert!(bytecode(wat).contains("zeroed 5..6"), "{}", bytecode(wat));
 }
+
+/// Bodies that are wrong somewhere in the middle, translated as they are validated: it ends with the error that validation
+/// of the whole gives, or with the bytecode that a valid body gives.
+#[test]
+fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
+    use arbitrary::Unstructured;
+
+    let engine = |lazy| {
+        let mut config = Config::new();
+        Engine::new(config.strategy(Strategy::Interpreter).lazy_validation(lazy).lazy_validation_from(0)).unwrap()
+    };
+    let (eager, lazy) = (engine(false), engine(true));
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+    };
+    let (mut refused, mut accepted) = (0, 0);
+    for _ in 0..150 {
+        let entropy: Vec<u8> = (0..4096).map(|_| random() as u8).collect();
+        let config = wasm_smith::Config {
+            gc_enabled: false,
+            threads_enabled: false,
+            memory64_enabled: false,
+            custom_page_sizes_enabled: false,
+            wide_arithmetic_enabled: false,
+            compact_imports_enabled: false,
+            shared_everything_threads_enabled: false,
+            min_funcs: 3,
+            exceptions_enabled: true,
+            tail_call_enabled: true,
+            ..wasm_smith::Config::default()
+        };
+        let Ok(module) = wasm_smith::Module::new(config, &mut Unstructured::new(&entropy)) else { continue };
+        let bytes = module.to_bytes();
+        let bodies = Module::new(&eager, &bytes).unwrap().0.bodies.clone();
+        for _ in 0..if bodies.is_empty() { 0 } else { 20 } {
+            let mut damaged = bytes.clone();
+            let body = bodies[random() as usize % bodies.len()].clone();
+            for _ in 0..1 + random() % 2 {
+                damaged[body.start + random() as usize % body.len()] = random() as u8;
+            }
+            let whole = Module::new(&eager, &damaged);
+            // What is not in the bodies is as it was.
+            let module = Module::new(&lazy, &damaged).unwrap();
+            let translated = |module: &Module| -> Vec<_> {
+                let all = 0..bodies.len() as u32;
+                all.map(|defined| super::translate::function(&module.0, defined, true)).collect()
+            };
+            let parts = translated(&module);
+            match whole {
+                Ok(whole) => {
+                    accepted += 1;
+                    for (part, of_valid) in parts.into_iter().zip(translated(&whole)) {
+                        assert!(part.unwrap().words == of_valid.unwrap().words);
+                    }
+                }
+                Err(error) => {
+                    refused += 1;
+                    let first = parts.into_iter().find_map(Result::err).expect("a part is invalid");
+                    assert_eq!(first.to_string(), error.to_string());
+                }
+            }
+            // What was found to be valid stays so, what was not does not become so.
+            for (again, defined) in translated(&module).iter().zip(0..) {
+                assert_eq!(again.is_ok(), module.0.ensure_valid(defined).is_ok());
+            }
+        }
+    }
+    assert!(refused > 500 && accepted > 100, "{refused} {accepted}");
+}

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use super::compile::{Artifact, Compiled, Entry, ModuleCode, Tier, compile};
 use super::portable::{Tables, read_tables};
@@ -11,7 +12,6 @@ use crate::cache::config::CacheStats;
 use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache};
 use crate::module::ModuleInner;
 use crate::module::validate::ValidationState;
-use crate::runtime::sys;
 use crate::runtime::vmcontext::VMCode;
 
 /// The cache as a module's code sees it.
@@ -98,9 +98,9 @@ impl ModuleCode {
             }
             Entry::Function => {}
         }
-        let started = sys::thread_time();
+        let started = Instant::now();
         let found = cache.find(module, wanted)?;
-        let tier = if found.tier >= Tier::Best as u32 { Tier::Best } else { Tier::Quick };
+        let tier = Tier::from_number(found.tier)?;
         let length = match &found.code {
             FoundCode::Mapped(_, range) => range.len(),
             FoundCode::Bytes(bytes) => bytes.len(),
@@ -126,10 +126,12 @@ impl ModuleCode {
                 self.publish_in(&mut space, module, vec![compiled]).ok()?[0]
             }
         };
-        let time = sys::thread_time().saturating_sub(started);
-        module.engine.counted().cached.add(module.bodies[defined as usize].len(), length, time);
-        if entry != Entry::Function {
-            loops.insert((defined, wanted.entry), (Pointer(code), tier));
+        let work = &module.engine.counted().cached;
+        work.add(module.bodies[defined as usize].len(), length, started.elapsed());
+        match entry {
+            Entry::Function if tier < Tier::Best => module.tier.improve(module, defined, tier),
+            Entry::Function => {}
+            Entry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (Pointer(code), tier))),
         }
         Some(code)
     }

@@ -19,7 +19,6 @@ use cranelift_module::{FuncId, Module as _, ModuleError, ModuleReloc, default_li
 use super::cached::Cached;
 use super::code_memory::CodeMemory;
 use super::lower::Plan;
-use super::lower::osr::MAX_LOOPS;
 use super::registry::{self, FunctionCode, Handler, NO_LOCATION, WasmFunction};
 use super::{EngineState, lower, resolver, trampoline};
 use crate::error::{Error, Result};
@@ -38,12 +37,21 @@ const COMPILER_STACK: usize = if cfg!(debug_assertions) { 4 << 20 } else { 1 << 
 pub(crate) enum Tier {
     /// In as little time as possible.
     Quick = 1,
+    /// With the best settings, but so that it can be entered at a loop too, which costs some speed.
+    Entered = 2,
     /// As well as possible.
-    Best = 2,
+    Best = 3,
+}
+
+impl Tier {
+    /// The tier of a number in the cache.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        [Tier::Quick, Tier::Entered, Tier::Best].into_iter().find(|tier| *tier as u32 == number)
+    }
 }
 
 /// Where code is entered that is compiled from a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Entry {
     /// At the start, with its arguments.
     Function,
@@ -61,7 +69,7 @@ pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
     let verify = if cfg!(any(debug_assertions, test)) { "true" } else { "false" };
     let (opt_level, regalloc) = match tier {
         Tier::Quick => ("none", "single_pass"),
-        Tier::Best => ("speed", "backtracking"),
+        Tier::Entered | Tier::Best => ("speed", "backtracking"),
     };
     let settings = [
         ("opt_level", opt_level),
@@ -237,6 +245,10 @@ impl Compiled {
     pub(crate) fn size(&self) -> usize {
         self.artifact.bytes.len()
     }
+
+    pub(crate) fn tier(&self) -> Tier {
+        self.tier
+    }
 }
 
 /// Compiles a defined function. May be called on any thread; nothing waits for it.
@@ -254,31 +266,29 @@ pub(crate) fn compile(module: &ModuleInner, defined: u32, tier: Tier, entry: Ent
     compile_as(module, defined, tier, entry, plan)
 }
 
-/// Compiles a defined function so that it can also be entered at these loops, by
-/// [`call_native_at_loop`](super::call_native_at_loop), which costs a test for each call of it. Of equal loops the first
-/// counts; too many are left out.
+/// Compiles a defined function so that it can also be entered at the `loop` of this byte offset, by
+/// [`call_native_at_loop`](super::call_native_at_loop), which costs a test for each call of it.
 ///
 /// # Errors
 /// As for [`compile`].
-pub(crate) fn compile_with_loops(
+pub(crate) fn compile_at_loop_too(
     module: &ModuleInner,
     defined: u32,
     tier: Tier,
-    offsets: &[u32],
-    far: bool,
+    (offset, far): (u32, bool),
 ) -> Result<Compiled> {
-    let plan = match &offsets[..offsets.len().min(MAX_LOOPS)] {
-        [] => Plan::Function,
-        offsets => Plan::FunctionWithLoops { offsets, far },
-    };
-    compile_as(module, defined, tier, Entry::Function, plan)
+    compile_as(module, defined, tier, Entry::Function, Plan::FunctionAtLoop { offset, far })
 }
 
-fn compile_as(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry, plan: Plan<'_>) -> Result<Compiled> {
+fn compile_as(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry, plan: Plan) -> Result<Compiled> {
     let started = sys::thread_time();
     let compiled = on_enough_stack(|| {
         let state = module.engine.jit();
         let with = |tier| {
+            let tier = match plan {
+                Plan::FunctionAtLoop { .. } => Tier::Entered.min(tier),
+                Plan::Function | Plan::Loop { .. } => tier,
+            };
             state.with_workspace(|workspace| {
                 let Workspace { context, builder } = workspace;
                 let isa = state.isa(tier);
@@ -292,7 +302,7 @@ fn compile_as(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry, plan
     let counted = module.engine.counted();
     let work = match compiled.tier {
         Tier::Quick => &counted.quick,
-        Tier::Best => &counted.best,
+        Tier::Entered | Tier::Best => &counted.best,
     };
     work.add(module.bodies[defined as usize].len(), compiled.size(), sys::thread_time().saturating_sub(started));
     if !matches!(plan, Plan::Function) {
@@ -344,6 +354,19 @@ impl ModuleCode {
         // Acquire: the entry is written first.
         let tier = self.tiers.get(defined as usize)?.load(Ordering::Acquire);
         (tier != 0).then(|| self.entry(defined).load(Ordering::Acquire).cast_const())
+    }
+
+    /// How to call a defined function that has native code: the glue, null if there is no memory for some, and where its
+    /// entry is.
+    pub(crate) fn way_in(&self, module: &ModuleInner, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
+        let (engine, sig) = (&module.engine, module.defined_sig(defined));
+        let glue = engine.jit().trampolines.get(trampoline::Kind::Enter, sig, engine);
+        (glue.unwrap_or(std::ptr::null()), self.entry(defined))
+    }
+
+    /// Whether a defined function has the best code there will be.
+    pub(crate) fn is_best(&self, defined: u32) -> bool {
+        self.tiers[defined as usize].load(Ordering::Relaxed) == Tier::Best as u8
     }
 
     /// Puts compiled code into its place, and has the entries of functions lead there. The pointers are in the order of

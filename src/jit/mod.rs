@@ -44,10 +44,10 @@ use crate::runtime::engine::{Config, Strategy};
 
 pub(crate) use cached::portable_function;
 pub(crate) use code_file::CodeFile;
-pub(crate) use compile::{Compiled, Entry, ModuleCode, Tier, compile, compile_with_loops};
+pub(crate) use compile::{Compiled, Entry, ModuleCode, Tier, compile, compile_at_loop_too};
 pub(crate) use print::{print_asm, print_clif};
 pub(crate) use resolver::{host_entry, ref_entry};
-pub(crate) use traps::{call, call_loop, call_native, call_native_at_loop};
+pub(crate) use traps::{call, call_by_glue, call_loop, call_native, call_native_at_loop};
 
 /// What the modules of an engine share: the compiler's settings, and glue between code and Rust.
 pub(crate) struct EngineState {
@@ -81,7 +81,7 @@ impl EngineState {
 
     fn owned_isa(&self, tier: Tier) -> &OwnedTargetIsa {
         match tier {
-            Tier::Best => &self.best,
+            Tier::Entered | Tier::Best => &self.best,
             // The settings differ in nothing that a processor could lack.
             Tier::Quick => self.quick.get_or_init(|| compile::isa(tier).unwrap_or_else(|_| self.best.clone())),
         }

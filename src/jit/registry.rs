@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::profile;
-use crate::error::Frame;
+use crate::error::{FrameAt, Place};
 use crate::module::ModuleInner;
 use crate::runtime::engine::Profile;
 
@@ -83,20 +83,16 @@ impl FunctionCode {
     ///
     /// # Safety
     /// The code must be alive.
-    pub unsafe fn frame(&self, pc: usize) -> Option<Frame> {
+    pub unsafe fn frame(&self, pc: usize) -> Option<FrameAt> {
         let WasmFunction { module, defined } = self.function?;
-        // SAFETY: a module lives longer than its code.
-        let module = unsafe { &*module };
-        let func_index = module.imported_funcs() + defined;
         if self.location_at(pc) == Some(NO_FRAME) {
             return None;
         }
-        let start = || module.bodies[defined as usize].start;
-        Some(Frame {
-            func_index,
-            func_name: module.func_name(func_index).map(str::to_owned),
-            offset: self.location_at(pc).map_or_else(start, |location| location as usize),
-        })
+        // SAFETY: a module lives longer than its code.
+        let module = unsafe { (*module).this.upgrade()? };
+        let start = module.bodies[defined as usize].start;
+        let offset = self.location_at(pc).map_or(start, |location| location as usize);
+        Some(FrameAt { module, defined, place: Place::Offset(offset) })
     }
 }
 

@@ -20,7 +20,7 @@ use super::lower::osr::hidden_argument;
 use super::origin::{self, Access};
 use super::registry::{self, FunctionCode};
 use super::trampoline::Kind;
-use crate::error::{Error, ErrorKind, Frame, MAX_BACKTRACE, Result};
+use crate::error::{self, Error, ErrorKind, FrameAt, MAX_BACKTRACE, Result};
 use crate::exception;
 use crate::runtime::func::call_host;
 use crate::runtime::store::StoreOpaque;
@@ -109,6 +109,24 @@ pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig
     }
 }
 
+/// [`call_native`] with the glue given.
+///
+/// # Errors
+/// As for [`call`].
+///
+/// # Safety
+/// As for [`call_native`], with the glue of the function's type.
+#[inline]
+pub(crate) unsafe fn call_by_glue(
+    vmctx: *mut VMContext,
+    glue: *const VMCode,
+    code: *const VMCode,
+    slots: *mut u64,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { enter((*vmctx).store.cast(), glue, vmctx.cast(), vmctx, code, slots) }
+}
+
 /// Enters code that was compiled for a loop, with the frame of the interpreted function that is at this loop. The function
 /// runs to its end; its results are then in the frame's first slots, and nothing else of the frame is of use.
 ///
@@ -125,29 +143,28 @@ pub(crate) unsafe fn call_loop(vmctx: *mut VMContext, code: *const VMCode, frame
     unsafe { enter((*vmctx).store.cast(), code, vmctx.cast(), ptr::null_mut(), frame.cast(), ptr::null_mut()) }
 }
 
-/// Enters a function that was compiled for loops too, at loop `number` of those, with the frame of the interpreted
-/// function that is at this loop. The function runs to its end; its results are then in the frame's first slots.
+/// Enters a function that was compiled for a loop too, at that, with the frame of the interpreted function that is at this
+/// loop. The function runs to its end; its results are then in the frame's first slots.
 ///
 /// # Errors
 /// As for [`call_loop`].
 ///
 /// # Safety
-/// As for [`call_loop`], with `code` compiled for more loops than `number`, and `sig` the function's type.
+/// As for [`call_loop`], with `sig` the function's type.
 #[inline]
 pub(crate) unsafe fn call_native_at_loop(
     vmctx: *mut VMContext,
     code: *const VMCode,
     sig: u32,
     frame: *mut u64,
-    number: u16,
 ) -> Result<()> {
     // SAFETY: the caller's promise. Parameters and results are in the frame where they are for a call; what the glue passes
-    // on as the caller's context is the hidden argument that says which loop.
+    // on as the caller's context is the hidden argument that says so.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
         let engine = (*store).engine();
         let glue = engine.jit().trampolines.get(Kind::Enter, sig, engine)?;
-        let hidden = hidden_argument(frame, number) as usize;
+        let hidden = hidden_argument(frame) as usize;
         enter(store, glue, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
     }
 }
@@ -207,15 +224,15 @@ impl Activation {
             Some(trap) => trap.into(),
         };
         if error.exit_code().is_some() {
-            // It would not keep frames, and to make them takes all names.
+            // It would not keep frames.
             return error;
         }
-        let mut frames: Vec<Frame> = stack.frames().collect();
+        let mut frames: Vec<FrameAt> = stack.frames().collect();
         if error.trap() == Some(Trap::Unreachable)
             && let (Some(innermost), Some(function)) = (frames.first_mut(), function)
             && let Some(offset) = origin::unreachable(function, registers.pc)
         {
-            innermost.offset = offset;
+            innermost.place = error::Place::Offset(offset);
         }
         error.push_frames(frames);
         error
@@ -272,7 +289,7 @@ impl Stack {
     }
 
     /// The Wasm functions among them.
-    fn frames(&self) -> impl Iterator<Item = Frame> {
+    fn frames(&self) -> impl Iterator<Item = FrameAt> {
         // SAFETY: code of live modules.
         self.pcs[..self.len].iter().filter_map(|pc| unsafe { registry::find(*pc)?.frame(*pc) })
     }

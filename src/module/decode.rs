@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use wasmparser::{
-    BinaryReaderError, CompositeInnerType, DataKind, ElementKind, ExternalKind, Imports, Operator, Parser, Payload,
-    TableInit, TypeRef, ValidPayload, Validator, ValidatorResources,
+    BinaryReader, BinaryReaderError, CompositeInnerType, DataKind, ElementKind, ExternalKind, Imports, Operator,
+    Parser, Payload, TableInit, TypeRef, ValidPayload, Validator, ValidatorResources,
 };
 
 use super::features;
@@ -92,7 +92,7 @@ pub(super) struct Decoder {
     counts: Counts,
 }
 
-pub(super) type Parsed<T> = Result<T, BinaryReaderError>;
+pub(crate) type Parsed<T> = Result<T, BinaryReaderError>;
 
 impl Decoder {
     /// Reads all of a binary, and validates all but the bodies.
@@ -269,7 +269,8 @@ impl Decoder {
         let defined_types = self.funcs[self.funcs.len() - defined..].iter().map(|ty| &self.types[*ty as usize]);
         let jit = crate::jit::ModuleCode::new(engine, defined_types);
         let lazy = unvalidated.map(|resources| Lazy::new(resources, &source, defined));
-        let module = Arc::new(ModuleInner {
+        let module = Arc::new_cyclic(|this| ModuleInner {
+            this: this.clone(),
             engine: engine.clone(),
             source,
             lazy,
@@ -319,7 +320,20 @@ fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {
     GlobalType { content: ValType::from_wasmparser(ty.content_type), mutable: ty.mutable }
 }
 
+/// The number of a constant expression that is an `i32.const`; behind it, if it is one.
+pub(super) fn i32_const(reader: &mut BinaryReader<'_>) -> Option<i32> {
+    const I32_CONST: u8 = 0x41;
+    const END: u8 = 0x0B;
+    let is_const = reader.read_u8().ok()? == I32_CONST;
+    let value = if is_const { reader.read_var_i32().ok()? } else { return None };
+    (reader.read_u8().ok()? == END).then_some(value)
+}
+
 fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Parsed<ConstExpr> {
+    // Modules have tens of thousands of these, and others hardly any.
+    if let Some(value) = i32_const(&mut expr.get_binary_reader()) {
+        return Ok(ConstExpr([ConstOp::Slot(value as u32 as u64)].into()));
+    }
     let mut ops = Vec::with_capacity(1);
     for op in expr.get_operators_reader() {
         ops.push(match op? {

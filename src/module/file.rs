@@ -11,7 +11,7 @@ use std::ops::Range;
 use memmap2::{MmapMut, MmapOptions};
 use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
 
-use super::decode::{self, Decoder};
+use super::decode::{self, Decoder, i32_const};
 use super::source::{FileSource, LoadedData, Source};
 use super::{Module, features};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use crate::runtime::engine::Engine;
 const SMALL_FILE: u64 = 1 << 20;
 
 /// Bytes that are read at once of a data section; longer segments are left in the file.
-const DATA_WINDOW: usize = 16 << 10;
+const DATA_WINDOW: usize = 64 << 10;
 
 /// Bytes that are read of a custom section; its name lies in them.
 const NAME_WINDOW: usize = 256;
@@ -37,6 +37,19 @@ const DATA: u8 = 11;
 /// The error for a file that can't be read.
 pub(super) fn unreadable(error: &io::Error) -> Error {
     Error::resource(format!("the module cannot be read: {error}"))
+}
+
+/// The length of the data in a segment that begins at `at`, and where it ends. All of it is validated later.
+fn segment(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let mut reader = BinaryReader::new(bytes, at as u64);
+    let start = |reader: &mut BinaryReader<'_>| (reader.read_var_u32().ok()? == 0).then(|| i32_const(reader))?;
+    if start(&mut reader).is_some() {
+        // Active, of memory 0, at an offset that is a number: as nearly all are.
+        let len = reader.read_var_u32().ok()? as usize;
+        return (len <= reader.bytes_remaining()).then(|| (len, reader.original_position() as usize + len));
+    }
+    let segment = Data::from_reader(&mut BinaryReader::new(bytes, at as u64)).ok()?;
+    Some((segment.data.len(), segment.range.end as usize))
 }
 
 /// The module in a file.
@@ -197,9 +210,7 @@ impl Section {
         for _ in 0..count {
             self.load_window(source, at..(at + HEADER).min(len))?;
             // A header that is longer ends in zeros here, which are neither an offset nor the end of one: an error.
-            let mut reader = BinaryReader::new(&self.bytes[at..], at as u64);
-            let segment = Data::from_reader(&mut reader).ok()?;
-            let (data, end) = (segment.data.len(), segment.range.end as usize);
+            let (data, end) = segment(&self.bytes[at..], at)?;
             if data <= DATA_WINDOW {
                 self.load_window(source, end - data..end)?;
             }

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::engine::{Engine, Sig};
@@ -44,6 +44,8 @@ pub struct Module(pub(crate) Arc<ModuleInner>);
 
 /// Everything known of a module. Index spaces hold the imported items first.
 pub(crate) struct ModuleInner {
+    /// Itself, for what must not keep it alive.
+    pub this: Weak<ModuleInner>,
     pub engine: Engine,
     /// The binary module; text has been translated.
     pub source: Source,
@@ -193,6 +195,7 @@ impl ModuleInner {
     ///
     /// # Errors
     /// As [`ModuleInner::ensure_valid`], which this calls.
+    #[cfg_attr(not(any(jit, test)), expect(dead_code, reason = "the interpreter reads bodies as they are validated"))]
     pub fn body(&self, defined: u32) -> Result<wasmparser::FunctionBody<'_>> {
         let bytes = self.valid_body(defined)?;
         let start = self.bodies[defined as usize].start;

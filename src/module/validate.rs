@@ -1,12 +1,14 @@
 //! Validation of function bodies: of all at once, or of each before its first run.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use wasmparser::{
-    BinaryReader, BinaryReaderError, FuncToValidate, FuncValidatorAllocations, FunctionBody, ValidatorResources,
+    BinaryReader, BinaryReaderError, FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator,
+    ValidatorResources,
 };
 
 use super::decode::Parsed;
@@ -17,21 +19,54 @@ use crate::error::{Error, Result};
 /// Code bytes that are worth a second thread.
 const PARALLEL_BYTES: usize = 512 << 10;
 
-/// Validates one body of a module.
-///
-/// `index` and `ty` are those of the function and of its type; the body lies at byte `start` of the module.
-fn body(
+/// What validates the body of a function, whose index and type's index these are.
+fn validator(
     resources: &ValidatorResources,
     (index, ty): (u32, u32),
+    allocations: FuncValidatorAllocations,
+) -> FuncValidator<ValidatorResources> {
+    FuncToValidate { resources: resources.clone(), index, ty, features: features::SUPPORTED }
+        .into_validator(allocations)
+}
+
+/// A body that lies at byte `start` of its module.
+fn to_validate(bytes: &[u8], start: usize) -> FunctionBody<'_> {
+    FunctionBody::new(BinaryReader::new_features(bytes, start as u64, features::SUPPORTED))
+}
+
+/// Validates one body of a module, of the function of this index and type index; it lies at byte `start` of the module.
+fn body(
+    resources: &ValidatorResources,
+    func: (u32, u32),
     bytes: &[u8],
     start: usize,
     allocations: FuncValidatorAllocations,
 ) -> Parsed<FuncValidatorAllocations> {
-    let func = FuncToValidate { resources: resources.clone(), index, ty, features: features::SUPPORTED };
-    let mut validator = func.into_validator(allocations);
-    let reader = BinaryReader::new_features(bytes, start as u64, features::SUPPORTED);
-    validator.validate(&FunctionBody::new(reader))?;
+    let mut validator = validator(resources, func, allocations);
+    validator.validate(&to_validate(bytes, start))?;
     Ok(validator.into_allocations())
+}
+
+/// What the operators of a body are shown to, one after the other, before anything is made of them.
+pub(crate) struct Check(Option<FuncValidator<ValidatorResources>>);
+
+impl Check {
+    /// Validates an operator, if the body has not been validated yet.
+    ///
+    /// # Errors
+    /// What is wrong with it. Nothing may be made of what comes after then.
+    #[inline]
+    pub fn operator(&mut self, offset: u64, operator: &Operator<'_>) -> Parsed<()> {
+        match &mut self.0 {
+            None => Ok(()),
+            Some(validator) => validator.op(offset, operator),
+        }
+    }
+}
+
+thread_local! {
+    /// Buffers of the last validator on this thread.
+    static BUFFERS: Cell<Option<FuncValidatorAllocations>> = const { Cell::new(None) };
 }
 
 /// Validates all bodies of a binary, on all cores if there is much to do; of several errors the first in the module
@@ -139,6 +174,52 @@ impl ModuleInner {
         self.valid_body(defined).map(drop)
     }
 
+    /// Has `read` go through a body once, in which it shows each operator to the check before it makes anything of it: so
+    /// a function that is called for the first time is not read twice. `read` gives `None` if it did not come to the end.
+    ///
+    /// # Errors
+    /// Those of `read`, and those of [`ModuleInner::ensure_valid`].
+    pub fn read_body<T>(
+        &self,
+        defined: u32,
+        read: impl FnOnce(FunctionBody<'_>, &mut Check) -> Parsed<Option<T>>,
+    ) -> Result<Option<T>> {
+        let at = defined as usize;
+        let range = self.bodies[at].clone();
+        let lazy = self.lazy.as_ref().filter(|lazy| match &lazy.bodies {
+            Bodies::Memory(valid) => !valid[at].load(Ordering::Relaxed),
+            Bodies::File(valid) => valid[at].get().is_none(),
+        });
+        let Some(lazy) = lazy else {
+            let body = to_validate(self.valid_body(defined)?, range.start);
+            return read(body, &mut Check(None)).map_err(|error| self.explain(&error));
+        };
+        let bytes = self.source.read(range.clone())?;
+        let index = self.imported_funcs() + defined;
+        let func = (index, self.funcs[index as usize]);
+        let mut check = Check(Some(validator(&lazy.resources, func, BUFFERS.take().unwrap_or_default())));
+        let body = to_validate(&bytes, range.start);
+        let result = check.0.as_mut().map_or(Ok(()), |validator| validator.read_locals(&mut body.get_binary_reader()));
+        let result = result.and_then(|()| read(body, &mut check));
+        BUFFERS.set(check.0.map(FuncValidator::into_allocations));
+        let result = result.map_err(|error| self.explain(&error))?;
+        if result.is_some() {
+            match &lazy.bodies {
+                Bodies::Memory(valid) => valid[at].store(true, Ordering::Relaxed),
+                Bodies::File(valid) => drop(valid[at].set(bytes.into())),
+            }
+        }
+        Ok(result)
+    }
+
+    /// The error for a body that is not valid.
+    fn explain(&self, error: &BinaryReaderError) -> Error {
+        match self.source.read(0..self.source.len()) {
+            Ok(binary) => features::explain(&binary, error),
+            Err(unreadable) => unreadable,
+        }
+    }
+
     /// The bytes of a body, validated before this returns.
     pub(super) fn valid_body(&self, defined: u32) -> Result<&[u8]> {
         let at = defined as usize;
@@ -175,10 +256,7 @@ impl ModuleInner {
         let index = self.imported_funcs() + defined;
         let start = self.bodies[defined as usize].start;
         let func = (index, self.funcs[index as usize]);
-        body(&lazy.resources, func, bytes, start, allocations).or_else(|error| {
-            let binary = self.source.read(0..self.source.len())?;
-            Err(features::explain(&binary, &error))
-        })
+        body(&lazy.resources, func, bytes, start, allocations).map_err(|error| self.explain(&error))
     }
 
     /// Validates the defined functions in `some`, if that makes sense for them; for the background.

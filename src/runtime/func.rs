@@ -181,10 +181,11 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
     let func = func.as_ptr();
     // SAFETY: the caller's promise.
     unsafe {
-        let outer = (*store).vm.stack_limit;
+        let (outer, outer_nest) = ((*store).vm.stack_limit, (*store).vm.nest_limit);
         let outer_base = (*store).stack_base();
         (*store).enter_stack(sys::stack_base(outer_base));
         (*store).vm.stack_limit = sys::stack_limit(outer, (*store).engine().config().max_wasm_stack);
+        (*store).vm.nest_limit = (*store).vm.stack_limit.saturating_add((*store).whole_stack() / 4);
         let result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
@@ -202,6 +203,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
             }
         };
         (*store).vm.stack_limit = outer;
+        (*store).vm.nest_limit = outer_nest;
         (*store).enter_stack(outer_base);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);

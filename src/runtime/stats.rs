@@ -13,7 +13,8 @@ pub struct Work {
     pub wasm_bytes: u64,
     /// Bytes of what was made of them: bytecode or machine code.
     pub code_bytes: u64,
-    /// Processor time it took, of all threads together.
+    /// Processor time it took, of all threads together; for bytecode and what comes from the
+    /// cache, which the program waits for, the time that passed.
     pub time: Duration,
 }
 

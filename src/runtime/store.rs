@@ -92,6 +92,7 @@ impl StoreOpaque {
         StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
+                nest_limit: 0,
                 value_top: base.cast(),
                 value_end: base.wrapping_add(length).cast(),
                 thrown: std::ptr::null_mut(),
@@ -160,6 +161,13 @@ impl StoreOpaque {
     /// End of the part of the native stack that this store's code and what it calls are on.
     pub fn stack_base(&self) -> usize {
         self.stack_base
+    }
+
+    /// Bytes of native stack that the code which runs now may use in all.
+    pub fn whole_stack(&self) -> usize {
+        // A thread may have less stack than the configuration allows; where its frames are scattered, that is all one knows.
+        let most = self.engine.config().max_wasm_stack;
+        self.stack_base.saturating_sub(self.vm.stack_limit).min(most)
     }
 
     /// Notes where the native stack is on entry to this store's code; gives what to set it to after.

@@ -77,6 +77,7 @@ pub(crate) fn stack_base(outer: usize) -> usize {
 }
 
 /// The processor time that the current thread has used; the time that has passed where that can't be told.
+#[cfg_attr(not(jit), expect(dead_code, reason = "only compiling is timed"))]
 pub(crate) fn thread_time() -> Duration {
     #[cfg(unix)]
     {

@@ -31,6 +31,9 @@ pub(crate) struct VMCode {
 pub(crate) struct VMStore {
     /// Compiled code and the engines' entries trap with `StackOverflow` when the stack pointer is below this.
     pub stack_limit: usize,
+    /// Interpreted code has functions that are native interpreted all the same when the stack pointer is below this: a
+    /// quarter of the stack is left for that.
+    pub nest_limit: usize,
     /// First free slot of the value stack; a callee's frame starts here.
     pub value_top: *mut u64,
     /// End of the value stack.

@@ -74,8 +74,8 @@ pub(crate) enum Native {
     Function,
     /// Code that takes over a frame at a loop, and does nothing else.
     Loop(*const VMCode),
-    /// The same, but code of the function as well: the number of the loop in that.
-    FunctionAtLoop(*const VMCode, u16),
+    /// The same, but code of the function as well.
+    FunctionAtLoop(*const VMCode),
 }
 
 /// How far one entry of a function has come.
@@ -95,7 +95,7 @@ enum Stage {
 struct Progress {
     seen: bool,
     function: Stage,
-    /// How often code of the function was asked for: again where a loop turned out to be hot as well.
+    /// How often code of the function or of a loop of it was asked for.
     asked: u32,
     loops: Vec<Loop>,
 }
@@ -212,20 +212,36 @@ impl ModuleTier {
             Stage::Cold if matches!(function, Stage::Ready(_)) => hot.missed += 1,
             Stage::Cold | Stage::Queued => {}
         }
-        let (stage, missed) = (hot.stage, hot.missed);
+        let (stage, missed) = (hot.stage, hot.missed >> progress.asked.min(31));
         let at_loop = Entry::Loop { offset, far };
-        let missed = missed >> progress.asked.min(31);
         let entry = policy::entry_for_loop(&module.0, defined, counter.calls(), function, missed, at_loop)?;
         let job = match (stage, entry, function) {
-            (Stage::Cold, Entry::Loop { .. }, _) => Some(self.queue(progress, module, defined, at_loop, None)),
+            (Stage::Cold, Entry::Loop { .. }, _) => {
+                // Another loop of the function that was hot before may be done.
+                let earlier = progress.loops.iter_mut().filter(|l| l.stage == Stage::Queued);
+                let dropped = earlier.filter_map(|l| {
+                    let entry = Entry::Loop { offset: l.offset, far };
+                    let job = module.0.engine.pool().withdraw(Key::new(&module.0, defined, entry))?;
+                    l.stage = Stage::Cold;
+                    Some(job)
+                });
+                let heat = dropped.map(|job| job.heat).sum();
+                let mut job = self.queue(progress, module, defined, at_loop, None);
+                job.heat = heat;
+                Some(job)
+            }
             (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
-                Some(self.queue(progress, module, defined, Entry::Function, Some((offset, far))))
+                let hot = policy::is_large(&module.0, defined).then_some((offset, far));
+                Some(self.queue(progress, module, defined, Entry::Function, hot))
             }
             (Stage::Cold, Entry::Function, _) if policy::is_large(&module.0, defined) => {
-                // It may still be made to have this loop as well.
+                // The loop that was hot before may be done.
                 let key = Key::new(&module.0, defined, Entry::Function);
-                if module.0.engine.pool().add_loop(key, offset, far) {
+                if let Some(before) = module.0.engine.pool().enter_at(key, offset, far) {
                     progress.at(offset).stage = Stage::Queued;
+                    if let Some((before, _)) = before {
+                        progress.at(before).stage = Stage::Cold;
+                    }
                 }
                 None
             }
@@ -242,27 +258,30 @@ impl ModuleTier {
         }
     }
 
-    /// Makes a job of an entry; a large function gets its hot loops as entries too.
+    /// Takes note that a function has native code of a tier, which could be better.
+    pub fn improve(&self, module: &ModuleInner, defined: u32, from: Tier) {
+        if !self.counters.is_empty() && module.engine.config().tiering == Tiering::Measured {
+            let key = Key::new(module, defined, Entry::Function);
+            module.engine.pool().add(Job::new(module, key).improve(from));
+        }
+    }
+
+    /// Makes a job of an entry; code of a function may have to be entered at a loop too.
     fn queue(
         &self,
         progress: &mut Progress,
         module: &Module,
         defined: u32,
         entry: Entry,
-        hot: Option<(u32, bool)>,
+        at_loop: Option<(u32, bool)>,
     ) -> Job {
-        let key = Key::new(&module.0, defined, entry);
-        let mut job = Job::new(module, key);
+        let mut job = Job::new(&module.0, Key::new(&module.0, defined, entry));
         *progress.stage(entry) = Stage::Queued;
-        progress.asked += u32::from(entry == Entry::Function);
-        if let (Entry::Function, Some((offset, far))) = (entry, hot)
-            && policy::is_large(&module.0, defined)
-        {
-            job.far = far;
+        progress.asked += 1;
+        if let Some((offset, _)) = at_loop {
             progress.at(offset).stage = Stage::Queued;
-            // Those that it had before, so that this code can replace that.
-            job.loops = progress.loops.iter().filter(|l| l.stage != Stage::Cold).map(|l| l.offset).collect();
         }
+        job.at_loop = at_loop;
         job
     }
 
@@ -270,7 +289,7 @@ impl ModuleTier {
     fn have_done(&self, module: &Module, job: Job) {
         let (inner, engine) = (&module.0, &module.0.engine);
         let Key { defined, entry, .. } = job.key;
-        if job.loops.is_empty()
+        if job.at_loop.is_none()
             && let Some(code) = inner.jit.load(inner, defined, Tier::Quick, entry)
         {
             if entry == Entry::Function {
@@ -292,13 +311,13 @@ impl ModuleTier {
         let Key { defined, entry, .. } = job.key;
         let mut all = self.progress();
         let progress = all.entry(defined).or_default();
-        let (of_entry, of_loop): (_, &dyn Fn(u16) -> Stage) = match outcome {
-            Outcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
-            Outcome::Refused => (Stage::Refused, &|_| Stage::Refused),
+        let (of_entry, of_loop) = match outcome {
+            Outcome::Dropped => (Stage::Cold, Stage::Cold),
+            Outcome::Refused => (Stage::Refused, Stage::Refused),
             Outcome::Code(code) if entry == Entry::Function => {
-                (Stage::Ready(Native::Function), &move |number| Stage::Ready(Native::FunctionAtLoop(code, number)))
+                (Stage::Ready(Native::Function), Stage::Ready(Native::FunctionAtLoop(code)))
             }
-            Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
+            Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), Stage::Cold),
         };
         // Code that is there stays when better code is not to be had.
         let change = |stage: &mut Stage, to| {
@@ -307,8 +326,8 @@ impl ModuleTier {
             }
         };
         change(progress.stage(entry), of_entry);
-        for (number, offset) in (0..).zip(&job.loops) {
-            change(&mut progress.at(*offset).stage, of_loop(number));
+        if let Some((offset, _)) = job.at_loop {
+            change(&mut progress.at(offset).stage, of_loop);
         }
     }
 }
@@ -331,15 +350,18 @@ fn make(module: &ModuleInner, job: &Job) -> Made {
     let func = module.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
-        Entry::Function => crate::jit::compile_with_loops(module, defined, tier, &job.loops, job.far),
-        Entry::Loop { .. } => crate::jit::compile(module, defined, tier, entry),
+        Entry::Function if let Some(at_loop) = job.at_loop => {
+            crate::jit::compile_at_loop_too(module, defined, tier, at_loop)
+        }
+        _ => crate::jit::compile(module, defined, tier, entry),
     };
-    let (wasm_bytes, loops) = (module.bodies[defined as usize].len(), &*job.loops);
+    let wasm_bytes = module.bodies[defined as usize].len();
+    let at_loop = job.at_loop.map(|(offset, _)| offset);
     let (name, time) = (module.func_name(func), sys::thread_time().saturating_sub(started));
     match &compiled {
-        Ok(_) => debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, "compiled"),
+        Ok(_) => debug!(func, name, ?tier, ?entry, ?at_loop, wasm_bytes, ?time, "compiled"),
         Err(error) => {
-            debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, %error, "refused");
+            debug!(func, name, ?tier, ?entry, ?at_loop, wasm_bytes, ?time, %error, "refused");
             module.engine.counted().refused.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -360,6 +382,7 @@ fn publish(module: &ModuleInner, batch: Vec<(Job, Made)>) {
             Err(_) => module.tier.set(&job, Outcome::Refused),
         }
     }
+    let tiers: Vec<_> = code.iter().map(Compiled::tier).collect();
     let published = module.jit.publish(module, code);
     for (at, job) in jobs.iter().enumerate() {
         let Ok(codes) = &published else {
@@ -370,6 +393,9 @@ fn publish(module: &ModuleInner, batch: Vec<(Job, Made)>) {
         };
         if let Entry::Function = job.key.entry {
             module.interp.lead_to_native(module, job.key.defined);
+            if tiers[at] < Tier::Best && !module.jit.is_best(job.key.defined) {
+                module.tier.improve(module, job.key.defined, tiers[at]);
+            }
         }
         module.tier.set(job, Outcome::Code(codes[at]));
     }

@@ -4,6 +4,8 @@
 //! for a part of the time that compiling takes: what was hot is likely to stay so, and as compiling is done beside the
 //! program, it may begin before it is sure to pay.
 
+use std::ops::Range;
+
 use super::Stage;
 use super::queue::Job;
 use crate::jit::{Entry, Tier};
@@ -28,12 +30,13 @@ const LEAST_LATER: u64 = 100;
 /// Calls after which it is not a loop of this call that makes a function hot, but the calls.
 const FEW_CALLS: u32 = 4;
 
-/// Bytes of a body above which a function is compiled once for its calls and its hot loops together. Below, each has code
-/// of its own, which is a little faster.
-const LARGE: usize = 4096;
+/// Bytes of the bodies of functions that are compiled once for their calls and their hot loop together. Below, each has
+/// code of its own, which is a little faster. Above, what the compiler makes of two ways into one loop may take it three
+/// times as long as of one, a second and a half for Yosys's largest function.
+const LARGE: Range<usize> = 4 << 10..128 << 10;
 
-/// Times that a loop is found hot before a function that is compiled already is compiled again for it; twice as often
-/// each time, so that a function of many loops is not compiled for each.
+/// Times that a loop of a large function is found hot, while there is code for its calls, before it is compiled for the
+/// loop; twice as often each time, so that a function of many loops is not compiled for each.
 const MISSES: u32 = 5;
 
 /// How long a function is interpreted for before it is found hot, in units.
@@ -52,7 +55,7 @@ pub(super) fn next_budget(tiering: Tiering) -> u32 {
 /// Whether calls and loops of a function share their code.
 pub(super) fn is_large(module: &ModuleInner, defined: u32) -> bool {
     match module.engine.config().tiering {
-        Tiering::Measured => module.bodies[defined as usize].len() >= LARGE,
+        Tiering::Measured => LARGE.contains(&module.bodies[defined as usize].len()),
         // So that the tests see both.
         Tiering::AtOnce => true,
         Tiering::AtLoops => false,
@@ -72,11 +75,12 @@ pub(super) fn entry_for_loop(
     if module.engine.config().tiering != Tiering::Measured {
         return Some(if is_large(module, defined) { Entry::Function } else { at_loop });
     }
-    let is_ready = matches!(function, Stage::Ready(_));
-    if is_large(module, defined) {
-        return (!is_ready || missed >= MISSES).then_some(Entry::Function);
+    match function {
+        // For a loop of the calls that come, it is worth waiting.
+        Stage::Ready(_) if is_large(module, defined) => (missed >= MISSES).then_some(at_loop),
+        Stage::Cold | Stage::Queued if calls > FEW_CALLS => Some(Entry::Function),
+        _ => Some(at_loop),
     }
-    Some(if calls > FEW_CALLS && !is_ready { Entry::Function } else { at_loop })
 }
 
 /// Bytes of bodies in the queue that keep a compiler busy for long: a third of a second at best settings.
@@ -87,7 +91,7 @@ const BACKLOG: u64 = 300 << 10;
 /// Loops that are running have to do with what they get first.
 pub(super) fn tier(job: &Job, waiting: u64) -> Tier {
     match job.key.entry {
-        Entry::Function if job.loops.is_empty() && waiting > BACKLOG => Tier::Quick,
+        Entry::Function if job.at_loop.is_none() && waiting > BACKLOG => Tier::Quick,
         _ => Tier::Best,
     }
 }

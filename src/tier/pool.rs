@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::queue::{Job, Key, Queue};
 use super::{Made, Outcome, make, publish};
-use crate::jit::Tier;
 use crate::module::ModuleInner;
 
 /// The most threads: more than these find nothing to do.
@@ -66,14 +65,11 @@ impl Shared {
             }
             drop(state);
             cold.drain(..).for_each(|job| forget(&job));
-            let better = job.as_ref().filter(|job| job.tier == Tier::Quick).map(Job::improve);
             match job {
                 Some(job) => batch.add(job),
                 None => batch.publish(),
             }
             state = self.state();
-            // What has no place any more has quick code and stays with that.
-            better.and_then(|job| state.queue.add(job));
         }
     }
 }
@@ -147,14 +143,15 @@ impl Pool {
         self.0.state().queue.warm(key);
     }
 
-    /// Has a function that waits be compiled so that it can be entered at one more loop. False if it does not wait any
-    /// more.
-    pub(super) fn add_loop(&self, key: Key, offset: u32, far: bool) -> bool {
-        let mut state = self.0.state();
-        let Some(job) = state.queue.warm(key) else { return false };
-        job.loops.push(offset);
-        job.far = far;
-        true
+    /// Takes a waiting job out that is not wanted any more.
+    pub(super) fn withdraw(&self, key: Key) -> Option<Job> {
+        self.0.state().queue.withdraw(key)
+    }
+
+    /// Has a function that waits be compiled so that it can be entered at this loop, and gives the one that it was to be
+    /// entered at instead. `None` if it does not wait any more.
+    pub(super) fn enter_at(&self, key: Key, offset: u32, far: bool) -> Option<Option<(u32, bool)>> {
+        self.0.state().queue.warm(key).map(|job| job.at_loop.replace((offset, far)))
     }
 
     /// Does a job at once, on this thread.

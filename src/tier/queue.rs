@@ -1,14 +1,15 @@
 //! What waits to be compiled: bounded, the hottest first, what has gone cold dropped.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::policy::{self, NEXT_BUDGET};
 use crate::jit::{Entry, Tier};
-use crate::module::{Module, ModuleInner};
+use crate::module::ModuleInner;
 
 /// What a job is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// The address of the module.
     pub module: usize,
@@ -28,14 +29,13 @@ pub(super) struct Job {
     module: Weak<ModuleInner>,
     pub key: Key,
     pub tier: Tier,
-    /// Loops that a function is to be entered at as well, by byte offset.
-    pub loops: Vec<u32>,
-    /// Whether the interpreter's frame has scratch slots; known if there are such loops.
-    pub far: bool,
+    /// The loop that a function is to be entered at as well: byte offset, and whether the interpreter's frame has scratch
+    /// slots.
+    pub at_loop: Option<(u32, bool)>,
     /// Whether there is native code already.
     improves: bool,
     /// Units it has been interpreted for since it was found hot.
-    heat: u64,
+    pub heat: u64,
     /// Bytes of its body.
     size: u64,
     /// When it was last found hot.
@@ -43,20 +43,10 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub fn new(module: &Module, key: Key) -> Self {
-        let size = module.0.bodies[key.defined as usize].len() as u64;
-        let module = Arc::downgrade(&module.0);
-        Job {
-            module,
-            key,
-            tier: Tier::Best,
-            loops: Vec::new(),
-            far: false,
-            improves: false,
-            heat: 0,
-            size,
-            last: Instant::now(),
-        }
+    pub fn new(module: &ModuleInner, key: Key) -> Self {
+        let size = module.bodies[key.defined as usize].len() as u64;
+        let module = module.this.clone();
+        Job { module, key, tier: Tier::Best, at_loop: None, improves: false, heat: 0, size, last: Instant::now() }
     }
 
     /// The module, if it is still there.
@@ -64,10 +54,10 @@ impl Job {
         self.module.upgrade()
     }
 
-    /// The same function again, with best settings, after it has been compiled quickly.
-    pub fn improve(&self) -> Self {
-        let (module, loops) = (self.module.clone(), self.loops.clone());
-        Job { module, loops, tier: Tier::Best, improves: true, ..*self }
+    /// To compile a function that has native code of a tier as well as possible.
+    pub fn improve(self, from: Tier) -> Self {
+        let heat = if from == Tier::Entered { ENTERED } else { 0 };
+        Job { at_loop: None, tier: Tier::Best, improves: true, heat, ..self }
     }
 
     /// What compiling gains for what it costs.
@@ -83,6 +73,10 @@ const NATIVE_GAIN: u64 = 8;
 /// Heat of a job that has just come.
 const HEAD_START: u64 = 20_000;
 
+/// Heat of a function that has code which is entered at a loop too: it is hotter than most, and loses more by that code than
+/// by quick code.
+const ENTERED: u64 = 200_000;
+
 /// What compiling costs besides what grows with the body, in bytes of body.
 const FIXED_COST: u64 = 100;
 
@@ -93,57 +87,83 @@ const CAPACITY: usize = 4096;
 const COLD: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
-pub(super) struct Queue(Vec<Job>);
+pub(super) struct Queue {
+    /// Those for functions and loops that are interpreted.
+    first: HashMap<Key, Job>,
+    /// Those to improve native code.
+    better: Vec<Job>,
+}
 
 impl Queue {
     /// Adds a job. What is returned has no place: the least urgent job, if there are too many.
     pub fn add(&mut self, job: Job) -> Option<Job> {
-        self.0.push(job);
-        if self.0.len() <= CAPACITY {
+        if job.improves {
+            self.better.push(job);
+        } else {
+            self.first.insert(job.key, job);
+        }
+        if self.len() <= CAPACITY {
             return None;
         }
-        let least = (0..self.0.len()).min_by_key(|at| self.0[*at].urgency())?;
-        Some(self.0.swap_remove(least))
+        // Native code of any kind comes first.
+        let least = (0..self.better.len()).min_by_key(|at| self.better[*at].urgency());
+        if let Some(least) = least {
+            return Some(self.better.swap_remove(least));
+        }
+        let least = self.first.values().min_by_key(|job| job.urgency())?.key;
+        self.first.remove(&least)
     }
 
     /// Takes note that a waiting job has been found hot once more; gives the job.
     pub fn warm(&mut self, key: Key) -> Option<&mut Job> {
-        let job = self.0.iter_mut().find(|job| job.key == key)?;
+        let job = self.first.get_mut(&key)?;
         job.heat += NEXT_BUDGET;
         job.last = Instant::now();
         Some(job)
     }
 
+    /// Takes a waiting job out that is not wanted any more.
+    pub fn withdraw(&mut self, key: Key) -> Option<Job> {
+        self.first.remove(&key)
+    }
+
     /// Takes the most urgent job out, after those that have gone cold, which are put into `cold`.
     pub fn take(&mut self, cold: &mut Vec<Job>) -> Option<Job> {
         let now = Instant::now();
-        // What has native code is not found hot any more.
-        cold.extend(self.0.extract_if(.., |job| !job.improves && now.duration_since(job.last) > COLD));
-        let most = (0..self.0.len()).max_by_key(|at| self.0[*at].urgency())?;
-        let mut job = self.0.swap_remove(most);
-        if !job.improves {
-            job.tier = policy::tier(&job, self.bytes());
+        cold.extend(self.first.extract_if(|_, job| now.duration_since(job.last) > COLD).map(|(_, job)| job));
+        let first = self.first.values().max_by_key(|job| job.urgency()).map(|job| (job.urgency(), job.key));
+        let better = (0..self.better.len()).max_by_key(|at| self.better[*at].urgency());
+        match (first, better) {
+            (Some((urgency, _)), Some(at)) if self.better[at].urgency() > urgency => Some(self.better.swap_remove(at)),
+            (Some((_, key)), _) => {
+                let mut job = self.first.remove(&key)?;
+                job.tier = policy::tier(&job, self.bytes());
+                Some(job)
+            }
+            (None, Some(at)) => Some(self.better.swap_remove(at)),
+            (None, None) => None,
         }
-        Some(job)
     }
 
     /// Bytes of the bodies that wait for their first native code.
     fn bytes(&self) -> u64 {
-        self.0.iter().filter(|job| !job.improves).map(|job| job.size).sum()
+        self.first.values().map(|job| job.size).sum()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.first.len() + self.better.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Engine;
+    use crate::{Engine, Module};
 
+    /// A job of any function, there or not.
     fn job(module: &Module, defined: u32, size: u64) -> Job {
-        Job { size, ..Job::new(module, Key::new(&module.0, defined, Entry::Function)) }
+        let key = Key::new(&module.0, defined, Entry::Function);
+        Job { key, size, ..Job::new(&module.0, Key { defined: 0, ..key }) }
     }
 
     fn taken(queue: &mut Queue) -> Vec<(u32, Tier)> {
@@ -169,7 +189,7 @@ mod tests {
     fn much_is_compiled_quickly_first() {
         let module = Module::new(&Engine::default(), "(module (func) (func))").unwrap();
         let mut queue = Queue::default();
-        let better = job(&module, 0, 100).improve();
+        let better = job(&module, 0, 100).improve(Tier::Quick);
         queue.add(job(&module, 0, 1000));
         queue.add(job(&module, 1, 1 << 30));
         queue.add(better);
@@ -182,14 +202,15 @@ mod tests {
         let mut queue = Queue::default();
         let long_ago = Instant::now().checked_sub(2 * COLD).expect("the system has been up for a second");
         queue.add(Job { last: long_ago, ..job(&module, 0, 100) });
-        queue.add(Job { last: long_ago, ..job(&module, 1, 100).improve() });
+        queue.add(Job { last: long_ago, ..job(&module, 1, 100).improve(Tier::Quick) });
         let mut cold = Vec::new();
         assert_eq!(queue.take(&mut cold).map(|job| job.key.defined), Some(1));
         assert_eq!(cold.iter().map(|job| job.key.defined).collect::<Vec<_>>(), [0]);
-        for _ in 0..CAPACITY {
-            assert!(queue.add(job(&module, 0, 100)).is_none());
+        for defined in 0..CAPACITY as u32 {
+            assert!(queue.add(job(&module, defined, 100)).is_none());
         }
-        assert_eq!(queue.add(job(&module, 1, 200)).map(|job| job.key.defined), Some(1));
+        assert_eq!(queue.add(job(&module, 9999, 200)).map(|job| job.key.defined), Some(9999));
+        assert_eq!(queue.add(job(&module, 9, 1).improve(Tier::Quick)).map(|job| job.improves), Some(true));
         assert_eq!(queue.len(), CAPACITY);
     }
 }

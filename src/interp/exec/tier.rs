@@ -1,6 +1,6 @@
 //! From interpreted to native code: functions that have it, frames that it takes over.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::control::{cross, return_cross};
 use super::exception;
@@ -10,7 +10,7 @@ use crate::module::Module;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::sys;
 use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::VMContext;
+use crate::runtime::vmcontext::{VMCode, VMContext};
 use crate::tier::Native;
 
 /// The running instance's module.
@@ -22,11 +22,20 @@ fn module<'a>(m: &Machine) -> &'a Module {
 /// Runs the native code of a function that was called. Where not much of the native stack is left it is interpreted all the
 /// same: calls from engine to engine take far more of that than interpreted ones, which take none.
 pub(super) fn native(m: &mut Machine) -> Step {
-    let defined = m.bc();
-    if stack_left(m.vmctx(), 4) {
-        let header = m.slot(m.a());
-        return run_native(m, defined, header);
+    let (vmctx, frame, header) = (m.vmctx(), m.fp, m.slot(m.a()));
+    // SAFETY: the running instance; the words of a stub are those that `Code::stub` put there. The frame holds the
+    // arguments, and has room for the results below its header.
+    unsafe {
+        let store = (*vmctx).store;
+        let (glue, entry) = (m.word(1) as *const VMCode, m.word(2) as *const AtomicPtr<VMCode>);
+        if sys::stack_pointer() > (*store).nest_limit && !glue.is_null() {
+            (*store).value_top = header.add(HEADER as usize);
+            let code = (*entry).load(Ordering::Acquire);
+            let result = crate::jit::call_by_glue(vmctx, glue, code, frame);
+            return leave(m, header, result);
+        }
     }
+    let defined = m.bc();
     let module = &module(m).0;
     // SAFETY: code lives as long as the module.
     let code = match module.interp.translated(module, defined) {
@@ -56,21 +65,12 @@ fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
     leave(m, header, result)
 }
 
-/// Whether more than one part in so many is left of the native stack that the code may use.
-fn stack_left(vmctx: *mut VMContext, parts: usize) -> bool {
+/// Whether native code may be entered in place of a frame. Code that calls itself by tail calls may come from native code
+/// to interpreted code and here again, deeper each time: then it stays interpreted, when half of the stack is used.
+fn may_nest(vmctx: *mut VMContext) -> bool {
     // SAFETY: the store of the running instance.
     let store = unsafe { &*(*vmctx).store.cast::<StoreOpaque>() };
-    let limit = store.vm.stack_limit;
-    // A thread may have less stack than the configuration allows; where its frames are scattered, that is all one knows.
-    let most = store.engine().config().max_wasm_stack;
-    let whole = store.stack_base().saturating_sub(limit).min(most);
-    sys::stack_pointer().saturating_sub(limit) > whole / parts
-}
-
-/// Whether native code may be entered in place of a frame. Code that calls itself by tail calls may come from native code
-/// to interpreted code and here again, deeper each time: then it stays interpreted.
-fn may_nest(vmctx: *mut VMContext) -> bool {
-    stack_left(vmctx, 2)
+    sys::stack_pointer().saturating_sub(store.vm.stack_limit) > store.whole_stack() / 2
 }
 
 /// A function has used up its budget, and was just called.
@@ -100,9 +100,9 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
             match native {
                 Native::Function => unreachable!("a loop is entered by code for loops"),
                 Native::Loop(code) => crate::jit::call_loop(vmctx, code, frame),
-                Native::FunctionAtLoop(native, number) => {
+                Native::FunctionAtLoop(native) => {
                     let sig = module.0.defined_sig(code.defined());
-                    crate::jit::call_native_at_loop(vmctx, native, sig, frame, number)
+                    crate::jit::call_native_at_loop(vmctx, native, sig, frame)
                 }
             }
         };

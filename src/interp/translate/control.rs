@@ -5,12 +5,12 @@
 
 use wasmparser::{BlockType, BrTable};
 
+use super::Translator;
 use super::emit::{NONE, Site};
 use super::stack::{Kind, Operand};
-use super::{Translator, invalid};
-use crate::error::Result;
 use crate::interp::op::{Binary, Compare, Form, Plain};
 use crate::interp::value::Bank;
+use crate::module::decode::Parsed;
 use crate::module::types::{FuncType, ValType};
 
 /// Copies that a branch makes one by one; more are brought into their slots first and moved at once, so that the size
@@ -20,7 +20,7 @@ const COPIES: usize = 4;
 /// The most that a pass through a loop or a function counts for: of much code, most is passed by.
 pub(super) const MAX_WEIGHT: u32 = 64;
 
-/// The same if all of it runs, because nothing branches past it: what a counting instruction has room for.
+/// The same for what all of runs, because nothing branches past it: what a counting instruction has room for.
 const MAX_STRAIGHT: u32 = i16::MAX as u32;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,11 +135,13 @@ impl<'m> Translator<'m> {
     pub(super) fn leave(&mut self) {
         self.reachable = false;
         self.skipped = 0;
-        let in_arm = |block: &Block<'_>| matches!(block.construct, Construct::If | Construct::Else);
-        if !self.straight.is_empty() && !self.blocks.iter().any(in_arm) {
-            for at in std::mem::take(&mut self.straight) {
-                self.weigh(at, MAX_STRAIGHT);
-            }
+        self.fork();
+    }
+
+    /// What follows may be passed by.
+    fn fork(&mut self) {
+        while let Some(at) = self.straight.pop() {
+            self.weigh(at, MAX_STRAIGHT);
         }
     }
 
@@ -193,6 +195,7 @@ impl<'m> Translator<'m> {
 
     pub fn if_(&mut self, ty: BlockType) {
         let condition = self.condition().negated();
+        self.fork();
         self.settle_locals();
         self.open(Construct::If, ty);
         let params = self.current().ty.params().len();
@@ -258,8 +261,9 @@ impl<'m> Translator<'m> {
             Construct::Try(at) => self.end_try(at),
             Construct::Loop if self.counting => {
                 let start = self.current().start;
+                let most = if self.straight.contains(&start) { MAX_STRAIGHT } else { MAX_WEIGHT };
                 self.straight.retain(|at| *at != start);
-                self.weigh(start, MAX_WEIGHT);
+                self.weigh(start, most);
             }
             _ => {}
         }
@@ -501,6 +505,9 @@ impl<'m> Translator<'m> {
             Condition::Known(false) => return,
             _ => {}
         }
+        if self.blocks[block].construct != Construct::Loop {
+            self.fork();
+        }
         self.settle_many(block);
         if self.blocks[block].construct != Construct::Function && self.in_place(block) {
             let site = self.branch(condition);
@@ -514,7 +521,7 @@ impl<'m> Translator<'m> {
         }
     }
 
-    pub fn br_table(&mut self, targets: &BrTable<'_>) -> Result<()> {
+    pub fn br_table(&mut self, targets: &BrTable<'_>) -> Parsed<()> {
         let index = self.pop();
         let index = self.slot_of(index);
         // All labels carry the same number of operands.
@@ -528,7 +535,7 @@ impl<'m> Translator<'m> {
         self.words.resize(self.words.len() + targets.len() as usize + 1, 0);
         let depths = targets.targets().chain(std::iter::once(Ok(targets.default())));
         for (entry, depth) in depths.enumerate() {
-            let block = self.target(depth.map_err(invalid)?);
+            let block = self.target(depth?);
             let site = 2 * (first + 1 + entry as u32);
             if self.blocks[block].construct != Construct::Function && self.in_place(block) {
                 self.wait(block, site);

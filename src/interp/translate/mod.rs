@@ -16,14 +16,16 @@ mod table;
 
 use std::ops::Range;
 
-use wasmparser::{BinaryReaderError, Operator};
+use wasmparser::Operator;
 
 use super::code::Try;
 use super::layout::FrameLayout;
 use super::op::{self, for_each_op};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::module::ModuleInner;
+use crate::module::decode::Parsed;
 use crate::module::types::ValType;
+use crate::module::validate::Check;
 use control::Block;
 use emit::{Last, NONE};
 use stack::{Local, Operand};
@@ -48,16 +50,18 @@ pub(super) struct Translation {
 /// Slots that 16 bits can name.
 const NEAR: u32 = 1 << 16;
 
-/// Translates a defined function.
+/// Translates a defined function, and validates it while at it if that has not been done.
 ///
 /// # Errors
-/// Those of [`ModuleInner::body`]: the function is invalid and had not been validated before.
+/// Those of [`ModuleInner::ensure_valid`].
 pub(super) fn function(module: &ModuleInner, defined: u32, positions: bool) -> Result<Translation> {
-    let translation = Translator::new(module, defined, positions, false)?.run()?;
-    match translation {
+    let translate = |far| {
+        module.read_body(defined, |body, check| Translator::new(module, defined, body, positions, far)?.run(check))
+    };
+    match translate(false)? {
         Some(translation) => Ok(translation),
         // Slots were needed that 16 bits can't name.
-        None => match Translator::new(module, defined, positions, true)?.run()? {
+        None => match translate(true)? {
             Some(translation) => Ok(translation),
             None => unreachable!("with scratch slots every frame can be addressed"),
         },
@@ -71,21 +75,13 @@ fn zeroed(locals: &[Local]) -> Range<u32> {
     first.start..slots.next_back().unwrap_or(first).end
 }
 
-fn invalid(error: BinaryReaderError) -> Error {
-    Error::new(ErrorKind::Invalid {
-        message: error.message().to_owned(),
-        offset: Some(error.offset() as usize),
-        function: None,
-    })
-}
-
 /// The state of a translation.
 struct Translator<'m> {
     module: &'m ModuleInner,
     defined: u32,
     /// Whether calls and passes through loops are counted.
     counting: bool,
-    /// The instructions that count, as words, from which on nothing has branched away for good.
+    /// The instructions that count, as words, from which on all instructions were put out that will run.
     straight: Vec<u32>,
     /// Of the operator that is being translated, in the module.
     offset: u32,
@@ -126,8 +122,13 @@ struct Translator<'m> {
 }
 
 impl<'m> Translator<'m> {
-    fn new(module: &'m ModuleInner, defined: u32, positions: bool, far: bool) -> Result<Self> {
-        let body = module.body(defined)?;
+    fn new(
+        module: &'m ModuleInner,
+        defined: u32,
+        body: wasmparser::FunctionBody<'m>,
+        positions: bool,
+        far: bool,
+    ) -> Parsed<Self> {
         let ty = module.defined_type(defined);
         let results = ty.result_slots() as u32;
         let FrameLayout { header, scratch, locals: mut next } = FrameLayout::new(ty, far);
@@ -136,8 +137,8 @@ impl<'m> Translator<'m> {
         for ty in ty.params() {
             locals.push(Local::param(&mut param, *ty));
         }
-        for group in body.get_locals_reader().map_err(invalid)? {
-            let (count, ty) = group.map_err(invalid)?;
+        for group in body.get_locals_reader()? {
+            let (count, ty) = group?;
             let ty = ValType::from_wasmparser(ty);
             locals.extend((0..count).map(|_| Local::new(&mut next, ty)));
         }
@@ -176,13 +177,14 @@ impl<'m> Translator<'m> {
     }
 
     /// The translation, or `None` if it needs scratch slots.
-    fn run(mut self) -> Result<Option<Translation>> {
-        let mut reader = self.body.get_operators_reader().map_err(invalid)?;
+    fn run(mut self, check: &mut Check) -> Parsed<Option<Translation>> {
+        let mut reader = self.body.get_operators_reader()?;
         if self.counting {
             self.count(op::Plain::CountCall, &[]);
         }
         while !reader.eof() {
-            let (operator, offset) = reader.read_with_offset().map_err(invalid)?;
+            let (operator, offset) = reader.read_with_offset()?;
+            check.operator(offset, &operator)?;
             if !self.reachable && !self.resume(&operator) {
                 continue;
             }
@@ -195,6 +197,7 @@ impl<'m> Translator<'m> {
                 return Ok(None);
             }
         }
+        reader.finish()?;
         if self.counting {
             self.weigh(0, control::MAX_WEIGHT);
         }
@@ -250,7 +253,7 @@ macro_rules! translate {
         vector_test { $($vx:ident $vx_fn:ident;)* }
     ) => {
         impl<'m> Translator<'m> {
-            fn operator(&mut self, operator: Operator<'m>) -> Result<()> {
+            fn operator(&mut self, operator: Operator<'m>) -> Parsed<()> {
                 match operator {
                     Operator::Unreachable => self.unreachable(),
                     Operator::Nop => {}
@@ -336,13 +339,7 @@ macro_rules! translate {
                     $(Operator::$vf => self.vector_ternary(op::VectorFused::$vf.op()),)*
                     $(Operator::$vs => self.vector_binary(op::VectorShift::$vs.op()),)*
                     $(Operator::$vx => self.vector_test(op::VectorTest::$vx),)*
-                    _ => {
-                        return Err(Error::new(ErrorKind::Invalid {
-                            message: format!("instruction outside the supported language: {operator:?}"),
-                            offset: None,
-                            function: None,
-                        }));
-                    }
+                    other => unreachable!("{other:?} does not validate with the features that are supported"),
                 }
                 Ok(())
             }
