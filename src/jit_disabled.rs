@@ -29,7 +29,13 @@ impl EngineState {
 ///
 /// # Safety
 /// There is no code that could be passed.
-pub(crate) unsafe fn call_native_at_loop(_: *mut VMContext, _: *const VMCode, _: u32, _: *mut u64) -> Result<()> {
+pub(crate) unsafe fn call_native_at_loop(
+    _: *mut VMContext,
+    _: *const VMCode,
+    _: u32,
+    _: *mut u64,
+    _: u16,
+) -> Result<()> {
     Err(no_jit())
 }
 

@@ -24,7 +24,7 @@ impl Counter {
 pub(crate) enum Native {
     Function,
     Loop(*const VMCode),
-    FunctionAtLoop(*const VMCode),
+    FunctionAtLoop(*const VMCode, u16),
 }
 
 pub(crate) struct ModuleTier;

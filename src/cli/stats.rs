@@ -30,8 +30,12 @@ impl Phases {
 
     /// Ends the phase that has gone on since the last one ended.
     pub fn end(&mut self, name: &'static str) {
-        let before: Duration = self.phases.iter().map(|(_, time)| *time).sum();
-        self.phases.push((name, self.begun.elapsed().saturating_sub(before)));
+        self.phases.push((name, self.begun.elapsed().saturating_sub(self.total())));
+    }
+
+    /// All of them together.
+    pub fn total(&self) -> Duration {
+        self.phases.iter().map(|(_, time)| *time).sum()
     }
 
     /// Tells what was done.

@@ -152,6 +152,27 @@ fn locals_are_zero_unless_set_on_every_way() {
     assert!(bytecode(wat).contains("zeroed 5..6"), "{}", bytecode(wat));
 }
 
+/// Much code in a loop counts for much only if each pass goes through it.
+#[test]
+#[cfg(jit)]
+fn what_may_be_passed_by_weighs_little() {
+    let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
+    let weight = |before: &str, behind: &str| -> u32 {
+        let much = "(local.set 0 (i32.rotl (i32.add (local.get 0) (i32.const 7)) (local.get 0)))".repeat(1000);
+        let text = format!(
+            "(module (func (param i32) (loop $l (block $out {before} {much} {behind}) (br_if $l (local.get 0)))))"
+        );
+        let printed = print_bytecode(&Module::new(&engine, text).unwrap().0, 0).unwrap();
+        let line = printed.lines().find_map(|line| line.split_once("count_loop ")).expect("a loop is counted").1;
+        line.split_once(',').expect("its weight comes first").0.parse().unwrap()
+    };
+    assert!(weight("", "") > 1000);
+    assert!(weight("", "(br_if $out (local.get 0))") > 1000);
+    assert!(weight("(br_if $out (local.get 0))", "") <= 64);
+    assert!(weight("(if (local.get 0) (then", "))") <= 64);
+    assert!(weight("(block $in (br_table $in $out (local.get 0)))", "") <= 64);
+}
+
 /// Bodies that are wrong somewhere in the middle, translated as they are validated: it ends with the error that validation
 /// of the whole gives, or with the bytecode that a valid body gives.
 #[test]

@@ -143,28 +143,29 @@ pub(crate) unsafe fn call_loop(vmctx: *mut VMContext, code: *const VMCode, frame
     unsafe { enter((*vmctx).store.cast(), code, vmctx.cast(), ptr::null_mut(), frame.cast(), ptr::null_mut()) }
 }
 
-/// Enters a function that was compiled for a loop too, at that, with the frame of the interpreted function that is at this
-/// loop. The function runs to its end; its results are then in the frame's first slots.
+/// Enters a function that was compiled for loops too, at loop `number` of those, with the frame of the interpreted
+/// function that is at this loop. The function runs to its end; its results are then in the frame's first slots.
 ///
 /// # Errors
 /// As for [`call_loop`].
 ///
 /// # Safety
-/// As for [`call_loop`], with `sig` the function's type.
+/// As for [`call_loop`], with `code` compiled for more loops than `number`, and `sig` the function's type.
 #[inline]
 pub(crate) unsafe fn call_native_at_loop(
     vmctx: *mut VMContext,
     code: *const VMCode,
     sig: u32,
     frame: *mut u64,
+    number: u16,
 ) -> Result<()> {
     // SAFETY: the caller's promise. Parameters and results are in the frame where they are for a call; what the glue passes
-    // on as the caller's context is the hidden argument that says so.
+    // on as the caller's context is the hidden argument that says which loop.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
         let engine = (*store).engine();
         let glue = engine.jit().trampolines.get(Kind::Enter, sig, engine)?;
-        let hidden = hidden_argument(frame) as usize;
+        let hidden = hidden_argument(frame, number) as usize;
         enter(store, glue, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
     }
 }

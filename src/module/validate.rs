@@ -169,7 +169,7 @@ impl ModuleInner {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) and [`Unsupported`](crate::ErrorKind::Unsupported), as eager validation
     /// gives them; [`Resource`](crate::ErrorKind::Resource) if it is in a file that can't be read any more.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "the interpreter asks for the body"))]
+    #[cfg_attr(not(any(jit, test)), expect(dead_code, reason = "the interpreter reads bodies as they are validated"))]
     pub fn ensure_valid(&self, defined: u32) -> Result<()> {
         self.valid_body(defined).map(drop)
     }

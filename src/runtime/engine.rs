@@ -299,6 +299,15 @@ impl Engine {
         &self.0.pool
     }
 
+    /// Ends compiling in the background, for good, after what is being compiled now; waits for that for so long at most. What
+    /// takes the compiler longer than a program runs would otherwise never be in the cache.
+    pub(crate) fn finish_compiling(&self, limit: std::time::Duration) {
+        #[cfg(jit)]
+        self.0.pool.finish(limit);
+        #[cfg(not(jit))]
+        let _ = limit;
+    }
+
     /// The address space that its stores have given back.
     pub(crate) fn spaces(&self) -> &Arc<Spaces> {
         &self.0.spaces

@@ -74,8 +74,8 @@ pub(crate) enum Native {
     Function,
     /// Code that takes over a frame at a loop, and does nothing else.
     Loop(*const VMCode),
-    /// The same, but code of the function as well.
-    FunctionAtLoop(*const VMCode),
+    /// The same, but code of the function as well: the number of the loop in that.
+    FunctionAtLoop(*const VMCode, u16),
 }
 
 /// How far one entry of a function has come.
@@ -95,7 +95,7 @@ enum Stage {
 struct Progress {
     seen: bool,
     function: Stage,
-    /// How often code of the function or of a loop of it was asked for.
+    /// How often code of the function was asked for: again where a loop turned out to be hot as well.
     asked: u32,
     loops: Vec<Loop>,
 }
@@ -231,17 +231,13 @@ impl ModuleTier {
                 Some(job)
             }
             (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
-                let hot = policy::is_large(&module.0, defined).then_some((offset, far));
-                Some(self.queue(progress, module, defined, Entry::Function, hot))
+                Some(self.queue(progress, module, defined, Entry::Function, Some((offset, far))))
             }
             (Stage::Cold, Entry::Function, _) if policy::is_large(&module.0, defined) => {
-                // The loop that was hot before may be done.
+                // It may still be made to have this loop as well.
                 let key = Key::new(&module.0, defined, Entry::Function);
-                if let Some(before) = module.0.engine.pool().enter_at(key, offset, far) {
+                if module.0.engine.pool().add_loop(key, offset, far) {
                     progress.at(offset).stage = Stage::Queued;
-                    if let Some((before, _)) = before {
-                        progress.at(before).stage = Stage::Cold;
-                    }
                 }
                 None
             }
@@ -266,22 +262,26 @@ impl ModuleTier {
         }
     }
 
-    /// Makes a job of an entry; code of a function may have to be entered at a loop too.
+    /// Makes a job of an entry; a large function gets its hot loops as entries too.
     fn queue(
         &self,
         progress: &mut Progress,
         module: &Module,
         defined: u32,
         entry: Entry,
-        at_loop: Option<(u32, bool)>,
+        hot: Option<(u32, bool)>,
     ) -> Job {
         let mut job = Job::new(&module.0, Key::new(&module.0, defined, entry));
         *progress.stage(entry) = Stage::Queued;
-        progress.asked += 1;
-        if let Some((offset, _)) = at_loop {
+        progress.asked += u32::from(entry == Entry::Function);
+        if let (Entry::Function, Some((offset, far))) = (entry, hot)
+            && policy::is_large(&module.0, defined)
+        {
+            job.far = far;
             progress.at(offset).stage = Stage::Queued;
+            // Those that it had before, so that this code can replace that.
+            job.loops = progress.loops.iter().filter(|l| l.stage != Stage::Cold).map(|l| l.offset).collect();
         }
-        job.at_loop = at_loop;
         job
     }
 
@@ -289,7 +289,7 @@ impl ModuleTier {
     fn have_done(&self, module: &Module, job: Job) {
         let (inner, engine) = (&module.0, &module.0.engine);
         let Key { defined, entry, .. } = job.key;
-        if job.at_loop.is_none()
+        if job.loops.is_empty()
             && let Some(code) = inner.jit.load(inner, defined, Tier::Quick, entry)
         {
             if entry == Entry::Function {
@@ -311,13 +311,13 @@ impl ModuleTier {
         let Key { defined, entry, .. } = job.key;
         let mut all = self.progress();
         let progress = all.entry(defined).or_default();
-        let (of_entry, of_loop) = match outcome {
-            Outcome::Dropped => (Stage::Cold, Stage::Cold),
-            Outcome::Refused => (Stage::Refused, Stage::Refused),
+        let (of_entry, of_loop): (_, &dyn Fn(u16) -> Stage) = match outcome {
+            Outcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
+            Outcome::Refused => (Stage::Refused, &|_| Stage::Refused),
             Outcome::Code(code) if entry == Entry::Function => {
-                (Stage::Ready(Native::Function), Stage::Ready(Native::FunctionAtLoop(code)))
+                (Stage::Ready(Native::Function), &move |number| Stage::Ready(Native::FunctionAtLoop(code, number)))
             }
-            Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), Stage::Cold),
+            Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
         };
         // Code that is there stays when better code is not to be had.
         let change = |stage: &mut Stage, to| {
@@ -326,8 +326,8 @@ impl ModuleTier {
             }
         };
         change(progress.stage(entry), of_entry);
-        if let Some((offset, _)) = job.at_loop {
-            change(&mut progress.at(offset).stage, of_loop);
+        for (number, offset) in (0..).zip(&job.loops) {
+            change(&mut progress.at(*offset).stage, of_loop(number));
         }
     }
 }
@@ -350,18 +350,15 @@ fn make(module: &ModuleInner, job: &Job) -> Made {
     let func = module.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
-        Entry::Function if let Some(at_loop) = job.at_loop => {
-            crate::jit::compile_at_loop_too(module, defined, tier, at_loop)
-        }
-        _ => crate::jit::compile(module, defined, tier, entry),
+        Entry::Function => crate::jit::compile_with_loops(module, defined, tier, &job.loops, job.far),
+        Entry::Loop { .. } => crate::jit::compile(module, defined, tier, entry),
     };
-    let wasm_bytes = module.bodies[defined as usize].len();
-    let at_loop = job.at_loop.map(|(offset, _)| offset);
+    let (wasm_bytes, loops) = (module.bodies[defined as usize].len(), &*job.loops);
     let (name, time) = (module.func_name(func), sys::thread_time().saturating_sub(started));
     match &compiled {
-        Ok(_) => debug!(func, name, ?tier, ?entry, ?at_loop, wasm_bytes, ?time, "compiled"),
+        Ok(_) => debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, "compiled"),
         Err(error) => {
-            debug!(func, name, ?tier, ?entry, ?at_loop, wasm_bytes, ?time, %error, "refused");
+            debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, %error, "refused");
             module.engine.counted().refused.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -398,5 +395,50 @@ fn publish(module: &ModuleInner, batch: Vec<(Job, Made)>) {
             }
         }
         module.tier.set(job, Outcome::Code(codes[at]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cache, Config, Instance, Store};
+
+    /// A function of more than 4 KiB with a loop.
+    fn looping() -> String {
+        let much = "(local.set 1 (i32.rotl (i32.add (local.get 1) (i32.const 7)) (local.get 0)))".repeat(500);
+        format!(
+            "(module (func (export \"f\") (param i32) (result i32) (local i32)
+                (loop $l {much} (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 1)))"
+        )
+    }
+
+    /// Calls `f` of a module until its code is the best there will be.
+    fn run(engine: &Engine) {
+        let module = Module::new(engine, looping()).unwrap();
+        let mut store = Store::new(engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        while !module.0.jit.is_best(0) {
+            f.call(&mut store, 1000).unwrap();
+        }
+    }
+
+    /// Code that is entered at loops too is replaced by better code, also if it comes from the cache.
+    #[test]
+    fn what_is_entered_at_loops_is_compiled_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new();
+        config.strategy(Strategy::Tiered).cache(Cache::in_dir(dir.path()));
+        let compiled = |engine: &Engine| engine.stats().best.functions;
+        let engine = Engine::new(&config).unwrap();
+        run(&engine);
+        assert!(compiled(&engine) >= 2, "{:?}", engine.stats());
+        // Its threads end, and with them the module, which is written to the cache.
+        engine.finish_compiling(std::time::Duration::from_secs(60));
+        drop(engine);
+        let engine = Engine::new(&config).unwrap();
+        run(&engine);
+        assert_eq!((compiled(&engine), engine.stats().cached.functions), (0, 1), "{:?}", engine.stats());
     }
 }

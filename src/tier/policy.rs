@@ -30,13 +30,13 @@ const LEAST_LATER: u64 = 100;
 /// Calls after which it is not a loop of this call that makes a function hot, but the calls.
 const FEW_CALLS: u32 = 4;
 
-/// Bytes of the bodies of functions that are compiled once for their calls and their hot loop together. Below, each has
-/// code of its own, which is a little faster. Above, what the compiler makes of two ways into one loop may take it three
-/// times as long as of one, a second and a half for Yosys's largest function.
+/// Bytes of the bodies of functions that are compiled once for their calls and their hot loops together. Below, each has
+/// code of its own, which is a little faster. Above, more than one way into its loops may take the compiler three times as
+/// long: nearly two seconds for Yosys's largest function.
 const LARGE: Range<usize> = 4 << 10..128 << 10;
 
-/// Times that a loop of a large function is found hot, while there is code for its calls, before it is compiled for the
-/// loop; twice as often each time, so that a function of many loops is not compiled for each.
+/// Times that a loop is found hot before a function that is compiled already is compiled again for it; twice as often
+/// each time, so that a function of many loops is not compiled for each.
 const MISSES: u32 = 5;
 
 /// How long a function is interpreted for before it is found hot, in units.
@@ -75,11 +75,10 @@ pub(super) fn entry_for_loop(
     if module.engine.config().tiering != Tiering::Measured {
         return Some(if is_large(module, defined) { Entry::Function } else { at_loop });
     }
-    match function {
-        // For a loop of the calls that come, it is worth waiting.
-        Stage::Ready(_) if is_large(module, defined) => (missed >= MISSES).then_some(at_loop),
-        Stage::Cold | Stage::Queued if calls > FEW_CALLS => Some(Entry::Function),
-        _ => Some(at_loop),
+    let is_ready = matches!(function, Stage::Ready(_));
+    match is_large(module, defined) {
+        true => (!is_ready || missed >= MISSES).then_some(Entry::Function),
+        false => Some(if calls > FEW_CALLS && !is_ready { Entry::Function } else { at_loop }),
     }
 }
 
@@ -91,7 +90,7 @@ const BACKLOG: u64 = 300 << 10;
 /// Loops that are running have to do with what they get first.
 pub(super) fn tier(job: &Job, waiting: u64) -> Tier {
     match job.key.entry {
-        Entry::Function if job.at_loop.is_none() && waiting > BACKLOG => Tier::Quick,
+        Entry::Function if job.loops.is_empty() && waiting > BACKLOG => Tier::Quick,
         _ => Tier::Best,
     }
 }

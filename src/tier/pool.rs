@@ -27,6 +27,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is something in the queue, or the end has come.
     changed: Condvar,
+    /// A thread has ended.
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -34,6 +36,7 @@ struct State {
     queue: Queue,
     threads: usize,
     idle: usize,
+    /// The threads are to end.
     closed: bool,
 }
 
@@ -55,7 +58,13 @@ impl Shared {
         let mut cold = Vec::new();
         let mut batch = Batch::default();
         let mut state = self.state();
-        while !state.closed {
+        loop {
+            if state.closed {
+                drop(state);
+                batch.publish();
+                self.state().threads -= 1;
+                return self.ended.notify_all();
+            }
             let job = state.queue.take(&mut cold);
             if job.is_none() && cold.is_empty() && batch.is_empty() {
                 state.idle += 1;
@@ -148,10 +157,23 @@ impl Pool {
         self.0.state().queue.withdraw(key)
     }
 
-    /// Has a function that waits be compiled so that it can be entered at this loop, and gives the one that it was to be
-    /// entered at instead. `None` if it does not wait any more.
-    pub(super) fn enter_at(&self, key: Key, offset: u32, far: bool) -> Option<Option<(u32, bool)>> {
-        self.0.state().queue.warm(key).map(|job| job.at_loop.replace((offset, far)))
+    /// Has a function that waits be compiled so that it can be entered at one more loop. False if it does not wait any
+    /// more.
+    pub(super) fn add_loop(&self, key: Key, offset: u32, far: bool) -> bool {
+        let mut state = self.0.state();
+        let Some(job) = state.queue.warm(key) else { return false };
+        job.loops.push(offset);
+        job.far = far;
+        true
+    }
+
+    /// Has the threads end, and waits so long at most until they have: until what they are at is compiled and recorded.
+    pub fn finish(&self, limit: Duration) {
+        let mut state = self.0.state();
+        state.closed = true;
+        self.0.changed.notify_all();
+        let wait = self.0.ended.wait_timeout_while(state, limit, |state| state.threads > 0);
+        drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Does a job at once, on this thread.

@@ -29,9 +29,10 @@ pub(super) struct Job {
     module: Weak<ModuleInner>,
     pub key: Key,
     pub tier: Tier,
-    /// The loop that a function is to be entered at as well: byte offset, and whether the interpreter's frame has scratch
-    /// slots.
-    pub at_loop: Option<(u32, bool)>,
+    /// Loops that a function is to be entered at as well, by byte offset.
+    pub loops: Vec<u32>,
+    /// Whether the interpreter's frame has scratch slots; known if there are such loops.
+    pub far: bool,
     /// Whether there is native code already.
     improves: bool,
     /// Units it has been interpreted for since it was found hot.
@@ -46,7 +47,17 @@ impl Job {
     pub fn new(module: &ModuleInner, key: Key) -> Self {
         let size = module.bodies[key.defined as usize].len() as u64;
         let module = module.this.clone();
-        Job { module, key, tier: Tier::Best, at_loop: None, improves: false, heat: 0, size, last: Instant::now() }
+        Job {
+            module,
+            key,
+            tier: Tier::Best,
+            loops: Vec::new(),
+            far: false,
+            improves: false,
+            heat: 0,
+            size,
+            last: Instant::now(),
+        }
     }
 
     /// The module, if it is still there.
@@ -57,7 +68,7 @@ impl Job {
     /// To compile a function that has native code of a tier as well as possible.
     pub fn improve(self, from: Tier) -> Self {
         let heat = if from == Tier::Entered { ENTERED } else { 0 };
-        Job { at_loop: None, tier: Tier::Best, improves: true, heat, ..self }
+        Job { loops: Vec::new(), tier: Tier::Best, improves: true, heat, ..self }
     }
 
     /// What compiling gains for what it costs.

@@ -100,9 +100,9 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
             match native {
                 Native::Function => unreachable!("a loop is entered by code for loops"),
                 Native::Loop(code) => crate::jit::call_loop(vmctx, code, frame),
-                Native::FunctionAtLoop(native) => {
+                Native::FunctionAtLoop(native, number) => {
                     let sig = module.0.defined_sig(code.defined());
-                    crate::jit::call_native_at_loop(vmctx, native, sig, frame)
+                    crate::jit::call_native_at_loop(vmctx, native, sig, frame, number)
                 }
             }
         };

@@ -59,13 +59,13 @@ pub(crate) fn function(
     isa: &dyn TargetIsa,
     config: &Config,
     defined: u32,
-    plan: Plan,
+    plan: Plan<'_>,
     context: &mut cranelift_codegen::Context,
     builder_context: &mut FunctionBuilderContext,
 ) -> Result<()> {
     context.clear();
     context.func.signature = match plan {
-        Plan::Function | Plan::FunctionAtLoop { .. } => abi::signature(isa, module.defined_type(defined)),
+        Plan::Function | Plan::FunctionWithLoops { .. } => abi::signature(isa, module.defined_type(defined)),
         Plan::Loop { .. } => abi::signature(isa, &FuncType::new([ValType::I64], [])),
     };
     let mut lower = Lower::new(module, isa, config, FunctionBuilder::new(&mut context.func, builder_context));
@@ -87,11 +87,11 @@ fn too_large() -> Error {
 
 /// What code to make of a function; `far` tells whether the interpreter's frame has scratch slots.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Plan {
+pub(crate) enum Plan<'a> {
     /// One that is called.
     Function,
-    /// One that is called, and can be entered at this loop as well.
-    FunctionAtLoop { offset: u32, far: bool },
+    /// One that is called, and can be entered at these loops as well, of which there is at least one.
+    FunctionWithLoops { offsets: &'a [u32], far: bool },
     /// One that is entered at this loop, and never called.
     Loop { offset: u32, far: bool },
 }
@@ -181,7 +181,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         lower
     }
 
-    fn body(&mut self, defined: u32, plan: Plan) -> Result<()> {
+    fn body(&mut self, defined: u32, plan: Plan<'_>) -> Result<()> {
         let refused = |error: wasmparser::BinaryReaderError| Error::resource(format!("cannot be compiled: {error}"));
         let module = self.module;
         let body = module.body(defined)?;
@@ -198,7 +198,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         self.local_tables.0 = vec![0; locals.len()];
         let params = ty.params().len();
-        if let Plan::Function | Plan::FunctionAtLoop { .. } = plan {
+        if let Plan::Function | Plan::FunctionWithLoops { .. } = plan {
             let block = self.builder.current_block().expect("the entry block is open");
             for index in 0..params {
                 let value = self.builder.block_params(block)[index + HIDDEN_PARAMS];
@@ -207,12 +207,12 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         match plan {
             Plan::Function => {}
-            Plan::FunctionAtLoop { offset, far } => {
-                let scan = osr::Scan::new(&body, offset)?;
-                self.enter_at_loop_too(offset, scan, FrameLayout::new(ty, far), params, &locals);
+            Plan::FunctionWithLoops { offsets, far } => {
+                let scan = osr::Scan::new(&body, offsets)?;
+                self.enter_at_loops(offsets, scan, FrameLayout::new(ty, far), params, &locals);
             }
             Plan::Loop { offset, far } => {
-                let scan = osr::Scan::new(&body, offset)?;
+                let scan = osr::Scan::new(&body, &[offset])?;
                 self.enter_at_loop(offset, scan, FrameLayout::new(ty, far), params, &locals);
             }
         }

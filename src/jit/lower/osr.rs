@@ -1,20 +1,19 @@
-//! On-stack replacement: code of a function that is entered at a loop, with the frame of the interpreter.
+//! On-stack replacement: code of a function that is entered at loops, with the frame of the interpreter.
 //!
 //! The whole body is lowered as for any function. An edge of its own goes from the entry, where the locals are loaded
-//! from the frame, to the header of the loop that is to be entered; there its operands are loaded too. Either that is
-//! all there is: then the function's start leads nowhere, and Cranelift removes what is only reached from there. Or the
-//! code is an ordinary function as well, which tells by an argument where it is entered. There is never more than one
-//! loop: with ten, the compiler took three times as long over a function of 200 KiB.
+//! from the frame, to the header of each loop that is to be entered; there its operands are loaded too. Either that is
+//! all there is, for one loop: then the function's start leads nowhere, and Cranelift removes what is only reached from
+//! there. Or the code is an ordinary function as well, which tells by an argument where it is entered.
 //!
 //! In SSA form that is not enough: operands that are on the stack since before a loop need not have been put there by the
 //! code before it. So the constructs around such a loop, and the loop itself, put the operands below them into variables
 //! of the builder when they are opened, and read them from there again at their header or behind a label of theirs, where
 //! an edge may have brought others. What is opened elsewhere is entered only at its start, and needs nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Type, Value};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, JumpTableData, Type, Value, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use wasmparser::{FunctionBody, Operator as Op};
 
@@ -29,15 +28,15 @@ const MAX_OPERANDS_READ: usize = 1 << 20;
 /// So many operands times blocks there may be, see `MAX_LOCAL_TABLES`.
 const MAX_TABLES: usize = 1 << 26;
 
-/// How a function is entered at a loop.
+/// How a function is entered at loops.
 pub(super) struct Osr {
-    /// The constructs around the loop and the loop itself, by byte offset.
+    /// The constructs around the loops and the loops themselves, by byte offset.
     around: HashSet<u32>,
     frame: Value,
     /// Whether results go to the frame's first slots, because the code is no ordinary function.
     pub results_to_frame: bool,
-    /// The loop, and where to put the operands' loads and the edge to it; `None` once the walk has come by.
-    entry: Option<(u32, Block)>,
+    /// For each loop that the walk has not come by, where to put the operands' loads and the edge to it.
+    entries: HashMap<u32, Block>,
     /// First slot of the operand stack.
     operands: u32,
     /// What the constructs that are open keep of the operand stack, from its bottom.
@@ -48,20 +47,20 @@ pub(super) struct Osr {
 /// What has to be known before a body is lowered.
 pub(super) struct Scan {
     around: HashSet<u32>,
-    /// The locals that are read from the loop on, or from the outermost one around it.
+    /// The locals that are read from the first of the loops on, or from the outermost one around it.
     read: HashSet<u32>,
 }
 
 impl Scan {
-    /// Looks for the `loop` at byte `offset`.
+    /// Looks for the `loop`s at byte `offsets`.
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if it is not there.
-    pub fn new(body: &FunctionBody<'_>, offset: u32) -> Result<Self> {
+    /// [`Resource`](crate::ErrorKind::Resource) if one is not there.
+    pub fn new(body: &FunctionBody<'_>, offsets: &[u32]) -> Result<Self> {
         let refused = |error: wasmparser::BinaryReaderError| Error::resource(format!("cannot be compiled: {error}"));
         let mut operators = body.get_operators_reader().map_err(refused)?;
         let mut open: Vec<(u32, bool)> = Vec::new();
-        let (mut around, mut found) = (HashSet::new(), false);
+        let (mut around, mut found) = (HashSet::new(), 0);
         let (mut loops, mut read) = (0usize, HashSet::new());
         while !operators.eof() {
             let (op, at) = operators.read_with_offset().map_err(refused)?;
@@ -70,26 +69,26 @@ impl Scan {
                     let is_loop = matches!(op, Op::Loop { .. });
                     loops += usize::from(is_loop);
                     open.push((at as u32, is_loop));
-                    if is_loop && offset == at as u32 {
-                        found = true;
+                    if is_loop && offsets.contains(&(at as u32)) {
+                        found += 1;
                         around.extend(open.iter().map(|(at, _)| *at));
                     }
                 }
                 Op::End => {
                     let (_, is_loop) = open.pop().unwrap_or_default();
                     loops -= usize::from(is_loop);
-                    if loops == 0 && !found {
-                        // What has been read so far is not reached from the loop.
+                    if loops == 0 && found == 0 {
+                        // What has been read so far is not reached from the loops.
                         read.clear();
                     }
                 }
-                Op::LocalGet { local_index } if loops > 0 || found => {
+                Op::LocalGet { local_index } if loops > 0 || found > 0 => {
                     read.insert(local_index);
                 }
                 _ => {}
             }
         }
-        if !found {
+        if found < offsets.len() {
             return Err(Error::resource("no loop to be entered at this offset"));
         }
         Ok(Scan { around, read })
@@ -97,20 +96,25 @@ impl Scan {
 }
 
 impl Osr {
-    /// Whether the walk has not come by the loop.
+    /// Whether the walk has not come by all loops.
     pub fn is_not_entered(&self) -> bool {
-        self.entry.is_some()
+        !self.entries.is_empty()
     }
 }
 
-/// The hidden argument of an ordinary function that is to be entered at a loop is the frame's address with this bit set.
-/// Addresses of instances and numbers of functions, which it has else, are below 2^48 on both architectures.
-const AT_LOOP: u64 = 1 << 63;
+/// The hidden argument of an ordinary function that is to be entered at a loop has bit 63 set, the number of the loop
+/// in the bits from this one, and the frame's address below. Addresses of instances and numbers of functions, which it
+/// has else, are below 2^48 on both architectures.
+const LOOP_SHIFT: u32 = 48;
 
-/// The hidden argument that enters an ordinary function at the loop it was compiled for.
-pub(crate) fn hidden_argument(frame: *mut u64) -> u64 {
-    AT_LOOP | frame as u64
+/// The hidden argument that enters an ordinary function at loop `number` of those it was compiled for.
+pub(crate) fn hidden_argument(frame: *mut u64, number: u16) -> u64 {
+    debug_assert!(usize::from(number) < MAX_LOOPS && frame as u64 >> LOOP_SHIFT == 0);
+    1 << 63 | u64::from(number) << LOOP_SHIFT | frame as u64
 }
+
+/// The most loops that a function can be entered at.
+pub(crate) const MAX_LOOPS: usize = 1 << 10;
 
 impl Lower<'_, '_> {
     /// Emits the entry of code that is entered at one loop only, and begins the function's start, to which nothing leads.
@@ -129,14 +133,14 @@ impl Lower<'_, '_> {
         let operands = self.load_locals(&scan, frame, layout, params, true, locals);
         self.ins().jump(entry, &[]);
         self.builder.seal_block(entry);
-        self.begin(start, scan, frame, (offset, entry), operands);
+        self.begin(start, scan, frame, HashMap::from([(offset, entry)]), operands);
     }
 
-    /// Emits the entry of an ordinary function that can be entered at a loop too, and begins its start. The locals are
+    /// Emits the entry of an ordinary function that can be entered at loops too, and begins its start. The locals are
     /// declared already, and the parameters, which are `params`, defined.
-    pub(super) fn enter_at_loop_too(
+    pub(super) fn enter_at_loops(
         &mut self,
-        offset: u32,
+        offsets: &[u32],
         scan: Scan,
         layout: FrameLayout,
         params: usize,
@@ -144,15 +148,26 @@ impl Lower<'_, '_> {
     ) {
         let first = self.builder.current_block().expect("the entry block is open");
         let hidden = self.builder.block_params(first)[HIDDEN_PARAMS - 1];
-        let (entry, start) = (self.builder.create_block(), self.builder.create_block());
+        let (load, start) = (self.builder.create_block(), self.builder.create_block());
         let at_loop = self.ins().icmp_imm_s(IntCC::SignedLessThan, hidden, 0);
-        self.builder.set_cold_block(entry);
-        self.ins().brif(at_loop, entry, &[], start, &[]);
-        self.builder.seal_block(entry);
-        self.builder.switch_to_block(entry);
-        let frame = self.ins().band_imm_s(hidden, !AT_LOOP as i64);
+        self.builder.set_cold_block(load);
+        self.ins().brif(at_loop, load, &[], start, &[]);
+        self.builder.seal_block(load);
+        self.builder.switch_to_block(load);
+        let frame = self.ins().band_imm_s(hidden, (1 << LOOP_SHIFT) - 1);
         let operands = self.load_locals(&scan, frame, layout, params, false, locals);
-        self.begin(start, scan, frame, (offset, entry), operands);
+        let number = self.ins().ushr_imm_u(hidden, i64::from(LOOP_SHIFT));
+        let number = self.ins().band_imm_s(number, MAX_LOOPS as i64 - 1);
+        let number = self.ins().ireduce(types::I32, number);
+        let blocks: Vec<Block> = offsets.iter().map(|_| self.builder.create_block()).collect();
+        let calls: Vec<_> = blocks.iter().map(|block| self.builder.func.dfg.block_call(*block, [])).collect();
+        let table = self.builder.create_jump_table(JumpTableData::new(calls[0], &calls));
+        self.ins().br_table(number, table);
+        for block in &blocks {
+            self.builder.set_cold_block(*block);
+            self.builder.seal_block(*block);
+        }
+        self.begin(start, scan, frame, offsets.iter().copied().zip(blocks).collect(), operands);
         self.osr.as_mut().expect("just begun").results_to_frame = false;
     }
 
@@ -179,14 +194,14 @@ impl Lower<'_, '_> {
         local
     }
 
-    fn begin(&mut self, start: Block, scan: Scan, frame: Value, entry: (u32, Block), operands: u32) {
+    fn begin(&mut self, start: Block, scan: Scan, frame: Value, entries: HashMap<u32, Block>, operands: u32) {
         self.builder.seal_block(start);
         self.builder.switch_to_block(start);
         self.osr = Some(Osr {
             around: scan.around,
             frame,
             results_to_frame: true,
-            entry: Some(entry),
+            entries,
             operands,
             saved: Vec::new(),
             operands_read: 0,
@@ -198,7 +213,7 @@ impl Lower<'_, '_> {
         self.osr.as_ref().filter(|osr| osr.results_to_frame).map(|osr| osr.frame)
     }
 
-    /// Before a construct is opened with `params` of the topmost operands: if it is one of those around the loop, or the
+    /// Before a construct is opened with `params` of the topmost operands: if it is one of those around the loops, or a
     /// loop, what lies below the parameters is saved. Gives then how many operands were saved before.
     pub(super) fn save_operands(&mut self, params: usize) -> Option<usize> {
         let osr = self.osr.as_mut()?;
@@ -249,7 +264,7 @@ impl Lower<'_, '_> {
     /// When a loop has been opened whose operands were saved: emits the edge to its header if it is to be entered.
     pub(super) fn enter_loop(&mut self, header: Block, params: &[ValType], loads_lengths: bool) {
         let Some(osr) = &mut self.osr else { return };
-        let Some((_, entry)) = osr.entry.take_if(|(offset, _)| *offset == self.offset) else { return };
+        let Some(entry) = osr.entries.remove(&self.offset) else { return };
         let (frame, mut slot) = (osr.frame, osr.operands);
         self.builder.switch_to_block(entry);
         // Of a body of at most 7.6 million bytes: all offsets fit 31 bits.
