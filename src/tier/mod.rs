@@ -207,7 +207,15 @@ impl ModuleTier {
         let hot = progress.at(offset);
         trace!(func = module.0.imported_funcs() + defined, offset, stage = ?hot.stage, "hot loop");
         match hot.stage {
-            Stage::Ready(native) => return Some(native),
+            Stage::Ready(native) => {
+                // Each call is interpreted until it is here.
+                if function == Stage::Cold && policy::is_called_often(tiering, counter.calls()) {
+                    let job = self.queue(progress, module, defined, Entry::Function, None);
+                    drop(all);
+                    self.have_done(module, job);
+                }
+                return Some(native);
+            }
             Stage::Refused => return None,
             Stage::Cold if matches!(function, Stage::Ready(_)) => hot.missed += 1,
             Stage::Cold | Stage::Queued => {}
@@ -411,6 +419,24 @@ mod tests {
                 (loop $l {much} (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
                 (local.get 1)))"
         )
+    }
+
+    /// A function that is called again and again for its loop is compiled for the calls too.
+    #[test]
+    fn calls_of_loops_get_hot() {
+        let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
+        let text = "(module (func (export \"f\") (param i32)
+            (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))";
+        let module = Module::new(&engine, text).unwrap();
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_typed_func::<i32, ()>(&mut store, "f").unwrap();
+        while engine.stats().loops_entered == 0 {
+            f.call(&mut store, 10_000_000).unwrap();
+        }
+        while !module.0.jit.is_best(0) {
+            f.call(&mut store, 100_000).unwrap();
+        }
     }
 
     /// Calls `f` of a module until its code is the best there will be.

@@ -62,6 +62,11 @@ pub(super) fn is_large(module: &ModuleInner, defined: u32) -> bool {
     }
 }
 
+/// Whether it is the calls of a function that make it hot, where it has code for its loops.
+pub(super) fn is_called_often(tiering: Tiering, calls: u32) -> bool {
+    tiering == Tiering::Measured && calls > FEW_CALLS
+}
+
 /// What to compile of a function that is hot in a loop, if anything: the loop may have been `missed` so often while there
 /// was code for the function, halved for each time that this was made.
 pub(super) fn entry_for_loop(
