@@ -42,6 +42,11 @@ impl Cache {
         self
     }
 
+    /// Whether what is compiled is kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.dir.is_some() && !self.read_only
+    }
+
     /// Sets how many bytes the files may take together; what was not used for the longest time is removed.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;

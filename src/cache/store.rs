@@ -171,7 +171,7 @@ impl ModuleCache {
 
     /// Whether code of this run is kept for the next.
     pub fn is_recording(&self) -> bool {
-        !self.is_sealed() && !self.settings.read_only
+        self.settings.keeps()
     }
 
     /// Remembers code for the next run.

@@ -110,7 +110,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
             phases.report(&engine, format);
         }
         let status = result?;
-        if args.cache.keeps() {
+        if engine.config().cache.keeps() {
             engine.finish_compiling(FINISH.min(phases.total() / 2));
         }
         process::flush_caches();

@@ -75,11 +75,6 @@ impl CacheArgs {
         if self.verbose { cache.notes(note) } else { cache }
     }
 
-    /// Whether what is compiled is kept.
-    pub fn keeps(&self) -> bool {
-        self.cache == CacheUse::On
-    }
-
     /// Tells what the cache did for a module, if the user wants to know.
     pub fn report(&self, file: &str, stats: CacheStats) {
         if self.verbose {
