@@ -3,7 +3,7 @@
 //! No code is ever compiled, so references have no native entry and [`call`] goes to the interpreter.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
 use crate::cache::config::CacheStats;
 use crate::error::{Error, Result};
@@ -58,6 +58,11 @@ impl ModuleCode {
 
     /// What goes into `VMContext::tiers`.
     pub(crate) fn tiers(&self) -> *const AtomicU8 {
+        ptr::null()
+    }
+
+    /// What goes into `VMContext::heat`.
+    pub(crate) fn heat(&self) -> *const AtomicU32 {
         ptr::null()
     }
 

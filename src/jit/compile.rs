@@ -4,8 +4,8 @@
 //! compile at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
@@ -300,7 +300,8 @@ fn compile_as(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry, plan
             state.with_workspace(|workspace| {
                 let Workspace { context, builder } = workspace;
                 let isa = state.isa(tier);
-                lower::function(module, isa, module.engine.config(), defined, plan, context, builder)?;
+                let counts = tier == Tier::Quick;
+                lower::function(module, isa, defined, plan, counts, context, builder)?;
                 let function = Some(WasmFunction { module, defined });
                 Ok(Compiled { artifact: artifact(isa, context)?, function, defined, entry, tier })
             })
@@ -325,6 +326,8 @@ pub(crate) struct ModuleCode {
     entries: Box<[AtomicPtr<VMCode>]>,
     /// The [`Tier`] of the code that an entry leads to; zero while that is a resolver or glue.
     pub(super) tiers: Box<[AtomicU8]>,
+    /// See [`VMContext::heat`](crate::runtime::vmcontext::VMContext::heat).
+    heat: Arc<[AtomicU32]>,
     pub(super) space: Mutex<Option<CodeSpace>>,
     pub(super) cached: Cached,
 }
@@ -339,7 +342,8 @@ impl ModuleCode {
             }
         };
         let tiers = entries.iter().map(|_| AtomicU8::new(0)).collect();
-        ModuleCode { entries, tiers, space: Mutex::new(None), cached: Cached::default() }
+        let heat = entries.iter().map(|_| AtomicU32::new(0)).collect();
+        ModuleCode { entries, tiers, heat, space: Mutex::new(None), cached: Cached::default() }
     }
 
     /// What goes into `VMContext::entries`.
@@ -350,6 +354,16 @@ impl ModuleCode {
     /// What goes into `VMContext::tiers`.
     pub(crate) fn tiers(&self) -> *const AtomicU8 {
         if self.tiers.is_empty() { std::ptr::null() } else { self.tiers.as_ptr() }
+    }
+
+    /// What goes into `VMContext::heat`.
+    pub(crate) fn heat(&self) -> *const AtomicU32 {
+        if self.heat.is_empty() { std::ptr::null() } else { self.heat.as_ptr() }
+    }
+
+    /// What quick code of the defined functions has run so far.
+    pub(crate) fn shared_heat(&self) -> Arc<[AtomicU32]> {
+        self.heat.clone()
     }
 
     /// The entry of a defined function.

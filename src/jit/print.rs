@@ -33,7 +33,7 @@ pub(crate) fn print_asm(module: &ModuleInner, defined: u32) -> Result<String> {
 fn lowered(module: &ModuleInner, defined: u32) -> Result<Context> {
     let mut context = Context::new();
     let isa = module.engine.jit().isa(Tier::Best);
-    let config = module.engine.config();
-    lower::function(module, isa, config, defined, Plan::Function, &mut context, &mut FunctionBuilderContext::new())?;
+    let builder = &mut FunctionBuilderContext::new();
+    lower::function(module, isa, defined, Plan::Function, false, &mut context, builder)?;
     Ok(context)
 }

@@ -194,6 +194,7 @@ impl InstanceData {
             store: &raw mut store.vm,
             entries: inner.jit.entries(),
             tiers: inner.jit.tiers(),
+            heat: inner.jit.heat(),
             libcalls: libcalls::table(),
             instance: &raw mut *this,
         };

@@ -12,7 +12,7 @@
 //! ```
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicPtr, AtomicU8};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
 use super::engine::Sig;
 use super::libcalls::Libcalls;
@@ -158,6 +158,8 @@ pub(crate) struct VMContext {
     pub entries: *const AtomicPtr<VMCode>,
     /// How well compiled what each of these leads to is, as the JIT numbers it. Null where there is no JIT.
     pub tiers: *const AtomicU8,
+    /// What quick code of these has run, in the units of the interpreter's counters, modulo 2^32. Null where there is no JIT.
+    pub heat: *const AtomicU32,
     /// Runtime functions that compiled code calls; see `libcalls`.
     pub libcalls: *const Libcalls,
     /// The Rust side of the instance, alive as long as this.
@@ -168,6 +170,7 @@ impl VMContext {
     pub const STORE: i32 = offset_of!(VMContext, store) as i32;
     pub const ENTRIES: i32 = offset_of!(VMContext, entries) as i32;
     pub const TIERS: i32 = offset_of!(VMContext, tiers) as i32;
+    pub const HEAT: i32 = offset_of!(VMContext, heat) as i32;
     pub const LIBCALLS: i32 = offset_of!(VMContext, libcalls) as i32;
 }
 

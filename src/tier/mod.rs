@@ -266,7 +266,7 @@ impl ModuleTier {
     pub fn improve(&self, module: &ModuleInner, defined: u32, from: Tier) {
         if !self.counters.is_empty() && module.engine.config().tiering == Tiering::Measured {
             let key = Key::new(module, defined, Entry::Function);
-            module.engine.pool().add(Job::new(module, key).improve(from));
+            module.engine.pool().add(Job::new(module, key).improve(from, module.jit.shared_heat()));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What waits to be compiled: bounded, the hottest first, what has gone cold dropped.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,9 +34,9 @@ pub(super) struct Job {
     pub loops: Vec<u32>,
     /// Whether the interpreter's frame has scratch slots; known if there are such loops.
     pub far: bool,
-    /// Whether there is native code already.
-    improves: bool,
-    /// Units it has been interpreted for since it was found hot.
+    /// The native code that there is already, if there is some.
+    improves: Option<Improves>,
+    /// Units it has run for in the code that there is, since the job was made.
     pub heat: u64,
     /// Bytes of its body.
     size: u64,
@@ -53,7 +54,7 @@ impl Job {
             tier: Tier::Best,
             loops: Vec::new(),
             far: false,
-            improves: false,
+            improves: None,
             heat: 0,
             size,
             last: Instant::now(),
@@ -65,20 +66,48 @@ impl Job {
         self.module.upgrade()
     }
 
-    /// To compile a function that has native code of a tier as well as possible.
-    pub fn improve(self, from: Tier) -> Self {
+    /// To compile a function that has native code of a tier as well as possible; the numbers are what quick code of the
+    /// module's functions has run.
+    pub fn improve(self, from: Tier, counted: Arc<[AtomicU32]>) -> Self {
         let heat = if from == Tier::Entered { ENTERED } else { 0 };
-        Job { loops: Vec::new(), tier: Tier::Best, improves: true, heat, ..self }
+        let seen = counted[self.key.defined as usize].load(Ordering::Relaxed);
+        Job { loops: Vec::new(), tier: Tier::Best, improves: Some(Improves { counted, seen }), heat, ..self }
+    }
+
+    /// Units it has been interpreted for, what made it hot included.
+    pub fn all_heat(&self) -> u64 {
+        self.heat + HEAD_START
+    }
+
+    /// Takes note of what quick code has run since the last time.
+    fn look(&mut self) {
+        if let Some(Improves { counted, seen }) = &mut self.improves {
+            let now = counted[self.key.defined as usize].load(Ordering::Relaxed);
+            self.heat += u64::from(now.wrapping_sub(*seen));
+            *seen = now;
+        }
     }
 
     /// What compiling gains for what it costs.
     fn urgency(&self) -> u64 {
-        let gain = if self.improves { 1024 / NATIVE_GAIN } else { 1024 };
-        (self.heat + HEAD_START) * gain / (self.size + FIXED_COST)
+        let gain = match self.improves {
+            Some(_) => self.heat * 1024 / NATIVE_GAIN,
+            None => self.all_heat() * 1024,
+        };
+        gain / (self.size + FIXED_COST)
     }
 }
 
-/// By so much more does native code of any kind gain than best code does where there is quick code.
+/// The code that a job is to replace by better code.
+struct Improves {
+    /// What quick code of the module's functions has run, in units modulo 2^32.
+    counted: Arc<[AtomicU32]>,
+    /// What it was for this function when last looked at.
+    seen: u32,
+}
+
+/// By so much more does native code of any kind gain than best code does where there is quick code, for a unit: that takes a
+/// third of the time in quick code, and half of this is gained.
 const NATIVE_GAIN: u64 = 8;
 
 /// Heat of a job that has just come: about what it took to be found hot. With more, what is small comes before what is hot;
@@ -109,7 +138,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Adds a job. What is returned has no place: the least urgent job, if there are too many.
     pub fn add(&mut self, job: Job) -> Option<Job> {
-        if job.improves {
+        if job.improves.is_some() {
             self.better.push(job);
         } else {
             self.first.insert(job.key, job);
@@ -144,12 +173,13 @@ impl Queue {
         let now = Instant::now();
         cold.extend(self.first.extract_if(|_, job| now.duration_since(job.last) > COLD).map(|(_, job)| job));
         let first = self.first.values().max_by_key(|job| job.urgency()).map(|job| (job.urgency(), job.key));
+        self.better.iter_mut().for_each(Job::look);
         let better = (0..self.better.len()).max_by_key(|at| self.better[*at].urgency());
         match (first, better) {
             (Some((urgency, _)), Some(at)) if self.better[at].urgency() > urgency => Some(self.better.swap_remove(at)),
             (Some((_, key)), _) => {
                 let mut job = self.first.remove(&key)?;
-                job.tier = policy::tier(&job, self.bytes());
+                job.tier = policy::tier(&job, self.bytes(), self.heat());
                 Some(job)
             }
             (None, Some(at)) => Some(self.better.swap_remove(at)),
@@ -160,6 +190,11 @@ impl Queue {
     /// Bytes of the bodies that wait for their first native code.
     fn bytes(&self) -> u64 {
         self.first.values().map(|job| job.size).sum()
+    }
+
+    /// The heat of these.
+    fn heat(&self) -> u64 {
+        self.first.values().map(Job::all_heat).sum()
     }
 
     pub fn len(&self) -> usize {
@@ -176,6 +211,10 @@ mod tests {
     fn job(module: &Module, defined: u32, size: u64) -> Job {
         let key = Key::new(&module.0, defined, Entry::Function);
         Job { key, size, ..Job::new(&module.0, Key { defined: 0, ..key }) }
+    }
+
+    fn no_heat() -> Arc<[AtomicU32]> {
+        std::iter::repeat_with(AtomicU32::default).take(10).collect()
     }
 
     fn taken(queue: &mut Queue) -> Vec<(u32, Tier)> {
@@ -199,13 +238,33 @@ mod tests {
 
     #[test]
     fn much_is_compiled_quickly_first() {
-        let module = Module::new(&Engine::default(), "(module (func) (func))").unwrap();
+        let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
         let mut queue = Queue::default();
-        let better = job(&module, 0, 100).improve(Tier::Quick);
-        queue.add(job(&module, 0, 1000));
-        queue.add(job(&module, 1, 1 << 30));
-        queue.add(better);
-        assert_eq!(taken(&mut queue), [(0, Tier::Quick), (0, Tier::Best), (1, Tier::Best)]);
+        let mut add = |defined, size, warmth| {
+            queue.add(job(&module, defined, size));
+            for _ in 0..warmth {
+                queue.warm(Key::new(&module.0, defined, Entry::Function)).unwrap();
+            }
+        };
+        // One that is hotter than all others comes first, and is worth their waiting; for the next one that is not so.
+        add(0, 2000, 100);
+        add(1, 1000, 1);
+        add(2, 1 << 20, 5);
+        assert_eq!(taken(&mut queue), [(0, Tier::Best), (1, Tier::Quick), (2, Tier::Best)]);
+    }
+
+    /// Which quick code is improved first.
+    #[test]
+    fn quick_code_says_how_hot_it_is() {
+        let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
+        let heat: Arc<[AtomicU32]> = [5, u32::MAX - 1, 0].map(AtomicU32::new).into();
+        let mut queue = Queue::default();
+        for defined in 0..3 {
+            assert!(queue.add(job(&module, defined, 100).improve(Tier::Quick, heat.clone())).is_none());
+        }
+        heat[0].fetch_add(1000, Ordering::Relaxed);
+        heat[1].fetch_add(5000, Ordering::Relaxed);
+        assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
     }
 
     #[test]
@@ -214,7 +273,7 @@ mod tests {
         let mut queue = Queue::default();
         let long_ago = Instant::now().checked_sub(2 * COLD).expect("the system has been up for a second");
         queue.add(Job { last: long_ago, ..job(&module, 0, 100) });
-        queue.add(Job { last: long_ago, ..job(&module, 1, 100).improve(Tier::Quick) });
+        queue.add(Job { last: long_ago, ..job(&module, 1, 100).improve(Tier::Quick, no_heat()) });
         let mut cold = Vec::new();
         assert_eq!(queue.take(&mut cold).map(|job| job.key.defined), Some(1));
         assert_eq!(cold.iter().map(|job| job.key.defined).collect::<Vec<_>>(), [0]);
@@ -222,7 +281,10 @@ mod tests {
             assert!(queue.add(job(&module, defined, 100)).is_none());
         }
         assert_eq!(queue.add(job(&module, 9999, 200)).map(|job| job.key.defined), Some(9999));
-        assert_eq!(queue.add(job(&module, 9, 1).improve(Tier::Quick)).map(|job| job.improves), Some(true));
+        assert_eq!(
+            queue.add(job(&module, 9, 1).improve(Tier::Quick, no_heat())).map(|job| job.improves.is_some()),
+            Some(true)
+        );
         assert_eq!(queue.len(), CAPACITY);
     }
 }

@@ -177,6 +177,7 @@ impl<'m> Lower<'m, '_> {
             self.read_operands(self.stack.len());
         }
         self.stack.extend(own);
+        self.count();
     }
 
     fn open_if(&mut self, ty: BlockType) {

@@ -10,6 +10,7 @@
 mod call;
 mod control;
 mod exception;
+mod heat;
 mod libcall;
 mod memory;
 mod numeric;
@@ -35,7 +36,6 @@ use crate::error::{Error, Result};
 use crate::interp::FrameLayout;
 use crate::module::ModuleInner;
 use crate::module::types::{FuncType, ValType};
-use crate::runtime::engine::Config;
 use crate::runtime::vmcontext::{Place, VMContext, VMStore};
 
 /// Beyond these many CLIF values, Cranelift takes minutes and gigabytes: 50 times the largest functions of compilers
@@ -49,7 +49,7 @@ const MAX_LOCAL_TABLES: u64 = 1 << 27;
 
 /// Lowers a defined function of `module` into `context.func`: signature of [`abi::signature`], locations that are byte
 /// offsets in the module, trap codes of [`abi::trap_code`]. Entered at a loop, it is a function of one `i64`, the address
-/// of the interpreter's frame, whose first slots get the results.
+/// of the interpreter's frame, whose first slots get the results. If it `counts`, it does so as [`heat`] says.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or there is no
@@ -57,9 +57,9 @@ const MAX_LOCAL_TABLES: u64 = 1 << 27;
 pub(crate) fn function(
     module: &ModuleInner,
     isa: &dyn TargetIsa,
-    config: &Config,
     defined: u32,
     plan: Plan<'_>,
+    counts: bool,
     context: &mut cranelift_codegen::Context,
     builder_context: &mut FunctionBuilderContext,
 ) -> Result<()> {
@@ -68,7 +68,8 @@ pub(crate) fn function(
         Plan::Function | Plan::FunctionWithLoops { .. } => abi::signature(isa, module.defined_type(defined)),
         Plan::Loop { .. } => abi::signature(isa, &FuncType::new([ValType::I64], [])),
     };
-    let mut lower = Lower::new(module, isa, config, FunctionBuilder::new(&mut context.func, builder_context));
+    let mut lower = Lower::new(module, isa, FunctionBuilder::new(&mut context.func, builder_context));
+    lower.heat = counts.then(|| heat::Heat::new(defined)).flatten();
     let result = lower.body(defined, plan);
     lower.builder.seal_all_blocks();
     if result.is_ok() {
@@ -138,6 +139,8 @@ pub(super) struct Lower<'m, 'b> {
     local_tables: (Vec<u32>, u64),
     /// Set if the function is entered at a loop.
     osr: Option<osr::Osr>,
+    /// Set if the function counts what it runs.
+    heat: Option<heat::Heat>,
     /// The function's own context.
     pub(super) vmctx: Value,
     pub(super) bounds: bounds::Bounds,
@@ -147,12 +150,7 @@ pub(super) struct Lower<'m, 'b> {
 }
 
 impl<'m, 'b> Lower<'m, 'b> {
-    fn new(
-        module: &'m ModuleInner,
-        isa: &'m dyn TargetIsa,
-        config: &Config,
-        mut builder: FunctionBuilder<'b>,
-    ) -> Lower<'m, 'b> {
+    fn new(module: &'m ModuleInner, isa: &'m dyn TargetIsa, mut builder: FunctionBuilder<'b>) -> Lower<'m, 'b> {
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
@@ -171,8 +169,9 @@ impl<'m, 'b> Lower<'m, 'b> {
             too_large: false,
             local_tables: (Vec::new(), 0),
             osr: None,
+            heat: None,
             vmctx,
-            bounds: bounds::Bounds::new(config, isa),
+            bounds: bounds::Bounds::new(module.engine.config(), isa),
             signatures: HashMap::new(),
             libcall_signatures: HashMap::new(),
             scratch: Vec::new(),
@@ -217,6 +216,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             }
         }
         self.open_function(ty);
+        self.count();
         let mut operators = body.get_operators_reader().map_err(refused)?;
         let mut countdown = 0u32;
         while !operators.eof() {
@@ -238,6 +238,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         if self.osr.as_ref().is_some_and(osr::Osr::is_not_entered) {
             return Err(Error::resource("the loop to be entered is never reached"));
         }
+        self.fork();
         self.check_size()
     }
 
@@ -252,7 +253,10 @@ impl<'m, 'b> Lower<'m, 'b> {
     fn operator(&mut self, op: &Op<'m>) -> Result<()> {
         if !self.reachable {
             self.skip(op);
-        } else if !(self.variable(op)
+            return Ok(());
+        }
+        self.weigh(op);
+        if !(self.variable(op)
             || self.numeric(op)
             || self.memory(op)
             || self.control(op)
