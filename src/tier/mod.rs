@@ -106,7 +106,9 @@ struct Loop {
     /// Byte offset of the `loop`.
     offset: u32,
     stage: Stage,
-    /// How often it was found hot while there was code for the function, but none for it.
+    /// How often it was found hot.
+    found: u32,
+    /// How often that was while there was code for the function, but none for it.
     missed: u32,
 }
 
@@ -115,7 +117,7 @@ impl Progress {
         let place = match self.loops.iter().position(|l| l.offset == offset) {
             Some(place) => place,
             None => {
-                self.loops.push(Loop { offset, stage: Stage::Cold, missed: 0 });
+                self.loops.push(Loop { offset, stage: Stage::Cold, found: 0, missed: 0 });
                 self.loops.len() - 1
             }
         };
@@ -205,6 +207,7 @@ impl ModuleTier {
         let progress = all.entry(defined).or_default();
         let function = progress.function;
         let hot = progress.at(offset);
+        hot.found = hot.found.saturating_add(1);
         trace!(func = module.0.imported_funcs() + defined, offset, stage = ?hot.stage, "hot loop");
         match hot.stage {
             Stage::Ready(native) => {
@@ -312,6 +315,24 @@ impl ModuleTier {
             Tiering::Measured => engine.pool().add(job),
             Tiering::AtOnce | Tiering::AtLoops => engine.pool().run(job),
         }
+    }
+
+    /// Leaves those loops out of a job that are hot less than others: each way in costs time to compile and to run.
+    fn choose_loops(&self, job: &mut Job) {
+        if job.loops.len() < 2 {
+            return;
+        }
+        let mut all = self.progress();
+        let progress = all.entry(job.key.defined).or_default();
+        let most = job.loops.iter().map(|offset| progress.at(*offset).found).max().unwrap_or(0);
+        job.loops.retain(|offset| {
+            let one = progress.at(*offset);
+            let stays = policy::is_worth_entering(one.found, most);
+            if !stays && one.stage == Stage::Queued {
+                one.stage = Stage::Cold;
+            }
+            stays
+        });
     }
 
     /// Takes note of what became of a job.
@@ -437,6 +458,27 @@ mod tests {
         while !module.0.jit.is_best(0) {
             f.call(&mut store, 100_000).unwrap();
         }
+    }
+
+    /// Of the loops of a function, those that are hot beside others become ways in; the others may do so another time.
+    #[test]
+    fn only_hot_loops_are_entered() {
+        let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
+        let module = Module::new(&engine, "(module (func))").unwrap().0;
+        let tier = &module.tier;
+        {
+            let mut all = tier.progress();
+            let progress = all.entry(0).or_default();
+            for (offset, found, stage) in [(1, 80, Stage::Queued), (2, 9, Stage::Queued), (3, 10, Stage::Queued)] {
+                *progress.at(offset) = Loop { offset, stage, found, missed: 0 };
+            }
+        }
+        let mut job = Job::new(&module, Key::new(&module, 0, Entry::Function));
+        job.loops = vec![1, 2, 3];
+        tier.choose_loops(&mut job);
+        assert_eq!(job.loops, [1, 3]);
+        let stages = [1, 2, 3].map(|offset| tier.progress().get_mut(&0).unwrap().at(offset).stage);
+        assert_eq!(stages, [Stage::Queued, Stage::Cold, Stage::Queued]);
     }
 
     /// Calls `f` of a module until its code is the best there will be.

@@ -17,12 +17,13 @@ pub(super) const NEXT_BUDGET: u64 = 20_000;
 
 /// Units that any function is interpreted for.
 ///
-/// Measured on two cores: with 10,000 and 100 a byte CPython's start took as long, `work.py` 5 to 10 % longer, and both
-/// a third longer in later runs, because less had been compiled; with 200 and 1 a byte CPython's start took 10 % longer.
-const LEAST: u64 = 500;
+/// Measured on two cores: with a sixth of this and of `PER_BYTE` CPython's start and `work.py` took 5 to 10 % longer, flite 20 %,
+/// as the compiler was busy with what is called for a short time only; with half as much again they took as long or 3 %
+/// longer, and so did later runs of all of them.
+const LEAST: u64 = 3_000;
 
 /// Units for each byte of the body. Compiling takes 1,000 at best settings.
-const PER_BYTE: u64 = 5;
+const PER_BYTE: u64 = 30;
 
 /// Units that a function is interpreted for where earlier runs have left code for others.
 const LEAST_LATER: u64 = 100;
@@ -65,6 +66,12 @@ pub(super) fn is_large(module: &ModuleInner, defined: u32) -> bool {
 /// Whether it is the calls of a function that make it hot, where it has code for its loops.
 pub(super) fn is_called_often(tiering: Tiering, calls: u32) -> bool {
     tiering == Tiering::Measured && calls > FEW_CALLS
+}
+
+/// Whether a loop of a function that is found hot so often is worth being a way into the function's code, where the hottest
+/// is found hot `most` often. If it runs on after all, the function is compiled again for it.
+pub(super) fn is_worth_entering(found: u32, most: u32) -> bool {
+    found >= most / 8
 }
 
 /// What to compile of a function that is hot in a loop, if anything: the loop may have been `missed` so often while there

@@ -1,4 +1,5 @@
-//! The threads that compile: as many as there are cores to spare, at a lower priority than the program's.
+//! The threads that compile: as many as there are cores to spare, at a lower priority than the program's; and one that
+//! takes its time over what native code may wait for.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -12,8 +13,10 @@ use crate::module::ModuleInner;
 const MAX_THREADS: usize = 8;
 
 /// By how much the priority is lower ("niceness").
-#[cfg(target_os = "linux")]
 const NICER: i32 = 5;
+
+/// The same for the thread that takes its time: it runs when the others do not.
+const NICEST: i32 = 19;
 
 /// Stack of a thread that compiles; the compiler needs more for large functions than threads have by default.
 const STACK: usize = 8 << 20;
@@ -27,6 +30,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is something in the queue, or the end has come.
     changed: Condvar,
+    /// There is time for what takes long, or the end has come.
+    calm: Condvar,
     /// A thread has ended.
     ended: Condvar,
 }
@@ -35,16 +40,26 @@ struct Shared {
 struct State {
     queue: Queue,
     threads: usize,
+    /// Those that wait, but for the next.
     idle: usize,
+    /// The thread that takes its time.
+    long: Long,
     /// The threads are to end.
     closed: bool,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Long {
+    #[default]
+    NotStarted,
+    Busy,
+    Idle,
 }
 
 impl Drop for Pool {
     /// Ends the threads: those that compile, after the function they are at.
     fn drop(&mut self) {
-        self.0.state().closed = true;
-        self.0.changed.notify_all();
+        drop(self.0.close());
     }
 }
 
@@ -53,8 +68,39 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compiles what comes, until the pool is dropped.
-    fn work(&self) {
+    fn close(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        state.closed = true;
+        self.changed.notify_all();
+        self.calm.notify_all();
+        state
+    }
+
+    /// Waits until there is something to do, maybe.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.idle += 1;
+        let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.idle -= 1;
+        state
+    }
+
+    /// The same for the thread that takes its time.
+    fn wait_long<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.long = Long::Idle;
+        let mut state = self.calm.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.long = Long::Busy;
+        state
+    }
+
+    /// Wakes the thread that takes its time, if it is time.
+    fn tell_long(&self, state: &State) {
+        if state.long == Long::Idle && state.queue.is_time_for_long() {
+            self.calm.notify_one();
+        }
+    }
+
+    /// Compiles what comes, until the pool is dropped; `long` what there is time for.
+    fn work(&self, long: bool) {
         let mut cold = Vec::new();
         let mut batch = Batch::default();
         let mut state = self.state();
@@ -65,11 +111,10 @@ impl Shared {
                 self.state().threads -= 1;
                 return self.ended.notify_all();
             }
-            let job = state.queue.take(&mut cold);
+            let job = if long { state.queue.take_long() } else { state.queue.take(&mut cold) };
             if job.is_none() && cold.is_empty() && batch.is_empty() {
-                state.idle += 1;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
+                self.tell_long(&state);
+                state = if long { self.wait_long(state) } else { self.wait(state) };
                 continue;
             }
             drop(state);
@@ -102,8 +147,9 @@ impl Batch {
     }
 
     /// Compiles what a job asks for.
-    fn add(&mut self, job: Job) {
+    fn add(&mut self, mut job: Job) {
         let Some(module) = job.module() else { return };
+        module.tier.choose_loops(&mut job);
         if self.module.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &module)) {
             self.publish();
         }
@@ -129,22 +175,32 @@ impl Pool {
     pub(super) fn add(&self, job: Job) {
         let mut state = self.0.state();
         let refused = state.queue.add(job);
+        let others = usize::from(state.long != Long::NotStarted);
+        // Without any thread all goes on interpreted.
         if state.idle > 0 {
             self.0.changed.notify_one();
-        } else if state.threads < state.queue.len().min(threads()) {
-            let shared = self.0.clone();
-            let builder = thread::Builder::new().name("wasmrun compiler".into()).stack_size(STACK);
-            let spawned = builder.spawn(move || {
-                lower_priority();
-                shared.work();
-            });
-            // Without any thread all goes on interpreted.
-            state.threads += usize::from(spawned.is_ok());
+        } else if state.threads - others < state.queue.len().min(threads()) {
+            state.threads += usize::from(self.spawn(false));
+        }
+        if state.long == Long::NotStarted && state.queue.has_long() && self.spawn(true) {
+            state.threads += 1;
+            state.long = Long::Busy;
         }
         drop(state);
         if let Some(job) = refused {
             forget(&job);
         }
+    }
+
+    /// Starts a thread, and tells whether there is one.
+    fn spawn(&self, long: bool) -> bool {
+        let shared = self.0.clone();
+        let builder = thread::Builder::new().name("wasmrun compiler".into()).stack_size(STACK);
+        let spawned = builder.spawn(move || {
+            lower_priority(if long { NICEST } else { NICER });
+            shared.work(long);
+        });
+        spawned.is_ok()
     }
 
     /// Takes note that a waiting job has become more urgent.
@@ -169,9 +225,7 @@ impl Pool {
 
     /// Has the threads end, and waits so long at most until they have: until what they are at is compiled and recorded.
     pub fn finish(&self, limit: Duration) {
-        let mut state = self.0.state();
-        state.closed = true;
-        self.0.changed.notify_all();
+        let state = self.0.close();
         let wait = self.0.ended.wait_timeout_while(state, limit, |state| state.threads > 0);
         drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
@@ -197,11 +251,12 @@ fn threads() -> usize {
     *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, MAX_THREADS)))
 }
 
-fn lower_priority() {
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "threads have no priority of their own"))]
+fn lower_priority(nicer: i32) {
     // SAFETY: plain calls. On Linux the "process" with a thread's id is that thread.
     #[cfg(target_os = "linux")]
     unsafe {
         let thread = libc::gettid() as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS, thread, libc::getpriority(libc::PRIO_PROCESS, thread) + NICER);
+        libc::setpriority(libc::PRIO_PROCESS, thread, libc::getpriority(libc::PRIO_PROCESS, thread) + nicer);
     }
 }

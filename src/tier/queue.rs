@@ -88,6 +88,11 @@ impl Job {
         }
     }
 
+    /// Whether the compiler takes long for it.
+    fn is_long(&self) -> bool {
+        self.size > LONG
+    }
+
     /// What compiling gains for what it costs.
     fn urgency(&self) -> u64 {
         let gain = match self.improves {
@@ -117,6 +122,9 @@ const HEAD_START: u64 = 1_000;
 /// Heat of a function that has code which is entered at a loop too: it is hotter than most, and loses more by that code than
 /// by quick code.
 const ENTERED: u64 = 200_000;
+
+/// Bytes of a body that take the compiler some 10 ms at best settings.
+const LONG: u64 = 8 << 10;
 
 /// What compiling costs besides what grows with the body, in bytes of body.
 const FIXED_COST: u64 = 100;
@@ -168,13 +176,16 @@ impl Queue {
         self.first.remove(&key)
     }
 
-    /// Takes the most urgent job out, after those that have gone cold, which are put into `cold`.
+    /// Takes the most urgent job out, after those that have gone cold, which are put into `cold`. What would keep the compiler
+    /// from what comes next for long, though nothing waits for it, is left for [`take_long`](Self::take_long).
     pub fn take(&mut self, cold: &mut Vec<Job>) -> Option<Job> {
         let now = Instant::now();
         cold.extend(self.first.extract_if(|_, job| now.duration_since(job.last) > COLD).map(|(_, job)| job));
         let first = self.first.values().max_by_key(|job| job.urgency()).map(|job| (job.urgency(), job.key));
         self.better.iter_mut().for_each(Job::look);
-        let better = (0..self.better.len()).max_by_key(|at| self.better[*at].urgency());
+        let leave = |job: &Job| first.is_none() && job.is_long();
+        let better = (0..self.better.len()).filter(|at| !leave(&self.better[*at]));
+        let better = better.max_by_key(|at| self.better[*at].urgency());
         match (first, better) {
             (Some((urgency, _)), Some(at)) if self.better[at].urgency() > urgency => Some(self.better.swap_remove(at)),
             (Some((_, key)), _) => {
@@ -185,6 +196,26 @@ impl Queue {
             (None, Some(at)) => Some(self.better.swap_remove(at)),
             (None, None) => None,
         }
+    }
+
+    /// Takes the most urgent of the jobs out that [`take`](Self::take) leaves, if nothing else waits.
+    pub fn take_long(&mut self) -> Option<Job> {
+        if !self.first.is_empty() {
+            return None;
+        }
+        let long = (0..self.better.len()).filter(|at| self.better[*at].is_long());
+        let at = long.max_by_key(|at| self.better[*at].urgency())?;
+        Some(self.better.swap_remove(at))
+    }
+
+    /// Whether there are jobs that [`take`](Self::take) may leave.
+    pub fn has_long(&self) -> bool {
+        self.better.iter().any(Job::is_long)
+    }
+
+    /// Whether there is something to [`take_long`](Self::take_long).
+    pub fn is_time_for_long(&self) -> bool {
+        self.first.is_empty() && self.has_long()
     }
 
     /// Bytes of the bodies that wait for their first native code.
@@ -265,6 +296,23 @@ mod tests {
         heat[0].fetch_add(1000, Ordering::Relaxed);
         heat[1].fetch_add(5000, Ordering::Relaxed);
         assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
+    }
+
+    /// What takes long and is not waited for is for a thread of its own, at a time when nothing else waits.
+    #[test]
+    fn what_takes_long_is_left() {
+        let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
+        let mut queue = Queue::default();
+        queue.add(job(&module, 0, LONG + 1).improve(Tier::Entered, no_heat()));
+        queue.add(job(&module, 1, LONG).improve(Tier::Entered, no_heat()));
+        queue.add(job(&module, 2, 1 << 20));
+        assert!(queue.has_long() && !queue.is_time_for_long() && queue.take_long().is_none());
+        // Both improvements are more urgent than so large a function.
+        assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
+        queue.add(job(&module, 0, LONG + 1).improve(Tier::Entered, no_heat()));
+        assert_eq!(taken(&mut queue), []);
+        assert!(queue.is_time_for_long());
+        assert_eq!(queue.take_long().map(|job| job.key.defined), Some(0));
     }
 
     #[test]
