@@ -111,7 +111,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
         }
         let status = result?;
         if engine.config().cache.keeps() {
-            engine.finish_compiling(FINISH.min(phases.total() / 2));
+            engine.finish_compiling(Duration::ZERO..=FINISH.min(phases.total() / 2));
         }
         process::flush_caches();
         args.cache.report(&file, module.cache_stats());

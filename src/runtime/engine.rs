@@ -299,13 +299,14 @@ impl Engine {
         &self.0.pool
     }
 
-    /// Ends compiling in the background, for good, after what is being compiled now; waits for that for so long at most. What
-    /// takes the compiler longer than a program runs would otherwise never be in the cache.
-    pub(crate) fn finish_compiling(&self, limit: std::time::Duration) {
+    /// Ends compiling in the background, for good, after what is being compiled now; waits for that as long again as it has
+    /// taken so far, within the limits. What takes the compiler longer than a program runs would otherwise never be in
+    /// the cache.
+    pub(crate) fn finish_compiling(&self, limits: std::ops::RangeInclusive<std::time::Duration>) {
         #[cfg(jit)]
-        self.0.pool.finish(limit);
+        self.0.pool.finish(limits);
         #[cfg(not(jit))]
-        let _ = limit;
+        let _ = limits;
     }
 
     /// The address space that its stores have given back.

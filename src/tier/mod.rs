@@ -503,7 +503,8 @@ mod tests {
         run(&engine);
         assert!(compiled(&engine) >= 2, "{:?}", engine.stats());
         // Its threads end, and with them the module, which is written to the cache.
-        engine.finish_compiling(std::time::Duration::from_secs(60));
+        let long = std::time::Duration::from_secs(60);
+        engine.finish_compiling(long..=long);
         drop(engine);
         let engine = Engine::new(&config).unwrap();
         run(&engine);

@@ -1,6 +1,7 @@
 //! The threads that compile: as many as there are cores to spare, at a lower priority than the program's; and one that
 //! takes its time over what native code may wait for.
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ struct State {
     idle: usize,
     /// The thread that takes its time.
     long: Long,
+    /// When the jobs that threads are at were begun.
+    begun: Vec<Instant>,
     /// The threads are to end.
     closed: bool,
 }
@@ -117,6 +120,8 @@ impl Shared {
                 state = if long { self.wait_long(state) } else { self.wait(state) };
                 continue;
             }
+            let begun = Instant::now();
+            state.begun.push(begun);
             drop(state);
             cold.drain(..).for_each(|job| forget(&job));
             match job {
@@ -124,6 +129,9 @@ impl Shared {
                 None => batch.publish(),
             }
             state = self.state();
+            if let Some(at) = state.begun.iter().position(|other| *other == begun) {
+                state.begun.swap_remove(at);
+            }
         }
     }
 }
@@ -223,9 +231,12 @@ impl Pool {
         true
     }
 
-    /// Has the threads end, and waits so long at most until they have: until what they are at is compiled and recorded.
-    pub fn finish(&self, limit: Duration) {
+    /// Has the threads end, and waits until they have: until what they are at is compiled and recorded. Waits as long again as
+    /// that has taken so far, within the limits.
+    pub fn finish(&self, limits: RangeInclusive<Duration>) {
         let state = self.0.close();
+        let longest = state.begun.iter().map(Instant::elapsed).max().unwrap_or_default();
+        let limit = longest.max(*limits.start()).min(*limits.end());
         let wait = self.0.ended.wait_timeout_while(state, limit, |state| state.threads > 0);
         drop(wait.unwrap_or_else(PoisonError::into_inner));
     }
