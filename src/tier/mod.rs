@@ -289,7 +289,14 @@ impl ModuleTier {
             && policy::is_large(&module.0, defined)
         {
             job.far = far;
-            progress.at(offset).stage = Stage::Queued;
+            let most = progress.loops.iter().map(|l| l.found).max().unwrap_or(0);
+            let asked = progress.asked;
+            let hot = progress.at(offset);
+            hot.stage = Stage::Queued;
+            if asked > 1 {
+                // It is for this loop that the function is compiled again.
+                hot.found = most;
+            }
             // Those that it had before, so that this code can replace that.
             job.loops = progress.loops.iter().filter(|l| l.stage != Stage::Cold).map(|l| l.offset).collect();
         }
@@ -479,6 +486,21 @@ mod tests {
         assert_eq!(job.loops, [1, 3]);
         let stages = [1, 2, 3].map(|offset| tier.progress().get_mut(&0).unwrap().at(offset).stage);
         assert_eq!(stages, [Stage::Queued, Stage::Cold, Stage::Queued]);
+    }
+
+    /// What a function is compiled again for is among them.
+    #[test]
+    fn a_loop_that_was_missed_is_entered() {
+        let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
+        let module = Module::new(&engine, looping()).unwrap();
+        let tier = &module.0.tier;
+        let mut progress = Progress { asked: 1, ..Progress::default() };
+        *progress.at(1) = Loop { offset: 1, stage: Stage::Ready(Native::Function), found: 80, missed: 0 };
+        *progress.at(2) = Loop { offset: 2, stage: Stage::Cold, found: 5, missed: 5 };
+        let mut job = tier.queue(&mut progress, &module, 0, Entry::Function, Some((2, false)));
+        tier.progress().insert(0, progress);
+        tier.choose_loops(&mut job);
+        assert_eq!(job.loops, [1, 2]);
     }
 
     /// Calls `f` of a module until its code is the best there will be.
