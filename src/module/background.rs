@@ -9,6 +9,9 @@ use super::ModuleInner;
 /// Programs that end within this time do not pay for functions they never call.
 const DELAY: Duration = Duration::from_millis(100);
 
+/// How often this time is waited again at most while functions are being compiled: that is what the program waits for.
+const PATIENCE: u32 = 20;
+
 /// Bytes of code that are validated between looks at whether somebody still wants the module.
 const PIECE: usize = 256 << 10;
 
@@ -31,6 +34,13 @@ pub(super) fn start(module: &Arc<ModuleInner>) {
 fn run(module: &Weak<ModuleInner>) {
     thread::sleep(DELAY);
     step_back();
+    for _ in 0..PATIENCE {
+        // Not held while asleep.
+        if !module.upgrade().is_some_and(|module| module.engine.is_compiling()) {
+            break;
+        }
+        thread::sleep(DELAY);
+    }
     let mut next = 0;
     while let Some(module) = module.upgrade() {
         let Some(lazy) = module.lazy.as_ref().filter(|lazy| lazy.background.get().is_none()) else { return };

@@ -309,6 +309,14 @@ impl Engine {
         let _ = limits;
     }
 
+    /// Whether functions are being compiled in the background.
+    pub(crate) fn is_compiling(&self) -> bool {
+        #[cfg(jit)]
+        return self.0.pool.is_busy();
+        #[cfg(not(jit))]
+        false
+    }
+
     /// The address space that its stores have given back.
     pub(crate) fn spaces(&self) -> &Arc<Spaces> {
         &self.0.spaces

@@ -231,6 +231,11 @@ impl Pool {
         true
     }
 
+    /// Whether a thread is at something.
+    pub fn is_busy(&self) -> bool {
+        !self.0.state().begun.is_empty()
+    }
+
     /// Has the threads end, and waits until they have: until what they are at is compiled and recorded. Waits as long again as
     /// that has taken so far, within the limits.
     pub fn finish(&self, limits: RangeInclusive<Duration>) {
