@@ -182,6 +182,7 @@ impl Pool {
     /// Has a job done in the background.
     pub(super) fn add(&self, job: Job) {
         let mut state = self.0.state();
+        let is_long = job.is_long();
         let refused = state.queue.add(job);
         let others = usize::from(state.long != Long::NotStarted);
         // Without any thread all goes on interpreted.
@@ -190,7 +191,7 @@ impl Pool {
         } else if state.threads - others < state.queue.len().min(threads()) {
             state.threads += usize::from(self.spawn(false));
         }
-        if state.long == Long::NotStarted && state.queue.has_long() && self.spawn(true) {
+        if is_long && state.long == Long::NotStarted && self.spawn(true) {
             state.threads += 1;
             state.long = Long::Busy;
         }

@@ -88,9 +88,9 @@ impl Job {
         }
     }
 
-    /// Whether the compiler takes long for it.
-    fn is_long(&self) -> bool {
-        self.size > LONG
+    /// Whether the compiler takes long for it, and nothing waits for it.
+    pub fn is_long(&self) -> bool {
+        self.improves.is_some() && self.size > LONG
     }
 
     /// What compiling gains for what it costs.
@@ -209,7 +209,7 @@ impl Queue {
     }
 
     /// Whether there are jobs that [`take`](Self::take) may leave.
-    pub fn has_long(&self) -> bool {
+    fn has_long(&self) -> bool {
         self.better.iter().any(Job::is_long)
     }
 

@@ -24,10 +24,10 @@ pub(super) struct Heat {
 }
 
 impl Heat {
-    /// For a function; none beyond what an offset can hold.
-    pub fn new(defined: u32) -> Option<Self> {
-        let offset = i32::try_from(4 * u64::from(defined)).ok()?;
-        Some(Heat { offset, straight: Vec::new(), instructions: 0 })
+    /// For a function.
+    pub fn new(defined: u32) -> Self {
+        let offset = i32::try_from(4 * u64::from(defined)).expect("a module has fewer than 2^28 functions");
+        Heat { offset, straight: Vec::new(), instructions: 0 }
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn function(
         Plan::Loop { .. } => abi::signature(isa, &FuncType::new([ValType::I64], [])),
     };
     let mut lower = Lower::new(module, isa, FunctionBuilder::new(&mut context.func, builder_context));
-    lower.heat = counts.then(|| heat::Heat::new(defined)).flatten();
+    lower.heat = counts.then(|| heat::Heat::new(defined));
     let result = lower.body(defined, plan);
     lower.builder.seal_all_blocks();
     if result.is_ok() {
