@@ -1,5 +1,5 @@
-//! Decides whether the target has the JIT (cfg `jit`), and which dispatch the interpreter can have (`tail_dispatch`);
-//! tells builds of different sources apart (`WASMRUN_SOURCES`), for code that is kept on disk.
+//! Decides whether the target has the JIT (cfg `jit`), which dispatch the interpreter can have (`tail_dispatch`), and whether
+//! there is native code that takes part in that (`baseline`); tells builds of different sources apart (`WASMRUN_SOURCES`), for code that is kept on disk.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
@@ -8,15 +8,20 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     println!("cargo::rustc-check-cfg=cfg(jit)");
     println!("cargo::rustc-check-cfg=cfg(tail_dispatch)");
+    println!("cargo::rustc-check-cfg=cfg(baseline)");
     println!("cargo::rerun-if-changed=build.rs");
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     let native = matches!(target("ARCH").as_str(), "x86_64" | "aarch64");
-    if env::var_os("CARGO_FEATURE_JIT").is_some() && native && target("OS") == "linux" {
+    let jit = env::var_os("CARGO_FEATURE_JIT").is_some() && native && target("OS") == "linux";
+    if jit {
         println!("cargo::rustc-cfg=jit");
     }
     let optimised = env::var("OPT_LEVEL").is_ok_and(|level| matches!(level.as_str(), "2" | "3" | "s" | "z"));
     if native && optimised {
         println!("cargo::rustc-cfg=tail_dispatch");
+        if jit {
+            println!("cargo::rustc-cfg=baseline");
+        }
     }
     // Compiled code depends on the layout of the runtime's objects and on how functions are lowered. The version alone
     // does not change with each of these while they are being worked on.

@@ -229,7 +229,9 @@ fn configs() -> Vec<Config> {
             config.strategy(Strategy::Jit).bounds_checks(checks);
             all.push(config);
         }
-        for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops] {
+        for tiering in
+            [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops]
+        {
             let mut config = Config::new();
             config.strategy(Strategy::Tiered).tiering(tiering);
             all.push(config);

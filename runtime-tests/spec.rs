@@ -174,6 +174,8 @@ fn configurations() -> Vec<(&'static str, Config)> {
         // Everything that can be is entered by native code on the way, once at each call and once at each loop.
         all.push(("tiered", with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtOnce))));
         all.push(("tiered-loops", with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops))));
+        all.push(("baseline", with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::Baseline))));
+        all.push(("baseline-loops", with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops))));
     }
     all
 }

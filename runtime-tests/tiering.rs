@@ -17,7 +17,10 @@ fn interpreter() -> Engine {
     Engine::new(Config::new().strategy(Strategy::Interpreter)).unwrap()
 }
 
-const EAGER: [Tiering; 2] = [Tiering::AtOnce, Tiering::AtLoops];
+const EAGER: [Tiering; 4] = [Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops];
+
+/// Those in which each loop is native at its first pass.
+const LOOPS: [Tiering; 3] = [Tiering::AtOnce, Tiering::AtLoops, Tiering::BaselineAtLoops];
 
 /// Nested loops with operands of all types below them, which are used after.
 const NESTED: &str = r#"(module
@@ -69,7 +72,7 @@ fn operands_survive_the_change() {
 
 #[test]
 fn every_loop_is_entered() {
-    for tiering in EAGER {
+    for tiering in LOOPS {
         let engine = engine(tiering);
         let (mut store, instance) = setup(&engine, NESTED);
         let _: (i64, f64, i32) = call(&mut store, instance, "run", 2).unwrap();
@@ -214,7 +217,7 @@ const TAIL_CALLS: &str = r#"(module
 
 #[test]
 fn tail_calls_between_tiers_take_no_room() {
-    for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops] {
+    for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops] {
         let (mut store, instance) = setup(&engine(tiering), TAIL_CALLS);
         for (export, n, expected) in [("even", 1_000_001, 99), ("even", 1_000_000, 44), ("looped", 300_001, 44)] {
             let result: i32 = call(&mut store, instance, export, n).unwrap();
@@ -250,7 +253,7 @@ fn recursion_between_tiers_may_be_deep() {
                 (local.set $sum (i32.add (local.get $sum) (call $f (i32.sub (local.get $n) (i32.const 1)))))
                 (br_if $l (i32.eqz (local.get $sum))))
             (i32.add (local.get $sum) (i32.const 1))))"#;
-    for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops] {
+    for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops] {
         let (mut store, instance) = setup(&engine(tiering), DEEP);
         for _ in 0..20 {
             let result: i32 = call(&mut store, instance, "f", 4000).unwrap();
@@ -263,7 +266,7 @@ fn recursion_between_tiers_may_be_deep() {
 fn small_stacks_tier_up_too() {
     // Less than the configuration would allow.
     let small = thread::Builder::new().stack_size(512 << 10).spawn(|| {
-        for tiering in EAGER {
+        for tiering in LOOPS {
             let engine = engine(tiering);
             let (mut store, instance) = setup(&engine, NESTED);
             let _: (i64, f64, i32) = call(&mut store, instance, "run", 2).unwrap();
@@ -380,7 +383,7 @@ fn stores_of_one_module_tier_up_on_all_threads() {
         let engine = interpreter();
         run(&engine, &Module::new(&engine, WORK).unwrap())
     };
-    for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops] {
+    for tiering in [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops] {
         let engine = engine(tiering);
         let module = Module::new(&engine, WORK).unwrap();
         let failed = AtomicBool::new(false);

@@ -21,10 +21,20 @@ impl Counter {
 
 /// Native code for one entry of a function: there is none.
 #[allow(dead_code, reason = "the interpreter knows what there could be")]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Native {
     Function,
     Loop(*const VMCode),
     FunctionAtLoop(*const VMCode, u16),
+}
+
+/// How a function goes on whose budget is used up: as before.
+#[allow(dead_code, reason = "the interpreter knows what there could be")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hot {
+    Same,
+    Baseline,
+    Native(Native),
 }
 
 pub(crate) struct ModuleTier;
@@ -42,11 +52,11 @@ impl ModuleTier {
         false
     }
 
-    pub fn hot_call(&self, _: &Module, _: u32) -> bool {
-        false
+    pub fn hot_call(&self, _: &Module, _: u32) -> Hot {
+        Hot::Same
     }
 
-    pub fn hot_loop(&self, _: &Module, _: u32, _: u32, _: bool) -> Option<Native> {
-        None
+    pub fn hot_loop(&self, _: &Module, _: u32, _: u32, _: bool) -> Hot {
+        Hot::Same
     }
 }

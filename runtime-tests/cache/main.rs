@@ -114,7 +114,7 @@ fn the_second_run_uses_what_the_first_compiled() {
 
 #[test]
 fn tiered_code_and_loops_are_kept_too() {
-    for tiering in [Tiering::AtOnce, Tiering::AtLoops] {
+    for tiering in [Tiering::AtOnce, Tiering::AtLoops, Tiering::BaselineAtLoops] {
         let dir = tempfile::tempdir().unwrap();
         let mut config = config(Cache::in_dir(dir.path()));
         config.strategy(Strategy::Tiered).tiering(tiering);

@@ -27,11 +27,14 @@ pub fn steady_configs() -> Vec<Config> {
             config.strategy(Strategy::Jit).bounds_checks(checks);
             all.push(config);
         }
-        for tiering in [Tiering::AtOnce, Tiering::AtLoops] {
+        for tiering in [Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops] {
             let mut config = Config::new();
             config.strategy(Strategy::Tiered).tiering(tiering);
             all.push(config);
         }
+        let mut config = Config::new();
+        config.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops).dispatch(Dispatch::Loop);
+        all.push(config);
     }
     all
 }

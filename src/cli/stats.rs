@@ -96,10 +96,11 @@ impl Phases {
     }
 }
 
-fn works(stats: &Stats) -> [(&'static str, Work); 5] {
+fn works(stats: &Stats) -> [(&'static str, Work); 6] {
     [
         ("interpreted", stats.interpreted),
         ("  cached", stats.cached_bytecode),
+        ("baseline", stats.baseline),
         ("quick", stats.quick),
         ("best", stats.best),
         ("cached", stats.cached),

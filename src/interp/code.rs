@@ -10,6 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+#[cfg(baseline)]
+use super::baseline::{Making, Origin};
+#[cfg(baseline)]
+use super::dispatch;
 use super::machine::{HEADER, SLACK};
 use super::op::{Plain, word_bc};
 use super::portable;
@@ -22,22 +26,31 @@ use crate::module::ModuleInner;
 pub(super) struct Code {
     /// First instruction, in `words`.
     pub entry: *const u64,
+    /// Native code to jump to with the ip at `entry` and this code in the accumulator: it zeroes the locals, and runs the function.
+    #[cfg(baseline)]
+    pub start: *const u8,
     /// Bytes of a frame, slack included.
     pub frame_bytes: usize,
     /// Slot of the frame's header.
     pub header: u32,
     /// The slots that are zeroed on entry, in steps of four: what follows is not read before it is written.
-    zeroed_from: u32,
-    zeroed_to: u32,
+    pub zeroed_from: u32,
+    pub zeroed_to: u32,
     /// Slots of the parameters.
     pub params: u32,
     /// Whether the frame has scratch slots, between header and locals.
     pub far: bool,
-    defined: u32,
-    words: Box<[u64]>,
-    tries: Box<[Try]>,
+    pub defined: u32,
+    pub words: Box<[u64]>,
+    pub tries: Box<[Try]>,
     /// Whether the cache has it.
-    is_kept: AtomicBool,
+    pub is_kept: AtomicBool,
+    /// The baseline code that was made of it, or null.
+    #[cfg(baseline)]
+    pub baseline: AtomicPtr<Code>,
+    /// If this is baseline code: where it is from.
+    #[cfg(baseline)]
+    pub origin: Option<Origin>,
 }
 
 /// The instructions in a `try_table`, as words from the first to before the last, and the word of its `try`.
@@ -69,6 +82,8 @@ impl Code {
         let words = words.into_boxed_slice();
         Code {
             entry: words.as_ptr(),
+            #[cfg(baseline)]
+            start: dispatch::start(),
             frame_bytes: 8 * (frame as usize + SLACK as usize),
             header,
             zeroed_from: zeroed.start,
@@ -79,6 +94,10 @@ impl Code {
             words,
             tries: tries.into(),
             is_kept: AtomicBool::new(false),
+            #[cfg(baseline)]
+            baseline: AtomicPtr::default(),
+            #[cfg(baseline)]
+            origin: None,
         }
     }
 
@@ -92,6 +111,8 @@ impl Code {
         let words = Box::new([op, glue as u64, entry as u64]);
         Code {
             entry: words.as_ptr(),
+            #[cfg(baseline)]
+            start: dispatch::start(),
             frame_bytes: 8 * (header + HEADER + SLACK) as usize,
             header,
             zeroed_from: 0,
@@ -102,6 +123,10 @@ impl Code {
             words,
             tries: Box::default(),
             is_kept: AtomicBool::new(true),
+            #[cfg(baseline)]
+            baseline: AtomicPtr::default(),
+            #[cfg(baseline)]
+            origin: None,
         }
     }
 
@@ -124,24 +149,26 @@ impl Code {
 /// The interpreter's part of a module: functions are translated when first called.
 pub(crate) struct ModuleCode {
     /// What calls of the defined functions lead to; null where not yet called.
-    codes: Box<[AtomicPtr<Code>]>,
+    pub(super) codes: Box<[AtomicPtr<Code>]>,
     all: Mutex<All>,
 }
 
 /// All code of a module, which lives as long as the module: calls may be running it.
 #[derive(Default)]
-struct All {
+pub(super) struct All {
     /// By the address where its words end, for backtraces.
     by_end: BTreeMap<usize, Box<Code>>,
     /// The translations of functions that calls find a stub for.
-    behind_stubs: HashMap<u32, *const Code>,
+    pub behind_stubs: HashMap<u32, *const Code>,
+    #[cfg(baseline)]
+    pub making: Making,
 }
 
 // SAFETY: the pointers are to code that is owned by the same value, and never changes.
 unsafe impl Send for All {}
 
 impl All {
-    fn add(&mut self, code: Code) -> *const Code {
+    pub fn add(&mut self, code: Code) -> *const Code {
         let code = Box::new(code);
         let at = &raw const *code;
         self.by_end.insert(code.words.as_ptr_range().end as usize, code);
@@ -160,7 +187,7 @@ impl ModuleCode {
         self.codes.as_ptr()
     }
 
-    fn all(&self) -> MutexGuard<'_, All> {
+    pub(super) fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -233,12 +260,13 @@ impl ModuleCode {
         (0..).zip(&self.codes).filter_map(|(defined, place)| {
             // SAFETY: published code lives as long as the module.
             let code = unsafe { place.load(Ordering::Acquire).as_ref()? };
+            let code = code.bytecode();
             let is_new = !code.is_kept.swap(true, Ordering::Relaxed);
             is_new.then(|| (defined, portable::to_bytes(code, module)))
         })
     }
 
-    /// The code an instruction belongs to, and the instruction's word.
+    /// The bytecode an instruction belongs to, and the instruction's word there.
     pub(super) fn find(&self, ip: *const u64) -> Option<(&Code, u32)> {
         let all = self.all();
         let (_, code) = all.by_end.range(ip as usize + 1..).next()?;
@@ -246,7 +274,18 @@ impl ModuleCode {
         // SAFETY: code lives as long as the module, and boxes keep their place.
         let code = unsafe { &*code };
         let word = (ip as usize).checked_sub(code.entry as usize)? / 8;
-        Some((code, word as u32))
+        Some(code.origin_of(word as u32))
+    }
+}
+
+#[cfg(not(baseline))]
+impl Code {
+    fn bytecode(&self) -> &Code {
+        self
+    }
+
+    fn origin_of(&self, word: u32) -> (&Code, u32) {
+        (self, word)
     }
 }
 

@@ -54,10 +54,18 @@ fn fail(mut m: Machine, error: Error) {
     unsafe { *m.context().saved = m };
 }
 
+/// What runs a function's bytecode after zeroing its locals; see [`Code::start`](super::code::Code).
+#[cfg(baseline)]
+pub(super) fn start() -> *const u8 {
+    tail::start as *const u8
+}
+
 /// Dispatch by tail calls.
 #[cfg(tail_dispatch)]
 mod tail {
     use super::*;
+    #[cfg(baseline)]
+    use crate::interp::code::Code;
     use crate::interp::machine::Context;
     use std::mem::transmute;
 
@@ -122,8 +130,31 @@ mod tail {
                 let size = std::ptr::without_provenance_mut(size as usize);
                 faulted(m.ip, m.fp, size, m.handlers, m.ctx, address, m.acc32, m.acc64)
             },
+            // SAFETY: only baseline code's bytecode has addresses, which are those of native code for these registers.
+            #[cfg(baseline)]
+            Flow::Native(code) => unsafe {
+                let code = transmute::<*const u8, Tail>(code);
+                code(m.ip, m.fp, m.memory, m.handlers, m.ctx, m.acc, m.acc32, m.acc64)
+            },
             Flow::Exit => (),
         }
+    }
+
+    /// Starts the function whose code the accumulator points to, in a frame that was made for it.
+    #[cfg(baseline)]
+    pub unsafe extern "C" fn start(
+        ip: *const u64,
+        fp: *mut u64,
+        memory: *mut u8,
+        handlers: *const u8,
+        ctx: *mut Context,
+        acc: u64,
+        acc32: f32,
+        acc64: f64,
+    ) {
+        // SAFETY: the caller's promise; code lives as long as the module.
+        unsafe { (*(acc as *const Code)).zero_locals(fp) };
+        next(Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 });
     }
 
     #[cold]
@@ -207,6 +238,8 @@ mod looped {
             }
             Flow::Trap(code) => trap(*m, code),
             Flow::OutOfBounds { address, size } => out_of_bounds(*m, address, size),
+            #[cfg(baseline)]
+            Flow::Native(_) => unreachable!("baseline code is made for the other dispatch"),
             Flow::Exit => (),
         }
         false

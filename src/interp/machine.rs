@@ -116,6 +116,9 @@ pub(super) enum Flow {
     Trap(Trap),
     /// An out-of-bounds access of the instruction at `ip`.
     OutOfBounds { address: u64, size: u64 },
+    /// Native code at an address, which goes on with these registers.
+    #[cfg(baseline)]
+    Native(*const u8),
     /// Back to the activation's caller.
     Exit,
 }

@@ -5,6 +5,8 @@
 //! (`runtime::ops`), arithmetic (`runtime::numeric`, `runtime::simd`).
 
 mod backtrace;
+#[cfg(baseline)]
+mod baseline;
 mod code;
 mod dispatch;
 mod exec;

@@ -69,6 +69,8 @@ macro_rules! for_each_op {
                 /// All of a function that is native code: runs that and returns. Slot of the frame's header; two words of
                 /// addresses follow, of the glue that enters it and of where its entry is.
                 Native: [Slot(A), FuncBC],
+                /// Goes on in native code at an address.
+                Baseline: [Word(1)],
                 Call: [Slot(A), FuncBC],
                 CallImport: [Slot(A), FuncBC, Low(1)],
                 CallIndirect: [Slot(A), Slot(B), Place(1), High(1), Low(2)],
@@ -506,7 +508,7 @@ macro_rules! class {
 
         impl $class {
             pub const COUNT: usize = [$($class::$name),*].len();
-            #[allow(dead_code, reason = "only comparisons are found by their number")]
+            #[allow(dead_code, reason = "not all are found by their number")]
             const ALL: [$class; Self::COUNT] = [$($class::$name),*];
             const BASE: u16 = offset_of!(Table<u8>, $field) as u16;
         }
@@ -762,6 +764,81 @@ formed! {
     Binary[Form] 2 * BINARY_FORMS as u16;
     Load[LoadForm] 2 * LOAD_FORMS as u16 + 1;
     Store[StoreForm] 7;
+}
+
+/// An opcode taken apart. Vector instructions are all `Other`.
+#[cfg(baseline)]
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Inst {
+    Plain(Plain),
+    Compare(Compare, Form),
+    Branch(Compare, Form),
+    /// `true`: compares with an immediate.
+    Step(Compare, bool),
+    /// `true`: the result is only left in the accumulator; for those below, too.
+    Binary(Binary, Form, bool),
+    /// `true`: the operand is in the accumulator.
+    Unary(Unary, bool, bool),
+    Load(Load, LoadForm, bool),
+    Store(Store, StoreForm),
+    Other,
+}
+
+#[cfg(baseline)]
+impl Inst {
+    pub fn of(op: u16) -> Self {
+        const FORMS: [Form; BINARY_FORMS] = [Form::SS, Form::AS, Form::SA, Form::SI, Form::AI, Form::SK, Form::KS];
+        const LOADS: [LoadForm; LOAD_FORMS] = [
+            LoadForm::Slot,
+            LoadForm::Acc,
+            LoadForm::Const,
+            LoadForm::Plus,
+            LoadForm::Index,
+            LoadForm::Deref,
+            LoadForm::AccDeref,
+        ];
+        const STORES: [StoreForm; 7] = [
+            StoreForm::Slots,
+            StoreForm::AddrAcc,
+            StoreForm::ValueAcc,
+            StoreForm::Imm,
+            StoreForm::AccImm,
+            StoreForm::Const,
+            StoreForm::Far,
+        ];
+        // The number of the row, and the place in it.
+        let row = |base: usize, rows: usize, length: usize| {
+            let index = usize::from(op).checked_sub(base)?;
+            (index < rows * length).then_some((index / length, index % length))
+        };
+        macro_rules! class {
+            ($class:ident $field:ident $length:expr, |$i:ident, $at:ident| $inst:expr) => {
+                if let Some(($i, $at)) = row(offset_of!(Table<u8>, $field), $class::COUNT, $length) {
+                    return $inst;
+                }
+            };
+        }
+        if let Some(plain) = Plain::ALL.get(usize::from(op)) {
+            return Inst::Plain(*plain);
+        }
+        class!(Compare compare 6, |i, at| Inst::Compare(Compare::ALL[i], FORMS[at]));
+        class!(Compare branch 6, |i, at| Inst::Branch(Compare::ALL[i], FORMS[at]));
+        if let Some((i, at)) = row(offset_of!(Table<u8>, step), Compare::I64Eq as usize, 2) {
+            return Inst::Step(Compare::ALL[i], at == 1);
+        }
+        class!(Binary binary 2 * BINARY_FORMS, |i, at| {
+            Inst::Binary(Binary::ALL[i], FORMS[at % BINARY_FORMS], at >= BINARY_FORMS)
+        });
+        class!(Unary unary 2 * UNARY_FORMS, |i, at| {
+            Inst::Unary(Unary::ALL[i], at % UNARY_FORMS == 1, at >= UNARY_FORMS)
+        });
+        class!(Load load 2 * LOAD_FORMS + 1, |i, at| {
+            let form = if at == 2 * LOAD_FORMS { LoadForm::Far } else { LOADS[at % LOAD_FORMS] };
+            Inst::Load(Load::ALL[i], form, (LOAD_FORMS..2 * LOAD_FORMS).contains(&at))
+        });
+        class!(Store store 7, |i, at| Inst::Store(Store::ALL[i], STORES[at]));
+        Inst::Other
+    }
 }
 
 impl Unary {

@@ -70,6 +70,22 @@ fn info<H: Handler>() -> Info {
 
 static INFO: Table<fn() -> Info> = dispatch_table!(info);
 
+fn fields_of<H: Handler>() -> &'static [Field] {
+    H::FIELDS
+}
+
+static FIELDS: Table<fn() -> &'static [Field]> = dispatch_table!(fields_of);
+
+/// The operands of the instruction of an opcode.
+pub(super) fn fields(op: u16) -> &'static [Field] {
+    FIELDS.entries()[usize::from(op)]()
+}
+
+/// Words of the instruction whose first word this is.
+pub(super) fn length(first: u64) -> usize {
+    fields(first as u16).iter().map(|field| field.words(first)).max().unwrap_or(1)
+}
+
 impl Field {
     /// The words that an instruction with this field has at least.
     fn words(self, first: u64) -> usize {
@@ -157,7 +173,7 @@ pub(crate) fn print_bytecode(module: &ModuleInner, defined: u32) -> Result<Strin
             separator = ", ";
         }
         out.push('\n');
-        at += info.fields.iter().map(|field| field.words(code.words[at])).max().unwrap_or(1);
+        at += length(code.words[at]);
     }
     Ok(out)
 }

@@ -14,6 +14,8 @@
 
 pub(crate) mod abi;
 mod arch;
+#[cfg(baseline)]
+mod baseline;
 mod bounds;
 mod cached;
 mod code_file;
@@ -42,6 +44,8 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use crate::error::Result;
 use crate::runtime::engine::{Config, Strategy};
 
+#[cfg(baseline)]
+pub(crate) use baseline::BaselineMemory;
 pub(crate) use cached::portable_function;
 pub(crate) use code_file::CodeFile;
 pub(crate) use compile::{Compiled, Entry, ModuleCode, Tier, compile, compile_with_loops};

@@ -188,8 +188,13 @@ pub(super) fn remove_chunk(range: Range<usize>) {
 /// # Safety
 /// The code must be in place, and its module alive.
 pub(super) unsafe fn add_function(code: FunctionCode) {
-    // SAFETY: the caller's promise.
-    unsafe { tell_profiler(&code) };
+    if let Some(WasmFunction { module, defined }) = code.function {
+        // SAFETY: the module is alive by the caller's promise; the code is mapped, and not changed any more.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(code.range.start as *const u8, code.range.len());
+            tell_profiler(&*module, defined, "", bytes);
+        }
+    }
     if let Some(chunk) = chunk(code.range.start) {
         // SAFETY: the code being added keeps its chunk alive.
         let mut functions = unsafe { &*chunk }.functions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,20 +206,12 @@ pub(super) unsafe fn add_function(code: FunctionCode) {
 }
 
 /// Tells the profiler of a Wasm function's code, if its engine has one.
-///
-/// # Safety
-/// As for [`add_function`].
-unsafe fn tell_profiler(code: &FunctionCode) {
-    let Some(WasmFunction { module, defined }) = code.function else { return };
-    // SAFETY: the caller's promise.
-    let module = unsafe { &*module };
+pub(super) fn tell_profiler(module: &ModuleInner, defined: u32, tier: &str, code: &[u8]) {
     let profile = module.engine.config().profile;
     if profile != Profile::None {
         let index = module.imported_funcs() + defined;
-        let name = format!("wasm function {index} {}", module.func_name(index).unwrap_or_default());
-        // SAFETY: the code is mapped, and not changed any more.
-        let bytes = unsafe { std::slice::from_raw_parts(code.range.start as *const u8, code.range.len()) };
-        profile::add(profile, name.trim_end(), bytes);
+        let name = format!("wasm function {index} {}{tier}", module.func_name(index).unwrap_or_default());
+        profile::add(profile, name.trim_end(), code);
     }
 }
 

@@ -430,19 +430,24 @@ unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
     unsafe {
         let activation = THREAD.with(|thread| thread.current.get());
         // Signals that were sent, not caused, have codes of zero and below.
-        if activation.is_null() || (*info).si_code <= 0 {
+        if (*info).si_code <= 0 {
             return false;
         }
         let registers = Registers::read(context);
         let address = (*info).si_addr() as usize;
         let is_access = signal == libc::SIGSEGV || signal == libc::SIGBUS;
-        let at_raise = registers.pc == arch::raise as *const () as usize + arch::RAISE_SITE;
-        let code = if at_raise {
-            TRAP_RAISED.as_raw().get()
-        } else if is_access && address.wrapping_sub(registers.pc) < 16 && registry::is_code(registers.pc) {
+        if is_access && address.wrapping_sub(registers.pc) < 16 && registry::is_code(registers.pc) {
             // Fetching the instruction failed: its page is being written to, see `code_memory`. Try again.
             libc::sched_yield();
             return true;
+        }
+        // Baseline code runs without an activation, and does nothing that faults.
+        if activation.is_null() {
+            return false;
+        }
+        let at_raise = registers.pc == arch::raise as *const () as usize + arch::RAISE_SITE;
+        let code = if at_raise {
+            TRAP_RAISED.as_raw().get()
         } else {
             match registry::find(registers.pc).and_then(|function| function.trap_at(registers.pc)) {
                 Some(code) if is_access && !may_fault_at(address, code, &*(*activation).store) => return false,

@@ -35,6 +35,10 @@ pub enum Tiering {
     AtOnce,
     /// The same for loops alone; functions are never entered but interpreted.
     AtLoops,
+    /// For tests: each function runs baseline code from its first call on, where the target has that, and no other.
+    Baseline,
+    /// The same, and each loop native at its first pass.
+    BaselineAtLoops,
 }
 
 /// How compiled code finds out that a memory access is out of bounds.

@@ -28,6 +28,8 @@ pub struct Stats {
     pub interpreted: Work,
     /// Functions whose bytecode came from the cache, with the time it took to get it.
     pub cached_bytecode: Work,
+    /// Functions that native code was made for from their bytecode.
+    pub baseline: Work,
     /// Functions compiled with quick settings, on-stack replacements included.
     pub quick: Work,
     /// Functions compiled with best settings, on-stack replacements included.
@@ -75,6 +77,7 @@ impl WorkCounter {
 pub(crate) struct StatsCounter {
     pub interpreted: WorkCounter,
     pub cached_bytecode: WorkCounter,
+    pub baseline: WorkCounter,
     pub quick: WorkCounter,
     pub best: WorkCounter,
     pub cached: WorkCounter,
@@ -88,6 +91,7 @@ impl StatsCounter {
         Stats {
             interpreted: self.interpreted.read(),
             cached_bytecode: self.cached_bytecode.read(),
+            baseline: self.baseline.read(),
             quick: self.quick.read(),
             best: self.best.read(),
             cached: self.cached.read(),

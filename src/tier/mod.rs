@@ -78,6 +78,16 @@ pub(crate) enum Native {
     FunctionAtLoop(*const VMCode, u16),
 }
 
+/// How a function goes on whose budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hot {
+    /// As before, with a new budget.
+    Same,
+    /// In baseline code, which is to be made.
+    Baseline,
+    Native(Native),
+}
+
 /// How far one entry of a function has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
@@ -94,6 +104,8 @@ enum Stage {
 #[derive(Debug, Default)]
 struct Progress {
     seen: bool,
+    /// Whether it was time for baseline code.
+    baseline: bool,
     function: Stage,
     /// How often code of the function was asked for: again where a loop turned out to be hot as well.
     asked: u32,
@@ -124,6 +136,15 @@ impl Progress {
         &mut self.loops[place]
     }
 
+    /// Whether it is time for baseline code, for the first time. In later runs, that is when the compiler has not come to the
+    /// function in its time.
+    fn takes_baseline(&mut self, later_run: bool) -> bool {
+        let waits = || self.function == Stage::Queued || self.loops.iter().any(|l| l.stage == Stage::Queued);
+        let takes = !self.baseline && (!later_run || waits());
+        self.baseline |= takes;
+        takes
+    }
+
     fn stage(&mut self, entry: Entry) -> &mut Stage {
         match entry {
             Entry::Function => &mut self.function,
@@ -151,6 +172,12 @@ impl ModuleTier {
         ModuleTier { counters, progress: Mutex::default() }
     }
 
+    /// The words of bytecode to make baseline code of at once, when it has been made of so many.
+    #[cfg(baseline)]
+    pub fn baseline_batch(&self, module: &ModuleInner, made: usize) -> usize {
+        policy::baseline_batch(module.engine.config().tiering, made)
+    }
+
     /// The counters by defined index; null if nothing is counted.
     pub fn counters(&self) -> *const Counter {
         if self.counters.is_empty() { ptr::null() } else { self.counters.as_ptr() }
@@ -165,26 +192,33 @@ impl ModuleTier {
         !self.counters.is_empty() && module.jit.load(module, defined, Tier::Quick, Entry::Function).is_some()
     }
 
-    /// What to do about a function whose budget is used up as it is called: true if its native code is to be run.
+    /// What to do about a function whose budget is used up as it is called.
     #[cold]
-    pub fn hot_call(&self, module: &Module, defined: u32) -> bool {
+    pub fn hot_call(&self, module: &Module, defined: u32) -> Hot {
         let counter = &self.counters[defined as usize];
         let tiering = module.0.engine.config().tiering;
         let mut all = self.progress();
         let progress = all.entry(defined).or_default();
         let first = !std::mem::replace(&mut progress.seen, true);
+        if matches!(tiering, Tiering::Baseline | Tiering::BaselineAtLoops) {
+            return Hot::Baseline;
+        }
         if first && tiering == Tiering::Measured {
             counter.grant(policy::first_budget(&module.0, defined));
-            return false;
+            return Hot::Same;
+        }
+        if tiering == Tiering::Measured && progress.takes_baseline(policy::is_later_run(&module.0)) {
+            counter.grant(policy::second_budget(&module.0, defined));
+            return Hot::Baseline;
         }
         counter.grant(policy::next_budget(tiering));
         if tiering == Tiering::AtLoops {
-            return false;
+            return Hot::Same;
         }
         trace!(func = module.0.imported_funcs() + defined, stage = ?progress.function, "hot");
         let job = match progress.function {
-            Stage::Ready(_) => return true,
-            Stage::Refused => return false,
+            Stage::Ready(native) => return Hot::Native(native),
+            Stage::Refused => return Hot::Same,
             Stage::Queued => None,
             Stage::Cold => Some(self.queue(progress, module, defined, Entry::Function, None)),
         };
@@ -193,13 +227,33 @@ impl ModuleTier {
             None => module.0.engine.pool().warm(Key::new(&module.0, defined, Entry::Function)),
             Some(job) => self.have_done(module, job),
         }
-        !first && matches!(self.progress()[&defined].function, Stage::Ready(_))
+        match self.progress()[&defined].function {
+            Stage::Ready(native) if !first => Hot::Native(native),
+            _ => Hot::Same,
+        }
     }
 
     /// What to do about a function whose budget is used up in a loop, at the `loop` of that byte offset, in a frame with
     /// scratch slots if `far`: the code to go on with, if there is some that takes over the frame.
     #[cold]
-    pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Option<Native> {
+    pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Hot {
+        let tiering = module.0.engine.config().tiering;
+        if tiering == Tiering::Baseline {
+            return Hot::Baseline;
+        }
+        if tiering == Tiering::Measured
+            && self.progress().entry(defined).or_default().takes_baseline(policy::is_later_run(&module.0))
+        {
+            self.counters[defined as usize].grant(policy::second_budget(&module.0, defined));
+            return Hot::Baseline;
+        }
+        match self.hot_loop_again(module, defined, offset, far) {
+            Some(native) => Hot::Native(native),
+            None => Hot::Same,
+        }
+    }
+
+    fn hot_loop_again(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Option<Native> {
         let counter = &self.counters[defined as usize];
         let tiering = module.0.engine.config().tiering;
         counter.grant(policy::next_budget(tiering));
@@ -320,7 +374,7 @@ impl ModuleTier {
         }
         match engine.config().tiering {
             Tiering::Measured => engine.pool().add(job),
-            Tiering::AtOnce | Tiering::AtLoops => engine.pool().run(job),
+            _ => engine.pool().run(job),
         }
     }
 

@@ -40,12 +40,36 @@ const LARGE: Range<usize> = 4 << 10..128 << 10;
 /// each time, so that a function of many loops is not compiled for each.
 const MISSES: u32 = 5;
 
-/// How long a function is interpreted for before it is found hot, in units.
+/// Units that a function is interpreted for before baseline code is made of it, and units for each byte of the body. Making it
+/// takes some 30 a byte.
+const BASELINE: u64 = 200;
+const BASELINE_PER_BYTE: u64 = 2;
+
+/// How long a function is interpreted for before it is found hot for the first time, in units.
 pub(super) fn first_budget(module: &ModuleInner, defined: u32) -> u32 {
     let size = module.bodies[defined as usize].len() as u64;
     // The compiler has time to spare for what earlier runs left out: they did not find it hot, but they ran it too.
-    let units = if module.jit.has_cached(module) { LEAST_LATER } else { LEAST + PER_BYTE * size };
+    let units = if is_later_run(module) { LEAST_LATER } else { BASELINE + BASELINE_PER_BYTE * size };
     units.min(i32::MAX as u64) as u32
+}
+
+/// How long it goes on then, in baseline code if it can be made, before it is worth compiling.
+pub(super) fn second_budget(module: &ModuleInner, defined: u32) -> u32 {
+    let size = module.bodies[defined as usize].len() as u64;
+    let units = if is_later_run(module) { NEXT_BUDGET } else { LEAST + PER_BYTE * size };
+    units.min(i32::MAX as u64) as u32
+}
+
+/// Whether earlier runs have left code for the module.
+pub(super) fn is_later_run(module: &ModuleInner) -> bool {
+    module.jit.has_cached(module)
+}
+
+/// The words of bytecode that baseline code is made of at once, when it has been made of so many: what is made is to run soon,
+/// but making pages executable takes a quarter of a millisecond where other threads run.
+#[cfg(baseline)]
+pub(super) fn baseline_batch(tiering: Tiering, made: usize) -> usize {
+    if tiering == Tiering::Measured { (made / 4).clamp(1 << 10, 16 << 10) } else { 0 }
 }
 
 /// How long it goes on then until the next look at it.
@@ -59,7 +83,7 @@ pub(super) fn is_large(module: &ModuleInner, defined: u32) -> bool {
         Tiering::Measured => LARGE.contains(&module.bodies[defined as usize].len()),
         // So that the tests see both.
         Tiering::AtOnce => true,
-        Tiering::AtLoops => false,
+        Tiering::AtLoops | Tiering::Baseline | Tiering::BaselineAtLoops => false,
     }
 }
 
@@ -96,7 +120,7 @@ pub(super) fn entry_for_loop(
 
 /// Bytes of bodies in the queue that keep a compiler busy for long: a fifth of a second at best settings. Measured: with less,
 /// CPython's script, whose bytecode loop has to come soon, took up to 5 % longer; with more, Yosys did.
-const BACKLOG: u64 = 200 << 10;
+const BACKLOG: u64 = 800 << 10;
 
 /// A job that is hotter than all that wait together, divided by this, is worth their waiting longer.
 const HOTTER: u64 = 4;

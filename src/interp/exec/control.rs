@@ -228,6 +228,19 @@ mod run {
         Shuffle(m) simd::shuffle(m)
     }
 
+    #[cfg(baseline)]
+    #[inline(always)]
+    pub fn Baseline(m: &mut Machine) -> Flow {
+        Flow::Native(m.word(1) as *const u8)
+    }
+
+    // Nothing puts it out.
+    #[cfg(not(baseline))]
+    #[inline(always)]
+    pub fn Baseline(_: &mut Machine) -> Flow {
+        Flow::Trap(Trap::Unreachable)
+    }
+
     slow! {
         Native = tier::native;
         Throw = exception::throw;

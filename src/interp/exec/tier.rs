@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::control::{cross, return_cross};
 use super::exception;
 use crate::error::Result;
+use crate::interp::code::Code;
 use crate::interp::machine::{HEADER, Machine, Step};
 use crate::module::Module;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::sys;
 use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::{VMCode, VMContext};
-use crate::tier::Native;
+use crate::tier::{Hot, Native};
 
 /// The running instance's module.
 fn module<'a>(m: &Machine) -> &'a Module {
@@ -76,40 +77,65 @@ fn may_nest(vmctx: *mut VMContext) -> bool {
 /// A function has used up its budget, and was just called.
 pub(super) fn count_call(m: &mut Machine) -> Step {
     let (module, defined) = (module(m), m.bc());
-    if module.0.tier.hot_call(module, defined)
-        && may_nest(m.vmctx())
-        && let Some((code, _)) = module.0.interp.find(m.ip)
-    {
-        return run_native(m, defined, m.fp.wrapping_add(code.header as usize));
+    let hot = module.0.tier.hot_call(module, defined);
+    if let Some((code, word)) = module.0.interp.find(m.ip) {
+        if matches!(hot, Hot::Native(_)) && may_nest(m.vmctx()) {
+            return run_native(m, defined, m.fp.wrapping_add(code.header as usize));
+        }
+        if go_on(m, code, word, hot) {
+            return Step::Next;
+        }
     }
-    m.ip = m.ip.wrapping_add(1);
+    m.skip(1);
     Step::Next
 }
 
 /// A function has used up its budget in a loop.
 pub(super) fn count_loop(m: &mut Machine) -> Step {
     let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
-    if let Some((code, _)) = module.0.interp.find(m.ip)
-        && let Some(native) = module.0.tier.hot_loop(module, m.bc(), m.low(1), code.far)
-        && may_nest(vmctx)
-    {
-        module.0.engine.counted().loops_entered.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the frame is the function's, at that loop; the code was compiled for it.
-        let result = unsafe {
-            (*(*vmctx).store).value_top = frame.add(code.frame_slots());
-            match native {
-                Native::Function => unreachable!("a loop is entered by code for loops"),
-                Native::Loop(code) => crate::jit::call_loop(vmctx, code, frame),
-                Native::FunctionAtLoop(native, number) => {
-                    let sig = module.0.defined_sig(code.defined());
-                    crate::jit::call_native_at_loop(vmctx, native, sig, frame, number)
+    if let Some((code, word)) = module.0.interp.find(m.ip) {
+        let hot = module.0.tier.hot_loop(module, m.bc(), m.low(1), code.far);
+        if let Hot::Native(native) = hot
+            && may_nest(vmctx)
+        {
+            module.0.engine.counted().loops_entered.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: the frame is the function's, at that loop; the code was compiled for it.
+            let result = unsafe {
+                (*(*vmctx).store).value_top = frame.add(code.frame_slots());
+                match native {
+                    Native::Function => unreachable!("a loop is entered by code for loops"),
+                    Native::Loop(code) => crate::jit::call_loop(vmctx, code, frame),
+                    Native::FunctionAtLoop(native, number) => {
+                        let sig = module.0.defined_sig(code.defined());
+                        crate::jit::call_native_at_loop(vmctx, native, sig, frame, number)
+                    }
                 }
-            }
-        };
-        return leave(m, frame.wrapping_add(code.header as usize), result);
+            };
+            return leave(m, frame.wrapping_add(code.header as usize), result);
+        }
+        if go_on(m, code, word, hot) {
+            return Step::Next;
+        }
     }
-    m.ip = m.ip.wrapping_add(2);
+    m.skip(2);
     Step::Next
+}
+
+/// Goes on in baseline code, behind the instruction at a word of a function's bytecode, which counts. False if there is none.
+#[cfg(baseline)]
+fn go_on(m: &mut Machine, code: &Code, word: u32, hot: Hot) -> bool {
+    if hot == Hot::Baseline {
+        let module = module(m);
+        module.0.interp.want_baseline(&module.0, code);
+    }
+    let Some(ip) = code.behind_count(word) else { return false };
+    m.ip = ip;
+    true
+}
+
+#[cfg(not(baseline))]
+fn go_on(_: &mut Machine, _: &Code, _: u32, _: Hot) -> bool {
+    false
 }
 
 /// Leaves the frame of this header, whose function has ended in native code.

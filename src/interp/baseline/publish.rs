@@ -1,0 +1,135 @@
+//! Baseline code in its place: found by calls, by frames that count, and by who looks for the function of an instruction.
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::time::Instant;
+
+use super::arch::Assembler;
+use super::lower::{Baseline, lower};
+use crate::interp::code::{Code, ModuleCode};
+use crate::jit::BaselineMemory;
+use crate::module::ModuleInner;
+use crate::runtime::engine::Dispatch;
+
+/// What a module's baseline code is made in.
+#[derive(Default)]
+pub(in crate::interp) struct Making {
+    /// What it is to be made of; code lives as long as the module.
+    wanted: Vec<*const Code>,
+    /// Words of bytecode that it has been made of.
+    done: usize,
+    memory: Option<BaselineMemory>,
+}
+
+/// What the words of baseline code are, beside those of the bytecode it was made from.
+#[derive(Debug)]
+pub(in crate::interp) struct Origin {
+    /// The bytecode, which lives as long.
+    code: *const Code,
+    /// Words of that from which the words from here on are, ascending.
+    words: Box<[(u32, u32)]>,
+    /// Words of that with instructions that count, ascending, and the words that lead to native code behind these.
+    counted: Box<[(u32, u32)]>,
+}
+
+impl ModuleCode {
+    /// Has a function that has been translated to `code` run baseline code as soon as there is enough to make.
+    pub(in crate::interp) fn want_baseline(&self, module: &ModuleInner, code: &Code) {
+        let mut all = self.all();
+        // It runs as handlers of the other dispatch do.
+        if module.engine.config().dispatch != Dispatch::TailCall || !code.baseline.load(Ordering::Acquire).is_null() {
+            return;
+        }
+        let making = &mut all.making;
+        making.wanted.push(code);
+        // SAFETY: code lives as long as the module.
+        let words = making.wanted.iter().map(|code| unsafe { &**code }.words.len()).sum::<usize>();
+        if words >= module.tier.baseline_batch(module, making.done) {
+            making.done += words;
+            let wanted = std::mem::take(&mut making.wanted);
+            drop(all);
+            self.make_baseline(module, wanted);
+        }
+    }
+
+    /// Makes baseline code. What none can be made of stays interpreted.
+    fn make_baseline(&self, module: &ModuleInner, wanted: Vec<*const Code>) {
+        let started = Instant::now();
+        let mut asm = Assembler::new();
+        // SAFETY: code lives as long as the module.
+        let wanted = wanted.into_iter().map(|code| unsafe { &*code });
+        let made = wanted.filter_map(|code| Some((code, lower(code.words(), code.zeroed(), &mut asm)?)));
+        let made: Vec<_> = made.collect();
+        // Held while publishing, so that whoever runs the code finds its range.
+        let mut all = self.all();
+        let memory = all.making.memory.get_or_insert_with(|| BaselineMemory::new(module));
+        let codes = made.iter().map(|(code, baseline)| (code.defined, &*baseline.code));
+        let Ok(places) = memory.add(module, codes) else { return };
+        let time = started.elapsed() / made.len().max(1) as u32;
+        for ((code, baseline), base) in made.into_iter().zip(places) {
+            // Another thread may have been faster.
+            if !code.baseline.load(Ordering::Acquire).is_null() {
+                continue;
+            }
+            let bytes = module.bodies[code.defined as usize].len();
+            module.engine.counted().baseline.add(bytes, baseline.code.len(), time);
+            let made = all.add(code.of_baseline(baseline, base)).cast_mut();
+            code.baseline.store(made, Ordering::Release);
+            let place = &self.codes[code.defined as usize];
+            if place.load(Ordering::Acquire).cast_const() == ptr::from_ref(code) {
+                place.store(made, Ordering::Release);
+            } else if let Some(behind) = all.behind_stubs.get_mut(&code.defined) {
+                *behind = made;
+            }
+        }
+    }
+}
+
+impl Code {
+    /// What is left to the handlers of native code that was made of this and lies at `base`; with the frame that this has.
+    fn of_baseline(&self, baseline: Baseline, base: *const u8) -> Self {
+        let mut words = baseline.words;
+        for (word, offset) in baseline.entries {
+            words[word as usize] = base as u64 + u64::from(offset);
+        }
+        Code {
+            entry: words.as_ptr(),
+            start: base,
+            frame_bytes: self.frame_bytes,
+            header: self.header,
+            zeroed_from: self.zeroed_from,
+            zeroed_to: self.zeroed_to,
+            params: self.params,
+            far: self.far,
+            defined: self.defined,
+            words,
+            tries: Box::default(),
+            is_kept: AtomicBool::new(true),
+            baseline: AtomicPtr::default(),
+            origin: Some(Origin { code: self, words: baseline.origins.into(), counted: baseline.counted.into() }),
+        }
+    }
+
+    /// The bytecode that this is or was made from.
+    pub(in crate::interp) fn bytecode(&self) -> &Code {
+        // SAFETY: the bytecode lives as long.
+        self.origin.as_ref().map_or(self, |origin| unsafe { &*origin.code })
+    }
+
+    /// The bytecode that this is or was made from, and the word there that a word of this is from.
+    pub(in crate::interp) fn origin_of(&self, word: u32) -> (&Code, u32) {
+        let Some(origin) = &self.origin else { return (self, word) };
+        let at = origin.words.partition_point(|(first, _)| *first <= word);
+        let (first, of) = at.checked_sub(1).map_or((0, 0), |at| origin.words[at]);
+        (self.bytecode(), of + word - first)
+    }
+
+    /// Where baseline code of this bytecode goes on behind an instruction that counts, if there is any.
+    pub(in crate::interp) fn behind_count(&self, word: u32) -> Option<*const u64> {
+        // SAFETY: code lives as long as the module.
+        let baseline = unsafe { self.baseline.load(Ordering::Acquire).as_ref()? };
+        let counted = &baseline.origin.as_ref()?.counted;
+        let at = counted.binary_search_by_key(&word, |(word, _)| *word).ok()?;
+        Some(&raw const baseline.words[counted[at].1 as usize])
+    }
+}

@@ -1,0 +1,82 @@
+use crate::interp::op::{Inst, OPS, Plain};
+use crate::interp::print::length;
+use crate::runtime::engine::{Dispatch, Tiering};
+use crate::{Config, Engine, Instance, Module, Store, Strategy};
+
+#[test]
+fn opcodes_are_taken_apart() {
+    let mut others = 0;
+    for op in 0..OPS as u16 {
+        let again = match Inst::of(op) {
+            Inst::Plain(plain) => plain.op(),
+            Inst::Compare(compare, form) => compare.op(form),
+            Inst::Branch(compare, form) => compare.branch_op(form),
+            Inst::Step(compare, imm) => compare.step_op(imm).unwrap(),
+            Inst::Binary(binary, form, kept) => binary.op(form) + if kept { 7 } else { 0 },
+            Inst::Unary(unary, acc, kept) => unary.op(acc) + if kept { 2 } else { 0 },
+            Inst::Load(load, form, kept) => load.op(form) + if kept { 7 } else { 0 },
+            Inst::Store(store, form) => store.op(form),
+            Inst::Other => {
+                others += 1;
+                op
+            }
+        };
+        assert_eq!(again, op);
+    }
+    // The vector instructions, which come last.
+    assert!(matches!(Inst::of(OPS as u16 - others), Inst::Other));
+    assert!(matches!(Inst::of(OPS as u16 - others - 1), Inst::Store(..)));
+    assert_eq!(length(u64::from(Plain::Baseline.op())), 2);
+}
+
+const CALLS: &str = "(module
+    (func $f (export \"f\") (param i32) (result i32)
+        (if (i32.eqz (local.get 0)) (then (return (i32.const 0))))
+        (i32.add (call $f (i32.sub (local.get 0) (i32.const 1))) (i32.const 2))))";
+
+/// Calls the export as often; how many functions had baseline code made.
+fn made(text: &str, config: &Config, calls: usize) -> u64 {
+    let engine = Engine::new(config).unwrap();
+    let module = Module::new(&engine, text).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+    for _ in 0..calls {
+        assert_eq!(f.call(&mut store, 20).unwrap(), 40);
+    }
+    engine.stats().baseline.functions
+}
+
+#[test]
+fn it_is_made_where_handlers_jump_to_each_other() {
+    let mut config = Config::new();
+    config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
+    assert_eq!(made(CALLS, &config, 3), 1);
+    assert_eq!(made(CALLS, config.dispatch(Dispatch::Loop), 3), 0);
+}
+
+/// What is not hot enough to be compiled yet.
+#[test]
+fn it_is_made_of_what_is_warm() {
+    let nops = "(local.set 0 (i32.add (i32.const 0) (local.get 0)))".repeat(1200);
+    let text = CALLS.replacen("(if ", &format!("{nops} (if "), 1);
+    let mut config = Config::new();
+    config.strategy(Strategy::Tiered);
+    assert_eq!(made(&text, &config, 20), 1);
+}
+
+/// Conditional jumps over more code than they reach.
+#[test]
+fn functions_may_be_long() {
+    let much = "(local.set 0 (i32.rotl (i32.add (local.get 0) (i32.const 7)) (local.get 0)))".repeat(60_000);
+    let text = format!(
+        "(module (func (export \"f\") (param i32) (result i32) (local i32)
+            (loop $l
+                (if (i32.ne (local.get 0) (i32.const 20)) (then {much}))
+                (br_if $l (i32.lt_u (local.tee 1 (i32.add (local.get 1) (i32.const 1))) (i32.const 5))))
+            (i32.mul (local.get 0) (i32.const 2))))"
+    );
+    let mut config = Config::new();
+    config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
+    assert_eq!(made(&text, &config, 2), 1);
+}

@@ -1,0 +1,565 @@
+//! The instructions of x86-64 that baseline code is made of.
+//!
+//! The interpreter's registers are where the C convention has the arguments of a handler: `rdi` ip, `rsi` fp, `rdx` memory,
+//! `rcx` handlers, `r8` ctx, `r9` acc, `xmm0` acc32, `xmm1` acc64. `rax`, `r10`, `r11`, `xmm2` and `xmm3` are free.
+
+use std::mem::offset_of;
+use std::ops::Range;
+
+use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
+
+use super::{Alu, Cond, Float, FloatOp, Label, Reg, Shift, Src, Unit, Width};
+use crate::interp::code::Code;
+use crate::interp::machine::Context;
+use crate::interp::op::Plain;
+
+/// The code so far.
+pub(super) struct Assembler {
+    ops: SimpleAssembler,
+    /// Offsets of the displacements of jumps, with where they lead.
+    jumps: Vec<(usize, Label)>,
+    /// Offsets of the entries of tables, with those of the tables, and where they lead.
+    entries: Vec<(usize, usize, Label)>,
+}
+
+const LENGTH: i32 = offset_of!(Context, length) as i32;
+const CODES: i32 = offset_of!(Context, codes) as i32;
+const STACK_END: i32 = offset_of!(Context, stack_end) as i32;
+const FRAME_BYTES: i32 = offset_of!(Code, frame_bytes) as i32;
+const HEADER: i32 = offset_of!(Code, header) as i32;
+const ENTRY: i32 = offset_of!(Code, entry) as i32;
+const START: i32 = offset_of!(Code, start) as i32;
+
+macro_rules! asm {
+    ($this:ident $($t:tt)*) => {
+        dynasm!($this.ops ; .arch x64 $($t)*)
+    };
+}
+
+/// An instruction with a slot as an operand, which is between the brackets: shorter for the first slots.
+macro_rules! asm_slot {
+    ($this:ident $slot:ident, [$($before:tt)*] [$($after:tt)*]) => {
+        match i8::try_from(at($slot)) {
+            Ok(near) => dynasm!($this.ops ; .arch x64 ; $($before)* [BYTE rsi + near] $($after)*),
+            Err(_) => dynasm!($this.ops ; .arch x64 ; $($before)* [DWORD rsi + at($slot)] $($after)*),
+        }
+    };
+}
+
+/// The condition's number in an instruction.
+fn code(cond: Cond) -> u8 {
+    match cond {
+        Cond::LtU => 2,
+        Cond::GeU => 3,
+        Cond::Eq => 4,
+        Cond::Ne => 5,
+        Cond::LeU => 6,
+        Cond::GtU => 7,
+        Cond::LtS => 12,
+        Cond::GeS => 13,
+        Cond::LeS => 14,
+        Cond::GtS => 15,
+    }
+}
+
+fn number(reg: Reg) -> u8 {
+    match reg {
+        Reg::Acc => 9,
+        Reg::T0 => 0,
+        Reg::T1 => 10,
+    }
+}
+
+/// Number of a vector register, which is the first or second that is free, or an accumulator.
+fn float_number(float: Float, acc: bool) -> u8 {
+    match (acc, float) {
+        (true, Float::F32) => 0,
+        (true, Float::F64) => 1,
+        (false, _) => 2,
+    }
+}
+
+fn at(slot: u16) -> i32 {
+    8 * i32::from(slot)
+}
+
+impl Assembler {
+    pub fn new() -> Self {
+        Assembler { ops: SimpleAssembler::new(), jumps: Vec::new(), entries: Vec::new() }
+    }
+
+    /// The code so far.
+    pub fn code(&mut self) -> &mut [u8] {
+        &mut self.ops.ops
+    }
+
+    /// Forgets what there is, for code of so many words of bytecode.
+    pub fn clear(&mut self, _: usize) {
+        self.ops.ops.clear();
+    }
+
+    /// Bytes so far.
+    pub fn offset(&self) -> usize {
+        self.ops.offset().0
+    }
+
+    /// Has all jumps lead to the offsets of their labels. False if one of them does not reach.
+    #[must_use]
+    pub fn bind(&mut self, offset: impl Fn(Label) -> usize) -> bool {
+        let mut reach = true;
+        let jumps = self.jumps.drain(..).map(|(place, label)| (place, place + 4, label));
+        for (place, base, label) in jumps.chain(self.entries.drain(..)) {
+            let distance = i32::try_from(offset(label) as i64 - base as i64);
+            reach &= distance.is_ok();
+            self.ops.ops[place..place + 4].copy_from_slice(&distance.unwrap_or(0).to_le_bytes());
+        }
+        reach
+    }
+
+    /// Jumps to where an entry of a table leads, which follows: the one whose number is in the slot, or else the last.
+    pub fn jump_table(&mut self, index: u16, last: u32, labels: impl Iterator<Item = Label>) {
+        asm_slot!(self index, [mov eax,] []);
+        asm!(self
+            ; mov r10d, DWORD last as i32
+            ; cmp eax, r10d
+            ; cmova eax, r10d
+            // The address behind the jump.
+            ; lea r11, [rip + 9]
+            ; movsxd rax, DWORD [r11 + 4 * rax]
+            ; add rax, r11
+            ; jmp rax
+        );
+        let table = self.offset();
+        for label in labels {
+            self.entries.push((self.offset(), table, label));
+            asm!(self ; .u32 0);
+        }
+    }
+
+    /// The displacement of a jump has just been put out.
+    fn leads_to(&mut self, label: Label) {
+        self.jumps.push((self.offset() - 4, label));
+    }
+
+    /// Writes an address into code at the offset that [`Assembler::leave`] returned.
+    pub fn patch(code: &mut [u8], at: usize, address: u64) {
+        code[at..at + 8].copy_from_slice(&address.to_le_bytes());
+    }
+
+    /// Goes on in a handler, with the instruction at an address that is patched in later; where.
+    pub fn leave(&mut self, op: u16) -> usize {
+        let handler = 8 * i32::from(op);
+        asm!(self ; mov rdi, QWORD 0);
+        let place = self.offset() - 8;
+        asm!(self ; jmp QWORD [rcx + handler]);
+        place
+    }
+
+    /// Goes on in the interpreter, with word `word` of the bytecode: by way of what [`Assembler::interpret`] puts out.
+    pub fn leave_at(&mut self, word: u32, interpret: Label) {
+        asm!(self ; mov edi, word as i32);
+        self.jump(interpret);
+    }
+
+    /// Goes on in the interpreter, with the word of the bytecode whose number is in the register of the ip.
+    pub fn interpret(&mut self, words: *const u64) {
+        asm!(self
+            ; mov rax, QWORD words as i64
+            ; lea rdi, [rax + 8 * rdi]
+            ; movzx eax, WORD [rdi]
+            ; jmp QWORD [rcx + 8 * rax]
+        );
+    }
+
+    pub fn load(&mut self, to: Reg, slot: u16, width: Width) {
+        let r = number(to);
+        match width {
+            Width::W32 => asm_slot!(self slot, [mov Rd(r),] []),
+            Width::W64 => asm_slot!(self slot, [mov Rq(r),] []),
+        }
+    }
+
+    pub fn store(&mut self, slot: u16, from: Reg) {
+        asm_slot!(self slot, [mov] [, Rq(number(from))]);
+    }
+
+    /// Sign-extended to a slot.
+    pub fn store_imm(&mut self, slot: u16, value: i32) {
+        asm_slot!(self slot, [mov QWORD] [, DWORD value]);
+    }
+
+    pub fn copy_wide(&mut self, to: u16, from: u16) {
+        asm!(self ; movups xmm2, [rsi + at(from)] ; movups [rsi + at(to)], xmm2);
+    }
+
+    pub fn imm(&mut self, to: Reg, value: u64) {
+        let r = number(to);
+        match (u32::try_from(value), i32::try_from(value as i64)) {
+            (Ok(value), _) => asm!(self ; mov Rd(r), DWORD value as i32),
+            (_, Ok(value)) => asm!(self ; mov Rq(r), DWORD value),
+            _ => asm!(self ; mov Rq(r), QWORD value as i64),
+        }
+    }
+
+    pub fn mov(&mut self, to: Reg, from: Reg, width: Width) {
+        let (to, from) = (number(to), number(from));
+        match width {
+            Width::W32 => asm!(self ; mov Rd(to), Rd(from)),
+            Width::W64 => asm!(self ; mov Rq(to), Rq(from)),
+        }
+    }
+
+    /// `to = to op by`; in 32 bits the upper half becomes zero.
+    pub fn alu(&mut self, op: Alu, width: Width, to: Reg, by: Src) {
+        let r = number(to);
+        macro_rules! each {
+            ($name:ident) => {
+                match (width, by) {
+                    (Width::W32, Src::Reg(by)) => asm!(self ; $name Rd(r), Rd(number(by))),
+                    (Width::W64, Src::Reg(by)) => asm!(self ; $name Rq(r), Rq(number(by))),
+                    (Width::W32, Src::Slot(slot)) => asm_slot!(self slot, [$name Rd(r),] []),
+                    (Width::W64, Src::Slot(slot)) => asm_slot!(self slot, [$name Rq(r),] []),
+                    (Width::W32, Src::Imm(value)) => asm!(self ; $name Rd(r), DWORD value),
+                    (Width::W64, Src::Imm(value)) => asm!(self ; $name Rq(r), DWORD value),
+                }
+            };
+        }
+        match op {
+            Alu::Add => each!(add),
+            Alu::Sub => each!(sub),
+            Alu::And => each!(and),
+            Alu::Or => each!(or),
+            Alu::Xor => each!(xor),
+            Alu::Mul => match (width, by) {
+                (Width::W32, Src::Reg(by)) => asm!(self ; imul Rd(r), Rd(number(by))),
+                (Width::W64, Src::Reg(by)) => asm!(self ; imul Rq(r), Rq(number(by))),
+                (Width::W32, Src::Slot(slot)) => asm_slot!(self slot, [imul Rd(r),] []),
+                (Width::W64, Src::Slot(slot)) => asm_slot!(self slot, [imul Rq(r),] []),
+                (Width::W32, Src::Imm(value)) => asm!(self ; imul Rd(r), Rd(r), DWORD value),
+                (Width::W64, Src::Imm(value)) => asm!(self ; imul Rq(r), Rq(r), DWORD value),
+            },
+        }
+    }
+
+    /// `to = to op by`, by as much as the width has bits at most; `to` is not the register of the amount.
+    pub fn shift(&mut self, op: Shift, width: Width, to: Reg, by: Src) {
+        let r = number(to);
+        macro_rules! each {
+            ($name:ident) => {
+                match (width, by) {
+                    (Width::W32, Src::Imm(value)) => asm!(self ; $name Rd(r), BYTE value as i8 & 31),
+                    (Width::W64, Src::Imm(value)) => asm!(self ; $name Rq(r), BYTE value as i8 & 63),
+                    (width, by) => {
+                        asm!(self ; mov r11, rcx);
+                        match by {
+                            Src::Reg(by) => asm!(self ; mov ecx, Rd(number(by))),
+                            Src::Slot(slot) => asm_slot!(self slot, [mov ecx,] []),
+                            Src::Imm(_) => {}
+                        }
+                        match width {
+                            Width::W32 => asm!(self ; $name Rd(r), cl),
+                            Width::W64 => asm!(self ; $name Rq(r), cl),
+                        }
+                        asm!(self ; mov rcx, r11);
+                    }
+                }
+            };
+        }
+        match op {
+            Shift::Shl => each!(shl),
+            Shift::ShrS => each!(sar),
+            Shift::ShrU => each!(shr),
+            Shift::Rotl => each!(rol),
+            Shift::Rotr => each!(ror),
+        }
+    }
+
+    /// The unit extended to `width`, as a load of it is.
+    pub fn extend(&mut self, unit: Unit, reg: Reg) {
+        let r = number(reg);
+        match unit {
+            Unit::U8 => asm!(self ; movzx Rd(r), Rb(r)),
+            Unit::U16 => asm!(self ; movzx Rd(r), Rw(r)),
+            Unit::U32 => asm!(self ; mov Rd(r), Rd(r)),
+            Unit::S8(Width::W32) => asm!(self ; movsx Rd(r), Rb(r)),
+            Unit::S8(Width::W64) => asm!(self ; movsx Rq(r), Rb(r)),
+            Unit::S16(Width::W32) => asm!(self ; movsx Rd(r), Rw(r)),
+            Unit::S16(Width::W64) => asm!(self ; movsx Rq(r), Rw(r)),
+            Unit::S32 => asm!(self ; movsxd Rq(r), Rd(r)),
+            Unit::U64 => {}
+        }
+    }
+
+    /// Compares two operands, the first of which is no immediate.
+    pub fn cmp(&mut self, width: Width, a: Src, b: Src) {
+        let a = match (a, b) {
+            (Src::Slot(slot), Src::Imm(value)) => {
+                return match width {
+                    Width::W32 => asm_slot!(self slot, [cmp DWORD] [, DWORD value]),
+                    Width::W64 => asm_slot!(self slot, [cmp QWORD] [, DWORD value]),
+                };
+            }
+            (Src::Slot(slot), Src::Reg(b)) => {
+                return match width {
+                    Width::W32 => asm_slot!(self slot, [cmp] [, Rd(number(b))]),
+                    Width::W64 => asm_slot!(self slot, [cmp] [, Rq(number(b))]),
+                };
+            }
+            (Src::Slot(slot), Src::Slot(_)) => {
+                self.load(Reg::T0, slot, width);
+                Reg::T0
+            }
+            (Src::Reg(a), _) => a,
+            (Src::Imm(value), _) => {
+                self.imm(Reg::T0, value as i64 as u64);
+                Reg::T0
+            }
+        };
+        let r = number(a);
+        match (width, b) {
+            (Width::W32, Src::Reg(b)) => asm!(self ; cmp Rd(r), Rd(number(b))),
+            (Width::W64, Src::Reg(b)) => asm!(self ; cmp Rq(r), Rq(number(b))),
+            (Width::W32, Src::Slot(slot)) => asm_slot!(self slot, [cmp Rd(r),] []),
+            (Width::W64, Src::Slot(slot)) => asm_slot!(self slot, [cmp Rq(r),] []),
+            (Width::W32, Src::Imm(0)) => asm!(self ; test Rd(r), Rd(r)),
+            (Width::W64, Src::Imm(0)) => asm!(self ; test Rq(r), Rq(r)),
+            (Width::W32, Src::Imm(value)) => asm!(self ; cmp Rd(r), DWORD value),
+            (Width::W64, Src::Imm(value)) => asm!(self ; cmp Rq(r), DWORD value),
+        }
+    }
+
+    /// Compares the common bits of a register and an operand with zero, in 32 bits.
+    pub fn test(&mut self, a: Reg, b: Src) {
+        let r = number(a);
+        match b {
+            Src::Reg(b) => asm!(self ; test Rd(r), Rd(number(b))),
+            Src::Slot(slot) => asm_slot!(self slot, [test] [, Rd(r)]),
+            Src::Imm(value) => asm!(self ; test Rd(r), DWORD value),
+        }
+    }
+
+    pub fn jump(&mut self, label: Label) {
+        asm!(self ; .u8 0xe9 ; .u32 0);
+        self.leads_to(label);
+    }
+
+    /// Jumps if what was compared last is so.
+    pub fn branch(&mut self, cond: Cond, label: Label) {
+        self.branch_if(code(cond), label);
+    }
+
+    fn branch_if(&mut self, condition: u8, label: Label) {
+        asm!(self ; .u8 0x0f ; .u8 0x80 | condition ; .u32 0);
+        self.leads_to(label);
+    }
+
+    /// 1 if what was compared last is so, or else 0.
+    pub fn set(&mut self, cond: Cond, to: Reg) {
+        // setcc al
+        asm!(self ; .u8 0x0f ; .u8 0x90 | code(cond) ; .u8 0xc0);
+        asm!(self ; movzx Rd(number(to)), al);
+    }
+
+    /// The slot `yes` if what was compared last is unequal, or else the slot `no`.
+    pub fn select(&mut self, to: Reg, yes: u16, no: u16) {
+        let r = number(to);
+        asm!(self ; mov Rq(r), [rsi + at(yes)] ; cmove Rq(r), [rsi + at(no)]);
+    }
+
+    /// What lies at an offset of the context of the activation.
+    pub fn load_context(&mut self, to: Reg, offset: usize) {
+        asm!(self ; mov Rq(number(to)), [r8 + offset as i32]);
+    }
+
+    pub fn load_at(&mut self, to: Reg, base: Reg, offset: i32, width: Width) {
+        let (to, base) = (number(to), number(base));
+        match width {
+            Width::W32 => asm!(self ; mov Rd(to), [Rq(base) + offset]),
+            Width::W64 => asm!(self ; mov Rq(to), [Rq(base) + offset]),
+        }
+    }
+
+    pub fn store_at(&mut self, base: Reg, offset: i32, from: Reg) {
+        asm!(self ; mov [Rq(number(base)) + offset], Rq(number(from)));
+    }
+
+    /// Jumps if `index + end` is beyond memory 0.
+    pub fn bound(&mut self, index: Reg, end: i32, beyond: Label) {
+        asm!(self
+            ; lea r11, [Rq(number(index)) + end]
+            ; cmp r11, [r8 + LENGTH]
+        );
+        self.branch(Cond::GtU, beyond);
+    }
+
+    /// Loads from memory 0, at an index that has been checked.
+    pub fn load_memory(&mut self, unit: Unit, to: Reg, index: Reg, offset: i32) {
+        let (r, i) = (number(to), number(index));
+        match unit {
+            Unit::U8 => asm!(self ; movzx Rd(r), BYTE [rdx + Rq(i) + offset]),
+            Unit::U16 => asm!(self ; movzx Rd(r), WORD [rdx + Rq(i) + offset]),
+            Unit::U32 => asm!(self ; mov Rd(r), [rdx + Rq(i) + offset]),
+            Unit::U64 => asm!(self ; mov Rq(r), [rdx + Rq(i) + offset]),
+            Unit::S8(Width::W32) => asm!(self ; movsx Rd(r), BYTE [rdx + Rq(i) + offset]),
+            Unit::S8(Width::W64) => asm!(self ; movsx Rq(r), BYTE [rdx + Rq(i) + offset]),
+            Unit::S16(Width::W32) => asm!(self ; movsx Rd(r), WORD [rdx + Rq(i) + offset]),
+            Unit::S16(Width::W64) => asm!(self ; movsx Rq(r), WORD [rdx + Rq(i) + offset]),
+            Unit::S32 => asm!(self ; movsxd Rq(r), DWORD [rdx + Rq(i) + offset]),
+        }
+    }
+
+    /// Stores to memory 0, at an index that has been checked, as much as the unit has.
+    pub fn store_memory(&mut self, unit: Unit, from: Reg, index: Reg, offset: i32) {
+        let (r, i) = (number(from), number(index));
+        match unit {
+            Unit::U8 | Unit::S8(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rb(r)),
+            Unit::U16 | Unit::S16(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rw(r)),
+            Unit::U32 | Unit::S32 => asm!(self ; mov [rdx + Rq(i) + offset], Rd(r)),
+            Unit::U64 => asm!(self ; mov [rdx + Rq(i) + offset], Rq(r)),
+        }
+    }
+
+    /// Adds to the counter at `offset` of what the register points to; jumps if it is negative then.
+    pub fn count(&mut self, counters: Reg, offset: i32, change: i64, used_up: Label) {
+        asm!(self
+            ; mov r10, QWORD change
+            ; add [Rq(number(counters)) + offset], r10
+        );
+        self.branch_if(8, used_up);
+    }
+
+    /// Calls a defined function with its frame at a slot, to return to an address that is patched in later; where. Jumps
+    /// if it has no code yet, or its frame does not fit the stack.
+    pub fn call(&mut self, defined: u32, base: u16, otherwise: Label) -> usize {
+        asm!(self
+            ; mov rax, [r8 + CODES]
+            ; mov r9, [rax + 8 * defined as i32]
+            ; test r9, r9
+        );
+        self.branch(Cond::Eq, otherwise);
+        asm!(self
+            ; lea r10, [rsi + at(base)]
+            ; mov r11, [r8 + STACK_END]
+            ; sub r11, r10
+            ; cmp r11, [r9 + FRAME_BYTES]
+        );
+        self.branch(Cond::LtU, otherwise);
+        asm!(self ; mov rdi, QWORD 0);
+        let place = self.offset() - 8;
+        asm!(self
+            ; mov eax, [r9 + HEADER]
+            ; mov [r10 + 8 * rax], rdi
+            ; mov [r10 + 8 * rax + 8], rsi
+            ; mov rsi, r10
+            ; mov rdi, [r9 + ENTRY]
+            ; jmp QWORD [r9 + START]
+        );
+        place
+    }
+
+    /// Zeroes slots, in steps of four.
+    pub fn zero(&mut self, slots: Range<u32>) {
+        asm!(self ; xorps xmm2, xmm2);
+        let (from, end) = (8 * slots.start as i32, 8 * slots.end as i32);
+        if slots.len() <= 32 {
+            for at in (from..end).step_by(32) {
+                asm!(self ; movups [rsi + at], xmm2 ; movups [rsi + at + 16], xmm2);
+            }
+            return;
+        }
+        asm!(self ; lea r10, [rsi + from] ; lea r11, [rsi + end]);
+        let again = self.offset();
+        asm!(self
+            ; movups [r10], xmm2
+            ; movups [r10 + 16], xmm2
+            ; add r10, 32
+            ; cmp r10, r11
+            // jb
+            ; .u8 0x72
+            ; .i8 again as i8 - (self.offset() + 1) as i8
+        );
+    }
+
+    /// Returns from the frame, with its header in that slot.
+    pub fn ret(&mut self, header: u16) {
+        let baseline = Plain::Baseline.op() as i16;
+        asm!(self
+            ; mov rdi, [rsi + at(header)]
+            ; lea r9, [rsi + at(header)]
+            ; mov rsi, [r9 + 8]
+            ; movzx eax, WORD [rdi]
+            ; cmp ax, WORD baseline
+            // jne over the next
+            ; .u8 0x75
+            ; .u8 3
+            ; jmp QWORD [rdi + 8]
+            ; jmp QWORD [rcx + 8 * rax]
+        );
+    }
+
+    /// Moves a float's bits between an integer register and its accumulator.
+    pub fn bits_to_float(&mut self, float: Float, from: Reg) {
+        let (x, r) = (float_number(float, true), number(from));
+        match float {
+            Float::F32 => asm!(self ; movd Rx(x), Rd(r)),
+            Float::F64 => asm!(self ; movq Rx(x), Rq(r)),
+        }
+    }
+
+    pub fn bits_of_float(&mut self, float: Float, to: Reg) {
+        let (x, r) = (float_number(float, true), number(to));
+        match float {
+            Float::F32 => asm!(self ; movd Rd(r), Rx(x)),
+            Float::F64 => asm!(self ; movq Rq(r), Rx(x)),
+        }
+    }
+
+    /// The slot of a float as the accumulator of its bank.
+    pub fn load_float(&mut self, float: Float, slot: u16) {
+        let x = float_number(float, true);
+        match float {
+            Float::F32 => asm_slot!(self slot, [movss Rx(x),] []),
+            Float::F64 => asm_slot!(self slot, [movsd Rx(x),] []),
+        }
+    }
+
+    /// The accumulator of a float's bank to a slot.
+    pub fn store_float(&mut self, float: Float, slot: u16) {
+        match float {
+            Float::F32 => asm!(self ; movd eax, xmm0 ; mov [rsi + at(slot)], rax),
+            Float::F64 => asm_slot!(self slot, [movsd] [, xmm1]),
+        }
+    }
+
+    /// `acc = a op b`, of slots, or of the accumulator where there is none.
+    pub fn float(&mut self, op: FloatOp, float: Float, a: Option<u16>, b: Option<u16>) {
+        let acc = float_number(float, true);
+        let other = match b {
+            Some(_) => None,
+            None => {
+                asm!(self ; movaps xmm2, Rx(acc));
+                Some(2)
+            }
+        };
+        if let Some(slot) = a {
+            self.load_float(float, slot);
+        }
+        macro_rules! each {
+            ($ss:ident $sd:ident) => {
+                match (float, other, b) {
+                    (Float::F32, Some(x), _) => asm!(self ; $ss Rx(acc), Rx(x)),
+                    (Float::F64, Some(x), _) => asm!(self ; $sd Rx(acc), Rx(x)),
+                    (Float::F32, None, Some(slot)) => asm_slot!(self slot, [$ss Rx(acc),] []),
+                    (Float::F64, None, Some(slot)) => asm_slot!(self slot, [$sd Rx(acc),] []),
+                    (_, None, None) => {}
+                }
+            };
+        }
+        match op {
+            FloatOp::Add => each!(addss addsd),
+            FloatOp::Sub => each!(subss subsd),
+            FloatOp::Mul => each!(mulss mulsd),
+            FloatOp::Div => each!(divss divsd),
+        }
+    }
+}
