@@ -33,7 +33,7 @@ pub(crate) enum Native {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hot {
     Same,
-    Baseline,
+    Baseline(u8),
     Native(Native),
 }
 
@@ -59,4 +59,6 @@ impl ModuleTier {
     pub fn hot_loop(&self, _: &Module, _: u32, _: u32, _: bool) -> Hot {
         Hot::Same
     }
+
+    pub fn has_baseline(&self, _: &ModuleInner, _: u32) {}
 }

@@ -21,8 +21,9 @@ use super::translate::{self, Translation};
 use crate::error::Result;
 use crate::module::ModuleInner;
 
-/// A translated function.
+/// A translated function. What calls read comes first, in one line of the processor's cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Code {
     /// First instruction, in `words`.
     pub entry: *const u64,
@@ -279,7 +280,19 @@ impl ModuleCode {
 }
 
 #[cfg(not(baseline))]
+impl ModuleCode {
+    /// There is no baseline code to be had.
+    pub(super) fn want_baseline(&self, _: &ModuleInner, _: &Code, _: u8) -> bool {
+        true
+    }
+}
+
+#[cfg(not(baseline))]
 impl Code {
+    pub fn behind_count(&self, _: u32) -> Option<*const u64> {
+        None
+    }
+
     fn bytecode(&self) -> &Code {
         self
     }

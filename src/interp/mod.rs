@@ -1,7 +1,7 @@
 //! The interpreter: functions are translated to register bytecode when first called, and run from that.
 //!
 //! What may be here: translation (`translate`), the bytecode (`op`, `print`), handlers (`exec`), how they follow each
-//! other (`dispatch`), frames (`layout`, `machine`). What may not: objects of the store and what instructions do to them
+//! other (`dispatch`), frames (`layout`, `machine`), native code in place of bytecode (`baseline`). What may not: objects of the store and what instructions do to them
 //! (`runtime::ops`), arithmetic (`runtime::numeric`, `runtime::simd`).
 
 mod backtrace;

@@ -4,7 +4,8 @@
 //! `lower` turns Wasm into Cranelift's IR (`bounds` checks memory accesses, `print` shows the results), `compile` runs
 //! Cranelift and keeps the code in `code_memory`. `abi` says how compiled code passes values, `trampoline` is the glue
 //! to Rust and to the interpreter, `resolver` what is called before there is code. `traps` enters code and catches its faults with the help
-//! of `registry`, which knows all code by address, and `origin`; `arch` is all that depends on the processor.
+//! of `registry`, which knows all code by address, and `origin`; `arch` is all that depends on the processor. `baseline` is
+//! the place of native code that the interpreter makes.
 //!
 //! What may be here: native code and everything that touches it. What may not: what an instruction means to the
 //! objects of the runtime beyond plain loads and stores; that is `runtime::ops`, reached through its table of

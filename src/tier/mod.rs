@@ -1,10 +1,11 @@
 //! Tiering: what is interpreted first, found hot, compiled in the background, and entered where it runs.
 //!
 //! The interpreter counts ([`Counter`]) what it runs of each function, in units of about an instruction, against a
-//! budget. When that is used up it asks here ([`ModuleTier::hot_call`], [`ModuleTier::hot_loop`]) how to go on:
-//! interpreted, with a new budget, or in native code. `policy` decides what is worth compiling, and how; `queue` keeps
-//! what waits, the hottest first; `pool` has the threads that compile. Finished code is published through
-//! `jit::ModuleCode`, where compiled callers find it, and `interp::ModuleCode`, where interpreted ones do.
+//! budget. When that is used up it asks here ([`ModuleTier::hot_call`], [`ModuleTier::hot_loop`]) how to go on, with a new
+//! budget: interpreted; in baseline code, which it makes itself and which counts in the same way; or in compiled code.
+//! `policy` decides what is worth making and compiling, and how; `queue` keeps what waits for the compiler, the hottest first;
+//! `pool` has the threads that compile. Finished code is published through `jit::ModuleCode`, where compiled callers find
+//! it, and `interp::ModuleCode`, where interpreted ones do.
 //!
 //! What may be here: when which function gets which code. What may not: how code is made or entered.
 //!
@@ -83,8 +84,8 @@ pub(crate) enum Native {
 pub(crate) enum Hot {
     /// As before, with a new budget.
     Same,
-    /// In baseline code, which is to be made.
-    Baseline,
+    /// In baseline code, which is to be made; it has been asked for so often.
+    Baseline(u8),
     Native(Native),
 }
 
@@ -104,8 +105,10 @@ enum Stage {
 #[derive(Debug, Default)]
 struct Progress {
     seen: bool,
-    /// Whether it was time for baseline code.
-    baseline: bool,
+    /// How often baseline code was asked for.
+    baseline: u8,
+    /// Whether there is no need to ask any more.
+    has_baseline: bool,
     function: Stage,
     /// How often code of the function was asked for: again where a loop turned out to be hot as well.
     asked: u32,
@@ -136,13 +139,15 @@ impl Progress {
         &mut self.loops[place]
     }
 
-    /// Whether it is time for baseline code, for the first time. In later runs, that is when the compiler has not come to the
-    /// function in its time.
-    fn takes_baseline(&mut self, later_run: bool) -> bool {
+    /// Whether it is time for baseline code: how often it was asked for. In later runs, that is when the compiler has not come to
+    /// the function in its time.
+    fn asks_for_baseline(&mut self, later_run: bool) -> Option<u8> {
         let waits = || self.function == Stage::Queued || self.loops.iter().any(|l| l.stage == Stage::Queued);
-        let takes = !self.baseline && (!later_run || waits());
-        self.baseline |= takes;
-        takes
+        if self.has_baseline || later_run && !waits() {
+            return None;
+        }
+        self.baseline += 1;
+        Some(self.baseline - 1)
     }
 
     fn stage(&mut self, entry: Entry) -> &mut Stage {
@@ -172,10 +177,19 @@ impl ModuleTier {
         ModuleTier { counters, progress: Mutex::default() }
     }
 
-    /// The words of bytecode to make baseline code of at once, when it has been made of so many.
+    /// How much bytecode has to wait before baseline code is made of it, in words: it has been made of so much, and
+    /// was asked for so often by one function.
     #[cfg(baseline)]
-    pub fn baseline_batch(&self, module: &ModuleInner, made: usize) -> usize {
-        policy::baseline_batch(module.engine.config().tiering, made)
+    pub fn baseline_batch(&self, module: &ModuleInner, made: usize, asked: u8) -> usize {
+        policy::baseline_batch(module.engine.config().tiering, made, asked)
+    }
+
+    /// Takes note that a function runs baseline code from now on, or that there is none to be had.
+    pub fn has_baseline(&self, module: &ModuleInner, defined: u32) {
+        if module.engine.config().tiering == Tiering::Measured {
+            self.progress().entry(defined).or_default().has_baseline = true;
+            self.counters[defined as usize].grant(policy::second_budget(module, defined));
+        }
     }
 
     /// The counters by defined index; null if nothing is counted.
@@ -201,15 +215,17 @@ impl ModuleTier {
         let progress = all.entry(defined).or_default();
         let first = !std::mem::replace(&mut progress.seen, true);
         if matches!(tiering, Tiering::Baseline | Tiering::BaselineAtLoops) {
-            return Hot::Baseline;
+            return Hot::Baseline(0);
         }
         if first && tiering == Tiering::Measured {
             counter.grant(policy::first_budget(&module.0, defined));
             return Hot::Same;
         }
-        if tiering == Tiering::Measured && progress.takes_baseline(policy::is_later_run(&module.0)) {
-            counter.grant(policy::second_budget(&module.0, defined));
-            return Hot::Baseline;
+        if tiering == Tiering::Measured
+            && let Some(asked) = progress.asks_for_baseline(policy::is_later_run(&module.0))
+        {
+            counter.grant(policy::waiting_budget(&module.0, defined, asked));
+            return Hot::Baseline(asked);
         }
         counter.grant(policy::next_budget(tiering));
         if tiering == Tiering::AtLoops {
@@ -239,13 +255,14 @@ impl ModuleTier {
     pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Hot {
         let tiering = module.0.engine.config().tiering;
         if tiering == Tiering::Baseline {
-            return Hot::Baseline;
+            return Hot::Baseline(0);
         }
         if tiering == Tiering::Measured
-            && self.progress().entry(defined).or_default().takes_baseline(policy::is_later_run(&module.0))
+            && let Some(asked) =
+                self.progress().entry(defined).or_default().asks_for_baseline(policy::is_later_run(&module.0))
         {
-            self.counters[defined as usize].grant(policy::second_budget(&module.0, defined));
-            return Hot::Baseline;
+            self.counters[defined as usize].grant(policy::waiting_budget(&module.0, defined, asked));
+            return Hot::Baseline(asked);
         }
         match self.hot_loop_again(module, defined, offset, far) {
             Some(native) => Hot::Native(native),

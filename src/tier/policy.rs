@@ -15,15 +15,14 @@ use crate::runtime::engine::Tiering;
 /// Units between two looks at a function that waits for its code.
 pub(super) const NEXT_BUDGET: u64 = 20_000;
 
-/// Units that any function is interpreted for.
+/// Units that any function runs in baseline code for.
 ///
-/// Measured on two cores: with a sixth of this and of `PER_BYTE` CPython's start and `work.py` took 5 to 10 % longer, flite 20 %,
-/// as the compiler was busy with what is called for a short time only; with half as much again they took as long or 3 %
-/// longer, and so did later runs of all of them.
-const LEAST: u64 = 3_000;
+/// Measured on two cores, with baseline code: with half of this and of `PER_BYTE` CPython's start took 5 % longer, with 10,000
+/// and 100 as much, with 20,000 and 200 `work.py` a quarter.
+const LEAST: u64 = 6_000;
 
 /// Units for each byte of the body. Compiling takes 1,000 at best settings.
-const PER_BYTE: u64 = 30;
+const PER_BYTE: u64 = 60;
 
 /// Units that a function is interpreted for where earlier runs have left code for others.
 const LEAST_LATER: u64 = 100;
@@ -41,7 +40,7 @@ const LARGE: Range<usize> = 4 << 10..128 << 10;
 const MISSES: u32 = 5;
 
 /// Units that a function is interpreted for before baseline code is made of it, and units for each byte of the body. Making it
-/// takes some 30 a byte.
+/// takes 20 to 30 a byte. Measured: with no units for bytes CPython's start took 8 % longer; with up to 500 and 10 as long.
 const BASELINE: u64 = 200;
 const BASELINE_PER_BYTE: u64 = 2;
 
@@ -53,7 +52,13 @@ pub(super) fn first_budget(module: &ModuleInner, defined: u32) -> u32 {
     units.min(i32::MAX as u64) as u32
 }
 
-/// How long it goes on then, in baseline code if it can be made, before it is worth compiling.
+/// How long it waits then for baseline code that has been asked for so often.
+pub(super) fn waiting_budget(module: &ModuleInner, defined: u32, asked: u8) -> u32 {
+    let units = u64::from(first_budget(module, defined)) << asked.min(31);
+    units.min(i32::MAX as u64) as u32
+}
+
+/// How long it runs in baseline code before it is worth compiling.
 pub(super) fn second_budget(module: &ModuleInner, defined: u32) -> u32 {
     let size = module.bodies[defined as usize].len() as u64;
     let units = if is_later_run(module) { NEXT_BUDGET } else { LEAST + PER_BYTE * size };
@@ -65,12 +70,20 @@ pub(super) fn is_later_run(module: &ModuleInner) -> bool {
     module.jit.has_cached(module)
 }
 
-/// The words of bytecode that baseline code is made of at once, when it has been made of so many: what is made is to run soon,
-/// but making pages executable takes a quarter of a millisecond where other threads run.
+/// How much bytecode has to wait before baseline code is made of it, in words, when it has been made of so much, and a function has
+/// asked for it so often: what is made is to run soon, but to make pages executable takes a quarter of a millisecond where other
+/// threads run.
 #[cfg(baseline)]
-pub(super) fn baseline_batch(tiering: Tiering, made: usize) -> usize {
-    if tiering == Tiering::Measured { (made / 4).clamp(1 << 10, 16 << 10) } else { 0 }
+pub(super) fn baseline_batch(tiering: Tiering, made: usize, asked: u8) -> usize {
+    match tiering {
+        Tiering::Measured => (made / 4).clamp(BATCH.start, BATCH.end) >> (2 * u32::from(asked.min(15))),
+        _ => 0,
+    }
 }
+
+/// Words of bytecode that baseline code is made of at once, at first and later. With 1,024 at first CPython started 2 % later.
+#[cfg(baseline)]
+const BATCH: Range<usize> = 8 << 10..16 << 10;
 
 /// How long it goes on then until the next look at it.
 pub(super) fn next_budget(tiering: Tiering) -> u32 {
@@ -118,15 +131,15 @@ pub(super) fn entry_for_loop(
     }
 }
 
-/// Bytes of bodies in the queue that keep a compiler busy for long: a fifth of a second at best settings. Measured: with less,
-/// CPython's script, whose bytecode loop has to come soon, took up to 5 % longer; with more, Yosys did.
+/// Bytes of bodies in the queue that keep a compiler busy for long: most of a second at best settings. Measured: with a fourth of
+/// this Yosys, whose functions have baseline code meanwhile, took 3 to 4 % longer.
 const BACKLOG: u64 = 800 << 10;
 
 /// A job that is hotter than all that wait together, divided by this, is worth their waiting longer.
 const HOTTER: u64 = 4;
 
 /// The settings to compile with first while others wait: so many bytes of bodies, and so much urgent heat. Quick settings take
-/// half the time and give code that is half as fast, which is still several times as fast as interpreting it; it counts
+/// half the time and give code that is half as fast, which is still faster than baseline code; it counts
 /// what it runs, so that what is hot of it gets best code soon. Loops that are running have to do with what they get first.
 pub(super) fn tier(job: &Job, bytes: u64, heat: u64) -> Tier {
     match job.key.entry {

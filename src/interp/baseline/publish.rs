@@ -33,23 +33,28 @@ pub(in crate::interp) struct Origin {
 }
 
 impl ModuleCode {
-    /// Has a function that has been translated to `code` run baseline code as soon as there is enough to make.
-    pub(in crate::interp) fn want_baseline(&self, module: &ModuleInner, code: &Code) {
+    /// Has a function that has been translated to `code` run baseline code as soon as there is enough to make; it has been asked for
+    /// so often. False if it is to be asked for again.
+    pub(in crate::interp) fn want_baseline(&self, module: &ModuleInner, code: &Code, asked: u8) -> bool {
         let mut all = self.all();
         // It runs as handlers of the other dispatch do.
         if module.engine.config().dispatch != Dispatch::TailCall || !code.baseline.load(Ordering::Acquire).is_null() {
-            return;
+            return true;
         }
         let making = &mut all.making;
-        making.wanted.push(code);
+        if !making.wanted.contains(&ptr::from_ref(code)) {
+            making.wanted.push(code);
+        }
         // SAFETY: code lives as long as the module.
         let words = making.wanted.iter().map(|code| unsafe { &**code }.words.len()).sum::<usize>();
-        if words >= module.tier.baseline_batch(module, making.done) {
+        let enough = words >= module.tier.baseline_batch(module, making.done, asked);
+        if enough {
             making.done += words;
             let wanted = std::mem::take(&mut making.wanted);
             drop(all);
             self.make_baseline(module, wanted);
         }
+        enough
     }
 
     /// Makes baseline code. What none can be made of stays interpreted.

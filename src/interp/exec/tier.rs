@@ -122,20 +122,16 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
 }
 
 /// Goes on in baseline code, behind the instruction at a word of a function's bytecode, which counts. False if there is none.
-#[cfg(baseline)]
 fn go_on(m: &mut Machine, code: &Code, word: u32, hot: Hot) -> bool {
-    if hot == Hot::Baseline {
-        let module = module(m);
-        module.0.interp.want_baseline(&module.0, code);
+    if let Hot::Baseline(asked) = hot {
+        let module = &module(m).0;
+        if module.interp.want_baseline(module, code, asked) {
+            module.tier.has_baseline(module, code.defined());
+        }
     }
     let Some(ip) = code.behind_count(word) else { return false };
     m.ip = ip;
     true
-}
-
-#[cfg(not(baseline))]
-fn go_on(_: &mut Machine, _: &Code, _: u32, _: Hot) -> bool {
-    false
 }
 
 /// Leaves the frame of this header, whose function has ended in native code.
