@@ -156,6 +156,36 @@ fn floats_are_computed_with_and_compared() {
             });
             agree(ty, &bodies, &values);
         }
+        // Of one operand, from a slot and from the instruction before.
+        let other = if ty == "f32" { "f64" } else { "f32" };
+        let integers = [
+            "(i32.const -7)",
+            "(i32.trunc_sat_{ty}_s (local.get $a))",
+            "(i32.add (i32.trunc_sat_{ty}_u (local.get $a)) (i32.const 1))",
+        ];
+        let mut unary: Vec<_> = ["abs", "neg", "sqrt"]
+            .iter()
+            .flat_map(|op| {
+                [format!("({ty}.{op} (local.get $a))"), format!("({ty}.{op} ({ty}.add (local.get $a) (local.get $b)))")]
+            })
+            .collect();
+        for op in ["convert_i32_s", "convert_i32_u"] {
+            unary.extend(integers.iter().map(|from| format!("({ty}.{op} {})", from.replace("{ty}", ty))));
+        }
+        unary.push(format!("({ty}.convert_i64_s (i64.trunc_sat_{ty}_s (local.get $a)))"));
+        let (there, back) = if ty == "f32" { ("promote_f32", "demote_f64") } else { ("demote_f64", "promote_f32") };
+        unary.push(format!("({ty}.{back} ({other}.{there} (local.get $a)))"));
+        unary.push(format!("({ty}.{back} ({other}.add ({other}.{there} (local.get $a)) ({other}.const 1)))"));
+        let bodies: Vec<_> = unary
+            .iter()
+            .map(|value| {
+                format!(
+                    "(local.set $b {value}) (if ({ty}.ne (local.get $b) (local.get $b)) (then (return (i64.const -1))))
+                    ({wide} ({ty}.add (local.get $b) ({ty}.const -0))))"
+                )
+            })
+            .collect();
+        agree(ty, &bodies, &values);
         values.push(value(&f64::NAN));
         for op in FLOAT_COMPARE.split(' ') {
             let op = format!("{ty}.{op}");

@@ -17,12 +17,13 @@ pub(super) const NEXT_BUDGET: u64 = 20_000;
 
 /// Units that any function runs in baseline code for.
 ///
-/// Measured on two cores, with baseline code: with half of this and of `PER_BYTE` CPython's start took 5 % longer, with 10,000
-/// and 100 as much, with 20,000 and 200 `work.py` a quarter.
-const LEAST: u64 = 6_000;
+/// Measured on two cores: with twice this and `PER_BYTE` CPython's start took up to 5 % less, resvg up to 5 % more, and later
+/// runs, for which less had been compiled, longer; with 20,000 and 200 `work.py` took a quarter more. With two thirds of it all
+/// were as fast or slower.
+const LEAST: u64 = 3_000;
 
 /// Units for each byte of the body. Compiling takes 1,000 at best settings.
-const PER_BYTE: u64 = 60;
+const PER_BYTE: u64 = 30;
 
 /// Units that a function is interpreted for where earlier runs have left code for others.
 const LEAST_LATER: u64 = 100;
@@ -135,6 +136,9 @@ pub(super) fn entry_for_loop(
 /// this Yosys, whose functions have baseline code meanwhile, took 3 to 4 % longer.
 const BACKLOG: u64 = 800 << 10;
 
+/// The same where earlier runs have left code: what is missing then is much that is little hot.
+const BACKLOG_LATER: u64 = 200 << 10;
+
 /// A job that is hotter than all that wait together, divided by this, is worth their waiting longer.
 const HOTTER: u64 = 4;
 
@@ -142,8 +146,9 @@ const HOTTER: u64 = 4;
 /// half the time and give code that is half as fast, which is still faster than baseline code; it counts
 /// what it runs, so that what is hot of it gets best code soon. Loops that are running have to do with what they get first.
 pub(super) fn tier(job: &Job, bytes: u64, heat: u64) -> Tier {
+    let backlog = if job.later_run { BACKLOG_LATER } else { BACKLOG };
     match job.key.entry {
-        Entry::Function if job.loops.is_empty() && bytes > BACKLOG && heat > HOTTER * job.all_heat() => Tier::Quick,
+        Entry::Function if job.loops.is_empty() && bytes > backlog && heat > HOTTER * job.all_heat() => Tier::Quick,
         _ => Tier::Best,
     }
 }

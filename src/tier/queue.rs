@@ -40,6 +40,8 @@ pub(super) struct Job {
     pub heat: u64,
     /// Bytes of its body.
     size: u64,
+    /// Whether earlier runs have left code for the module.
+    pub later_run: bool,
     /// When it was last found hot.
     last: Instant,
 }
@@ -47,9 +49,8 @@ pub(super) struct Job {
 impl Job {
     pub fn new(module: &ModuleInner, key: Key) -> Self {
         let size = module.bodies[key.defined as usize].len() as u64;
-        let module = module.this.clone();
         Job {
-            module,
+            module: module.this.clone(),
             key,
             tier: Tier::Best,
             loops: Vec::new(),
@@ -57,6 +58,7 @@ impl Job {
             improves: None,
             heat: 0,
             size,
+            later_run: policy::is_later_run(module),
             last: Instant::now(),
         }
     }

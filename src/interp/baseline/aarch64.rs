@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
-use super::{Alu, Cond, Float, FloatOp, Label, Reg, Shift, Src, Unit, Width};
+use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
 use crate::interp::code::Code;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
@@ -58,6 +58,18 @@ fn code(cond: Cond) -> u32 {
         Cond::LtS => 11,
         Cond::GtS => 12,
         Cond::LeS => 13,
+    }
+}
+
+/// The number of a condition of floats: those that are so of NaNs are among the signed ones.
+fn float_code(cond: FloatCond) -> u32 {
+    match cond {
+        FloatCond::Eq => 0,
+        FloatCond::Ne => 1,
+        FloatCond::Ge => 10,
+        FloatCond::NotGe => 11,
+        FloatCond::Gt => 12,
+        FloatCond::NotGt => 13,
     }
 }
 
@@ -428,8 +440,12 @@ impl Assembler {
 
     /// 1 if what was compared last is so, or else 0.
     pub fn set(&mut self, cond: Cond, to: Reg) {
+        self.set_if(code(cond), to);
+    }
+
+    fn set_if(&mut self, condition: u32, to: Reg) {
         // cset
-        asm!(self ; .u32 0x1a9f_07e0 | (code(cond) ^ 1) << 12 | u32::from(number(to)));
+        asm!(self ; .u32 0x1a9f_07e0 | (condition ^ 1) << 12 | u32::from(number(to)));
     }
 
     /// The slot `yes` if what was compared last is unequal, or else the slot `no`.
@@ -640,19 +656,31 @@ impl Assembler {
         self.store_from(slot, 12);
     }
 
-    /// `acc = a op b`, of slots, or of the accumulator where there is none.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: Option<u16>, b: Option<u16>) {
-        let acc = accumulator(float);
-        let mut operand = |slot: Option<u16>, v: u8| {
-            let Some(slot) = slot else { return acc };
-            let (base, offset) = self.slot(slot);
-            match float {
-                Float::F32 => asm!(self ; ldr S(v), [XSP(base), offset]),
-                Float::F64 => asm!(self ; ldr D(v), [XSP(base), offset]),
+    /// The register that has a float, which is `temp` for all that is in none.
+    fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
+        match from {
+            FloatSrc::Acc => return accumulator(float),
+            FloatSrc::Slot(slot) => {
+                let (base, offset) = self.slot(slot);
+                match float {
+                    Float::F32 => asm!(self ; ldr S(temp), [XSP(base), offset]),
+                    Float::F64 => asm!(self ; ldr D(temp), [XSP(base), offset]),
+                }
             }
-            v
-        };
-        let (a, b) = (operand(a, 2), operand(b, 3));
+            FloatSrc::Bits(bits) => {
+                self.imm_to(12, bits);
+                match float {
+                    Float::F32 => asm!(self ; fmov S(temp), w12),
+                    Float::F64 => asm!(self ; fmov D(temp), x12),
+                }
+            }
+        }
+        temp
+    }
+
+    /// `acc = a op b`.
+    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc) {
+        let (acc, a, b) = (accumulator(float), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($name:ident) => {
                 match float {
@@ -667,5 +695,55 @@ impl Assembler {
             FloatOp::Mul => each!(fmul),
             FloatOp::Div => each!(fdiv),
         }
+    }
+
+    /// `acc` is the root of a float.
+    pub fn sqrt(&mut self, float: Float, from: FloatSrc) {
+        let (acc, from) = (accumulator(float), self.float_operand(float, from, 2));
+        match float {
+            Float::F32 => asm!(self ; fsqrt S(acc), S(from)),
+            Float::F64 => asm!(self ; fsqrt D(acc), D(from)),
+        }
+    }
+
+    /// The accumulator of `to` is a float of the other width.
+    pub fn float_to(&mut self, to: Float, from: FloatSrc) {
+        match to {
+            Float::F64 => {
+                let from = self.float_operand(Float::F32, from, 2);
+                asm!(self ; fcvt d1, S(from));
+            }
+            Float::F32 => {
+                let from = self.float_operand(Float::F64, from, 2);
+                asm!(self ; fcvt s0, D(from));
+            }
+        }
+    }
+
+    /// The accumulator of `to` is the signed number of 64 bits in a register.
+    pub fn integer_to(&mut self, to: Float, from: Reg) {
+        let r = number(from);
+        match to {
+            Float::F32 => asm!(self ; scvtf s0, X(r)),
+            Float::F64 => asm!(self ; scvtf d1, X(r)),
+        }
+    }
+
+    pub fn float_cmp(&mut self, float: Float, a: FloatSrc, b: FloatSrc) {
+        let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
+        match float {
+            Float::F32 => asm!(self ; fcmp S(a), S(b)),
+            Float::F64 => asm!(self ; fcmp D(a), D(b)),
+        }
+    }
+
+    /// Jumps if what floats were compared last is so.
+    pub fn float_branch(&mut self, cond: FloatCond, label: Label) {
+        self.branch_if(float_code(cond), label);
+    }
+
+    /// 1 if what floats were compared last is so, or else 0.
+    pub fn float_set(&mut self, cond: FloatCond, to: Reg) {
+        self.set_if(float_code(cond), to);
     }
 }

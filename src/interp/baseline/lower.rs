@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::ops::Range;
 
 use super::arch::Assembler;
-use super::{Alu, Cond, Float, FloatOp, Label, Reg, Shift, Src, Unit, Width};
+use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
 use crate::interp::machine::Context;
 use crate::interp::op::{Binary, Compare, Form, Inst, Load, LoadForm, Plain, Store, StoreForm, Unary, word};
 use crate::interp::print::{Field, fields, length};
@@ -420,12 +420,7 @@ impl Lowering<'_> {
             _ => return None,
         };
         if let Kind::Float(op, float) = kind {
-            let (a, b) = match form {
-                Form::SS => (Some(self.b()), Some(self.c())),
-                Form::AS => (None, Some(self.c())),
-                Form::SA => (Some(self.b()), None),
-                _ => return None,
-            };
+            let (a, b) = self.float_operands(form)?;
             self.asm.float(op, float, a, b);
             if !kept {
                 self.asm.store_float(float, self.a());
@@ -466,6 +461,19 @@ impl Lowering<'_> {
         }
     }
 
+    /// Operands of an instruction on floats with a result.
+    fn float_operands(&self, form: Form) -> Option<(FloatSrc, FloatSrc)> {
+        let (b, c) = (FloatSrc::Slot(self.b()), FloatSrc::Slot(self.c()));
+        Some(match form {
+            Form::SS => (b, c),
+            Form::AS => (FloatSrc::Acc, c),
+            Form::SA => (b, FloatSrc::Acc),
+            Form::SK => (b, FloatSrc::Bits(self.word(1))),
+            Form::KS => (FloatSrc::Bits(self.word(1)), c),
+            Form::SI | Form::AI => return None,
+        })
+    }
+
     fn unary(&mut self, op: Unary, acc: bool, kept: bool) -> Option<()> {
         let unit = match op {
             Unary::I32Extend8S => Unit::S8(W32),
@@ -474,7 +482,7 @@ impl Lowering<'_> {
             Unary::I64Extend16S => Unit::S16(W64),
             Unary::I64Extend32S | Unary::I64ExtendI32S => Unit::S32,
             Unary::I32WrapI64 => Unit::U32,
-            _ => return None,
+            _ => return self.float_unary(op, acc, kept),
         };
         if !acc {
             self.asm.load(Acc, self.b(), W64);
@@ -484,6 +492,66 @@ impl Lowering<'_> {
             self.asm.store(self.a(), Acc);
         }
         Some(())
+    }
+
+    fn float_unary(&mut self, op: Unary, acc: bool, kept: bool) -> Option<()> {
+        use Unary::*;
+        let from = if acc { FloatSrc::Acc } else { FloatSrc::Slot(self.b()) };
+        let to = match op {
+            F32Abs | F32Neg | F32Sqrt | F32DemoteF64 | F32ConvertI32S | F32ConvertI32U | F32ConvertI64S => Float::F32,
+            F64Abs | F64Neg | F64Sqrt | F64PromoteF32 | F64ConvertI32S | F64ConvertI32U | F64ConvertI64S => Float::F64,
+            _ => return None,
+        };
+        match op {
+            F32Sqrt | F64Sqrt => self.asm.sqrt(to, from),
+            F32DemoteF64 | F64PromoteF32 => self.asm.float_to(to, from),
+            F32Abs | F32Neg | F64Abs | F64Neg => {
+                let width = if matches!(to, Float::F32) { W32 } else { W64 };
+                match from {
+                    FloatSrc::Acc => self.asm.bits_of_float(to, T0),
+                    _ => self.asm.load(T0, self.b(), width),
+                }
+                let sign = if width == W32 { 1 << 31 } else { 1 << 63 };
+                let (alu, mask) = if matches!(op, F32Neg | F64Neg) { (Alu::Xor, sign) } else { (Alu::And, sign - 1) };
+                self.asm.imm(T1, mask);
+                self.asm.alu(alu, width, T0, Src::Reg(T1));
+                self.asm.bits_to_float(to, T0);
+            }
+            _ => {
+                let width = if matches!(op, F32ConvertI64S | F64ConvertI64S) { W64 } else { W32 };
+                self.put(T0, if acc { Src::Reg(Acc) } else { Src::Slot(self.b()) }, width);
+                if matches!(op, F32ConvertI32S | F64ConvertI32S) {
+                    self.asm.extend(Unit::S32, T0);
+                }
+                self.asm.integer_to(to, T0);
+            }
+        }
+        if !kept {
+            self.asm.store_float(to, self.a());
+        }
+        Some(())
+    }
+
+    /// Compares what a comparison of floats compares; what is to be so then.
+    fn float_compares(&mut self, op: Compare, (a, b): (FloatSrc, FloatSrc)) -> Option<FloatCond> {
+        use Compare::*;
+        let (cond, swap) = match op {
+            F32Eq | F64Eq => (FloatCond::Eq, false),
+            F32Ne | F64Ne => (FloatCond::Ne, false),
+            F32Gt | F64Gt => (FloatCond::Gt, false),
+            F32Ge | F64Ge => (FloatCond::Ge, false),
+            F32Lt | F64Lt => (FloatCond::Gt, true),
+            F32Le | F64Le => (FloatCond::Ge, true),
+            F32NotGt | F64NotGt => (FloatCond::NotGt, false),
+            F32NotGe | F64NotGe => (FloatCond::NotGe, false),
+            F32NotLt | F64NotLt => (FloatCond::NotGt, true),
+            F32NotLe | F64NotLe => (FloatCond::NotGe, true),
+            _ => return None,
+        };
+        let float = if op.bank() == Bank::F32 { Float::F32 } else { Float::F64 };
+        let (a, b) = if swap { (b, a) } else { (a, b) };
+        self.asm.float_cmp(float, a, b);
+        Some(cond)
     }
 
     /// Compares what a comparison compares; what is to be so then.
@@ -518,21 +586,34 @@ impl Lowering<'_> {
     }
 
     fn compare(&mut self, op: Compare, form: Form) -> Option<()> {
-        if op.bank() != Bank::Int {
-            return None;
+        if op.bank() == Bank::Int {
+            let operands = self.operands(form);
+            let cond = self.compares(op, operands)?;
+            self.asm.set(cond, Acc);
+        } else {
+            let operands = self.float_operands(form)?;
+            let cond = self.float_compares(op, operands)?;
+            self.asm.float_set(cond, Acc);
         }
-        let operands = self.operands(form);
-        let cond = self.compares(op, operands)?;
-        self.asm.set(cond, Acc);
         self.asm.store(self.a(), Acc);
         Some(())
     }
 
     fn branch(&mut self, op: Compare, form: Form) -> Option<()> {
-        if op.bank() != Bank::Int {
-            return None;
-        }
         let (a, b) = (self.a(), self.b());
+        let label = Label(self.target(1, self.low(1)));
+        if op.bank() != Bank::Int {
+            let operands = match form {
+                Form::SS => (FloatSrc::Slot(a), FloatSrc::Slot(b)),
+                Form::AS => (FloatSrc::Acc, FloatSrc::Slot(b)),
+                Form::SA => (FloatSrc::Slot(a), FloatSrc::Acc),
+                Form::SK => (FloatSrc::Slot(a), FloatSrc::Bits(self.word(2))),
+                Form::SI | Form::AI | Form::KS => return None,
+            };
+            let cond = self.float_compares(op, operands)?;
+            self.asm.float_branch(cond, label);
+            return Some(());
+        }
         let operands = match form {
             Form::SS => (Src::Slot(a), Src::Slot(b)),
             Form::AS => (Src::Reg(Acc), Src::Slot(b)),
@@ -543,7 +624,6 @@ impl Lowering<'_> {
             Form::KS => return None,
         };
         let cond = self.compares(op, operands)?;
-        let label = Label(self.target(1, self.low(1)));
         self.asm.branch(cond, label);
         Some(())
     }

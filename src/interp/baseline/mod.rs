@@ -114,6 +114,26 @@ enum Float {
     F64,
 }
 
+/// Where a float is.
+#[derive(Clone, Copy, Debug)]
+enum FloatSrc {
+    /// In the accumulator of its bank.
+    Acc,
+    Slot(u16),
+    Bits(u64),
+}
+
+/// What is so of two floats. The negations are so if one is a NaN, all others but `Ne` are not.
+#[derive(Clone, Copy, Debug)]
+enum FloatCond {
+    Eq,
+    Ne,
+    Gt,
+    Ge,
+    NotGt,
+    NotGe,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum FloatOp {
     Add,

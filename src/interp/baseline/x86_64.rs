@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
-use super::{Alu, Cond, Float, FloatOp, Label, Reg, Shift, Src, Unit, Width};
+use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
 use crate::interp::code::Code;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
@@ -70,12 +70,11 @@ fn number(reg: Reg) -> u8 {
     }
 }
 
-/// Number of a vector register, which is the first or second that is free, or an accumulator.
-fn float_number(float: Float, acc: bool) -> u8 {
-    match (acc, float) {
-        (true, Float::F32) => 0,
-        (true, Float::F64) => 1,
-        (false, _) => 2,
+/// Number of the accumulator of a float's bank.
+fn accumulator(float: Float) -> u8 {
+    match float {
+        Float::F32 => 0,
+        Float::F64 => 1,
     }
 }
 
@@ -499,7 +498,7 @@ impl Assembler {
 
     /// Moves a float's bits between an integer register and its accumulator.
     pub fn bits_to_float(&mut self, float: Float, from: Reg) {
-        let (x, r) = (float_number(float, true), number(from));
+        let (x, r) = (accumulator(float), number(from));
         match float {
             Float::F32 => asm!(self ; movd Rx(x), Rd(r)),
             Float::F64 => asm!(self ; movq Rx(x), Rq(r)),
@@ -507,19 +506,10 @@ impl Assembler {
     }
 
     pub fn bits_of_float(&mut self, float: Float, to: Reg) {
-        let (x, r) = (float_number(float, true), number(to));
+        let (x, r) = (accumulator(float), number(to));
         match float {
             Float::F32 => asm!(self ; movd Rd(r), Rx(x)),
             Float::F64 => asm!(self ; movq Rq(r), Rx(x)),
-        }
-    }
-
-    /// The slot of a float as the accumulator of its bank.
-    pub fn load_float(&mut self, float: Float, slot: u16) {
-        let x = float_number(float, true);
-        match float {
-            Float::F32 => asm_slot!(self slot, [movss Rx(x),] []),
-            Float::F64 => asm_slot!(self slot, [movsd Rx(x),] []),
         }
     }
 
@@ -531,27 +521,32 @@ impl Assembler {
         }
     }
 
-    /// `acc = a op b`, of slots, or of the accumulator where there is none.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: Option<u16>, b: Option<u16>) {
-        let acc = float_number(float, true);
-        let other = match b {
-            Some(_) => None,
-            None => {
-                asm!(self ; movaps xmm2, Rx(acc));
-                Some(2)
+    /// The register that has a float, which is `temp` for all that is in none.
+    fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
+        match (from, float) {
+            (FloatSrc::Acc, _) => return accumulator(float),
+            (FloatSrc::Slot(slot), Float::F32) => asm_slot!(self slot, [movss Rx(temp),] []),
+            (FloatSrc::Slot(slot), Float::F64) => asm_slot!(self slot, [movsd Rx(temp),] []),
+            (FloatSrc::Bits(bits), Float::F32) => {
+                self.imm(Reg::T0, bits);
+                asm!(self ; movd Rx(temp), eax);
             }
-        };
-        if let Some(slot) = a {
-            self.load_float(float, slot);
+            (FloatSrc::Bits(bits), Float::F64) => {
+                self.imm(Reg::T0, bits);
+                asm!(self ; movq Rx(temp), rax);
+            }
         }
+        temp
+    }
+
+    /// `acc = a op b`.
+    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc) {
+        let (acc, a, b) = (accumulator(float), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($ss:ident $sd:ident) => {
-                match (float, other, b) {
-                    (Float::F32, Some(x), _) => asm!(self ; $ss Rx(acc), Rx(x)),
-                    (Float::F64, Some(x), _) => asm!(self ; $sd Rx(acc), Rx(x)),
-                    (Float::F32, None, Some(slot)) => asm_slot!(self slot, [$ss Rx(acc),] []),
-                    (Float::F64, None, Some(slot)) => asm_slot!(self slot, [$sd Rx(acc),] []),
-                    (_, None, None) => {}
+                match float {
+                    Float::F32 => asm!(self ; $ss Rx(a), Rx(b)),
+                    Float::F64 => asm!(self ; $sd Rx(a), Rx(b)),
                 }
             };
         }
@@ -561,5 +556,80 @@ impl Assembler {
             FloatOp::Mul => each!(mulss mulsd),
             FloatOp::Div => each!(divss divsd),
         }
+        if a != acc {
+            asm!(self ; movaps Rx(acc), Rx(a));
+        }
+    }
+
+    /// `acc` is the root of a float.
+    pub fn sqrt(&mut self, float: Float, from: FloatSrc) {
+        let (acc, from) = (accumulator(float), self.float_operand(float, from, 2));
+        match float {
+            Float::F32 => asm!(self ; sqrtss Rx(acc), Rx(from)),
+            Float::F64 => asm!(self ; sqrtsd Rx(acc), Rx(from)),
+        }
+    }
+
+    /// The accumulator of `to` is a float of the other width.
+    pub fn float_to(&mut self, to: Float, from: FloatSrc) {
+        match to {
+            Float::F64 => {
+                let from = self.float_operand(Float::F32, from, 2);
+                asm!(self ; cvtss2sd xmm1, Rx(from));
+            }
+            Float::F32 => {
+                let from = self.float_operand(Float::F64, from, 2);
+                asm!(self ; cvtsd2ss xmm0, Rx(from));
+            }
+        }
+    }
+
+    /// The accumulator of `to` is the signed number of 64 bits in a register.
+    pub fn integer_to(&mut self, to: Float, from: Reg) {
+        let r = number(from);
+        match to {
+            Float::F32 => asm!(self ; cvtsi2ss xmm0, Rq(r)),
+            Float::F64 => asm!(self ; cvtsi2sd xmm1, Rq(r)),
+        }
+    }
+
+    pub fn float_cmp(&mut self, float: Float, a: FloatSrc, b: FloatSrc) {
+        let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
+        match float {
+            Float::F32 => asm!(self ; ucomiss Rx(a), Rx(b)),
+            Float::F64 => asm!(self ; ucomisd Rx(a), Rx(b)),
+        }
+    }
+
+    /// Jumps if what floats were compared last is so.
+    pub fn float_branch(&mut self, cond: FloatCond, label: Label) {
+        match cond {
+            FloatCond::Eq => {
+                // jp over the next
+                asm!(self ; .u8 0x7a ; .u8 6);
+                self.branch_if(4, label);
+            }
+            FloatCond::Ne => {
+                self.branch_if(10, label);
+                self.branch_if(5, label);
+            }
+            FloatCond::Gt => self.branch_if(7, label),
+            FloatCond::Ge => self.branch_if(3, label),
+            FloatCond::NotGt => self.branch_if(6, label),
+            FloatCond::NotGe => self.branch_if(2, label),
+        }
+    }
+
+    /// 1 if what floats were compared last is so, or else 0.
+    pub fn float_set(&mut self, cond: FloatCond, to: Reg) {
+        match cond {
+            FloatCond::Eq => asm!(self ; sete al ; setnp r11b ; and al, r11b),
+            FloatCond::Ne => asm!(self ; setne al ; setp r11b ; or al, r11b),
+            FloatCond::Gt => asm!(self ; seta al),
+            FloatCond::Ge => asm!(self ; setae al),
+            FloatCond::NotGt => asm!(self ; setbe al),
+            FloatCond::NotGe => asm!(self ; setb al),
+        }
+        asm!(self ; movzx Rd(number(to)), al);
     }
 }
