@@ -227,12 +227,14 @@ impl Lowering<'_> {
                 self.asm.store(a, T0);
             }
             Plain::Copy2 => {
+                let next = a.checked_add(1)?;
                 self.asm.load(T0, b, W64);
                 self.asm.load(T1, c, W64);
                 self.asm.store(a, T0);
-                self.asm.store(a.checked_add(1)?, T1);
+                self.asm.store(next, T1);
             }
-            Plain::CopyWide => self.asm.copy_wide(a, b),
+            // Else the second slot has no number.
+            Plain::CopyWide if a.max(b) < u16::MAX => self.asm.copy_wide(a, b),
             Plain::Imm32 => self.asm.store_imm(a, self.bc() as i32),
             Plain::Imm32U => match i32::try_from(self.bc()) {
                 Ok(value) => self.asm.store_imm(a, value),
