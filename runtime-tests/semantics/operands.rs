@@ -291,3 +291,34 @@ fn frames_may_be_large() {
         }
     }
 }
+
+/// The upper half of a vector in the last slot that has a number, 65,535, is in one that has none.
+#[test]
+fn vectors_lie_in_the_last_slot() {
+    for (types, last) in [("i64", 32_766), ("i64 i64", 32_767), ("i64", 32_765), ("i64", 32_760), ("i64", 32_761)] {
+        let first = types.split(' ').count();
+        let many = " v128".repeat(last - first + 2);
+        let text = format!(
+            "(module (func (export \"f\") (param {types}) (result i64) (local{many}) (local $i i32)
+                (loop $l
+                    (local.set {first} (v128.const i64x2 5 6))
+                    (local.set {last} (i64x2.add (local.get {first}) (local.get {last})))
+                    (local.set {last} (local.get {first}))
+                    (local.set {first} (local.get {last}))
+                    (br_if $l (i32.lt_s (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+                (i64.add (i64.mul (local.get 0) (i64.const 100))
+                    (i64.add (i64x2.extract_lane 0 (local.get {last}))
+                        (i64.mul (i64.const 10) (i64x2.extract_lane 1 (local.get {first})))))))"
+        );
+        for config in steady_configs().into_iter().filter(|config| !format!("{config:?}").contains("strategy: Jit")) {
+            let (mut store, instance) = setup(&Engine::new(&config).unwrap(), &text);
+            let f = instance.get_func(&mut store, "f").unwrap();
+            let arguments = vec![Value::I64(7); first];
+            for _ in 0..2 {
+                let mut out = [Value::I64(0)];
+                f.call(&mut store, &arguments, &mut out).unwrap();
+                assert_eq!(bits(&out[0]), 765, "{types} {last}\n{config:?}");
+            }
+        }
+    }
+}

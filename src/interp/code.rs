@@ -46,6 +46,9 @@ pub(super) struct Code {
     pub tries: Box<[Try]>,
     /// Whether the cache has it.
     pub is_kept: AtomicBool,
+    /// Whether baseline code is to be made of it, or has been.
+    #[cfg(baseline)]
+    pub is_wanted: AtomicBool,
     /// The baseline code that was made of it, or null.
     #[cfg(baseline)]
     pub baseline: AtomicPtr<Code>,
@@ -96,6 +99,8 @@ impl Code {
             tries: tries.into(),
             is_kept: AtomicBool::new(false),
             #[cfg(baseline)]
+            is_wanted: AtomicBool::new(false),
+            #[cfg(baseline)]
             baseline: AtomicPtr::default(),
             #[cfg(baseline)]
             origin: None,
@@ -124,6 +129,8 @@ impl Code {
             words,
             tries: Box::default(),
             is_kept: AtomicBool::new(true),
+            #[cfg(baseline)]
+            is_wanted: AtomicBool::new(false),
             #[cfg(baseline)]
             baseline: AtomicPtr::default(),
             #[cfg(baseline)]

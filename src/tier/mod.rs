@@ -146,8 +146,9 @@ impl Progress {
         if self.has_baseline || later_run && !waits() {
             return None;
         }
-        self.baseline += 1;
-        Some(self.baseline - 1)
+        let asked = self.baseline;
+        self.baseline = asked.saturating_add(1);
+        Some(asked)
     }
 
     fn stage(&mut self, entry: Entry) -> &mut Stage {

@@ -27,9 +27,15 @@ pub(super) struct Baseline {
     pub entries: Vec<(u32, u32)>,
 }
 
+/// Words of bytecode of a function that code is made of; it may have 136 bytes a word.
+const MOST: usize = 256 << 10;
+
 /// Makes native code of a function's bytecode, which stays where it is as long as the code is run, and whose first instruction
 /// the code starts with after zeroing slots. `None` if there is too much of it.
 pub(super) fn lower(words: &[u64], zeroed: Range<u32>, asm: &mut Assembler) -> Option<Baseline> {
+    if words.len() > MOST {
+        return None;
+    }
     asm.clear(words.len());
     if !zeroed.is_empty() {
         asm.zero(zeroed);

@@ -11,11 +11,16 @@ use crate::jit::BaselineMemory;
 use crate::module::ModuleInner;
 use crate::runtime::engine::Dispatch;
 
+/// Words of bytecode of a module that baseline code is made of at most: some 100 MB of code.
+const MOST: usize = 4 << 20;
+
 /// What a module's baseline code is made in.
 #[derive(Default)]
 pub(in crate::interp) struct Making {
     /// What it is to be made of; code lives as long as the module.
     wanted: Vec<*const Code>,
+    /// Words of that.
+    words: usize,
     /// Words of bytecode that it has been made of.
     done: usize,
     memory: Option<BaselineMemory>,
@@ -42,14 +47,16 @@ impl ModuleCode {
             return true;
         }
         let making = &mut all.making;
-        if !making.wanted.contains(&ptr::from_ref(code)) {
-            making.wanted.push(code);
+        if making.done > MOST {
+            return true;
         }
-        // SAFETY: code lives as long as the module.
-        let words = making.wanted.iter().map(|code| unsafe { &**code }.words.len()).sum::<usize>();
-        let enough = words >= module.tier.baseline_batch(module, making.done, asked);
+        if !code.is_wanted.swap(true, Ordering::Relaxed) {
+            making.wanted.push(code);
+            making.words += code.words.len();
+        }
+        let enough = making.words >= module.tier.baseline_batch(module, making.done, asked);
         if enough {
-            making.done += words;
+            making.done += std::mem::take(&mut making.words);
             let wanted = std::mem::take(&mut making.wanted);
             drop(all);
             self.make_baseline(module, wanted);
@@ -72,10 +79,6 @@ impl ModuleCode {
         let Ok(places) = memory.add(module, codes) else { return };
         let time = started.elapsed() / made.len().max(1) as u32;
         for ((code, baseline), base) in made.into_iter().zip(places) {
-            // Another thread may have been faster.
-            if !code.baseline.load(Ordering::Acquire).is_null() {
-                continue;
-            }
             let bytes = module.bodies[code.defined as usize].len();
             module.engine.counted().baseline.add(bytes, baseline.code.len(), time);
             let made = all.add(code.of_baseline(baseline, base)).cast_mut();
@@ -110,6 +113,7 @@ impl Code {
             words,
             tries: Box::default(),
             is_kept: AtomicBool::new(true),
+            is_wanted: AtomicBool::new(true),
             baseline: AtomicPtr::default(),
             origin: Some(Origin { code: self, words: baseline.origins.into(), counted: baseline.counted.into() }),
         }
