@@ -54,7 +54,7 @@ pub(super) struct Code {
     pub baseline: AtomicPtr<Code>,
     /// If this is baseline code: where it is from.
     #[cfg(baseline)]
-    pub origin: Option<Origin>,
+    pub origin: Option<Box<Origin>>,
 }
 
 /// The instructions in a `try_table`, as words from the first to before the last, and the word of its `try`.

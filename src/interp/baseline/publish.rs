@@ -115,7 +115,11 @@ impl Code {
             is_kept: AtomicBool::new(true),
             is_wanted: AtomicBool::new(true),
             baseline: AtomicPtr::default(),
-            origin: Some(Origin { code: self, words: baseline.origins.into(), counted: baseline.counted.into() }),
+            origin: Some(Box::new(Origin {
+                code: self,
+                words: baseline.origins.into(),
+                counted: baseline.counted.into(),
+            })),
         }
     }
 

@@ -55,14 +55,14 @@ fn it_is_made_where_handlers_jump_to_each_other() {
     assert_eq!(made(CALLS, config.dispatch(Dispatch::Loop), 3), 0);
 }
 
-/// What is not hot enough to be compiled yet.
+/// Before it is compiled.
 #[test]
 fn it_is_made_of_what_is_warm() {
     let nops = "(local.set 0 (i32.add (i32.const 0) (local.get 0)))".repeat(1200);
     let text = CALLS.replacen("(if ", &format!("{nops} (if "), 1);
     let mut config = Config::new();
     config.strategy(Strategy::Tiered);
-    assert_eq!(made(&text, &config, 20), 1);
+    assert_eq!(made(&text, &config, 200), 1);
 }
 
 /// Conditional jumps over more code than they reach; and what is too long for this.
