@@ -1,5 +1,6 @@
-//! Decides whether the target has the JIT (cfg `jit`), which dispatch the interpreter can have (`tail_dispatch`), and whether
-//! there is native code that takes part in that (`baseline`); tells builds of different sources apart (`WASMRUN_SOURCES`), for code that is kept on disk.
+//! Decides whether the target has the JIT (cfg `jit`), which dispatch the interpreter can have (`tail_dispatch`), and
+//! whether there is native code that takes part in that (`baseline`); tells builds of different sources apart
+//! (`WASMRUN_SOURCES`), for code that is kept on disk.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;

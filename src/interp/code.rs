@@ -110,32 +110,19 @@ impl Code {
     /// What runs the native code of a function.
     fn stub(module: &ModuleInner, defined: u32) -> Self {
         let ty = module.defined_type(defined);
-        let (params, results) = (ty.param_slots() as u32, ty.result_slots() as u32);
-        let header = params.max(results);
+        let header = ty.param_slots().max(ty.result_slots()) as u32;
         let (glue, entry) = module.jit.way_in(module, defined);
         let op = word_bc(Plain::Native.op(), header as u16, defined);
-        let words = Box::new([op, glue as u64, entry as u64]);
-        Code {
-            entry: words.as_ptr(),
-            #[cfg(baseline)]
-            start: dispatch::start(),
-            frame_bytes: 8 * (header + HEADER + SLACK) as usize,
+        let translation = Translation {
+            words: vec![op, glue as u64, entry as u64],
             header,
-            zeroed_from: 0,
-            zeroed_to: 0,
-            params,
+            zeroed: 0..0,
+            frame: header + HEADER,
             far: false,
-            defined,
-            words,
-            tries: Box::default(),
-            is_kept: AtomicBool::new(true),
-            #[cfg(baseline)]
-            is_wanted: AtomicBool::new(false),
-            #[cfg(baseline)]
-            baseline: AtomicPtr::default(),
-            #[cfg(baseline)]
-            origin: None,
-        }
+            tries: Vec::new(),
+            positions: Vec::new(),
+        };
+        Code { is_kept: AtomicBool::new(true), ..Self::of(module, defined, translation) }
     }
 
     /// Zeroes the locals that may be read before they are set.

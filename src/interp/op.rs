@@ -396,6 +396,20 @@ const BINARY_FORMS: usize = 7;
 const UNARY_FORMS: usize = 2;
 const LOAD_FORMS: usize = 7;
 
+/// The forms in the order of the opcodes, of which comparisons have the first six.
+const FORMS: [Form; BINARY_FORMS] = [Form::SS, Form::AS, Form::SA, Form::SI, Form::AI, Form::SK, Form::KS];
+
+/// The same for loads, of which the last one has a place of its own.
+const LOADS: [LoadForm; LOAD_FORMS] = [
+    LoadForm::Slot,
+    LoadForm::Acc,
+    LoadForm::Const,
+    LoadForm::Plus,
+    LoadForm::Index,
+    LoadForm::Deref,
+    LoadForm::AccDeref,
+];
+
 /// The opcode that only leaves its result in the accumulator, for one that has such a variant.
 pub(super) fn kept(op: u16) -> Option<u16> {
     let within = |base: u16, count: usize| op.checked_sub(base).filter(|i| usize::from(*i) < count).map(usize::from);
@@ -634,8 +648,7 @@ impl Compare {
     /// The comparison and form of an opcode that is one.
     pub fn from_op(op: u16) -> Option<(Compare, Form)> {
         let index = op.checked_sub(Self::BASE)?;
-        let form = [Form::SS, Form::AS, Form::SA, Form::SI, Form::AI, Form::SK][index as usize % 6];
-        Some((*Self::ALL.get(index as usize / 6)?, form))
+        Some((*Self::ALL.get(index as usize / 6)?, FORMS[index as usize % 6]))
     }
 
     /// The bank of the operands.
@@ -787,16 +800,6 @@ pub(super) enum Inst {
 #[cfg(baseline)]
 impl Inst {
     pub fn of(op: u16) -> Self {
-        const FORMS: [Form; BINARY_FORMS] = [Form::SS, Form::AS, Form::SA, Form::SI, Form::AI, Form::SK, Form::KS];
-        const LOADS: [LoadForm; LOAD_FORMS] = [
-            LoadForm::Slot,
-            LoadForm::Acc,
-            LoadForm::Const,
-            LoadForm::Plus,
-            LoadForm::Index,
-            LoadForm::Deref,
-            LoadForm::AccDeref,
-        ];
         const STORES: [StoreForm; 7] = [
             StoreForm::Slots,
             StoreForm::AddrAcc,
@@ -851,19 +854,16 @@ impl Unary {
 impl Load {
     /// The form of an opcode of this load that writes a slot.
     pub fn form(self, op: u16) -> Option<LoadForm> {
-        use LoadForm::*;
-        let index = op.checked_sub(self.op(Slot))?;
-        [Slot, Acc, Const, Plus, Index, Deref, AccDeref].get(usize::from(index)).copied()
+        let index = op.checked_sub(self.op(LoadForm::Slot))?;
+        LOADS.get(usize::from(index)).copied()
     }
 }
 
 impl Binary {
     /// The form of an opcode of this instruction, and whether it writes a slot.
     pub fn form(self, op: u16) -> Option<(Form, bool)> {
-        use Form::*;
-        let index = usize::from(op.checked_sub(self.op(SS))?);
-        let form = [SS, AS, SA, SI, AI, SK, KS][index % BINARY_FORMS];
-        (index < 2 * BINARY_FORMS).then_some((form, index < BINARY_FORMS))
+        let index = usize::from(op.checked_sub(self.op(Form::SS))?);
+        (index < 2 * BINARY_FORMS).then_some((FORMS[index % BINARY_FORMS], index < BINARY_FORMS))
     }
 }
 

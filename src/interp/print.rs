@@ -59,16 +59,11 @@ pub(crate) enum Field {
 
 use Half::*;
 
-struct Info {
-    name: String,
-    fields: &'static [Field],
-}
+static NAMES: Table<fn() -> String> = dispatch_table!(name_of);
 
-fn info<H: Handler>() -> Info {
-    Info { name: H::name(), fields: H::FIELDS }
+fn name_of<H: Handler>() -> String {
+    H::name()
 }
-
-static INFO: Table<fn() -> Info> = dispatch_table!(info);
 
 fn fields_of<H: Handler>() -> &'static [Field] {
     H::FIELDS
@@ -162,12 +157,11 @@ pub(crate) fn print_bytecode(module: &ModuleInner, defined: u32) -> Result<Strin
     let _ = writeln!(out, "frame: {} slots, header at s{}, zeroed {:?}", code.frame, code.header, code.zeroed);
     let mut at = 0;
     while at < code.words.len() {
-        let op = code.words[at] as u16 as usize;
-        debug_assert!(op < OPS);
-        let info = INFO.entries()[op]();
-        let _ = write!(out, "{at:5}  {}", info.name);
+        let op = code.words[at] as u16;
+        debug_assert!(usize::from(op) < OPS);
+        let _ = write!(out, "{at:5}  {}", NAMES.entries()[usize::from(op)]());
         let mut separator = " ";
-        for field in info.fields {
+        for field in fields(op) {
             out.push_str(separator);
             let _ = field.print(&mut out, &code.words, at);
             separator = ", ";

@@ -222,11 +222,8 @@ impl ModuleTier {
             counter.grant(policy::first_budget(&module.0, defined));
             return Hot::Same;
         }
-        if tiering == Tiering::Measured
-            && let Some(asked) = progress.asks_for_baseline(policy::is_later_run(&module.0))
-        {
-            counter.grant(policy::waiting_budget(&module.0, defined, asked));
-            return Hot::Baseline(asked);
+        if let Some(hot) = self.ask_for_baseline(progress, module, defined) {
+            return hot;
         }
         counter.grant(policy::next_budget(tiering));
         if tiering == Tiering::AtLoops {
@@ -254,28 +251,41 @@ impl ModuleTier {
     /// scratch slots if `far`: the code to go on with, if there is some that takes over the frame.
     #[cold]
     pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Hot {
-        let tiering = module.0.engine.config().tiering;
-        if tiering == Tiering::Baseline {
+        if module.0.engine.config().tiering == Tiering::Baseline {
             return Hot::Baseline(0);
         }
-        if tiering == Tiering::Measured
-            && let Some(asked) =
-                self.progress().entry(defined).or_default().asks_for_baseline(policy::is_later_run(&module.0))
-        {
-            self.counters[defined as usize].grant(policy::waiting_budget(&module.0, defined, asked));
-            return Hot::Baseline(asked);
+        let mut all = self.progress();
+        if let Some(hot) = self.ask_for_baseline(all.entry(defined).or_default(), module, defined) {
+            return hot;
         }
-        match self.hot_loop_again(module, defined, offset, far) {
+        match self.native_at_loop(all, module, defined, offset, far) {
             Some(native) => Hot::Native(native),
             None => Hot::Same,
         }
     }
 
-    fn hot_loop_again(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Option<Native> {
+    /// Asks for baseline code if it is time for that, and grants the budget to wait with.
+    fn ask_for_baseline(&self, progress: &mut Progress, module: &Module, defined: u32) -> Option<Hot> {
+        if module.0.engine.config().tiering != Tiering::Measured {
+            return None;
+        }
+        let asked = progress.asks_for_baseline(policy::is_later_run(&module.0))?;
+        self.counters[defined as usize].grant(policy::waiting_budget(&module.0, defined, asked));
+        Some(Hot::Baseline(asked))
+    }
+
+    /// The code to go on with at a loop, if there is some; if not, it may be compiled.
+    fn native_at_loop(
+        &self,
+        mut all: MutexGuard<'_, HashMap<u32, Progress>>,
+        module: &Module,
+        defined: u32,
+        offset: u32,
+        far: bool,
+    ) -> Option<Native> {
         let counter = &self.counters[defined as usize];
         let tiering = module.0.engine.config().tiering;
         counter.grant(policy::next_budget(tiering));
-        let mut all = self.progress();
         let progress = all.entry(defined).or_default();
         let function = progress.function;
         let hot = progress.at(offset);

@@ -84,14 +84,6 @@ fn number(reg: Reg) -> u8 {
     }
 }
 
-/// Number of the accumulator of a float's bank.
-fn accumulator(float: Float) -> u8 {
-    match float {
-        Float::F32 => 0,
-        Float::F64 => 1,
-    }
-}
-
 fn at(slot: u16) -> u32 {
     8 * u32::from(slot)
 }
@@ -204,17 +196,11 @@ impl Assembler {
         (13, offset & 0xfff)
     }
 
-    /// Goes on where a register points to.
-    fn go(&mut self, r: u8) {
-        asm!(self ; br X(r));
-    }
-
     /// Goes on in a handler, with the instruction at an address that is patched in later; where.
     pub fn leave(&mut self, op: u16) -> usize {
         let place = self.address();
         self.imm_to(9, op.into());
-        asm!(self ; ldr x9, [x3, x9, lsl 3]);
-        self.go(9);
+        asm!(self ; ldr x9, [x3, x9, lsl 3] ; br x9);
         place
     }
 
@@ -231,8 +217,8 @@ impl Assembler {
             ; add x0, x9, x0, lsl 3
             ; ldrh w9, [x0]
             ; ldr x9, [x3, x9, lsl 3]
+            ; br x9
         );
-        self.go(9);
     }
 
     fn load_to(&mut self, r: u8, slot: u16, width: Width) {
@@ -457,7 +443,7 @@ impl Assembler {
     }
 
     /// Jumps to where an entry of a table leads, which follows: the one whose number is in the slot, or else the last.
-    pub fn jump_table(&mut self, index: u16, last: u32, labels: impl Iterator<Item = Label>) {
+    pub fn jump_table(&mut self, index: u16, last: u32, labels: &[Label]) {
         self.load_to(9, index, Width::W32);
         self.imm_to(10, last.into());
         asm!(self
@@ -471,7 +457,7 @@ impl Assembler {
         );
         let table = self.offset();
         for label in labels {
-            self.entries.push((self.offset(), table, label));
+            self.entries.push((self.offset(), table, *label));
             asm!(self ; .u32 0);
         }
     }
@@ -588,8 +574,8 @@ impl Assembler {
             ; mov x1, x10
             ; ldr x0, [x5, ENTRY]
             ; ldr x9, [x5, START]
+            ; br x9
         );
-        self.go(9);
         place
     }
 
@@ -631,7 +617,7 @@ impl Assembler {
 
     /// A float's bits from an integer register to its accumulator.
     pub fn bits_to_float(&mut self, float: Float, from: Reg) {
-        let (v, r) = (accumulator(float), number(from));
+        let (v, r) = (float.accumulator(), number(from));
         match float {
             Float::F32 => asm!(self ; fmov S(v), W(r)),
             Float::F64 => asm!(self ; fmov D(v), X(r)),
@@ -640,7 +626,7 @@ impl Assembler {
 
     /// A float's bits from its accumulator to an integer register.
     pub fn bits_of_float(&mut self, float: Float, to: Reg) {
-        let (v, r) = (accumulator(float), number(to));
+        let (v, r) = (float.accumulator(), number(to));
         match float {
             Float::F32 => asm!(self ; fmov W(r), S(v)),
             Float::F64 => asm!(self ; fmov X(r), D(v)),
@@ -659,7 +645,7 @@ impl Assembler {
     /// The register that has a float, which is `temp` for all that is in none.
     fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
         match from {
-            FloatSrc::Acc => return accumulator(float),
+            FloatSrc::Acc => return float.accumulator(),
             FloatSrc::Slot(slot) => {
                 let (base, offset) = self.slot(slot);
                 match float {
@@ -680,7 +666,7 @@ impl Assembler {
 
     /// `acc = a op b`.
     pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc) {
-        let (acc, a, b) = (accumulator(float), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
+        let (acc, a, b) = (float.accumulator(), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($name:ident) => {
                 match float {
@@ -699,7 +685,7 @@ impl Assembler {
 
     /// `acc` is the root of a float.
     pub fn sqrt(&mut self, float: Float, from: FloatSrc) {
-        let (acc, from) = (accumulator(float), self.float_operand(float, from, 2));
+        let (acc, from) = (float.accumulator(), self.float_operand(float, from, 2));
         match float {
             Float::F32 => asm!(self ; fsqrt S(acc), S(from)),
             Float::F64 => asm!(self ; fsqrt D(acc), D(from)),

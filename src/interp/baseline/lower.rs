@@ -259,10 +259,9 @@ impl Lowering<'_> {
             Plain::BrZero => self.branch_on(Cond::Eq, Src::Slot(a), 0, self.bc()),
             Plain::BrZeroAcc => self.branch_on(Cond::Eq, Src::Reg(Acc), 0, self.bc()),
             Plain::BrTable => {
-                let at = self.at as i64;
-                let targets = jumps(&self.words[self.at..])
-                    .map(|(n, _, offset)| Label((at + n as i64 + i64::from(offset as i32)) as u32));
-                self.asm.jump_table(a, self.bc(), targets);
+                let targets: Vec<_> =
+                    jumps(&self.words[self.at..]).map(|(n, _, offset)| Label(self.target(n, offset))).collect();
+                self.asm.jump_table(a, self.bc(), &targets);
             }
             Plain::Call => {
                 let copy = self.copy();
@@ -398,13 +397,11 @@ impl Lowering<'_> {
     }
 
     fn binary(&mut self, op: Binary, form: Form, kept: bool) -> Option<()> {
-        let width = if op.is_32() { W32 } else { W64 };
+        use Binary::*;
         enum Kind {
             Alu(Alu),
             Shift(Shift),
-            Float(FloatOp, Float),
         }
-        use Binary::*;
         let kind = match op {
             I32Add | I64Add => Kind::Alu(Alu::Add),
             I32Sub | I64Sub => Kind::Alu(Alu::Sub),
@@ -417,24 +414,9 @@ impl Lowering<'_> {
             I32ShrU | I64ShrU => Kind::Shift(Shift::ShrU),
             I32Rotl | I64Rotl => Kind::Shift(Shift::Rotl),
             I32Rotr | I64Rotr => Kind::Shift(Shift::Rotr),
-            F32Add => Kind::Float(FloatOp::Add, Float::F32),
-            F32Sub => Kind::Float(FloatOp::Sub, Float::F32),
-            F32Mul => Kind::Float(FloatOp::Mul, Float::F32),
-            F32Div => Kind::Float(FloatOp::Div, Float::F32),
-            F64Add => Kind::Float(FloatOp::Add, Float::F64),
-            F64Sub => Kind::Float(FloatOp::Sub, Float::F64),
-            F64Mul => Kind::Float(FloatOp::Mul, Float::F64),
-            F64Div => Kind::Float(FloatOp::Div, Float::F64),
-            _ => return None,
+            _ => return self.float_binary(op, form, kept),
         };
-        if let Kind::Float(op, float) = kind {
-            let (a, b) = self.float_operands(form)?;
-            self.asm.float(op, float, a, b);
-            if !kept {
-                self.asm.store_float(float, self.a());
-            }
-            return Some(());
-        }
+        let width = if op.is_32() { W32 } else { W64 };
         let (a, b) = self.operands(form);
         let mut to = Acc;
         match (a, b) {
@@ -448,13 +430,33 @@ impl Lowering<'_> {
         match kind {
             Kind::Alu(op) => self.asm.alu(op, width, to, b),
             Kind::Shift(op) => self.asm.shift(op, width, to, b),
-            Kind::Float(..) => {}
         }
         if to != Acc {
             self.asm.mov(Acc, to, W64);
         }
         if !kept {
             self.asm.store(self.a(), Acc);
+        }
+        Some(())
+    }
+
+    fn float_binary(&mut self, op: Binary, form: Form, kept: bool) -> Option<()> {
+        use Binary::*;
+        let (op, float) = match op {
+            F32Add => (FloatOp::Add, Float::F32),
+            F32Sub => (FloatOp::Sub, Float::F32),
+            F32Mul => (FloatOp::Mul, Float::F32),
+            F32Div => (FloatOp::Div, Float::F32),
+            F64Add => (FloatOp::Add, Float::F64),
+            F64Sub => (FloatOp::Sub, Float::F64),
+            F64Mul => (FloatOp::Mul, Float::F64),
+            F64Div => (FloatOp::Div, Float::F64),
+            _ => return None,
+        };
+        let (a, b) = self.float_operands(form)?;
+        self.asm.float(op, float, a, b);
+        if !kept {
+            self.asm.store_float(float, self.a());
         }
         Some(())
     }

@@ -114,6 +114,16 @@ enum Float {
     F64,
 }
 
+impl Float {
+    /// Number of the register of the accumulator of its bank.
+    fn accumulator(self) -> u8 {
+        match self {
+            Float::F32 => 0,
+            Float::F64 => 1,
+        }
+    }
+}
+
 /// Where a float is.
 #[derive(Clone, Copy, Debug)]
 enum FloatSrc {

@@ -70,14 +70,6 @@ fn number(reg: Reg) -> u8 {
     }
 }
 
-/// Number of the accumulator of a float's bank.
-fn accumulator(float: Float) -> u8 {
-    match float {
-        Float::F32 => 0,
-        Float::F64 => 1,
-    }
-}
-
 fn at(slot: u16) -> i32 {
     8 * i32::from(slot)
 }
@@ -116,7 +108,7 @@ impl Assembler {
     }
 
     /// Jumps to where an entry of a table leads, which follows: the one whose number is in the slot, or else the last.
-    pub fn jump_table(&mut self, index: u16, last: u32, labels: impl Iterator<Item = Label>) {
+    pub fn jump_table(&mut self, index: u16, last: u32, labels: &[Label]) {
         asm_slot!(self index, [mov eax,] []);
         asm!(self
             ; mov r10d, DWORD last as i32
@@ -130,7 +122,7 @@ impl Assembler {
         );
         let table = self.offset();
         for label in labels {
-            self.entries.push((self.offset(), table, label));
+            self.entries.push((self.offset(), table, *label));
             asm!(self ; .u32 0);
         }
     }
@@ -498,7 +490,7 @@ impl Assembler {
 
     /// Moves a float's bits between an integer register and its accumulator.
     pub fn bits_to_float(&mut self, float: Float, from: Reg) {
-        let (x, r) = (accumulator(float), number(from));
+        let (x, r) = (float.accumulator(), number(from));
         match float {
             Float::F32 => asm!(self ; movd Rx(x), Rd(r)),
             Float::F64 => asm!(self ; movq Rx(x), Rq(r)),
@@ -506,7 +498,7 @@ impl Assembler {
     }
 
     pub fn bits_of_float(&mut self, float: Float, to: Reg) {
-        let (x, r) = (accumulator(float), number(to));
+        let (x, r) = (float.accumulator(), number(to));
         match float {
             Float::F32 => asm!(self ; movd Rd(r), Rx(x)),
             Float::F64 => asm!(self ; movq Rq(r), Rx(x)),
@@ -524,7 +516,7 @@ impl Assembler {
     /// The register that has a float, which is `temp` for all that is in none.
     fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
         match (from, float) {
-            (FloatSrc::Acc, _) => return accumulator(float),
+            (FloatSrc::Acc, _) => return float.accumulator(),
             (FloatSrc::Slot(slot), Float::F32) => asm_slot!(self slot, [movss Rx(temp),] []),
             (FloatSrc::Slot(slot), Float::F64) => asm_slot!(self slot, [movsd Rx(temp),] []),
             (FloatSrc::Bits(bits), Float::F32) => {
@@ -541,7 +533,7 @@ impl Assembler {
 
     /// `acc = a op b`.
     pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc) {
-        let (acc, a, b) = (accumulator(float), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
+        let (acc, a, b) = (float.accumulator(), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($ss:ident $sd:ident) => {
                 match float {
@@ -563,7 +555,7 @@ impl Assembler {
 
     /// `acc` is the root of a float.
     pub fn sqrt(&mut self, float: Float, from: FloatSrc) {
-        let (acc, from) = (accumulator(float), self.float_operand(float, from, 2));
+        let (acc, from) = (float.accumulator(), self.float_operand(float, from, 2));
         match float {
             Float::F32 => asm!(self ; sqrtss Rx(acc), Rx(from)),
             Float::F64 => asm!(self ; sqrtsd Rx(acc), Rx(from)),
