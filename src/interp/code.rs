@@ -122,7 +122,12 @@ impl Code {
             tries: Vec::new(),
             positions: Vec::new(),
         };
-        Code { is_kept: AtomicBool::new(true), ..Self::of(module, defined, translation) }
+        Code {
+            is_kept: AtomicBool::new(true),
+            #[cfg(baseline)]
+            start: dispatch::start_native(),
+            ..Self::of(module, defined, translation)
+        }
     }
 
     /// Zeroes the locals that may be read before they are set.

@@ -7,6 +7,8 @@
 //! stack if a handler should lose the property. So handlers hand nothing of theirs to other functions by reference:
 //! slow paths get the registers by way of the context.
 
+#[cfg(baseline)]
+use super::exec::control::plain;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
 use super::machine::{Flow, Handler, Machine, SlowPath, Step};
 use super::op::Table;
@@ -60,6 +62,12 @@ pub(super) fn start() -> *const u8 {
     tail::start as *const u8
 }
 
+/// The same for the code of stubs, which has no locals.
+#[cfg(baseline)]
+pub(super) fn start_native() -> *const u8 {
+    tail::handler::<plain::Native> as *const u8
+}
+
 /// Dispatch by tail calls.
 #[cfg(tail_dispatch)]
 mod tail {
@@ -99,7 +107,7 @@ mod tail {
     }
 
     /// A handler; its arguments are a valid machine.
-    unsafe extern "C" fn handler<H: Handler>(
+    pub unsafe extern "C" fn handler<H: Handler>(
         ip: *const u64,
         fp: *mut u64,
         memory: *mut u8,

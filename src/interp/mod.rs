@@ -36,7 +36,8 @@ use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::VMContext;
 use machine::{Context, Machine};
 
-/// Runs a defined function with its arguments in `slots`, over which its results are written.
+/// Runs a defined function with its arguments in `slots`, over which its results are written. Nothing is copied if these are
+/// where its frame begins, at the store's `value_top`.
 ///
 /// # Errors
 /// What ended it, with the backtrace of its frames.
@@ -84,13 +85,16 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if base.is_null() || !m.enter(code, base, exec::control::exit()) {
             return Err(Trap::StackOverflow.into());
         }
-        let ty = module.defined_type(defined);
-        slots.copy_to(base, ty.param_slots());
+        if slots != base {
+            slots.copy_to(base, module.defined_type(defined).param_slots());
+        }
         dispatch::run(m, module.engine.config().dispatch);
         (*store).value_top = base;
         match (*ctx).error.take() {
             None => {
-                base.copy_to(slots, ty.result_slots());
+                if slots != base {
+                    base.copy_to(slots, module.defined_type(defined).result_slots());
+                }
                 Ok(())
             }
             Some(mut error) => {

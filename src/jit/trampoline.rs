@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
 };
@@ -19,7 +20,7 @@ use crate::module::types::{FuncType, ValType};
 use crate::runtime::engine::Engine;
 use crate::runtime::func::HostFunc;
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
+use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef, VMStore};
 
 /// The kinds of glue that depend on a type alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,18 +150,20 @@ fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Resul
 }
 
 /// A function of type `ty` that calls a Rust function with arguments of which the last is the address of its slots, and
-/// traps if that fails. `callee` makes the function and the other arguments of the two hidden parameters.
+/// traps if that fails. `place` may put the slots elsewhere than on the native stack, if there are so many bytes; `callee` makes the
+/// function and the other arguments of the two hidden parameters.
 fn to_rust<const N: usize>(
     isa: &dyn TargetIsa,
     ty: &FuncType,
     workspace: &mut Workspace,
+    place: impl FnOnce(&mut FunctionBuilder<'_>, &[Value], Value, u32) -> Value,
     callee: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value) -> (Value, [Value; N]),
 ) -> Result<Artifact> {
     build(isa, workspace, abi::signature(isa, ty), |builder, params| {
-        let slots = ty.param_slots().max(ty.result_slots()).max(1);
-        let buffer = StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * slots as u32, 4);
-        let buffer = builder.create_sized_stack_slot(buffer);
+        let bytes = 8 * ty.param_slots().max(ty.result_slots()).max(1) as u32;
+        let buffer = builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4));
         let buffer = builder.ins().stack_addr(types::I64, buffer, 0);
+        let buffer = place(builder, params, buffer, bytes);
         abi::store_slots(builder, ty.params(), &params[2..], buffer);
         let (target, arguments) = callee(builder, params[0], params[1]);
         let mut signature = Signature::new(isa.default_call_conv());
@@ -177,7 +180,8 @@ fn to_rust<const N: usize>(
 
 /// Calls what the [`HostFunc`] itself has for that.
 fn to_host(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
-    to_rust(isa, ty, workspace, |builder, func, caller| {
+    let place = |_: &mut FunctionBuilder<'_>, _: &[Value], buffer, _| buffer;
+    to_rust(isa, ty, workspace, place, |builder, func, caller| {
         // Live and unchanged while there is a reference to it.
         let mut load = |base, offset| builder.ins().load(types::I64, MemFlagsData::trusted(), base, offset);
         let host = load(func, VMFuncRef::OWNER);
@@ -192,10 +196,20 @@ fn to_interpreted_by(
     workspace: &mut Workspace,
     defined: impl FnOnce(&mut FunctionBuilder<'_>, Value) -> Value,
 ) -> Result<Artifact> {
-    to_rust(isa, ty, workspace, |builder, callee, second| {
+    to_rust(isa, ty, workspace, top_of_value_stack, |builder, callee, second| {
         let target = builder.ins().iconst(types::I64, interpreted_called as *const () as i64);
         (target, [callee, defined(builder, second)])
     })
+}
+
+/// Where the frame of what the callee's context interprets begins, if there is room.
+fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, params: &[Value], buffer: Value, bytes: u32) -> Value {
+    let store = builder.ins().load(types::I64, MemFlagsData::trusted(), params[0], VMContext::STORE);
+    let top = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_TOP);
+    let end = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_END);
+    let room = builder.ins().isub(end, top);
+    let fits = builder.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, room, i64::from(bytes));
+    builder.ins().select(fits, top, buffer)
 }
 
 /// The defined index is the second hidden argument, which calls through entries have.

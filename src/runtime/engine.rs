@@ -352,6 +352,12 @@ impl Sig {
     pub fn number(&self) -> u32 {
         self.number
     }
+
+    /// Where in an array of these the number of one is, in bytes. There are fewer than 2^20.
+    #[cfg(baseline)]
+    pub fn numbers_offset(index: u32) -> i32 {
+        index as i32 * size_of::<Sig>() as i32 + std::mem::offset_of!(Sig, number) as i32
+    }
 }
 
 impl Drop for Sig {

@@ -124,9 +124,24 @@ pub(crate) fn saved_registers() -> [u64; 12] {
     words
 }
 
-/// An address in the current stack frame.
+/// The stack pointer, or an address in the current stack frame.
 #[inline(always)]
 pub(crate) fn stack_pointer() -> usize {
-    let marker = 0u8;
-    std::hint::black_box(&raw const marker) as usize
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        let here: usize;
+        // SAFETY: only a register is read.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags));
+            #[cfg(target_arch = "aarch64")]
+            std::arch::asm!("mov {}, sp", out(reg) here, options(nomem, nostack, preserves_flags));
+        }
+        here
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let marker = 0u8;
+        std::hint::black_box(&raw const marker) as usize
+    }
 }

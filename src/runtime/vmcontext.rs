@@ -44,6 +44,8 @@ pub(crate) struct VMStore {
 
 impl VMStore {
     pub const STACK_LIMIT: i32 = offset_of!(VMStore, stack_limit) as i32;
+    pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
+    pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
 }
 
 /// One linear memory. The base never moves; the length changes by growth only, on the store's thread.

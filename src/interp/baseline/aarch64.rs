@@ -26,7 +26,6 @@ pub(super) struct Assembler {
 }
 
 const LENGTH: u32 = offset_of!(Context, length) as u32;
-const CODES: u32 = offset_of!(Context, codes) as u32;
 const STACK_END: u32 = offset_of!(Context, stack_end) as u32;
 const FRAME_BYTES: u32 = offset_of!(Code, frame_bytes) as u32;
 const HEADER: u32 = offset_of!(Code, header) as u32;
@@ -482,6 +481,11 @@ impl Assembler {
         }
     }
 
+    /// Word `index` of an array.
+    pub fn load_indexed(&mut self, to: Reg, base: Reg, index: Reg) {
+        asm!(self ; ldr X(number(to)), [XSP(number(base)), X(number(index)), lsl 3]);
+    }
+
     pub fn store_at(&mut self, base: Reg, offset: i32, from: Reg) {
         let (base, from) = (number(base), number(from));
         if (0..=NEAR as i32).contains(&offset) && offset % 8 == 0 {
@@ -551,13 +555,9 @@ impl Assembler {
         self.branch_if(MINUS, used_up);
     }
 
-    /// Calls a defined function with its frame at a slot, to return to an address that is patched in later; where. Jumps
-    /// if it has no code yet, or its frame does not fit the stack.
-    pub fn call(&mut self, defined: u32, base: u16, otherwise: Label) -> usize {
-        asm!(self ; ldr x9, [x4, CODES]);
-        self.load_at(Reg::Acc, Reg::T0, 8 * defined as i32, Width::W64);
-        asm!(self ; cmp x5, 0);
-        self.branch(Cond::Eq, otherwise);
+    /// Calls the function whose code the accumulator points to with its frame at a slot, to return to an address that is patched
+    /// in later; where. Jumps if the frame does not fit the stack.
+    pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         self.add_to(10, 1, at(base));
         asm!(self
             ; ldr x11, [x4, STACK_END]

@@ -10,6 +10,8 @@ use crate::interp::machine::Context;
 use crate::interp::op::{Binary, Compare, Form, Inst, Load, LoadForm, Plain, Store, StoreForm, Unary, word};
 use crate::interp::print::{Field, fields, length};
 use crate::interp::value::Bank;
+use crate::runtime::engine::Sig;
+use crate::runtime::vmcontext::{VMFuncRef, VMTable};
 
 use Reg::{Acc, T0, T1};
 use Width::{W32, W64};
@@ -264,12 +266,15 @@ impl Lowering<'_> {
                 self.asm.jump_table(a, self.bc(), &targets);
             }
             Plain::Call => {
-                let copy = self.copy();
-                let otherwise = self.label();
-                let place = self.asm.call(self.bc(), a, otherwise);
-                self.places.push((place, copy + 1));
-                self.comes_back(copy);
-                self.cold.push(Cold::Calls(otherwise, copy));
+                let (copy, otherwise) = (self.copy(), self.label());
+                self.asm.load_context(T0, offset_of!(Context, codes));
+                self.asm.load_at(Acc, T0, 8 * self.bc() as i32, W64);
+                self.enter(copy, otherwise);
+            }
+            Plain::CallIndirect => {
+                let (copy, otherwise) = (self.copy(), self.label());
+                self.indirect_code(otherwise);
+                self.enter(copy, otherwise);
             }
             Plain::Return => self.asm.ret(a),
             Plain::ReturnCopy => {
@@ -342,6 +347,51 @@ impl Lowering<'_> {
             self.asm.load_at(T0, T0, offset, W64);
         }
         Some(if indirect { 0 } else { offset })
+    }
+
+    /// Calls the function whose code the accumulator points to, unless that is null or its frame does not fit the stack. Then,
+    /// and from jumps to `otherwise`, the handler runs the copy of the call.
+    fn enter(&mut self, copy: u32, otherwise: Label) {
+        self.asm.cmp(W64, Src::Reg(Acc), Src::Imm(0));
+        self.asm.branch(Cond::Eq, otherwise);
+        let place = self.asm.enter(self.a(), otherwise);
+        self.places.push((place, copy + length(self.word(0)) as u32));
+        self.comes_back(copy);
+        self.cold.push(Cold::Calls(otherwise, copy));
+    }
+
+    /// Has the accumulator point to the code behind an indirect call of the instance's own functions, or be null; jumps if it calls
+    /// another, or none.
+    fn indirect_code(&mut self, otherwise: Label) {
+        let (vmctx, codes) = (offset_of!(Context, vmctx), offset_of!(Context, codes));
+        let place = self.low(1) as i32;
+        self.asm.load_context(T0, vmctx);
+        let table = if place & 1 == 0 {
+            place
+        } else {
+            self.asm.load_at(T0, T0, place & !1, W64);
+            0
+        };
+        self.asm.load(T1, self.b(), W32);
+        self.asm.load_at(Acc, T0, table + VMTable::LENGTH, W64);
+        self.asm.cmp(W64, Src::Reg(T1), Src::Reg(Acc));
+        self.asm.branch(Cond::GeU, otherwise);
+        self.asm.load_at(T0, T0, table + VMTable::BASE, W64);
+        self.asm.load_indexed(Acc, T0, T1);
+        self.asm.cmp(W64, Src::Reg(Acc), Src::Imm(0));
+        self.asm.branch(Cond::Eq, otherwise);
+        self.asm.load_context(T0, offset_of!(Context, sigs));
+        self.asm.load_at(T0, T0, Sig::numbers_offset(self.high(1)), W32);
+        self.asm.load_at(T1, Acc, VMFuncRef::SIG, W32);
+        self.asm.cmp(W32, Src::Reg(T0), Src::Reg(T1));
+        self.asm.branch(Cond::Ne, otherwise);
+        self.asm.load_context(T0, vmctx);
+        self.asm.load_at(T1, Acc, VMFuncRef::OWNER, W64);
+        self.asm.cmp(W64, Src::Reg(T0), Src::Reg(T1));
+        self.asm.branch(Cond::Ne, otherwise);
+        self.asm.load_at(T1, Acc, VMFuncRef::INDEX, W32);
+        self.asm.load_context(T0, codes);
+        self.asm.load_indexed(Acc, T0, T1);
     }
 
     fn jump(&mut self, n: usize, offset: u32) {
@@ -777,7 +827,7 @@ impl Lowering<'_> {
                 }
                 Cold::Calls(label, copy) => {
                     self.bind(label);
-                    let place = self.asm.leave(Plain::Call.op());
+                    let place = self.asm.leave(self.out[copy as usize] as u16);
                     self.places.push((place, copy));
                 }
                 Cold::UsedUp(label, word, on) => {

@@ -23,7 +23,6 @@ pub(super) struct Assembler {
 }
 
 const LENGTH: i32 = offset_of!(Context, length) as i32;
-const CODES: i32 = offset_of!(Context, codes) as i32;
 const STACK_END: i32 = offset_of!(Context, stack_end) as i32;
 const FRAME_BYTES: i32 = offset_of!(Code, frame_bytes) as i32;
 const HEADER: i32 = offset_of!(Code, header) as i32;
@@ -370,6 +369,11 @@ impl Assembler {
         }
     }
 
+    /// Word `index` of an array.
+    pub fn load_indexed(&mut self, to: Reg, base: Reg, index: Reg) {
+        asm!(self ; mov Rq(number(to)), [Rq(number(base)) + 8 * Rq(number(index))]);
+    }
+
     pub fn store_at(&mut self, base: Reg, offset: i32, from: Reg) {
         asm!(self ; mov [Rq(number(base)) + offset], Rq(number(from)));
     }
@@ -419,15 +423,9 @@ impl Assembler {
         self.branch_if(8, used_up);
     }
 
-    /// Calls a defined function with its frame at a slot, to return to an address that is patched in later; where. Jumps
-    /// if it has no code yet, or its frame does not fit the stack.
-    pub fn call(&mut self, defined: u32, base: u16, otherwise: Label) -> usize {
-        asm!(self
-            ; mov rax, [r8 + CODES]
-            ; mov r9, [rax + 8 * defined as i32]
-            ; test r9, r9
-        );
-        self.branch(Cond::Eq, otherwise);
+    /// Calls the function whose code the accumulator points to with its frame at a slot, to return to an address that is patched
+    /// in later; where. Jumps if the frame does not fit the stack.
+    pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         asm!(self
             ; lea r10, [rsi + at(base)]
             ; mov r11, [r8 + STACK_END]

@@ -207,6 +207,7 @@ mod run {
             }
         }
 
+        Native(m) tier::native(m)
         CountCall(m) if m.counter().call(m.a()) { m.skip(1) } else { Flow::Slow(tier::count_call) }
         CountLoop(m) if m.counter().pass(m.a()) { m.skip(2) } else { Flow::Slow(tier::count_loop) }
 
@@ -242,7 +243,6 @@ mod run {
     }
 
     slow! {
-        Native = tier::native;
         Throw = exception::throw;
         ThrowRef = exception::throw_ref;
         CallImport = call_import;

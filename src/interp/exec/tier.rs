@@ -6,7 +6,7 @@ use super::control::{cross, return_cross};
 use super::exception;
 use crate::error::Result;
 use crate::interp::code::Code;
-use crate::interp::machine::{HEADER, Machine, Step};
+use crate::interp::machine::{Context, Flow, HEADER, Machine, Step};
 use crate::module::Module;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::sys;
@@ -20,22 +20,76 @@ fn module<'a>(m: &Machine) -> &'a Module {
     unsafe { &(*(*m.vmctx()).instance).module }
 }
 
-/// Runs the native code of a function that was called. Where not much of the native stack is left it is interpreted all the
-/// same: calls from engine to engine take far more of that than interpreted ones, which take none.
-pub(super) fn native(m: &mut Machine) -> Step {
-    let (vmctx, frame, header) = (m.vmctx(), m.fp, m.slot(m.a()));
-    // SAFETY: the running instance; the words of a stub are those that `Code::stub` put there. The frame holds the
-    // arguments, and has room for the results below its header.
+/// What became of a call of native code.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Ran {
+    Returned,
+    /// The error is in the context.
+    Failed,
+    /// Nothing was run.
+    Refused,
+}
+
+/// Runs the native code of a function that was called, and returns. Where not much of the native stack is left it is interpreted all
+/// the same: calls from engine to engine take far more of that than interpreted ones, which take none.
+#[inline(always)]
+pub(super) fn native(m: &mut Machine) -> Flow {
+    let header = m.slot(m.a());
+    // SAFETY: the machine's invariant; the words of a stub are those that `Code::stub` put there.
+    match unsafe { run_stub(m.ctx, m.ip, m.fp, header) } {
+        Ran::Returned => {
+            // SAFETY: the header of the frame, in which native code has only written results.
+            unsafe {
+                m.ip = *header as *const u64;
+                m.fp = *header.add(1) as *mut u64;
+            }
+            m.reload_memory();
+            // Where the caller is of another instance, what follows wants this.
+            m.acc = header as u64;
+            (m.acc32, m.acc64) = (0.0, 0.0);
+            Flow::Next
+        }
+        Ran::Failed => Flow::Slow(native_failed),
+        Ran::Refused => Flow::Slow(interpret),
+    }
+}
+
+/// Runs the native code that a stub leads to. All that it needs of the machine comes by value, so that the handler can go on by
+/// a tail call.
+///
+/// # Safety
+/// A valid machine's registers, at a stub's instruction in the frame with this header.
+#[inline(never)]
+unsafe extern "C" fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *mut u64) -> Ran {
+    // SAFETY: the caller's promise. The frame holds the arguments, and has room for the results below its header.
     unsafe {
+        let vmctx = (*ctx).vmctx;
         let store = (*vmctx).store;
-        let (glue, entry) = (m.word(1) as *const VMCode, m.word(2) as *const AtomicPtr<VMCode>);
-        if sys::stack_pointer() > (*store).nest_limit && !glue.is_null() {
-            (*store).value_top = header.add(HEADER as usize);
-            let code = (*entry).load(Ordering::Acquire);
-            let result = crate::jit::call_by_glue(vmctx, glue, code, frame);
-            return leave(m, header, result);
+        let (glue, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
+        if sys::stack_pointer() <= (*store).nest_limit || glue.is_null() {
+            return Ran::Refused;
+        }
+        (*store).value_top = header.add(HEADER as usize);
+        match crate::jit::call_by_glue(vmctx, glue, (*entry).load(Ordering::Acquire), frame) {
+            Ok(()) => Ran::Returned,
+            Err(error) => {
+                (*ctx).error = Some(error);
+                Ran::Failed
+            }
         }
     }
+}
+
+/// Leaves the frame of a stub, with the error in the context.
+fn native_failed(m: &mut Machine) -> Step {
+    let header = m.slot(m.a());
+    let result = m.context().error.take().map_or(Ok(()), Err);
+    leave(m, header, result)
+}
+
+/// Interprets the function of a stub.
+fn interpret(m: &mut Machine) -> Step {
     let defined = m.bc();
     let module = &module(m).0;
     // SAFETY: code lives as long as the module.
