@@ -232,7 +232,11 @@ pub(super) fn to_interpreter(
 extern "C" fn interpreted_called(vmctx: *mut VMContext, defined: u64, slots: *mut u64) -> u32 {
     // SAFETY: the glue is an entry of a module that `vmctx` is a context of, and made for this function, or for all of
     // its type and called through the entry of this one.
-    let result = unsafe { crate::interp::call(vmctx, defined as u32, slots) };
+    let result = unsafe {
+        let module = &(*(*vmctx).instance).module.0;
+        module.tier.count_crossing(defined as u32);
+        crate::interp::call(vmctx, defined as u32, slots)
+    };
     let Err(error) = result else { return 0 };
     // SAFETY: compiled code passes live contexts, which are of this thread's store.
     exception::throw_or_raise(unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() }, error);

@@ -198,6 +198,14 @@ impl ModuleTier {
         if self.counters.is_empty() { ptr::null() } else { self.counters.as_ptr() }
     }
 
+    /// Counts what a call of a function from native code takes, besides what the function itself does.
+    pub fn count_crossing(&self, defined: u32) {
+        if let Some(counter) = self.counters.get(defined as usize) {
+            // If the budget is used up now, the function's own next count finds that.
+            counter.pass(policy::CROSSING);
+        }
+    }
+
     fn progress(&self) -> MutexGuard<'_, HashMap<u32, Progress>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
