@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use wasmparser::{
-    BinaryReader, BinaryReaderError, FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody, Operator,
+    BinaryReader, BinaryReaderError, FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody,
     ValidatorResources,
 };
 
@@ -51,16 +51,11 @@ fn body(
 pub(crate) struct Check(Option<FuncValidator<ValidatorResources>>);
 
 impl Check {
-    /// Validates an operator, if the body has not been validated yet.
-    ///
-    /// # Errors
-    /// What is wrong with it. Nothing may be made of what comes after then.
+    /// What validates the operators, if the body has not been validated yet. If it finds something wrong nothing may be made of
+    /// what comes after.
     #[inline]
-    pub fn operator(&mut self, offset: u64, operator: &Operator<'_>) -> Parsed<()> {
-        match &mut self.0 {
-            None => Ok(()),
-            Some(validator) => validator.op(offset, operator),
-        }
+    pub fn validator(&mut self) -> Option<&mut FuncValidator<ValidatorResources>> {
+        self.0.as_mut()
     }
 }
 

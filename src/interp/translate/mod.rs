@@ -13,6 +13,7 @@ mod reference;
 mod simd;
 mod stack;
 mod table;
+mod walk;
 
 use std::ops::Range;
 
@@ -29,6 +30,7 @@ use crate::module::validate::Check;
 use control::Block;
 use emit::{Last, NONE};
 use stack::{Local, Operand};
+use walk::Walk;
 
 /// What becomes of a function.
 pub(super) struct Translation {
@@ -183,16 +185,8 @@ impl<'m> Translator<'m> {
             self.count(op::Plain::CountCall, &[]);
         }
         while !reader.eof() {
-            let (operator, offset) = reader.read_with_offset()?;
-            check.operator(offset, &operator)?;
-            if !self.reachable && !self.resume(&operator) {
-                continue;
-            }
-            if let Some(positions) = &mut self.positions {
-                positions.push((self.words.len() as u32, offset as u32));
-            }
-            self.offset = offset as u32;
-            self.operator(operator)?;
+            let offset = reader.original_position();
+            reader.visit_operator(&mut Walk { translator: &mut self, check, offset })??;
             if self.overflow {
                 return Ok(None);
             }
@@ -210,6 +204,18 @@ impl<'m> Translator<'m> {
             tries: self.tries,
             positions: self.positions.unwrap_or_default(),
         }))
+    }
+
+    /// Translates the operator at this byte offset.
+    fn next(&mut self, offset: u64, operator: &Operator<'m>) -> Parsed<()> {
+        if !self.reachable && !self.resume(operator) {
+            return Ok(());
+        }
+        if let Some(positions) = &mut self.positions {
+            positions.push((self.words.len() as u32, offset as u32));
+        }
+        self.offset = offset as u32;
+        self.operator(operator)
     }
 
     /// Whether an instruction after an unconditional branch is to be translated: only those that end the dead code.
@@ -253,8 +259,8 @@ macro_rules! translate {
         vector_test { $($vx:ident $vx_fn:ident;)* }
     ) => {
         impl<'m> Translator<'m> {
-            fn operator(&mut self, operator: Operator<'m>) -> Parsed<()> {
-                match operator {
+            fn operator(&mut self, operator: &Operator<'m>) -> Parsed<()> {
+                match *operator {
                     Operator::Unreachable => self.unreachable(),
                     Operator::Nop => {}
                     Operator::Block { blockty } => self.block(blockty),
@@ -264,7 +270,7 @@ macro_rules! translate {
                     Operator::End => self.end(),
                     Operator::Br { relative_depth } => self.br(relative_depth),
                     Operator::BrIf { relative_depth } => self.br_if(relative_depth),
-                    Operator::BrTable { targets } => self.br_table(&targets)?,
+                    Operator::BrTable { ref targets } => self.br_table(targets)?,
                     Operator::Return => self.br(self.blocks.len() as u32 - 1),
                     Operator::Call { function_index } => self.call(function_index),
                     Operator::CallIndirect { type_index, table_index } => self.call_indirect(type_index, table_index),
@@ -272,7 +278,7 @@ macro_rules! translate {
                     Operator::ReturnCallIndirect { type_index, table_index } => {
                         self.return_call_indirect(type_index, table_index);
                     }
-                    Operator::TryTable { try_table } => self.try_table(&try_table),
+                    Operator::TryTable { ref try_table } => self.try_table(try_table),
                     Operator::Throw { tag_index } => self.throw(tag_index),
                     Operator::ThrowRef => self.throw_ref(),
                     Operator::Drop => {
@@ -339,7 +345,7 @@ macro_rules! translate {
                     $(Operator::$vf => self.vector_ternary(op::VectorFused::$vf.op()),)*
                     $(Operator::$vs => self.vector_binary(op::VectorShift::$vs.op()),)*
                     $(Operator::$vx => self.vector_test(op::VectorTest::$vx),)*
-                    other => unreachable!("{other:?} does not validate with the features that are supported"),
+                    ref other => unreachable!("{other:?} does not validate with the features that are supported"),
                 }
                 Ok(())
             }

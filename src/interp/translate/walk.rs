@@ -1,0 +1,59 @@
+//! Over the operators of a body, each first to the validator, then to the translator: as calls of a visitor, so that none is
+//! moved about as a value.
+
+use wasmparser::{Operator, VisitOperator, VisitSimdOperator};
+
+use super::Translator;
+use crate::module::decode::Parsed;
+use crate::module::validate::Check;
+
+/// What the reader shows the operators to.
+pub(super) struct Walk<'w, 'm> {
+    pub translator: &'w mut Translator<'m>,
+    pub check: &'w mut Check,
+    /// Byte offset of the next operator.
+    pub offset: u64,
+}
+
+macro_rules! visit {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+        $(
+            #[allow(clippy::clone_on_copy, reason = "some operands are not `Copy`")]
+            fn $visit(&mut self $($(, $arg: $argty)*)?) -> Parsed<()> {
+                if let Some(validator) = self.check.validator() {
+                    validator.visitor(self.offset).$visit($($($arg.clone()),*)?)?;
+                }
+                self.translator.next(self.offset, &Operator::$op $({ $($arg),* })?)
+            }
+        )*
+    };
+}
+
+// The macro names the lifetime.
+impl<'a> VisitOperator<'a> for Walk<'_, 'a> {
+    type Output = Parsed<()>;
+
+    fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = Parsed<()>>> {
+        Some(self)
+    }
+
+    wasmparser::for_each_visit_operator!(visit);
+}
+
+macro_rules! visit_simd {
+    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
+        $(
+            fn $visit(&mut self $($(, $arg: $argty)*)?) -> Parsed<()> {
+                let operator = Operator::$op $({ $($arg),* })?;
+                if let Some(validator) = self.check.validator() {
+                    validator.op(self.offset, &operator)?;
+                }
+                self.translator.next(self.offset, &operator)
+            }
+        )*
+    };
+}
+
+impl<'a> VisitSimdOperator<'a> for Walk<'_, 'a> {
+    wasmparser::for_each_visit_simd_operator!(visit_simd);
+}
