@@ -1,9 +1,9 @@
 //! Imports and exports of all kinds, shared between instances and with the host.
 
-use crate::engines::{call, for_each_engine, instantiate};
+use crate::engines::{call, for_each_engine, instantiate, steady_configs};
 use wasmrun::{
-    Caller, ErrorKind, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module, Store,
-    Table, TableType, Trap, ValType, Value,
+    Caller, Engine, ErrorKind, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module,
+    Store, Table, TableType, Trap, ValType, Value,
 };
 
 const PROVIDER: &str = r#"(module
@@ -325,4 +325,69 @@ fn an_instance_wants_its_imports_in_order() {
         assert!(Instance::new(&mut store, &module, &[memory.into(), func.into()]).is_err());
         assert!(Instance::new(&mut store, &module, &[func.into()]).is_err());
     });
+}
+
+/// Whatever an element of a table may be, of the instance's own and of an imported one, is called, or traps, again and again.
+#[test]
+fn elements_of_all_kinds_are_called() {
+    const OWNER: &str = r#"(module
+        (global $calls (export "calls") (mut i32) (i32.const 0))
+        (func $theirs (export "theirs") (param i32) (result i32)
+            (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+            (i32.add (local.get 0) (global.get $calls)))
+        (table (export "table") 6 funcref))"#;
+    const CALLER: &str = r#"(module
+        (type $unary (func (param i32) (result i32)))
+        (type $wide (func (param i64) (result i32)))
+        (import "o" "theirs" (func $theirs (type $unary)))
+        (import "h" "host" (func $host (type $unary)))
+        (import "o" "table" (table $imported 6 funcref))
+        (table $own 6 funcref)
+        (elem (table $imported) (i32.const 0) func $mine $wide $twice)
+        (elem (table $imported) (i32.const 4) func $theirs $host)
+        (elem (table $own) (i32.const 0) func $mine $wide $twice)
+        (elem (table $own) (i32.const 4) func $theirs $host)
+        (func $mine (type $unary) (i32.mul (local.get 0) (i32.const 3)))
+        (func $wide (type $wide) (i32.wrap_i64 (local.get 0)))
+        (func $twice (type $unary) (local i64) (i32.shl (local.get 0) (i32.const 1)))
+        (func (export "imported") (param $i i32) (param $n i32) (result i32) (local $sum i32)
+            (loop $again
+                (local.set $sum (i32.add (local.get $sum)
+                    (call_indirect $imported (type $unary) (local.get $n) (local.get $i))))
+                (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+            (local.get $sum))
+        (func (export "own") (param $i i32) (param $n i32) (result i32) (local $sum i32)
+            (loop $again
+                (local.set $sum (i32.add (local.get $sum)
+                    (call_indirect $own (type $unary) (local.get $n) (local.get $i))))
+                (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+            (local.get $sum)))"#;
+    for config in steady_configs() {
+        let engine = &Engine::new(&config).unwrap();
+        let mut store = Store::new(engine, ());
+        let owner = instantiate(&mut store, OWNER, &[]);
+        let mut linker = Linker::new(engine);
+        linker.instance(&mut store, "o", owner).unwrap();
+        linker.func_wrap("h", "host", |x: i32| x - 100).unwrap();
+        let caller = linker.instantiate(&mut store, &Module::new(engine, CALLER).unwrap()).unwrap();
+        let calls = owner.get_global(&mut store, "calls").unwrap();
+        for _ in 0..3 {
+            for export in ["imported", "own"] {
+                let mut get = |index| {
+                    calls.set(&mut store, Value::I32(0)).unwrap();
+                    let result = call::<_, (i32, i32), i32>(&mut store, caller, export, (index, 40));
+                    result.map_err(|error| error.trap().unwrap())
+                };
+                assert_eq!(get(0), Ok(820 * 3), "{export} {config:?}");
+                assert_eq!(get(1), Err(Trap::IndirectCallTypeMismatch), "{export} {config:?}");
+                assert_eq!(get(2), Ok(820 * 2), "{export} {config:?}");
+                assert_eq!(get(3), Err(Trap::UninitializedElement), "{export} {config:?}");
+                assert_eq!(get(4), Ok(820 + 820), "{export} {config:?}");
+                assert_eq!(get(5), Ok(820 - 40 * 100), "{export} {config:?}");
+                for beyond in [6, -1, i32::MIN] {
+                    assert_eq!(get(beyond), Err(Trap::UndefinedElement), "{export} {config:?}");
+                }
+            }
+        }
+    }
 }
