@@ -1,5 +1,6 @@
 //! Calls between tiers: from a native loop to functions that are native, to interpreted ones, and to interpreted ones
-//! whose loop native code takes over; a thousand at a time.
+//! whose loop native code takes over; a thousand at a time. What is interpreted has no budget here, so each call of it includes
+//! a look at how hot the function is, which else comes once in thousands.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use wasmrun::{Config, Engine, Instance, Module, Store, Strategy, Tiering};
