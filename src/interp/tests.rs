@@ -83,7 +83,8 @@ fn operands_outlive_the_locals_they_came_from() {
     assert_eq!(run(wat, 7), [Ok(2), Ok(2)]);
 }
 
-/// Every kind of instruction often enough that the native stack would overflow if its handler kept a frame of it.
+/// Every kind of instruction often enough that the native stack would overflow if its handler kept a frame of it. (Calls of native
+/// code are in the tests of `jit`.)
 #[test]
 fn deep_loops() {
     let body = "(local.set $v (f64x2.add (local.get $v) (f64x2.splat (f64.const 1))))

@@ -71,6 +71,28 @@ fn calls(types: &str) -> String {
     )
 }
 
+/// Often enough that the native stack would overflow if the handler that calls kept a frame of it.
+#[test]
+fn calls_of_native_code_leave_nothing_on_the_stack() {
+    let text = r#"(module
+        (func $leaf (export "leaf") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+        (func (export "f") (param $n i32) (result i32) (local $sum i32)
+            (loop $again
+                (local.set $sum (call $leaf (local.get $sum)))
+                (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+            (local.get $sum)))"#;
+    let mut config = Config::new();
+    // Of the functions only what is published is ever compiled.
+    config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
+    let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+    let module = Module::new(store.engine(), text).unwrap();
+    publish(&module, &["leaf"], Tier::Best);
+    module.0.interp.lead_to_native(&module.0, module.export_func_index("leaf").unwrap());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+    assert_eq!(f.call(&mut store, 300_000).unwrap(), 300_000);
+}
+
 #[test]
 fn compiled_and_interpreted_functions_call_each_other() {
     for types in ["i32", "i64 i32 i64", &"i64 i32 i64 i64 ".repeat(10)] {

@@ -441,7 +441,7 @@ unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
             libc::sched_yield();
             return true;
         }
-        // Baseline code runs without an activation, and does nothing that faults.
+        // Baseline code may run without an activation, and does nothing that faults.
         if activation.is_null() {
             return false;
         }

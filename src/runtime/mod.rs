@@ -28,5 +28,5 @@ pub(crate) mod table;
 pub(crate) mod trap;
 pub(crate) mod typed;
 pub(crate) mod value;
-#[cfg_attr(not(jit), allow(dead_code, reason = "only compiled code goes by offsets"))]
+#[cfg_attr(not(jit), allow(dead_code, reason = "only native code goes by offsets"))]
 pub(crate) mod vmcontext;

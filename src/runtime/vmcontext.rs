@@ -1,4 +1,4 @@
-//! The layout that both engines share: what compiled code reads by offset, and the interpreter by field.
+//! The layout that both engines share: what native code reads by offset, and the interpreter by field.
 //!
 //! Every type here is `#[repr(C)]`; the offsets that compiled code uses are constants beside the type, asserted
 //! where they are declared. A [`VMContext`] is a header followed by arrays whose places [`VMOffsets`] computes from
@@ -89,7 +89,7 @@ pub(crate) struct VMGlobal {
 
 /// What a function reference points to, and the way to call a function of another instance or of the host.
 ///
-/// Compiled code calls it as `code(callee, caller_vmctx, arguments...)`. The interpreter goes by `index`.
+/// Compiled code calls it as `code(callee, caller_vmctx, arguments...)`. The interpreter and its baseline code go by `index`.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMFuncRef {

@@ -131,7 +131,7 @@ impl Assembler {
         self.jumps.push((self.offset() - 4, label));
     }
 
-    /// Writes an address into code at the offset that [`Assembler::leave`] returned.
+    /// Writes an address into code at an offset that [`Assembler::leave`] or [`Assembler::enter`] returned.
     pub fn patch(code: &mut [u8], at: usize, address: u64) {
         code[at..at + 8].copy_from_slice(&address.to_le_bytes());
     }

@@ -311,7 +311,7 @@ fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const Code, Error> {
 
 pub(super) fn return_cross(m: &mut Machine) -> Step {
     let header = m.context().crossing;
-    // SAFETY: `Return` left the address of a header that says `CROSS`, so its last two slots are written. Nothing has
+    // SAFETY: what returned left the address of a header that says `CROSS`, so its last two slots are written. Nothing has
     // run since that could have overwritten it.
     unsafe {
         m.context().switch(*header.add(2) as *mut VMContext);

@@ -2,7 +2,8 @@
 //!
 //! The operand stack is resolved to slots: each height has one, and what lies at a height may also be a local or a
 //! constant that is only copied there when it must be (see [`stack`]). Instructions are put out by [`emit`], which also
-//! knows what the accumulators hold. Bodies are validated before they come here ([`ModuleInner::body`]).
+//! knows what the accumulators hold. Each operator is validated before it comes here, with those
+//! before it ([`walk`]).
 
 mod control;
 mod emit;
