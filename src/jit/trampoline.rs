@@ -156,14 +156,14 @@ fn to_rust<const N: usize>(
     isa: &dyn TargetIsa,
     ty: &FuncType,
     workspace: &mut Workspace,
-    place: impl FnOnce(&mut FunctionBuilder<'_>, &[Value], Value, u32) -> Value,
+    place: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value, u32) -> Value,
     callee: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value) -> (Value, [Value; N]),
 ) -> Result<Artifact> {
     build(isa, workspace, abi::signature(isa, ty), |builder, params| {
         let bytes = 8 * ty.param_slots().max(ty.result_slots()).max(1) as u32;
         let buffer = builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4));
         let buffer = builder.ins().stack_addr(types::I64, buffer, 0);
-        let buffer = place(builder, params, buffer, bytes);
+        let buffer = place(builder, params[0], buffer, bytes);
         abi::store_slots(builder, ty.params(), &params[2..], buffer);
         let (target, arguments) = callee(builder, params[0], params[1]);
         let mut signature = Signature::new(isa.default_call_conv());
@@ -180,7 +180,7 @@ fn to_rust<const N: usize>(
 
 /// Calls what the [`HostFunc`] itself has for that.
 fn to_host(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
-    let place = |_: &mut FunctionBuilder<'_>, _: &[Value], buffer, _| buffer;
+    let place = |_: &mut FunctionBuilder<'_>, _, buffer, _| buffer;
     to_rust(isa, ty, workspace, place, |builder, func, caller| {
         // Live and unchanged while there is a reference to it.
         let mut load = |base, offset| builder.ins().load(types::I64, MemFlagsData::trusted(), base, offset);
@@ -202,9 +202,9 @@ fn to_interpreted_by(
     })
 }
 
-/// Where the frame of what the callee's context interprets begins, if there is room.
-fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, params: &[Value], buffer: Value, bytes: u32) -> Value {
-    let store = builder.ins().load(types::I64, MemFlagsData::trusted(), params[0], VMContext::STORE);
+/// Where the frame of what is interpreted in the context `callee` begins, if there is room.
+fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, callee: Value, buffer: Value, bytes: u32) -> Value {
+    let store = builder.ins().load(types::I64, MemFlagsData::trusted(), callee, VMContext::STORE);
     let top = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_TOP);
     let end = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_END);
     let room = builder.ins().isub(end, top);

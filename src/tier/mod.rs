@@ -1,8 +1,9 @@
 //! Tiering: what is interpreted first, found hot, compiled in the background, and entered where it runs.
 //!
 //! The interpreter counts ([`Counter`]) what it runs of each function, in units of about an instruction, against a
-//! budget; calls of it from native code count as what these take. When the budget is used up it asks here ([`ModuleTier::hot_call`], [`ModuleTier::hot_loop`]) how to go on, with a new
-//! budget: interpreted; in baseline code, which it makes itself and which counts in the same way; or in compiled code.
+//! budget; calls of it from native code count as what these take. When the budget is used up it asks here
+//! ([`ModuleTier::hot_call`], [`ModuleTier::hot_loop`]) how to go on, with a new budget: interpreted; in baseline code, which it
+//! makes itself and which counts in the same way; or in compiled code.
 //! `policy` decides what is worth making and compiling, and how; `queue` keeps what waits for the compiler, the hottest first;
 //! `pool` has the threads that compile. Finished code is published through `jit::ModuleCode`, where compiled callers find
 //! it, and `interp::ModuleCode`, where interpreted ones do.

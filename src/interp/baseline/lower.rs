@@ -342,11 +342,17 @@ impl Lowering<'_> {
     /// The offset of the global in `b` and `c` from `T0`, which is set for it.
     fn global(&mut self, indirect: bool) -> Option<i32> {
         let offset = i32::try_from(self.bc()).ok()?;
+        Some(self.object(offset, indirect))
+    }
+
+    /// The offset from `T0`, which is set for it, of what lies at an offset of the instance's context, or what a pointer there
+    /// leads to.
+    fn object(&mut self, offset: i32, indirect: bool) -> i32 {
         self.asm.load_context(T0, offset_of!(Context, vmctx));
         if indirect {
             self.asm.load_at(T0, T0, offset, W64);
         }
-        Some(if indirect { 0 } else { offset })
+        if indirect { 0 } else { offset }
     }
 
     /// Calls the function whose code the accumulator points to, unless that is null or its frame does not fit the stack. Then,
@@ -363,15 +369,9 @@ impl Lowering<'_> {
     /// Has the accumulator point to the code behind an indirect call of the instance's own functions, or be null; jumps if it calls
     /// another, or none.
     fn indirect_code(&mut self, otherwise: Label) {
-        let (vmctx, codes) = (offset_of!(Context, vmctx), offset_of!(Context, codes));
+        // As `encode_place` has it.
         let place = self.low(1) as i32;
-        self.asm.load_context(T0, vmctx);
-        let table = if place & 1 == 0 {
-            place
-        } else {
-            self.asm.load_at(T0, T0, place & !1, W64);
-            0
-        };
+        let table = self.object(place & !1, place & 1 != 0);
         self.asm.load(T1, self.b(), W32);
         self.asm.load_at(Acc, T0, table + VMTable::LENGTH, W64);
         self.asm.cmp(W64, Src::Reg(T1), Src::Reg(Acc));
@@ -385,12 +385,12 @@ impl Lowering<'_> {
         self.asm.load_at(T1, Acc, VMFuncRef::SIG, W32);
         self.asm.cmp(W32, Src::Reg(T0), Src::Reg(T1));
         self.asm.branch(Cond::Ne, otherwise);
-        self.asm.load_context(T0, vmctx);
+        self.asm.load_context(T0, offset_of!(Context, vmctx));
         self.asm.load_at(T1, Acc, VMFuncRef::OWNER, W64);
         self.asm.cmp(W64, Src::Reg(T0), Src::Reg(T1));
         self.asm.branch(Cond::Ne, otherwise);
         self.asm.load_at(T1, Acc, VMFuncRef::INDEX, W32);
-        self.asm.load_context(T0, codes);
+        self.asm.load_context(T0, offset_of!(Context, codes));
         self.asm.load_indexed(Acc, T0, T1);
     }
 

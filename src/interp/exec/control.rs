@@ -207,7 +207,10 @@ mod run {
             }
         }
 
-        Native(m) tier::native(m)
+        Native(m) match tier::native(m) {
+            None => Return(m),
+            Some(path) => Flow::Slow(path),
+        }
         CountCall(m) if m.counter().call(m.a()) { m.skip(1) } else { Flow::Slow(tier::count_call) }
         CountLoop(m) if m.counter().pass(m.a()) { m.skip(2) } else { Flow::Slow(tier::count_loop) }
 
@@ -311,7 +314,7 @@ fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const Code, Error> {
 
 pub(super) fn return_cross(m: &mut Machine) -> Step {
     let header = m.context().crossing;
-    // SAFETY: what returned left the address of a header that says `CROSS`, so its last two slots are written. Nothing has
+    // SAFETY: `Return` left the address of a header that says `CROSS`, so its last two slots are written. Nothing has
     // run since that could have overwritten it.
     unsafe {
         m.context().switch(*header.add(2) as *mut VMContext);

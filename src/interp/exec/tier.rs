@@ -6,7 +6,7 @@ use super::control::{cross, return_cross};
 use super::exception;
 use crate::error::Result;
 use crate::interp::code::Code;
-use crate::interp::machine::{Context, Flow, HEADER, Machine, Step};
+use crate::interp::machine::{Context, HEADER, Machine, SlowPath, Step};
 use crate::module::Module;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::sys;
@@ -20,64 +20,38 @@ fn module<'a>(m: &Machine) -> &'a Module {
     unsafe { &(*(*m.vmctx()).instance).module }
 }
 
-/// What became of a call of native code.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Ran {
-    Returned,
-    /// The error is in the context.
-    Failed,
-    /// Nothing was run.
-    Refused,
-}
-
-/// Runs the native code of a function that was called, and returns. Where not much of the native stack is left it is interpreted all
-/// the same: calls from engine to engine take far more of that than interpreted ones, which take none.
+/// Runs the native code of a function that was called, whose results are then in place; or gives the path to take instead. Where
+/// not much of the native stack is left it is interpreted all the same: calls from engine to engine take far more of that than
+/// interpreted ones, which take none.
 #[inline(always)]
-pub(super) fn native(m: &mut Machine) -> Flow {
-    let header = m.slot(m.a());
+pub(super) fn native(m: &mut Machine) -> Option<SlowPath> {
     // SAFETY: the machine's invariant; the words of a stub are those that `Code::stub` put there.
-    match unsafe { run_stub(m.ctx, m.ip, m.fp, header) } {
-        Ran::Returned => {
-            // SAFETY: the header of the frame, in which native code has only written results.
-            unsafe {
-                m.ip = *header as *const u64;
-                m.fp = *header.add(1) as *mut u64;
-            }
-            m.reload_memory();
-            // Where the caller is of another instance, what follows wants this.
-            m.acc = header as u64;
-            (m.acc32, m.acc64) = (0.0, 0.0);
-            Flow::Next
-        }
-        Ran::Failed => Flow::Slow(native_failed),
-        Ran::Refused => Flow::Slow(interpret),
+    let path = unsafe { run_stub(m.ctx, m.ip, m.fp, m.slot(m.a())) };
+    if path.is_none() {
+        m.reload_memory();
+        (m.acc32, m.acc64) = (0.0, 0.0);
     }
+    path
 }
 
-/// Runs the native code that a stub leads to. All that it needs of the machine comes by value, so that the handler can go on by
-/// a tail call.
+/// Does that. All that it needs of the machine comes by value, so that the handler can go on by a tail call.
 ///
 /// # Safety
 /// A valid machine's registers, at a stub's instruction in the frame with this header.
 #[inline(never)]
-unsafe extern "C" fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *mut u64) -> Ran {
+unsafe fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *mut u64) -> Option<SlowPath> {
     // SAFETY: the caller's promise. The frame holds the arguments, and has room for the results below its header.
     unsafe {
         let vmctx = (*ctx).vmctx;
         let store = (*vmctx).store;
         let (glue, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
         if sys::stack_pointer() <= (*store).nest_limit || glue.is_null() {
-            return Ran::Refused;
+            return Some(interpret);
         }
         (*store).value_top = header.add(HEADER as usize);
-        match crate::jit::call_by_glue(vmctx, glue, (*entry).load(Ordering::Acquire), frame) {
-            Ok(()) => Ran::Returned,
-            Err(error) => {
-                (*ctx).error = Some(error);
-                Ran::Failed
-            }
-        }
+        let result = crate::jit::call_by_glue(vmctx, glue, (*entry).load(Ordering::Acquire), frame);
+        (*ctx).error = Some(result.err()?);
+        Some(native_failed)
     }
 }
 

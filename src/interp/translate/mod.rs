@@ -2,8 +2,7 @@
 //!
 //! The operand stack is resolved to slots: each height has one, and what lies at a height may also be a local or a
 //! constant that is only copied there when it must be (see [`stack`]). Instructions are put out by [`emit`], which also
-//! knows what the accumulators hold. Each operator is validated before it comes here, with those
-//! before it ([`walk`]).
+//! knows what the accumulators hold. Each operator is validated before it comes here ([`walk`]).
 
 mod control;
 mod emit;

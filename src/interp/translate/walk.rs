@@ -21,7 +21,7 @@ macro_rules! visit {
             #[allow(clippy::clone_on_copy, reason = "some operands are not `Copy`")]
             fn $visit(&mut self $($(, $arg: $argty)*)?) -> Parsed<()> {
                 if let Some(validator) = self.check.validator() {
-                    validator.visitor(self.offset).$visit($($($arg.clone()),*)?)?;
+                    validator.simd_visitor(self.offset).$visit($($($arg.clone()),*)?)?;
                 }
                 self.translator.next(self.offset, &Operator::$op $({ $($arg),* })?)
             }
@@ -40,20 +40,6 @@ impl<'a> VisitOperator<'a> for Walk<'_, 'a> {
     wasmparser::for_each_visit_operator!(visit);
 }
 
-macro_rules! visit_simd {
-    ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*))*) => {
-        $(
-            fn $visit(&mut self $($(, $arg: $argty)*)?) -> Parsed<()> {
-                let operator = Operator::$op $({ $($arg),* })?;
-                if let Some(validator) = self.check.validator() {
-                    validator.op(self.offset, &operator)?;
-                }
-                self.translator.next(self.offset, &operator)
-            }
-        )*
-    };
-}
-
 impl<'a> VisitSimdOperator<'a> for Walk<'_, 'a> {
-    wasmparser::for_each_visit_simd_operator!(visit_simd);
+    wasmparser::for_each_visit_simd_operator!(visit);
 }
