@@ -39,6 +39,11 @@ pub(crate) unsafe fn call_native_at_loop(
     Err(no_jit())
 }
 
+/// What goes into `VMStore::raise`.
+pub(crate) fn raise_code() -> *const VMCode {
+    ptr::null()
+}
+
 fn no_jit() -> Error {
     Error::usage("this build of wasmrun has no JIT")
 }

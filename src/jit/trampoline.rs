@@ -14,6 +14,7 @@ use cranelift_frontend::FunctionBuilder;
 use super::Tier;
 use super::abi::{self, TRAP_RAISED};
 use super::compile::{Artifact, CodeSpace, Workspace, artifact};
+use super::traps::raise_code;
 use crate::error::Result;
 use crate::exception;
 use crate::module::types::{FuncType, ValType};
@@ -150,7 +151,7 @@ fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Resul
 }
 
 /// A function of type `ty` that calls a Rust function with arguments of which the last is the address of its slots, and
-/// traps if that fails. `place` may put the slots elsewhere than on the native stack, if there are so many bytes; `callee` makes the
+/// raises the error that this leaves in the store if it fails. `place` may put the slots elsewhere than on the native stack, if there are so many bytes; `callee` makes the
 /// function and the other arguments of the two hidden parameters.
 fn to_rust<const N: usize>(
     isa: &dyn TargetIsa,
@@ -172,7 +173,17 @@ fn to_rust<const N: usize>(
         let signature = builder.import_signature(signature);
         let call = builder.ins().call_indirect(signature, target, &[&arguments[..], &[buffer]].concat());
         let status = builder.inst_results(call)[0];
-        builder.ins().trapnz(status, TRAP_RAISED);
+        let (failed, returned) = (builder.create_block(), builder.create_block());
+        builder.set_cold_block(failed);
+        builder.ins().brif(status, failed, [], returned, []);
+        builder.seal_block(failed);
+        builder.seal_block(returned);
+        builder.switch_to_block(failed);
+        let raise = builder.ins().iconst(types::I64, raise_code() as i64);
+        let signature = builder.import_signature(Signature::new(isa.default_call_conv()));
+        builder.ins().call_indirect(signature, raise, &[]);
+        builder.ins().trap(TRAP_RAISED);
+        builder.switch_to_block(returned);
         let results = abi::load_slots(builder, ty.results(), buffer);
         builder.ins().return_(&results);
     })

@@ -6,7 +6,8 @@
 //! frame is ever left that way: between `enter` and the instruction there is compiled code only. All other faults go
 //! to the handler that was there before.
 //!
-//! A throw is such a trap too, with the exception in the store; the signal handler finds who catches it.
+//! A throw that leaves its function is no trap: compiled code calls `arch::raise`, which finds who catches it and goes
+//! on there, or lands. So do errors of host functions.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
@@ -445,32 +446,65 @@ unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
         if activation.is_null() {
             return false;
         }
-        let at_raise = registers.pc == arch::raise as *const () as usize + arch::RAISE_SITE;
-        let code = if at_raise {
-            TRAP_RAISED.as_raw().get()
-        } else {
-            match registry::find(registers.pc).and_then(|function| function.trap_at(registers.pc)) {
-                Some(code) if is_access && !may_fault_at(address, code, &*(*activation).store) => return false,
-                Some(code) => code,
-                None => return false,
-            }
+        let code = match registry::find(registers.pc).and_then(|function| function.trap_at(registers.pc)) {
+            Some(code) if is_access && !may_fault_at(address, code, &*(*activation).store) => return false,
+            Some(code) => code,
+            None => return false,
         };
         let place = Place { pc: registers.pc, fp: registers.fp() };
-        let Activation { sp, fp, store, .. } = *activation;
-        let thrown = &mut (*store).vm.thrown;
-        if trap_of(code).is_none()
-            && !thrown.is_null()
-            && let Some(handler) = find_handler(place, fp)
-        {
-            let payload = std::mem::replace(thrown, ptr::null_mut()) as usize;
-            arch::redirect(context, Target { payload, ..handler });
-            return true;
-        }
-        let (address, stack) = (is_access.then_some(address), Stack::walk(place, fp));
-        THREAD.with(|thread| (*thread.trapped.get()).write(Trapped { registers, code, address, stack }));
-        arch::redirect(context, Target { pc: arch::landing as *const () as usize, sp, fp, payload: 0 });
+        let trapped = Trapped {
+            registers,
+            code,
+            address: is_access.then_some(address),
+            stack: Stack::walk(place, (*activation).fp),
+        };
+        arch::redirect(context, land(activation, trapped));
         true
     }
+}
+
+/// Leaves the compiled code of an activation: where the thread is to go on.
+///
+/// # Safety
+/// The activation must be the innermost of this thread.
+unsafe fn land(activation: *const Activation, trapped: Trapped) -> Target {
+    THREAD.with(|thread| {
+        // SAFETY: read only after the landing; the activation is alive by the caller's promise.
+        unsafe {
+            (*thread.trapped.get()).write(trapped);
+            Target { pc: arch::landing as *const () as usize, sp: (*activation).sp, fp: (*activation).fp, payload: 0 }
+        }
+    })
+}
+
+/// What [`arch::raise`] goes by: writes to `target` where the exception in the store is handled, or else where the
+/// activation ends. `frame` is the frame pointer of `raise`.
+///
+/// # Safety
+/// Only for `raise`.
+pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
+    // SAFETY: compiled code runs in an activation, which is alive and whose store is that of the code. The frames down
+    // to it are of compiled code.
+    unsafe {
+        let activation = THREAD.with(|thread| thread.current.get());
+        let Activation { fp, store, .. } = *activation;
+        let place = Place { pc: arch::raise as *const () as usize, fp: frame };
+        let thrown = &raw mut (*store).vm.thrown;
+        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp) };
+        target.write(match handler {
+            Some(handler) => Target { payload: thrown.replace(ptr::null_mut()) as usize, ..handler },
+            None => {
+                let code = TRAP_RAISED.as_raw().get();
+                let stack = Stack::walk(place, fp);
+                land(activation, Trapped { registers: Registers::default(), code, address: None, stack })
+            }
+        });
+    }
+}
+
+/// What goes into [`VMStore::raise`](crate::runtime::vmcontext::VMStore::raise).
+pub(crate) fn raise_code() -> *const VMCode {
+    arch::raise as *const VMCode
 }
 
 /// Whether an access that traps with `code` may fault at `address`: in a memory of the store, or by following a null

@@ -38,8 +38,8 @@ macro_rules! for_each_libcall {
             /// An exception of a tag, its payload copied from the slots at `payload`; zero if the error is in the store
             /// and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
-            /// Prepares the throw of an exception reference, null included; always fails.
-            throw_ref(exception: I64) -> Trap;
+            /// Leaves in the store what throwing an exception reference raises, null included.
+            throw_ref(exception: I64) -> I32;
         }
     };
 }
@@ -149,7 +149,7 @@ mod entry {
                 status(vmctx, Err(Trap::NullExceptionReference.into()))
             } else {
                 (*(*vmctx).store).thrown = exception as usize as *mut VMException;
-                1
+                0
             }
         }
     }

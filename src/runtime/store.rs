@@ -96,6 +96,7 @@ impl StoreOpaque {
                 value_top: base.cast(),
                 value_end: base.wrapping_add(length).cast(),
                 thrown: std::ptr::null_mut(),
+                raise: crate::jit::raise_code(),
             },
             engine: engine.clone(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),

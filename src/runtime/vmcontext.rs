@@ -38,14 +38,18 @@ pub(crate) struct VMStore {
     pub value_top: *mut u64,
     /// End of the value stack.
     pub value_end: *mut u64,
-    /// The exception with which compiled code is about to trap, or null (see `exception`).
+    /// The exception that compiled code is about to throw, or null (see `exception`).
     pub thrown: *mut VMException,
+    /// Native code that compiled code calls, without arguments, once an exception or an error is in the store: it goes on
+    /// where that is handled and never returns. Null where there is no JIT.
+    pub raise: *const VMCode,
 }
 
 impl VMStore {
     pub const STACK_LIMIT: i32 = offset_of!(VMStore, stack_limit) as i32;
     pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
+    pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
 }
 
 /// One linear memory. The base never moves; the length changes by growth only, on the store's thread.

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use super::super::Tier;
 use super::super::resolver;
-use super::super::traps::Activation;
+use super::super::traps::{self, Activation};
 use super::{Comparison, Condition, Lengths, Target};
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
@@ -167,17 +167,34 @@ pub(in super::super) unsafe extern "C" fn through_entry() {
     )
 }
 
-/// A function of any type that traps with the error in the store, at [`RAISE_SITE`] bytes from its start.
+/// A function of any type that raises what is in the store: goes on where [`find_target`](super::super::traps::find_target)
+/// says, with the payload in the register of the first exception payload.
 ///
 /// # Safety
-/// Only to be called by compiled code, in place of a function.
+/// Only to be called by compiled code, with an exception or an error in the store of the innermost activation.
 #[unsafe(naked)]
 pub(in super::super) unsafe extern "C" fn raise() {
-    naked_asm!("stp x29, x30, [sp, #-16]!", "mov x29, sp", "udf #0xc11f")
+    naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "mov x29, sp",
+        "sub sp, sp, {size}",
+        "mov x0, x29",
+        "mov x1, sp",
+        "bl {find_target}",
+        "ldr x1, [sp, {pc}]",
+        "ldr x0, [sp, {payload}]",
+        "ldr x29, [sp, {fp}]",
+        "ldr x2, [sp, {sp}]",
+        "mov sp, x2",
+        "br x1",
+        size = const size_of::<Target>(),
+        find_target = sym traps::find_target,
+        pc = const offset_of!(Target, pc),
+        sp = const offset_of!(Target, sp),
+        fp = const offset_of!(Target, fp),
+        payload = const offset_of!(Target, payload),
+    )
 }
-
-/// Two instructions come before the trap.
-pub(in super::super) const RAISE_SITE: usize = 8;
 
 /// What a thread's registers were when a signal came.
 #[derive(Clone, Copy, Debug, Default)]

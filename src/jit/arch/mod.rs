@@ -52,7 +52,8 @@ impl Lengths {
     }
 }
 
-/// Where an interrupted thread is to go on.
+/// Where a thread goes on that left the code it was running. Its size keeps a stack pointer aligned.
+#[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub pc: usize,
@@ -61,3 +62,5 @@ pub(super) struct Target {
     /// For the register of the first exception payload.
     pub payload: usize,
 }
+
+const _: () = assert!(size_of::<Target>() % 16 == 0);

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::super::Tier;
 use super::super::resolver;
-use super::super::traps::Activation;
+use super::super::traps::{self, Activation};
 use super::{Comparison, Condition, Lengths, Target};
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
@@ -188,17 +188,33 @@ through_entry! {
     through_entry_area, "rsi", "rdx", "edx"
 }
 
-/// A function of any type that traps with the error in the store, at [`RAISE_SITE`] bytes from its start.
+/// A function of any type that raises what is in the store: goes on where [`find_target`](super::super::traps::find_target)
+/// says, with the payload in the register of the first exception payload.
 ///
 /// # Safety
-/// Only to be called by compiled code, in place of a function.
+/// Only to be called by compiled code, with an exception or an error in the store of the innermost activation.
 #[unsafe(naked)]
 pub(in super::super) unsafe extern "C" fn raise() {
-    naked_asm!("push rbp", "mov rbp, rsp", "ud2")
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "sub rsp, {size}",
+        "mov rdi, rbp",
+        "mov rsi, rsp",
+        "call {find_target}",
+        "mov rcx, [rsp + {pc}]",
+        "mov rax, [rsp + {payload}]",
+        "mov rbp, [rsp + {fp}]",
+        "mov rsp, [rsp + {sp}]",
+        "jmp rcx",
+        size = const size_of::<Target>(),
+        find_target = sym traps::find_target,
+        pc = const offset_of!(Target, pc),
+        sp = const offset_of!(Target, sp),
+        fp = const offset_of!(Target, fp),
+        payload = const offset_of!(Target, payload),
+    )
 }
-
-/// `push rbp` and `mov rbp, rsp` take 1 and 3 bytes.
-pub(in super::super) const RAISE_SITE: usize = 4;
 
 /// What a thread's registers were when a signal came.
 #[derive(Clone, Copy, Debug, Default)]

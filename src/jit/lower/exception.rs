@@ -6,17 +6,17 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, StackSlotData, StackSlotKind,
-    Value, types,
+    Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, MemFlagsData, Signature,
+    StackSlotData, StackSlotKind, Value, types,
 };
 use wasmparser::{Catch, Operator as Op};
 
+use super::Lower;
 use super::call::Callee;
-use super::{CONSTANT, Lower};
 use crate::jit::abi;
 use crate::module::types::ValType;
 use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::VMException;
+use crate::runtime::vmcontext::{VMContext, VMException, VMStore};
 
 /// A `try_table` whose `end` has not come yet.
 pub(super) struct Handler {
@@ -66,7 +66,9 @@ impl<'m> Lower<'m, '_> {
         self.builder.switch_to_block(handler.dispatch);
         self.reachable = true;
         let exception = self.builder.block_params(handler.dispatch)[0];
-        let thrown = self.ins().load(types::I64, CONSTANT, exception, VMException::TAG);
+        // Not free to move: the exception is known to be there only once control has come here. A `throw_ref` leads here
+        // behind its null check, which an earlier place in the code would not be.
+        let thrown = self.ins().load(types::I64, MemFlagsData::trusted(), exception, VMException::TAG);
         for catch in handler.catches {
             let (tag, label, with_reference) = match catch {
                 Catch::One { tag, label } => (Some(tag), label, false),
@@ -130,11 +132,21 @@ impl<'m> Lower<'m, '_> {
             }
             None => {
                 self.throw_ref(exception);
-                // It never comes back without having failed.
-                self.ins().trap(abi::TRAP_RAISED);
+                self.raise_stored();
             }
         }
         self.reachable = false;
+    }
+
+    /// Calls what raises the exception or the error in the store.
+    pub(super) fn raise_stored(&mut self) {
+        let store = self.load_constant(self.vmctx, VMContext::STORE);
+        let raise = self.load_constant(store, VMStore::RAISE);
+        let convention = self.isa.default_call_conv();
+        let signature = self.builder.func.import_signature(Signature::new(convention));
+        self.ins().call_indirect(signature, raise, &[]);
+        // It never comes back.
+        self.ins().trap(abi::TRAP_RAISED);
     }
 
     /// Calls inside a `try_table`, and goes on in a new block. `false` if there is no `try_table`.
