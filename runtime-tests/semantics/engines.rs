@@ -22,9 +22,11 @@ pub fn steady_configs() -> Vec<Config> {
     all[0].strategy(Strategy::Interpreter).dispatch(Dispatch::TailCall);
     all[1].strategy(Strategy::Interpreter).dispatch(Dispatch::Loop);
     if Engine::has_jit() {
-        for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
+        for (checks, quick) in
+            [(BoundsChecks::Inline, false), (BoundsChecks::Guard, false), (BoundsChecks::Inline, true)]
+        {
             let mut config = Config::new();
-            config.strategy(Strategy::Jit).bounds_checks(checks);
+            config.strategy(Strategy::Jit).bounds_checks(checks).quick_code(quick);
             all.push(config);
         }
         for tiering in [Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops] {

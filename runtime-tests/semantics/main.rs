@@ -7,6 +7,7 @@ mod host_calls;
 mod lifetimes;
 mod linking;
 mod memory;
+mod nans;
 mod operands;
 mod stack;
 mod threads;

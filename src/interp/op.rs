@@ -167,12 +167,12 @@ macro_rules! for_each_op {
                 I64ShrU(a, b: u64) false { numeric::i64_shr_u(a, b) }
                 I64Rotl(a, b: u64) false { numeric::i64_rotl(a, b) }
                 I64Rotr(a, b: u64) false { numeric::i64_rotr(a, b) }
-                F32Add(a, b: f32) false { a + b } F32Sub(a, b: f32) false { a - b }
-                F32Mul(a, b: f32) false { a * b } F32Div(a, b: f32) false { a / b }
+                F32Add(a, b: f32) false { numeric::f32_add(a, b) } F32Sub(a, b: f32) false { numeric::f32_sub(a, b) }
+                F32Mul(a, b: f32) false { numeric::f32_mul(a, b) } F32Div(a, b: f32) false { numeric::f32_div(a, b) }
                 F32Min(a, b: f32) false { numeric::f32_min(a, b) } F32Max(a, b: f32) false { numeric::f32_max(a, b) }
                 F32Copysign(a, b: f32) false { numeric::f32_copysign(a, b) }
-                F64Add(a, b: f64) false { a + b } F64Sub(a, b: f64) false { a - b }
-                F64Mul(a, b: f64) false { a * b } F64Div(a, b: f64) false { a / b }
+                F64Add(a, b: f64) false { numeric::f64_add(a, b) } F64Sub(a, b: f64) false { numeric::f64_sub(a, b) }
+                F64Mul(a, b: f64) false { numeric::f64_mul(a, b) } F64Div(a, b: f64) false { numeric::f64_div(a, b) }
                 F64Min(a, b: f64) false { numeric::f64_min(a, b) } F64Max(a, b: f64) false { numeric::f64_max(a, b) }
                 F64Copysign(a, b: f64) false { numeric::f64_copysign(a, b) }
             }

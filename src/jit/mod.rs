@@ -25,6 +25,7 @@ mod compile;
 mod lower;
 #[cfg(test)]
 mod mixed_tests;
+mod nan;
 mod origin;
 #[cfg(test)]
 mod osr_tests;

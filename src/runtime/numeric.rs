@@ -2,14 +2,24 @@
 //! expressions and tests.
 //!
 //! A function is named after its instruction. Integers are unsigned here, as they lie in slots; the instructions that
-//! read them as signed convert. Instructions that are one Rust operator (comparisons, float `add` ... `div`, bitwise
-//! logic) are written as that operator where they are used; those that leave a slot as it is (reinterpretation,
+//! read them as signed convert. Instructions that are one Rust operator (comparisons, bitwise logic) are written as that
+//! operator where they are used; those that leave a slot as it is (reinterpretation,
 //! zero-extension) are nothing.
 //!
-//! NaNs: an arithmetic result that is a NaN is a quiet one, with the payload of an operand where the hardware does
-//! that; `abs`, `neg` and `copysign` only touch the sign bit.
+//! NaNs: where the specification leaves open which NaN arithmetic makes, it is the one that x86-64's SSE instructions
+//! make: the first operand that is a NaN, made quiet, or else the default NaN, which is negative. All engines, tiers and
+//! targets agree on that. `abs`, `neg` and `copysign` only touch the sign bit.
 
 use crate::runtime::trap::Trap;
+
+/// The bits of the NaN that arithmetic on numbers makes.
+pub(crate) const DEFAULT_NAN_F32: u32 = 0xffc0_0000;
+/// See [`DEFAULT_NAN_F32`].
+pub(crate) const DEFAULT_NAN_F64: u64 = 0xfff8_0000_0000_0000;
+/// The bit that quiet NaNs have set, and signalling ones have not.
+pub(crate) const QUIET_F32: u32 = 1 << 22;
+/// See [`QUIET_F32`].
+pub(crate) const QUIET_F64: u64 = 1 << 51;
 
 macro_rules! numeric {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) -> $result:ty { $value:expr })*) => {
@@ -103,14 +113,111 @@ division! {
 // -0. No step branches, so that the same lines compile to vector code in `simd`.
 const ROUND_BY_ADDING: bool = cfg!(all(target_arch = "x86_64", not(target_feature = "sse4.1")));
 
+/// Whether Rust's float operators make the NaNs wanted, with the operands of commutative ones in their order.
+const NATIVE_NANS: bool = cfg!(all(target_arch = "x86_64", not(miri)));
+
+/// Whether rounding, and conversions between floats, make a NaN quiet and leave the rest of it.
+const KEEPS_NANS: bool = cfg!(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)));
+
+/// Commutative instructions of SSE. As operators, the compiler may swap their operands.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod commutative {
+    use std::arch::asm;
+
+    macro_rules! sse {
+        ($($name:ident($ty:ty) $instruction:literal;)*) => {
+            $(
+                #[inline(always)]
+                pub(super) fn $name(mut a: $ty, b: $ty) -> $ty {
+                    // SAFETY: the instruction only writes the register named; every x86-64 processor has it.
+                    unsafe {
+                        asm!(concat!($instruction, " {}, {}"), inout(xmm_reg) a, in(xmm_reg) b,
+                             options(pure, nomem, nostack, preserves_flags));
+                    }
+                    a
+                }
+            )*
+        };
+    }
+
+    sse! {
+        f32_add(f32) "addss";
+        f32_mul(f32) "mulss";
+        f64_add(f64) "addsd";
+        f64_mul(f64) "mulsd";
+    }
+}
+
+#[cfg(any(not(target_arch = "x86_64"), miri))]
+mod commutative {
+    macro_rules! operators {
+        ($($name:ident($ty:ty) $operator:tt;)*) => {
+            $(
+                #[inline(always)]
+                pub(super) fn $name(a: $ty, b: $ty) -> $ty {
+                    a $operator b
+                }
+            )*
+        };
+    }
+
+    operators! {
+        f32_add(f32) +;
+        f32_mul(f32) *;
+        f64_add(f64) +;
+        f64_mul(f64) *;
+    }
+}
+
 macro_rules! float {
     ($($ty:ident: $nearest:ident $ceil:ident $floor:ident $trunc:ident $min:ident $max:ident $pmin:ident $pmax:ident
-       $abs:ident $neg:ident $sqrt:ident $copysign:ident;)*) => {
+       $abs:ident $neg:ident $sqrt:ident $copysign:ident $add:ident $sub:ident $mul:ident $div:ident
+       $nan_of:ident $quiet:ident $bit:ident $default:ident;)*) => {
         $(
+            /// The NaN that arithmetic on these makes.
+            #[inline(always)]
+            pub(crate) fn $nan_of<const N: usize>(operands: [$ty; N]) -> $ty {
+                let mut nan = $default;
+                for operand in operands.into_iter().rev() {
+                    nan = if operand.is_nan() { operand.to_bits() } else { nan };
+                }
+                $ty::from_bits(nan | $bit)
+            }
+
+            /// A number as it is, a NaN made quiet.
+            #[inline(always)]
+            fn $quiet(a: $ty, result: $ty) -> $ty {
+                if !KEEPS_NANS && a.is_nan() { $nan_of([a]) } else { result }
+            }
+
+            #[inline(always)]
+            pub(crate) fn $add(a: $ty, b: $ty) -> $ty {
+                let sum = commutative::$add(a, b);
+                if !NATIVE_NANS && sum.is_nan() { $nan_of([a, b]) } else { sum }
+            }
+
+            #[inline(always)]
+            pub(crate) fn $sub(a: $ty, b: $ty) -> $ty {
+                let difference = a - b;
+                if !NATIVE_NANS && difference.is_nan() { $nan_of([a, b]) } else { difference }
+            }
+
+            #[inline(always)]
+            pub(crate) fn $mul(a: $ty, b: $ty) -> $ty {
+                let product = commutative::$mul(a, b);
+                if !NATIVE_NANS && product.is_nan() { $nan_of([a, b]) } else { product }
+            }
+
+            #[inline(always)]
+            pub(crate) fn $div(a: $ty, b: $ty) -> $ty {
+                let quotient = a / b;
+                if !NATIVE_NANS && quotient.is_nan() { $nan_of([a, b]) } else { quotient }
+            }
+
             #[inline(always)]
             pub(crate) fn $nearest(a: $ty) -> $ty {
                 if !ROUND_BY_ADDING {
-                    return a.round_ties_even();
+                    return $quiet(a, a.round_ties_even());
                 }
                 const TWO_TO_P: $ty = (1u64 << ($ty::MANTISSA_DIGITS - 1)) as $ty;
                 let magnitude = a.abs();
@@ -121,7 +228,7 @@ macro_rules! float {
             #[inline(always)]
             pub(crate) fn $ceil(a: $ty) -> $ty {
                 if !ROUND_BY_ADDING {
-                    return a.ceil();
+                    return $quiet(a, a.ceil());
                 }
                 let nearest = $nearest(a);
                 (nearest + if nearest < a { 1.0 } else { 0.0 }).copysign(a)
@@ -130,7 +237,7 @@ macro_rules! float {
             #[inline(always)]
             pub(crate) fn $floor(a: $ty) -> $ty {
                 if !ROUND_BY_ADDING {
-                    return a.floor();
+                    return $quiet(a, a.floor());
                 }
                 let nearest = $nearest(a);
                 (nearest - if nearest > a { 1.0 } else { 0.0 }).copysign(a)
@@ -139,26 +246,26 @@ macro_rules! float {
             #[inline(always)]
             pub(crate) fn $trunc(a: $ty) -> $ty {
                 if !ROUND_BY_ADDING {
-                    return a.trunc();
+                    return $quiet(a, a.trunc());
                 }
                 let magnitude = a.abs();
                 let nearest = $nearest(magnitude);
                 (nearest - if nearest > magnitude { 1.0 } else { 0.0 }).copysign(a)
             }
 
-            /// A NaN if either is one: the sum is then, and quiet. Else the lesser, which both orders of `pmin` find;
+            /// A NaN if either is one. Else the lesser, which both orders of `pmin` find;
             /// they differ for two zeros only, where `|` gives -0 if one of them is that.
             #[inline(always)]
             pub(crate) fn $min(a: $ty, b: $ty) -> $ty {
                 let lesser = $ty::from_bits($pmin(a, b).to_bits() | $pmin(b, a).to_bits());
-                if a.is_nan() | b.is_nan() { a + b } else { lesser }
+                if a.is_nan() | b.is_nan() { $nan_of([a, b]) } else { lesser }
             }
 
             /// A NaN if either is one, else the greater; of two zeros, +0 if one of them is that.
             #[inline(always)]
             pub(crate) fn $max(a: $ty, b: $ty) -> $ty {
                 let greater = $ty::from_bits($pmax(a, b).to_bits() & $pmax(b, a).to_bits());
-                if a.is_nan() | b.is_nan() { a + b } else { greater }
+                if a.is_nan() | b.is_nan() { $nan_of([a, b]) } else { greater }
             }
 
             /// The pseudo-minimum of the vector instruction `pmin`: the first unless the second is less.
@@ -185,7 +292,8 @@ macro_rules! float {
 
             #[inline(always)]
             pub(crate) fn $sqrt(a: $ty) -> $ty {
-                a.sqrt()
+                let root = a.sqrt();
+                if !NATIVE_NANS && root.is_nan() { $nan_of([a]) } else { root }
             }
 
             #[inline(always)]
@@ -198,9 +306,9 @@ macro_rules! float {
 
 float! {
     f32: f32_nearest f32_ceil f32_floor f32_trunc f32_min f32_max f32_pmin f32_pmax f32_abs f32_neg f32_sqrt
-        f32_copysign;
+        f32_copysign f32_add f32_sub f32_mul f32_div f32_nan_of f32_quiet QUIET_F32 DEFAULT_NAN_F32;
     f64: f64_nearest f64_ceil f64_floor f64_trunc f64_min f64_max f64_pmin f64_pmax f64_abs f64_neg f64_sqrt
-        f64_copysign;
+        f64_copysign f64_add f64_sub f64_mul f64_div f64_nan_of f64_quiet QUIET_F64 DEFAULT_NAN_F64;
 }
 
 // Truncation: exact bounds of what rounds towards zero into the type. Where `MIN - 1` is a float, the lower bound is
@@ -255,8 +363,24 @@ numeric! {
     f64_convert_i32_u(a: u32) -> f64 { a.into() }
     f64_convert_i64_s(a: u64) -> f64 { a as i64 as f64 }
     f64_convert_i64_u(a: u64) -> f64 { a as f64 }
-    f32_demote_f64(a: f64) -> f32 { a as f32 }
-    f64_promote_f32(a: f32) -> f64 { a.into() }
+    /// A NaN keeps its sign and the high bits of its payload, and is made quiet.
+    f32_demote_f64(a: f64) -> f32 {
+        if !KEEPS_NANS && a.is_nan() {
+            let bits = a.to_bits();
+            f32::from_bits((bits >> 32) as u32 & 1 << 31 | 0x7fc0_0000 | (bits >> 29) as u32 & 0x3f_ffff)
+        } else {
+            a as f32
+        }
+    }
+    /// A NaN keeps its sign and payload, and is made quiet.
+    f64_promote_f32(a: f32) -> f64 {
+        if !KEEPS_NANS && a.is_nan() {
+            let bits = u64::from(a.to_bits());
+            f64::from_bits((bits & 1 << 31) << 32 | 0x7ff8_0000_0000_0000 | (bits & 0x3f_ffff) << 29)
+        } else {
+            a.into()
+        }
+    }
 }
 
 #[cfg(test)]

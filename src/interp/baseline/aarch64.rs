@@ -664,14 +664,14 @@ impl Assembler {
         temp
     }
 
-    /// `acc = a op b`.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc) {
-        let (acc, a, b) = (float.accumulator(), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
+    /// `acc = a op b`; goes to `nan` instead, with nothing changed, if that is one.
+    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc, nan: Option<Label>) {
+        let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($name:ident) => {
                 match float {
-                    Float::F32 => asm!(self ; $name S(acc), S(a), S(b)),
-                    Float::F64 => asm!(self ; $name D(acc), D(a), D(b)),
+                    Float::F32 => asm!(self ; $name s4, S(a), S(b)),
+                    Float::F64 => asm!(self ; $name d4, D(a), D(b)),
                 }
             };
         }
@@ -681,14 +681,32 @@ impl Assembler {
             FloatOp::Mul => each!(fmul),
             FloatOp::Div => each!(fdiv),
         }
+        self.keep_number(float, nan);
     }
 
-    /// `acc` is the root of a float.
-    pub fn sqrt(&mut self, float: Float, from: FloatSrc) {
-        let (acc, from) = (float.accumulator(), self.float_operand(float, from, 2));
+    /// `acc` is the root of a float; goes to `nan` instead, with nothing changed, if that is one.
+    pub fn sqrt(&mut self, float: Float, from: FloatSrc, nan: Option<Label>) {
+        let from = self.float_operand(float, from, 2);
         match float {
-            Float::F32 => asm!(self ; fsqrt S(acc), S(from)),
-            Float::F64 => asm!(self ; fsqrt D(acc), D(from)),
+            Float::F32 => asm!(self ; fsqrt s4, S(from)),
+            Float::F64 => asm!(self ; fsqrt d4, D(from)),
+        }
+        self.keep_number(float, nan);
+    }
+
+    /// Moves a result from register 4 to the accumulator, unless it is a NaN.
+    fn keep_number(&mut self, float: Float, nan: Option<Label>) {
+        const UNORDERED: u32 = 6;
+        if let Some(nan) = nan {
+            match float {
+                Float::F32 => asm!(self ; fcmp s4, s4),
+                Float::F64 => asm!(self ; fcmp d4, d4),
+            }
+            self.branch_if(UNORDERED, nan);
+        }
+        match float {
+            Float::F32 => asm!(self ; fmov S(float.accumulator()), s4),
+            Float::F64 => asm!(self ; fmov D(float.accumulator()), d4),
         }
     }
 

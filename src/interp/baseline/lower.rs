@@ -158,6 +158,12 @@ impl Lowering<'_> {
         }
     }
 
+    /// Where arithmetic goes whose result is a NaN, unless the processor makes the NaNs that are wanted: the handler makes
+    /// those.
+    fn other_nan(&mut self) -> Option<Label> {
+        cfg!(not(target_arch = "x86_64")).then(|| self.fails())
+    }
+
     /// A word that leads to the native code of a word of the bytecode.
     fn enter_at_label(&mut self, target: u32) -> u32 {
         if let Some(word) = self.ways_in.get(&target) {
@@ -504,7 +510,8 @@ impl Lowering<'_> {
             _ => return None,
         };
         let (a, b) = self.float_operands(form)?;
-        self.asm.float(op, float, a, b);
+        let nan = self.other_nan();
+        self.asm.float(op, float, a, b, nan);
         if !kept {
             self.asm.store_float(float, self.a());
         }
@@ -563,7 +570,10 @@ impl Lowering<'_> {
             _ => return None,
         };
         match op {
-            F32Sqrt | F64Sqrt => self.asm.sqrt(to, from),
+            F32Sqrt | F64Sqrt => {
+                let nan = self.other_nan();
+                self.asm.sqrt(to, from, nan);
+            }
             F32DemoteF64 | F64PromoteF32 => self.asm.float_to(to, from),
             F32Abs | F32Neg | F64Abs | F64Neg => {
                 let width = if matches!(to, Float::F32) { W32 } else { W64 };

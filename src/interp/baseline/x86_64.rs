@@ -529,8 +529,8 @@ impl Assembler {
         temp
     }
 
-    /// `acc = a op b`.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc) {
+    /// `acc = a op b`. The processor's NaNs are those that are wanted.
+    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc, _: Option<Label>) {
         let (acc, a, b) = (float.accumulator(), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($ss:ident $sd:ident) => {
@@ -552,7 +552,7 @@ impl Assembler {
     }
 
     /// `acc` is the root of a float.
-    pub fn sqrt(&mut self, float: Float, from: FloatSrc) {
+    pub fn sqrt(&mut self, float: Float, from: FloatSrc, _: Option<Label>) {
         let (acc, from) = (float.accumulator(), self.float_operand(float, from, 2));
         match float {
             Float::F32 => asm!(self ; sqrtss Rx(acc), Rx(from)),

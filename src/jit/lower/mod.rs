@@ -74,6 +74,7 @@ pub(crate) fn function(
     lower.builder.seal_all_blocks();
     if result.is_ok() {
         lower.builder.finalize(isa.frontend_config());
+        super::nan::fix(&mut context.func);
     } else {
         drop(lower);
         *builder_context = FunctionBuilderContext::new();

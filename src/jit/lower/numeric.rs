@@ -1,14 +1,16 @@
 //! Scalar arithmetic (specification, section 4.3): Cranelift's instructions mean the same, traps included.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use wasmparser::Operator as Op;
 
 use super::Lower;
+use types::{F32, F32X4, F64, I8, I16, I32, I64};
+
+const SWAPS_EXTREMA: bool = cfg!(target_arch = "x86_64");
 
 impl Lower<'_, '_> {
     pub(super) fn numeric(&mut self, op: &Op<'_>) -> bool {
-        use types::{F32, F64, I8, I16, I32, I64};
         match *op {
             Op::I32Const { value } => {
                 self.push_i32(value.into());
@@ -72,7 +74,12 @@ impl Lower<'_, '_> {
             Op::I32Rotr | Op::I64Rotr => self.binary(|i, x, y| i.rotr(x, y)),
 
             Op::F32Abs | Op::F64Abs => self.unary(|i, x| i.fabs(x)),
-            Op::F32Neg | Op::F64Neg => self.unary(|i, x| i.fneg(x)),
+            Op::F32Neg | Op::F64Neg => {
+                let x = self.pop();
+                let negated = self.negate(x);
+                self.push(negated);
+                true
+            }
             Op::F32Ceil | Op::F64Ceil => self.unary(|i, x| i.ceil(x)),
             Op::F32Floor | Op::F64Floor => self.unary(|i, x| i.floor(x)),
             Op::F32Trunc | Op::F64Trunc => self.unary(|i, x| i.trunc(x)),
@@ -82,6 +89,9 @@ impl Lower<'_, '_> {
             Op::F32Sub | Op::F64Sub => self.binary(|i, x, y| i.fsub(x, y)),
             Op::F32Mul | Op::F64Mul => self.binary(|i, x, y| i.fmul(x, y)),
             Op::F32Div | Op::F64Div => self.binary(|i, x, y| i.fdiv(x, y)),
+            // Of two NaNs, Cranelift's code for x86-64 takes the second.
+            Op::F32Min | Op::F64Min if SWAPS_EXTREMA => self.binary(|i, x, y| i.fmin(y, x)),
+            Op::F32Max | Op::F64Max if SWAPS_EXTREMA => self.binary(|i, x, y| i.fmax(y, x)),
             Op::F32Min | Op::F64Min => self.binary(|i, x, y| i.fmin(x, y)),
             Op::F32Max | Op::F64Max => self.binary(|i, x, y| i.fmax(x, y)),
             Op::F32Copysign | Op::F64Copysign => self.binary(|i, x, y| i.fcopysign(x, y)),
@@ -126,6 +136,21 @@ impl Lower<'_, '_> {
         let (x, y) = self.pop2();
         let result = self.ins().fcmp(condition, x, y);
         self.push_bool(result)
+    }
+
+    /// The float or vector of floats with the sign of each turned. Where `fneg` is no instruction of the processor's, this
+    /// is its code, hidden from Cranelift, which takes the signs of both factors away: that of a NaN would change.
+    pub(super) fn negate(&mut self, x: Value) -> Value {
+        if cfg!(not(target_arch = "x86_64")) {
+            return self.ins().fneg(x);
+        }
+        let signs = match self.builder.func.dfg.value_type(x) {
+            F32 => self.ins().f32const(-0.0f32),
+            F64 => self.ins().f64const(-0.0f64),
+            F32X4 => self.vector_constant(F32X4, (1u128 << 31 | 1 << 63 | 1 << 95 | 1 << 127).to_le_bytes()),
+            ty => self.vector_constant(ty, (1u128 << 63 | 1 << 127).to_le_bytes()),
+        };
+        self.ins().bxor(x, signs)
     }
 
     fn sign_extend(&mut self, from: Type, to: Type) -> bool {

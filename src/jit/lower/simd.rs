@@ -45,7 +45,7 @@ impl<'b> Lower<'_, 'b> {
         (x, y, z)
     }
 
-    fn vector_constant(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
+    pub(super) fn vector_constant(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
         let constant = self.builder.func.dfg.constants.insert(ConstantData::from(&bytes[..]));
         self.ins().vconst(ty, constant)
     }
@@ -481,14 +481,14 @@ impl<'b> Lower<'_, 'b> {
             Op::F32x4Trunc => self.unary_lanes(F32X4, |i, x| i.trunc(x)),
             Op::F32x4Nearest => self.unary_lanes(F32X4, |i, x| i.nearest(x)),
             Op::F32x4Abs => self.unary_lanes(F32X4, |i, x| i.fabs(x)),
-            Op::F32x4Neg => self.unary_lanes(F32X4, |i, x| i.fneg(x)),
+            Op::F32x4Neg => self.negate_lanes(F32X4),
             Op::F32x4Sqrt => self.unary_lanes(F32X4, |i, x| i.sqrt(x)),
             Op::F64x2Ceil => self.unary_lanes(F64X2, |i, x| i.ceil(x)),
             Op::F64x2Floor => self.unary_lanes(F64X2, |i, x| i.floor(x)),
             Op::F64x2Trunc => self.unary_lanes(F64X2, |i, x| i.trunc(x)),
             Op::F64x2Nearest => self.unary_lanes(F64X2, |i, x| i.nearest(x)),
             Op::F64x2Abs => self.unary_lanes(F64X2, |i, x| i.fabs(x)),
-            Op::F64x2Neg => self.unary_lanes(F64X2, |i, x| i.fneg(x)),
+            Op::F64x2Neg => self.negate_lanes(F64X2),
             Op::F64x2Sqrt => self.unary_lanes(F64X2, |i, x| i.sqrt(x)),
             Op::F32x4Add => self.binary_lanes(F32X4, |i, x, y| i.fadd(x, y)),
             Op::F32x4Sub => self.binary_lanes(F32X4, |i, x, y| i.fsub(x, y)),
@@ -530,10 +530,17 @@ impl<'b> Lower<'_, 'b> {
         true
     }
 
+    fn negate_lanes(&mut self, ty: Type) -> bool {
+        let x = self.pop_vector(ty);
+        let result = self.negate(x);
+        self.push(result);
+        true
+    }
+
     fn multiply_add(&mut self, ty: Type, negate: bool) -> bool {
         let (mut x, y, z) = self.pop3_lanes(ty);
         if negate {
-            x = self.ins().fneg(x);
+            x = self.negate(x);
         }
         let result = self.ins().fma(x, y, z);
         self.push(result);

@@ -4,6 +4,7 @@
 use std::array::from_fn;
 
 use super::{V128, lanewise};
+use crate::runtime::numeric::{f32_demote_f64, f64_promote_f32};
 
 // Lanes of both operands, read as signed, into lanes half as wide; what does not fit saturates.
 macro_rules! narrowing {
@@ -121,11 +122,11 @@ pub(crate) fn f64x2_convert_low_i32x4_u(a: V128) -> V128 {
 #[inline(always)]
 pub(crate) fn f32x4_demote_f64x2_zero(a: V128) -> V128 {
     let [a, b]: [f64; 2] = a.into();
-    [a as f32, b as f32, 0.0, 0.0].into()
+    [f32_demote_f64(a), f32_demote_f64(b), 0.0, 0.0].into()
 }
 
 #[inline(always)]
 pub(crate) fn f64x2_promote_low_f32x4(a: V128) -> V128 {
     let [a, b, ..]: [f32; 4] = a.into();
-    [f64::from(a), f64::from(b)].into()
+    [f64_promote_f32(a), f64_promote_f32(b)].into()
 }

@@ -1,5 +1,6 @@
 //! Floating-point arithmetic lane by lane. What is said of NaNs and zeros in `numeric` holds for each lane.
 
+use super::target;
 use super::{V128, comparison, lanewise};
 use crate::runtime::numeric::*;
 
@@ -11,15 +12,13 @@ comparison! {
 lanewise! {
     f32x4_abs: [f32; 4] -> f32, |a| a.abs();
     f32x4_neg: [f32; 4] -> f32, |a| -a;
-    f32x4_sqrt: [f32; 4] -> f32, |a| a.sqrt();
+    f32x4_sqrt: [f32; 4] -> f32, |a| f32_sqrt(a);
     f32x4_ceil: [f32; 4] -> f32, |a| f32_ceil(a);
     f32x4_floor: [f32; 4] -> f32, |a| f32_floor(a);
     f32x4_trunc: [f32; 4] -> f32, |a| f32_trunc(a);
     f32x4_nearest: [f32; 4] -> f32, |a| f32_nearest(a);
-    f32x4_add: [f32; 4] -> f32, |a, b| a + b;
-    f32x4_sub: [f32; 4] -> f32, |a, b| a - b;
-    f32x4_mul: [f32; 4] -> f32, |a, b| a * b;
-    f32x4_div: [f32; 4] -> f32, |a, b| a / b;
+    f32x4_sub: [f32; 4] -> f32, |a, b| f32_sub(a, b);
+    f32x4_div: [f32; 4] -> f32, |a, b| f32_div(a, b);
     f32x4_min: [f32; 4] -> f32, |a, b| f32_min(a, b);
     f32x4_max: [f32; 4] -> f32, |a, b| f32_max(a, b);
     f32x4_pmin: [f32; 4] -> f32, |a, b| f32_pmin(a, b);
@@ -27,17 +26,29 @@ lanewise! {
 
     f64x2_abs: [f64; 2] -> f64, |a| a.abs();
     f64x2_neg: [f64; 2] -> f64, |a| -a;
-    f64x2_sqrt: [f64; 2] -> f64, |a| a.sqrt();
+    f64x2_sqrt: [f64; 2] -> f64, |a| f64_sqrt(a);
     f64x2_ceil: [f64; 2] -> f64, |a| f64_ceil(a);
     f64x2_floor: [f64; 2] -> f64, |a| f64_floor(a);
     f64x2_trunc: [f64; 2] -> f64, |a| f64_trunc(a);
     f64x2_nearest: [f64; 2] -> f64, |a| f64_nearest(a);
-    f64x2_add: [f64; 2] -> f64, |a, b| a + b;
-    f64x2_sub: [f64; 2] -> f64, |a, b| a - b;
-    f64x2_mul: [f64; 2] -> f64, |a, b| a * b;
-    f64x2_div: [f64; 2] -> f64, |a, b| a / b;
+    f64x2_sub: [f64; 2] -> f64, |a, b| f64_sub(a, b);
+    f64x2_div: [f64; 2] -> f64, |a, b| f64_div(a, b);
     f64x2_min: [f64; 2] -> f64, |a, b| f64_min(a, b);
     f64x2_max: [f64; 2] -> f64, |a, b| f64_max(a, b);
     f64x2_pmin: [f64; 2] -> f64, |a, b| f64_pmin(a, b);
     f64x2_pmax: [f64; 2] -> f64, |a, b| f64_pmax(a, b);
 }
+
+// Commutative ones, whose operands must stay in their order.
+macro_rules! commutative {
+    ($($name:ident)*) => {
+        $(
+            #[inline(always)]
+            pub(crate) fn $name(a: V128, b: V128) -> V128 {
+                target::$name(a, b)
+            }
+        )*
+    };
+}
+
+commutative! { f32x4_add f32x4_mul f64x2_add f64x2_mul }

@@ -4,6 +4,7 @@
 use std::array::from_fn;
 
 use super::*;
+use crate::runtime::numeric::{f32_nan_of, f64_nan_of};
 
 // A relaxed instruction that always does what a strict one does.
 macro_rules! strict {
@@ -34,28 +35,50 @@ strict! {
     i16x8_relaxed_q15mulr_s(a, b) = i16x8_q15mulr_sat_s;
 }
 
+// `a * b + c`, rounded once. Which NaN comes out differs between the instructions for it, so that is looked at again.
+macro_rules! fma {
+    ($($name:ident $fma:ident [$lane:ident; $n:literal] $nan_of:ident;)*) => {
+        $(
+            #[inline(always)]
+            fn $name(a: V128, b: V128, c: V128) -> V128 {
+                let result = target::$fma(a, b, c);
+                let (a, b, c): ([$lane; $n], [$lane; $n], [$lane; $n]) = (a.into(), b.into(), c.into());
+                let raw: [$lane; $n] = result.into();
+                let fixed: [$lane; $n] =
+                    from_fn(|i| if raw[i].is_nan() { $nan_of([a[i], b[i], c[i]]) } else { raw[i] });
+                fixed.into()
+            }
+        )*
+    };
+}
+
+fma! {
+    multiply_add_f32x4 f32x4_fma [f32; 4] f32_nan_of;
+    multiply_add_f64x2 f64x2_fma [f64; 2] f64_nan_of;
+}
+
 /// `a * b + c`, rounded once.
 #[inline(always)]
 pub(crate) fn f32x4_relaxed_madd(a: V128, b: V128, c: V128) -> V128 {
-    target::f32x4_fma(a, b, c)
+    multiply_add_f32x4(a, b, c)
 }
 
 /// `-(a * b) + c`, rounded once.
 #[inline(always)]
 pub(crate) fn f32x4_relaxed_nmadd(a: V128, b: V128, c: V128) -> V128 {
-    target::f32x4_fma(f32x4_neg(a), b, c)
+    multiply_add_f32x4(f32x4_neg(a), b, c)
 }
 
 /// `a * b + c`, rounded once.
 #[inline(always)]
 pub(crate) fn f64x2_relaxed_madd(a: V128, b: V128, c: V128) -> V128 {
-    target::f64x2_fma(a, b, c)
+    multiply_add_f64x2(a, b, c)
 }
 
 /// `-(a * b) + c`, rounded once.
 #[inline(always)]
 pub(crate) fn f64x2_relaxed_nmadd(a: V128, b: V128, c: V128) -> V128 {
-    target::f64x2_fma(f64x2_neg(a), b, c)
+    multiply_add_f64x2(f64x2_neg(a), b, c)
 }
 
 /// The sums of the products of two neighbours, both operands signed; 2 * -128 * -128 saturates.

@@ -3,6 +3,7 @@
 use std::array::from_fn;
 
 use super::super::V128;
+use crate::runtime::numeric::*;
 
 /// What looks up bytes.
 #[cfg_attr(all(target_arch = "aarch64", not(test)), expect(dead_code, reason = "tests compare with these"))]
@@ -75,6 +76,26 @@ pub(in super::super) mod arithmetic {
         let product = |i: usize| i32::from(a[i]) * i32::from(b[i]);
         let sums: [i32; 4] = from_fn(|i| product(2 * i).wrapping_add(product(2 * i + 1)));
         sums.into()
+    }
+
+    macro_rules! commutative {
+        ($($name:ident [$lane:ident; $n:literal] $scalar:ident;)*) => {
+            $(
+                #[inline(always)]
+                pub(in super::super::super) fn $name(a: V128, b: V128) -> V128 {
+                    let (a, b): ([$lane; $n], [$lane; $n]) = (a.into(), b.into());
+                    let result: [$lane; $n] = from_fn(|i| $scalar(a[i], b[i]));
+                    result.into()
+                }
+            )*
+        };
+    }
+
+    commutative! {
+        f32x4_add [f32; 4] f32_add;
+        f32x4_mul [f32; 4] f32_mul;
+        f64x2_add [f64; 2] f64_add;
+        f64x2_mul [f64; 2] f64_mul;
     }
 
     #[inline(always)]

@@ -106,6 +106,31 @@ fn swizzle_without_ssse3(a: &V128, indices: &V128) -> V128 {
     portable::table::i8x16_swizzle(*a, *indices)
 }
 
+// Commutative instructions. As operators, the compiler may swap their operands, and the wrong NaN may come out.
+macro_rules! commutative {
+    ($($name:ident $instruction:literal;)*) => {
+        $(
+            #[inline(always)]
+            pub(in super::super) fn $name(a: V128, b: V128) -> V128 {
+                let mut result = vector(a.into());
+                // SAFETY: the instruction only writes the register named; every x86-64 processor has it.
+                unsafe {
+                    asm!(concat!($instruction, " {}, {}"), inout(xmm_reg) result, in(xmm_reg) vector(b.into()),
+                         options(pure, nomem, nostack, preserves_flags));
+                }
+                lanes(result).into()
+            }
+        )*
+    };
+}
+
+commutative! {
+    f32x4_add "addps";
+    f32x4_mul "mulps";
+    f64x2_add "addpd";
+    f64x2_mul "mulpd";
+}
+
 macro_rules! fma {
     ($($name:ident $without_fma:ident $instruction:literal;)*) => {
         $(
