@@ -29,6 +29,12 @@ pub fn steady_configs() -> Vec<Config> {
             config.strategy(Strategy::Jit).bounds_checks(checks).quick_code(quick);
             all.push(config);
         }
+        let mut config = Config::new();
+        config.strategy(Strategy::Jit).signals_based_traps(false);
+        all.push(config);
+        let mut config = Config::new();
+        config.strategy(Strategy::Tiered).tiering(Tiering::AtLoops).signals_based_traps(false);
+        all.push(config);
         for tiering in [Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops] {
             let mut config = Config::new();
             config.strategy(Strategy::Tiered).tiering(tiering);

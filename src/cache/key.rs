@@ -59,6 +59,7 @@ impl Settings {
             BoundsChecks::Inline => "inline",
             BoundsChecks::Guard => "guard",
         };
+        let checks = format!("{checks}{}", if engine.config().signals_based_traps { "" } else { " without signals" });
         // Flags of the processor are switches, except for a few with values.
         let flags = isa.isa_flags();
         let features = flags.iter().filter_map(|flag| match flag.as_bool() {
@@ -69,7 +70,7 @@ impl Settings {
             version: VERSION.into(),
             target: isa.triple().to_string(),
             features: features.collect(),
-            checks: checks.into(),
+            checks,
             compiler: format!("{} {}", cranelift_codegen::VERSION, isa.flags()),
         }
     }

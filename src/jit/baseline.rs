@@ -18,7 +18,7 @@ impl BaselineMemory {
     /// Nothing is reserved before the first function.
     pub fn new(module: &ModuleInner) -> Self {
         let bytes: usize = module.bodies.iter().map(|body| body.len()).sum();
-        BaselineMemory(CodeMemory::new(bytes))
+        BaselineMemory(CodeMemory::new(bytes, true))
     }
 
     /// Puts code of functions where it can be run. It must not depend on where that is.
@@ -33,7 +33,7 @@ impl BaselineMemory {
         let size = |code: &[u8]| code.len().next_multiple_of(ALIGN);
         let mut next = self.0.allocate(
             codes.clone().map(|(_, code)| size(code)).sum(),
-            region::page::size() as u64,
+            ALIGN as u64,
             JITMemoryKind::Executable,
         )?;
         let places = codes.clone().map(|(_, code)| {

@@ -24,12 +24,11 @@ use cranelift_codegen::ir::{DataFlowGraph, InstBuilder, InstructionData, Opcode,
 use cranelift_codegen::isa::TargetIsa;
 use wasmparser::{FunctionBody, Operator as Op};
 
-use super::abi;
+use super::lower::trap::Checked;
 use super::lower::{Lower, Region};
 use crate::module::ModuleInner;
 use crate::runtime::engine::{BoundsChecks, Config};
 use crate::runtime::memory::{MEMORY_GUARD, PAGE};
-use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::VMMemory;
 
 /// How an address is going to be used.
@@ -193,14 +192,15 @@ impl Lower<'_, '_> {
         let below = upper_bound(&self.builder.func.dfg, index) + end <= minimum;
         let guarded = end <= MEMORY_GUARD as u64;
         let store_tears = access == Access::Store && self.bounds.tears && size > 1;
-        let whole = access == Access::Whole || !guarded;
+        let whole = access == Access::Whole || !guarded || !self.signals();
+        let about = Checked { memory, index, offset, size };
         let mut checked = below;
         if !below {
             match self.bounds.checks {
                 BoundsChecks::Guard if !whole => {}
-                BoundsChecks::Inline if !whole && !store_tears => self.prove(memory, index, Need::Reach(end)),
+                BoundsChecks::Inline if !whole && !store_tears => self.prove(about, Need::Reach(end)),
                 _ => {
-                    self.prove(memory, index, Need::Bytes(end));
+                    self.prove(about, Need::Bytes(end));
                     checked = true;
                 }
             }
@@ -234,7 +234,8 @@ impl Lower<'_, '_> {
     }
 
     /// Traps unless the index is as needed.
-    fn prove(&mut self, memory: u32, index: Value, need: Need) {
+    fn prove(&mut self, access: Checked, need: Need) {
+        let Checked { memory, index, .. } = access;
         let sum = self.sum(index);
         if self.bounds.proofs.hold(memory, sum, need) {
             return;
@@ -270,7 +271,7 @@ impl Lower<'_, '_> {
                 self.ins().icmp(IntCC::UnsignedGreaterThan, end, length)
             }
         };
-        self.ins().trapnz(outside, abi::trap_code(Trap::MemoryOutOfBounds));
+        self.trap_outside(outside, access);
     }
 
     /// Takes the constants out of a chain of additions.

@@ -22,12 +22,16 @@ pub(super) struct CodeMemory {
     spaces: Vec<Space>,
     /// Bytes to reserve next.
     step: usize,
+    /// Whether no page is written to again once there is code on it that runs.
+    fresh_pages: bool,
 }
 
 impl CodeMemory {
     /// Memory for code of about `expected` bytes; nothing is reserved before the first function.
-    pub fn new(expected: usize) -> Self {
-        CodeMemory { spaces: Vec::new(), step: expected.min(MAX_CHUNK) }
+    ///
+    /// With `fresh_pages`, no page is written to again after it was made executable, so that no thread ever faults.
+    pub fn new(expected: usize, fresh_pages: bool) -> Self {
+        CodeMemory { spaces: Vec::new(), step: expected.min(MAX_CHUNK), fresh_pages }
     }
 }
 
@@ -36,6 +40,12 @@ impl JITMemoryProvider for CodeMemory {
         let align = usize::try_from(align).map_err(io::Error::other)?;
         if matches!(kind, JITMemoryKind::Writable) || align > GRANULE {
             return Err(io::ErrorKind::Unsupported.into());
+        }
+        if self.fresh_pages
+            && let Some(space) = self.spaces.last_mut()
+            && space.writable.is_empty()
+        {
+            space.used = space.used.next_multiple_of(region::page::size());
         }
         if let Some(space) = self.spaces.last_mut()
             && let Some(place) = space.allocate(size, align)?
@@ -196,7 +206,7 @@ mod tests {
 
     #[test]
     fn pages_are_writable_then_executable() {
-        let mut memory = CodeMemory::new(1);
+        let mut memory = CodeMemory::new(1, false);
         let first = memory.allocate(100, 16, JITMemoryKind::Executable).unwrap();
         let second = memory.allocate(10_000, 16, JITMemoryKind::Executable).unwrap();
         assert_eq!(second as usize - first as usize, 112);
@@ -218,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_function_may_be_larger_than_a_chunk() {
-        let mut memory = CodeMemory::new(1);
+        let mut memory = CodeMemory::new(1, false);
         memory.allocate(1, 16, JITMemoryKind::Executable).unwrap();
         let large = memory.allocate(GRANULE * 3, 16, JITMemoryKind::Executable).unwrap();
         memory.finalize(BranchProtection::None).unwrap();
@@ -227,6 +237,6 @@ mod tests {
 
     #[test]
     fn writable_data_is_refused() {
-        assert!(CodeMemory::new(1).allocate(1, 1, JITMemoryKind::Writable).is_err());
+        assert!(CodeMemory::new(1, false).allocate(1, 1, JITMemoryKind::Writable).is_err());
     }
 }

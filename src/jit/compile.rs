@@ -20,12 +20,13 @@ use super::cached::Cached;
 use super::code_memory::CodeMemory;
 use super::lower::Plan;
 use super::lower::osr::MAX_LOOPS;
+use super::lower::trap::MAX_FRAME;
 use super::registry::{self, FunctionCode, Handler, NO_LOCATION, WasmFunction};
 use super::{EngineState, lower, resolver, trampoline};
 use crate::error::{Error, Result};
 use crate::module::ModuleInner;
 use crate::module::types::FuncType;
-use crate::runtime::engine::{Engine, Strategy};
+use crate::runtime::engine::{Config, Engine, Strategy};
 use crate::runtime::sys;
 use crate::runtime::vmcontext::VMCode;
 
@@ -171,9 +172,10 @@ pub(super) struct CodeSpace(JITModule);
 
 impl CodeSpace {
     /// A place for about `expected` bytes.
-    pub fn new(isa: &OwnedTargetIsa, expected: usize) -> Self {
+    pub fn new(isa: &OwnedTargetIsa, expected: usize, config: &Config) -> Self {
         let mut builder = JITBuilder::with_isa(isa.clone(), default_libcall_names());
-        builder.memory_provider(Box::new(CodeMemory::new(expected)));
+        // A thread that runs code on a page while it is written to is told to wait by a signal.
+        builder.memory_provider(Box::new(CodeMemory::new(expected, !config.signals_based_traps)));
         // What instructions without a machine instruction are compiled to.
         builder.symbol("fmaf", fmaf as *const u8);
         builder.symbol("fma", fma as *const u8);
@@ -303,7 +305,13 @@ fn compile_as(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry, plan
                 let counts = tier == Tier::Quick;
                 lower::function(module, isa, defined, plan, counts, context, builder)?;
                 let function = Some(WasmFunction { module, defined });
-                Ok(Compiled { artifact: artifact(isa, context)?, function, defined, entry, tier })
+                let artifact = artifact(isa, context)?;
+                let code = context.compiled_code().and_then(|code| code.buffer.frame_layout());
+                let frame = code.map_or(0, |layout| layout.frame_to_fp_offset);
+                if !module.engine.config().signals_based_traps && frame > MAX_FRAME {
+                    return Err(Error::resource(format!("frame of {frame} bytes is too large without signals")));
+                }
+                Ok(Compiled { artifact, function, defined, entry, tier })
             })
         };
         with(tier).or_else(|error| if tier == Tier::Quick { with(Tier::Best) } else { Err(error) })
@@ -408,7 +416,9 @@ impl ModuleCode {
         batch: Vec<Compiled>,
     ) -> Result<Vec<*const VMCode>> {
         let state = module.engine.jit();
-        let space = space.get_or_insert_with(|| CodeSpace::new(state.owned_isa(Tier::Best), expected_size(module)));
+        let space = space.get_or_insert_with(|| {
+            CodeSpace::new(state.owned_isa(Tier::Best), expected_size(module), module.engine.config())
+        });
         let targets: Vec<_> =
             batch.iter().map(|code| (code.entry, code.defined, code.function.map(|_| code.tier))).collect();
         let codes = space.define_all(batch.into_iter().map(|code| (code.artifact, code.function)).collect())?;
@@ -456,7 +466,12 @@ pub(super) fn function(module: &ModuleInner, defined: u32) -> Result<*const VMCo
             this.record(module, &code);
             code
         }
-        _ => adapter(module, defined)?,
+        other => {
+            if other.is_some() {
+                module.engine.counted().refused.fetch_add(1, Ordering::Relaxed);
+            }
+            adapter(module, defined)?
+        }
     };
     let mut space = this.space.lock().unwrap_or_else(PoisonError::into_inner);
     // Another thread may have been faster.

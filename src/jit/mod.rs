@@ -73,10 +73,10 @@ impl EngineState {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         profile::open(config.profile)?;
         let best = compile::isa(Tier::Best)?;
-        if config.strategy != Strategy::Interpreter {
+        if config.strategy != Strategy::Interpreter && config.signals_based_traps {
             traps::install();
         }
-        let trampolines = trampoline::Trampolines::new(&best);
+        let trampolines = trampoline::Trampolines::new(&best, config);
         Ok(EngineState { best, quick: OnceLock::new(), trampolines, workspaces: Mutex::default() })
     }
 

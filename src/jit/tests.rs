@@ -285,6 +285,197 @@ fn code_goes_with_its_module_and_is_never_writable_and_executable() {
     assert!(!maps.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|access| access.starts_with("rwx"))));
 }
 
+/// Whether this is the process of its own in which a test runs whose name this is; where it is not, that is started, and
+/// must end with `status`.
+fn in_child(variable: &str, test: &str, status: i32) -> bool {
+    if std::env::var_os(variable).is_some() {
+        return true;
+    }
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(variable, "1")
+        .status();
+    // Under an emulator that the system does not start by itself the child can't be run.
+    let found = child.unwrap().code();
+    assert!(found == Some(status) || cfg!(target_arch = "aarch64") && found == Some(127), "{found:?}");
+    false
+}
+
+/// The handlers of the signals that traps cause.
+fn handlers() -> [usize; 4] {
+    [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS].map(|signal| {
+        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: asks for the action only.
+        unsafe {
+            libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+            action.assume_init().sa_sigaction
+        }
+    })
+}
+
+/// Blocks all signals on this thread: one that an instruction causes then ends the process.
+fn block_all_signals() {
+    // SAFETY: plain calls about the current thread.
+    unsafe {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
+        libc::sigfillset(&mut set);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Traps in all ways there are.
+fn trap_in_all_ways(config: &Config) {
+    let mut store = Store::new(&Engine::new(config).unwrap(), ());
+    let store = &mut store;
+    let host = Func::wrap(&mut *store, || -> Result<()> { Err(Error::host("of the host's")) });
+    let text = r#"(module
+        (import "" "fail" (func $fail))
+        (type $unit (func)) (tag $t)
+        (memory 1) (table $t 4 funcref) (elem (table $t) (i32.const 0) func $loads $unit)
+        (func $loads (param i32) (drop (i32.load offset=65533 (local.get 0))))
+        (func $unit)
+        (func (export "unreachable") (param i32) unreachable)
+        (func (export "load") (param i32) (call $loads (local.get 0)))
+        (func (export "store") (param i32) (i64.store offset=8 (local.get 0) (i64.const 1)))
+        (func (export "vector") (param i32) (drop (v128.load offset=70000 (local.get 0))))
+        (func (export "fill") (param i32) (memory.fill (local.get 0) (i32.const 1) (i32.const 65537)))
+        (func (export "div") (param i32) (drop (i32.div_s (i32.const 0x80000000) (local.get 0))))
+        (func (export "div64") (param i32) (drop (i64.div_s (i64.const 0x8000000000000000) (i64.extend_i32_s (local.get 0)))))
+        (func (export "rem") (param i32) (drop (i32.rem_u (i32.const 5) (i32.add (local.get 0) (i32.const 1)))))
+        (func (export "trunc") (param i32) (drop (i32.trunc_f64_s (f64.mul (f64.convert_i32_s (local.get 0)) (f64.const 1e10)))))
+        (func (export "nan") (param i32) (drop (i64.trunc_f32_u (f32.div (f32.const 0) (f32.const 0)))))
+        (func (export "table") (param i32) (drop (table.get $t (local.get 0))))
+        (func (export "undefined") (param i32) (call_indirect $t (type $unit) (local.get 0)))
+        (func (export "null") (param i32) (call_indirect $t (type $unit) (i32.add (local.get 0) (i32.const 4))))
+        (func (export "mismatch") (param i32) (call_indirect $t (type $unit) (i32.add (local.get 0) (i32.const 1))))
+        (func (export "exhausted") (param i32) (call $deep (i64.const 0)))
+        (func $deep (param i64) (local i64)
+            (local.set 1 (i64.add (local.get 0) (i64.const 1)))
+            (call $deep (local.get 1)) (call $deep (i64.add (local.get 1) (local.get 0))))
+        (func (export "thrown") (param i32) (throw $t))
+        (func (export "null_thrown") (param i32)
+            (block (try_table (catch_all 0) (throw_ref (ref.null exn)))))
+        (func (export "failed") (param i32) (call $fail)))"#;
+    let (_, instance) = instance(store, text, &[host.into()]);
+    use Trap::*;
+    let traps = [
+        ("unreachable", Unreachable),
+        ("load", MemoryOutOfBounds),
+        ("store", MemoryOutOfBounds),
+        ("vector", MemoryOutOfBounds),
+        ("fill", MemoryOutOfBounds),
+        ("div", IntegerOverflow),
+        ("div64", IntegerOverflow),
+        ("rem", IntegerDivisionByZero),
+        ("trunc", IntegerOverflow),
+        ("nan", InvalidConversionToInteger),
+        ("table", TableOutOfBounds),
+        ("undefined", UndefinedElement),
+        ("null", UninitializedElement),
+        ("mismatch", IndirectCallTypeMismatch),
+        ("exhausted", StackOverflow),
+        ("null_thrown", NullExceptionReference),
+    ];
+    for (name, kind) in traps {
+        let error = trap::<i32, ()>(store, instance, name, -1);
+        assert_eq!(error.trap(), Some(kind), "{name} {config:?}");
+        assert!(!error.backtrace().is_empty(), "{name} {config:?}");
+    }
+    let error = trap::<i32, ()>(store, instance, "load", -1);
+    let ErrorKind::Trap { fault: Some(fault), .. } = error.kind() else { panic!("{error:?}") };
+    assert_eq!((fault.address, fault.size, fault.length), (65_532 + (1 << 32), 4, 65_536));
+    assert_eq!(trap::<i32, ()>(store, instance, "failed", -1).to_string(), "of the host's");
+    assert!(matches!(trap::<i32, ()>(store, instance, "thrown", -1).kind(), ErrorKind::Exception(_)));
+    assert_eq!(store.engine().stats().refused, 0, "{config:?}");
+}
+
+/// On a thread that would not survive a signal, in a process that has handlers of its own: every way to trap works, and
+/// nothing is installed.
+#[test]
+fn without_signals_none_is_caused() {
+    const NAME: &str = "jit::tests::without_signals_none_is_caused";
+    if !in_child("WASMRUN_TEST_NO_SIGNALS", NAME, 0) {
+        return;
+    }
+    let before = handlers();
+    std::thread::spawn(|| {
+        block_all_signals();
+        for (strategy, quick) in [(Strategy::Jit, false), (Strategy::Jit, true), (Strategy::Tiered, false)] {
+            let mut config = Config::new();
+            config.strategy(strategy).quick_code(quick).signals_based_traps(false);
+            trap_in_all_ways(config.tiering(Tiering::AtOnce));
+            trap_in_all_ways(config.tiering(Tiering::BaselineAtLoops));
+        }
+    })
+    .join()
+    .unwrap();
+    assert_eq!(handlers(), before);
+}
+
+#[test]
+fn signals_that_the_host_has_blocked_are_unblocked() {
+    const NAME: &str = "jit::tests::signals_that_the_host_has_blocked_are_unblocked";
+    if !in_child("WASMRUN_TEST_BLOCKED", NAME, 0) {
+        return;
+    }
+    std::thread::spawn(|| {
+        block_all_signals();
+        for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
+            trap_in_all_ways(Config::new().strategy(Strategy::Jit).bounds_checks(checks));
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+/// A handler that was installed after ours: the next thread, or the next engine, puts ours before it. It gets the faults
+/// that are not ours, and if it calls ours for these, as what was there before, that ends in the oldest.
+#[test]
+fn a_handler_that_replaced_ours_is_called_behind_it() {
+    const NAME: &str = "jit::tests::a_handler_that_replaced_ours_is_called_behind_it";
+    const STATUS: i32 = 43;
+    static OURS: std::sync::Mutex<Option<libc::sigaction>> = std::sync::Mutex::new(None);
+    static CALLS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+    extern "C" fn oldest(_: libc::c_int) {
+        // SAFETY: ends the process without running anything else.
+        unsafe { libc::_exit(if CALLS.load(Ordering::Relaxed) == 1 { STATUS } else { 1 }) }
+    }
+
+    extern "C" fn later(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        let ours = OURS.lock().unwrap().expect("it was there");
+        type Handler = unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+        // SAFETY: it was installed as a handler of this type.
+        unsafe { std::mem::transmute::<usize, Handler>(ours.sa_sigaction)(signal, info, context) }
+    }
+
+    if !in_child("WASMRUN_TEST_REPLACED", NAME, STATUS) {
+        return;
+    }
+    // SAFETY: the handlers are of the types that the flags say.
+    unsafe {
+        libc::signal(libc::SIGSEGV, oldest as *const () as usize);
+        trap_in_all_ways(Config::new().strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard));
+        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        action.sa_sigaction = later as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        let mut ours = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        libc::sigaction(libc::SIGSEGV, &action, ours.as_mut_ptr());
+        *OURS.lock().unwrap() = Some(ours.assume_init());
+    }
+    trap_in_all_ways(Config::new().strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard));
+    // SAFETY: none at all; the fault is what is tested.
+    unsafe { std::ptr::without_provenance::<u8>(8).read_volatile() };
+    unreachable!("the fault ends the process");
+}
+
+#[test]
+fn guard_pages_need_signals() {
+    let error = Engine::new(Config::new().bounds_checks(BoundsChecks::Guard).signals_based_traps(false)).unwrap_err();
+    assert!(error.to_string().contains("need signals"), "{error}");
+}
+
 /// In a process of its own, because handlers are the process's: a handler that was there before ours gets the faults
 /// that are not ours, and only these.
 #[test]
@@ -298,14 +489,7 @@ fn foreign_faults_reach_the_handler_that_was_there_before() {
         unsafe { libc::_exit(STATUS) }
     }
 
-    if std::env::var_os(CHILD).is_none() {
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([NAME, "--exact"])
-            .env(CHILD, "1")
-            .status();
-        // Under an emulator that the system does not start by itself the child can't be run.
-        let status = child.unwrap().code();
-        assert!(status == Some(STATUS) || cfg!(target_arch = "aarch64") && status == Some(127), "{status:?}");
+    if !in_child(CHILD, NAME, STATUS) {
         return;
     }
     // SAFETY: the handler is of the plain type.

@@ -18,7 +18,7 @@ use super::traps::raise_code;
 use crate::error::Result;
 use crate::exception;
 use crate::module::types::{FuncType, ValType};
-use crate::runtime::engine::Engine;
+use crate::runtime::engine::{Config, Engine};
 use crate::runtime::func::HostFunc;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef, VMStore};
@@ -55,8 +55,8 @@ unsafe impl Send for Trampolines {}
 unsafe impl Sync for Trampolines {}
 
 impl Trampolines {
-    pub fn new(isa: &OwnedTargetIsa) -> Self {
-        let space = CodeSpace::new(isa, 1 << 20);
+    pub fn new(isa: &OwnedTargetIsa, config: &Config) -> Self {
+        let space = CodeSpace::new(isa, 1 << 20, config);
         Trampolines { space: Mutex::new((space, HashMap::new())), by_number: std::array::from_fn(|_| Directory::new()) }
     }
 

@@ -13,7 +13,8 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Comparison, Lengths, Registers, Target};
@@ -191,8 +192,8 @@ unsafe fn enter(
         }
         // As a pointer: what is done in `with` itself is a call or two more (2 ns).
         let thread = THREAD.with(ptr::from_ref);
-        if !(*thread).has_signal_stack.get() {
-            prepare_signal_stack()?;
+        if !(*thread).has_signal_stack.get() && (*store).engine().config().signals_based_traps {
+            prepare_signals()?;
         }
         let mut activation = Activation { sp: 0, fp: 0, store };
         let outer = (*thread).current.replace(&raw mut activation);
@@ -384,33 +385,67 @@ fn code_from(function: &FunctionCode, pc: usize) -> &[u8] {
 /// The signals that trapping instructions cause.
 const SIGNALS: [c_int; 4] = [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS];
 
-/// The handlers that were there before.
-static PREVIOUS: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
+/// The handlers that were there before ours.
+struct Previous {
+    actions: [libc::sigaction; SIGNALS.len()],
+    /// What was there when ours was installed before that, if somebody replaced it since.
+    older: *const Previous,
+}
 
-/// Installs the signal handler, once for the process.
+/// What was there when ours was installed last. Read by the signal handler; lives for ever.
+static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(ptr::null_mut());
+
+/// Sees to it that our signal handler is the process's, also if somebody has replaced it meanwhile.
 pub(super) fn install() {
-    PREVIOUS.get_or_init(|| {
-        // Known before the first signal can come: the old actions are read first.
-        let previous = SIGNALS.map(|signal| {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let ours = on_signal as *const () as usize;
+    let current = || {
+        SIGNALS.map(|signal| {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed();
             // SAFETY: asks for the action only; zeros are a valid action if that should fail.
             unsafe {
                 libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
                 action.assume_init()
             }
-        });
-        for signal in SIGNALS {
-            // SAFETY: the handler has the type that SA_SIGINFO asks for.
-            unsafe {
-                let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
-                action.sa_sigaction = on_signal as *const () as usize;
-                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-                libc::sigemptyset(&mut action.sa_mask);
-                libc::sigaction(signal, &action, ptr::null_mut());
-            }
+        })
+    };
+    if current().iter().all(|action| action.sa_sigaction == ours) {
+        return;
+    }
+    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut actions = current();
+    let older = PREVIOUS.load(Ordering::Acquire).cast_const();
+    for (index, action) in actions.iter_mut().enumerate() {
+        // SAFETY: these live for ever.
+        if let (true, Some(older)) = (action.sa_sigaction == ours, unsafe { older.as_ref() }) {
+            *action = older.actions[index];
         }
-        previous
-    });
+    }
+    // Known before the first signal can come.
+    PREVIOUS.store(Box::into_raw(Box::new(Previous { actions, older })), Ordering::Release);
+    for signal in SIGNALS {
+        // SAFETY: the handler has the type that SA_SIGINFO asks for.
+        unsafe {
+            let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+            action.sa_sigaction = ours;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(signal, &action, ptr::null_mut());
+        }
+    }
+}
+
+/// Has this thread take the signals that traps cause: blocked ones would end the process.
+fn unblock() {
+    // SAFETY: plain calls about the current thread.
+    unsafe {
+        let mut set = MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
+        libc::sigemptyset(&mut set);
+        SIGNALS.iter().for_each(|signal| {
+            libc::sigaddset(&mut set, *signal);
+        });
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut());
+    }
 }
 
 /// The signal handler.
@@ -516,20 +551,33 @@ fn may_fault_at(address: usize, code: u8, store: &StoreOpaque) -> bool {
     }
 }
 
+thread_local! {
+    /// How many handlers that were there before are running, each called by the one after it.
+    static FORWARDED: Cell<u32> = const { Cell::new(0) };
+}
+
 /// Does what would have happened without our handler.
 unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the previous action is called the way it asks to be.
     unsafe {
         let index = SIGNALS.iter().position(|known| *known == signal);
-        let previous = index.and_then(|index| PREVIOUS.get().map(|previous| previous[index]));
-        match previous {
+        let depth = FORWARDED.get();
+        let mut previous = PREVIOUS.load(Ordering::Acquire).cast_const();
+        // Who replaced our handler may call it in turn, as what was there before: that means an older one.
+        for _ in 0..depth {
+            previous = previous.as_ref().map_or(ptr::null(), |previous| previous.older);
+        }
+        let action = index.and_then(|index| previous.as_ref().map(|previous| previous.actions[index]));
+        match action {
             Some(action) if action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN => {
+                FORWARDED.set(depth + 1);
                 if action.sa_flags & libc::SA_SIGINFO != 0 {
                     type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
                     std::mem::transmute::<usize, Handler>(action.sa_sigaction)(signal, info, context);
                 } else {
                     std::mem::transmute::<usize, unsafe extern "C" fn(c_int)>(action.sa_sigaction)(signal);
                 }
+                FORWARDED.set(depth);
             }
             Some(action) if action.sa_sigaction == libc::SIG_IGN && (*info).si_code <= 0 => {}
             _ => {
@@ -549,9 +597,11 @@ thread_local! {
     static SIGNAL_STACK: SignalStack = const { SignalStack { own: Cell::new(None) } };
 }
 
-/// Sees to it that this thread has a stack to handle signals on.
+/// Sees to it that this thread takes signals, and has a stack to handle them on.
 #[cold]
-fn prepare_signal_stack() -> Result<()> {
+fn prepare_signals() -> Result<()> {
+    install();
+    unblock();
     let ended = |_| Error::resource("no stack for signals: the thread is ending");
     SIGNAL_STACK.try_with(SignalStack::prepare).map_err(ended)??;
     THREAD.with(|thread| thread.has_signal_stack.set(true));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::space::Spaces;
 use super::stats::{Stats, StatsCounter};
 use crate::cache::config::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::module::types::FuncType;
 
 /// How functions are run.
@@ -96,6 +96,7 @@ pub struct Config {
     pub(crate) cache: Cache,
     pub(crate) quick_code: bool,
     pub(crate) lazy_validation_from: usize,
+    pub(crate) signals_based_traps: bool,
 }
 
 impl Default for Config {
@@ -119,6 +120,7 @@ impl Config {
             cache: Cache::off(),
             quick_code: false,
             lazy_validation_from: 256 << 10,
+            signals_based_traps: true,
         }
     }
 
@@ -138,6 +140,28 @@ impl Config {
     /// Sets how compiled code checks memory accesses; the interpreter always compares.
     pub fn bounds_checks(&mut self, bounds_checks: BoundsChecks) -> &mut Self {
         self.bounds_checks = bounds_checks;
+        self
+    }
+
+    /// Sets whether compiled code traps by instructions that the processor traps at, which signals tell of (the default),
+    /// or by calls, without any signal.
+    ///
+    /// With signals, making an [`Engine`] that compiles installs handlers for `SIGILL`, `SIGFPE`, `SIGSEGV` and `SIGBUS`;
+    /// what is not a trap of compiled code goes to the handlers that were there before. The signals are unblocked on each
+    /// thread that enters compiled code for the first time. After that, a host must not block them on such a thread, nor
+    /// replace the handlers without calling ours for what is not its own: a trap would end the process.
+    ///
+    /// Without, nothing is installed and no signal is ever caused, for hosts that own their signals. Compiled code is
+    /// larger and slower: every memory access is checked in full, divisions and conversions are checked first. It can't
+    /// be combined with [`BoundsChecks::Guard`].
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine};
+    /// let engine = Engine::new(Config::new().signals_based_traps(false))?;
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn signals_based_traps(&mut self, signals: bool) -> &mut Self {
+        self.signals_based_traps = signals;
         self
     }
 
@@ -249,8 +273,12 @@ impl Engine {
     /// An engine of the given settings.
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if compiled code can't be had on this processor.
+    /// [`Resource`](crate::ErrorKind::Resource) if compiled code can't be had on this processor;
+    /// [`Usage`](crate::ErrorKind::Usage) for settings that exclude each other.
     pub fn new(config: &Config) -> Result<Self> {
+        if !config.signals_based_traps && config.bounds_checks == BoundsChecks::Guard {
+            return Err(Error::usage("guard pages need signals: bounds checks must be inline without them"));
+        }
         let jit = crate::jit::EngineState::new(config)?;
         Ok(Engine(Arc::new(EngineInner {
             config: config.clone(),

@@ -38,6 +38,10 @@ macro_rules! for_each_libcall {
             /// An exception of a tag, its payload copied from the slots at `payload`; zero if the error is in the store
             /// and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
+            /// Leaves the trap of a code in the store.
+            leave_trap(code: I32) -> I32;
+            /// Leaves the trap of an access of `size` bytes in the store.
+            memory_out_of_bounds(memory: I32, address: I64, size: I64) -> I32;
             /// Leaves in the store what throwing an exception reference raises, null included.
             throw_ref(exception: I64) -> I32;
         }
@@ -143,6 +147,12 @@ mod entry {
                     0
                 }
             }
+        }
+        leave_trap(vmctx, code: u32) -> u32 {
+            status(vmctx, Err(Trap::from_code(code as u8).expect("compiled code has no other codes").into()))
+        }
+        memory_out_of_bounds(vmctx, memory: u32, address: u64, size: u64) -> u32 {
+            status(vmctx, Err(ops::out_of_bounds(vmctx, memory, address, size)))
         }
         throw_ref(vmctx, exception: u64) -> u32 {
             if exception == 0 {

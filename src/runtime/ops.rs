@@ -42,6 +42,16 @@ fn memory_fault(address: u64, size: u64, length: usize) -> Error {
     })
 }
 
+/// The error of an access of `size` bytes outside a memory.
+///
+/// # Safety
+/// A live context and an index of its module.
+pub(crate) unsafe fn out_of_bounds(vmctx: *mut VMContext, memory: u32, address: u64, size: u64) -> Error {
+    // SAFETY: the caller's promise.
+    let (_, length) = unsafe { self::memory(vmctx, memory) };
+    memory_fault(address, size, length)
+}
+
 /// `memory.grow`: the old size in pages, or `u64::MAX`.
 ///
 /// # Safety

@@ -100,13 +100,19 @@ impl<'m> Lower<'m, '_> {
         let element = self.element(table, index, Trap::UndefinedElement);
         let flags = self.flags(Region::TableElement);
         let reference = self.ins().load(types::I64, flags, element, 0);
-        // A null reference faults here: no page is ever mapped at address 0.
-        let flags = MemFlagsData::trusted().with_trap_code(Some(abi::trap_code(Trap::UninitializedElement)));
-        let signature = self.ins().load(types::I32, flags.with_readonly(), reference, VMFuncRef::SIG);
+        // Not free to move: it must stay behind the check that the reference is not null, or is that check.
+        let mut flags = MemFlagsData::trusted().with_readonly();
+        if self.signals {
+            // A null reference faults here: no page is ever mapped at address 0.
+            flags = flags.with_trap_code(Some(abi::trap_code(Trap::UninitializedElement)));
+        } else {
+            self.trapz(reference, Trap::UninitializedElement);
+        }
+        let signature = self.ins().load(types::I32, flags, reference, VMFuncRef::SIG);
         let (vmctx, wanted) = (self.vmctx, self.module.offsets.sig(ty));
         let wanted = self.ins().load(types::I32, CONSTANT, vmctx, wanted);
         let mismatch = self.ins().icmp(IntCC::NotEqual, signature, wanted);
-        self.ins().trapnz(mismatch, abi::trap_code(Trap::IndirectCallTypeMismatch));
+        self.trapnz(mismatch, Trap::IndirectCallTypeMismatch);
         self.through_reference(ty, reference)
     }
 

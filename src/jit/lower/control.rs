@@ -85,8 +85,7 @@ impl<'m> Lower<'m, '_> {
         match *op {
             Op::Nop => {}
             Op::Unreachable => {
-                self.ins().trap(abi::trap_code(Trap::Unreachable));
-                self.reachable = false;
+                self.trap(Trap::Unreachable);
             }
             Op::Block { blockty } => {
                 let (params, results) = self.block_types(blockty);

@@ -6,8 +6,8 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, MemFlagsData, Signature,
-    StackSlotData, StackSlotKind, Value, types,
+    Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, MemFlagsData, StackSlotData,
+    StackSlotKind, Value, types,
 };
 use wasmparser::{Catch, Operator as Op};
 
@@ -16,7 +16,7 @@ use super::call::Callee;
 use crate::jit::abi;
 use crate::module::types::ValType;
 use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{VMContext, VMException, VMStore};
+use crate::runtime::vmcontext::VMException;
 
 /// A `try_table` whose `end` has not come yet.
 pub(super) struct Handler {
@@ -33,7 +33,7 @@ impl<'m> Lower<'m, '_> {
             Op::ThrowRef => {
                 let exception = self.pop();
                 if !self.handlers.is_empty() {
-                    self.ins().trapz(exception, abi::trap_code(Trap::NullExceptionReference));
+                    self.trapz(exception, Trap::NullExceptionReference);
                 }
                 self.raise(exception);
             }
@@ -120,7 +120,8 @@ impl<'m> Lower<'m, '_> {
         abi::store_slots(&mut self.builder, types, &values, payload);
         let tag = self.index(tag);
         let exception = self.exception_new(tag, payload);
-        self.ins().trapz(exception, abi::TRAP_RAISED);
+        let is_none = self.ins().icmp_imm_u(IntCC::Equal, exception, 0);
+        self.check_status(is_none);
         self.raise(exception);
     }
 
@@ -136,17 +137,6 @@ impl<'m> Lower<'m, '_> {
             }
         }
         self.reachable = false;
-    }
-
-    /// Calls what raises the exception or the error in the store.
-    pub(super) fn raise_stored(&mut self) {
-        let store = self.load_constant(self.vmctx, VMContext::STORE);
-        let raise = self.load_constant(store, VMStore::RAISE);
-        let convention = self.isa.default_call_conv();
-        let signature = self.builder.func.import_signature(Signature::new(convention));
-        self.ins().call_indirect(signature, raise, &[]);
-        // It never comes back.
-        self.ins().trap(abi::TRAP_RAISED);
     }
 
     /// Calls inside a `try_table`, and goes on in a new block. `false` if there is no `try_table`.

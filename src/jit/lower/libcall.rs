@@ -5,7 +5,6 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Type, Value, types};
 
 use super::Lower;
-use crate::jit::abi;
 use crate::runtime::libcalls::{Abi, Libcalls, for_each_libcall};
 use crate::runtime::vmcontext::VMContext;
 
@@ -47,7 +46,7 @@ impl Lower<'_, '_> {
         let call = self.ins().call_indirect(signature, code, &args);
         let value = self.builder.inst_results(call)[0];
         if result == Abi::Trap {
-            self.ins().trapnz(value, abi::TRAP_RAISED);
+            self.check_status(value);
         }
         value
     }

@@ -18,14 +18,15 @@ pub(super) mod osr;
 mod reference;
 mod simd;
 mod table;
+pub(super) mod trap;
 mod variable;
 
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    AliasRegion, AliasRegionData, BlockArg, Endianness, GlobalValueData, InstBuilder, MemFlagsData, SigRef, SourceLoc,
-    Type, Value, types,
+    AliasRegion, AliasRegionData, Block, BlockArg, Endianness, GlobalValueData, InstBuilder, MemFlagsData, SigRef,
+    SourceLoc, Type, Value, types,
 };
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext, Variable};
@@ -123,6 +124,10 @@ pub(super) struct Lower<'m, 'b> {
     pub(super) module: &'m ModuleInner,
     pub(super) builder: FunctionBuilder<'b>,
     isa: &'m dyn TargetIsa,
+    /// The block whose parameters are the function's.
+    entry: Block,
+    /// Whether code traps by instructions that cause signals.
+    signals: bool,
     /// The operand stack. Vectors are of whatever lanes they were made with.
     stack: Vec<Value>,
     frames: Vec<control::Frame<'m>>,
@@ -161,6 +166,8 @@ impl<'m, 'b> Lower<'m, 'b> {
             module,
             builder,
             isa,
+            entry,
+            signals: module.engine.config().signals_based_traps,
             stack: Vec::new(),
             frames: Vec::new(),
             handlers: Vec::new(),
@@ -177,7 +184,11 @@ impl<'m, 'b> Lower<'m, 'b> {
             libcall_signatures: HashMap::new(),
             scratch: Vec::new(),
         };
-        lower.limit_stack();
+        if lower.signals {
+            lower.limit_stack();
+        } else {
+            lower.check_stack();
+        }
         lower
     }
 
@@ -199,9 +210,8 @@ impl<'m, 'b> Lower<'m, 'b> {
         self.local_tables.0 = vec![0; locals.len()];
         let params = ty.params().len();
         if let Plan::Function | Plan::FunctionWithLoops { .. } = plan {
-            let block = self.builder.current_block().expect("the entry block is open");
             for index in 0..params {
-                let value = self.builder.block_params(block)[index + HIDDEN_PARAMS];
+                let value = self.parameter(index + HIDDEN_PARAMS);
                 self.builder.def_var(Self::local(index as u32), value);
             }
         }
@@ -241,6 +251,11 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         self.fork();
         self.check_size()
+    }
+
+    /// A parameter of the function being made, hidden ones included.
+    fn parameter(&self, index: usize) -> Value {
+        self.builder.block_params(self.entry)[index]
     }
 
     fn check_size(&self) -> Result<()> {
@@ -284,6 +299,11 @@ impl<'m, 'b> Lower<'m, 'b> {
         };
         let store = func.create_global_value(load(vmctx, VMContext::STORE));
         func.stack_limit = Some(func.create_global_value(load(store, VMStore::STACK_LIMIT)));
+    }
+
+    /// Whether code traps by instructions that cause signals.
+    pub(super) fn signals(&self) -> bool {
+        self.signals
     }
 
     pub(super) fn ins(&mut self) -> FuncInstBuilder<'_, 'b> {

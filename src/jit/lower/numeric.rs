@@ -2,6 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_frontend::FuncInstBuilder;
 use wasmparser::Operator as Op;
 
 use super::Lower;
@@ -9,7 +10,7 @@ use types::{F32, F32X4, F64, I8, I16, I32, I64};
 
 const SWAPS_EXTREMA: bool = cfg!(target_arch = "x86_64");
 
-impl Lower<'_, '_> {
+impl<'b> Lower<'_, 'b> {
     pub(super) fn numeric(&mut self, op: &Op<'_>) -> bool {
         match *op {
             Op::I32Const { value } => {
@@ -60,10 +61,14 @@ impl Lower<'_, '_> {
             Op::I32Add | Op::I64Add => self.binary(|i, x, y| i.iadd(x, y)),
             Op::I32Sub | Op::I64Sub => self.binary(|i, x, y| i.isub(x, y)),
             Op::I32Mul | Op::I64Mul => self.binary(|i, x, y| i.imul(x, y)),
-            Op::I32DivS | Op::I64DivS => self.binary(|i, x, y| i.sdiv(x, y)),
-            Op::I32DivU | Op::I64DivU => self.binary(|i, x, y| i.udiv(x, y)),
-            Op::I32RemS | Op::I64RemS => self.binary(|i, x, y| i.srem(x, y)),
-            Op::I32RemU | Op::I64RemU => self.binary(|i, x, y| i.urem(x, y)),
+            Op::I32DivS => self.divide(I32, true, |i, x, y| i.sdiv(x, y)),
+            Op::I64DivS => self.divide(I64, true, |i, x, y| i.sdiv(x, y)),
+            Op::I32DivU => self.divide(I32, false, |i, x, y| i.udiv(x, y)),
+            Op::I64DivU => self.divide(I64, false, |i, x, y| i.udiv(x, y)),
+            Op::I32RemS => self.divide(I32, false, |i, x, y| i.srem(x, y)),
+            Op::I64RemS => self.divide(I64, false, |i, x, y| i.srem(x, y)),
+            Op::I32RemU => self.divide(I32, false, |i, x, y| i.urem(x, y)),
+            Op::I64RemU => self.divide(I64, false, |i, x, y| i.urem(x, y)),
             Op::I32And | Op::I64And => self.binary(|i, x, y| i.band(x, y)),
             Op::I32Or | Op::I64Or => self.binary(|i, x, y| i.bor(x, y)),
             Op::I32Xor | Op::I64Xor => self.binary(|i, x, y| i.bxor(x, y)),
@@ -104,10 +109,10 @@ impl Lower<'_, '_> {
             Op::I64Extend8S => self.sign_extend(I8, I64),
             Op::I64Extend16S => self.sign_extend(I16, I64),
             Op::I64Extend32S => self.sign_extend(I32, I64),
-            Op::I32TruncF32S | Op::I32TruncF64S => self.unary(|i, x| i.fcvt_to_sint(I32, x)),
-            Op::I32TruncF32U | Op::I32TruncF64U => self.unary(|i, x| i.fcvt_to_uint(I32, x)),
-            Op::I64TruncF32S | Op::I64TruncF64S => self.unary(|i, x| i.fcvt_to_sint(I64, x)),
-            Op::I64TruncF32U | Op::I64TruncF64U => self.unary(|i, x| i.fcvt_to_uint(I64, x)),
+            Op::I32TruncF32S | Op::I32TruncF64S => self.truncate(I32, true),
+            Op::I32TruncF32U | Op::I32TruncF64U => self.truncate(I32, false),
+            Op::I64TruncF32S | Op::I64TruncF64S => self.truncate(I64, true),
+            Op::I64TruncF32U | Op::I64TruncF64U => self.truncate(I64, false),
             Op::I32TruncSatF32S | Op::I32TruncSatF64S => self.unary(|i, x| i.fcvt_to_sint_sat(I32, x)),
             Op::I32TruncSatF32U | Op::I32TruncSatF64U => self.unary(|i, x| i.fcvt_to_uint_sat(I32, x)),
             Op::I64TruncSatF32S | Op::I64TruncSatF64S => self.unary(|i, x| i.fcvt_to_sint_sat(I64, x)),
@@ -124,6 +129,16 @@ impl Lower<'_, '_> {
             Op::F64ReinterpretI64 => self.unary(|i, x| i.bitcast(F64, MemFlagsData::new(), x)),
             _ => false,
         }
+    }
+
+    fn divide(
+        &mut self,
+        ty: Type,
+        overflows: bool,
+        make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value, Value) -> Value,
+    ) -> bool {
+        self.check_division(ty, overflows);
+        self.binary(make)
     }
 
     fn compare(&mut self, condition: IntCC) -> bool {

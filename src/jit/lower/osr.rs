@@ -127,8 +127,7 @@ impl Lower<'_, '_> {
         params: usize,
         locals: &[ValType],
     ) {
-        let first = self.builder.current_block().expect("the entry block is open");
-        let frame = self.builder.block_params(first)[HIDDEN_PARAMS];
+        let frame = self.parameter(HIDDEN_PARAMS);
         let (entry, start) = (self.builder.create_block(), self.builder.create_block());
         let operands = self.load_locals(&scan, frame, layout, params, true, locals);
         self.ins().jump(entry, &[]);
@@ -146,8 +145,7 @@ impl Lower<'_, '_> {
         params: usize,
         locals: &[ValType],
     ) {
-        let first = self.builder.current_block().expect("the entry block is open");
-        let hidden = self.builder.block_params(first)[HIDDEN_PARAMS - 1];
+        let hidden = self.parameter(HIDDEN_PARAMS - 1);
         let (load, start) = (self.builder.create_block(), self.builder.create_block());
         let at_loop = self.ins().icmp_imm_s(IntCC::SignedLessThan, hidden, 0);
         self.builder.set_cold_block(load);

@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Value, types};
 use wasmparser::Operator as Op;
 
 use super::{CONSTANT, Lower, Region};
-use crate::jit::{abi, bounds};
+use crate::jit::bounds;
 use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::VMTable;
 
@@ -101,7 +101,7 @@ impl Lower<'_, '_> {
                     self.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, wide, length)
                 }
             };
-            self.ins().trapnz(outside, abi::trap_code(trap));
+            self.trapnz(outside, trap);
         }
         let (header, offset) = self.locate(self.module.offsets.table(table));
         // What cannot grow does not move.

@@ -1,0 +1,176 @@
+//! How compiled code traps: by an instruction that the processor traps at, or, in hosts that own their signals
+//! ([`Config::signals_based_traps`](crate::Config::signals_based_traps)), by a branch to a call.
+//!
+//! Without signals nothing may be left to the processor: divisions and conversions are checked before, every memory
+//! access in full, and the stack limit by the function itself.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Signature, Type, Value, types};
+
+use super::Lower;
+use crate::jit::abi;
+use crate::runtime::trap::Trap;
+use crate::runtime::vmcontext::{VMContext, VMStore};
+
+/// The memory access that a check is for.
+#[derive(Clone, Copy)]
+pub(in crate::jit) struct Checked {
+    pub memory: u32,
+    pub index: Value,
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Lower<'_, '_> {
+    /// Traps if an integer is not zero.
+    pub(in crate::jit) fn trapnz(&mut self, condition: Value, trap: Trap) {
+        if self.signals {
+            self.ins().trapnz(condition, abi::trap_code(trap));
+        } else {
+            self.unless(condition, |lower| lower.raise_trap(trap));
+        }
+    }
+
+    /// Traps if an integer is zero.
+    pub(super) fn trapz(&mut self, condition: Value, trap: Trap) {
+        if self.signals {
+            self.ins().trapz(condition, abi::trap_code(trap));
+        } else {
+            let is_zero = self.ins().icmp_imm_u(IntCC::Equal, condition, 0);
+            self.unless(is_zero, |lower| lower.raise_trap(trap));
+        }
+    }
+
+    /// Traps. What follows is not reached.
+    pub(super) fn trap(&mut self, trap: Trap) {
+        if self.signals {
+            self.ins().trap(abi::trap_code(trap));
+        } else {
+            self.raise_trap(trap);
+        }
+        self.reachable = false;
+    }
+
+    /// Traps with the error that a runtime function has left in the store, if its status is not zero.
+    pub(super) fn check_status(&mut self, status: Value) {
+        if self.signals {
+            self.ins().trapnz(status, abi::TRAP_RAISED);
+        } else {
+            self.unless(status, Self::raise_stored);
+        }
+    }
+
+    /// Traps if an access is outside its memory.
+    pub(in crate::jit) fn trap_outside(&mut self, outside: Value, access: Checked) {
+        if self.signals {
+            self.ins().trapnz(outside, abi::trap_code(Trap::MemoryOutOfBounds));
+            return;
+        }
+        self.unless(outside, |lower| {
+            let Checked { memory, index, offset, size } = access;
+            let index = lower.ins().uextend(types::I64, index);
+            let address = lower.ins().iadd_imm_s(index, offset as i64);
+            let size = lower.ins().iconst(types::I64, size as i64);
+            let memory = lower.index(memory);
+            lower.memory_out_of_bounds(memory, address, size);
+            lower.raise_stored();
+        });
+    }
+
+    /// Has `cold` end the function's run if the condition is not zero.
+    fn unless(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
+        let (failed, next) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(failed);
+        self.ins().brif(condition, failed, [], next, []);
+        self.builder.seal_block(failed);
+        self.builder.seal_block(next);
+        self.builder.switch_to_block(failed);
+        cold(self);
+        self.builder.switch_to_block(next);
+    }
+
+    fn raise_trap(&mut self, trap: Trap) {
+        let code = self.ins().iconst(types::I32, trap as i64);
+        self.leave_trap(code);
+        self.raise_stored();
+    }
+
+    /// Calls what raises the exception or the error in the store.
+    pub(super) fn raise_stored(&mut self) {
+        let store = self.load_constant(self.vmctx, VMContext::STORE);
+        let raise = self.load_constant(store, VMStore::RAISE);
+        let convention = self.isa.default_call_conv();
+        let signature = self.builder.func.import_signature(Signature::new(convention));
+        self.ins().call_indirect(signature, raise, &[]);
+        // It never comes back.
+        self.ins().trap(abi::TRAP_RAISED);
+    }
+
+    /// At the start of a function: traps if the stack is exhausted. The frame is there already, and untouched.
+    pub(super) fn check_stack(&mut self) {
+        let store = self.load_constant(self.vmctx, VMContext::STORE);
+        // Not constant: the limit is another one where the host has changed stacks.
+        let limit = self.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::STACK_LIMIT);
+        let stack = self.ins().get_stack_pointer(types::I64);
+        let exhausted = self.ins().icmp(IntCC::UnsignedLessThan, stack, limit);
+        self.trapnz(exhausted, Trap::StackOverflow);
+    }
+
+    /// Traps where a signed division would: by zero, and where the quotient is too large if it `overflows`.
+    pub(super) fn check_division(&mut self, ty: Type, overflows: bool) {
+        if self.signals {
+            return;
+        }
+        let (x, y) = (self.stack[self.stack.len() - 2], self.stack[self.stack.len() - 1]);
+        self.trapz(y, Trap::IntegerDivisionByZero);
+        if overflows {
+            let least = 1i64 << (ty.bits() - 1);
+            let least = if ty == types::I32 { i64::from(least as i32) } else { least };
+            let is_least = self.ins().icmp_imm_s(IntCC::Equal, x, least);
+            let by_minus_one = self.ins().icmp_imm_s(IntCC::Equal, y, -1);
+            let overflow = self.ins().band(is_least, by_minus_one);
+            self.trapnz(overflow, Trap::IntegerOverflow);
+        }
+    }
+
+    /// Pops a float and pushes the integer of type `to` that it is, rounded towards zero; traps if there is none.
+    pub(super) fn truncate(&mut self, to: Type, signed: bool) -> bool {
+        if self.signals {
+            return match signed {
+                true => self.unary(|i, x| i.fcvt_to_sint(to, x)),
+                false => self.unary(|i, x| i.fcvt_to_uint(to, x)),
+            };
+        }
+        let x = *self.stack.last().expect("validation balanced the stack");
+        let from = self.builder.func.dfg.value_type(x);
+        let is_nan = self.ins().fcmp(FloatCC::Unordered, x, x);
+        self.trapnz(is_nan, Trap::InvalidConversionToInteger);
+        // Whether the number is in range: `low < x < high`, where `low` is the last number below that is not. With fewer
+        // bits in the float than in the integer that is the one before the least integer, as floats go.
+        let bits = to.bits() as i32;
+        let high = 2f64.powi(if signed { bits - 1 } else { bits });
+        let low = match (signed, from == types::F32, to == types::I64) {
+            (false, ..) => -1.0,
+            (true, false, false) => -high - 1.0,
+            (true, false, true) => (-high).next_down(),
+            (true, true, _) => f64::from((-high as f32).next_down()),
+        };
+        let (low, high) = match from {
+            types::F32 => (self.ins().f32const(low as f32), self.ins().f32const(high as f32)),
+            _ => (self.ins().f64const(low), self.ins().f64const(high)),
+        };
+        let above = self.ins().fcmp(FloatCC::GreaterThan, x, low);
+        let below = self.ins().fcmp(FloatCC::LessThan, x, high);
+        let in_range = self.ins().band(above, below);
+        self.trapz(in_range, Trap::IntegerOverflow);
+        match signed {
+            true => self.unary(|i, x| i.fcvt_to_sint_sat(to, x)),
+            false => self.unary(|i, x| i.fcvt_to_uint_sat(to, x)),
+        }
+    }
+}
+
+/// The largest frame of a function that checks the stack limit itself: while it calls what raises the trap, its frame lies
+/// below the limit, on the stack that is kept for Rust code.
+pub(in crate::jit) const MAX_FRAME: u32 = 16 << 10;
