@@ -170,6 +170,7 @@ fn configurations() -> Vec<(&'static str, Config)> {
     if Engine::has_jit() {
         all.push(("jit", with(|c| c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Inline))));
         all.push(("jit-quick", with(|c| c.strategy(Strategy::Jit).quick_code(true))));
+        all.push(("jit-no-signals", with(|c| c.strategy(Strategy::Jit).signals_based_traps(false))));
         all.push(("jit-guard", with(|c| c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard))));
         // Everything that can be is entered by native code on the way, once at each call and once at each loop.
         all.push(("tiered", with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtOnce))));

@@ -22,6 +22,8 @@ mod cached;
 mod code_file;
 mod code_memory;
 mod compile;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod golden;
 mod lower;
 #[cfg(test)]
 mod mixed_tests;

@@ -13,6 +13,8 @@ mod exception;
 mod heat;
 mod libcall;
 mod memory;
+#[cfg(any(test, debug_assertions))]
+mod movable;
 mod numeric;
 pub(super) mod osr;
 mod reference;
@@ -76,6 +78,8 @@ pub(crate) fn function(
     if result.is_ok() {
         lower.builder.finalize(isa.frontend_config());
         super::nan::fix(&mut context.func);
+        #[cfg(any(test, debug_assertions))]
+        movable::check(&context.func);
     } else {
         drop(lower);
         *builder_context = FunctionBuilderContext::new();
@@ -429,7 +433,8 @@ impl<'m, 'b> Lower<'m, 'b> {
     }
 }
 
-/// Loads that may be merged, moved and hoisted at will.
+/// Loads that may be merged, moved and hoisted at will, before any check: from the context, and from what such loads from
+/// it lead to ([`movable`] holds all to that).
 const CONSTANT: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
 
 /// Casts between vectors: lanes are numbered from the lowest byte.

@@ -1,0 +1,54 @@
+//! What functions are lowered to, as text beside this file: one function for each kind of load and store, with the flags
+//! that say how it may be moved. A change here is a change of what Cranelift may do to the code.
+//!
+//! `WASMRUN_BLESS=1 cargo test golden` writes the files anew.
+
+use std::path::Path;
+
+use crate::*;
+
+/// Name of the file, and a module whose last function it shows.
+const FUNCTIONS: [(&str, &str); 12] = [
+    ("memory_access", "(module (memory 1) (func (param i32) (result i32)
+        (i32.store offset=8 (local.get 0) (i32.const 1)) (i32.load8_u offset=70000 (local.get 0))))"),
+    ("memory_access_imported", "(module (import \"\" \"\" (memory 1)) (func (param i32) (result i64) (i64.load (local.get 0))))"),
+    ("memory_fixed", "(module (memory 1 1) (func (param i32) (result f64) (f64.load (local.get 0))))"),
+    ("memory_small_copy", "(module (memory 1) (func (param i32 i32)
+        (memory.copy (local.get 0) (local.get 1) (i32.const 16)) (memory.fill (local.get 0) (local.get 1) (i32.const 3))))"),
+    ("memory_size", "(module (memory 1) (func (result i32) (memory.size)))"),
+    ("globals", "(module (import \"\" \"g\" (global $i i32)) (import \"\" \"m\" (global $m (mut i32))) (global $own (mut i64) (i64.const 1))
+        (func (result i32) (global.set $own (i64.const 7)) (global.set $m (global.get $i)) (global.get $m)))"),
+    ("table_access", "(module (table 10 externref) (func (param i32 externref) (result externref)
+        (table.set (local.get 0) (local.get 1)) (table.get (local.get 0))))"),
+    ("table_fixed", "(module (table 10 10 externref) (func (param i32) (result externref) (table.get (local.get 0))))"),
+    ("call_indirect", "(module (type $t (func)) (table 10 funcref) (func (param i32) (call_indirect (type $t) (local.get 0))))"),
+    ("calls", "(module (import \"\" \"f\" (func $f)) (func $g) (func (call $f) (call $g) (return_call $g)))"),
+    ("exceptions", "(module (tag $t (param i32)) (func $f)
+        (func (param exnref) (result i32)
+            (block $caught (result i32)
+                (try_table (catch $t $caught) (call $f) (throw_ref (local.get 0)))
+                (i32.const 0))))"),
+    ("nan_of_a_loaded_operand", "(module (memory 1) (func (param i32 f64) (result f64)
+        (f64.add (f64.load (local.get 0)) (local.get 1))))"),
+];
+
+#[test]
+fn functions_are_lowered_as_the_files_say() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jit/golden");
+    let mut wrong = Vec::new();
+    for signals in [true, false] {
+        let engine = Engine::new(Config::new().strategy(Strategy::Jit).signals_based_traps(signals)).unwrap();
+        for (name, text) in FUNCTIONS {
+            let module = Module::new(&engine, text).unwrap();
+            let last = module.0.bodies.len() as u32 - 1;
+            let clif = super::print_clif(&module.0, last).unwrap();
+            let file = folder.join(format!("{name}{}.clif", if signals { "" } else { ".no_signals" }));
+            if std::env::var_os("WASMRUN_BLESS").is_some() {
+                std::fs::write(&file, clif).unwrap();
+            } else if std::fs::read_to_string(&file).unwrap_or_default() != clif {
+                wrong.push(format!("{}:\n{clif}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not as before:\n{}", wrong.join("\n"));
+}
