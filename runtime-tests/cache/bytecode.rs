@@ -3,10 +3,10 @@
 use super::{MIXED, config, files, load_offset};
 use std::fs;
 use std::path::Path;
-use wasmrun::{Cache, CacheStats, Config, Engine, Instance, Module, Stats, Store, Strategy, Trap};
+use wasmrun::{Cache, CacheStats, Config, Engine, Instance, Module, Stats, Store, Strategy, Tiering, Trap};
 
 fn tiered(cache: Cache) -> Config {
-    let mut config = config(cache);
+    let mut config = config(cache.bytecode_from(0));
     config.strategy(Strategy::Tiered);
     config
 }
@@ -49,6 +49,19 @@ fn the_second_run_translates_nothing() {
     let (stats, _) = run(&tiered(Cache::in_dir(dir.path()).read_only()));
     assert_eq!((stats.interpreted.functions, stats.cached_bytecode.functions), (0, all), "{stats:?}");
     assert_eq!(fs::read(&files(dir.path())[0]).unwrap(), written);
+}
+
+/// A small program would start later with a file to open than without one, and its first run would write it.
+#[test]
+fn little_bytecode_is_not_kept_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(Cache::in_dir(dir.path()));
+    config.strategy(Strategy::Tiered);
+    run(&config);
+    assert_eq!(files(dir.path()).len(), 0);
+    config.tiering(Tiering::AtLoops);
+    run(&config);
+    assert_eq!(files(dir.path()).len(), 1, "beside native code it is kept");
 }
 
 /// Where nothing is counted, bytecode is not the same; and there is none where all is compiled.

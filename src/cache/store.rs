@@ -131,6 +131,16 @@ impl ModuleCache {
         self.segments.is_empty()
     }
 
+    /// Whether there was native code when it was opened, not just bytecode.
+    pub fn has_native(&self) -> bool {
+        self.segments.iter().any(|segment| !matches!(segment.code(), Code::None))
+    }
+
+    /// Whether there is something to write, or `bytes` of function bodies whose bytecode is new are worth it by themselves.
+    pub fn is_worth_writing(&self, bytes: usize) -> bool {
+        bytes >= self.settings.min_bytecode || !self.lock_pending().records.is_empty()
+    }
+
     /// Whether all code there will be is here: nothing is to be compiled.
     pub fn is_sealed(&self) -> bool {
         self.settings.dir.is_none()

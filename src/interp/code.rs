@@ -253,6 +253,17 @@ impl ModuleCode {
         place.store(stub.cast_mut(), Ordering::Release);
     }
 
+    /// Bytes of the bodies of those functions that [`to_keep`](Self::to_keep) gives.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
+    pub fn new_bytes(&self, module: &ModuleInner) -> usize {
+        let new = self.codes.iter().zip(&module.bodies).filter(|(place, _)| {
+            // SAFETY: published code lives as long as the module.
+            let code = unsafe { place.load(Ordering::Acquire).as_ref() };
+            code.is_some_and(|code| !code.bytecode().is_kept.load(Ordering::Relaxed))
+        });
+        new.map(|(_, body)| body.len()).sum()
+    }
+
     /// The functions that were translated, as bytes for later runs, by defined index: those that have no native code, and that
     /// have not been given before.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]

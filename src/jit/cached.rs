@@ -12,6 +12,7 @@ use crate::cache::config::CacheStats;
 use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache};
 use crate::module::ModuleInner;
 use crate::module::validate::ValidationState;
+use crate::runtime::engine::Profile;
 use crate::runtime::vmcontext::VMCode;
 
 /// The cache as a module's code sees it.
@@ -69,9 +70,9 @@ impl ModuleCode {
         !self.cached.get(module).is_some_and(ModuleCache::is_sealed)
     }
 
-    /// Whether earlier runs have left code of the module.
+    /// Whether earlier runs have left native code of the module.
     pub(crate) fn has_cached(&self, module: &ModuleInner) -> bool {
-        self.cached.get(module).is_some_and(|cache| !cache.is_empty())
+        self.cached.get(module).is_some_and(ModuleCache::has_native)
     }
 
     /// Takes code of `least` or better from the cache and publishes it, as [`ModuleCode::publish`] does. `None` if there
@@ -108,8 +109,10 @@ impl ModuleCode {
         let body = module.bodies[defined as usize].start as u32;
         let Tables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
         let function = Some(WasmFunction { module, defined });
+        // Profilers look for the names of code that is in a file in that file: theirs is code in anonymous memory.
+        let is_profiled = module.engine.config().profile != Profile::None;
         let code = match found.code {
-            FoundCode::Mapped(file, range) => {
+            FoundCode::Mapped(file, range) if !is_profiled => {
                 let range = file.address(range.start)..file.address(range.end);
                 let code = range.start as *mut VMCode;
                 // SAFETY: the file stays mapped as long as this, which is a part of the module.
@@ -119,7 +122,11 @@ impl ModuleCode {
                 }
                 code.cast_const()
             }
-            FoundCode::Bytes(bytes) => {
+            code => {
+                let bytes = match code {
+                    FoundCode::Mapped(file, range) => &file.bytes()[range],
+                    FoundCode::Bytes(bytes) => bytes,
+                };
                 let (bytes, alignment) = (bytes.to_vec(), u64::from(found.alignment));
                 let artifact = Artifact { bytes, alignment, relocs: Vec::new(), traps, locations, handlers };
                 let compiled = Compiled { artifact, function, defined, entry, tier };
@@ -171,10 +178,13 @@ impl ModuleCode {
         self.cached.cache.get().and_then(Option::as_ref).map(ModuleCache::stats).unwrap_or_default()
     }
 
-    /// Writes what was recorded to the cache, what was translated, and whether all of the module was found to be valid.
+    /// Writes what was recorded to the cache, what was translated if that is worth it, and whether all of the module was found to be valid.
     pub(crate) fn flush_cache(&self, module: &ModuleInner) {
         if let Some(Some(cache)) = self.cached.cache.get() {
-            if cache.is_recording() && !module.tier.counters().is_null() {
+            if cache.is_recording()
+                && !module.tier.counters().is_null()
+                && cache.is_worth_writing(module.interp.new_bytes(module))
+            {
                 for (defined, bytes) in module.interp.to_keep(module) {
                     cache.record(module, FunctionKey { defined, entry: 0, tier: BYTECODE }, 1, &[], bytes);
                 }
@@ -190,7 +200,7 @@ impl ModuleCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Engine, Module};
+    use crate::{Cache, Config, Engine, Instance, Module, Store, Strategy, Tiering};
 
     const MODULE: &str = r#"(module
         (type $ty (func (param i32) (result i32)))
@@ -224,6 +234,25 @@ mod tests {
             [artifact.bytes.clone(), artifact.tables(module.0.bodies[0].start as u32)].concat()
         });
         code.collect()
+    }
+
+    /// The bytecode of earlier runs does not say what is hot: functions are not to be compiled sooner because of it.
+    #[test]
+    fn bytecode_is_no_native_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new();
+        config.strategy(Strategy::Tiered).cache(Cache::in_dir(dir.path()).bytecode_from(0));
+        let mut run = |tiering| {
+            let engine = Engine::new(config.tiering(tiering)).unwrap();
+            let module = Module::new(&engine, "(module (func (export \"f\")))").unwrap();
+            let mut store = Store::new(&engine, ());
+            let f = Instance::new(&mut store, &module, &[]).unwrap().get_func(&mut store, "f").unwrap();
+            f.call(&mut store, &[], &mut []).unwrap();
+            (engine.stats().cached_bytecode.functions, module.0.jit.has_cached(&module.0))
+        };
+        assert_eq!(run(Tiering::Measured), (0, false));
+        assert_eq!(run(Tiering::AtOnce), (1, false));
+        assert_eq!(run(Tiering::Measured).1, true);
     }
 
     #[test]
