@@ -240,6 +240,73 @@ fn truncated_files_give_errors() {
     }
 }
 
+/// Where a change can be seen, what was changed is not run, valid or not: it is of another module.
+#[test]
+fn files_that_are_written_to_give_errors() {
+    let bytes = module("");
+    let body = bytes.windows(4).position(|bytes| bytes == [0, 0x41, 42, 0x0b]).unwrap();
+    let data = bytes.windows(13).position(|bytes| bytes == b"passive long ").unwrap();
+    let second = std::time::Duration::from_secs(1);
+    for engine in engines() {
+        for change in ["time", "nanoseconds", "length"] {
+            let (_folder, path, [_, module]) = both(&engine, &bytes);
+            let (mut store, instance) = instantiate(&module);
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+            for (at, new) in [(body, &[0, 0x41, 41, 0x0b][..]), (data, b"PASSIVE")] {
+                file.seek(SeekFrom::Start(at as u64)).unwrap();
+                file.write_all(new).unwrap();
+            }
+            match change {
+                "time" => file.set_modified(modified + second).unwrap(),
+                "nanoseconds" => file.set_modified(modified + std::time::Duration::from_nanos(1)).unwrap(),
+                _ => {
+                    file.seek(SeekFrom::End(0)).unwrap();
+                    // An empty custom section: still a module.
+                    file.write_all(&[0, 1, 0]).unwrap();
+                    file.set_modified(modified).unwrap();
+                }
+            }
+            for (name, args) in [("good", &[][..]), ("init", &[0, 500_000, 100_000]), ("indirect", &[0])] {
+                let error = call(&mut store, instance, name, args).unwrap_err();
+                assert!(is_resource(&error) && error.to_string().contains("was written to"), "{change}: {error}");
+            }
+            let mut other = Store::new(&engine, ());
+            assert!(is_resource(&Instance::new(&mut other, &module, &[]).unwrap_err()), "{change}");
+        }
+    }
+}
+
+/// While a module is made of a file, somebody else cuts that off and writes it again: that is an error or a module, and no
+/// end of the process.
+#[test]
+fn files_may_shrink_at_any_time() {
+    let functions = "(func)".repeat(60_000);
+    let padding = "x".repeat(1 << 20);
+    let bytes = wat::parse_str(format!("(module {functions} (data \"{padding}\"))")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("module.wasm");
+    fs::write(&path, &bytes).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let engine = &engines()[0];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                // Into the middle of the code.
+                file.set_len(150_000).unwrap();
+                file.seek(SeekFrom::Start(150_000)).unwrap();
+                file.write_all(&bytes[150_000..]).unwrap();
+            }
+        });
+        for _ in 0..100 {
+            drop(Module::from_file(engine, &path));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    Module::from_file(engine, &path).unwrap();
+}
+
 /// A program that may write to its own file can't get code run that was never validated, not even where the change
 /// can't be seen: the length is the same, and the time is set back.
 #[test]

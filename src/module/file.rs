@@ -8,7 +8,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::MmapMut;
 use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
 
 use super::decode::{self, Decoder, i32_const};
@@ -25,6 +25,12 @@ const DATA_WINDOW: usize = 64 << 10;
 
 /// Bytes that are read of a custom section; its name lies in them.
 const NAME_WINDOW: usize = 256;
+
+/// Bytes that are read at once of the code section, for the sizes of the bodies in it.
+const SIZES_WINDOW: usize = 64 << 10;
+
+/// Bytes that a size may take.
+const MAX_SIZE: usize = 5;
 
 /// Bytes in which the header of a section or of a data segment lies, if it is no strange one.
 const HEADER: usize = 64;
@@ -134,21 +140,48 @@ fn find_bodies(
     if section.is_empty() {
         return (count == 0).then_some(());
     }
-    let mut options = MmapOptions::new();
-    options.offset(section.start as u64).len(section.len());
-    // SAFETY: private and read-only, and unmapped when this returns. Of its bytes only the sizes of the bodies are
-    // read, each once, and checked after that; so writes of others meanwhile give other sizes at worst.
-    let map = unsafe { options.map_copy_read_only(source.file()) }.ok()?;
-    let mut reader = BinaryReader::new(&map, section.start as u64);
+    // The validator wants bodies of the right sizes, and looks at no byte of them: these are never touched, and take no memory.
+    let untouched = MmapMut::map_anon(section.len()).ok()?;
+    let mut sizes = Window::new(source, section.clone());
+    let mut at = section.start;
     decoder.bodies.reserve(count.min(section.len() as u32) as usize);
     for _ in 0..count {
+        let mut reader = BinaryReader::new(sizes.at(at)?, at as u64);
         let size = reader.read_var_u32().ok()? as usize;
-        let start = reader.original_position();
-        let body = FunctionBody::new(BinaryReader::new(reader.read_bytes(size).ok()?, start));
+        let start = reader.original_position() as usize;
+        at = start.checked_add(size).filter(|end| *end <= section.end)?;
+        let bytes = &untouched[start - section.start..at - section.start];
+        let body = FunctionBody::new(BinaryReader::new(bytes, start as u64));
         decoder.bodies.push(decode::range(body.range()));
         decoder.resources = Some(validator.code_section_entry(&body).ok()?.resources);
     }
-    reader.eof().then_some(())
+    (at == section.end).then_some(())
+}
+
+/// The sizes of bodies, read from a file some bodies at a time. A mapping of the file would be one system call, and end the
+/// process where the file is cut off meanwhile.
+struct Window<'a> {
+    source: &'a FileSource,
+    section: Range<usize>,
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl<'a> Window<'a> {
+    fn new(source: &'a FileSource, section: Range<usize>) -> Self {
+        Window { source, bytes: Vec::new(), start: section.start, section }
+    }
+
+    /// The bytes of the section from `at` on, as many as a size may take at least.
+    fn at(&mut self, at: usize) -> Option<&[u8]> {
+        let wanted = at..(at + MAX_SIZE).min(self.section.end);
+        if wanted.end > self.start + self.bytes.len() {
+            self.bytes.resize(SIZES_WINDOW.min(self.section.end - at), 0);
+            self.source.read_into(at, &mut self.bytes).ok()?;
+            self.start = at;
+        }
+        Some(&self.bytes[at - self.start..])
+    }
 }
 
 /// A section, or what else the parser takes in one step: the module's header, its end.
