@@ -1,7 +1,8 @@
 //! The one error type of the crate, and the backtrace it may carry.
 
-use crate::exception::ExnRef;
+use crate::exception::{ExnRef, Thrown};
 use crate::module::ModuleInner;
+use crate::printable::Printable;
 use crate::runtime::trap::{MemoryFault, Trap};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -13,6 +14,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// An error knows its [`kind`](Error::kind); one that passed through running Wasm code also carries the
 /// [`backtrace`](Error::backtrace) of the functions it left, innermost first, unless it is an exit.
+///
+/// It can be shown on a terminal: in names that a module chose, control characters and those that change the direction of
+/// text are escaped, and long ones are cut. The fields of [`ErrorKind`] and [`Frame`] have them as they are. What a host
+/// function returned is shown as it shows itself.
 ///
 /// ```
 /// use wasmrun::{Engine, ErrorKind, Module};
@@ -26,6 +31,8 @@ struct Inner {
     frames: Vec<FrameAt>,
     /// The frames with all that is told of them, once somebody has asked.
     backtrace: OnceLock<Vec<Frame>>,
+    /// Of an exception that came to Rust code.
+    thrown: Option<Box<Thrown>>,
 }
 
 /// A function that an error left, as engines note it. To find out more takes long, and most exceptions are caught before
@@ -116,7 +123,7 @@ pub struct Frame {
 impl Error {
     /// An error of the given kind, with no backtrace.
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { kind, frames: Vec::new(), backtrace: OnceLock::new() }))
+        Error(Box::new(Inner { kind, frames: Vec::new(), backtrace: OnceLock::new(), thrown: None }))
     }
 
     /// An error a host function returns to end the WebAssembly code that called it.
@@ -160,12 +167,18 @@ impl Error {
         }
     }
 
-    /// The error a host function returned, if it is of type `E`.
+    /// The error a host function returned, if it is of type `E`. [`source`](std::error::Error::source) gives what is behind
+    /// that error, as [`Display`](fmt::Display) shows the error itself.
     pub fn downcast_host<E: std::error::Error + 'static>(&self) -> Option<&E> {
         match &self.0.kind {
             ErrorKind::Host(error) => error.downcast_ref(),
             _ => None,
         }
+    }
+
+    /// Has the error tell of the exception that it is.
+    pub(crate) fn set_thrown(&mut self, thrown: Thrown) {
+        self.0.thrown = Some(Box::new(thrown));
     }
 
     /// Adds the frames of one activation of an engine, innermost first, behind those there already. An exit gets none:
@@ -193,8 +206,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.kind {
             ErrorKind::Invalid { message, offset, function } => {
-                f.write_str(message)?;
-                match (function, offset) {
+                write!(f, "{}", Printable::message(message))?;
+                match (function.as_deref().map(Printable::name), offset) {
                     (Some(function), Some(offset)) => write!(f, " (in {function}, at offset {offset:#x})"),
                     (None, Some(offset)) => write!(f, " (at offset {offset:#x})"),
                     (Some(function), None) => write!(f, " (in {function})"),
@@ -202,12 +215,16 @@ impl fmt::Display for Error {
                 }
             }
             ErrorKind::Unsupported { proposal, message, offset } => {
+                let message = Printable::message(message);
                 write!(f, "{message}: the {proposal} proposal is not supported (at offset {offset:#x})")
             }
             ErrorKind::Link(message) | ErrorKind::Usage(message) | ErrorKind::Resource(message) => f.write_str(message),
             ErrorKind::Trap { trap, fault: None } => write!(f, "{trap}"),
             ErrorKind::Trap { trap, fault: Some(fault) } => write!(f, "{trap}: {fault}"),
-            ErrorKind::Exception(_) => f.write_str("uncaught exception"),
+            ErrorKind::Exception(_) => {
+                f.write_str("uncaught exception")?;
+                self.0.thrown.as_ref().map_or(Ok(()), |thrown| write!(f, " {thrown}"))
+            }
             ErrorKind::Exit(code) => write!(f, "exit with code {code}"),
             ErrorKind::Host(error) => write!(f, "{error}"),
         }
@@ -227,7 +244,7 @@ impl fmt::Debug for Error {
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.func_name {
-            Some(name) => write!(f, "{name}")?,
+            Some(name) => write!(f, "{}", Printable::name(name))?,
             None => write!(f, "<function {}>", self.func_index)?,
         }
         write!(f, " at offset {:#x}", self.offset)
@@ -237,8 +254,66 @@ impl fmt::Display for Frame {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0.kind {
-            ErrorKind::Host(error) => Some(&**error),
+            // The error of a host function is what this one shows as itself: only what is behind it is not told yet.
+            ErrorKind::Host(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    /// All that a chain of errors says, as programs print it.
+    fn chain(error: &Error) -> Vec<String> {
+        let (mut texts, mut next) = (vec![error.to_string()], error.source());
+        while let Some(error) = next {
+            texts.push(error.to_string());
+            next = error.source();
+        }
+        texts
+    }
+
+    #[derive(Debug)]
+    struct Outer(std::num::ParseIntError);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("no number of seconds")
+        }
+    }
+
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn a_chain_of_errors_says_everything_once() {
+        let cause = "x".parse::<u8>().unwrap_err();
+        let error = Error::host(Outer(cause.clone()));
+        assert_eq!(chain(&error), ["no number of seconds".to_string(), cause.to_string()]);
+        assert!(error.downcast_host::<Outer>().is_some());
+        assert_eq!(chain(&Error::host("plain")), ["plain"]);
+        assert_eq!(chain(&Error::host(Error::host("nested"))), ["nested"]);
+        for error in [Error::usage("a"), Error::resource("b"), Error::from(Trap::Unreachable)] {
+            assert_eq!(chain(&error).len(), 1);
+        }
+    }
+
+    #[test]
+    fn names_in_errors_are_escaped_and_kept_as_they_are() {
+        let (name, long) = ("a\n\u{202e}", "n".repeat(1000));
+        let frame = Frame { func_index: 1, func_name: Some(name.into()), offset: 16 };
+        assert_eq!(frame.to_string(), "a\\n\\u{202e} at offset 0x10");
+        assert!(Frame { func_name: Some(long.clone()), ..frame }.to_string().len() < 400);
+        let kind = ErrorKind::Invalid { message: name.into(), offset: Some(16), function: Some(long) };
+        let text = Error::new(kind).to_string();
+        assert!(text.starts_with("a\\n\\u{202e} (in nnn") && text.len() < 400, "{text}");
+        let kind = ErrorKind::Unsupported { proposal: "gc", message: name.into(), offset: 1 };
+        assert!(Error::new(kind).to_string().starts_with("a\\n\\u{202e}: the gc"));
     }
 }

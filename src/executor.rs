@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::module::Module;
+use crate::printable::Printable;
 use crate::runtime::instance::Instance;
 use crate::runtime::linker::Linker;
 use crate::runtime::store::Store;
@@ -61,7 +62,7 @@ impl Executor {
     /// As [`Executor::execute_with_args`].
     pub fn execute_export(&mut self, name: &str, args: Vec<Value>) -> Result<Vec<Value>> {
         let func = self.instance.get_func(&mut self.store, name);
-        let func = func.ok_or_else(|| Error::usage(format!("no exported function {name:?}")))?;
+        let func = func.ok_or_else(|| Error::usage(format!("no exported function {}", Printable::quoted(name))))?;
         self.call(func, &args)
     }
 

@@ -46,6 +46,7 @@ mod interp;
 #[cfg_attr(not(jit), path = "jit_disabled.rs")]
 mod jit;
 mod module;
+mod printable;
 mod runtime;
 #[cfg_attr(not(jit), path = "tier_disabled.rs")]
 mod tier;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::key::{ModuleKey, Settings, body_hash};
-use super::segment::{self, Record, Segment};
+use super::segment::{self, Record, Refused, Segment};
 use super::store::ModuleCache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jit;
@@ -163,14 +163,21 @@ impl Appended {
     /// Has the module that was read from the file use the code.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if it is not of this module, or damaged.
+    /// [`Invalid`](ErrorKind::Invalid) if it is not of this module, or damaged; [`Resource`](ErrorKind::Resource) if there is
+    /// no room for it.
     ///
     /// # Safety
     /// The file must have been written by [`write`], and not be changed as long as the module is in use.
     pub unsafe fn attach(&self, module: &Module) -> Result<()> {
         let key = ModuleKey::with(&self.settings, &module.0);
         let part = self.footer.segment..self.footer.end;
-        let segment = Segment::open("its compiled code".into(), &self.file, part, &key).map_err(|_| damaged())?;
+        let segment =
+            Segment::open("its compiled code".into(), &self.file, part, &key).map_err(|refused| match refused {
+                Refused::Io(error) => {
+                    Error::resource(format!("its compiled code cannot be mapped into memory: {error}"))
+                }
+                Refused::Foreign | Refused::Damaged => damaged(),
+            })?;
         // All of it was valid when it was compiled.
         module.0.assume_background_valid();
         module.0.jit.use_cache(ModuleCache::sealed(key, segment));
@@ -180,4 +187,34 @@ impl Appended {
 
 fn damaged() -> Error {
     refused("its compiled code is damaged")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_good_file_without_room_for_it_is_not_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.cwasm");
+        let engine = Engine::default();
+        let bytes = Module::new(&engine, "(module (func))").unwrap().serialize().unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let found = Appended::find(&engine, &File::open(&path).unwrap()).unwrap();
+        let module = Module::from_file(&engine, &path).unwrap();
+        // The system does not map what was not opened for reading, as if there were no room.
+        let unmappable = OpenOptions::new().write(true).open(&path).unwrap();
+        let found = Appended { file: unmappable, ..found };
+        // SAFETY: the file was written above, and is not changed.
+        let error = unsafe { found.attach(&module) }.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Resource(_)), "{error}");
+        // One of another module is, or might as well be.
+        let other = Module::new(&engine, "(module (func) (memory 1))").unwrap();
+        let found = Appended { file: File::open(&path).unwrap(), ..found };
+        // SAFETY: as above.
+        let error = unsafe { found.attach(&other) }.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Invalid { .. }), "{error}");
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::config::CacheStats;
 use crate::error::{Error, Result};
 use crate::module::Module;
+use crate::printable::Printable;
 use crate::runtime::engine::Engine;
 
 impl Module {
@@ -104,7 +105,7 @@ impl Module {
     /// ```
     pub unsafe fn deserialize_file(engine: &Engine, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let open = |error| Error::resource(format!("{}: {error}", path.display()));
+        let open = |error| Error::resource(format!("{}: {error}", Printable::line(&path.to_string_lossy())));
         let file = File::open(path).map_err(open)?;
         // SAFETY: the caller's promise.
         unsafe { Self::deserialize_open_file(engine, file) }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::output::{self, Failure, Printable};
+use super::output::{self, Failure};
 use super::sandbox::SandboxArgs;
 use super::{input, status};
 use crate::Engine;
+use crate::printable::Printable;
 
 /// Time a program on interpreter and JIT, and check that both give the same output
 #[derive(Args)]
@@ -65,7 +66,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<u8, Failure> {
             return Err(Failure::new(status::FAILED, format!("{} and {} differ: {what}", first.name, other.name)));
         }
     }
-    output::print(&Printable(&table(args, &measured)).to_string())?;
+    output::print(&table(args, &measured))?;
     Ok(0)
 }
 
@@ -132,7 +133,8 @@ fn table(args: &BenchArgs, measured: &[Measured]) -> String {
     let best = |m: &Measured| m.times[0].as_secs_f64();
     let fastest = measured.iter().map(best).fold(f64::INFINITY, f64::min);
     let slowest = measured.iter().map(best).fold(0.0, f64::max);
-    let program: Vec<_> = args.file_and_args.iter().map(|arg| arg.to_string_lossy()).collect();
+    let shown = |arg: &OsString| Printable::line(&arg.to_string_lossy()).to_string();
+    let program: Vec<_> = args.file_and_args.iter().map(shown).collect();
     let output = &measured[0].output;
     let mut text = format!("{}\n\n", program.join(" "));
     text.push_str("  engine          fastest     median\n");

@@ -2,7 +2,8 @@
 
 use super::output::Failure;
 use super::value;
-use crate::{Extern, ExternType, Func, Instance, Module, Result, Store, Value};
+use crate::printable::Printable;
+use crate::{ExportType, Extern, ExternType, Func, Instance, Module, Result, Store, Value};
 
 /// A function of an instance with its arguments, read and checked.
 pub(super) struct Call {
@@ -17,6 +18,7 @@ impl Call {
         let func = match instance.get_export(&mut *store, name) {
             Some(Extern::Func(func)) => func,
             other => {
+                let name = Printable::name(name);
                 let what = match other.map(|object| object.ty(&*store)) {
                     Some(ty) => format!("the export `{name}` is no function but {ty}"),
                     None => format!("there is no export `{name}`"),
@@ -25,8 +27,9 @@ impl Call {
             }
         };
         let ty = func.ty(&*store);
-        let args = value::parse_all(args, ty.params())
-            .map_err(|why| Failure::usage(format!("{why}\n`{name}` is {}", ExternType::Func(ty.clone()))))?;
+        let args = value::parse_all(args, ty.params()).map_err(|why| {
+            Failure::usage(format!("{why}\n`{}` is {}", Printable::name(name), ExternType::Func(ty.clone())))
+        })?;
         let results = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
         Ok(Call { func, args, results })
     }
@@ -38,16 +41,20 @@ impl Call {
     }
 }
 
+/// Imports or exports that a message lists.
+pub(super) const MAX_LISTED: usize = 100;
+
 /// The functions of a module that `--call` takes, as the end of a message.
 pub(super) fn callable(module: &Module) -> String {
-    let lines: Vec<_> = module
-        .exports()
-        .filter(|export| matches!(export.ty(), ExternType::Func(_)))
-        .map(|export| format!("\n  {} {}", export.name(), export.ty()))
-        .collect();
-    if lines.is_empty() {
-        "it exports no functions".into()
-    } else {
-        format!("it exports these functions:{}", lines.concat())
+    let funcs: Vec<_> = module.exports().filter(|export| matches!(export.ty(), ExternType::Func(_))).collect();
+    if funcs.is_empty() {
+        return "it exports no functions".into();
     }
+    let line = |export: &ExportType<'_>| format!("\n  {} {}", Printable::name(export.name()), export.ty());
+    let mut text = String::from("it exports these functions:");
+    text.extend(funcs.iter().take(MAX_LISTED).map(line));
+    if funcs.len() > MAX_LISTED {
+        text.push_str(&format!("\n  and {} more", funcs.len() - MAX_LISTED));
+    }
+    text
 }

@@ -1,17 +1,17 @@
 //! `wasmrun compile`: all functions of a module to native code, ahead of time.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::destination::Destination;
 use super::engine::BoundsChecksArg;
 use super::output::Failure;
 use super::{input, process};
-use crate::{BoundsChecks, Config, Engine, Module};
+use crate::{BoundsChecks, Config, Engine, ErrorKind, Module};
 
 /// Compile a module to native code ahead of time
 #[derive(Args)]
@@ -24,13 +24,14 @@ or trust. Under another name, and for other runtimes, it is the WebAssembly modu
 Examples:
   wasmrun compile hello.wasm                      writes hello.cwasm
   wasmrun compile hello.wasm -o /opt/hello.cwasm
+  wasmrun compile hello.wasm -o - | ssh host 'cat > hello.cwasm'
   wasmrun exec hello.cwasm one two")]
 pub(super) struct CompileArgs {
     /// The module (.wasm or .wat), `-` for standard input
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: OsString,
 
-    /// Where to write the result [default: FILE with .cwasm at its end]
+    /// Where to write the result, `-` for standard output [default: FILE with .cwasm at its end]
     #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     output: Option<PathBuf>,
 
@@ -61,24 +62,21 @@ pub(super) fn run(args: &CompileArgs) -> Result<u8, Failure> {
 }
 
 fn compile(module: &Module, file: &str, output: &Path) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::error(format!("{}: {error}", output.display()));
-    // Written beside its place and moved there when it is whole: a program that runs the old one is not disturbed.
-    let name = output.file_name().ok_or_else(|| Failure::usage("-o needs the name of a file"))?;
-    let unfinished = output.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(&unfinished).map_err(failed)?);
+    let name = if output.as_os_str() == "-" { "standard output".into() } else { input::display(output.as_os_str()) };
+    let failed = |error: io::Error| Failure::error(format!("{name}: {error}"));
+    let mut out = BufWriter::with_capacity(1 << 20, Destination::open(output).map_err(failed)?);
     // Shown on a terminal only.
     let bar = ProgressBar::new(module.0.bodies.len() as u64);
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} functions, {eta} left");
     bar.set_style(style.expect("the template is valid"));
     let compiled = module.compile_to(&mut out, &|done| bar.set_position(done as u64));
     bar.finish_and_clear();
-    let written = match compiled {
-        Ok(summary) => {
-            out.flush().and_then(|()| std::fs::rename(&unfinished, output)).map_err(failed).map(|()| summary)
-        }
-        Err(error) => Err(Failure::of(file, &error)),
-    };
-    let summary = written.inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
+    let summary = compiled.map_err(|error| match error.kind() {
+        // All of the module is in memory: it is the output that there is no room for.
+        ErrorKind::Resource(_) => Failure::of(&name, &error),
+        _ => Failure::of(file, &error),
+    })?;
+    out.into_inner().map_err(|error| failed(error.into_error())).and_then(|out| out.finish().map_err(failed))?;
     if summary.compiled < summary.functions {
         let left = summary.functions - summary.compiled;
         super::output::note(&format!(

@@ -1,87 +1,139 @@
 //! `--explain-denials`: what a program that failed was refused, and the flags that would allow it.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use super::output::note;
 use super::sandbox::SandboxArgs;
+use crate::printable::Printable;
 use crate::{Denial, Refusal};
+
+const REFUSED_NOTHING: &str = "the program was refused nothing that a flag would allow";
 
 /// Tells what was refused, grouped by what would allow it.
 pub(super) fn explain(denials: &[Denial], sandbox: &SandboxArgs, args: &[String]) {
-    if denials.is_empty() {
-        note("the program was refused nothing that a flag would allow");
-        return;
-    }
     // In the order of the first of each group.
     let mut groups: Vec<(String, Vec<String>)> = vec![];
     for denial in denials {
-        let (path, remedy) = match denial.reason {
-            Refusal::NotGiven => not_given(&denial.path, args),
-            _ => (denial.path.clone(), remedy(denial, sandbox)),
-        };
+        let Some((path, remedy)) = explained(denial, sandbox, args) else { continue };
         match groups.iter_mut().find(|(other, _)| *other == remedy) {
             Some((_, paths)) => paths.push(path),
             None => groups.push((remedy, vec![path])),
         }
     }
+    if groups.is_empty() {
+        return note(REFUSED_NOTHING);
+    }
     let mut text = String::from("the program was refused:");
     for (remedy, paths) in groups {
         for path in paths.iter().filter(|path| !path.is_empty()) {
-            text.push_str(&format!("\n  {path}"));
+            text.push_str(&format!("\n  {}", Printable::line(path)));
         }
-        text.push_str(&format!("\n    {remedy}"));
+        text.push_str(&format!("\n    {}", Printable::line(&remedy)));
     }
     note(&text);
 }
 
-/// What would allow it.
-fn remedy(denial: &Denial, sandbox: &SandboxArgs) -> String {
-    match denial.reason {
-        Refusal::NotGiven => "is in no directory that it was given".into(),
-        Refusal::ReadOnly => match giving(&denial.path, sandbox) {
-            Some(flag) => format!("is for reading only: --dir {} without `:ro`", flag),
-            None => "is for reading only: --dir without `:ro`".into(),
+/// The path that was meant, and what would allow it. `None` if nothing was refused, as far as can be told.
+fn explained(denial: &Denial, sandbox: &SandboxArgs, args: &[String]) -> Option<(String, String)> {
+    let path = denial.path.clone();
+    let limit = |otherwise: &str| match limit(&denial.reason, sandbox) {
+        Some(flag) => format!("{flag} would have to be higher"),
+        None => otherwise.into(),
+    };
+    let remedy = match denial.reason {
+        Refusal::NotGiven => return Some(not_given(&path, args)),
+        Refusal::NotFound => return not_found(&path, args),
+        Refusal::ReadOnly => match meant(&path, args) {
+            Some(absolute) => return Some((absolute.clone(), in_no_directory(&absolute)?)),
+            None => match giving(&path, sandbox) {
+                Some(flag) => format!("is for reading only: --dir {flag} without `:ro`"),
+                None => "is for reading only: --dir without `:ro`".into(),
+            },
         },
-        Refusal::LeadsOut => match outside(&denial.path, sandbox) {
-            Some(directory) => format!("leads out of its directory: --dir {directory} holds both ends"),
-            None => "leads out of its directory: --dir with one that holds both ends".into(),
-        },
-        Refusal::Host => match Path::new(&denial.path).components().any(|part| part.as_os_str() == "proc") {
+        Refusal::LeadsOut => leads_out(&path, sandbox),
+        Refusal::Host => match Path::new(&path).components().any(|part| part.as_os_str() == "proc") {
             true => {
                 "shows processes of the host, or is not allowed by its permissions: --dir with a directory of procfs \
                      shows processes"
                     .into()
             }
-            false => "is not allowed by the host's permissions: no flag changes that".into(),
+            false => FORBIDDEN.into(),
         },
-        Refusal::MaxFileSize => "a file of that size: --max-file-size with a higher limit".into(),
-        Refusal::MaxWritten => "to write more: --max-written with a higher limit".into(),
-        Refusal::MaxDescriptors => "to open more files: --max-open-files with a higher limit".into(),
+        Refusal::MaxFileSize => limit("a file of that size is more than the host allows: no flag changes that"),
+        Refusal::MaxWritten => limit("to write more is more than the host allows: no flag changes that"),
+        Refusal::MaxDescriptors => limit("to open more files is more than the host allows: no flag changes that"),
+    };
+    Some((path, remedy))
+}
+
+const FORBIDDEN: &str = "is not allowed by the host's permissions: no flag changes that";
+
+/// The flag that set a limit, as it was given.
+pub(super) fn limit(limit: &Refusal, sandbox: &SandboxArgs) -> Option<String> {
+    match limit {
+        Refusal::MaxFileSize => sandbox.max_file_size.map(|bytes| format!("--max-file-size={bytes}")),
+        Refusal::MaxWritten => sandbox.max_written.map(|bytes| format!("--max-written={bytes}")),
+        Refusal::MaxDescriptors => sandbox.max_open_files.map(|count| format!("--max-open-files={count}")),
+        _ => None,
     }
+}
+
+/// Whether a path is among the arguments, maybe at the end of one such as `--file=PATH`.
+fn is_named(path: &str, args: &[String]) -> bool {
+    !path.is_empty() && args.iter().any(|arg| arg.ends_with(path))
+}
+
+/// The absolute path that a relative one was, where the arguments say so: C libraries look absolute paths up in a directory
+/// that is named `.`, without their first slash.
+fn meant(path: &str, args: &[String]) -> Option<String> {
+    let absolute = format!("/{path}");
+    (!path.starts_with('/') && is_named(&absolute, args)).then_some(absolute)
+}
+
+/// A directory as an argument of `--dir`.
+fn argument(directory: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,@%:~".contains(c);
+    if !directory.is_empty() && directory.chars().all(plain) {
+        return directory.into();
+    }
+    format!("'{}'", directory.replace('\'', "'\\''"))
+}
+
+/// What shows a program a path of the host that it has no directory for, if there is a directory.
+fn in_no_directory(path: &str) -> Option<String> {
+    let directory = match Path::new(path) {
+        whole if whole.is_dir() => whole,
+        file => file.parent()?,
+    };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let flag = format!("--dir {}", argument(&directory.to_string_lossy()));
+    directory.is_dir().then(|| format!("is in no directory that it was given: {flag}"))
+}
+
+/// A path that was not found in a directory that is named `.`, if it was an absolute one of a file that the host has.
+fn not_found(path: &str, args: &[String]) -> Option<(String, String)> {
+    let guessed = || (path.contains('/') && !is_named(path, args)).then(|| format!("/{path}"));
+    let absolute = meant(path, args).or_else(guessed).filter(|path| Path::new(path).exists())?;
+    let remedy = in_no_directory(&absolute)?;
+    Some((absolute, remedy))
 }
 
 /// A path for which the program has no directory, as it was meant, and what would allow it. Whether it was relative is
 /// not known: what is among the arguments says so, or else what is there.
 fn not_given(path: &str, args: &[String]) -> (String, String) {
     let absolute = format!("/{path}");
-    let named = |path: &str| args.iter().any(|arg| arg.ends_with(path) && !path.is_empty());
-    let directory = |path: &str| -> Option<String> {
-        let directory = match Path::new(path) {
-            whole if whole.is_dir() => whole,
-            file => file.parent()?,
-        };
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        directory.is_dir().then(|| directory.to_string_lossy().into_owned())
-    };
-    let candidates = match (named(&absolute), named(path)) {
+    let candidates = match (is_named(&absolute, args), is_named(path, args)) {
         (false, true) => [path, &absolute],
         (true, _) => [&absolute, path],
         _ if Path::new(path).exists() => [path, &absolute],
         _ if Path::new(&absolute).exists() || path.contains('/') => [&absolute, path],
         _ => [path, &absolute],
     };
-    match candidates.iter().find_map(|path| Some((*path, directory(path)?))) {
-        Some((path, directory)) => (path.into(), format!("is in no directory that it was given: --dir {directory}")),
+    match candidates.iter().find_map(|path| Some((*path, in_no_directory(path)?))) {
+        Some((path, remedy)) if Path::new(path).exists() => (path.into(), remedy),
+        Some((path, remedy)) => (format!("{path} (not there now)"), remedy),
         None => (candidates[0].into(), "is in no directory that it was given, and the host has none for it".into()),
     }
 }
@@ -101,33 +153,84 @@ fn best(path: &str, sandbox: &SandboxArgs) -> Option<usize> {
     sandbox.dirs().enumerate().filter(below).max_by_key(|(_, dir)| dir.guest.len()).map(|(index, _)| index)
 }
 
-/// The smallest directory of the host that holds a directory of the program's and where a path leads from there.
-fn outside(path: &str, sandbox: &SandboxArgs) -> Option<String> {
-    let dir = sandbox.dirs().nth(best(path, sandbox)?)?;
-    let inside = Path::new(dir.host).canonicalize().ok()?;
+/// What to do about a path that leads out of its directory.
+fn leads_out(path: &str, sandbox: &SandboxArgs) -> String {
+    let place = best(path, sandbox).and_then(|index| Some((index, sandbox.dirs().nth(index)?)));
+    let Some((index, dir)) = place else { return FORBIDDEN.into() };
+    let Ok(inside) = Path::new(dir.host).canonicalize() else { return FORBIDDEN.into() };
     let rest = Path::new(path).strip_prefix(dir.guest).unwrap_or(Path::new(path));
-    let target = lexically(&inside.join(rest));
-    // Through the links, as far as there is something.
-    let target = target.ancestors().find_map(|ancestor| ancestor.canonicalize().ok())?;
-    let target = if target.is_dir() { target } else { target.parent()?.to_path_buf() };
-    let common: PathBuf =
-        inside.components().zip(target.components()).map_while(|(a, b)| (a == b).then_some(a)).collect();
-    Some(common.to_string_lossy().into_owned())
+    let common = match walk(&inside, rest) {
+        Walk::Inside => return FORBIDDEN.into(),
+        Walk::Absolute(link) => {
+            let link = link.to_string_lossy();
+            return format!(
+                "leads out of its directory by {link}, a link to an absolute path: no flag has it followed"
+            );
+        }
+        Walk::Out(common) => common,
+    };
+    // The program goes on to use the name that it uses. So it must be possible to name what is `up` directories above so
+    // that the names below are those that they have on the host.
+    let up = inside.components().count() - common.components().count();
+    let guest: Vec<_> = Path::new(dir.guest).components().filter(|part| *part != Component::CurDir).collect();
+    let dots = rest.components().take_while(|part| *part == Component::ParentDir).count();
+    let name = if guest.len() >= up
+        && guest[guest.len() - up..].iter().eq(inside.components().rev().take(up).collect::<Vec<_>>().iter().rev())
+    {
+        guest[..guest.len() - up].iter().collect::<PathBuf>()
+    } else if guest.is_empty() && dots == up {
+        guest_above(up)
+    } else {
+        return "leads out of its directory: it needs one that holds both ends, and the path in that one".into();
+    };
+    let name = if name.as_os_str().is_empty() { Path::new(".").into() } else { name };
+    let flag = match name.canonicalize() {
+        Ok(same) if same == common => argument(&name.to_string_lossy()),
+        _ => argument(&format!("{}::{}", common.display(), name.display())),
+    };
+    // Directories with longer names come first.
+    let instead =
+        if guest.is_empty() { String::new() } else { format!(" instead of --dir {}", argument(&sandbox.dirs[index])) };
+    format!("leads out of its directory: --dir {flag}{instead}")
 }
 
-/// A path without `.` and `..`.
-fn lexically(path: &Path) -> PathBuf {
-    let mut result = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                result.pop();
-            }
-            other => result.push(other),
+/// `..`, so often.
+fn guest_above(up: usize) -> PathBuf {
+    std::iter::repeat_n(Component::ParentDir, up).collect()
+}
+
+/// Where a path leads.
+enum Walk {
+    Inside,
+    /// The deepest directory that holds all places on the way.
+    Out(PathBuf),
+    /// By this link.
+    Absolute(PathBuf),
+}
+
+/// Follows a path from a directory on, as far as there is something.
+fn walk(inside: &Path, path: &Path) -> Walk {
+    let names = |path: &Path| -> VecDeque<OsString> { path.components().map(|part| part.as_os_str().into()).collect() };
+    let (mut at, mut common, mut links) = (inside.to_path_buf(), inside.to_path_buf(), 0);
+    let mut rest = names(path);
+    while let Some(name) = rest.pop_front() {
+        match name.to_str() {
+            Some(".") => {}
+            Some("..") => drop(at.pop()),
+            _ => match std::fs::read_link(at.join(&name)) {
+                Ok(target) if target.is_absolute() => return Walk::Absolute(at.join(name)),
+                Ok(target) if links < 40 => {
+                    links += 1;
+                    let mut all = names(&target);
+                    all.append(&mut rest);
+                    rest = all;
+                }
+                _ => at.push(name),
+            },
         }
+        common = common.components().zip(at.components()).map_while(|(a, b)| (a == b).then_some(a)).collect();
     }
-    result
+    if common == inside { Walk::Inside } else { Walk::Out(common) }
 }
 
 #[cfg(test)]
@@ -154,7 +257,62 @@ mod tests {
         assert_eq!(allowed("src/lib.rs", &["src/lib.rs"]), wanted("src/lib.rs", "src"));
         assert_eq!(allowed("etc/passwd", &["/etc/passwd"]), wanted("/etc/passwd", "/etc"));
         assert_eq!(allowed("etc", &[]), wanted("/etc", "/etc"));
-        assert_eq!(allowed("new.txt", &[]), wanted("new.txt", "."));
+        assert_eq!(allowed("new.txt", &[]), wanted("new.txt (not there now)", "."));
         assert_eq!(allowed("no/such/place", &[]), ("/no/such/place".into(), None));
+    }
+
+    #[test]
+    fn absolute_paths_are_told_from_what_libraries_make_of_them() {
+        let args = ["--in=/etc/passwd".to_string(), "etc/hosts".to_string()];
+        let found = |path| not_found(path, &args).map(|(path, _)| path);
+        assert_eq!(found("etc/passwd").as_deref(), Some("/etc/passwd"));
+        // A relative one, it says.
+        assert_eq!(found("etc/hosts"), None);
+        assert_eq!(found("no/such/file"), None);
+        assert_eq!(found("tmp"), None);
+        assert_eq!(not_found("etc/hosts", &[]).unwrap().1, "is in no directory that it was given: --dir /etc");
+        let read_only = Denial { path: "etc/passwd".into(), reason: Refusal::ReadOnly };
+        let sandbox = SandboxArgs { dirs: vec![".:ro".into()], ..SandboxArgs::default() };
+        let (path, remedy) = explained(&read_only, &sandbox, &args).unwrap();
+        assert_eq!((path.as_str(), remedy.ends_with("--dir /etc")), ("/etc/passwd", true), "{remedy}");
+        assert!(explained(&read_only, &sandbox, &[]).unwrap().1.ends_with("--dir . without `:ro`"));
+    }
+
+    #[test]
+    fn limits_that_nobody_set_are_the_hosts() {
+        let denial = |reason| Denial { path: String::new(), reason };
+        let sandbox = SandboxArgs { max_written: Some(5), ..SandboxArgs::default() };
+        let told = |reason| explained(&denial(reason), &sandbox, &[]).unwrap().1;
+        assert_eq!(told(Refusal::MaxWritten), "--max-written=5 would have to be higher");
+        assert!(told(Refusal::MaxFileSize).contains("no flag"));
+    }
+
+    /// The flags that are told do allow it: as C libraries look paths up, the program has the other end then.
+    #[test]
+    fn what_leads_out_is_allowed_by_what_is_told() {
+        let top = tempfile::tempdir().unwrap();
+        let top = top.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("a/in dir")).unwrap();
+        std::fs::write(top.join("a/file"), "").unwrap();
+        std::os::unix::fs::symlink("../file", top.join("a/in dir/link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", top.join("a/in dir/absolute")).unwrap();
+        let told =
+            |dir: String, path: &str| leads_out(path, &SandboxArgs { dirs: vec![dir], ..SandboxArgs::default() });
+        let (a, inner) = (top.join("a").display().to_string(), top.join("a/in dir").display().to_string());
+        assert_eq!(
+            told(inner.clone(), &format!("{inner}/link")),
+            format!("leads out of its directory: --dir {a} instead of --dir '{inner}'")
+        );
+        assert_eq!(
+            told(format!("{inner}::/x/in dir"), "/x/in dir/link"),
+            format!("leads out of its directory: --dir {a}::/x instead of --dir '{inner}::/x/in dir'")
+        );
+        assert_eq!(told(format!("{inner}::."), "../file"), format!("leads out of its directory: --dir {a}::.."));
+        for (dir, path) in [(format!("{inner}::/y"), "/y/link"), (format!("{inner}::."), "link")] {
+            assert!(told(dir, path).contains("one that holds both ends"), "{path}");
+        }
+        assert!(told(format!("{inner}::."), "absolute").contains("absolute, a link to an absolute path: no flag"));
+        // Refused for another reason.
+        assert_eq!(told(format!("{a}::."), "file"), FORBIDDEN);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::cache::CacheArgs;
-use super::call::{self, Call};
+use super::call::{self, Call, MAX_LISTED};
 use super::engine::EngineArgs;
 use super::output::{self, Failure, note};
 use super::sandbox::SandboxArgs;
@@ -17,7 +17,8 @@ use super::streams::StreamArgs;
 use super::{denials, input, process, status, value};
 use crate::error::MAX_BACKTRACE;
 use crate::module::validate::ValidationState;
-use crate::{Error, ErrorKind, ExternType, Linker, Module, Store, WasiEnv, add_wasi_to_linker};
+use crate::printable::Printable;
+use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, WasiEnv, add_wasi_to_linker};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -173,13 +174,15 @@ impl<'a> Run<'a> {
         phases.end("instantiate");
 
         let is_command = export_is_func(&module, "_start");
-        if self.args.call.is_none() && !is_command {
-            let message = format!("{name} has no function `_start`, so it is a library, not a program");
-            return Err(Failure::error(format!("{message}: use --call; {}", call::callable(&module))));
-        }
         let (func, args) = match &self.args.call {
             Some(func) => (func.as_str(), &self.program_args[..]),
-            None => ("_start", &[][..]),
+            None if is_command => ("_start", &[][..]),
+            // The default export, which some toolchains give the main function of a reactor.
+            None if export_is_func(&module, "") => ("", &[][..]),
+            None => {
+                let message = format!("{name} has no function `_start`, so it is a library, not a program");
+                return Err(Failure::error(format!("{message}: use --call; {}", call::callable(&module))));
+            }
         };
         let call = Call::new(store, instance, func, args)?;
         if !is_command && export_is_func(&module, "_initialize") && func != "_initialize" {
@@ -194,9 +197,23 @@ impl<'a> Run<'a> {
             Ok(results) => {
                 let lines: Vec<_> = results.iter().map(|result| value::print(result) + "\n").collect();
                 output::print(&lines.concat())?;
+                self.tell_limits(0);
                 Ok(0)
             }
             Err(error) => Ok(self.ended_by(&error)),
+        }
+    }
+
+    /// Tells which limits the program ran into. What it wrote is cut off, even if it has not noticed; not to get another
+    /// file open may be nothing new to it.
+    fn tell_limits(&self, status: u8) {
+        let Ok(env) = self.wasi_env.lock() else { return };
+        for limit in env.limits_reached() {
+            if let Some(flag) = denials::limit(&limit, &self.args.sandbox)
+                && (status != 0 || limit != Refusal::MaxDescriptors)
+            {
+                note(&format!("hint: the program was held back by {flag}"));
+            }
         }
     }
 
@@ -207,7 +224,7 @@ impl<'a> Run<'a> {
         process::flush_at_end(&module);
         self.resolve(&module, &display)?;
         let result = self.linker.module(&mut *self.store, name, &module);
-        result.map(drop).map_err(|error| Failure::of(&format!("--preload {name}={display}"), &error))
+        result.map(drop).map_err(|error| Failure::of(&format!("--preload {}={display}", Printable::line(name)), &error))
     }
 
     /// Sees to the imports of a module that nothing provides.
@@ -226,13 +243,17 @@ impl<'a> Run<'a> {
             return result.map_err(|error| Failure::of(file, &error));
         }
         let mut message = format!("{file} imports what nothing provides:");
-        for import in &missing {
-            message.push_str(&format!("\n  {}.{} {}", import.module(), import.name(), import.ty()));
+        for import in missing.iter().take(MAX_LISTED) {
+            let (module, name) = (Printable::name(import.module()), Printable::name(import.name()));
+            message.push_str(&format!("\n  {module}.{name} {}", import.ty()));
+        }
+        if missing.len() > MAX_LISTED {
+            message.push_str(&format!("\n  and {} more", missing.len() - MAX_LISTED));
         }
         let others: Vec<_> = missing.iter().filter(|import| !is_func(import.ty())).collect();
         message.push_str(&format!(
             "\n--preload {}=FILE takes the exports of another module",
-            others.first().map_or(&missing[0], |import| import).module()
+            Printable::name(others.first().map_or(&missing[0], |import| import).module())
         ));
         if others.is_empty() {
             message.push_str("; --unknown-imports=trap runs it as long as they are not called");
@@ -250,6 +271,9 @@ impl<'a> Run<'a> {
             }
             _ => Failure::of(&input::display(self.file), error).with_details(&backtrace(error)).report(),
         };
+        if status == 0 || !self.args.streams.explain_denials {
+            self.tell_limits(status);
+        }
         if status != 0
             && let Ok(env) = self.wasi_env.lock()
         {

@@ -8,11 +8,16 @@ use std::path::Path;
 
 use super::output::Failure;
 use super::status;
+use crate::printable::Printable;
 use crate::{Engine, Module};
 
 /// A file as the messages name it.
 pub(super) fn display(file: &OsStr) -> String {
-    if file == "-" { "standard input".into() } else { file.to_string_lossy().into_owned() }
+    match file.to_string_lossy() {
+        name if name == "-" => "standard input".into(),
+        name if name.is_empty() => "\"\"".into(),
+        name => Printable::line(&name).to_string(),
+    }
 }
 
 /// All bytes of a file; of standard input if it is `-`.

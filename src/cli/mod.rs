@@ -1,7 +1,7 @@
 //! The command-line tool: flags to a [`Config`](crate::Config), an exit status back.
 //!
 //! One file a subcommand; what they share is in `engine` (the engine's flags), `sandbox` (what a program may see),
-//! `streams` (where its streams go), `denials` (what it was refused), `input` (reading modules), `value` (values as text), `process`
+//! `streams` (where its streams go), `denials` (what it was refused), `input` (reading modules), `destination` (writing them), `value` (values as text), `process`
 //! (the guest's thread, Ctrl-C), `stats` (what a run was spent on), `log` (what the engine does) and `output`.
 
 mod bench;
@@ -11,6 +11,8 @@ mod call;
 mod compile;
 mod completions;
 mod denials;
+#[cfg(jit)]
+mod destination;
 mod engine;
 mod exec;
 mod input;

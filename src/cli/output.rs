@@ -1,9 +1,9 @@
 //! What the tool itself writes: results to standard output, everything else to standard error.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use super::status;
+use crate::printable::Printable;
 use crate::{Error, ErrorKind};
 
 /// Why a subcommand did not do what it was asked for: a message and the exit status.
@@ -53,33 +53,23 @@ impl Failure {
 
 /// Writes a message of the tool to standard error.
 pub(super) fn note(message: &str) {
-    // When nobody listens, there is nobody to tell about it.
-    let _ = writeln!(io::stderr().lock(), "wasmrun: {}", Printable(message.trim_end()));
+    tell(&format!("wasmrun: {}\n", message.trim_end()));
 }
 
-/// Writes results to standard output. A reader that went away early, such as `head`, has what it wanted.
+/// Writes lines to standard error.
+pub(super) fn tell(text: &str) {
+    // When nobody listens, there is nobody to tell about it.
+    let _ = write!(io::stderr().lock(), "{}", Printable::lines(text));
+}
+
+/// Writes results to standard output; what can't be seen is escaped. A reader that went away early, such as `head`, has what it wanted.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match write!(stdout, "{}", Printable::lines(text)).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::error(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
-    }
-}
-
-/// Text that may hold names chosen by a module, with control characters but line ends and tabs escaped: a module must
-/// not be able to send escape sequences to the terminal through an error message.
-pub(super) struct Printable<'a>(pub &'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        self.0.chars().try_for_each(|c| match c {
-            '\n' | '\t' => f.write_char(c),
-            c if c.is_control() => write!(f, "{}", c.escape_unicode()),
-            c => f.write_char(c),
-        })
     }
 }
 
@@ -108,10 +98,5 @@ mod tests {
         assert_eq!(bytes(1024), "1.0 KiB");
         assert_eq!(bytes((1 << 20) - 1), "1.0 MiB");
         assert_eq!(bytes(4 << 30), "4.0 GiB");
-    }
-
-    #[test]
-    fn escape_sequences_are_shown() {
-        assert_eq!(Printable("a\x1b[31m\nb").to_string(), "a\\u{1b}[31m\nb");
     }
 }

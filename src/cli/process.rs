@@ -1,6 +1,9 @@
 //! The process around the guest: the thread it runs on, and Ctrl-C.
 
-use std::sync::{Mutex, PoisonError};
+#[cfg(jit)]
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use super::output::Failure;
@@ -19,12 +22,28 @@ const HOST_STACK: usize = 4 << 20;
 pub(super) fn exit_on_interrupt() {
     let _ = ctrlc::try_set_handler(|| {
         flush_caches();
+        if let Some(file) = unfinished().take() {
+            let _ = std::fs::remove_file(file);
+        }
         std::process::exit(status::INTERRUPTED.into())
     });
 }
 
 /// The modules that are running.
 static MODULES: Mutex<Vec<Module>> = Mutex::new(Vec::new());
+
+/// A file that is being written, under a name that is not its own yet.
+static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+fn unfinished() -> MutexGuard<'static, Option<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has this file removed on Ctrl-C, and no other any more.
+#[cfg(jit)]
+pub(super) fn remove_at_interrupt(file: Option<&Path>) {
+    *unfinished() = file.map(Path::to_path_buf);
+}
 
 /// Has what is compiled of a module written to the cache at the end, however that comes.
 pub(super) fn flush_at_end(module: &Module) {

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::output::Failure;
 use crate::WasiEnv;
+use crate::printable::Printable;
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What the program sees")]
@@ -111,7 +112,7 @@ impl SandboxArgs {
                 true => env.with_read_only_preopen(dir.host, dir.guest),
                 false => env.with_preopen(dir.host, dir.guest),
             };
-            env = given.map_err(|error| Failure::error(format!("--dir {text}: {error}")))?;
+            env = given.map_err(|error| Failure::error(format!("--dir {}: {error}", Printable::line(text))))?;
         }
         if let Some(seed) = self.seed {
             env = env.with_seed(seed);

@@ -45,19 +45,24 @@ impl Phases {
             Format::Text => self.text(&stats),
             Format::Json => self.json(&stats),
         };
-        eprint!("{text}");
+        output::tell(&text);
     }
 
     fn text(&self, stats: &Stats) -> String {
-        let mut out = String::from("phase            time\n");
+        let mut out = String::from("phase                time\n");
         for (name, time) in &self.phases {
-            let _ = writeln!(out, "{name:<12} {:>8.1} ms", millis(*time));
+            let _ = writeln!(out, "{name:<16} {:>8.1} ms", millis(*time));
         }
-        let _ = writeln!(out, "\ncode         functions        wasm        code        time");
+        let _ = writeln!(out, "\ncode             functions        wasm        code        time");
         for (name, work) in works(stats) {
             let (wasm, code) = (output::bytes(work.wasm_bytes), output::bytes(work.code_bytes));
-            let _ =
-                writeln!(out, "{name:<12} {:>9} {wasm:>11} {code:>11} {:>8.1} ms", work.functions, millis(work.time));
+            let _ = writeln!(
+                out,
+                "{:<16} {:>9} {wasm:>11} {code:>11} {:>8.1} ms",
+                name.replace('_', " "),
+                work.functions,
+                millis(work.time)
+            );
         }
         let Stats { loops_compiled, loops_entered, refused, .. } = stats;
         let _ = writeln!(out, "\non-stack replacement: {loops_compiled} compiled, {loops_entered} entered");
@@ -96,14 +101,15 @@ impl Phases {
     }
 }
 
+/// Kinds of code, by the names that they have in JSON.
 fn works(stats: &Stats) -> [(&'static str, Work); 6] {
     [
         ("interpreted", stats.interpreted),
-        ("  cached", stats.cached_bytecode),
+        ("cached_bytecode", stats.cached_bytecode),
         ("baseline", stats.baseline),
         ("quick", stats.quick),
         ("best", stats.best),
-        ("cached", stats.cached),
+        ("cached_native", stats.cached),
     ]
 }
 
@@ -143,6 +149,11 @@ mod tests {
         assert!(json["phases_ms"]["load"].as_f64().unwrap() >= 0.0);
         assert_eq!(json["code"]["best"]["functions"], 0);
         let text = phases.text(&stats);
+        let keys: Vec<_> = json["code"].as_object().unwrap().keys().cloned().collect();
+        assert!(keys.len() == 6 && keys.iter().all(|key| key.trim() == key), "{keys:?}");
+        let rows: Vec<_> = text.lines().skip_while(|line| !line.starts_with("code ")).skip(1).take(6).collect();
+        let names: std::collections::HashSet<_> = rows.iter().map(|row| row[..16].trim()).collect();
+        assert!(names.len() == 6 && names.contains("cached bytecode"), "{text}");
         assert!(text.contains("0 compiled, 7 entered") && text.contains("compiler: 3"), "{text}");
     }
 }

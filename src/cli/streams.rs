@@ -1,12 +1,15 @@
 //! Where a program's standard streams go, the sockets it gets, and what is told about its calls.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
 
 use clap::Args;
 
 use super::output::{Failure, note};
 use crate::WasiEnv;
+use crate::printable::Printable;
 
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Streams and sockets")]
@@ -42,7 +45,18 @@ impl StreamArgs {
         match self.stdin.as_deref() {
             None => {}
             Some("null") => env = env.with_stdin(std::io::empty()),
-            Some(path) => env = env.with_stdin_file(opened("--stdin", path, File::open(path))?),
+            Some(path) => {
+                let file = opened("--stdin", path, File::open(path))?;
+                for (flag, output) in [("--stdout", &self.stdout), ("--stderr", &self.stderr)] {
+                    if output.as_deref().is_some_and(|output| is_same(&file, output)) {
+                        let path = Printable::line(path);
+                        return Err(Failure::usage(format!(
+                            "--stdin and {flag} are the same file, {path}: it would be emptied before it is read"
+                        )));
+                    }
+                }
+                env = env.with_stdin_file(file);
+            }
         }
         let stdout = self.stdout.as_deref().map(|path| opened("--stdout", path, File::create(path))).transpose()?;
         if let Some(path) = self.stderr.as_deref() {
@@ -55,7 +69,7 @@ impl StreamArgs {
             env = env.with_stdout_file(file);
         }
         for address in &self.listen {
-            let failed = |error: std::io::Error| Failure::error(format!("--listen {address}: {error}"));
+            let failed = |error: io::Error| Failure::error(format!("--listen {}: {error}", Printable::line(address)));
             // A port alone is one of this machine only.
             let candidates = match address.trim_start_matches(':').parse::<u16>() {
                 Ok(port) => ("127.0.0.1", port).to_socket_addrs(),
@@ -79,6 +93,15 @@ impl StreamArgs {
     }
 }
 
-fn opened(flag: &str, path: &str, file: std::io::Result<File>) -> Result<File, Failure> {
-    file.map_err(|error| Failure::error(format!("{flag} {path}: {error}")))
+fn opened(flag: &str, path: &str, file: io::Result<File>) -> Result<File, Failure> {
+    let is_dir = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_dir());
+    let file = file.and_then(|file| if is_dir(&file) { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) });
+    file.map_err(|error| Failure::error(format!("{flag} {}: {error}", Printable::line(path))))
+}
+
+/// Whether `path` is the file that is open.
+fn is_same(file: &File, path: &str) -> bool {
+    let id = |metadata: Metadata| metadata.is_file().then(|| (metadata.dev(), metadata.ino()));
+    let open = file.metadata().ok().and_then(id);
+    open.is_some() && open == std::fs::metadata(path).ok().and_then(id)
 }

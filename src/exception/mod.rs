@@ -10,8 +10,11 @@
 
 mod collect;
 pub(crate) mod tag;
+mod thrown;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+pub(crate) use thrown::{Thrown, describe};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::store::StoreOpaque;

@@ -1,5 +1,8 @@
 //! Tags: what an exception is of, and what it carries.
 
+use std::sync::Arc;
+
+use crate::module::ModuleInner;
 use crate::module::types::FuncType;
 use crate::runtime::store::{AsContext, AsContextMut, InstanceData, StoreOpaque, Stored};
 use crate::runtime::vmcontext::{VMContext, VMTag};
@@ -19,7 +22,7 @@ impl Tag {
     /// Makes a tag. Only the parameters of the type count: exceptions have no results.
     pub fn new(mut store: impl AsContextMut, ty: FuncType) -> Self {
         let store = &mut store.as_context_mut().0.opaque;
-        Tag(store.add_tag(&ty))
+        Tag(store.add_tag(&ty, None))
     }
 
     /// Its type.
@@ -30,9 +33,9 @@ impl Tag {
 }
 
 impl StoreOpaque {
-    pub(crate) fn add_tag(&mut self, ty: &FuncType) -> Stored {
+    pub(crate) fn add_tag(&mut self, ty: &FuncType, origin: Option<(Arc<ModuleInner>, u32)>) -> Stored {
         let sig = self.engine().register_sig(ty);
-        self.tags.push(Box::new(VMTag { slots: ty.param_slots(), sig }));
+        self.tags.push(Box::new(VMTag { slots: ty.param_slots(), sig, origin }));
         Stored::new(self, self.tags.len() - 1)
     }
 }

@@ -8,6 +8,7 @@ use super::op::{OPS, Table};
 use super::translate;
 use crate::error::Result;
 use crate::module::ModuleInner;
+use crate::printable::Printable;
 
 /// One of the fields of an instruction's first word.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +152,7 @@ impl Field {
 pub(crate) fn print_bytecode(module: &ModuleInner, defined: u32) -> Result<String> {
     let code = translate::function(module, defined, false)?;
     let mut out = String::new();
-    let name = module.func_name(module.imported_funcs() + defined).unwrap_or("");
+    let name = Printable::name(module.func_name(module.imported_funcs() + defined).unwrap_or(""));
     let ty = module.defined_type(defined);
     let _ = writeln!(out, "function {} {name} {ty}", module.imported_funcs() + defined);
     let _ = writeln!(out, "frame: {} slots, header at s{}, zeroed {:?}", code.frame, code.header, code.zeroed);

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 use crate::runtime::engine::Profile;
 
 /// What has been opened in this process: the map, and the dump.
@@ -64,7 +65,7 @@ impl PerfMap {
     }
 
     fn add(&mut self, name: &str, code: &[u8]) -> io::Result<()> {
-        let line = format!("{:x} {:x} {}\n", code.as_ptr() as usize, code.len(), name.replace(['\n', '\r'], " "));
+        let line = format!("{:x} {:x} {}\n", code.as_ptr() as usize, code.len(), Printable::line(name));
         self.0.write_all(line.as_bytes())
     }
 }
@@ -115,7 +116,7 @@ impl JitDump {
         for word in [address, address, code.len() as u64, self.index] {
             record.extend_from_slice(&word.to_ne_bytes());
         }
-        // Names end at the first zero byte.
+        // A name ends at the first zero byte.
         record.extend(name.bytes().map(|byte| if byte == 0 { b'?' } else { byte }));
         record.push(0);
         record.extend_from_slice(code);
@@ -155,6 +156,6 @@ mod tests {
         map.add("f\ng", &[0; 16]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert!(text.ends_with(" 10 f g\n"), "{text}");
+        assert!(text.ends_with(" 10 f\\ng\n"), "{text}");
     }
 }

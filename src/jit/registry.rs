@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use super::profile;
 use crate::error::{FrameAt, Place};
 use crate::module::ModuleInner;
+use crate::printable::Printable;
 use crate::runtime::engine::Profile;
 
 /// One compiled function or stub.
@@ -210,7 +211,8 @@ pub(super) fn tell_profiler(module: &ModuleInner, defined: u32, tier: &str, code
     let profile = module.engine.config().profile;
     if profile != Profile::None {
         let index = module.imported_funcs() + defined;
-        let name = format!("wasm function {index} {}{tier}", module.func_name(index).unwrap_or_default());
+        let name = Printable::name(module.func_name(index).unwrap_or_default());
+        let name = format!("wasm function {index} {name}{tier}");
         profile::add(profile, name.trim_end(), code);
     }
 }

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::printable::Printable;
 use crate::runtime::engine::{Engine, Sig};
 use crate::runtime::image::MemoryImage;
 use crate::runtime::vmcontext::VMOffsets;
@@ -207,6 +208,11 @@ impl ModuleInner {
         self.names().func(func)
     }
 
+    /// The name of a tag, likewise.
+    pub fn tag_name(&self, tag: u32) -> Option<&str> {
+        self.names().tag(tag)
+    }
+
     fn names(&self) -> &Names {
         self.names.get_or_init(|| Names::read(self))
     }
@@ -271,7 +277,9 @@ impl Module {
             Err(error) => Err(file::unreadable(&error)),
         }
         .map_err(|error| match error.kind() {
-            ErrorKind::Resource(message) => Error::resource(format!("{}: {message}", path.display())),
+            ErrorKind::Resource(message) => {
+                Error::resource(format!("{}: {message}", Printable::line(&path.to_string_lossy())))
+            }
             _ => error,
         })
     }

@@ -1,32 +1,38 @@
-//! Names of functions for messages and backtraces, read when first asked for.
+//! Names of functions and tags for messages and backtraces, read when first asked for.
 
 use std::collections::HashMap;
 
-use wasmparser::{BinaryReader, Name, NameSectionReader};
+use wasmparser::{BinaryReader, Name, NameMap, NameSectionReader};
 
 use super::{ExternIndex, ModuleInner};
 use crate::module::types::ExternType;
 
-/// Function names by function index. A damaged name section gives the names before the damage.
+/// Names by index. A damaged name section gives the names before the damage.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     funcs: HashMap<u32, Box<str>>,
+    tags: HashMap<u32, Box<str>>,
     module: Option<Box<str>>,
 }
 
 impl Names {
-    /// The names a module gives, of functions without one those of their import or export.
+    /// The names a module gives; of what has none, that of its import or export.
     pub fn read(module: &ModuleInner) -> Self {
         let mut names = Names::default();
         for export in &module.exports {
-            if let ExternIndex::Func(func) = export.index {
-                names.funcs.entry(func).or_insert_with(|| export.name.clone());
-            }
+            let (names, index) = match export.index {
+                ExternIndex::Func(func) => (&mut names.funcs, func),
+                ExternIndex::Tag(tag) => (&mut names.tags, tag),
+                _ => continue,
+            };
+            names.entry(index).or_insert_with(|| export.name.clone());
         }
-        let imports = module.imports.iter().filter(|import| matches!(import.ty, ExternType::Func(_)));
-        for (func, import) in imports.enumerate() {
-            names.funcs.insert(func as u32, format!("{}.{}", import.module, import.name).into());
-        }
+        let imports = |is: fn(&ExternType) -> bool| {
+            let imports = (0..).zip(module.imports.iter().filter(move |import| is(&import.ty)));
+            imports.map(|(index, import)| (index, format!("{}.{}", import.module, import.name).into()))
+        };
+        names.funcs.extend(imports(|ty| matches!(ty, ExternType::Func(_))));
+        names.tags.extend(imports(|ty| matches!(ty, ExternType::Tag(_))));
         if let Some(range) = module.name_section.clone()
             && let Ok(section) = module.source.read(range.clone())
         {
@@ -46,11 +52,8 @@ impl Names {
         for subsection in NameSectionReader::new(BinaryReader::new(bytes, offset)).map_while(Result::ok) {
             match subsection {
                 Name::Module { name, .. } => self.module = Some(name.into()),
-                Name::Function(map) => {
-                    for naming in map.into_iter().map_while(Result::ok) {
-                        self.funcs.insert(naming.index, naming.name.into());
-                    }
-                }
+                Name::Function(map) => add(&mut self.funcs, map),
+                Name::Tag(map) => add(&mut self.tags, map),
                 _ => {}
             }
         }
@@ -60,7 +63,16 @@ impl Names {
         self.funcs.get(&func).map(|name| &**name)
     }
 
+    pub fn tag(&self, tag: u32) -> Option<&str> {
+        self.tags.get(&tag).map(|name| &**name)
+    }
+
     pub fn module(&self) -> Option<&str> {
         self.module.as_deref()
     }
+}
+
+/// Adds what a subsection says, up to the first damage.
+fn add(names: &mut HashMap<u32, Box<str>>, map: NameMap<'_>) {
+    names.extend(map.into_iter().map_while(Result::ok).map(|naming| (naming.index, naming.name.into())));
 }

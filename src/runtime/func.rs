@@ -186,7 +186,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
         (*store).enter_stack(sys::stack_base(outer_base));
         (*store).vm.stack_limit = sys::stack_limit(outer, (*store).engine().config().max_wasm_stack);
         (*store).vm.nest_limit = (*store).vm.stack_limit.saturating_add((*store).whole_stack() / 4);
-        let result = if (*func).index == VMFuncRef::HOST {
+        let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
             match (*store).engine().config().strategy {
@@ -207,6 +207,9 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
         (*store).enter_stack(outer_base);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
+        }
+        if let Err(error) = &mut result {
+            exception::describe(&*store, error);
         }
         result
     }

@@ -7,6 +7,7 @@ use super::external::Extern;
 use super::func::{Func, invoke};
 use super::global::{Global, GlobalData};
 use super::libcalls;
+use super::linker::both;
 use super::memory::{Memory, MemoryData};
 use super::ops;
 use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exception::tag::Tag;
 use crate::module::types::{ExternType, MemoryType, TableType};
 use crate::module::{ConstExpr, ConstOp, ElementItems, ExternIndex, Module, ModuleInner, SegmentMode};
+use crate::printable::Printable;
 
 /// The Rust side of an instance.
 pub(crate) struct InstanceData {
@@ -268,7 +270,8 @@ impl InstanceData {
             self.memories.push(store.add_memory(memory));
         }
         for index in self.tags.len()..inner.tags.len() {
-            let tag = store.add_tag(&inner.types[inner.tags[index] as usize]);
+            let ty = &inner.types[inner.tags[index] as usize];
+            let tag = store.add_tag(ty, Some((inner.clone(), index as u32)));
             // SAFETY: the context is ours.
             unsafe { self.push_tag(tag, store) };
         }
@@ -418,10 +421,8 @@ impl Instance {
                 return Err(Error::usage("import of another store than the instance's"));
             }
             check_import(store, &want.ty, got).map_err(|message| {
-                Error::new(ErrorKind::Link(format!(
-                    "incompatible import type for {:?} {:?}: {message}",
-                    want.module, want.name
-                )))
+                let import = both(&want.module, &want.name);
+                Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
             })?;
         }
         Ok(())
@@ -483,7 +484,7 @@ impl Instance {
         name: &str,
     ) -> Result<TypedFunc<P, R>> {
         let func = self.get_func(store.as_context_mut(), name);
-        func.ok_or_else(|| Error::usage(format!("no exported function {name:?}")))?.typed(store)
+        func.ok_or_else(|| Error::usage(format!("no exported function {}", Printable::quoted(name))))?.typed(store)
     }
 
     /// A function of the instance by its index in the function index space, exported or not.

@@ -15,6 +15,7 @@ use super::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::Module;
 use crate::module::types::{ExternType, FuncType};
+use crate::printable::Printable;
 
 /// Things to import, by module and name, for stores with data `T`.
 ///
@@ -89,7 +90,7 @@ impl<T: 'static> Linker<T> {
             None => self.definitions.entry(module.into()).or_default(),
         };
         if names.contains_key(name) && !self.allow_shadowing {
-            return Err(Error::new(ErrorKind::Link(format!("{module:?} {name:?} is defined already"))));
+            return Err(Error::new(ErrorKind::Link(format!("{} is defined already", both(module, name)))));
         }
         names.insert(name.into(), definition);
         Ok(self)
@@ -167,7 +168,7 @@ impl<T: 'static> Linker<T> {
     /// [`Link`](ErrorKind::Link) if `module` has no definitions, or a name is taken.
     pub fn alias(&mut self, module: &str, as_module: &str) -> Result<&mut Self> {
         let Some(names) = self.definitions.get(module).cloned() else {
-            return Err(Error::new(ErrorKind::Link(format!("nothing is defined under {module:?}"))));
+            return Err(Error::new(ErrorKind::Link(format!("nothing is defined under {}", Printable::quoted(module)))));
         };
         for (name, definition) in names {
             self.insert(as_module, &name, definition)?;
@@ -216,12 +217,12 @@ impl<T: 'static> Linker<T> {
             };
             let object = Self::object(definition, store);
             if !object.belongs_to(store) {
-                let message = format!("{:?} {:?} is of another store", import.module, import.name);
+                let message = format!("{} is of another store", both(&import.module, &import.name));
                 return Err(Error::usage(message));
             }
             check_import(store, &import.ty, &object).map_err(|message| {
-                let (module, name) = (&import.module, &import.name);
-                Error::new(ErrorKind::Link(format!("incompatible import type for {module:?} {name:?}: {message}")))
+                let import = both(&import.module, &import.name);
+                Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
             })?;
             imports.push(object);
         }
@@ -231,8 +232,11 @@ impl<T: 'static> Linker<T> {
     fn unresolved(&self, module: &Module) -> Error {
         let missing: Vec<_> = self.missing(module).collect();
         let mut message = format!("unknown import{}:", if missing.len() == 1 { "" } else { "s" });
-        for (module, name, ty) in missing {
-            message.push_str(&format!("\n  {module:?} {name:?} {ty}"));
+        for (module, name, ty) in missing.iter().take(MAX_LISTED) {
+            message.push_str(&format!("\n  {} {ty}", both(module, name)));
+        }
+        if missing.len() > MAX_LISTED {
+            message.push_str(&format!("\n  and {} more", missing.len() - MAX_LISTED));
         }
         Error::new(ErrorKind::Link(message))
     }
@@ -243,7 +247,7 @@ impl<T: 'static> Linker<T> {
     /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
     pub fn define_unknown_imports_as_traps(&mut self, module: &Module) -> Result<()> {
         self.define_unknown(module, |import, name, _| {
-            let message = format!("call of unknown import {import:?} {name:?}");
+            let message = format!("call of unknown import {}", both(import, name));
             move |_: &mut [Value]| Err(Error::host(message.clone()))
         })
     }
@@ -280,4 +284,12 @@ impl<T: 'static> Linker<T> {
         }
         Ok(())
     }
+}
+
+/// Missing imports that an error lists.
+const MAX_LISTED: usize = 100;
+
+/// The two names of an import, for messages.
+pub(super) fn both(module: &str, name: &str) -> String {
+    format!("{} {}", Printable::quoted(module), Printable::quoted(name))
 }

@@ -12,11 +12,13 @@
 //! ```
 
 use std::mem::offset_of;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
 use super::engine::Sig;
 use super::libcalls::Libcalls;
 use super::store::InstanceData;
+use crate::module::ModuleInner;
 
 /// Native code; never called as a Rust function of this type.
 #[repr(C)]
@@ -126,6 +128,8 @@ pub(crate) struct VMTag {
     /// Slots of the payload of its exceptions.
     pub slots: usize,
     pub sig: Sig,
+    /// The module that defines it, and its index there; `None` for one of the host's.
+    pub origin: Option<(Arc<ModuleInner>, u32)>,
 }
 
 /// An exception: this header, then the payload's slots. What an `exnref` slot points to.

@@ -1,6 +1,7 @@
 //! What a program is given: arguments, environment, streams, directories, clocks, randomness, limits.
 
 use crate::error::{Error, Result};
+use crate::printable::Printable;
 use crate::wasi::clock::Clock;
 use crate::wasi::errno::Errno;
 use crate::wasi::fs::{self, Directory, ListingBudget};
@@ -8,7 +9,7 @@ use crate::wasi::random::Random;
 use crate::wasi::stream::{Capture, Input, Output, lock};
 use crate::wasi::table::{Descriptor, HostFile, Object, Table};
 use crate::wasi::types::{Abi, Fd, Fdflags, Filetype, Rights};
-use crate::wasi::watch::{Denial, Watch};
+use crate::wasi::watch::{Denial, Refusal, Watch};
 use cap_std::ambient_authority;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -18,7 +19,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -56,7 +57,6 @@ pub struct WasiEnv {
     stdout: Capture,
     stderr: Capture,
     directories: usize,
-    nowhere: usize,
     listeners: usize,
 }
 
@@ -66,20 +66,34 @@ pub(crate) struct Limits {
     file_size: u64,
     /// Bytes that may still be written.
     budget: AtomicU64,
+    /// A file was not let grow.
+    reached_size: AtomicBool,
+    /// Something was not written.
+    reached_sum: AtomicBool,
 }
 
 impl Limits {
+    fn new(file_size: u64, budget: u64) -> Option<Arc<Self>> {
+        let budget = AtomicU64::new(budget);
+        Some(Arc::new(Limits { file_size, budget, reached_size: false.into(), reached_sum: false.into() }))
+    }
+
+    fn too_large(&self) -> Errno {
+        self.reached_size.store(true, Ordering::Relaxed);
+        Errno::Fbig
+    }
+
     /// How far a file may be extended when `len` bytes go to `position`.
     pub(crate) fn within_file(&self, position: u64, len: u64) -> Result<u64, Errno> {
         match self.file_size.checked_sub(position) {
-            Some(0) | None if len > 0 => Err(Errno::Fbig),
+            Some(0) | None if len > 0 => Err(self.too_large()),
             room => Ok(len.min(room.unwrap_or(0))),
         }
     }
 
     /// Whether a file may be `size` bytes long.
     pub(crate) fn check_size(&self, size: u64) -> Result<(), Errno> {
-        if size > self.file_size { Err(Errno::Fbig) } else { Ok(()) }
+        if size > self.file_size { Err(self.too_large()) } else { Ok(()) }
     }
 
     /// Takes up to `len` bytes from the budget.
@@ -88,7 +102,10 @@ impl Limits {
         match self.budget.try_update(Ordering::Relaxed, Ordering::Relaxed, update) {
             Ok(budget) => Ok(len.min(budget)),
             Err(_) if len == 0 => Ok(0),
-            Err(_) => Err(Errno::Dquot),
+            Err(_) => {
+                self.reached_sum.store(true, Ordering::Relaxed);
+                Err(Errno::Dquot)
+            }
         }
     }
 
@@ -121,7 +138,6 @@ impl WasiEnv {
             stdout: Capture::new(),
             stderr: Capture::new(),
             directories: 0,
-            nowhere: 0,
             listeners: 0,
         };
         let (stdout, stderr) = (env.stdout.clone(), env.stderr.clone());
@@ -251,16 +267,20 @@ impl WasiEnv {
     }
 
     fn preopen(mut self, host: &Path, guest: String, read_only: bool) -> Result<Self> {
-        let dir = cap_std::fs::Dir::open_ambient_dir(host, ambient_authority())
-            .map_err(|error| Error::resource(format!("cannot open directory `{}`: {error}", host.display())))?;
+        let dir = cap_std::fs::Dir::open_ambient_dir(host, ambient_authority()).map_err(|error| {
+            Error::resource(format!("cannot open directory `{}`: {error}", Printable::line(&host.to_string_lossy())))
+        })?;
         let directory = Object::Directory(Directory::given(dir, guest, self.listings.clone()));
         let inheriting = Rights::DIRECTORY.with(Rights::FILE);
         let mut descriptor =
             Descriptor::new(directory, Filetype::Directory, Fdflags::NONE, Rights::DIRECTORY, inheriting);
         descriptor.read_only = read_only;
         // Before the sockets: C libraries stop looking for directories at the first number that is none.
-        let index = self.table.len() - self.listeners - self.nowhere;
+        let index = self.table.len() - self.listeners;
         self.table.insert_at(index, descriptor);
+        if let Some((number, _)) = &mut self.table.nowhere {
+            *number = index as Fd + 1;
+        }
         self.directories += 1;
         Ok(self)
     }
@@ -299,7 +319,7 @@ impl WasiEnv {
     #[must_use]
     pub fn with_max_file_size(mut self, bytes: u64) -> Self {
         let budget = self.budget();
-        self.limits = Some(Arc::new(Limits { file_size: bytes, budget: AtomicU64::new(budget) }));
+        self.limits = Limits::new(bytes, budget);
         self
     }
 
@@ -307,7 +327,7 @@ impl WasiEnv {
     #[must_use]
     pub fn with_max_written(mut self, bytes: u64) -> Self {
         let file_size = self.limits.as_ref().map_or(u64::MAX, |limits| limits.file_size);
-        self.limits = Some(Arc::new(Limits { file_size, budget: AtomicU64::new(bytes) }));
+        self.limits = Limits::new(file_size, bytes);
         self
     }
 
@@ -357,7 +377,8 @@ impl WasiEnv {
     ///
     /// Programs find out by themselves that they have no directory for a path, and do not ask then. So that these are
     /// recorded too the program is shown one more directory, `/`, unless it has one that is called so or `.` already:
-    /// nothing is in it, and nothing can be made there. Give it its directories before.
+    /// nothing is in it, and nothing can be made there. It takes no descriptor from the program: where it has the number of one
+    /// it only answers what is asked of directories. Give the program its directories before.
     #[must_use]
     pub fn with_denials_recorded(mut self) -> Self {
         self.watch.denials = Some(Arc::default());
@@ -370,8 +391,7 @@ impl WasiEnv {
             let rights = Rights::DIRECTORY;
             let inheriting = rights.with(Rights::FILE);
             let nowhere = Descriptor::new(Object::Nowhere, Filetype::Directory, Fdflags::NONE, rights, inheriting);
-            self.table.insert_at(self.table.len() - self.listeners, nowhere);
-            self.nowhere = 1;
+            self.table.nowhere = Some(((self.table.len() - self.listeners) as Fd, Arc::new(nowhere)));
         }
         self
     }
@@ -398,6 +418,25 @@ impl WasiEnv {
     /// ```
     pub fn denials(&self) -> Vec<Denial> {
         self.watch.denials.as_ref().map_or(Vec::new(), |denials| lock(denials).clone())
+    }
+
+    /// The limits of this environment that the program has run into so far, each once: what it wrote then was cut off, what
+    /// it wanted to open was not opened.
+    ///
+    /// ```
+    /// use wasmrun::WasiEnv;
+    /// assert!(WasiEnv::new().with_max_written(1 << 20).limits_reached().is_empty());
+    /// ```
+    pub fn limits_reached(&self) -> Vec<Refusal> {
+        let limit = |reached: &dyn Fn(&Limits) -> &AtomicBool| {
+            self.limits.as_ref().is_some_and(|limits| reached(limits).load(Ordering::Relaxed))
+        };
+        let all = [
+            (limit(&|limits| &limits.reached_size), Refusal::MaxFileSize),
+            (limit(&|limits| &limits.reached_sum), Refusal::MaxWritten),
+            (self.table.reached_limit(), Refusal::MaxDescriptors),
+        ];
+        all.into_iter().filter_map(|(reached, limit)| reached.then_some(limit)).collect()
     }
 
     /// What the program has written to standard output so far, if it is captured.
@@ -478,6 +517,13 @@ impl Wasi {
         self.lock().table.get(fd).cloned()
     }
 
+    /// The same for what is done with paths: where none of a directory has the number, that may be the one of the directory
+    /// that is shown to see what the program is refused.
+    #[inline]
+    pub(crate) fn get_place(&self, fd: Fd) -> Result<Arc<Descriptor>, Errno> {
+        self.lock().table.get_place(fd).cloned()
+    }
+
     /// The descriptor with this number, and the limits on what is written to it.
     #[inline]
     pub(crate) fn get_limited(&self, fd: Fd) -> Result<(Arc<Descriptor>, Option<Arc<Limits>>), Errno> {
@@ -492,7 +538,7 @@ mod tests {
 
     #[test]
     fn limits_on_size_and_sum() {
-        let limits = Limits { file_size: 10, budget: AtomicU64::new(7) };
+        let limits = Limits::new(10, 7).unwrap();
         assert_eq!(limits.within_file(4, 20), Ok(6));
         assert_eq!(limits.within_file(10, 1), Err(Errno::Fbig));
         assert_eq!(limits.within_file(11, 0), Ok(0));

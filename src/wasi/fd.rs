@@ -113,7 +113,7 @@ fn sync(
 /// `fd_fdstat_get`: type, flags and rights of a descriptor.
 pub(crate) fn fd_fdstat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, stat: Pointer) -> Result<(), Errno> {
     let env = wasi.lock();
-    let descriptor = env.table.get(fd)?;
+    let descriptor = env.table.get(fd).or_else(|_| env.table.get_place(fd))?;
     memory.check(stat, 1, 24, 8)?;
     let mut bytes = [0; 24];
     bytes[0] = descriptor.filetype as u8;
@@ -263,7 +263,7 @@ pub(crate) fn fd_prestat_get(
 ) -> Result<(), Errno> {
     let mut env = wasi.lock();
     env.looked_for_directories = true;
-    let name = env.table.get(fd)?.preopened_as().ok_or(Errno::Badf)?;
+    let name = env.table.get_place(fd)?.preopened_as().ok_or(Errno::Badf)?;
     memory.check(prestat, 1, 8, 4)?;
     memory.store_u32(prestat, 0)?;
     memory.store_u32(prestat + 4, name.len() as u32)
@@ -278,7 +278,7 @@ pub(crate) fn fd_prestat_dir_name(
     path_len: Size,
 ) -> Result<(), Errno> {
     let env = wasi.lock();
-    let name = env.table.get(fd)?.preopened_as().ok_or(Errno::NotDir)?;
+    let name = env.table.get_place(fd)?.preopened_as().ok_or(Errno::NotDir)?;
     if name.len() > path_len as usize {
         return Err(Errno::NameTooLong);
     }

@@ -24,7 +24,7 @@ struct Place(Arc<Descriptor>);
 impl Place {
     /// The directory `fd`, for looking only.
     fn to_read(wasi: &Wasi, fd: Fd, right: Rights) -> Result<Self, Errno> {
-        let descriptor = wasi.get(fd)?;
+        let descriptor = wasi.get_place(fd)?;
         descriptor.directory()?;
         descriptor.require(right, Errno::NotCapable)?;
         Ok(Place(descriptor))

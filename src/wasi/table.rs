@@ -6,7 +6,7 @@ use crate::wasi::stream::{Input, Output};
 use crate::wasi::types::{Fd, Fdflags, Filetype, Rights};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 /// What a number of the guest stands for. Calls hold it by an `Arc` while they run, so that none of them, however long
 /// it blocks, holds the environment's lock.
@@ -156,11 +156,15 @@ pub(crate) struct Table {
     lowest: usize,
     open: usize,
     pub(crate) limit: usize,
+    /// A directory in which nothing is, and its number, which descriptors of files may have at the same time.
+    pub(crate) nowhere: Option<(Fd, Arc<Descriptor>)>,
+    /// There was no room for one more under the limit.
+    reached: AtomicBool,
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Table { slots: Vec::new(), lowest: 0, open: 0, limit: usize::MAX }
+        Table { slots: Vec::new(), lowest: 0, open: 0, limit: usize::MAX, nowhere: None, reached: false.into() }
     }
 
     #[inline]
@@ -171,23 +175,53 @@ impl Table {
         }
     }
 
+    /// The descriptor of a directory to look paths up in.
+    #[inline]
+    pub(crate) fn get_place(&self, fd: Fd) -> Result<&Arc<Descriptor>, Errno> {
+        let own = self.get(fd);
+        match &self.nowhere {
+            Some((number, nowhere))
+                if *number == fd && !own.is_ok_and(|own| matches!(own.object, Object::Directory(_))) =>
+            {
+                Ok(nowhere)
+            }
+            _ => own,
+        }
+    }
+
     /// Whether one more fits: `mfile` if not.
     pub(crate) fn check_room(&self) -> Result<(), Errno> {
         // Numbers are positive in C, and the table's memory is bounded by the descriptors that the host opened.
+        if self.open >= self.limit {
+            self.reached.store(true, Ordering::Relaxed);
+        }
         if self.open >= self.limit || self.slots.len() >= i32::MAX as usize { Err(Errno::Mfile) } else { Ok(()) }
+    }
+
+    /// Whether the limit has kept something from being opened.
+    pub(crate) fn reached_limit(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
     }
 
     pub(crate) fn insert(&mut self, descriptor: Descriptor) -> Result<Fd, Errno> {
         self.check_room()?;
-        let free = self.slots[self.lowest..].iter().position(Option::is_none);
-        let index = free.map_or(self.slots.len(), |offset| self.lowest + offset);
-        let slot = Some(Arc::new(descriptor));
-        if index == self.slots.len() {
-            self.slots.push(slot);
-        } else {
-            self.slots[index] = slot;
-        }
+        let free = |from: usize| {
+            let offset = self.slots.get(from..).and_then(|slots| slots.iter().position(Option::is_none));
+            offset.map_or(self.slots.len().max(from), |offset| from + offset)
+        };
+        let mut index = free(self.lowest);
         self.lowest = index + 1;
+        // A directory's number would take that of the one in which nothing is.
+        if let (Some((number, _)), Object::Directory(_)) = (&self.nowhere, &descriptor.object)
+            && *number as usize == index
+        {
+            self.lowest = index;
+            index = free(index + 1);
+        }
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, None);
+        }
+        self.slots[index] = Some(Arc::new(descriptor));
         self.open += 1;
         Ok(index as Fd)
     }

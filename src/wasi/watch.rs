@@ -29,6 +29,9 @@ pub struct Denial {
 pub enum Refusal {
     /// The path lies in no directory that the program was given.
     NotGiven,
+    /// Nothing has the path in a directory that is named `.`. C libraries look absolute paths up there too, without their
+    /// first slash: if it was one, the program has no directory for it.
+    NotFound,
     /// The path lies in a directory that was given for reading only.
     ReadOnly,
     /// The path, or a symbolic link on it, leads out of its directory.
@@ -111,6 +114,8 @@ pub(crate) struct Watch {
 struct Subject {
     path: String,
     absent: bool,
+    /// In a directory that the program was given as `.`.
+    in_dot: bool,
     read_only: bool,
 }
 
@@ -167,7 +172,8 @@ impl Watch {
             && let Some(denial) = denial(&call, errno)
         {
             let mut denials = lock(denials);
-            if denials.len() < MAX_DENIALS && !denials.contains(&denial) {
+            let most = if denial.reason == Refusal::NotFound { MAX_DENIALS / 2 } else { MAX_DENIALS };
+            if denials.len() < most && !denials.contains(&denial) {
                 denials.push(denial);
             }
         }
@@ -217,7 +223,7 @@ fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argument]) -> V
     let mut subjects = vec![];
     for (index, argument) in arguments.iter().enumerate() {
         match argument.kind {
-            Kind::Fd => directory = wasi.get(argument.value as u32).ok(),
+            Kind::Fd => directory = wasi.get_place(argument.value as u32).ok(),
             Kind::Path => {
                 let (Some(descriptor), Some(len)) = (&directory, arguments.get(index + 1)) else { continue };
                 let Ok(path) = memory.path(argument.pointer(), len.value as u32) else { continue };
@@ -227,7 +233,8 @@ fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argument]) -> V
                     Object::Nowhere => (path.into(), true),
                     _ => continue,
                 };
-                subjects.push(Subject { path, absent, read_only: descriptor.read_only });
+                let in_dot = !absent && matches!(descriptor.preopened_as(), Some("." | "./" | ""));
+                subjects.push(Subject { path, absent, in_dot, read_only: descriptor.read_only });
             }
             _ => {}
         }
@@ -244,6 +251,7 @@ fn denial(call: &Call<'_>, errno: Errno) -> Option<Denial> {
     }
     let (limits, descriptors) = call.limits;
     let reason = match errno {
+        Errno::NoEnt if call.subjects.iter().any(|subject| subject.in_dot) => Refusal::NotFound,
         Errno::Perm if call.changes() && call.subjects.iter().any(|subject| subject.read_only) => Refusal::ReadOnly,
         Errno::Perm => Refusal::LeadsOut,
         Errno::Acces | Errno::Rofs => Refusal::Host,
@@ -254,6 +262,7 @@ fn denial(call: &Call<'_>, errno: Errno) -> Option<Denial> {
     };
     let path = match reason {
         Refusal::MaxFileSize | Refusal::MaxWritten | Refusal::MaxDescriptors => String::new(),
+        Refusal::NotFound => call.subjects.iter().find(|subject| subject.in_dot)?.path.clone(),
         Refusal::ReadOnly => call.subjects.iter().find(|subject| subject.read_only)?.path.clone(),
         _ => call.subjects.first()?.path.clone(),
     };

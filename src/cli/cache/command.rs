@@ -2,10 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::Place;
+use super::{NOWHERE, Place};
 use crate::cache::config::DEFAULT_MAX_BYTES;
 use crate::cache::directory::{self, Contents};
 use crate::cli::output::{self, Failure};
+use crate::printable::Printable;
 
 /// Look at the cache of compiled code, or empty it
 #[derive(Args)]
@@ -42,10 +43,9 @@ enum CacheCommand {
 
 pub(in crate::cli) fn run(args: &CacheCommandArgs) -> Result<u8, Failure> {
     let (CacheCommand::Info { place, .. } | CacheCommand::Clear { place }) = &args.command;
-    let path = place.path().ok_or_else(|| {
-        Failure::error("there is no cache: neither --cache-dir nor $XDG_CACHE_HOME nor $HOME says where it is")
-    })?;
-    let failed = |error: std::io::Error| Failure::error(format!("{}: {error}", path.display()));
+    let path = place.path().ok_or_else(|| Failure::error(format!("there is no cache: {NOWHERE}")))?;
+    let failed =
+        |error: std::io::Error| Failure::error(format!("{}: {error}", Printable::line(&path.to_string_lossy())));
     match args.command {
         CacheCommand::Info { json, .. } => {
             let contents = directory::contents(&path).map_err(failed)?;
@@ -70,7 +70,7 @@ fn info(path: &str, contents: Option<&Contents>, json: bool) -> String {
     let missing = if contents.is_none() { " (not there yet)" } else { "" };
     format!(
         "directory  {}{missing}\nmodules    {modules}\nfiles      {files}\nsize       {} of at most {}\n",
-        output::Printable(path),
+        Printable::line(path),
         output::bytes(*bytes),
         output::bytes(DEFAULT_MAX_BYTES)
     )
@@ -82,7 +82,10 @@ fn json_string(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => json.extend(['\\', c]),
-            c if c.is_control() => json.push_str(&format!("\\u{:04x}", c as u32)),
+            c if c.is_control() || Printable::hides(c) => {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().for_each(|unit| json.push_str(&format!("\\u{unit:04x}")));
+            }
             c => json.push(c),
         }
     }

@@ -52,8 +52,11 @@ enum CacheUse {
     On,
 }
 
+/// Why there is no directory.
+const NOWHERE: &str = "neither --cache-dir nor $XDG_CACHE_HOME says where it is, and $HOME names no directory";
+
 impl Place {
-    /// The directory; `None` if it was not given and the environment does not say where home is.
+    /// The directory; `None` if it was not given and the environment does not tell of one.
     fn path(&self) -> Option<PathBuf> {
         self.cache_dir.clone().or_else(default_path)
     }
@@ -64,7 +67,7 @@ impl CacheArgs {
     pub fn cache(&self) -> Cache {
         let Some(path) = self.place.path().filter(|_| self.cache != CacheUse::Off) else {
             if self.verbose && self.cache != CacheUse::Off {
-                note("cache: off, as neither --cache-dir nor $XDG_CACHE_HOME nor $HOME says where it is");
+                note(&format!("cache: off: {NOWHERE}"));
             }
             return Cache::off();
         };

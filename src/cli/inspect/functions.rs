@@ -2,6 +2,7 @@
 
 use crate::cli::output::Failure;
 use crate::module::ExternIndex;
+use crate::printable::Printable;
 use crate::{Engine, Module};
 
 /// What a function is printed as.
@@ -21,7 +22,9 @@ pub(super) fn print(module: &Module, form: Form, name: &str) -> Result<String, F
     let index = find(module, name)?;
     let Some(defined) = index.checked_sub(inner.imported_funcs()) else {
         let import = module.imports().filter(|import| matches!(import.ty(), crate::ExternType::Func(_)));
-        let import = import.map(|import| format!("{}.{}", import.module(), import.name())).nth(index as usize);
+        let import = import
+            .map(|import| format!("{}.{}", Printable::name(import.module()), Printable::name(import.name())))
+            .nth(index as usize);
         return Err(Failure::error(format!(
             "function {index} has no code: it is imported, {}",
             import.unwrap_or_default()
@@ -57,9 +60,14 @@ fn find(module: &Module, name: &str) -> Result<u32, Failure> {
     let found: Vec<u32> = (0..count).filter(named).collect();
     match found[..] {
         [index] => Ok(index),
-        [] => Err(Failure::error(format!("there is no function named `{plain}`{}", similar(module, plain)))),
+        [] => Err(Failure::error(format!(
+            "there is no function named `{}`{}",
+            Printable::name(plain),
+            similar(module, plain)
+        ))),
         _ => Err(Failure::error(format!(
-            "several functions are named `{plain}`, give one by index:{}",
+            "several functions are named `{}`, give one by index:{}",
+            Printable::name(plain),
             list(module, &found)
         ))),
     }
@@ -73,6 +81,6 @@ fn similar(module: &Module, name: &str) -> String {
 }
 
 fn list(module: &Module, indices: &[u32]) -> String {
-    let line = |index: &u32| format!("\n  {index} {}", module.0.func_name(*index).unwrap_or_default());
+    let line = |index: &u32| format!("\n  {index} {}", Printable::name(module.0.func_name(*index).unwrap_or_default()));
     indices.iter().take(20).map(line).collect::<Vec<_>>().concat()
 }

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::engine::BoundsChecksArg;
-use super::output::{self, Failure, Printable};
+use super::output::{self, Failure};
 use super::{input, status};
 use crate::module::decode;
 use crate::{BoundsChecks, Config, Engine, ErrorKind, Module};
@@ -81,6 +81,6 @@ pub(super) fn run(args: &InspectArgs) -> Result<u8, Failure> {
             report::text(&file, &survey, module.as_ref().err())
         }
     };
-    output::print(&Printable(&text).to_string())?;
+    output::print(&text)?;
     Ok(0)
 }

@@ -6,6 +6,7 @@ use super::features;
 use super::survey::Survey;
 use crate::Error;
 use crate::cli::output::bytes;
+use crate::printable::Printable;
 
 /// Columns of the longest bar.
 const BAR: u64 = 24;
@@ -59,14 +60,14 @@ fn write(out: &mut String, file: &str, survey: &Survey<'_>, error: Option<&Error
 
     writeln!(out, "\nimports ({})", survey.imports.len())?;
     for (module, items) in survey.imports_by_module() {
-        writeln!(out, "  {module}")?;
+        writeln!(out, "  {}", Printable::name(module))?;
         for (name, ty) in items {
-            writeln!(out, "    {name:<28} {ty}")?;
+            writeln!(out, "    {:<28} {ty}", Printable::name(name))?;
         }
     }
     writeln!(out, "\nexports ({})", survey.exports.len())?;
     for (name, ty) in &survey.exports {
-        writeln!(out, "  {name:<30} {ty}")?;
+        writeln!(out, "  {:<30} {ty}", Printable::name(name))?;
     }
 
     writeln!(out, "\nfeatures beyond WebAssembly 1.0")?;
@@ -85,14 +86,15 @@ fn write(out: &mut String, file: &str, survey: &Survey<'_>, error: Option<&Error
     for (name, size, items) in &survey.sections {
         let items = items.map_or(String::new(), |items| format!("{items} items"));
         let bar = "█".repeat((size * BAR).div_ceil(largest) as usize);
-        let line = format!("  {name:<24} {:>10}  {items:>13}  {bar}", bytes(*size));
+        let line = format!("  {:<24} {:>10}  {items:>13}  {bar}", Printable::name(name), bytes(*size));
         writeln!(out, "{}", line.trim_end())?;
     }
     if !survey.producers.is_empty() {
         writeln!(out, "\nproducers")?;
     }
     for (field, values) in &survey.producers {
-        writeln!(out, "  {field:<13} {}", values.join(", "))?;
+        let values: Vec<_> = values.iter().map(|value| Printable::name(value).to_string()).collect();
+        writeln!(out, "  {:<13} {}", Printable::name(field), values.join(", "))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use wasmparser::{
 };
 
 use super::features::{self, Features};
+use crate::printable::Printable;
 
 /// What is in a module.
 #[derive(Default)]
@@ -285,7 +286,9 @@ impl<'a> Survey<'a> {
 
     /// How a function is called in messages.
     pub fn func_name(&self, index: u32) -> String {
-        self.func_names.get(&index).map_or_else(|| format!("function {index}"), |name| name.to_string())
+        self.func_names
+            .get(&index)
+            .map_or_else(|| format!("function {index}"), |name| Printable::name(name).to_string())
     }
 
     /// How many imports there are of each module.

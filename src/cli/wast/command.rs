@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Script;
 use crate::cli::engine::EngineArgs;
-use crate::cli::output::{self, Failure, Printable};
+use crate::cli::output::{self, Failure};
 use crate::cli::{input, process, status};
 
 /// Run WebAssembly test scripts (.wast)
@@ -44,7 +44,7 @@ pub(in crate::cli) fn run(args: WastArgs) -> Result<u8, Failure> {
                     format!("{failure}\n")
                 }
             };
-            output::print(&Printable(&line).to_string())?;
+            output::print(&line)?;
         }
         Ok(if all_hold { 0 } else { status::FAILED })
     })?

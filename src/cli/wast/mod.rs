@@ -14,6 +14,7 @@ use std::fmt;
 pub use script::Script;
 
 use crate::Config;
+use crate::printable::Printable;
 
 /// Reads a script and runs it on an engine of these settings; `name` is for messages.
 ///
@@ -43,6 +44,7 @@ pub struct Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Failure { script, line, column, source, directive, message } = self;
+        let (script, source) = (Printable::line(script), Printable::line(source));
         write!(f, "{script}:{line}:{column}: {directive}: {message}\n  {line} | {source}")
     }
 }

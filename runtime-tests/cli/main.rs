@@ -1,6 +1,13 @@
 //! The command-line tool, run as its users do: what it promises about flags, output and exit statuses.
 
+#[path = "../common/mod.rs"]
 mod common;
+
+#[cfg(jit)]
+mod compile;
+mod denials;
+mod mistakes;
+mod names;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -206,6 +213,69 @@ fn what_is_compiled_can_be_followed() {
     assert!(dump.windows(20).any(|bytes| bytes == b"wasm function 1 call"), "{} bytes", dump.len());
     let refused = wasmrun().args(["exec", "x.wasm"]).env("WASMRUN_LOG", "wasmrun=loud").output().unwrap();
     Done::new(refused).fails(2, &["WASMRUN_LOG=wasmrun=loud"]);
+}
+
+/// Profilers look for the name of an address in the file that is mapped there, and only where there is none in the map of
+/// symbols: so the code must not be where it is mapped from a file.
+#[cfg(all(jit, target_os = "linux"))]
+#[test]
+fn code_from_the_cache_has_names_for_profilers_too() {
+    let waits = HOT.replace(
+        "(func (export \"_start\")",
+        "(memory (export \"memory\") 1) (func (export \"_start\") (drop (call $read (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 8)))",
+    );
+    let waits = waits.replacen(
+        "(module",
+        r#"(module (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))"#,
+        1,
+    );
+    // Tells that it is done, and waits for the end of its input.
+    let waits = waits.replace(
+        "(call $call (i32.const 30000000))",
+        "(call $call (i32.const 10)) (i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const 1))
+         (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))
+         (drop (call $read (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 8)))",
+    );
+    let files = Files::new(&[("hot.wat", &waits)]);
+    files.run(&["exec", "--jit", "--cache-dir=cache", "hot.wat"]);
+    for profile in ["perfmap", "jitdump"] {
+        let flag = format!("--profile={profile}");
+        let mut command = wasmrun();
+        command.current_dir(files.0.path()).args(["exec", "--jit", "-v", "--cache-dir=cache", &flag, "hot.wat"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let pid = child.id();
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let (map, dump) = (format!("/tmp/perf-{pid}.map"), files.path(&format!("jit-{pid}.dump")));
+        let (names, address) = match profile {
+            "perfmap" => {
+                let text = fs::read_to_string(&map).unwrap();
+                fs::remove_file(&map).unwrap();
+                let line = text.lines().find(|line| line.contains(" call")).expect("the function is in the map");
+                let start = line.split(' ').next().unwrap();
+                (text.clone(), u64::from_str_radix(start, 16).unwrap())
+            }
+            _ => {
+                let bytes = fs::read(&dump).unwrap();
+                let at = bytes.windows(15).rposition(|bytes| bytes == b"wasm function 4").unwrap();
+                let address = u64::from_ne_bytes(bytes[at - 32..at - 24].try_into().unwrap());
+                (String::from_utf8_lossy(&bytes).into_owned(), address)
+            }
+        };
+        assert!(names.contains("hot") && names.contains("call"), "{names}");
+        let area = maps.lines().find(|line| {
+            let (start, rest) = line.split_once('-').unwrap();
+            let end = rest.split(' ').next().unwrap();
+            let number = |text| u64::from_str_radix(text, 16).unwrap();
+            (number(start)..number(end)).contains(&address)
+        });
+        assert!(area.is_some_and(|area| !area.contains("cache")), "{profile}: {address:x} is in {area:?}");
+        drop(child.stdin.take());
+        let told = Done::new(child.wait_with_output().unwrap());
+        assert!(!told.stderr.contains(" 0 functions loaded"), "{told:?}");
+    }
 }
 
 #[test]
@@ -435,6 +505,49 @@ fn library_is_initialized_before_a_call() {
     exec(wat, &["--call=get"], &[]).check(0, "2\n");
 }
 
+/// The main function of a reactor is the export with the empty name; its arguments come as those of any program.
+#[test]
+fn the_default_export_is_the_program_where_there_is_no_start() {
+    let program = |more: &str| {
+        format!(
+            r#"(module
+            (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 1) (global $ready (mut i32) (i32.const 0))
+            (func (export "_initialize") (global.set $ready (i32.add (global.get $ready) (i32.const 10))))
+            (func (export "")
+                (drop (call $sizes (i32.const 0) (i32.const 4)))
+                (call $exit (i32.add (global.get $ready) (i32.load (i32.const 0)))))
+            {more})"#
+        )
+    };
+    for engine in ENGINES {
+        exec(&program(""), &[engine], &["a", "b"]).check(13, "");
+        exec(&program("(func (export \"_start\") (call $exit (i32.const 5)))"), &[engine], &["a"]).check(5, "");
+        exec(&program(""), &[engine, "--call="], &[]).check(11, "");
+    }
+    exec("(module (func (export \"\") unreachable))", &[], &[]).fails(134, &["trap: unreachable"]);
+    exec("(module (memory (export \"\") 1))", &[], &[]).fails(125, &["_start", "library"]);
+    let failing = r#"(module (func (export "_initialize") unreachable) (func (export "")))"#;
+    exec(failing, &[], &[]).fails(134, &["_initialize"]);
+}
+
+#[test]
+fn uncaught_exceptions_tell_tag_and_payload() {
+    let wat = r#"(module
+        (tag $parse (param i32 f64 i64)) (tag (export "exported") (param funcref)) (tag (param v128))
+        (func $thrower (throw $parse (i32.const -3) (f64.const 1.5) (i64.const 7)))
+        (func (export "_start") (call $thrower))
+        (func (export "f") (throw 1 (ref.null func)))
+        (func (export "g") (throw 2 (v128.const i64x2 1 0))))"#;
+    for engine in ENGINES {
+        exec(wat, &[engine], &[])
+            .fails(134, &["m.wat: uncaught exception parse(-3, 1.5, 7)\n   0: thrower at offset 0x"]);
+        exec(wat, &[engine, "--call=f"], &[]).fails(134, &["uncaught exception exported(null)\n"]);
+        exec(wat, &[engine, "--call=g"], &[]).fails(134, &["exception <tag 2>(0x00000000000000000000000000000001)\n"]);
+    }
+}
+
 #[test]
 fn missing_imports_are_all_listed_with_types() {
     let wat = r#"(module
@@ -643,24 +756,6 @@ fn calls_are_traced() {
 }
 
 #[test]
-fn refusals_are_explained() {
-    let explained = |wat: &str, flags: &[&str]| {
-        let mut all = vec!["--explain-denials"];
-        all.extend(flags);
-        exec(wat, &all, &[])
-    };
-    explained(&opening("no.txt", 0, 2), &[]).fails(44, &["  no.txt\n", "--dir .\n"]);
-    explained(&opening("etc/passwd", 0, 2), &[]).fails(44, &["  /etc/passwd\n", "--dir /etc\n"]);
-    explained(&opening("new", 1, 64), &["--dir", ".::/in:ro"]).fails(63, &["/in/new", "--dir .::/in without `:ro`"]);
-    explained(&opening("../x", 0, 2), &["--dir", ".::/in"]).fails(63, &["/in/../x", "leads out"]);
-    explained(&opening("m.wat", 0, 2), &["--dir", ".", "--max-open-files=4"]).fails(33, &["--max-open-files"]);
-    explained(&exit_with(1), &[]).fails(1, &["refused nothing"]);
-    // A program that succeeds has nothing to explain.
-    let done = explained(&opening("m.wat", 0, 2), &["--dir", "."]);
-    assert_eq!((done.status, done.stderr.as_str()), (Some(0), ""), "{done:?}");
-}
-
-#[test]
 fn what_is_written_and_opened_is_limited() {
     for engine in ENGINES {
         let done = exec(WRITE_FOREVER, &[engine, "--max-written=100K"], &[]);
@@ -672,11 +767,51 @@ fn what_is_written_and_opened_is_limited() {
     exec(WRITE_FOREVER, &["--max-written=lots"], &[]).fails(2, &["--max-written"]);
 }
 
+/// A program seldom says why its output ends, and may not even have noticed.
+#[test]
+fn what_a_limit_cuts_off_is_told() {
+    let told = |wat: &str, flags: &[&str]| exec(wat, flags, &[]).stderr;
+    let hint = |flag: &str| format!("wasmrun: hint: the program was held back by {flag}\n");
+    let unnoticed = WRITE_FOREVER.replace("(call $exit (local.get $errno))", "");
+    for wat in [WRITE_FOREVER, &unnoticed] {
+        assert_eq!(told(wat, &["--max-written=100K"]), hint("--max-written=102400"));
+        assert_eq!(told(wat, &["--max-file-size=70000", "--stdout=out"]), hint("--max-file-size=70000"));
+        assert_eq!(
+            told(wat, &["--max-file-size=9000", "--max-written=5K", "--stdout=out"]),
+            hint("--max-written=5120")
+        );
+    }
+    let open = opening("m.wat", 0, 2);
+    assert_eq!(told(&open, &["--dir=.", "--max-open-files=4"]), hint("--max-open-files=4"));
+    assert_eq!(told(&open.replace("(call $exit", "(drop"), &["--dir=.", "--max-open-files=4"]), "");
+    assert_eq!(told(&exit_with(1), &["--max-open-files=4", "--max-written=9", "--max-file-size=9"]), "");
+}
+
 #[test]
 fn cache_flag_is_accepted() {
     for flag in ["--cache=off", "--cache=read", "--cache=on"] {
         exec(&exit_with(5), &[flag], &[]).check(5, "");
     }
+}
+
+/// Users of services have homes that are not there, and are not to get one by the way.
+#[test]
+fn a_home_that_is_not_there_is_not_made() {
+    let files = Files::new(&[("m.wat", &exit_with(5)), ("file", "")]);
+    let run = |home: &Path, args: &[&str]| {
+        let mut command = wasmrun();
+        command.current_dir(files.0.path()).env_remove("XDG_CACHE_HOME").env("HOME", home).args(args);
+        Done::new(command.output().unwrap())
+    };
+    for home in [files.path("none"), files.path("file")] {
+        run(&home, &["exec", "--jit", "m.wat"]).check(5, "");
+        run(&home, &["exec", "--jit", "-v", "m.wat"]).fails(5, &["cache: off", "$HOME names no directory"]);
+        run(&home, &["cache", "info"]).fails(125, &["$HOME names no directory"]);
+    }
+    assert!(!files.path("none").exists());
+    fs::create_dir(files.path("home")).unwrap();
+    run(&files.path("home"), &["exec", "--jit", "m.wat"]).check(5, "");
+    assert_eq!(files.path("home/.cache/wasmrun").exists(), wasmrun::Engine::has_jit());
 }
 
 #[test]
@@ -892,14 +1027,6 @@ fn full_device_is_an_error() {
     let output = wasmrun().args(["inspect", hello]).stdout(full).output().unwrap();
     let done = Done::new(output);
     done.fails(125, &["standard output"]);
-}
-
-#[test]
-fn names_of_a_module_cannot_control_the_terminal() {
-    let wat = r#"(module (func $"\1b[31mred" (export "_start") unreachable))"#;
-    let done = exec(wat, &[], &[]);
-    done.fails(134, &["[31mred"]);
-    assert!(!done.stderr.contains('\x1b'), "{done:?}");
 }
 
 #[test]

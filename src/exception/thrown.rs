@@ -1,0 +1,74 @@
+//! What an exception that nobody caught says of itself: its tag and what it carries.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::ExnRef;
+use crate::error::{Error, ErrorKind};
+use crate::module::ModuleInner;
+use crate::printable::Printable;
+use crate::runtime::store::StoreOpaque;
+use crate::runtime::value::Value;
+use crate::runtime::vmcontext::VMException;
+
+/// Values of a payload that are told.
+const VALUES: usize = 8;
+
+/// Tag and payload of an exception, independent of its store.
+pub(crate) struct Thrown {
+    /// The module that defines the tag, and the tag's index there; `None` for one that the host made.
+    tag: Option<(Arc<ModuleInner>, u32)>,
+    payload: String,
+}
+
+impl Thrown {
+    fn new(store: &StoreOpaque, exception: &ExnRef) -> Self {
+        let exception = exception.0.exception;
+        // SAFETY: the reference keeps the exception; its tag lives as long as the store, and the payload holds values of
+        // the tag's parameter types.
+        unsafe {
+            let tag = &*(*exception).tag;
+            let ty = store.engine().sig_type(tag.sig.number());
+            let mut values: Vec<_> = ty.params().iter().take(VALUES).map(|ty| Value::default_for(*ty)).collect();
+            Value::read_all(ty.params(), VMException::payload(exception), store, &mut values);
+            let mut texts: Vec<_> = values.iter().map(text).collect();
+            texts.extend((ty.params().len() > VALUES).then(|| "…".to_string()));
+            Thrown { tag: tag.origin.clone(), payload: texts.join(", ") }
+        }
+    }
+}
+
+/// Has an error that goes to Rust code tell of the exception that it is, which it can't do without the store.
+pub(crate) fn describe(store: &StoreOpaque, error: &mut Error) {
+    if let ErrorKind::Exception(exception) = error.kind()
+        && exception.0.store == store.id
+    {
+        let thrown = Thrown::new(store, exception);
+        error.set_thrown(thrown);
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::I32(value) => value.to_string(),
+        Value::I64(value) => value.to_string(),
+        Value::F32(value) => format!("{value:?}"),
+        Value::F64(value) => format!("{value:?}"),
+        Value::V128(value) => format!("{value:#034x}"),
+        Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None) => "null".into(),
+        reference => reference.ty().to_string(),
+    }
+}
+
+impl fmt::Display for Thrown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.tag {
+            None => f.write_str("<tag of the host>")?,
+            Some((module, index)) => match module.tag_name(*index) {
+                Some(name) => write!(f, "{}", Printable::name(name))?,
+                None => write!(f, "<tag {index}>")?,
+            },
+        }
+        write!(f, "({})", self.payload)
+    }
+}
