@@ -1,43 +1,61 @@
-//! Bytes into `Module::new`: random ones, a valid module with a few of them changed, or text. What is accepted is
-//! translated by both engines by calling what it exports.
+//! Bytes into `Module::new`: random ones, a valid module with a few of them changed, or text. Every configuration has to
+//! accept the same, and what is accepted runs in the full comparison.
 #![cfg_attr(fuzzing, no_main)]
 
 use std::sync::OnceLock;
 
-use wasmrun::{Engine, Linker, Module, Store};
-use wasmrun_fuzz::{engines, generate, runner::Random};
+use wasmrun::{ErrorKind, Module};
+use wasmrun_fuzz::engines::{Configuration, configurations};
+use wasmrun_fuzz::module::{Counted, instrument, is_valid};
+use wasmrun_fuzz::runner::{Options, Random, Target, Verdict};
+use wasmrun_fuzz::{compare, generate};
 
-wasmrun_fuzz::target!(test);
+wasmrun_fuzz::target!(Target { name: "validate", generate, test, of_modules: false });
 
-fn test(data: &[u8]) {
-    static ENGINES: OnceLock<Vec<(&'static str, Engine)>> = OnceLock::new();
-    let engines = ENGINES.get_or_init(engines::configurations);
-    let Some((&kind, rest)) = data.split_first() else { return };
-    let bytes = match kind % 4 {
-        0 => [b"\0asm\x01\0\0\0", rest].concat(),
-        1 => text(rest),
-        _ => match mutated(rest) {
-            Some(bytes) => bytes,
-            None => return,
-        },
-    };
-    for (_, engine) in engines {
-        let Ok(module) = Module::new(engine, &bytes) else { continue };
-        let mut linker = Linker::default();
-        if linker.define_unknown_imports_as_traps(&module).is_err() {
-            continue;
+fn generate(data: &[u8]) -> Option<Vec<u8>> {
+    let (&kind, rest) = data.split_first()?;
+    match kind % 4 {
+        0 => Some([b"\0asm\x01\0\0\0", rest].concat()),
+        1 => Some(text(rest)),
+        _ => mutated(rest),
+    }
+}
+
+fn test(bytes: &[u8], options: &Options) -> Verdict {
+    static CONFIGURATIONS: OnceLock<Vec<Configuration>> = OnceLock::new();
+    let mut verdicts = CONFIGURATIONS.get_or_init(configurations).iter().map(|configuration| {
+        // Where it is wrong is part of the message.
+        Module::new(configuration.engine(), bytes).map(drop).map_err(|error| (error.to_string(), error))
+    });
+    let first = verdicts.next().expect("there is a configuration");
+    for other in verdicts {
+        let (first, other) = (first.as_ref().map_err(|(message, _)| message), other.map_err(|(message, _)| message));
+        if first != other.as_ref().map(|()| &()) {
+            return Verdict::finding("accepted by some", format!("{first:?} but {other:?}"));
         }
-        let mut store = Store::new(engine, ());
-        // The start function runs if there is one; generated ones end.
-        if kind % 4 != 0 && linker.instantiate(&mut store, &module).is_err() {
-            continue;
+    }
+    let is_binary = bytes.starts_with(b"\0asm");
+    match first {
+        Err((message, error)) => match error.kind() {
+            ErrorKind::Invalid { .. } if is_binary && is_valid(bytes) => Verdict::finding("valid but refused", message),
+            ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. } => Verdict::Agreement,
+            _ => Verdict::finding("another kind of error", message),
+        },
+        Ok(()) if is_binary && !is_valid(bytes) => Verdict::finding("invalid but accepted", String::new()),
+        Ok(()) => {
+            // Text is read by the reference's parser too.
+            let binary = if is_binary { Ok(bytes.into()) } else { wat::parse_bytes(bytes) };
+            match binary.ok().and_then(|binary| instrument(&binary, Counted::Branches)) {
+                Some(bounded) => compare::compare(&bounded, options),
+                None => Verdict::Agreement,
+            }
         }
     }
 }
 
 /// A generated module with bytes changed, inserted, removed, or its end cut off.
 fn mutated(data: &[u8]) -> Option<Vec<u8>> {
-    let mut wasm = generate::module(data).ok()?.wasm;
+    let mut wasm = generate::unbounded(data)?.0;
     let mut random = Random(data.iter().fold(1, |sum, byte| sum * 31 % 1_000_003 + u64::from(*byte)));
     for _ in 0..random.next() % 4 {
         let at = random.next() as usize % wasm.len();

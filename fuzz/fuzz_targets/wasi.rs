@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use wasmrun::{Config, Engine, ErrorKind, Module, Store, Strategy, Value, WasiEnv, create_wasi_linker};
-use wasmrun_fuzz::runner::Random;
+use wasmrun_fuzz::runner::{Options, Random, Target, Verdict};
 
-wasmrun_fuzz::target!(test);
+wasmrun_fuzz::target!(Target { name: "wasi", generate: |data| Some(data.to_vec()), test, of_modules: false });
 
 /// Names and parameters: `i` for i32, `l` for i64.
 const FUNCTIONS: &[(&str, &str)] = &[
@@ -103,7 +103,7 @@ const VECTORS_AT: u32 = 8192;
 
 const SECRET: &str = "nobody must read this";
 
-fn test(data: &[u8]) {
+fn test(data: &[u8], _options: &Options) -> Verdict {
     let mut random = Random(data.iter().fold(7, |sum: u64, byte| sum.wrapping_mul(257).wrapping_add(u64::from(*byte))));
     let root = tempfile::tempdir().expect("a temporary directory");
     prepare(root.path());
@@ -142,6 +142,7 @@ fn test(data: &[u8]) {
         assert!(!bytes.windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes()), "{name}{args:?} read the secret");
     }
     check(root.path());
+    Verdict::Agreement
 }
 
 /// `inside` is preopened and has ways out; what lies beside it must not change.

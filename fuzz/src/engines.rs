@@ -1,120 +1,158 @@
-//! One module on every engine, and what there is to compare.
+//! A module on any engine: the calls that are made, and what there is to compare.
 
-use std::fmt::Write as _;
+use crate::host::Host;
+use crate::value::{Outcome, Type, Value};
 
-use wasmrun::{BoundsChecks, Config, Dispatch, Engine, Strategy};
-
-mod oracle;
 mod own;
+mod wasmi;
+mod wasmtime;
 
-pub use own::Compiled;
+pub use self::own::{Configuration, configurations};
+pub use self::wasmi::Wasmi;
+pub use self::wasmtime::Wasmtime;
 
-/// What a call of an export did, in text, so that it can be compared and printed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Results, or the trap.
-    pub result: String,
-    /// Host calls, memories, tables and globals after.
-    pub state: String,
+/// What a call may use of the fuel global, which is counted down at loops and calls.
+const FUEL: u32 = 1000;
+
+/// Exported functions that are called, twice each.
+const CALLED: usize = 24;
+
+/// An engine in one configuration.
+pub trait Engine {
+    fn name(&self) -> &str;
+
+    /// The module with its imports supplied.
+    fn instantiate(&self, wasm: &[u8]) -> Result<Box<dyn Instance + '_>, Failure>;
 }
 
-impl Outcome {
-    /// Where a limit was met that engines may set differently.
-    fn is_inconclusive(&self) -> bool {
-        ["call stack exhausted", "resource"].iter().any(|limit| self.result.contains(limit))
-    }
+/// Why there is no instance.
+pub enum Failure {
+    /// The engine does not take the module.
+    Refused(String),
+    /// Instantiation began, and ended so.
+    Start(Outcome),
 }
 
-/// Integers that arguments are taken from.
-const ARGUMENTS: [i64; 8] = [0, 1, -1, 65_536, i64::MIN, 7, 0x8000_0000, i64::MAX];
-
-/// A number that changes with any byte.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+/// A module's instance in a store of its own.
+pub trait Instance {
+    fn call(&mut self, function: &str, args: &[Value], results: &[Type]) -> Outcome;
+    /// Sets the global if there is one.
+    fn set_fuel(&mut self, fuel: u32);
+    fn global(&mut self, name: &str) -> Value;
+    /// Pages, and a hash of the contents.
+    fn memory(&mut self, name: &str) -> (u64, u64);
+    /// Which elements are not null.
+    fn table(&mut self, name: &str) -> Vec<bool>;
+    fn host(&mut self) -> &mut Host;
 }
 
-/// The results of the host's functions.
+/// An export of a module.
+pub struct Export {
+    pub name: String,
+    pub kind: Kind,
+}
+
+/// What is exported.
+pub enum Kind {
+    Func(Vec<Type>, Vec<Type>),
+    Global,
+    Memory,
+    Table,
+    Tag,
+}
+
+/// What happened, in order.
 #[derive(Default)]
-pub struct Host {
-    log: String,
-    count: u32,
+pub struct Trace {
+    pub events: Vec<(String, Event)>,
+    /// A limit was met, with the last event.
+    pub is_cut: bool,
 }
 
-impl Host {
-    fn next(&mut self) -> u32 {
-        self.count = self.count.wrapping_mul(0x0808_8405).wrapping_add(1);
-        self.count
-    }
-
-    fn log(&mut self, name: &str, args: &str) {
-        if self.log.len() < 100_000 {
-            let _ = write!(self.log, "{name}({args}) ");
-        }
-    }
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    Outcome(Outcome),
+    Global(Value),
+    Memory { pages: u64, hash: u64 },
+    Table(Vec<bool>),
+    HostCall(usize, Vec<Value>),
 }
 
-/// Every configuration of the runtime.
-pub fn configurations() -> Vec<(&'static str, Engine)> {
-    let mut all = Vec::new();
-    let mut add = |name, set: &dyn Fn(&mut Config)| {
-        let mut config = Config::new();
-        config.max_wasm_stack(512 << 10);
-        set(&mut config);
-        all.push((name, Engine::new(&config).expect("the host can run every configuration")));
-    };
-    add("interpreter, tail calls", &|c| {
-        c.strategy(Strategy::Interpreter).dispatch(Dispatch::TailCall);
-    });
-    add("interpreter, loop", &|c| {
-        c.strategy(Strategy::Interpreter).dispatch(Dispatch::Loop);
-    });
-    if Engine::has_jit() {
-        add("JIT, inline", &|c| {
-            c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Inline);
-        });
-        add("JIT, guard", &|c| {
-            c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard);
-        });
+impl Trace {
+    fn note(&mut self, name: &str, outcome: Outcome) {
+        self.is_cut |= outcome == Outcome::Limit;
+        self.events.push((name.to_string(), Event::Outcome(outcome)));
     }
-    all
-}
 
-/// Runs every exported function on every engine and compares.
-///
-/// # Panics
-/// If they disagree.
-pub fn compare(wasm: &[u8], oracle: bool) {
-    let compiled: Vec<Compiled> = configurations()
-        .into_iter()
-        .map(|(name, engine)| match Compiled::new(name, &engine, wasm) {
-            Ok(compiled) => compiled,
-            Err(error) => panic!("{name} refuses the module: {error}"),
-        })
-        .collect();
-    let oracle = if oracle { oracle::Compiled::new(wasm) } else { None };
-    let names = compiled[0].exports();
-    let functions = compiled[0].functions();
-    for function in functions.iter().map(String::as_str).take(24) {
-        let first = compiled[0].run(function);
-        if first.is_inconclusive() {
-            continue;
-        }
-        for other in &compiled[1..] {
-            let outcome = other.run(function);
-            if !outcome.is_inconclusive() {
-                assert!(
-                    first == outcome,
-                    "{function:?}: {first:#?} on {}, {outcome:#?} on {}",
-                    compiled[0].name,
-                    other.name
-                );
+    /// The same with one trap for an index outside a table, whatever the instruction, as oracles have it.
+    pub fn in_words_of_oracles(&self) -> Trace {
+        let words = |event: &Event| match event {
+            Event::Outcome(Outcome::Trap(trap)) if trap == "undefined element" => {
+                Event::Outcome(Outcome::Trap("out of bounds table access".into()))
+            }
+            other => other.clone(),
+        };
+        let events = self.events.iter().map(|(what, event)| (what.clone(), words(event))).collect();
+        Trace { events, is_cut: self.is_cut }
+    }
+
+    /// The first difference of two traces as far as both go.
+    pub fn difference(&self, other: &Trace) -> Option<String> {
+        for ((what, a), (_, b)) in self.events.iter().zip(&other.events) {
+            let limit = Event::Outcome(Outcome::Limit);
+            if *a == limit || *b == limit {
+                return None;
+            }
+            if a != b {
+                return Some(format!("{what}: {a:?}\n  but {b:?}"));
             }
         }
-        if let Some(outcome) = oracle.as_ref().and_then(|oracle| oracle.run(function, &names)) {
-            // wasmi has one trap for an index outside a table, whatever the instruction.
-            let result = first.result.replace("undefined element", "out of bounds table access");
-            let agrees = result == outcome.result && first.state == outcome.state;
-            assert!(agrees, "{function:?}: {first:#?} on {}, {outcome:#?} on wasmi", compiled[0].name);
+        let complete = self.events.len() == other.events.len() || self.is_cut || other.is_cut;
+        (!complete).then(|| format!("{} events but {}", self.events.len(), other.events.len()))
+    }
+}
+
+/// Runs a module: every exported function twice, in one instance.
+///
+/// # Errors
+/// If the engine refuses the module.
+pub fn run(engine: &dyn Engine, wasm: &[u8], exports: &[Export]) -> Result<Trace, String> {
+    let mut trace = Trace::default();
+    let mut instance = match engine.instantiate(wasm) {
+        Ok(instance) => instance,
+        Err(Failure::Refused(message)) => return Err(message),
+        Err(Failure::Start(outcome)) => {
+            trace.note("instantiation", outcome);
+            return Ok(trace);
+        }
+    };
+    for round in 0..2 {
+        let functions = exports.iter().filter_map(|export| match &export.kind {
+            Kind::Func(params, results) => Some((&export.name, params, results)),
+            _ => None,
+        });
+        for (name, params, results) in functions.take(CALLED) {
+            let args: Vec<Value> = (round * 5..).zip(params).map(|(n, ty)| Value::sample(*ty, n)).collect();
+            instance.set_fuel(FUEL);
+            trace.note(name, instance.call(name, &args, results));
+            if trace.is_cut {
+                return Ok(trace);
+            }
         }
     }
+    for Export { name, kind } in exports {
+        let event = match kind {
+            Kind::Global => Event::Global(instance.global(name)),
+            Kind::Table => Event::Table(instance.table(name)),
+            Kind::Memory => {
+                let (pages, hash) = instance.memory(name);
+                Event::Memory { pages, hash }
+            }
+            Kind::Func(..) | Kind::Tag => continue,
+        };
+        trace.events.push((name.clone(), event));
+    }
+    let log = std::mem::take(&mut instance.host().log);
+    trace.events.extend(log.into_iter().map(|(import, args)| ("host call".into(), Event::HostCall(import, args))));
+    Ok(trace)
 }

@@ -1,10 +1,13 @@
-//! Random modules that stay within what all engines run.
+//! Random modules of what all engines run.
 
 use arbitrary::{Result, Unstructured};
-use wasm_smith::{Config, Module};
+use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
-/// What modules may import; `engines` supplies it.
-pub const IMPORTS: &str = r#"(module
+use crate::module::{Counted, instrument};
+use crate::mutate;
+
+/// What modules may import, besides what they make up themselves.
+const IMPORTS: &str = r#"(module
     (import "host" "log" (func (param i32 i64 f32 f64)))
     (import "host" "next" (func (result i32)))
     (import "host" "pair" (func (param i64) (result i64 i32)))
@@ -15,62 +18,89 @@ pub const IMPORTS: &str = r#"(module
     (import "host" "global" (global (mut i64)))
     (import "host" "constant" (global i32)))"#;
 
-/// Loop heads and calls after which a module traps.
-const FUEL: u32 = 2000;
-
-/// A module, and whether it keeps to what wasmi runs with the same results.
-pub struct Generated {
-    pub wasm: Vec<u8>,
-    pub oracle: bool,
+/// A module made of the bytes, bounded in time and with everything exported.
+pub fn module(data: &[u8]) -> Option<Vec<u8>> {
+    let (wasm, counted) = unbounded(data)?;
+    instrument(&wasm, counted)
 }
 
-/// A module made of the bytes.
-pub fn module(data: &[u8]) -> Result<Generated> {
+/// A module made of the bytes, and a way to bound it.
+pub fn unbounded(data: &[u8]) -> Option<(Vec<u8>, Counted)> {
     let mut u = Unstructured::new(data);
-    let relaxed = u.ratio(1, 4)?;
-    let exceptions = u.ratio(1, 4)?;
-    let mut config = Config {
-        allow_floats: true,
-        available_imports: if u.ratio(2, 3)? { Some(wat::parse_str(IMPORTS).expect("valid")) } else { None },
+    let counted = if u.ratio(1, 2).ok()? { Counted::Heads } else { Counted::Branches };
+    let wasm = if u.ratio(3, 4).ok()? { smith(&mut u).ok()? } else { mutate::module(&mut u)? };
+    Some((wasm, counted))
+}
+
+/// One of a swarm of configurations: each leaves out a random part of the language, so that the rest meets more often.
+fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let kinds = [
+        InstructionKind::Numeric,
+        InstructionKind::Vector,
+        InstructionKind::Reference,
+        InstructionKind::Parametric,
+        InstructionKind::Variable,
+        InstructionKind::Table,
+        InstructionKind::Memory,
+        InstructionKind::Control,
+    ];
+    let allowed_instructions = if u.ratio(1, 2)? {
+        InstructionKinds::all()
+    } else {
+        let mut chosen = vec![InstructionKind::NumericInt, InstructionKind::Control];
+        for kind in kinds {
+            if u.ratio(2, 3)? {
+                chosen.push(kind);
+            }
+        }
+        InstructionKinds::new(&chosen)
+    };
+    let simd = u.ratio(2, 3)?;
+    let available_imports = if u.ratio(1, 3)? { Some(wat::parse_str(IMPORTS).expect("valid")) } else { None };
+    let config = Config {
+        allow_floats: u.ratio(4, 5)?,
+        allowed_instructions,
+        available_imports,
         bulk_memory_enabled: true,
-        canonicalize_nans: true,
+        canonicalize_nans: false,
         compact_imports_enabled: false,
-        custom_page_sizes_enabled: false,
         disallow_traps: u.ratio(1, 2)?,
-        exceptions_enabled: exceptions,
-        export_everything: true,
+        exceptions_enabled: u.ratio(3, 4)?,
         extended_const_enabled: true,
         gc_enabled: false,
         max_data_segments: 5,
         max_element_segments: 5,
         max_elements: 10,
         max_funcs: u.int_in_range(1..=12)?,
-        max_globals: 10,
-        max_imports: 10,
-        max_instructions: u.int_in_range(20..=600)?,
-        max_memories: u.int_in_range(1..=3)?,
-        max_memory32_bytes: 4 << 16,
-        max_nesting_depth: 12,
+        max_globals: u.int_in_range(0..=12)?,
+        max_imports: if u.ratio(1, 2)? { 0 } else { 10 },
+        max_instructions: [20, 100, 400, 2000][u.int_in_range(0..=3)?],
+        max_memories: if u.ratio(2, 3)? { 1 } else { 3 },
+        // Hashing memories and giving them their first pages takes longer than running most modules.
+        max_memory32_bytes: 3 << 16,
+        max_nesting_depth: u.int_in_range(3..=20)?,
         max_table_elements: 100,
-        max_tables: 3,
+        max_tables: u.int_in_range(1..=3)?,
+        max_tags: u.int_in_range(0..=5)?,
+        max_type_size: 200,
+        max_types: u.int_in_range(2..=20)?,
         memory64_enabled: false,
         memory_max_size_required: true,
+        memory_offset_choices: if u.ratio(1, 2)? {
+            MemoryOffsetChoices(95, 4, 1)
+        } else {
+            MemoryOffsetChoices(60, 30, 10)
+        },
         min_funcs: 1,
-        multi_value_enabled: true,
-        reference_types_enabled: true,
-        relaxed_simd_enabled: relaxed,
-        simd_enabled: true,
+        multi_value_enabled: u.ratio(3, 4)?,
+        reference_types_enabled: u.ratio(7, 8)?,
+        relaxed_simd_enabled: simd && u.ratio(1, 3)?,
+        simd_enabled: simd,
         table_max_size_required: true,
-        tail_call_enabled: true,
+        tail_call_enabled: u.ratio(3, 4)?,
         threads_enabled: false,
         wide_arithmetic_enabled: false,
         ..Config::default()
     };
-    if config.available_imports.is_none() {
-        config.max_imports = 0;
-    }
-    config.memory_offset_choices = wasm_smith::MemoryOffsetChoices(60, 30, 10);
-    let mut module = Module::new(config, &mut u)?;
-    let _ = module.ensure_termination(FUEL);
-    Ok(Generated { wasm: module.to_bytes(), oracle: !relaxed && !exceptions })
+    Ok(Module::new(config, u)?.to_bytes())
 }

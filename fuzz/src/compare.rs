@@ -1,0 +1,107 @@
+//! The full comparison of a module: all configurations of the runtime with one another, then with the oracles.
+
+use std::sync::OnceLock;
+
+use crate::engines::{self, Configuration, Engine, Export, Trace, Wasmi, Wasmtime};
+use crate::module::canonicalise;
+use crate::runner::{Options, Verdict};
+
+struct Engines {
+    own: Vec<Configuration>,
+    wasmtime: Wasmtime,
+    wasmi: Wasmi,
+}
+
+fn engines() -> &'static Engines {
+    static ENGINES: OnceLock<Engines> = OnceLock::new();
+    ENGINES.get_or_init(|| Engines {
+        own: engines::configurations(),
+        wasmtime: Wasmtime::default(),
+        wasmi: Wasmi::default(),
+    })
+}
+
+/// Runs every exported function on every engine and compares.
+///
+/// Among the configurations of the runtime, all bits have to be equal. The oracles may give other NaNs: where one disagrees, the module is compared again with
+/// NaNs made canonical by instructions of its own. An oracle that is alone against the other and the runtime is wrong if
+/// it is wasmi, which has known faults; no such fault of wasmtime is known.
+pub fn compare(wasm: &[u8], options: &Options) -> Verdict {
+    let canonical = canonicalise(wasm);
+    if options.canonical_nans {
+        return compare_as_is(canonical.as_deref().unwrap_or(wasm));
+    }
+    let verdict = compare_as_is(wasm);
+    let (Some(canonical), Verdict::Finding { .. } | Verdict::OracleAlone(_)) = (canonical, &verdict) else {
+        return verdict;
+    };
+    match (verdict, compare_as_is(&canonical)) {
+        (Verdict::Finding { kind, text }, Verdict::Agreement | Verdict::Unjudged | Verdict::OracleAlone(_))
+            if kind.starts_with(OWN) =>
+        {
+            Verdict::finding(&format!("NaN bits, {kind}"), text)
+        }
+        (Verdict::Finding { kind, text }, _) if kind.starts_with(OWN) => Verdict::Finding { kind, text },
+        (_, canonical) => canonical,
+    }
+}
+
+/// How the kinds of findings begin where configurations of the runtime differ.
+const OWN: &str = "own";
+
+fn compare_as_is(wasm: &[u8]) -> Verdict {
+    let Engines { own, wasmtime, wasmi } = engines();
+    let exports = match own[0].exports(wasm) {
+        Ok(exports) => exports,
+        Err(error) => return Verdict::finding("refused", format!("{}: {error}", own[0].name())),
+    };
+    let mut first: Option<Trace> = None;
+    for engine in own {
+        let trace = match engines::run(engine, wasm, &exports) {
+            Ok(trace) => trace,
+            Err(message) => return Verdict::finding("refused", format!("{}: {message}", engine.name())),
+        };
+        match &first {
+            None => first = Some(trace),
+            Some(first) => {
+                if let Some(difference) = first.difference(&trace) {
+                    let kind = format!("{OWN}, {}", engine.name());
+                    return Verdict::finding(&kind, format!("{} and {}: {difference}", own[0].name(), engine.name()));
+                }
+            }
+        }
+    }
+    let first = first.expect("there is a configuration");
+    let against = |oracle: &dyn Engine| against(oracle, &first, wasm, &exports);
+    match (against(wasmtime), against(wasmi)) {
+        (Agreement::Differs(wasmtime), wasmi) => {
+            let wasmi = match wasmi {
+                Agreement::Differs(wasmi) => format!("so does wasmi: {wasmi}"),
+                Agreement::Agrees => "wasmi agrees with us".to_string(),
+                Agreement::Unknown => "wasmi does not run it".to_string(),
+            };
+            Verdict::finding("wasmtime", format!("we and wasmtime: {wasmtime}\n{wasmi}"))
+        }
+        (Agreement::Unknown, Agreement::Unknown) => Verdict::Unjudged,
+        (_, Agreement::Differs(wasmi)) => Verdict::OracleAlone(wasmi),
+        _ if first.is_cut => Verdict::Unjudged,
+        _ => Verdict::Agreement,
+    }
+}
+
+enum Agreement {
+    Agrees,
+    Differs(String),
+    /// The oracle does not take the module.
+    Unknown,
+}
+
+fn against(oracle: &dyn Engine, first: &Trace, wasm: &[u8], exports: &[Export]) -> Agreement {
+    match engines::run(oracle, wasm, exports) {
+        Err(_) => Agreement::Unknown,
+        Ok(trace) => match first.in_words_of_oracles().difference(&trace) {
+            Some(difference) => Agreement::Differs(difference),
+            None => Agreement::Agrees,
+        },
+    }
+}

@@ -1,0 +1,192 @@
+//! wasmtime, an oracle for everything that the runtime under test runs.
+
+use wasmtime::{
+    Caller, Config, Engine, Error, Extern, ExternType, Func, FuncType, Global, HeapType, Memory, Module, OptLevel, Ref,
+    Store, Table, Tag, ThrownException, Trap, Val, ValType,
+};
+
+use super::{Failure, Instance};
+use crate::host::{Answer, Host};
+use crate::value::{Outcome, Type, Value, hash};
+
+pub struct Wasmtime(Engine);
+
+impl Default for Wasmtime {
+    fn default() -> Self {
+        let mut config = Config::new();
+        config.cranelift_opt_level(OptLevel::None).max_wasm_stack(512 << 10);
+        config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true).wasm_relaxed_simd(true);
+        config.relaxed_simd_deterministic(true).wasm_backtrace_max_frames(None);
+        // Two runtimes in one process would both want the signals.
+        config.signals_based_traps(false).memory_reservation(0).memory_guard_size(0).memory_init_cow(false);
+        Wasmtime(Engine::new(&config).expect("the host can run wasmtime"))
+    }
+}
+
+struct Running {
+    store: Store<Host>,
+    instance: wasmtime::Instance,
+}
+
+impl super::Engine for Wasmtime {
+    fn name(&self) -> &str {
+        "wasmtime"
+    }
+
+    fn instantiate(&self, wasm: &[u8]) -> Result<Box<dyn Instance + '_>, Failure> {
+        let module = Module::new(&self.0, wasm).map_err(|error| Failure::Refused(format!("{error:#}")))?;
+        let mut store = Store::new(&self.0, Host::default());
+        let start = |error: Error| Failure::Start(outcome(&error));
+        let imports: Result<Vec<Extern>, Error> =
+            module.imports().enumerate().map(|(i, item)| import(&mut store, &item.ty(), i)).collect();
+        let instance = wasmtime::Instance::new(&mut store, &module, &imports.map_err(start)?).map_err(start)?;
+        Ok(Box::new(Running { store, instance }))
+    }
+}
+
+impl Instance for Running {
+    fn call(&mut self, function: &str, args: &[Value], results: &[Type]) -> Outcome {
+        let func = self.instance.get_func(&mut self.store, function).expect("it is exported");
+        let ty = func.ty(&self.store);
+        let args: Vec<Val> = args.iter().zip(ty.params()).map(|(value, ty)| native(*value, &ty)).collect();
+        let mut values = vec![Val::I32(0); results.len()];
+        match func.call(&mut self.store, &args, &mut values) {
+            Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+            Err(error) => outcome(&error),
+        }
+    }
+
+    fn set_fuel(&mut self, fuel: u32) {
+        if let Some(global) = self.instance.get_global(&mut self.store, "fuel") {
+            global.set(&mut self.store, Val::I32(fuel as i32)).expect("it is a mutable i32");
+        }
+    }
+
+    fn global(&mut self, name: &str) -> Value {
+        let global = self.instance.get_global(&mut self.store, name).expect("it is exported");
+        value(&global.get(&mut self.store))
+    }
+
+    fn memory(&mut self, name: &str) -> (u64, u64) {
+        let memory = self.instance.get_memory(&mut self.store, name).expect("it is exported");
+        (memory.size(&self.store), hash(memory.data(&self.store)))
+    }
+
+    fn table(&mut self, name: &str) -> Vec<bool> {
+        let table = self.instance.get_table(&mut self.store, name).expect("it is exported");
+        let size = table.size(&self.store);
+        (0..size).filter_map(|i| table.get(&mut self.store, i)).map(|element| !element.is_null()).collect()
+    }
+
+    fn host(&mut self) -> &mut Host {
+        self.store.data_mut()
+    }
+}
+
+fn types(types: impl Iterator<Item = ValType>) -> Vec<Type> {
+    let ty = |ty: ValType| match ty {
+        ValType::I32 => Type::I32,
+        ValType::I64 => Type::I64,
+        ValType::F32 => Type::F32,
+        ValType::F64 => Type::F64,
+        ValType::V128 => Type::V128,
+        ValType::Ref(ty) => match ty.heap_type().top() {
+            HeapType::Func => Type::Func,
+            HeapType::Exn => Type::Exn,
+            _ => Type::Extern,
+        },
+    };
+    types.map(ty).collect()
+}
+
+fn native(value: Value, ty: &ValType) -> Val {
+    match value {
+        Value::I32(bits) => Val::I32(bits as i32),
+        Value::I64(bits) => Val::I64(bits as i64),
+        Value::F32(bits) => Val::F32(bits),
+        Value::F64(bits) => Val::F64(bits),
+        Value::V128(bits) => Val::V128(bits.into()),
+        Value::Ref(_) => Val::default_for_ty(ty).expect("references are nullable"),
+    }
+}
+
+fn value(value: &Val) -> Value {
+    match value {
+        Val::I32(v) => Value::I32(*v as u32),
+        Val::I64(v) => Value::I64(*v as u64),
+        Val::F32(v) => Value::F32(*v),
+        Val::F64(v) => Value::F64(*v),
+        Val::V128(v) => Value::V128(v.as_u128()),
+        Val::FuncRef(v) => Value::Ref(v.is_some()),
+        Val::ExternRef(v) => Value::Ref(v.is_some()),
+        Val::ExnRef(v) => Value::Ref(v.is_some()),
+        other => panic!("an unknown type of value: {other:?}"),
+    }
+}
+
+/// What a host function of this module gives as its failure.
+#[derive(Debug)]
+struct HostFailed;
+
+impl std::fmt::Display for HostFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the host fails")
+    }
+}
+
+impl std::error::Error for HostFailed {}
+
+fn outcome(error: &Error) -> Outcome {
+    if error.is::<HostFailed>() {
+        return Outcome::Host;
+    }
+    if error.is::<ThrownException>() {
+        return Outcome::Exception;
+    }
+    let message = match error.downcast_ref::<Trap>() {
+        Some(Trap::UnreachableCodeReached) => "unreachable",
+        Some(Trap::MemoryOutOfBounds) => "out of bounds memory access",
+        Some(Trap::TableOutOfBounds) => "out of bounds table access",
+        Some(Trap::IndirectCallToNull) => "uninitialized element",
+        Some(Trap::BadSignature) => "indirect call type mismatch",
+        Some(Trap::IntegerOverflow) => "integer overflow",
+        Some(Trap::IntegerDivisionByZero) => "integer divide by zero",
+        Some(Trap::BadConversionToInteger) => "invalid conversion to integer",
+        Some(Trap::NullReference) => "null exception reference",
+        Some(Trap::StackOverflow) => return Outcome::Limit,
+        Some(other) => return Outcome::Error(other.to_string()),
+        // No memory, or no room in the heap of exceptions.
+        None => return Outcome::Limit,
+    };
+    Outcome::Trap(message.into())
+}
+
+fn import(store: &mut Store<Host>, ty: &ExternType, number: usize) -> Result<Extern, Error> {
+    Ok(match ty {
+        ExternType::Func(ty) => func(store, ty, number).into(),
+        ExternType::Global(ty) => {
+            let content = Value::sample(types([ty.content().clone()].into_iter())[0], number as u32);
+            Global::new(&mut *store, ty.clone(), native(content, ty.content()))?.into()
+        }
+        ExternType::Memory(ty) => Memory::new(&mut *store, ty.clone())?.into(),
+        ExternType::Table(ty) => Table::new(&mut *store, ty.clone(), Ref::null(ty.element().heap_type()))?.into(),
+        ExternType::Tag(ty) => Tag::new(&mut *store, ty)?.into(),
+    })
+}
+
+fn func(store: &mut Store<Host>, ty: &FuncType, number: usize) -> Func {
+    let (params, results, result_types) = (types(ty.params()), types(ty.results()), ty.results().collect::<Vec<_>>());
+    Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Host>, args: &[Val], out: &mut [Val]| {
+        let seen = args.iter().map(value).collect();
+        let Some(answers) = caller.data_mut().call(number, seen, &params, &results) else {
+            return Err(Error::new(HostFailed));
+        };
+        for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
+            *slot = match answer {
+                Answer::Argument(i) => args[i],
+                Answer::Value(value) => native(value, ty),
+            };
+        }
+        Ok(())
+    })
+}
