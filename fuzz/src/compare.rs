@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::engines::{self, Configuration, Engine, Export, Trace, Wasmi, Wasmtime};
+use crate::engines::{self, Configuration, Engine, Interface, Trace, Wasmi, Wasmtime};
 use crate::module::canonicalise;
 use crate::runner::{Options, Verdict};
 
@@ -51,13 +51,13 @@ const OWN: &str = "own";
 
 fn compare_as_is(wasm: &[u8]) -> Verdict {
     let Engines { own, wasmtime, wasmi } = engines();
-    let exports = match own[0].exports(wasm) {
-        Ok(exports) => exports,
+    let interface = match own[0].interface(wasm) {
+        Ok(interface) => interface,
         Err(error) => return Verdict::finding("refused", format!("{}: {error}", own[0].name())),
     };
     let mut first: Option<Trace> = None;
     for engine in own {
-        let trace = match engines::run(engine, wasm, &exports) {
+        let trace = match engines::run(engine, wasm, &interface) {
             Ok(trace) => trace,
             Err(message) => return Verdict::finding("refused", format!("{}: {message}", engine.name())),
         };
@@ -72,7 +72,7 @@ fn compare_as_is(wasm: &[u8]) -> Verdict {
         }
     }
     let first = first.expect("there is a configuration");
-    let against = |oracle: &dyn Engine| against(oracle, &first, wasm, &exports);
+    let against = |oracle: &dyn Engine| against(oracle, &first, wasm, &interface);
     match (against(wasmtime), against(wasmi)) {
         (Agreement::Differs(wasmtime), wasmi) => {
             let wasmi = match wasmi {
@@ -96,8 +96,8 @@ enum Agreement {
     Unknown,
 }
 
-fn against(oracle: &dyn Engine, first: &Trace, wasm: &[u8], exports: &[Export]) -> Agreement {
-    match engines::run(oracle, wasm, exports) {
+fn against(oracle: &dyn Engine, first: &Trace, wasm: &[u8], interface: &Interface) -> Agreement {
+    match engines::run(oracle, wasm, interface) {
         Err(_) => Agreement::Unknown,
         Ok(trace) => match first.in_words_of_oracles().difference(&trace) {
             Some(difference) => Agreement::Differs(difference),

@@ -21,8 +21,9 @@ const CALLED: usize = 24;
 pub trait Engine {
     fn name(&self) -> &str;
 
-    /// The module with its imports supplied.
-    fn instantiate(&self, wasm: &[u8]) -> Result<Box<dyn Instance + '_>, Failure>;
+    /// The module with its imports supplied by the host. If some are linked, another instance with the same imports but for those,
+    /// which are the named exports of the first.
+    fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure>;
 }
 
 /// Why there is no instance.
@@ -36,7 +37,7 @@ pub enum Failure {
 /// A module's instance in a store of its own.
 pub trait Instance {
     fn call(&mut self, function: &str, args: &[Value], results: &[Type]) -> Outcome;
-    /// Sets the global if there is one.
+    /// Sets the global of all instances if there is one.
     fn set_fuel(&mut self, fuel: u32);
     fn global(&mut self, name: &str) -> Value;
     /// Pages, and a hash of the contents.
@@ -44,6 +45,30 @@ pub trait Instance {
     /// Which elements are not null.
     fn table(&mut self, name: &str) -> Vec<bool>;
     fn host(&mut self) -> &mut Host;
+}
+
+/// What a module imports and exports.
+pub struct Interface {
+    /// Types of functions; `None` is an import of another kind.
+    pub imports: Vec<Option<(Vec<Type>, Vec<Type>)>>,
+    pub exports: Vec<Export>,
+}
+
+impl Interface {
+    /// For each import the export of another instance of the module that is to be used, if there is one that fits; empty if there is
+    /// none at all.
+    fn linked(&self) -> Vec<Option<String>> {
+        let link = |(i, import): (usize, &Option<(Vec<Type>, Vec<Type>)>)| {
+            let (params, results) = import.as_ref()?;
+            let fits = |export: &&Export| matches!(&export.kind, Kind::Func(p, r) if p == params && r == results);
+            let fitting: Vec<&Export> = self.exports.iter().filter(fits).collect();
+            // Half of them, from the end: the first are the imports themselves.
+            let chosen = fitting.iter().rev().cycle().nth(i / 2)?;
+            (i % 2 == 0).then(|| chosen.name.clone())
+        };
+        let all: Vec<_> = self.imports.iter().enumerate().map(link).collect();
+        if all.iter().any(Option::is_some) { all } else { Vec::new() }
+    }
 }
 
 /// An export of a module.
@@ -112,13 +137,13 @@ impl Trace {
     }
 }
 
-/// Runs a module: every exported function twice, in one instance.
+/// Runs a module: every exported function twice, in one store.
 ///
 /// # Errors
 /// If the engine refuses the module.
-pub fn run(engine: &dyn Engine, wasm: &[u8], exports: &[Export]) -> Result<Trace, String> {
+pub fn run(engine: &dyn Engine, wasm: &[u8], interface: &Interface) -> Result<Trace, String> {
     let mut trace = Trace::default();
-    let mut instance = match engine.instantiate(wasm) {
+    let mut instance = match engine.instantiate(wasm, &interface.linked()) {
         Ok(instance) => instance,
         Err(Failure::Refused(message)) => return Err(message),
         Err(Failure::Start(outcome)) => {
@@ -127,7 +152,7 @@ pub fn run(engine: &dyn Engine, wasm: &[u8], exports: &[Export]) -> Result<Trace
         }
     };
     for round in 0..2 {
-        let functions = exports.iter().filter_map(|export| match &export.kind {
+        let functions = interface.exports.iter().filter_map(|export| match &export.kind {
             Kind::Func(params, results) => Some((&export.name, params, results)),
             _ => None,
         });
@@ -140,7 +165,7 @@ pub fn run(engine: &dyn Engine, wasm: &[u8], exports: &[Export]) -> Result<Trace
             }
         }
     }
-    for Export { name, kind } in exports {
+    for Export { name, kind } in &interface.exports {
         let event = match kind {
             Kind::Global => Event::Global(instance.global(name)),
             Kind::Table => Event::Table(instance.table(name)),

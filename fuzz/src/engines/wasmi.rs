@@ -6,7 +6,7 @@ use wasmi::{
 };
 
 use super::{Failure, Instance};
-use crate::host::{Answer, Host};
+use crate::host::{Answer, Host, Reentry};
 use crate::value::{Outcome, Type, Value, hash};
 
 pub struct Wasmi(Engine);
@@ -20,8 +20,23 @@ impl Default for Wasmi {
 }
 
 struct Running {
-    store: Store<Host>,
-    instance: wasmi::Instance,
+    store: Store<Data>,
+    /// The last one is that whose exports are called.
+    instances: Vec<wasmi::Instance>,
+}
+
+/// What host functions can get at.
+#[derive(Default)]
+struct Data {
+    host: Host,
+    /// The module's functions, for the host to call.
+    funcs: Vec<Func>,
+}
+
+impl Running {
+    fn instance(&self) -> wasmi::Instance {
+        *self.instances.last().expect("there is one")
+    }
 }
 
 impl super::Engine for Wasmi {
@@ -29,20 +44,32 @@ impl super::Engine for Wasmi {
         "wasmi"
     }
 
-    fn instantiate(&self, wasm: &[u8]) -> Result<Box<dyn Instance + '_>, Failure> {
+    fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {
         let module = Module::new(&self.0, wasm).map_err(|error| Failure::Refused(error.to_string()))?;
-        let mut store = Store::new(&self.0, Host::default());
+        let mut store = Store::new(&self.0, Data::default());
         let start = |error: Error| Failure::Start(outcome(&error));
         let imports: Result<Vec<Extern>, Error> =
             module.imports().enumerate().map(|(i, item)| import(&mut store, item.ty(), i)).collect();
-        let instance = wasmi::Instance::new(&mut store, &module, &imports.map_err(start)?).map_err(start)?;
-        Ok(Box::new(Running { store, instance }))
+        let mut imports = imports.map_err(start)?;
+        let first = wasmi::Instance::new(&mut store, &module, &imports).map_err(start)?;
+        let mut instances = vec![first];
+        for (import, name) in imports.iter_mut().zip(linked) {
+            if let Some(name) = name {
+                *import = first.get_func(&store, name).expect("it is exported").into();
+            }
+        }
+        if !linked.is_empty() {
+            instances.push(wasmi::Instance::new(&mut store, &module, &imports).map_err(start)?);
+        }
+        let called = *instances.last().expect("there is one");
+        store.data_mut().funcs = (0..).map_while(|i| called.get_func(&store, &format!("f{i}"))).collect();
+        Ok(Box::new(Running { store, instances }))
     }
 }
 
 impl Instance for Running {
     fn call(&mut self, function: &str, args: &[Value], results: &[Type]) -> Outcome {
-        let func = self.instance.get_func(&self.store, function).expect("it is exported");
+        let func = self.instance().get_func(&self.store, function).expect("it is exported");
         let ty = func.ty(&self.store);
         let args: Vec<Val> = args.iter().zip(ty.params()).map(|(value, ty)| native(*value, *ty)).collect();
         let mut values = vec![Val::I32(0); results.len()];
@@ -53,29 +80,31 @@ impl Instance for Running {
     }
 
     fn set_fuel(&mut self, fuel: u32) {
-        if let Some(global) = self.instance.get_global(&self.store, "fuel") {
-            global.set(&mut self.store, Val::I32(fuel as i32)).expect("it is a mutable i32");
+        for instance in &self.instances {
+            if let Some(global) = instance.get_global(&self.store, "fuel") {
+                global.set(&mut self.store, Val::I32(fuel as i32)).expect("it is a mutable i32");
+            }
         }
     }
 
     fn global(&mut self, name: &str) -> Value {
-        let global = self.instance.get_global(&self.store, name).expect("it is exported");
+        let global = self.instance().get_global(&self.store, name).expect("it is exported");
         value(&global.get(&self.store))
     }
 
     fn memory(&mut self, name: &str) -> (u64, u64) {
-        let memory = self.instance.get_memory(&self.store, name).expect("it is exported");
+        let memory = self.instance().get_memory(&self.store, name).expect("it is exported");
         (memory.size(&self.store), hash(memory.data(&self.store)))
     }
 
     fn table(&mut self, name: &str) -> Vec<bool> {
-        let table = self.instance.get_table(&self.store, name).expect("it is exported");
+        let table = self.instance().get_table(&self.store, name).expect("it is exported");
         let elements = (0..table.size(&self.store)).filter_map(|i| table.get(&self.store, i));
         elements.map(|element| value(&Val::from(element)) == Value::Ref(true)).collect()
     }
 
     fn host(&mut self) -> &mut Host {
-        self.store.data_mut()
+        &mut self.store.data_mut().host
     }
 }
 
@@ -133,7 +162,7 @@ fn outcome(error: &Error) -> Outcome {
     Outcome::Trap(message.into())
 }
 
-fn import(store: &mut Store<Host>, ty: &ExternType, number: usize) -> Result<Extern, Error> {
+fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Extern, Error> {
     Ok(match ty {
         ExternType::Func(ty) => func(store, ty, number).into(),
         ExternType::Global(ty) => {
@@ -152,11 +181,12 @@ fn import(store: &mut Store<Host>, ty: &ExternType, number: usize) -> Result<Ext
     })
 }
 
-fn func(store: &mut Store<Host>, ty: &FuncType, number: usize) -> Func {
+fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
     let (params, results, result_types) = (types(ty.params()), types(ty.results()), ty.results().to_vec());
-    Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Host>, args: &[Val], out: &mut [Val]| {
+    Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Data>, args: &[Val], out: &mut [Val]| {
+        enter(&mut caller, number)?;
         let seen = args.iter().map(value).collect();
-        let Some(answers) = caller.data_mut().call(number, seen, &params, &results) else {
+        let Some(answers) = caller.data_mut().host.call(number, seen, &params, &results) else {
             return Err(Error::new("the host fails"));
         };
         for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
@@ -167,4 +197,27 @@ fn func(store: &mut Store<Host>, ty: &FuncType, number: usize) -> Func {
         }
         Ok(())
     })
+}
+
+/// Has a host function call the module, if it is its turn to.
+fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
+    let count = caller.data().funcs.len();
+    if count == 0 {
+        return Ok(());
+    }
+    let Some(chosen) = caller.data_mut().host.enter(number) else { return Ok(()) };
+    let func = caller.data().funcs[chosen % count];
+    let ty = func.ty(&*caller);
+    let args: Vec<Val> =
+        (0..).zip(ty.params()).map(|(n, ty)| native(Value::sample(types(&[*ty])[0], n), *ty)).collect();
+    let mut values = vec![Val::I32(0); ty.results().len()];
+    let result = func.call(&mut *caller, &args, &mut values);
+    let outcome = match &result {
+        Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+        Err(error) => outcome(error),
+    };
+    match caller.data_mut().host.leave(number, &outcome) {
+        Reentry::PassOn => result,
+        Reentry::Ignore => Ok(()),
+    }
 }
