@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use wasmrun::{ErrorKind, Module};
 use wasmrun_fuzz::engines::{Configuration, configurations};
 use wasmrun_fuzz::module::{Counted, instrument, is_valid};
-use wasmrun_fuzz::runner::{Options, Random, Target, Verdict};
+use wasmrun_fuzz::runner::{Input, Options, Random, Target, Verdict};
 use wasmrun_fuzz::{compare, generate};
 
-wasmrun_fuzz::target!(Target { name: "validate", generate, test, of_modules: false });
+wasmrun_fuzz::target!(Target { name: "validate", generate, test, input: Input::Bytes });
 
 fn generate(data: &[u8]) -> Option<Vec<u8>> {
     let (&kind, rest) = data.split_first()?;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use wasmrun::{Config, Engine, ErrorKind, Module, Store, Strategy, Value, WasiEnv, create_wasi_linker};
-use wasmrun_fuzz::runner::{Options, Random, Target, Verdict};
+use wasmrun_fuzz::runner::{Input, Options, Random, Target, Verdict};
 
-wasmrun_fuzz::target!(Target { name: "wasi", generate: |data| Some(data.to_vec()), test, of_modules: false });
+wasmrun_fuzz::target!(Target { name: "wasi", generate, test, input: Input::Lines });
 
 /// Names and parameters: `i` for i32, `l` for i64.
 const FUNCTIONS: &[(&str, &str)] = &[
@@ -103,8 +103,25 @@ const VECTORS_AT: u32 = 8192;
 
 const SECRET: &str = "nobody must read this";
 
-fn test(data: &[u8], _options: &Options) -> Verdict {
-    let mut random = Random(data.iter().fold(7, |sum: u64, byte| sum.wrapping_mul(257).wrapping_add(u64::from(*byte))));
+/// Calls of a series.
+const CALLS: u32 = 200;
+
+/// The seed of a series, and the numbers of the calls that are made, a line each: what a call does stays the same when others
+/// are left out.
+fn generate(data: &[u8]) -> Option<Vec<u8>> {
+    let seed = data.iter().fold(7, |sum: u64, byte| sum.wrapping_mul(257).wrapping_add(u64::from(*byte)));
+    let mut text = format!("{seed}\n");
+    for call in 0..CALLS {
+        let _ = writeln!(text, "{call}");
+    }
+    Some(text.into())
+}
+
+fn test(input: &[u8], options: &Options) -> Verdict {
+    let mut numbers =
+        std::str::from_utf8(input).expect("lines of text").lines().map(|line| line.parse().expect("numbers"));
+    let mut random = Random(numbers.next().expect("the first line is the seed"));
+    let calls: Vec<u64> = numbers.collect();
     let root = tempfile::tempdir().expect("a temporary directory");
     prepare(root.path());
     let env = WasiEnv::new()
@@ -119,7 +136,7 @@ fn test(data: &[u8], _options: &Options) -> Verdict {
         .expect("the directory is there");
     let env = Arc::new(Mutex::new(env));
     let mut config = Config::new();
-    config.strategy(if random.next().is_multiple_of(2) { Strategy::Interpreter } else { Strategy::Jit });
+    config.strategy([Strategy::Interpreter, Strategy::Jit, Strategy::Tiered][random.next() as usize % 3]);
     let engine = Engine::new(&config).expect("every strategy works here");
     let module = Module::new(&engine, program()).expect("the program is valid");
     let mut store = Store::new(&engine, ());
@@ -128,13 +145,24 @@ fn test(data: &[u8], _options: &Options) -> Verdict {
     for (path, i) in PATHS.iter().zip(0..) {
         memory.write(&mut store, (PATHS_AT + 64 * i) as usize, path.as_bytes()).expect("it fits");
     }
-    for _ in 0..200 {
+    for call in 0..CALLS {
         let (name, params) = FUNCTIONS[random.next() as usize % FUNCTIONS.len()];
-        vectors(&mut random, |at, word| memory.write(&mut store, at, &word.to_le_bytes()).expect("it fits"));
+        let mut words = Vec::new();
+        vectors(&mut random, |at, word| words.push((at, word)));
         let args = arguments(name, params, &mut random);
+        if !calls.contains(&u64::from(call)) {
+            continue;
+        }
+        for (at, word) in words {
+            memory.write(&mut store, at, &word.to_le_bytes()).expect("it fits");
+        }
         let func = instance.get_func(&mut store, name).expect("it is exported");
         let mut results = vec![Value::I32(0); usize::from(name != "proc_exit")];
-        if let Err(error) = func.call(&mut store, &args, &mut results) {
+        let result = func.call(&mut store, &args, &mut results);
+        if options.verbose {
+            eprintln!("{name}{args:?}: {results:?} {result:?}");
+        }
+        if let Err(error) = result {
             let expected = matches!(error.kind(), ErrorKind::Exit(_)) || error.trap().is_some();
             assert!(expected, "{name}{args:?}: {error}");
         }

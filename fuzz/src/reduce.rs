@@ -1,4 +1,4 @@
-//! Makes a failing module smaller while it fails in the same way.
+//! Makes a failing input smaller while it fails in the same way.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use wasm_shrink::WasmShrink;
 use wasmparser::{Validator, WasmFeatures};
 
 use crate::module::Parts;
-use crate::runner::{Killed, Options, is_hung};
+use crate::runner::{Input, Killed, Options, is_hung};
 
 /// Processor time that a smaller module may take. Operators that bound its time may have been left out.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -16,10 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// This program, run on one module at a time, as it may crash.
 pub struct Program {
     pub options: Options,
+    pub input: Input,
 }
 
 impl Program {
-    /// How the module fails; `None` if it does not.
+    /// How the input fails; `None` if it does not.
     pub fn signature(&self, wasm: &[u8]) -> Option<String> {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(wasm).expect("it can be written");
@@ -54,9 +55,14 @@ impl Program {
         }
     }
 
-    /// A module that fails in the same way, as small as can be had in the time.
+    /// An input that fails in the same way, as small as can be had in the time.
     pub fn reduce(&self, wasm: Vec<u8>, signature: &str, time: Duration) -> Vec<u8> {
         let end = Instant::now() + time;
+        if self.input != Input::Module {
+            return without_lines(wasm, &|input| {
+                Instant::now() < end && self.signature(input).as_deref() == Some(signature)
+            });
+        }
         let fails = |wasm: &[u8]| {
             let valid = || Validator::new_with_features(WasmFeatures::all()).validate_all(wasm).is_ok();
             Instant::now() < end && valid() && self.signature(wasm).as_deref() == Some(signature)
@@ -72,6 +78,26 @@ impl Program {
             }
         }
     }
+}
+
+/// Leaves out lines after the first, in runs that become shorter.
+fn without_lines(input: Vec<u8>, fails: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut lines: Vec<&[u8]> = input.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut size = lines.len() / 2;
+    while size > 0 {
+        let mut start = 1;
+        while start < lines.len() {
+            let end = (start + size).min(lines.len());
+            let fewer = [&lines[..start], &lines[end..]].concat();
+            if fails(&fewer.concat()) {
+                lines = fewer;
+            } else {
+                start = end;
+            }
+        }
+        size /= 2;
+    }
+    lines.concat()
 }
 
 /// Empties functions, as many at a time as can be.

@@ -30,8 +30,16 @@ pub struct Target {
     /// The input of a seed; `None` if its bytes make none.
     pub generate: fn(&[u8]) -> Option<Vec<u8>>,
     pub test: fn(&[u8], &Options) -> Verdict,
-    /// Whether inputs are modules, which can be reduced and printed.
-    pub of_modules: bool,
+    pub input: Input,
+}
+
+/// What inputs are, and so how they are made smaller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    Module,
+    /// Lines of text, of which all but the first can be left out.
+    Lines,
+    Bytes,
 }
 
 /// How inputs are run.
@@ -39,6 +47,8 @@ pub struct Target {
 pub struct Options {
     /// Modules make their NaNs canonical, so that which one an instruction gives does not matter.
     pub canonical_nans: bool,
+    /// What happens is told as it does.
+    pub verbose: bool,
 }
 
 /// What was found out about an input.
@@ -157,15 +167,15 @@ pub fn main(target: &Target) -> ExitCode {
     };
     let read = |path: &PathBuf| {
         let bytes = std::fs::read(path).expect("the file can be read");
-        let is_text = target.of_modules && bytes.trim_ascii_start().starts_with(b"(");
+        let is_text = target.input == Input::Module && bytes.trim_ascii_start().starts_with(b"(");
         if is_text { wat::parse_bytes(&bytes).expect("a module").into_owned() } else { bytes }
     };
     if let Some(seeds) = args.child {
         child(target, &args.options, seeds)
     } else if let Some(path) = &args.file {
-        file(target, &args.options, &read(path))
+        file(target, &Options { verbose: true, ..args.options }, &read(path))
     } else if let Some(path) = &args.reduce {
-        let program = reduce::Program { options: args.options.clone() };
+        let program = reduce::Program { options: args.options.clone(), input: target.input };
         match program.signature(&read(path)) {
             Some(signature) => {
                 eprintln!("{signature}");
@@ -192,10 +202,10 @@ pub fn main(target: &Target) -> ExitCode {
 
 /// A module as text, if it can be printed.
 fn show(target: &Target, input: &[u8]) -> String {
-    if target.of_modules {
-        wasmprinter::print_bytes(input).unwrap_or_else(|error| format!("{error}: {input:02x?}\n"))
-    } else {
-        String::from_utf8_lossy(input).into_owned()
+    match target.input {
+        Input::Module => wasmprinter::print_bytes(input).unwrap_or_else(|error| format!("{error}: {input:02x?}\n")),
+        Input::Lines => String::from_utf8_lossy(input).into_owned(),
+        Input::Bytes => format!("{input:02x?}\n"),
     }
 }
 
@@ -291,6 +301,8 @@ pub fn is_hung(process: u32, since: Instant, before: Option<Duration>, patience:
 #[derive(Default)]
 struct Counts {
     executions: u64,
+    /// The seed that ended last.
+    last: u64,
     /// Seeds whose bytes make no input.
     none: u64,
     unjudged: u64,
@@ -322,11 +334,13 @@ impl<'a> Run<'a> {
 
     fn run(&self, seeds: Range<u64>, jobs: u64) -> ExitCode {
         self.next.store(seeds.start, Ordering::Relaxed);
+        let mut told = Instant::now();
         // Small blocks at the end keep all processes busy.
         let block = BLOCK.min((seeds.end - seeds.start).div_ceil(jobs).max(1));
         std::thread::scope(|scope| {
+            let mut workers = Vec::new();
             for _ in 0..jobs {
-                scope.spawn(|| {
+                workers.push(scope.spawn(|| {
                     while !self.time_is_up() {
                         let from = self.next.fetch_add(block, Ordering::Relaxed);
                         if from >= seeds.end {
@@ -334,24 +348,30 @@ impl<'a> Run<'a> {
                         }
                         self.supervise(from..(from + block).min(seeds.end));
                     }
-                });
+                }));
+            }
+            while workers.iter().any(|worker| !worker.is_finished()) {
+                std::thread::sleep(Duration::from_millis(100));
+                if told.elapsed() > Duration::from_secs(600) {
+                    told = Instant::now();
+                    eprintln!("{}", self.summary(seeds.start));
+                }
             }
         });
-        let end = self.next.load(Ordering::Relaxed).min(seeds.end);
-        println!("{}", self.summary(seeds.start..end));
+        println!("{}", self.summary(seeds.start));
         if self.counts().findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn summary(&self, seeds: Range<u64>) -> String {
+    fn summary(&self, first: u64) -> String {
         let counts = self.counts();
         let seconds = self.start.elapsed().as_secs_f64();
         let findings: Vec<String> = counts.findings.iter().map(|(kind, seeds)| format!("{kind}: {seeds:?}")).collect();
         format!(
-            "{}: seeds {}..{}, {} executions in {seconds:.0} s ({:.0} a second), {} without a verdict of an oracle, {} where \
+            "{}: seeds {} to {}, {} executions in {seconds:.0} s ({:.0} a second), {} without a verdict of an oracle, {} where \
              wasmi is alone, {} findings {}",
             self.target.name,
-            seeds.start,
-            seeds.end,
+            first,
+            counts.last,
             counts.executions,
             counts.executions as f64 / seconds,
             counts.unjudged,
@@ -419,12 +439,7 @@ impl<'a> Run<'a> {
     fn note(&self, seed: u64, line: &str) {
         let mut counts = self.counts();
         counts.executions += 1;
-        if counts.executions.is_multiple_of(50_000) {
-            let next = self.next.load(Ordering::Relaxed);
-            drop(counts);
-            eprintln!("{}", self.summary(next..next));
-            counts = self.counts();
-        }
+        counts.last = seed;
         match line.split_once(' ').map_or((line, ""), |(word, rest)| (word, rest)) {
             ("agreement", _) => {}
             ("none", _) => {
@@ -437,7 +452,8 @@ impl<'a> Run<'a> {
                 let (kind, text) = finding.split_once('\t').unwrap_or((finding, ""));
                 let seeds = counts.findings.entry(kind.to_string()).or_default();
                 seeds.push(seed);
-                let is_reduced = self.target.of_modules && self.args.out.is_some() && seeds.len() <= REDUCED;
+                let is_reduced =
+                    self.target.input == Input::Module && self.args.out.is_some() && seeds.len() <= REDUCED;
                 drop(counts);
                 self.keep(seed, kind, text, is_reduced);
             }
@@ -452,16 +468,26 @@ impl<'a> Run<'a> {
         let Some(input) = (self.target.generate)(&bytes(seed)) else { return };
         let path = out.join(format!("{}-{seed}", self.target.name));
         let comment = format!(";; {} seed {seed}: {kind}\n;; {}\n", self.target.name, text.replace('\n', "\n;; "));
-        let write = |ending: &str, text: String| {
-            std::fs::create_dir_all(out).and_then(|()| std::fs::write(path.with_extension(ending), text))
+        let write = |ending: &str, contents: &[u8]| {
+            std::fs::create_dir_all(out)?;
+            match self.target.input {
+                Input::Module => std::fs::write(
+                    path.with_extension(format!("{ending}wat")),
+                    comment.clone() + &show(self.target, contents),
+                ),
+                Input::Lines | Input::Bytes => {
+                    std::fs::write(path.with_extension("txt"), &comment)?;
+                    std::fs::write(path.with_extension(format!("{ending}input")), contents)
+                }
+            }
         };
-        write("wat", format!("{comment}{}", show(self.target, &input))).expect("findings can be written");
+        write("", &input).expect("findings can be written");
         if is_reduced {
-            let program = reduce::Program { options: self.args.options.clone() };
+            let program = reduce::Program { options: self.args.options.clone(), input: self.target.input };
             // What does not happen again (threads) can't be reduced.
             let Some(signature) = program.signature(&input) else { return };
             let small = program.reduce(input, &signature, Duration::from_secs(120));
-            write("small.wat", format!("{comment}{}", show(self.target, &small))).expect("findings can be written");
+            write("small.", &small).expect("findings can be written");
         }
     }
 }

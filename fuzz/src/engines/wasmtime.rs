@@ -17,6 +17,7 @@ impl Default for Wasmtime {
         config.cranelift_opt_level(OptLevel::None).max_wasm_stack(512 << 10);
         config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true).wasm_relaxed_simd(true);
         config.relaxed_simd_deterministic(true).wasm_backtrace_max_frames(None);
+        config.generate_address_map(false).native_unwind_info(false);
         // Two runtimes in one process would both want the signals.
         config.signals_based_traps(false).memory_reservation(0).memory_guard_size(0).memory_init_cow(false);
         Wasmtime(Engine::new(&config).expect("the host can run wasmtime"))
