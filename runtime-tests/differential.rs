@@ -1,5 +1,5 @@
 //! Random valid modules, run on every engine configuration: results, traps, and what is left in memories, globals and
-//! tables must be the same.
+//! tables must be the same, in the bits of NaNs too.
 //!
 //! `WASMRUN_SEEDS=FIRST..END` runs other modules than the usual ones; a failure names its seed.
 
@@ -39,8 +39,6 @@ fn generate(seed: u64) -> Option<Vec<u8>> {
         })
         .collect();
     let config = wasm_smith::Config {
-        // Which NaN an operation gives may differ between engines; all else may not.
-        canonicalize_nans: true,
         export_everything: true,
         min_funcs: 2,
         max_funcs: 12,
@@ -225,15 +223,23 @@ fn configs() -> Vec<Config> {
     all[1].strategy(Strategy::Interpreter).dispatch(Dispatch::Loop);
     if Engine::has_jit() {
         for checks in [BoundsChecks::Inline, BoundsChecks::Guard] {
-            let mut config = Config::new();
-            config.strategy(Strategy::Jit).bounds_checks(checks);
-            all.push(config);
+            for quick in [false, true] {
+                let mut config = Config::new();
+                config.strategy(Strategy::Jit).bounds_checks(checks).quick_code(quick);
+                all.push(config);
+            }
         }
         for tiering in
             [Tiering::Measured, Tiering::AtOnce, Tiering::AtLoops, Tiering::Baseline, Tiering::BaselineAtLoops]
         {
             let mut config = Config::new();
             config.strategy(Strategy::Tiered).tiering(tiering);
+            all.push(config);
+        }
+        for tiering in [Tiering::AtLoops, Tiering::Baseline] {
+            let mut config = Config::new();
+            config.strategy(Strategy::Tiered).tiering(tiering).dispatch(Dispatch::Loop);
+            config.bounds_checks(BoundsChecks::Guard);
             all.push(config);
         }
     }

@@ -47,10 +47,13 @@ pub trait Instance {
     fn host(&mut self) -> &mut Host;
 }
 
+/// Parameters and results of a function.
+pub type Signature = (Vec<Type>, Vec<Type>);
+
 /// What a module imports and exports.
 pub struct Interface {
-    /// Types of functions; `None` is an import of another kind.
-    pub imports: Vec<Option<(Vec<Type>, Vec<Type>)>>,
+    /// `None` is an import of another kind than a function.
+    pub imports: Vec<Option<Signature>>,
     pub exports: Vec<Export>,
 }
 
@@ -58,7 +61,7 @@ impl Interface {
     /// For each import the export of another instance of the module that is to be used, if there is one that fits; empty if there is
     /// none at all.
     fn linked(&self) -> Vec<Option<String>> {
-        let link = |(i, import): (usize, &Option<(Vec<Type>, Vec<Type>)>)| {
+        let link = |(i, import): (usize, &Option<Signature>)| {
             let (params, results) = import.as_ref()?;
             let fits = |export: &&Export| matches!(&export.kind, Kind::Func(p, r) if p == params && r == results);
             let fitting: Vec<&Export> = self.exports.iter().filter(fits).collect();
