@@ -385,6 +385,9 @@ impl<'m> Translator<'m> {
 
     /// Puts out a branch that is taken where a condition holds, and returns where it says how far.
     fn branch(&mut self, condition: Condition) -> Site {
+        // The branch may carry an operand, or leave it where the other arm of an `if` finds it: its slot must hold it
+        // even if the next instruction takes it from the accumulator.
+        self.acc_from = [NONE; 3];
         if let Some(site) = self.step(&condition) {
             return site;
         }

@@ -167,7 +167,8 @@ impl Translator<'_> {
     }
 
     /// Whether a popped operand, which is in a slot, is in the accumulator of a bank, for an instruction that takes it
-    /// from there. Nothing else can read the slot of an operand of its own then, so its instruction need not write it.
+    /// from there. If no branch has come between, nothing else can read the slot of an operand of its own then, so the
+    /// instruction that defined it need not write it.
     pub fn take_acc(&mut self, operand: Operand, slot: u32, bank: Bank) -> bool {
         if !self.in_acc(slot, bank) {
             return false;
