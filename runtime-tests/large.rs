@@ -172,6 +172,18 @@ fn loops_result() -> String {
     signed(n)
 }
 
+/// 300,000 nested loops, each found hot before the next one begins, because all that is inside of it counts for it.
+fn hot_loops() -> String {
+    let mut wat = String::from("(module (func (export \"run\") (result i64)\n");
+    wat += &"loop\n".repeat(300_000);
+    wat += &"end\n".repeat(300_000);
+    wat + "i64.const 7))"
+}
+
+fn hot_loops_result() -> String {
+    signed(7)
+}
+
 /// 50,000 operands on the stack at once, then folded.
 fn operands() -> String {
     let mut wat = String::from("(module (func (export \"run\") (result i64) (local i64)\n");
@@ -260,13 +272,14 @@ fn module_items_result() -> String {
     signed(x.wrapping_mul(1_000_000) + u64::from(b'x'))
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     Case { name: "100,000 instructions", wat: straight, prints: straight_result },
     Case { name: "20,000 basic blocks", wat: branches, prints: branches_result },
     Case { name: "br_table of 50,000 targets", wat: table, prints: table_result },
     Case { name: "10,000 locals", wat: locals, prints: locals_result },
     Case { name: "10,000 nested blocks", wat: nesting, prints: nesting_result },
     Case { name: "3,000 nested loops", wat: loops, prints: loops_result },
+    Case { name: "300,000 hot loops", wat: hot_loops, prints: hot_loops_result },
     Case { name: "50,000 operands", wat: operands, prints: operands_result },
     Case { name: "1,000 parameters and results", wat: wide, prints: wide_result },
     Case { name: "50,000 functions", wat: functions, prints: functions_result },
@@ -293,7 +306,12 @@ fn check(case: &Case, engine: &[&str]) -> Result<(), Failed> {
 
 fn main() -> ExitCode {
     let engines: &[(&str, &[&str])] = if Engine::has_jit() {
-        &[("interp", &["--interp"]), ("jit", &["--jit"]), ("jit-guard", &["--jit", "--bounds-checks=guard"])]
+        &[
+            ("interp", &["--interp"]),
+            ("jit", &["--jit"]),
+            ("jit-guard", &["--jit", "--bounds-checks=guard"]),
+            ("tiered", &[]),
+        ]
     } else {
         &[("interp", &["--interp"])]
     };

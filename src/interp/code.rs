@@ -18,6 +18,7 @@ use super::machine::{HEADER, SLACK};
 use super::op::{Plain, word_bc};
 use super::portable;
 use super::translate::{self, Translation};
+use super::tries::{Tries, Try};
 use crate::error::Result;
 use crate::module::ModuleInner;
 
@@ -43,7 +44,7 @@ pub(super) struct Code {
     pub far: bool,
     pub defined: u32,
     pub words: Box<[u64]>,
-    pub tries: Box<[Try]>,
+    pub tries: Tries,
     /// Whether the cache has it.
     pub is_kept: AtomicBool,
     /// Whether baseline code is to be made of it, or has been.
@@ -55,14 +56,6 @@ pub(super) struct Code {
     /// If this is baseline code: where it is from.
     #[cfg(baseline)]
     pub origin: Option<Box<Origin>>,
-}
-
-/// The instructions in a `try_table`, as words from the first to before the last, and the word of its `try`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Try {
-    pub from: u32,
-    pub to: u32,
-    pub at: u32,
 }
 
 impl Code {
@@ -96,7 +89,7 @@ impl Code {
             far,
             defined,
             words,
-            tries: tries.into(),
+            tries: Tries::new(tries),
             is_kept: AtomicBool::new(false),
             #[cfg(baseline)]
             is_wanted: AtomicBool::new(false),
@@ -319,8 +312,7 @@ impl Code {
 
     /// The clauses of the `try_table`s that an instruction is in, as bytecode, innermost first.
     pub fn clauses(&self, word: u32) -> impl Iterator<Item = &[u64; 2]> {
-        let tries = self.tries.iter().filter(move |t| (t.from..t.to).contains(&word));
-        tries.flat_map(|t| {
+        self.tries.around(word).flat_map(|t| {
             let count = (self.words[t.at as usize] >> 16) as u16;
             self.words[t.at as usize + 1..].as_chunks().0[..count.into()].iter()
         })
@@ -332,7 +324,7 @@ impl Code {
     }
 
     pub fn tries(&self) -> &[Try] {
-        &self.tries
+        self.tries.all()
     }
 
     /// Whether this only leads to native code.

@@ -19,6 +19,7 @@ mod print;
 #[cfg(test)]
 mod tests;
 mod translate;
+mod tries;
 mod value;
 
 pub(crate) use backtrace::offset_of;

@@ -3,8 +3,9 @@
 //! Bytecode holds no addresses, so it is good in any process; but it holds where loops are in the module, which must be the
 //! same. What comes back is run unchecked: whoever keeps the bytes must be sure to give back what it got.
 
-use super::code::{Code, Try};
+use super::code::Code;
 use super::translate::Translation;
+use super::tries::Try;
 use crate::module::ModuleInner;
 
 /// Numbers before those of the `try_table`s and the words.

@@ -153,6 +153,19 @@ fn locals_are_zero_unless_set_on_every_way() {
     assert!(bytecode(wat).contains("zeroed 5..6"), "{}", bytecode(wat));
 }
 
+/// 60,000 `try_table`s side by side, in each of which something is thrown 50 times: what a throw is not in costs it nothing.
+#[test]
+fn throws_pass_by_try_tables() {
+    let wat = format!(
+        "(module (tag $t) (func (export \"f\") (param i32) (result i32) (local $sum i32) (loop $again
+            {}
+            (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (local.get $sum)))",
+        "(block $h (try_table (catch $t $h) (throw $t))) (local.set $sum (i32.add (local.get $sum) (i32.const 1)))"
+            .repeat(60_000)
+    );
+    assert_eq!(run(&wat, 50), [Ok(3_000_000); 2]);
+}
+
 /// Much code in a loop counts for much only if each pass goes through it.
 #[test]
 #[cfg(jit)]

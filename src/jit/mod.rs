@@ -53,6 +53,7 @@ pub(crate) use baseline::BaselineMemory;
 pub(crate) use cached::portable_function;
 pub(crate) use code_file::CodeFile;
 pub(crate) use compile::{Compiled, Entry, ModuleCode, Tier, compile, compile_with_loops};
+pub(crate) use lower::osr::MAX_LOOPS;
 pub(crate) use print::{print_asm, print_clif};
 pub(crate) use resolver::{host_entry, ref_entry};
 pub(crate) use traps::{call, call_by_glue, call_loop, call_native, call_native_at_loop, raise_code};

@@ -1,6 +1,7 @@
 //! The types of the WebAssembly type system that a module's surface is made of.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The type of a value (specification, section 2.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,8 +85,9 @@ impl fmt::Display for ValType {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FuncType {
-    params: Box<[ValType]>,
-    results: Box<[ValType]>,
+    // Shared: a module may have a million imports of a type with a thousand parameters.
+    params: Arc<[ValType]>,
+    results: Arc<[ValType]>,
 }
 
 impl FuncType {

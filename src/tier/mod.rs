@@ -16,7 +16,7 @@ mod policy;
 mod pool;
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ptr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ pub(crate) use pool::Pool;
 use tracing::{debug, trace};
 
 use crate::error::Result;
-use crate::jit::{Compiled, Entry, Tier};
+use crate::jit::{Compiled, Entry, MAX_LOOPS, Tier};
 use crate::module::{Module, ModuleInner};
 use crate::runtime::engine::{Engine, Strategy, Tiering};
 use crate::runtime::sys;
@@ -113,14 +113,15 @@ struct Progress {
     function: Stage,
     /// How often code of the function was asked for: again where a loop turned out to be hot as well.
     asked: u32,
-    loops: Vec<Loop>,
+    /// By the byte offset of the `loop`.
+    loops: BTreeMap<u32, Loop>,
+    /// Offsets of the loops that are queued: a function may have a hundred thousand others.
+    queued: BTreeSet<u32>,
 }
 
 /// How far a loop has come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Loop {
-    /// Byte offset of the `loop`.
-    offset: u32,
     stage: Stage,
     /// How often it was found hot.
     found: u32,
@@ -130,21 +131,23 @@ struct Loop {
 
 impl Progress {
     fn at(&mut self, offset: u32) -> &mut Loop {
-        let place = match self.loops.iter().position(|l| l.offset == offset) {
-            Some(place) => place,
-            None => {
-                self.loops.push(Loop { offset, stage: Stage::Cold, found: 0, missed: 0 });
-                self.loops.len() - 1
-            }
+        self.loops.entry(offset).or_default()
+    }
+
+    /// Sets how far a loop has come. Nothing else does.
+    fn set_loop(&mut self, offset: u32, stage: Stage) {
+        self.at(offset).stage = stage;
+        match stage {
+            Stage::Queued => self.queued.insert(offset),
+            _ => self.queued.remove(&offset),
         };
-        &mut self.loops[place]
     }
 
     /// Whether it is time for baseline code: how often it was asked for. In later runs, that is when the compiler has not come to
     /// the function in its time.
     fn asks_for_baseline(&mut self, later_run: bool) -> Option<u8> {
-        let waits = || self.function == Stage::Queued || self.loops.iter().any(|l| l.stage == Stage::Queued);
-        if self.has_baseline || later_run && !waits() {
+        let waits = self.function == Stage::Queued || !self.queued.is_empty();
+        if self.has_baseline || later_run && !waits {
             return None;
         }
         let asked = self.baseline;
@@ -152,10 +155,17 @@ impl Progress {
         Some(asked)
     }
 
-    fn stage(&mut self, entry: Entry) -> &mut Stage {
+    fn stage(&self, entry: Entry) -> Stage {
         match entry {
-            Entry::Function => &mut self.function,
-            Entry::Loop { offset, .. } => &mut self.at(offset).stage,
+            Entry::Function => self.function,
+            Entry::Loop { offset, .. } => self.loops.get(&offset).map_or(Stage::Cold, |l| l.stage),
+        }
+    }
+
+    fn set(&mut self, entry: Entry, stage: Stage) {
+        match entry {
+            Entry::Function => self.function = stage,
+            Entry::Loop { offset, .. } => self.set_loop(offset, stage),
         }
     }
 }
@@ -320,14 +330,17 @@ impl ModuleTier {
         let job = match (stage, entry, function) {
             (Stage::Cold, Entry::Loop { .. }, _) => {
                 // Another loop of the function that was hot before may be done.
-                let earlier = progress.loops.iter_mut().filter(|l| l.stage == Stage::Queued);
-                let dropped = earlier.filter_map(|l| {
-                    let entry = Entry::Loop { offset: l.offset, far };
-                    let job = module.0.engine.pool().withdraw(Key::new(&module.0, defined, entry))?;
-                    l.stage = Stage::Cold;
-                    Some(job)
-                });
-                let heat = dropped.map(|job| job.heat).sum();
+                let dropped: Vec<_> = progress
+                    .queued
+                    .iter()
+                    .filter_map(|offset| {
+                        let entry = Entry::Loop { offset: *offset, far };
+                        let job = module.0.engine.pool().withdraw(Key::new(&module.0, defined, entry))?;
+                        Some((*offset, job.heat))
+                    })
+                    .collect();
+                dropped.iter().for_each(|(offset, _)| progress.set_loop(*offset, Stage::Cold));
+                let heat = dropped.iter().map(|(_, heat)| heat).sum();
                 let mut job = self.queue(progress, module, defined, at_loop, None);
                 job.heat = heat;
                 Some(job)
@@ -339,7 +352,7 @@ impl ModuleTier {
                 // It may still be made to have this loop as well.
                 let key = Key::new(&module.0, defined, Entry::Function);
                 if module.0.engine.pool().add_loop(key, offset, far) {
-                    progress.at(offset).stage = Stage::Queued;
+                    progress.set_loop(offset, Stage::Queued);
                 }
                 None
             }
@@ -350,7 +363,7 @@ impl ModuleTier {
             None => module.0.engine.pool().warm(Key::new(&module.0, defined, entry)),
             Some(job) => self.have_done(module, job),
         }
-        match self.progress()[&defined].loops.iter().find(|l| l.offset == offset)?.stage {
+        match self.progress()[&defined].loops.get(&offset)?.stage {
             Stage::Ready(native) => Some(native),
             _ => None,
         }
@@ -374,22 +387,21 @@ impl ModuleTier {
         hot: Option<(u32, bool)>,
     ) -> Job {
         let mut job = Job::new(&module.0, Key::new(&module.0, defined, entry));
-        *progress.stage(entry) = Stage::Queued;
+        progress.set(entry, Stage::Queued);
         progress.asked += u32::from(entry == Entry::Function);
         if let (Entry::Function, Some((offset, far))) = (entry, hot)
             && policy::is_large(&module.0, defined)
         {
             job.far = far;
-            let most = progress.loops.iter().map(|l| l.found).max().unwrap_or(0);
-            let asked = progress.asked;
-            let hot = progress.at(offset);
-            hot.stage = Stage::Queued;
-            if asked > 1 {
+            let most = progress.loops.values().map(|l| l.found).max().unwrap_or(0);
+            progress.set_loop(offset, Stage::Queued);
+            if progress.asked > 1 {
                 // It is for this loop that the function is compiled again.
-                hot.found = most;
+                progress.at(offset).found = most;
             }
             // Those that it had before, so that this code can replace that.
-            job.loops = progress.loops.iter().filter(|l| l.stage != Stage::Cold).map(|l| l.offset).collect();
+            let hot = progress.loops.iter().filter(|(_, l)| l.stage != Stage::Cold);
+            job.loops = hot.map(|(offset, _)| *offset).collect();
         }
         job
     }
@@ -427,10 +439,16 @@ impl ModuleTier {
             let one = progress.at(*offset);
             let stays = policy::is_worth_entering(one.found, most);
             if !stays && one.stage == Stage::Queued {
-                one.stage = Stage::Cold;
+                progress.set_loop(*offset, Stage::Cold);
             }
             stays
         });
+        // Code numbers the loops that it is entered at, and has no more numbers.
+        for offset in job.loops.drain(MAX_LOOPS.min(job.loops.len())..) {
+            if progress.at(offset).stage == Stage::Queued {
+                progress.set_loop(offset, Stage::Cold);
+            }
+        }
     }
 
     /// Takes note of what became of a job.
@@ -447,14 +465,14 @@ impl ModuleTier {
             Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
         };
         // Code that is there stays when better code is not to be had.
-        let change = |stage: &mut Stage, to| {
-            if !matches!((*stage, to), (Stage::Ready(_), Stage::Cold | Stage::Refused)) {
-                *stage = to;
+        let mut change = |entry, to| {
+            if !matches!((progress.stage(entry), to), (Stage::Ready(_), Stage::Cold | Stage::Refused)) {
+                progress.set(entry, to);
             }
         };
-        change(progress.stage(entry), of_entry);
+        change(entry, of_entry);
         for (number, offset) in (0..).zip(&job.loops) {
-            change(&mut progress.at(*offset).stage, of_loop(number));
+            change(Entry::Loop { offset: *offset, far: job.far }, of_loop(number));
         }
     }
 }
@@ -568,7 +586,8 @@ mod tests {
             let mut all = tier.progress();
             let progress = all.entry(0).or_default();
             for (offset, found, stage) in [(1, 80, Stage::Queued), (2, 9, Stage::Queued), (3, 10, Stage::Queued)] {
-                *progress.at(offset) = Loop { offset, stage, found, missed: 0 };
+                progress.set_loop(offset, stage);
+                progress.at(offset).found = found;
             }
         }
         let mut job = Job::new(&module, Key::new(&module, 0, Entry::Function));
@@ -577,6 +596,47 @@ mod tests {
         assert_eq!(job.loops, [1, 3]);
         let stages = [1, 2, 3].map(|offset| tier.progress().get_mut(&0).unwrap().at(offset).stage);
         assert_eq!(stages, [Stage::Queued, Stage::Cold, Stage::Queued]);
+        assert_eq!(tier.progress()[&0].queued, BTreeSet::from([1, 3]));
+    }
+
+    /// A loop beyond those that the code can be entered at would be taken for another one of them.
+    #[test]
+    fn loops_beyond_the_most_are_left_out() {
+        let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
+        let module = Module::new(&engine, "(module (func))").unwrap().0;
+        let tier = &module.tier;
+        let most = MAX_LOOPS as u32;
+        for offset in 0..most + 2 {
+            tier.progress().entry(0).or_default().set_loop(offset, Stage::Queued);
+        }
+        let mut job = Job::new(&module, Key::new(&module, 0, Entry::Function));
+        job.loops = (0..most + 2).collect();
+        tier.choose_loops(&mut job);
+        assert_eq!(job.loops, Vec::from_iter(0..most));
+        tier.set(&job, Outcome::Code(std::ptr::null()));
+        let mut all = tier.progress();
+        let progress = all.get_mut(&0).unwrap();
+        assert_eq!(
+            progress.at(most - 1).stage,
+            Stage::Ready(Native::FunctionAtLoop(std::ptr::null(), most as u16 - 1))
+        );
+        assert_eq!([most, most + 1].map(|offset| progress.at(offset).stage), [Stage::Cold; 2]);
+    }
+
+    /// Loops that are not hot any more cost nothing where others are.
+    #[test]
+    fn only_queued_loops_are_withdrawn() {
+        let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
+        let module = Module::new(&engine, looping()).unwrap();
+        let mut progress = Progress::default();
+        for offset in 0..1000 {
+            progress.set_loop(offset, Stage::Queued);
+            progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
+        }
+        assert!(progress.queued.is_empty() && progress.asks_for_baseline(true).is_none());
+        let job = module.0.tier.queue(&mut progress, &module, 0, Entry::Loop { offset: 7, far: false }, None);
+        assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
+        assert!(progress.asks_for_baseline(true).is_some());
     }
 
     /// What a function is compiled again for is among them.
@@ -586,8 +646,8 @@ mod tests {
         let module = Module::new(&engine, looping()).unwrap();
         let tier = &module.0.tier;
         let mut progress = Progress { asked: 1, ..Progress::default() };
-        *progress.at(1) = Loop { offset: 1, stage: Stage::Ready(Native::Function), found: 80, missed: 0 };
-        *progress.at(2) = Loop { offset: 2, stage: Stage::Cold, found: 5, missed: 5 };
+        *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, missed: 0 };
+        *progress.at(2) = Loop { stage: Stage::Cold, found: 5, missed: 5 };
         let mut job = tier.queue(&mut progress, &module, 0, Entry::Function, Some((2, false)));
         tier.progress().insert(0, progress);
         tier.choose_loops(&mut job);

@@ -111,7 +111,7 @@ impl Code {
             far: self.far,
             defined: self.defined,
             words,
-            tries: Box::default(),
+            tries: Default::default(),
             is_kept: AtomicBool::new(true),
             is_wanted: AtomicBool::new(true),
             baseline: AtomicPtr::default(),

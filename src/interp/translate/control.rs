@@ -261,8 +261,8 @@ impl<'m> Translator<'m> {
             Construct::Try(at) => self.end_try(at),
             Construct::Loop if self.counting => {
                 let start = self.current().start;
-                let most = if self.straight.contains(&start) { MAX_STRAIGHT } else { MAX_WEIGHT };
-                self.straight.retain(|at| *at != start);
+                // Loops that it contains have ended, so it can only be the last.
+                let most = if self.straight.pop_if(|at| *at == start).is_some() { MAX_STRAIGHT } else { MAX_WEIGHT };
                 self.weigh(start, most);
             }
             _ => {}

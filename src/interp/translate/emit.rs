@@ -9,7 +9,7 @@ use crate::interp::op::{Plain, kept, word, word_bc};
 use crate::interp::value::Bank;
 
 /// No slot, no operand, no jump.
-pub(super) const NONE: u32 = u32::MAX;
+pub(in crate::interp) const NONE: u32 = u32::MAX;
 
 /// An instruction that wrote a slot.
 #[derive(Clone, Copy)]

@@ -49,6 +49,8 @@ impl Translator<'_> {
     pub(super) fn end_try(&mut self, at: u32) {
         let to = self.here();
         self.tries.push(Try { from: at, to, at });
+        // The last instruction inside is not made one with the first outside.
+        self.forget();
     }
 
     pub fn throw(&mut self, tag: u32) {

@@ -19,16 +19,17 @@ use std::ops::Range;
 
 use wasmparser::Operator;
 
-use super::code::Try;
 use super::layout::FrameLayout;
 use super::op::{self, for_each_op};
+use super::tries::Try;
 use crate::error::Result;
 use crate::module::ModuleInner;
 use crate::module::decode::Parsed;
 use crate::module::types::ValType;
 use crate::module::validate::Check;
 use control::Block;
-use emit::{Last, NONE};
+use emit::Last;
+pub(super) use emit::NONE;
 use stack::{Local, Operand};
 use walk::Walk;
 

@@ -59,6 +59,7 @@ impl Scan {
     pub fn new(body: &FunctionBody<'_>, offsets: &[u32]) -> Result<Self> {
         let refused = |error: wasmparser::BinaryReaderError| Error::resource(format!("cannot be compiled: {error}"));
         let mut operators = body.get_operators_reader().map_err(refused)?;
+        let offsets: HashSet<u32> = offsets.iter().copied().collect();
         let mut open: Vec<(u32, bool)> = Vec::new();
         let (mut around, mut found) = (HashSet::new(), 0);
         let (mut loops, mut read) = (0usize, HashSet::new());
@@ -71,7 +72,8 @@ impl Scan {
                     open.push((at as u32, is_loop));
                     if is_loop && offsets.contains(&(at as u32)) {
                         found += 1;
-                        around.extend(open.iter().map(|(at, _)| *at));
+                        // What is around a construct that is in the set already is in it too.
+                        open.iter().rev().take_while(|(at, _)| around.insert(*at)).for_each(drop);
                     }
                 }
                 Op::End => {
