@@ -31,7 +31,7 @@ pub(crate) use print::print_bytecode;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::sys;
 use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::VMContext;
@@ -83,7 +83,10 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             acc64: 0.0,
         };
         m.reload_memory();
-        if base.is_null() || !m.enter(code, base, exec::control::exit()) {
+        if base.is_null() {
+            return Err(Error::resource("there is no address space left for a value stack"));
+        }
+        if !m.enter(code, base, exec::control::exit()) {
             return Err(Trap::StackOverflow.into());
         }
         if slots != base {

@@ -125,6 +125,11 @@ impl Reservation {
         self.space.as_ref().map_or(0, |space| space.allocation.len())
     }
 
+    /// Bytes of it that can be used.
+    pub fn accessible(&self) -> usize {
+        self.space.as_ref().map_or(0, |space| space.accessible)
+    }
+
     /// Makes more of it accessible, up to `bytes`; these are zero.
     pub fn set_accessible(&mut self, bytes: usize) -> Option<()> {
         self.space.as_mut()?.set_accessible(bytes)

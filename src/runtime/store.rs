@@ -82,13 +82,30 @@ pub(crate) struct StoreOpaque {
     extern_index: HashMap<usize, u64>,
 }
 
+/// The smallest value stack, in bytes.
+const LEAST_STACK: usize = 64 << 10;
+
+/// Bytes behind the value stack that are not accessible: the check of a frame's size, were it wrong, would let the frame's
+/// instructions reach so far at most, as they name a slot in 16 bits.
+const STACK_GUARD: usize = 8 << 16;
+
+/// Address space for frames, with a guard behind it: less than configured where there is not so much.
+fn value_stack(engine: &Engine) -> Option<Reservation> {
+    let mut bytes = engine.config().max_wasm_stack.clamp(LEAST_STACK, 16 << 30);
+    loop {
+        match Reservation::new(engine.spaces(), bytes + STACK_GUARD, bytes) {
+            None if bytes > LEAST_STACK => bytes = (bytes / 2).max(LEAST_STACK),
+            found => return found,
+        }
+    }
+}
+
 impl StoreOpaque {
     fn new(engine: &Engine) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let bytes = engine.config().max_wasm_stack.clamp(64 << 10, 16 << 30);
-        // Without room for a stack the store still serves host objects; calls then trap with StackOverflow.
-        let value_stack = Reservation::new(engine.spaces(), bytes, bytes).unwrap_or_default();
-        let (base, length) = (value_stack.base(), value_stack.len());
+        // Without room for a stack the store still serves host objects; calls then fail.
+        let value_stack = value_stack(engine).unwrap_or_default();
+        let (base, length) = (value_stack.base(), value_stack.accessible());
         StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
@@ -400,5 +417,76 @@ impl<'a, T> From<&'a mut Store<T>> for StoreContext<'a, T> {
 impl<'a, T> From<&'a mut Store<T>> for StoreContextMut<'a, T> {
     fn from(store: &'a mut Store<T>) -> Self {
         StoreContextMut(store.inner_mut())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The permissions of the page at an address.
+    fn permissions(address: usize) -> String {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| {
+            let (from, rest) = line.split_once('-').unwrap();
+            let to = rest.split_once(' ').unwrap().0;
+            let number = |text| usize::from_str_radix(text, 16).unwrap();
+            (number(from)..number(to)).contains(&address)
+        });
+        line.expect("the page is mapped").split(' ').nth(1).unwrap().to_owned()
+    }
+
+    /// Of each store, and of one that gets the address space of another.
+    #[test]
+    fn what_lies_behind_the_value_stack_is_not_accessible() {
+        let mut config = crate::Config::new();
+        let engine = Engine::new(config.max_wasm_stack(100_000)).unwrap();
+        for _ in 0..3 {
+            let store = Store::new(&engine, ());
+            let vm = &store.inner().opaque.vm;
+            let (base, end) = (vm.value_top as usize, vm.value_end as usize);
+            assert!(end - base >= 100_000);
+            assert_eq!([base, end - 8].map(permissions), ["rw-p"; 2]);
+            assert_eq!([end, end + STACK_GUARD - 8].map(permissions), ["---p"; 2]);
+        }
+    }
+
+    /// In a process of its own, with this much address space besides what it has already.
+    fn with_address_space(room: u64) {
+        let used: u64 =
+            std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
+        let most = used * region::page::size() as u64 + room;
+        let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+        let mut config = crate::Config::new();
+        let engine = Engine::new(config.strategy(crate::Strategy::Interpreter).max_wasm_stack(4 << 30)).unwrap();
+        let module = crate::Module::new(&engine, "(module (func (export \"f\") (result i32) (i32.const 7)))").unwrap();
+        // SAFETY: a plain call with a pointer to a local.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+        let mut store = Store::new(&engine, ());
+        let instance = crate::Instance::new(&mut store, &module, &[]).unwrap();
+        let f = instance.get_typed_func::<(), i32>(&mut store, "f").unwrap();
+        let result = f.call(&mut store, ());
+        let length = store.inner().opaque.value_stack.accessible();
+        match room {
+            0 => assert!(
+                matches!(result.unwrap_err().kind(), crate::ErrorKind::Resource(m) if m.contains("value stack"))
+            ),
+            _ => assert!(result.unwrap() == 7 && (32 << 20..4 << 30).contains(&length)),
+        }
+    }
+
+    /// A smaller value stack does too; that there is no room for any is no fault of the program.
+    #[test]
+    fn address_space_may_be_short() {
+        const ROOM: &str = "WASMRUN_TEST_ADDRESS_SPACE";
+        if let Ok(room) = std::env::var(ROOM) {
+            return with_address_space(room.parse().unwrap());
+        }
+        for room in [0, 128 << 20] {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let name = "runtime::store::tests::address_space_may_be_short";
+            let output = child.args(["--exact", name, "--nocapture"]).env(ROOM, room.to_string()).output().unwrap();
+            assert!(output.status.success(), "{room}: {}", String::from_utf8_lossy(&output.stderr));
+        }
     }
 }
