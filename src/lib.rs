@@ -64,6 +64,7 @@ pub use runtime::engine::{BoundsChecks, Config, Dispatch, Engine, Profile, Strat
 pub use runtime::external::Extern;
 pub use runtime::func::Func;
 pub use runtime::global::Global;
+pub use runtime::heap::HeapStats;
 pub use runtime::instance::Instance;
 pub use runtime::linear::LinearMemory;
 pub use runtime::linker::Linker;

@@ -4,27 +4,19 @@
 //! What may not: how a throw finds its handler. In interpreted frames that is the interpreter's search, in compiled
 //! frames the JIT's; between the two, and through host functions, an exception travels as an [`Error`].
 //!
-//! Objects do not move. A collection marks from the words of the value stack and of the native stack, whatever they
-//! mean (so engines need no maps of where references are), from globals and tables of type `exnref`, and from what the
-//! host holds; the rest is freed.
+//! They are collected when nothing refers to them any more, see [`heap`].
 
-mod collect;
 pub(crate) mod tag;
 mod thrown;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 pub(crate) use thrown::{Thrown, describe};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::heap;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::vmcontext::{VMContext, VMException};
-
-/// Payload slots of all live exceptions together may take this many bytes.
-const MAX_BYTES: usize = 256 << 20;
-
-/// Bytes of exceptions before the first collection, and the least between two.
-const MIN_THRESHOLD: usize = 1 << 20;
 
 /// A reference to an exception that the host holds; the exception lives at least as long.
 ///
@@ -33,7 +25,7 @@ const MIN_THRESHOLD: usize = 1 << 20;
 pub struct ExnRef(Arc<Pin>);
 
 #[derive(Debug)]
-struct Pin {
+pub(crate) struct Pin {
     store: u64,
     exception: *mut VMException,
 }
@@ -42,6 +34,12 @@ struct Pin {
 unsafe impl Send for Pin {}
 // SAFETY: as above.
 unsafe impl Sync for Pin {}
+
+impl Pin {
+    pub fn exception(&self) -> *mut VMException {
+        self.exception
+    }
+}
 
 impl ExnRef {
     /// Whether both refer to one exception.
@@ -61,34 +59,21 @@ impl ExnRef {
     }
 }
 
-/// The exceptions of a store.
-#[derive(Default)]
-pub(crate) struct Exceptions {
-    /// Addresses of all exceptions, each a box of its own.
-    all: Vec<*mut VMException>,
-    bytes: usize,
-    threshold: usize,
-    pins: Mutex<Vec<Weak<Pin>>>,
-}
-
-impl Drop for Exceptions {
-    fn drop(&mut self) {
-        for exception in self.all.drain(..) {
-            // SAFETY: all come from `new`, and with the store everything that could refer to them goes.
-            unsafe { free(exception) };
-        }
-    }
-}
-
 fn layout(slots: usize) -> std::alloc::Layout {
     std::alloc::Layout::array::<u64>(slots + size_of::<VMException>() / 8).expect("a payload of at most 2000 slots")
 }
 
+/// Frees an exception; gives the bytes that it took.
+///
 /// # Safety
 /// The exception must come from [`new`] and not be used again.
-unsafe fn free(exception: *mut VMException) {
+pub(crate) unsafe fn free(exception: *mut VMException) -> usize {
     // SAFETY: the caller's promise; the layout is that of its allocation.
-    unsafe { std::alloc::dealloc(exception.cast(), layout((*exception).slots)) };
+    unsafe {
+        let layout = layout((*exception).slots);
+        std::alloc::dealloc(exception.cast(), layout);
+        layout.size()
+    }
 }
 
 /// Makes an exception of a tag of the running instance, its payload copied from `payload`.
@@ -106,10 +91,13 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         let tag = self::tag::of(vmctx, tag);
         let slots = (*tag).slots;
         let size = layout(slots).size();
-        if store.exceptions.bytes + size > store.exceptions.threshold.max(MIN_THRESHOLD) {
-            collect::run(store, payload, slots);
-            if store.exceptions.bytes + size > MAX_BYTES {
-                return Err(Error::resource(format!("live exceptions take more than {MAX_BYTES} bytes")));
+        let most = store.engine().config().max_exception_bytes;
+        let is_full = store.heap.exception_bytes() + size > most;
+        if is_full || store.heap.is_due(size) {
+            heap::collect(store, payload, slots);
+            // Otherwise a program whose exceptions nearly reach the limit would collect them again and again.
+            if is_full && store.heap.exception_bytes() + size > most - most / 8 {
+                return Err(Error::resource(format!("live exceptions take more than {most} bytes")));
             }
         }
         let exception = std::alloc::alloc(layout(slots)).cast::<VMException>();
@@ -118,8 +106,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         }
         exception.write(VMException { tag, slots });
         std::ptr::copy_nonoverlapping(payload, VMException::payload(exception), slots);
-        store.exceptions.all.push(exception);
-        store.exceptions.bytes += size;
+        store.heap.add_exception(exception, size);
         Ok(exception)
     }
 }
@@ -165,10 +152,6 @@ pub(crate) fn take_error(store: &mut StoreOpaque) -> Error {
 /// A reference for the host.
 pub(crate) fn pin(store: &StoreOpaque, exception: *mut VMException) -> ExnRef {
     let pin = Arc::new(Pin { store: store.id, exception });
-    let mut pins = store.exceptions.pins.lock().unwrap_or_else(PoisonError::into_inner);
-    if pins.len() == pins.capacity() {
-        pins.retain(|pin| pin.strong_count() > 0);
-    }
-    pins.push(Arc::downgrade(&pin));
+    store.heap.add_pin(Arc::downgrade(&pin));
     ExnRef(pin)
 }

@@ -498,7 +498,7 @@ fn expected_size(module: &ModuleInner) -> usize {
 }
 
 /// Runs `compile` where the stack surely suffices: here, or else on a thread made for it.
-fn on_enough_stack<R: Send>(compile: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+pub(super) fn on_enough_stack<R: Send>(compile: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     if sys::stack_remaining() >= COMPILER_STACK {
         return compile();
     }

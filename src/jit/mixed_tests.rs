@@ -40,11 +40,9 @@ fn call(store: &mut Store<()>, instance: Instance, name: &str, args: &[u64], res
     let opaque = &raw mut store.inner_mut().opaque;
     // SAFETY: the reference is the live store's, the slots are those of its type, the stack limit is set.
     unsafe {
-        (*opaque).enter_stack(crate::runtime::sys::stack_base(0));
-        (*opaque).vm.stack_limit = crate::runtime::sys::stack_limit(0, 1 << 20);
+        let entered = (*opaque).enter(crate::runtime::sys::stack_pointer())?;
         let result = super::call(func.func_ref(&*opaque).as_ptr(), std::ptr::null_mut(), slots.as_mut_ptr());
-        (*opaque).vm.stack_limit = 0;
-        (*opaque).enter_stack(0);
+        (*opaque).leave(entered);
         result?;
     }
     slots.truncate(results);

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use super::{Entry, Tier, call_loop, compile};
 use crate::interp::FrameLayout;
-use crate::runtime::sys;
 use crate::runtime::vmcontext::VMContext;
 use crate::*;
 
@@ -72,11 +71,9 @@ fn enter(
     // SAFETY: the context is that of the live instance, the frame is one of the function, at that loop.
     unsafe {
         let vmctx = (*func.func_ref(&*opaque).as_ptr()).owner.cast::<VMContext>();
-        (*opaque).enter_stack(sys::stack_base(0));
-        (*opaque).vm.stack_limit = sys::stack_limit(0, 1 << 20);
+        let entered = (*opaque).enter(crate::runtime::sys::stack_pointer())?;
         let result = call_loop(vmctx, code, frame.as_mut_ptr());
-        (*opaque).vm.stack_limit = 0;
-        (*opaque).enter_stack(0);
+        (*opaque).leave(entered);
         result?;
         Value::read_all(ty.results(), frame.as_ptr(), &*opaque, &mut results);
     }

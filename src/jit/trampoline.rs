@@ -13,7 +13,7 @@ use cranelift_frontend::FunctionBuilder;
 
 use super::Tier;
 use super::abi::{self, TRAP_RAISED};
-use super::compile::{Artifact, CodeSpace, Workspace, artifact};
+use super::compile::{Artifact, CodeSpace, Workspace, artifact, on_enough_stack};
 use super::traps::raise_code;
 use crate::error::Result;
 use crate::exception;
@@ -79,11 +79,12 @@ impl Trampolines {
             None => {
                 let state = engine.jit();
                 let isa = state.isa(Tier::Best);
-                let glue = state.with_workspace(|workspace| match kind {
+                let make = |workspace: &mut Workspace| match kind {
                     Kind::Enter => enter(isa, &ty, workspace),
                     Kind::Host => to_host(isa, &ty, workspace),
                     Kind::Interpret => to_interpreted(isa, &ty, workspace),
-                })?;
+                };
+                let glue = on_enough_stack(|| state.with_workspace(make))?;
                 let code = space.define(glue, None)?;
                 by_shape.insert(shape, code);
                 code

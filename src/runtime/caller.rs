@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::external::Extern;
+use super::heap::HeapStats;
 use super::instance::InstanceData;
 use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
@@ -49,6 +50,20 @@ impl<'a, T> Caller<'a, T> {
     /// The host's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
         &mut self.store.data
+    }
+
+    /// As [`Store::gc`](crate::Store::gc). Nothing is done on another native stack than the one that the calling WebAssembly
+    /// code is on.
+    ///
+    /// # Panics
+    /// Resumes the panic of a host object that is dropped.
+    pub fn gc(&mut self) {
+        self.store.opaque.collect();
+    }
+
+    /// As [`Store::heap_stats`](crate::Store::heap_stats).
+    pub fn heap_stats(&self) -> HeapStats {
+        self.store.opaque.heap.stats()
     }
 
     /// The engine.

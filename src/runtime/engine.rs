@@ -97,6 +97,8 @@ pub struct Config {
     pub(crate) quick_code: bool,
     pub(crate) lazy_validation_from: usize,
     pub(crate) signals_based_traps: bool,
+    pub(crate) max_exception_bytes: usize,
+    pub(crate) collect_always: bool,
 }
 
 impl Default for Config {
@@ -121,6 +123,8 @@ impl Config {
             quick_code: false,
             lazy_validation_from: 256 << 10,
             signals_based_traps: true,
+            max_exception_bytes: 256 << 20,
+            collect_always: false,
         }
     }
 
@@ -191,6 +195,20 @@ impl Config {
     /// The native stack is never used beyond what the thread has, whatever is set here. The default is 1 MiB.
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes;
+        self
+    }
+
+    /// Sets how many bytes the exceptions of a store may take that something refers to. A throw beyond that is a
+    /// [`Resource`](crate::ErrorKind::Resource) error, and so may be one within the last eighth. The default is 256 MiB.
+    pub fn max_exception_bytes(&mut self, bytes: usize) -> &mut Self {
+        self.max_exception_bytes = bytes;
+        self
+    }
+
+    /// For tests: has stores collect at every occasion.
+    #[doc(hidden)]
+    pub fn collect_always(&mut self, always: bool) -> &mut Self {
+        self.collect_always = always;
         self
     }
 

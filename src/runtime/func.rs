@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::caller::Caller;
 use super::engine::{Engine, Strategy};
+use super::heap;
 use super::store::{AsContext, AsContextMut, StoreInner, StoreOpaque};
 use super::sys;
 use super::typed::{IntoFunc, TypedFunc, WasmParams, WasmResults};
@@ -118,6 +119,7 @@ impl HostFunc {
                 Value::read_all(params, slots, &*store, args);
                 func(Caller::<T>::new(&mut *store.cast::<StoreInner<T>>(), vmctx), args, out)?;
                 Value::check_all(out, results, "result")?;
+                (*store).collect_if_due();
                 Value::write_all(out, slots, &mut *store)?;
                 values.clear();
                 (*store).host_values = values;
@@ -181,11 +183,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
     let func = func.as_ptr();
     // SAFETY: the caller's promise.
     unsafe {
-        let (outer, outer_nest) = ((*store).vm.stack_limit, (*store).vm.nest_limit);
-        let outer_base = (*store).stack_base();
-        (*store).enter_stack(sys::stack_base(outer_base));
-        (*store).vm.stack_limit = sys::stack_limit(outer, (*store).engine().config().max_wasm_stack);
-        (*store).vm.nest_limit = (*store).vm.stack_limit.saturating_add((*store).whole_stack() / 4);
+        let entered = (*store).enter(sys::stack_pointer())?;
         let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
@@ -202,14 +200,15 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
                 _ => crate::interp::call((*func).owner.cast(), (*func).index, slots),
             }
         };
-        (*store).vm.stack_limit = outer;
-        (*store).vm.nest_limit = outer_nest;
-        (*store).enter_stack(outer_base);
+        (*store).leave(entered);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
         }
         if let Err(error) = &mut result {
             exception::describe(&*store, error);
+        }
+        if (*store).heap.has_dead() {
+            heap::drop_all((*store).heap.take_dead());
         }
         result
     }
@@ -319,6 +318,7 @@ impl Func {
             let (want, got) = (ty.results().len(), results.len());
             return Err(Error::usage(format!("the function has {want} result(s), room was given for {got}")));
         }
+        store.collect_if_due();
         let mut slots = vec![0u64; ty.param_slots().max(ty.result_slots())];
         // SAFETY: the buffer has room for both, and the values are of the function's types and store.
         unsafe {

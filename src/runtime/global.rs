@@ -46,6 +46,7 @@ impl Global {
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().0.opaque;
         Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
+        store.collect_if_due();
         let slots = value.to_slots(store)?;
         let mut owned = Box::new(VMGlobal { slots });
         let data = GlobalData { vm: &raw mut *owned, ty, _owned: Some(owned) };
@@ -80,6 +81,7 @@ impl Global {
             return Err(Error::usage("an immutable global cannot be set"));
         }
         Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
+        store.collect_if_due();
         let slots = value.to_slots(store)?;
         // SAFETY: `vm` is valid while the store lives, and the store is exclusively ours.
         unsafe { (*self.in_store(store).vm).slots = slots };

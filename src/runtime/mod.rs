@@ -10,6 +10,7 @@ pub(crate) mod engine;
 pub(crate) mod external;
 pub(crate) mod func;
 pub(crate) mod global;
+pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod instance;
 #[cfg_attr(not(jit), allow(dead_code, unused_imports, reason = "only compiled code calls through the table"))]

@@ -11,20 +11,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::engine::{Engine, Sig};
 use super::func::HostFunc;
 use super::global::GlobalData;
+use super::heap::{self, Heap, HeapStats};
 use super::instance::InstanceData as Instance;
 use super::memory::MemoryData;
 use super::space::Reservation;
+use super::sys::{self, NativeStack};
 use super::table::TableData;
-use super::value::{ExternRef, Value};
+use super::trap::Trap;
+use super::value::Value;
 use super::vmcontext::{VMException, VMFuncRef, VMStore, VMTag};
-use crate::error::Error;
-use crate::exception::{self, Exceptions, ExnRef};
+use crate::error::{Error, Result};
+use crate::exception::{self, ExnRef};
 
 pub(crate) use super::instance::InstanceData;
 
 /// A store: instances with their memories, tables and globals, and data of the host's that its functions can reach.
 ///
-/// All objects of a store live as long as the store. A store can be sent to another thread if its data can.
+/// Instances, functions, memories, tables, globals and tags live as long as the store. A store can be sent to another thread if its data can.
 ///
 /// ```
 /// use wasmrun::{Engine, Store};
@@ -67,9 +70,11 @@ pub(crate) struct StoreOpaque {
     /// Boxes keep their place: tags are known by their address.
     #[expect(clippy::vec_box, reason = "addresses must not change")]
     pub tags: Vec<Box<VMTag>>,
-    pub exceptions: Exceptions,
-    /// Where the native stack was when this store's code was entered first; zero while it does not run.
-    stack_base: usize,
+    pub heap: Heap,
+    /// The native stack that the code runs on.
+    stack: NativeStack,
+    /// How many other native stacks have code that waits for that.
+    suspended: usize,
     /// Boxes keep their place: contexts point to their instance.
     #[expect(clippy::vec_box, reason = "addresses must not change")]
     pub instances: Vec<Box<Instance>>,
@@ -77,9 +82,6 @@ pub(crate) struct StoreOpaque {
     host_refs: HashMap<usize, Box<VMFuncRef>>,
     /// Keeps the host functions that `host_refs` point to.
     host_funcs: Vec<(Arc<HostFunc>, Sig)>,
-    /// Host objects that slots refer to by index plus one.
-    extern_refs: Vec<ExternRef>,
-    extern_index: HashMap<usize, u64>,
 }
 
 /// The smallest value stack, in bytes.
@@ -125,13 +127,12 @@ impl StoreOpaque {
             tables: Vec::new(),
             globals: Vec::new(),
             tags: Vec::new(),
-            exceptions: Exceptions::default(),
-            stack_base: 0,
+            heap: Heap::new(engine.config().collect_always),
+            stack: NativeStack::default(),
+            suspended: 0,
             instances: Vec::new(),
             host_refs: HashMap::new(),
             host_funcs: Vec::new(),
-            extern_refs: Vec::new(),
-            extern_index: HashMap::new(),
         }
     }
 
@@ -149,20 +150,6 @@ impl StoreOpaque {
         self.raised.take().expect("a trap status is only returned with an error raised")
     }
 
-    /// The slot that refers to a host object; the store keeps it from now on.
-    pub fn intern(&mut self, object: &ExternRef) -> u64 {
-        *self.extern_index.entry(object.address()).or_insert_with(|| {
-            self.extern_refs.push(object.clone());
-            self.extern_refs.len() as u64
-        })
-    }
-
-    /// The host object a slot refers to.
-    pub fn extern_ref(&self, slot: u64) -> Option<ExternRef> {
-        let index = usize::try_from(slot.checked_sub(1)?).ok()?;
-        self.extern_refs.get(index).cloned()
-    }
-
     /// The exception a slot refers to, kept for the host.
     ///
     /// # Safety
@@ -176,21 +163,103 @@ impl StoreOpaque {
         self.value_stack.base().cast()
     }
 
-    /// End of the part of the native stack that this store's code and what it calls are on.
-    pub fn stack_base(&self) -> usize {
-        self.stack_base
+    /// The native stack that this store's code runs on, up to where it was entered.
+    pub fn stack(&self) -> NativeStack {
+        self.stack
     }
 
     /// Bytes of native stack that the code which runs now may use in all.
     pub fn whole_stack(&self) -> usize {
-        // A thread may have less stack than the configuration allows; where its frames are scattered, that is all one knows.
-        let most = self.engine.config().max_wasm_stack;
-        self.stack_base.saturating_sub(self.vm.stack_limit).min(most)
+        // A thread may have less stack than the configuration allows; where its bounds are unknown, that is all one knows.
+        self.stack.high.saturating_sub(self.vm.stack_limit).min(self.engine.config().max_wasm_stack)
     }
 
-    /// Notes where the native stack is on entry to this store's code; gives what to set it to after.
-    pub fn enter_stack(&mut self, base: usize) -> usize {
-        std::mem::replace(&mut self.stack_base, base)
+    /// Enters this store's code on the native stack that the caller is on, whose stack pointer is `here`: the code's frames
+    /// are below that. [`StoreOpaque::leave`] is to be called with what this gives.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if there is too little of the stack, or nobody knows how much;
+    /// [`Trap::StackOverflow`] if code waits on too many other stacks.
+    #[inline]
+    pub fn enter(&mut self, here: usize) -> Result<Entered> {
+        if self.stack.contains(here) {
+            // Code that waits on this very stack, whose limits stay in force.
+            return Ok(Entered::SameStack);
+        }
+        if self.stack.is_running() {
+            return self.enter_other_stack(here);
+        }
+        self.begin_stack(here)?;
+        Ok(Entered::First)
+    }
+
+    /// Sets the limits for the stack that the caller is on.
+    #[inline]
+    fn begin_stack(&mut self, here: usize) -> Result<()> {
+        let (stack, reserve) = sys::current_stack(here)?;
+        self.stack = stack;
+        // Never into the reserve for Rust code.
+        let most = self.engine.config().max_wasm_stack;
+        self.vm.stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
+        self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
+        Ok(())
+    }
+
+    #[cold]
+    fn enter_other_stack(&mut self, here: usize) -> Result<Entered> {
+        /// Each may have as much stack for WebAssembly code as the configuration says.
+        const MOST: usize = 256;
+        if self.suspended == MOST {
+            return Err(Trap::StackOverflow.into());
+        }
+        let outer = OtherStack {
+            stack: self.stack,
+            stack_limit: self.vm.stack_limit,
+            nest_limit: self.vm.nest_limit,
+            frozen: Default::default(),
+        };
+        self.begin_stack(here)?;
+        self.suspended += 1;
+        Ok(Entered::Other(Box::new(OtherStack { frozen: self.heap.freeze(), ..outer })))
+    }
+
+    /// Leaves this store's code.
+    #[inline]
+    pub fn leave(&mut self, entered: Entered) {
+        match entered {
+            Entered::SameStack => {}
+            Entered::First => self.stack = NativeStack::default(),
+            Entered::Other(outer) => {
+                self.suspended -= 1;
+                self.stack = outer.stack;
+                self.vm.stack_limit = outer.stack_limit;
+                self.vm.nest_limit = outer.nest_limit;
+                self.heap.thaw(outer.frozen);
+            }
+        }
+    }
+
+    /// Collects what nothing refers to any more if that is worth the time.
+    ///
+    /// No reference may be where only Rust code knows of it, see [`heap::collect`]; what the host holds as `ExternRef` or
+    /// `ExnRef` is safe.
+    ///
+    /// # Panics
+    /// Resumes the panic of a host object that is dropped.
+    #[inline]
+    pub fn collect_if_due(&mut self) {
+        if self.heap.is_due(0) || self.heap.has_dead() {
+            self.collect();
+        }
+    }
+
+    /// Collects what nothing refers to any more. As for [`StoreOpaque::collect_if_due`].
+    #[cold]
+    pub fn collect(&mut self) {
+        // SAFETY: host functions were called with `value_top` above all live frames, and other Rust code holds no slots by
+        // the caller's promise.
+        unsafe { heap::collect(self, std::ptr::null(), 0) };
+        heap::drop_all(self.heap.take_dead());
     }
 
     /// The reference to a host function, the same each time.
@@ -210,6 +279,24 @@ impl StoreOpaque {
         });
         NonNull::from(&mut **boxed)
     }
+}
+
+/// How a store's code was entered; for the way back.
+pub(crate) enum Entered {
+    /// From the host.
+    First,
+    /// From a host function that it had called.
+    SameStack,
+    /// From a host function that it had called on another stack.
+    Other(Box<OtherStack>),
+}
+
+/// A stack with code that waits.
+pub(crate) struct OtherStack {
+    stack: NativeStack,
+    stack_limit: usize,
+    nest_limit: usize,
+    frozen: heap::Frozen,
 }
 
 impl<T> Store<T> {
@@ -242,6 +329,34 @@ impl<T> Store<T> {
     /// The engine the store was made for.
     pub fn engine(&self) -> &Engine {
         &self.inner().opaque.engine
+    }
+
+    /// Frees the exceptions, and drops the host objects behind externrefs, that nothing refers to any more. This happens by
+    /// itself when there are many of them.
+    ///
+    /// What is on WebAssembly's stacks is not looked at by type: a number that happens to look like a reference keeps
+    /// what it would refer to.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, ExternRef, Global, GlobalType, Store, ValType, Value};
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let ty = GlobalType { content: ValType::ExternRef, mutable: true };
+    /// let global = Global::new(&mut store, ty, ExternRef::new("a host object").into())?;
+    /// global.set(&mut store, Value::ExternRef(None))?;
+    /// store.gc();
+    /// assert_eq!(store.heap_stats().externs, 0);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// Resumes the panic of a host object that is dropped.
+    pub fn gc(&mut self) {
+        self.inner_mut().opaque.collect();
+    }
+
+    /// How many exceptions and externrefs there are.
+    pub fn heap_stats(&self) -> HeapStats {
+        self.inner().opaque.heap.stats()
     }
 
     /// Ends the store; the host's data remains.
@@ -372,6 +487,19 @@ impl<T> StoreContextMut<'_, T> {
     /// The host's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
         &mut self.0.data
+    }
+
+    /// As [`Store::gc`]. Nothing is done on another native stack than the one that the calling WebAssembly code is on.
+    ///
+    /// # Panics
+    /// Resumes the panic of a host object that is dropped.
+    pub fn gc(&mut self) {
+        self.0.opaque.collect();
+    }
+
+    /// As [`Store::heap_stats`].
+    pub fn heap_stats(&self) -> HeapStats {
+        self.0.opaque.heap.stats()
     }
 }
 

@@ -3,11 +3,41 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-/// Bytes of a thread's stack that are left to Rust code below the deepest WebAssembly frame.
-const STACK_RESERVE: usize = 256 << 10;
+use crate::error::{Error, Result};
 
-/// The lowest usable address of the current thread's stack, and its end. `(0, usize::MAX)` if it can't be told.
-fn stack_bounds() -> (usize, usize) {
+/// Bytes of a native stack that are left to Rust code below the deepest WebAssembly frame: a quarter of the stack, within
+/// these limits.
+const RESERVE: std::ops::RangeInclusive<usize> = 32 << 10..=256 << 10;
+
+/// Bytes that a native stack must have for WebAssembly code to be run on it.
+const LEAST_STACK: usize = 96 << 10;
+
+/// A native stack that code runs on: what is left of it and what is in use, up to where the code was entered. The default
+/// is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NativeStack {
+    /// Its lowest usable address.
+    pub low: usize,
+    /// The stack pointer where the code was entered; 0 if there is none.
+    pub high: usize,
+}
+
+impl NativeStack {
+    #[inline]
+    pub fn is_running(self) -> bool {
+        self.high != 0
+    }
+
+    /// Whether what has this stack pointer was called, however deep, by the code's entry and on the same stack.
+    #[inline]
+    pub fn contains(self, stack_pointer: usize) -> bool {
+        stack_pointer.wrapping_sub(self.low) < self.high - self.low
+    }
+}
+
+/// The lowest usable address of the current thread's own stack, and its end. `(0, usize::MAX)` if it can't be told.
+#[inline]
+fn thread_stack() -> (usize, usize) {
     thread_local!(static BOUNDS: Cell<(usize, usize)> = const { Cell::new((0, 0)) });
     BOUNDS.with(|cell| {
         if cell.get() == (0, 0) {
@@ -15,6 +45,59 @@ fn stack_bounds() -> (usize, usize) {
         }
         cell.get()
     })
+}
+
+/// The stack of a stack pointer of the current thread, entered there, and how much of it is to be left to Rust code.
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if there is too little of it, or nobody knows how much.
+#[inline]
+pub(crate) fn current_stack(here: usize) -> Result<(NativeStack, usize)> {
+    let (low, high) = thread_stack();
+    if low <= here && here < high && high - low >= LEAST_STACK {
+        return Ok((NativeStack { low, high: here }, reserve(high - low)));
+    }
+    unusual_stack(here, low, high)
+}
+
+#[inline]
+fn reserve(size: usize) -> usize {
+    (size / 4).clamp(*RESERVE.start(), *RESERVE.end())
+}
+
+/// The same for a stack that is too small, or not the thread's own, such as a coroutine's. Then it is the mapping that has
+/// the stack pointer in it, provided that what comes below that can't be accessed. This takes some microseconds; what it
+/// finds can't be kept, because nothing tells when such a stack goes.
+#[cold]
+fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, usize)> {
+    let too_small = |size: usize| {
+        let (size, least) = (size >> 10, LEAST_STACK >> 10);
+        Error::resource(format!(
+            "a native stack of {size} KiB is too small for WebAssembly code, which needs {least} KiB"
+        ))
+    };
+    if low <= here && here < high {
+        return Err(too_small(high - low));
+    }
+    let unknown =
+        || Error::resource("nobody knows how large the native stack is that this call is on, or where it ends");
+    let usable = |address: usize| match region::query(address as *const u8) {
+        Ok(region) if region.protection().contains(region::Protection::READ) && !region.is_guarded() => {
+            Ok(Some(region))
+        }
+        Ok(_) | Err(region::Error::UnmappedRegion) => Ok(None),
+        Err(_) => Err(unknown()),
+    };
+    let low = usable(here)?.ok_or_else(unknown)?.as_range().start;
+    if usable(low - 1)?.is_some() {
+        return Err(unknown());
+    }
+    // Other mappings may follow without a gap, so its end is unknown; what counts is what is left.
+    let left = here - low;
+    if left < LEAST_STACK {
+        return Err(too_small(left));
+    }
+    Ok((NativeStack { low, high: here }, reserve(left)))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -49,33 +132,6 @@ fn query_stack_bounds() -> Option<(usize, usize)> {
     None
 }
 
-/// The stack limit for WebAssembly code entered now: `max` bytes further down, but never into the reserve.
-///
-/// A `current` limit of a calling activation on the same stack stays in force.
-#[inline]
-pub(crate) fn stack_limit(current: usize, max: usize) -> usize {
-    let (low, high) = stack_bounds();
-    if current > low && current < high {
-        return current;
-    }
-    let here = stack_pointer();
-    here.saturating_sub(max).max(low.saturating_add(STACK_RESERVE))
-}
-
-/// What [`stack_base`] gives when frames of a store's code are on more than one stack.
-pub(crate) const SCATTERED: usize = usize::MAX;
-
-/// End of the part of the native stack that the code entered now is on: `outer` if that was entered on this stack
-/// before, [`SCATTERED`] if on another thread's.
-pub(crate) fn stack_base(outer: usize) -> usize {
-    let (low, high) = stack_bounds();
-    match outer {
-        0 => stack_pointer(),
-        _ if outer > low && outer < high => outer,
-        _ => SCATTERED,
-    }
-}
-
 /// The processor time that the current thread has used; the time that has passed where that can't be told.
 #[cfg_attr(not(jit), expect(dead_code, reason = "only compiling is timed"))]
 pub(crate) fn thread_time() -> Duration {
@@ -91,10 +147,12 @@ pub(crate) fn thread_time() -> Duration {
     }
 }
 
-/// Bytes of the current thread's stack that are left; far too many if its bounds can't be told.
+/// Bytes that are left of the native stack: far too many if the bounds of threads can't be told, none if it is not the
+/// thread's own.
 #[cfg_attr(not(jit), expect(dead_code, reason = "only the compiler needs much"))]
 pub(crate) fn stack_remaining() -> usize {
-    stack_pointer().saturating_sub(stack_bounds().0)
+    let ((low, high), here) = (thread_stack(), stack_pointer());
+    if low <= here && here < high { here - low } else { 0 }
 }
 
 /// The registers that a called function must save before it uses them, as they are now.

@@ -94,6 +94,7 @@ impl Table {
             return Err(Error::usage(format!("tables hold references, not {}", ty.element)));
         }
         Value::check_all(std::slice::from_ref(&init), &[ty.element], "initial element")?;
+        store.collect_if_due();
         let init = init.to_slots(store)?[0];
         // SAFETY: without a place given there is nothing to promise.
         let data = unsafe { TableData::new(None, ty, init)? };
@@ -113,6 +114,7 @@ impl Table {
     fn slot_of(self, store: &mut StoreOpaque, value: &Value) -> Result<u64> {
         let element = self.in_store(store).ty.element;
         Value::check_all(std::slice::from_ref(value), &[element], "element")?;
+        store.collect_if_due();
         Ok(value.to_slots(store)?[0])
     }
 

@@ -22,6 +22,9 @@ pub trait WasmTy: Sealed + Sized {
     /// The WebAssembly type.
     #[doc(hidden)]
     const TYPE: ValType;
+    /// Whether values keep something of a store alive that is collected.
+    #[doc(hidden)]
+    const COLLECTED: bool = matches!(Self::TYPE, ValType::ExternRef | ValType::ExnRef);
     /// Reads a value.
     ///
     /// # Safety
@@ -116,7 +119,7 @@ impl WasmTy for Option<ExternRef> {
     const TYPE: ValType = ValType::ExternRef;
     unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { (*opaque(store)).extern_ref(*slot) }
+        unsafe { (*opaque(store)).heap.extern_ref(*slot) }
     }
     unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
         // SAFETY: the caller's promise.
@@ -131,8 +134,11 @@ pub trait WasmParams: Sealed {
     fn types() -> Vec<ValType>;
     #[doc(hidden)]
     const SLOTS: usize;
+    /// Whether there is one that keeps something alive that is collected.
+    #[doc(hidden)]
+    const COLLECTED: bool;
     /// # Safety
-    /// `slots` must have room for all.
+    /// `slots` must have room for all. No collection may run before they are where that looks.
     #[doc(hidden)]
     unsafe fn store(self, slots: *mut u64, store: *mut StoreHandle) -> Result<()>;
 }
@@ -150,6 +156,7 @@ impl<T: WasmTy> WasmParams for T {
         vec![T::TYPE]
     }
     const SLOTS: usize = if matches!(T::TYPE, ValType::V128) { 2 } else { 1 };
+    const COLLECTED: bool = <T as WasmTy>::COLLECTED;
     #[inline]
     unsafe fn store(self, slots: *mut u64, store: *mut StoreHandle) -> Result<()> {
         // SAFETY: the caller's promise.
@@ -223,6 +230,7 @@ macro_rules! tuples {
                 vec![$($name::TYPE),*]
             }
             const SLOTS: usize = 0 $(+ <$name as WasmParams>::SLOTS)*;
+            const COLLECTED: bool = false $(|| <$name as WasmParams>::COLLECTED)*;
             #[inline]
             unsafe fn store(self, mut slots: *mut u64, store: *mut StoreHandle) -> Result<()> {
                 let ($($name,)*) = self;
@@ -283,7 +291,11 @@ macro_rules! into_func {
                     // data `T`; the context is null or live, and a view of its memory is gone when the closure returns.
                     unsafe {
                         let ($($name,)*) = <($($name,)*) as WasmResults>::load(slots, handle);
-                        self($($value,)? $($name),*).into_results()?.store(slots, handle)
+                        let results = self($($value,)? $($name),*).into_results()?;
+                        if <R::Results as WasmParams>::COLLECTED {
+                            (*$store).collect_if_due();
+                        }
+                        results.store(slots, handle)
                     }
                 };
                 // SAFETY: the body goes by `ty`; `T` is upheld by the typed linkers and stores that take it.
@@ -362,6 +374,9 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         // SAFETY: the buffer has room for both, the types were compared in `new`, the store is checked by `func_ref`.
         unsafe {
             let func = self.func.func_ref(&*store);
+            if P::COLLECTED {
+                (*store).collect_if_due();
+            }
             params.store(slots, store.cast())?;
             invoke(store, func, slots)?;
             Ok(R::load(slots, store.cast()))

@@ -34,7 +34,8 @@ pub enum Value {
 
 /// A reference-counted object of the host that WebAssembly code can hold but not look into.
 ///
-/// Once it has been handed to a store it lives at least as long as the store.
+/// What is handed to a store lives at least until nothing in the store refers to it, and is then dropped: by and by when there
+/// are many, at [`Store::gc`](crate::Store::gc), or with the store.
 #[derive(Clone)]
 pub struct ExternRef(Arc<dyn Any + Send + Sync>);
 
@@ -94,7 +95,8 @@ impl Value {
         }
     }
 
-    /// The two slots of the value; the second is zero for all but `v128`.
+    /// The two slots of the value; the second is zero for all but `v128`. No collection may run before they are where that
+    /// looks.
     pub(crate) fn to_slots(&self, store: &mut StoreOpaque) -> Result<[u64; 2]> {
         Ok(match self {
             Value::I32(v) => [*v as u32 as u64, 0],
@@ -103,7 +105,7 @@ impl Value {
             Value::F64(v) => [v.to_bits(), 0],
             Value::V128(v) => [*v as u64, (*v >> 64) as u64],
             Value::FuncRef(func) => [func.map_or(Ok(0), |func| func.to_slot(store))?, 0],
-            Value::ExternRef(object) => [object.as_ref().map_or(0, |object| store.intern(object)), 0],
+            Value::ExternRef(object) => [object.as_ref().map_or(0, |object| store.heap.intern(object)), 0],
             Value::ExnRef(exception) => [exception.as_ref().map_or(Ok(0), |e| e.to_slot(store))?, 0],
         })
     }
@@ -122,7 +124,7 @@ impl Value {
             ValType::V128 => Value::V128(slots[0] as u128 | (slots[1] as u128) << 64),
             // SAFETY: the caller's promise.
             ValType::FuncRef => Value::FuncRef(unsafe { Func::from_slot(slots[0], store) }),
-            ValType::ExternRef => Value::ExternRef(store.extern_ref(slots[0])),
+            ValType::ExternRef => Value::ExternRef(store.heap.extern_ref(slots[0])),
             // SAFETY: the caller's promise.
             ValType::ExnRef => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
         }
