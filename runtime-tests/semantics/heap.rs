@@ -224,7 +224,7 @@ fn an_exception_of_another_store_is_refused() {
         let foreign = results[0].clone();
         let refused = |error: Error| assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
         let value = instance.get_func(&mut store, "value").unwrap();
-        refused(value.call(&mut store, &[foreign.clone()], &mut [Value::I64(0)]).unwrap_err());
+        refused(value.call(&mut store, std::slice::from_ref(&foreign), &mut [Value::I64(0)]).unwrap_err());
         let ty = GlobalType { content: ValType::ExnRef, mutable: true };
         refused(Global::new(&mut store, ty, foreign.clone()).unwrap_err());
         let global = Global::new(&mut store, ty, Value::ExnRef(None)).unwrap();
@@ -289,7 +289,7 @@ fn what_live_exceptions_take_is_limited() {
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn new(alive: &Arc<AtomicUsize>) -> ExternRef {
+    fn make(alive: &Arc<AtomicUsize>) -> ExternRef {
         alive.fetch_add(1, Ordering::Relaxed);
         ExternRef::new(Counted(alive.clone()))
     }
@@ -341,11 +341,11 @@ fn with_externs(engine: &Engine) -> (Store<()>, Instance, Arc<AtomicUsize>) {
     let mut store = Store::new(engine, ());
     let make = {
         let alive = alive.clone();
-        Func::wrap(&mut store, move || Some(Counted::new(&alive)))
+        Func::wrap(&mut store, move || Some(Counted::make(&alive)))
     };
     let pair = {
         let alive = alive.clone();
-        Func::wrap(&mut store, move |first: Option<ExternRef>| (first, Some(Counted::new(&alive))))
+        Func::wrap(&mut store, move |first: Option<ExternRef>| (first, Some(Counted::make(&alive))))
     };
     let check = Func::wrap(&mut store, |first: Option<ExternRef>, second: Option<ExternRef>| {
         let (first, second) = (first.expect("the object is there"), second.expect("the object is there"));
@@ -367,7 +367,7 @@ fn host_objects_stay_while_something_refers_to_them() {
                 assert!(got.unwrap_or_else(|| panic!("{export}")).data().is::<Counted>());
             }
         }
-        let object = Counted::new(&alive);
+        let object = Counted::make(&alive);
         let got = call::<_, _, Option<ExternRef>>(&mut store, instance, "argument", Some(object.clone())).unwrap();
         assert!(got.expect("an object").same(&object));
         call::<_, i64, ()>(&mut store, instance, "pairs", 10_000).unwrap();
@@ -402,7 +402,7 @@ fn host_objects_go_by_themselves() {
         let in_closure = alive.clone();
         let ty = FuncType::new([], [ValType::ExternRef]);
         let dynamic = Func::new(&mut store, ty, move |_: Caller<'_, ()>, _, results| {
-            results[0] = Counted::new(&in_closure).into();
+            results[0] = Counted::make(&in_closure).into();
             Ok(())
         });
         type Way<'a> = &'a dyn Fn(&mut Store<()>, ExternRef);
@@ -416,7 +416,7 @@ fn host_objects_go_by_themselves() {
         ];
         for (what, way) in ways {
             for _ in 0..MANY {
-                way(&mut store, Counted::new(&alive));
+                way(&mut store, Counted::make(&alive));
             }
             few(what, &alive);
         }

@@ -178,3 +178,82 @@ fn many_host_functions_and_types() {
         }
     });
 }
+
+/// As the specification has it, what an instance put elsewhere before its instantiation failed stays, and works.
+#[test]
+fn an_instance_that_failed_half_way_lives_on_in_tables() {
+    let fails = |how: &str| {
+        format!(
+            r#"(module
+                (import "" "table" (table $table 10 funcref)) (import "" "memory" (memory $shared 1))
+                (global $g (mut i64) (i64.const 7)) (table $own 3 funcref)
+                (type $t (func (param i64) (result i64)))
+                (func $add (type $t) (i64.add (local.get 0) (i64.const 1)))
+                (func $f (type $t)
+                    (global.set $g (i64.add (global.get $g) (i64.const 1)))
+                    (i64.add (call_indirect $own (type $t) (local.get 0) (i32.const 2))
+                        (i64.add (global.get $g) (i64.load (i32.const 8)))))
+                (elem (table $own) (i32.const 2) func $add)
+                (elem (table $table) (i32.const 3) func $f $f)
+                (data (i32.const 8) "\05")
+                (func $start unreachable)
+                {how})"#
+        )
+    };
+    const CALLS: &str = r#"(module
+        (table (export "table") 10 funcref) (memory (export "memory") 1)
+        (type $t (func (param i64) (result i64)))
+        (func (export "call") (param i32 i64) (result i64)
+            (call_indirect (type $t) (local.get 1) (local.get 0))))"#;
+    for_each_engine(|engine| {
+        for how in
+            ["(start $start)", r#"(data (i32.const 65535) "ab")"#, "(elem (table $table) (i32.const 9) func $f $f)"]
+        {
+            let mut store = Store::new(engine, ());
+            let calls = instantiate(&mut store, CALLS, &[]);
+            let table = calls.get_table(&mut store, "table").unwrap();
+            let memory = calls.get_memory(&mut store, "memory").unwrap();
+            let module = Module::new(engine, fails(how)).unwrap();
+            Instance::new(&mut store, &module, &[table.into(), memory.into()]).unwrap_err();
+            drop(module);
+            memory.write(&mut store, 8, &[5]).unwrap();
+            // Others take the place of what would have been freed.
+            for n in 0..20 {
+                let wat = format!(
+                    r#"(module (global (mut i64) (i64.const {n})) (global (mut i64) (i64.const 3)) (table {n} funcref)
+                        (func (export "f") (result i64) (i64.const {n})))"#
+                );
+                let other = instantiate(&mut store, &wat, &[]);
+                assert_eq!(call::<_, (), i64>(&mut store, other, "f", ()).unwrap(), n);
+            }
+            for n in 0..5 {
+                let got = call::<_, (i32, i64), i64>(&mut store, calls, "call", (3 + n % 2, 100)).unwrap();
+                assert_eq!(got, 100 + 1 + 8 + i64::from(n) + 5, "{how}");
+            }
+        }
+    });
+}
+
+/// A memory that was made of a file with a module's data is not used for another module.
+#[test]
+fn no_data_of_a_module_is_in_the_memory_of_the_next() {
+    // More than what is copied instead.
+    let data = "x".repeat(200 << 10);
+    let with_data = format!(r#"(module (memory (export "memory") 8) (data (i32.const 65536) "{data}"))"#);
+    for_each_engine(|engine| {
+        let module = Module::new(engine, &with_data).unwrap();
+        for _ in 0..5 {
+            let mut store = Store::new(engine, ());
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let memory = instance.get_memory(&mut store, "memory").unwrap();
+            assert!(memory.data(&store)[65536..][..200 << 10].iter().all(|byte| *byte == b'x'));
+            memory.data_mut(&mut store).fill(b'y');
+            drop(store);
+            for _ in 0..2 {
+                let (mut store, instance) = setup(engine, r#"(module (memory (export "memory") 8))"#);
+                let memory = instance.get_memory(&mut store, "memory").unwrap();
+                assert!(memory.data(&store).iter().all(|byte| *byte == 0), "it is new");
+            }
+        }
+    });
+}

@@ -1,6 +1,6 @@
 //! Imports and exports of all kinds, shared between instances and with the host.
 
-use crate::engines::{call, for_each_engine, instantiate, steady_configs};
+use crate::engines::{call, for_each_engine, instantiate, setup, steady_configs};
 use wasmrun::{
     Caller, Engine, ErrorKind, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module,
     Store, Table, TableType, Trap, ValType, Value,
@@ -390,4 +390,63 @@ fn elements_of_all_kinds_are_called() {
             }
         }
     }
+}
+
+/// Functions that become native while they are on the stack, or run to the end in native code, call others that are interpreted:
+/// these have frames above theirs.
+#[test]
+fn frames_of_every_engine_are_apart() {
+    const N: i64 = 12;
+    // Each callee is called for the first time from a place of its own, and writes to all of its many slots.
+    let each = |f: &dyn Fn(i64) -> String| (0..N).map(f).collect::<String>();
+    let locals = "i64 ".repeat(40);
+    let fill = (1..=40).map(|slot| format!("(local.set {slot} (i64.const -1))")).collect::<String>();
+    let wat = format!(
+        r#"(module
+            (type $t (func (param i64) (result i64)))
+            (table funcref (elem {callees}))
+            ;; Native from the second call on, where functions are.
+            (func $by (export "by") (param $value i64) (param $which i32) (result i64) (local $a i64) (local $b i64)
+                (local.set $a (i64.mul (local.get $value) (i64.const 3)))
+                (local.set $b (call_indirect (type $t) (local.get $value) (local.get $which)))
+                (i64.add (local.get $a) (local.get $b)))
+            ;; Native in the middle, where loops are.
+            (func $loops (export "loops") (param $value i64) (param $which i32) (result i64)
+                (local $n i32) (local $sum i64) (local $a i64)
+                (local.set $a (i64.mul (local.get $value) (i64.const 5)))
+                (local.set $n (i32.const 4))
+                (loop $again
+                    (local.set $sum (i64.add (local.get $sum)
+                        (call_indirect (type $t) (local.get $value) (local.get $which))))
+                    (local.set $which (i32.add (local.get $which) (i32.const 1)))
+                    (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+                (i64.add (local.get $a) (local.get $sum)))
+            {funcs})"#,
+        callees = each(&|i| format!("$c{i} ")) + &each(&|i| format!("$d{i} ")),
+        funcs = each(&|i| {
+            format!(
+                r#"(func $c{i} (type $t) (local {locals}) {fill} (i64.add (local.get 0) (i64.const {i})))
+                (func $d{i} (type $t) (local {locals}) {fill} (i64.add (local.get 0) (i64.const {i})))
+                (func (export "by{i}") (param i64) (result i64) (local i64 i64 i64)
+                    (local.set 1 (i64.const 1)) (local.set 2 (i64.const 2)) (local.set 3 (i64.const 3))
+                    (i64.add (i64.add (i64.const 1000) (call $by (local.get 0) (i32.const {i})))
+                        (i64.add (local.get 1) (i64.add (local.get 2) (local.get 3)))))
+                (func (export "loops{i}") (param i64) (result i64) (local i64 i64 i64)
+                    (local.set 1 (i64.const 1)) (local.set 2 (i64.const 2)) (local.set 3 (i64.const 3))
+                    (i64.add (i64.add (i64.const 1000) (call $loops (local.get 0) (i32.const {at})))
+                        (i64.add (local.get 1) (i64.add (local.get 2) (local.get 3)))))"#,
+                at = N + i / 4 * 4,
+            )
+        }),
+    );
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(engine, &wat);
+        for i in 0..N {
+            let got = call::<_, i64, i64>(&mut store, instance, &format!("by{i}"), 10).unwrap();
+            assert_eq!(got, 1006 + 30 + 10 + i);
+            let got = call::<_, i64, i64>(&mut store, instance, &format!("loops{i}"), 10).unwrap();
+            let first = i / 4 * 4;
+            assert_eq!(got, 1006 + 50 + 40 + 4 * first + 6);
+        }
+    });
 }

@@ -157,6 +157,61 @@ fn a_backtrace_goes_through_host_functions_and_instances() {
     });
 }
 
+/// Through handlers that do not catch it, of one function and of several, through a host function and another instance, and
+/// thrown again by reference.
+#[test]
+fn an_uncaught_exception_has_the_backtrace_of_its_throw() {
+    let outer = wat::parse_str(
+        r#"(module
+            (import "" "host" (func $host))
+            (tag $other)
+            (func $guarded (block $caught (try_table (catch $other $caught) nop (call $host))))
+            (func $between (call $guarded))
+            (func $run (export "run")
+                (block $caught
+                    (try_table (catch $other $caught) (try_table (catch $other $caught) nop nop (call $between))))))"#,
+    )
+    .unwrap();
+    let inner = wat::parse_str(
+        r#"(module
+            (tag $t (param i32)) (tag $other)
+            (func $throws (throw $t (i32.const 5)))
+            (func $again (local exnref)
+                (local.set 0 (block $caught (result exnref)
+                    (try_table (catch_all_ref $caught) (call $throws)) (unreachable)))
+                (throw_ref (local.get 0)))
+            (func $guard (block $caught
+                (try_table (catch $other $caught) (call $again))
+                (try_table (catch $other $caught) (call $again))))
+            (func $shallow (export "shallow") (call $guard)))"#,
+    )
+    .unwrap();
+    let calls = |wasm: &[u8]| -> Vec<usize> {
+        operators(wasm, |op| matches!(op, Operator::Call { .. })).iter().map(|call| call.1).collect()
+    };
+    let (in_inner, in_outer) = (calls(&inner), calls(&outer));
+    let throw_ref = operators(&inner, |op| matches!(op, Operator::ThrowRef))[0].1;
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let inner = Instance::new(&mut store, &Module::new(engine, &inner).unwrap(), &[]).unwrap();
+        let shallow = inner.get_typed_func::<(), ()>(&mut store, "shallow").unwrap();
+        let host = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| shallow.call(&mut caller, ()));
+        let outer = Instance::new(&mut store, &Module::new(engine, &outer).unwrap(), &[host.into()]).unwrap();
+        for _ in 0..5 {
+            let error = call::<_, (), ()>(&mut store, outer, "run", ()).unwrap_err();
+            let expected = [
+                (1, Some("again"), throw_ref),
+                (2, Some("guard"), in_inner[1]),
+                (3, Some("shallow"), in_inner[3]),
+                (1, Some("guarded"), in_outer[0]),
+                (2, Some("between"), in_outer[1]),
+                (3, Some("run"), in_outer[2]),
+            ];
+            assert_eq!(frames(&error), expected);
+        }
+    });
+}
+
 #[test]
 fn a_tail_call_leaves_the_backtrace() {
     for_each_engine(|engine| {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub(crate) use thrown::{Thrown, describe};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, MAX_BACKTRACE, Result};
 use crate::runtime::heap;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::vmcontext::{VMContext, VMException};
@@ -104,6 +104,8 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         if exception.is_null() {
             return Err(Error::resource("no memory for an exception"));
         }
+        // Its address may be that of one that is gone.
+        store.vm.on_its_way = std::ptr::null_mut();
         exception.write(VMException { tag, slots });
         std::ptr::copy_nonoverlapping(payload, VMException::payload(exception), slots);
         store.heap.add_exception(exception, size);
@@ -120,15 +122,36 @@ pub(crate) unsafe fn is_of_tag(exception: *mut VMException, vmctx: *mut VMContex
     unsafe { std::ptr::eq((*exception).tag, self::tag::of(vmctx, tag)) }
 }
 
+/// The functions that an exception has left on its way through compiled code, which finds handlers without knowing whether
+/// they catch it.
+#[derive(Default)]
+pub(crate) struct Way {
+    /// The error that it was before compiled code threw it on, with the functions that it had left then.
+    error: Option<Error>,
+    /// Addresses in compiled functions that it has left since, innermost first. There is room for as many as a backtrace has:
+    /// they are noted where nothing can be allocated.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only compiled code has addresses"))]
+    pub pcs: Vec<usize>,
+}
+
+/// Forgets the way of an exception: another is thrown.
+pub(crate) fn begin_way(store: &mut StoreOpaque) {
+    store.vm.on_its_way = std::ptr::null_mut();
+    store.way.error = None;
+    store.way.pcs.clear();
+    store.way.pcs.reserve(MAX_BACKTRACE);
+}
+
 /// The exception as an error, with which it travels through Rust frames.
 pub(crate) fn into_error(store: &StoreOpaque, exception: *mut VMException) -> Error {
     Error::new(ErrorKind::Exception(pin(store, exception)))
 }
 
-/// The exception that an error is, to be thrown on in code of the same store; any other error as it is.
-pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<*mut VMException> {
+/// The exception that an error is, to be thrown on in code of the same store, with the error, which keeps it alive; any other
+/// error as it is.
+pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMException, Error)> {
     match error.kind() {
-        ErrorKind::Exception(exception) if exception.0.store == store.id => Ok(exception.0.exception),
+        ErrorKind::Exception(exception) if exception.0.store == store.id => Ok((exception.0.exception, error)),
         _ => Err(error),
     }
 }
@@ -136,7 +159,12 @@ pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<*mut VMExcep
 /// Leaves an error in the store, for code of it to throw on if it is an exception, and to trap with otherwise.
 pub(crate) fn throw_or_raise(store: &mut StoreOpaque, error: Error) {
     match of_error(store, error) {
-        Ok(exception) => store.vm.thrown = exception,
+        Ok((exception, error)) => {
+            begin_way(store);
+            store.vm.on_its_way = exception;
+            store.way.error = Some(error);
+            store.vm.thrown = exception;
+        }
         Err(error) => store.raise(error),
     }
 }
@@ -145,6 +173,9 @@ pub(crate) fn throw_or_raise(store: &mut StoreOpaque, error: Error) {
 pub(crate) fn take_error(store: &mut StoreOpaque) -> Error {
     match std::mem::replace(&mut store.vm.thrown, std::ptr::null_mut()) {
         exception if exception.is_null() => store.take_raised(),
+        exception if exception == store.vm.on_its_way => {
+            store.way.error.take().unwrap_or_else(|| into_error(store, exception))
+        }
         exception => into_error(store, exception),
     }
 }

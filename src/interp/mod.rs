@@ -24,6 +24,8 @@ mod value;
 
 pub(crate) use backtrace::offset_of;
 pub(crate) use code::ModuleCode;
+#[cfg(all(test, jit))]
+pub(crate) use exec::tier::{NestingRule, RULES_OFF};
 #[cfg_attr(not(jit), expect(unused_imports, reason = "only native code takes frames over"))]
 pub(crate) use layout::FrameLayout;
 pub(crate) use print::print_bytecode;

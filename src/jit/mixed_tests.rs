@@ -91,6 +91,42 @@ fn calls_of_native_code_leave_nothing_on_the_stack() {
     assert_eq!(f.call(&mut store, 300_000).unwrap(), 300_000);
 }
 
+/// Two rules see to it that tail calls between native and interpreted code take no stack without end. Each must do so alone;
+/// that without both they do nest shows that this test can tell.
+#[test]
+fn tail_calls_from_engine_to_engine_end_by_either_rule() {
+    use crate::interp::NestingRule::{self, NestLimit, OutermostTailCall};
+    let text = r#"(module
+        (func $native (export "native") (param i64) (result i64)
+            (if (i64.eqz (local.get 0)) (then (return (i64.const 7))))
+            (return_call $interpreted (i64.sub (local.get 0) (i64.const 1))))
+        (func $interpreted (export "interpreted") (param i64) (result i64)
+            (if (i64.eqz (local.get 0)) (then (return (i64.const 7))))
+            (return_call $native (i64.sub (local.get 0) (i64.const 1)))))"#;
+    let mut config = Config::new();
+    // Of the functions only what is published is ever compiled.
+    config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
+    let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+    let module = Module::new(store.engine(), text).unwrap();
+    publish(&module, &["native"], Tier::Best);
+    module.0.interp.lead_to_native(&module.0, module.export_func_index("native").unwrap());
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let mut run = |export: &str, off: &'static [NestingRule]| {
+        interp::RULES_OFF.set(off);
+        let func = instance.get_typed_func::<i64, i64>(&mut store, export).unwrap();
+        let result = func.call(&mut store, 200_000);
+        interp::RULES_OFF.set(&[]);
+        result
+    };
+    for export in ["native", "interpreted"] {
+        for off in [&[][..], &[NestLimit], &[OutermostTailCall]] {
+            assert_eq!(run(export, off).unwrap(), 7, "{export}");
+        }
+        let error = run(export, &[NestLimit, OutermostTailCall]).unwrap_err();
+        assert_eq!(error.trap(), Some(Trap::StackOverflow), "{error}");
+    }
+}
+
 #[test]
 fn compiled_and_interpreted_functions_call_each_other() {
     for types in ["i32", "i64 i32 i64", &"i64 i32 i64 i64 ".repeat(10)] {

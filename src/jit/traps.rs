@@ -215,8 +215,20 @@ impl Activation {
         let Trapped { registers, code, address, stack } = &trapped;
         // SAFETY: code of live modules.
         let function = unsafe { registry::find(registers.pc) };
+        let mut is_thrown_on = false;
         let mut error = match trap_of(*code) {
-            None => exception::take_error(store),
+            None if store.vm.thrown.is_null() => exception::take_error(store),
+            None => {
+                let is_on_its_way = store.vm.thrown == store.vm.on_its_way;
+                let pcs = std::mem::take(&mut store.way.pcs);
+                let mut error = exception::take_error(store);
+                if is_on_its_way {
+                    // The function that throws it on is among these.
+                    is_thrown_on = !pcs.is_empty();
+                    error.push_frames(frames(&pcs));
+                }
+                error
+            }
             Some(Trap::MemoryOutOfBounds) => {
                 let fault = function.and_then(|function| match address {
                     Some(address) => guard_fault(function, registers, *address, store),
@@ -230,7 +242,7 @@ impl Activation {
             // It would not keep frames.
             return error;
         }
-        let mut frames: Vec<FrameAt> = stack.frames().collect();
+        let mut frames: Vec<FrameAt> = frames(&stack.pcs[is_thrown_on.into()..stack.len]).collect();
         if error.trap() == Some(Trap::Unreachable)
             && let (Some(innermost), Some(function)) = (frames.first_mut(), function)
             && let Some(offset) = origin::unreachable(function, registers.pc)
@@ -290,23 +302,35 @@ impl Stack {
             pc = place.pc - 1;
         }
     }
-
-    /// The Wasm functions among them.
-    fn frames(&self) -> impl Iterator<Item = FrameAt> {
-        // SAFETY: code of live modules.
-        self.pcs[..self.len].iter().filter_map(|pc| unsafe { registry::find(*pc)?.frame(*pc) })
-    }
 }
 
-/// Where an exception thrown at `place` is handled before `end`.
+/// The Wasm functions among addresses in code of live modules.
+fn frames(pcs: &[usize]) -> impl Iterator<Item = FrameAt> {
+    // SAFETY: as said.
+    pcs.iter().filter_map(|pc| unsafe { registry::find(*pc)?.frame(*pc) })
+}
+
+/// Where an exception thrown at `place` is handled before `end`. If it is, what it leaves is added to `left`, as far as there
+/// is room, and last where it comes to the handler. From there it is thrown on if the handler does not catch it, so that
+/// the function is there already.
 ///
 /// # Safety
 /// As for [`Stack::walk`].
-unsafe fn find_handler(mut place: Place, end: usize) -> Option<Target> {
+unsafe fn find_handler(mut place: Place, end: usize, left: &mut Vec<usize>) -> Option<Target> {
+    let before = left.len();
+    let mut note = |pc| {
+        if left.len() < left.capacity() {
+            left.push(pc);
+        }
+    };
+    if before == 0 {
+        note(place.pc);
+    }
     while place.fp != end {
         // SAFETY: the caller's promise; code that is being run is alive.
         let found = unsafe {
             place = place.caller();
+            note(place.pc - 1);
             registry::find(place.pc - 1).and_then(|function| Some((function, function.handler_at(place.pc)?)))
         };
         if let Some((function, handler)) = found {
@@ -314,6 +338,7 @@ unsafe fn find_handler(mut place: Place, end: usize) -> Option<Target> {
             return Some(Target { pc, sp: place.fp - handler.frame as usize, fp: place.fp, payload: 0 });
         }
     }
+    left.truncate(before);
     None
 }
 
@@ -525,9 +550,12 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
         let Activation { fp, store, .. } = *activation;
         let place = Place { pc: arch::raise as *const () as usize, fp: frame };
         let thrown = &raw mut (*store).vm.thrown;
-        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp) };
+        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).way.pcs) };
         target.write(match handler {
-            Some(handler) => Target { payload: thrown.replace(ptr::null_mut()) as usize, ..handler },
+            Some(handler) => {
+                (*store).vm.on_its_way = *thrown;
+                Target { payload: thrown.replace(ptr::null_mut()) as usize, ..handler }
+            }
             None => {
                 let code = TRAP_RAISED.as_raw().get();
                 let stack = Stack::walk(place, fp);

@@ -44,6 +44,8 @@ macro_rules! for_each_libcall {
             memory_out_of_bounds(memory: I32, address: I64, size: I64) -> I32;
             /// Leaves in the store what throwing an exception reference raises, null included.
             throw_ref(exception: I64) -> I32;
+            /// The same for one that comes from a callee and that no clause here catches.
+            throw_on(exception: I64) -> I32;
         }
     };
 }
@@ -158,9 +160,18 @@ mod entry {
             if exception == 0 {
                 status(vmctx, Err(Trap::NullExceptionReference.into()))
             } else {
+                exception::begin_way(&mut *(*vmctx).store.cast::<StoreOpaque>());
                 (*(*vmctx).store).thrown = exception as usize as *mut VMException;
                 0
             }
         }
+        throw_on(vmctx, exception: u64) -> u32 {{
+            let exception = exception as usize as *mut VMException;
+            if (*(*vmctx).store).on_its_way != exception {
+                exception::begin_way(&mut *(*vmctx).store.cast::<StoreOpaque>());
+            }
+            (*(*vmctx).store).thrown = exception;
+            0
+        }}
     }
 }

@@ -21,7 +21,7 @@ use super::trap::Trap;
 use super::value::Value;
 use super::vmcontext::{VMException, VMFuncRef, VMStore, VMTag};
 use crate::error::{Error, Result};
-use crate::exception::{self, ExnRef};
+use crate::exception::{self, ExnRef, Way};
 
 pub(crate) use super::instance::InstanceData;
 
@@ -58,6 +58,8 @@ pub(crate) struct StoreOpaque {
     /// Unique in the process; handles carry it.
     pub id: u64,
     raised: Option<Error>,
+    /// What the exception `vm.on_its_way` has left.
+    pub way: Way,
     /// A panic of a host function, on its way to the innermost Rust caller of WebAssembly code.
     pub panic: Option<Box<dyn Any + Send>>,
     /// Empty: room for the arguments and results of host functions over values, kept for the next.
@@ -116,10 +118,12 @@ impl StoreOpaque {
                 value_end: base.wrapping_add(length).cast(),
                 thrown: std::ptr::null_mut(),
                 raise: crate::jit::raise_code(),
+                on_its_way: std::ptr::null_mut(),
             },
             engine: engine.clone(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             raised: None,
+            way: Way::default(),
             panic: None,
             host_values: Vec::new(),
             value_stack,

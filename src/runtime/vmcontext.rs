@@ -45,6 +45,11 @@ pub(crate) struct VMStore {
     /// Native code that compiled code calls, without arguments, once an exception or an error is in the store: it goes on
     /// where that is handled and never returns. Null where there is no JIT.
     pub raise: *const VMCode,
+    /// The exception of which the store notes the functions that it has left ([`StoreOpaque::way`]), or null. Null where
+    /// an exception is thrown, not thrown on.
+    ///
+    /// [`StoreOpaque::way`]: super::store::StoreOpaque
+    pub on_its_way: *mut VMException,
 }
 
 impl VMStore {
@@ -52,6 +57,7 @@ impl VMStore {
     pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
     pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
+    pub const ON_ITS_WAY: i32 = offset_of!(VMStore, on_its_way) as i32;
 }
 
 /// One linear memory. The base never moves; the length changes by growth only, on the store's thread.

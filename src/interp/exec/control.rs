@@ -431,7 +431,7 @@ fn tail_func(m: &mut Machine, func: *mut VMFuncRef) -> Step {
 fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const Code, Error> {
     let (_, header) = tail_operands(m);
     let ret = if header[0] == cross() as u64 { header[3] } else { header[0] };
-    if ret != exit() as u64 {
+    if ret != exit() as u64 || !tier::is_kept(tier::NestingRule::OutermostTailCall) {
         return defined(callee, index);
     }
     // SAFETY: a live context, and an index of its module.

@@ -22,7 +22,7 @@ pub(super) fn throw(m: &mut Machine) -> Step {
         exception::new(vmctx, m.bc(), payload)
     };
     match made {
-        Ok(exception) => search(m, exception),
+        Ok(exception) => search(m, exception, None),
         Err(error) => m.stop(error),
     }
 }
@@ -30,14 +30,14 @@ pub(super) fn throw(m: &mut Machine) -> Step {
 pub(super) fn throw_ref(m: &mut Machine) -> Step {
     match m.get::<u64>(m.a()) {
         0 => m.stop(Trap::NullExceptionReference),
-        reference => search(m, reference as *mut VMException),
+        reference => search(m, reference as *mut VMException, None),
     }
 }
 
 /// Goes on after a call out of the interpreter has failed: it may have thrown.
 pub(super) fn failed(m: &mut Machine, error: Error) -> Step {
     match exception::of_error(store(m), error) {
-        Ok(exception) => search(m, exception),
+        Ok((exception, error)) => search(m, exception, Some(error)),
         Err(error) => m.stop(error),
     }
 }
@@ -56,8 +56,10 @@ pub(super) fn failed_in_caller(m: &mut Machine, header: [u64; HEADER as usize], 
     failed(m, error)
 }
 
-/// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`.
-fn search(m: &mut Machine, exception: *mut VMException) -> Step {
+/// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`, or stops with the error that it was
+/// before, if it was.
+fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) -> Step {
+    let behind_call = m.context().behind_call;
     for frame in Frames::new(m) {
         for clause in frame.code.clauses(frame.word) {
             let [target, tag] = *clause;
@@ -87,6 +89,8 @@ fn search(m: &mut Machine, exception: *mut VMException) -> Step {
             return Step::Next;
         }
     }
-    let error = exception::into_error(store(m), exception);
+    // For the backtrace, which looks at the same frames.
+    m.context().behind_call = behind_call;
+    let error = error.unwrap_or_else(|| exception::into_error(store(m), exception));
     m.stop(error)
 }

@@ -10,7 +10,7 @@ pub(super) mod numeric;
 pub(super) mod reference;
 pub(super) mod simd;
 pub(super) mod table;
-mod tier;
+pub(super) mod tier;
 
 /// The operations of the list, in modules by class, as types that implement the class's trait.
 pub(super) mod ops {

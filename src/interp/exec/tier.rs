@@ -14,6 +14,33 @@ use crate::runtime::trap::Trap;
 use crate::runtime::vmcontext::{VMCode, VMContext};
 use crate::tier::{Hot, Native};
 
+/// What keeps code that calls itself by tail calls, native and interpreted in turn, from nesting ever deeper. Each does
+/// alone, so tests turn one off to see the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NestingRule {
+    /// Near the stack's end what has native code is interpreted.
+    NestLimit,
+    /// What the outermost frame of an activation calls by a tail call is interpreted.
+    OutermostTailCall,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The rules that are not kept.
+    pub(crate) static RULES_OFF: std::cell::Cell<&'static [NestingRule]> = const { std::cell::Cell::new(&[]) };
+}
+
+#[inline(always)]
+pub(super) fn is_kept(rule: NestingRule) -> bool {
+    #[cfg(test)]
+    return !RULES_OFF.get().contains(&rule);
+    #[cfg(not(test))]
+    {
+        let _ = rule;
+        true
+    }
+}
+
 /// The running instance's module.
 fn module<'a>(m: &Machine) -> &'a Module {
     // SAFETY: instances of running code are live, and keep their module.
@@ -45,7 +72,8 @@ unsafe fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *
         let vmctx = (*ctx).vmctx;
         let store = (*vmctx).store;
         let (glue, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
-        if sys::stack_pointer() <= (*store).nest_limit || glue.is_null() {
+        let is_deep = sys::stack_pointer() <= (*store).nest_limit && is_kept(NestingRule::NestLimit);
+        if is_deep || glue.is_null() {
             return Some(interpret);
         }
         (*store).value_top = header.add(HEADER as usize);

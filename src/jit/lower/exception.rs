@@ -16,7 +16,7 @@ use super::call::Callee;
 use crate::jit::abi;
 use crate::module::types::ValType;
 use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::VMException;
+use crate::runtime::vmcontext::{VMContext, VMException, VMStore};
 
 /// A `try_table` whose `end` has not come yet.
 pub(super) struct Handler {
@@ -34,8 +34,11 @@ impl<'m> Lower<'m, '_> {
                 let exception = self.pop();
                 if !self.handlers.is_empty() {
                     self.trapz(exception, Trap::NullExceptionReference);
+                    let (store, none) =
+                        (self.load_constant(self.vmctx, VMContext::STORE), self.ins().iconst(types::I64, 0));
+                    self.ins().store(MemFlagsData::trusted(), none, store, VMStore::ON_ITS_WAY);
                 }
-                self.raise(exception);
+                self.raise(exception, Self::throw_ref);
             }
             _ => return false,
         }
@@ -102,7 +105,7 @@ impl<'m> Lower<'m, '_> {
             self.builder.switch_to_block(next);
             self.reachable = true;
         }
-        self.raise(exception);
+        self.raise(exception, Self::throw_on);
     }
 
     fn payload_types(&self, tag: u32) -> &'m [ValType] {
@@ -122,17 +125,17 @@ impl<'m> Lower<'m, '_> {
         let exception = self.exception_new(tag, payload);
         let is_none = self.ins().icmp_imm_u(IntCC::Equal, exception, 0);
         self.check_status(is_none);
-        self.raise(exception);
+        self.raise(exception, Self::throw_ref);
     }
 
-    /// Goes to the innermost dispatch, or leaves the function with the exception.
-    fn raise(&mut self, exception: Value) {
+    /// Goes to the innermost dispatch, or leaves the function with the exception by `leave`.
+    fn raise(&mut self, exception: Value, leave: fn(&mut Self, Value) -> Value) {
         match self.dispatch() {
             Some(dispatch) => {
                 self.ins().jump(dispatch, &[BlockArg::Value(exception)]);
             }
             None => {
-                self.throw_ref(exception);
+                leave(self, exception);
                 self.raise_stored();
             }
         }
