@@ -127,3 +127,16 @@ fn large_modules_are_validated_in_parallel_and_report_the_first_error() {
     let message = error(text).to_string();
     assert!(message.contains("bad1"), "{message}");
 }
+
+#[test]
+fn an_invalid_function_is_found_wherever_it_is() {
+    const FUNCS: usize = 20;
+    for invalid in 0..FUNCS {
+        let funcs: String = (0..FUNCS)
+            .map(|at| format!("(func (result i32) ({}.const 1))", if at == invalid { "i64" } else { "i32" }))
+            .collect();
+        let error = Module::new(&Engine::default(), format!("(module {funcs})")).unwrap_err();
+        let ErrorKind::Invalid { function, .. } = error.kind() else { panic!("{error}") };
+        assert_eq!(function.as_deref(), Some(&*format!("function {invalid}")), "{error}");
+    }
+}

@@ -172,7 +172,7 @@ fn exceptions_go_when_nothing_refers_to_them() {
         assert_eq!(store.heap_stats().exceptions as i64, HELD + 1);
         // They go by themselves too.
         let before = store.heap_stats().collections;
-        call::<_, i64, ()>(&mut store, instance, "churn", 200_000).unwrap();
+        call::<_, i64, ()>(&mut store, instance, "churn", 100_000).unwrap();
         assert!(store.heap_stats().collections > before);
         assert!(store.heap_stats().exception_bytes < 4 << 20, "{:?}", store.heap_stats());
     });
@@ -420,8 +420,37 @@ fn host_objects_go_by_themselves() {
             }
             few(what, &alive);
         }
+        let wat = r#"(module (import "" "make" (func $make (result externref)))
+            (func (export "run") (param i64)
+                (loop $again
+                    (drop (call $make))
+                    (br_if $again (i64.ne (local.tee 0 (i64.sub (local.get 0) (i64.const 1))) (i64.const 0))))))"#;
+        let calls_dynamic = instantiate(&mut store, wat, &[dynamic.into()]);
+        call::<_, i64, ()>(&mut store, calls_dynamic, "run", MANY as i64).unwrap();
+        few("results over values", &alive);
         drop(store);
         assert_eq!(alive.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// A throw may find them collectable, where none of the host's code can run.
+#[test]
+fn host_objects_go_when_a_call_ends() {
+    for_each_engine(|engine| {
+        let (mut store, instance, alive) = with_externs(engine);
+        let throws = instantiate(
+            &mut store,
+            r#"(module (tag $t) (func (export "run") (param i32)
+                (loop $again
+                    (block $caught (try_table (catch $t $caught) (throw $t)))
+                    (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"#,
+            &[],
+        );
+        call::<_, i64, ()>(&mut store, instance, "loop", 1000).unwrap();
+        assert_eq!(alive.load(Ordering::Relaxed), 1000);
+        call::<_, i32, ()>(&mut store, throws, "run", 100_000).unwrap();
+        // Words that are left on the stack may keep a few.
+        assert!(alive.load(Ordering::Relaxed) < 10, "{alive:?}");
     });
 }
 

@@ -3,7 +3,9 @@
 use crate::engines::{call, configs, for_each_engine, instantiate, setup};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use wasmrun::{Engine, ExternRef, Func, FuncType, Instance, Linker, Module, Store, Table, TableType, ValType, Value};
+use wasmrun::{
+    Engine, ExternRef, Func, FuncType, Instance, Linker, Module, Store, Table, TableType, Trap, ValType, Value,
+};
 
 #[test]
 fn host_objects_live_as_long_as_the_store_may_use_them() {
@@ -253,6 +255,30 @@ fn no_data_of_a_module_is_in_the_memory_of_the_next() {
                 let (mut store, instance) = setup(engine, r#"(module (memory (export "memory") 8))"#);
                 let memory = instance.get_memory(&mut store, "memory").unwrap();
                 assert!(memory.data(&store).iter().all(|byte| *byte == 0), "it is new");
+            }
+        }
+    });
+}
+
+/// What a memory could access is not left accessible behind a smaller one in its place.
+#[test]
+fn a_memory_in_the_place_of_a_larger_one_ends_where_it_ends() {
+    for_each_engine(|engine| {
+        for (large, small) in [(10, 1), (2, 1), (100, 3)] {
+            drop(setup(engine, &format!("(module (memory {large}))")));
+            let wat = format!(
+                r#"(module (memory {small})
+                    (func (export "load") (param i32) (result i32) (i32.load (local.get 0)))
+                    (func (export "store") (param i32) (i32.store (local.get 0) (i32.const 1))))"#
+            );
+            let (mut store, instance) = setup(engine, &wat);
+            let end = small << 16;
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, "load", end - 4).unwrap(), 0);
+            for at in [end - 3, end, end + 5000, (large << 16) - 4] {
+                let error = call::<_, i32, i32>(&mut store, instance, "load", at).unwrap_err();
+                assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds), "{at}");
+                let error = call::<_, i32, ()>(&mut store, instance, "store", at).unwrap_err();
+                assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds), "{at}");
             }
         }
     });

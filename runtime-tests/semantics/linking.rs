@@ -422,11 +422,15 @@ fn frames_of_every_engine_are_apart() {
                     (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
                 (i64.add (local.get $a) (local.get $sum)))
             {funcs})"#,
-        callees = each(&|i| format!("$c{i} ")) + &each(&|i| format!("$d{i} ")),
+        callees = each(&|i| format!("$c{i} ")) + &each(&|i| format!("$d{i} ")) + &each(&|i| format!("$e{i} ")),
         funcs = each(&|i| {
             format!(
                 r#"(func $c{i} (type $t) (local {locals}) {fill} (i64.add (local.get 0) (i64.const {i})))
                 (func $d{i} (type $t) (local {locals}) {fill} (i64.add (local.get 0) (i64.const {i})))
+                (func $e{i} (type $t) (local {locals}) {fill} (i64.add (local.get 0) (i64.const {i})))
+                ;; In place of the outermost frame.
+                (func (export "tail{i}") (param i64) (result i64)
+                    (return_call $by (local.get 0) (i32.const {tail_at})))
                 (func (export "by{i}") (param i64) (result i64) (local i64 i64 i64)
                     (local.set 1 (i64.const 1)) (local.set 2 (i64.const 2)) (local.set 3 (i64.const 3))
                     (i64.add (i64.add (i64.const 1000) (call $by (local.get 0) (i32.const {i})))
@@ -436,6 +440,7 @@ fn frames_of_every_engine_are_apart() {
                     (i64.add (i64.add (i64.const 1000) (call $loops (local.get 0) (i32.const {at})))
                         (i64.add (local.get 1) (i64.add (local.get 2) (local.get 3)))))"#,
                 at = N + i / 4 * 4,
+                tail_at = 2 * N + i,
             )
         }),
     );
@@ -444,9 +449,62 @@ fn frames_of_every_engine_are_apart() {
         for i in 0..N {
             let got = call::<_, i64, i64>(&mut store, instance, &format!("by{i}"), 10).unwrap();
             assert_eq!(got, 1006 + 30 + 10 + i);
+            let got = call::<_, i64, i64>(&mut store, instance, &format!("tail{i}"), 10).unwrap();
+            assert_eq!(got, 30 + 10 + i);
             let got = call::<_, i64, i64>(&mut store, instance, &format!("loops{i}"), 10).unwrap();
             let first = i / 4 * 4;
             assert_eq!(got, 1006 + 50 + 40 + 4 * first + 6);
+        }
+    });
+}
+
+#[test]
+fn what_is_of_another_store_or_engine_is_refused() {
+    for_each_engine(|engine| {
+        let provider = r#"(module
+            (func (export "func")) (table (export "table") 1 funcref) (memory (export "memory") 1)
+            (global (export "global") (mut i32) (i32.const 1)) (tag (export "tag")))"#;
+        let (mut other, exports) = setup(engine, provider);
+        for (name, ty) in [
+            ("func", "(func)"),
+            ("table", "(table 1 funcref)"),
+            ("memory", "(memory 1)"),
+            ("global", "(global (mut i32))"),
+            ("tag", "(tag)"),
+        ] {
+            let module = Module::new(engine, format!(r#"(module (import "" "{name}" {ty}))"#)).unwrap();
+            let import = exports.get_export(&mut other, name).unwrap();
+            let mut store = Store::new(engine, ());
+            // The same numbers mean something else there.
+            instantiate(&mut store, provider, &[]);
+            let error = Instance::new(&mut store, &module, &[import]).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{name}: {error}");
+            Instance::new(&mut other, &module, &[import]).unwrap();
+        }
+        let module = Module::new(&Engine::default(), "(module)").unwrap();
+        let error = Instance::new(&mut other, &module, &[]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+    });
+}
+
+#[test]
+fn objects_of_types_that_there_are_not_cannot_be_made() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let usage = |error: wasmrun::Error| assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        let ty = TableType { element: ValType::I32, minimum: 1, maximum: None };
+        usage(Table::new(&mut store, ty, Value::I32(0)).unwrap_err());
+        for (minimum, maximum) in [(65_537, None), (u64::MAX, None), (2, Some(1)), (u64::MAX, Some(u64::MAX))] {
+            usage(Memory::new(&mut store, MemoryType { minimum, maximum }).unwrap_err());
+        }
+        let exports = instantiate(&mut store, r#"(module (tag (export "tag") (param i32)))"#, &[]);
+        let tag = exports.get_export(&mut store, "tag").unwrap();
+        for (ty, fits) in [("(param i32)", true), ("(param i64)", false), ("", false), ("(param i32 i32)", false)] {
+            let module = Module::new(engine, format!(r#"(module (import "" "tag" (tag {ty})))"#)).unwrap();
+            match Instance::new(&mut store, &module, &[tag]) {
+                Ok(_) => assert!(fits, "{ty}"),
+                Err(error) => assert!(!fits && matches!(error.kind(), ErrorKind::Link(_)), "{ty}: {error}"),
+            }
         }
     });
 }

@@ -1,6 +1,6 @@
 //! Each kind of trap, what a backtrace says, and that an instance goes on after a trap.
 
-use crate::engines::{call, for_each_engine, instantiate, setup, trap};
+use crate::engines::{call, configs, for_each_engine, instantiate, setup, trap};
 use wasmparser::{Operator, Parser, Payload};
 use wasmrun::{Caller, Engine, Error, ErrorKind, Func, Instance, MemoryFault, Module, Store, Trap};
 
@@ -208,6 +208,55 @@ fn an_uncaught_exception_has_the_backtrace_of_its_throw() {
                 (3, Some("run"), in_outer[2]),
             ];
             assert_eq!(frames(&error), expected);
+        }
+    });
+}
+
+/// Uncaught in a function that catches another exception first, whose memory the second one takes.
+#[test]
+fn an_exception_does_not_inherit_the_backtrace_of_another() {
+    for mut config in configs() {
+        let engine = Engine::new(config.collect_always(true)).unwrap();
+        let (mut store, instance) = setup(
+            &engine,
+            r#"(module
+                (tag $t (param i64 i64 i64)) (tag $other)
+                (func $throws (throw $t (i64.const 1) (i64.const 2) (i64.const 3)))
+                (func $catches (block $caught (try_table (catch_all $caught) (call $throws)) (unreachable)))
+                (func $second (export "run")
+                    (call $catches) (call $catches)
+                    (block $caught
+                        (try_table (catch $other $caught) (throw $t (i64.const 1) (i64.const 2) (i64.const 3))))))"#,
+        );
+        for _ in 0..10 {
+            let error = call::<_, (), ()>(&mut store, instance, "run", ()).unwrap_err();
+            let names: Vec<_> = error.backtrace().iter().map(|f| f.func_name.as_deref().unwrap()).collect();
+            assert_eq!(names, ["second"]);
+        }
+    }
+}
+
+/// The frame that calls is too large for the operands of its instructions, and the callee has been replaced by what fails.
+#[test]
+fn an_exception_leaves_frames_of_any_size() {
+    let wat = format!(
+        r#"(module
+            (import "" "throws" (func $throws))
+            (func $replaced (return_call $throws))
+            (func $large (local {}) (call $replaced))
+            (func $run (export "run") (call $large)))"#,
+        "v128 ".repeat(33_000)
+    );
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let inner = instantiate(&mut store, r#"(module (tag $t) (func $throw (export "throw") (throw $t)))"#, &[]);
+        let throw = inner.get_typed_func::<(), ()>(&mut store, "throw").unwrap();
+        let throws = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| throw.call(&mut caller, ()));
+        let outer = instantiate(&mut store, &wat, &[throws.into()]);
+        for _ in 0..3 {
+            let error = call::<_, (), ()>(&mut store, outer, "run", ()).unwrap_err();
+            let names: Vec<_> = error.backtrace().iter().map(|f| f.func_name.as_deref().unwrap()).collect();
+            assert_eq!(names, ["throw", "large", "run"]);
         }
     });
 }

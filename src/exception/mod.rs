@@ -82,8 +82,8 @@ pub(crate) unsafe fn free(exception: *mut VMException) -> usize {
 /// [`Resource`](ErrorKind::Resource) if too many are alive.
 ///
 /// # Safety
-/// `vmctx` must be live, `tag` in its module's index space, `payload` hold the tag's parameters. The interpreter must
-/// have set `value_top` above its live frames: a collection may run.
+/// `vmctx` must be live, `tag` in its module's index space, `payload` hold the tag's parameters, on one of the store's
+/// stacks. The interpreter must have set `value_top` above its live frames, the payload included: a collection may run.
 pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -> Result<*mut VMException> {
     // SAFETY: the caller's promise.
     unsafe {
@@ -94,7 +94,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         let most = store.engine().config().max_exception_bytes;
         let is_full = store.heap.exception_bytes() + size > most;
         if is_full || store.heap.is_due(size) {
-            heap::collect(store, payload, slots);
+            heap::collect(store);
             // Otherwise a program whose exceptions nearly reach the limit would collect them again and again.
             if is_full && store.heap.exception_bytes() + size > most - most / 8 {
                 return Err(Error::resource(format!("live exceptions take more than {most} bytes")));

@@ -192,7 +192,10 @@ impl Config {
     /// Sets how many bytes of stack WebAssembly code may use: of the native stack when compiled, of a stack of its own
     /// when interpreted. Deeper calls are [`Trap::StackOverflow`](crate::Trap::StackOverflow).
     ///
-    /// The native stack is never used beyond what the thread has, whatever is set here. The default is 1 MiB.
+    /// The native stack is never used beyond what the thread has, whatever is set here, and a quarter of that (32 to 256 KiB)
+    /// is left to host functions. On a coroutine's stack it is the same, if the stack has an inaccessible page below it;
+    /// the first call from outside WebAssembly code takes some microseconds longer there. A stack of less than 96 KiB, or
+    /// without such a page, is a [`Resource`](crate::ErrorKind::Resource) error. The default is 1 MiB.
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes;
         self

@@ -85,9 +85,9 @@ impl HostFunc {
             match catch_unwind(AssertUnwindSafe(|| body(store, caller, slots))) {
                 Ok(Ok(())) => 0,
                 // SAFETY: the store is live.
-                Ok(Err(error)) => unsafe { failed(&mut *store, caller, error) },
+                Ok(Err(error)) => unsafe { failed(&mut *store, error) },
                 // SAFETY: as above.
-                Err(panic) => unsafe { panicked(&mut *store, caller, panic) },
+                Err(panic) => unsafe { panicked(&mut *store, panic) },
             }
         }
 
@@ -149,20 +149,17 @@ impl HostFunc {
     }
 }
 
-/// Keeps the error of a host function for its caller: WebAssembly code, or (null) the host.
+/// Keeps the error of a host function for its caller.
 #[cold]
-fn failed(store: &mut StoreOpaque, caller: *mut VMContext, error: Error) -> u32 {
-    match caller.is_null() {
-        true => store.raise(error),
-        false => exception::throw_or_raise(store, error),
-    }
+fn failed(store: &mut StoreOpaque, error: Error) -> u32 {
+    exception::throw_or_raise(store, error);
     1
 }
 
 #[cold]
-fn panicked(store: &mut StoreOpaque, caller: *mut VMContext, panic: Box<dyn Any + Send>) -> u32 {
+fn panicked(store: &mut StoreOpaque, panic: Box<dyn Any + Send>) -> u32 {
     store.panic = Some(panic);
-    failed(store, caller, Error::host("a host function panicked"))
+    failed(store, Error::host("a host function panicked"))
 }
 
 /// Calls a host function from WebAssembly code, as [`HostFunc::call`] does.

@@ -311,18 +311,17 @@ impl<'a> Marks<'a> {
     }
 }
 
-/// Collects the objects that nothing refers to: neither the stacks, nor `slots` words from `payload`, nor globals, tables,
-/// the host, or another object that something refers to. Exceptions are freed at once; of host objects only the slots
-/// are, see [`Heap::take_dead`].
+/// Collects the objects that nothing refers to: neither the stacks, nor globals, tables, the host, or another object that
+/// something refers to. Exceptions are freed at once; of host objects only the slots are, see [`Heap::take_dead`].
 ///
 /// Nothing is done while the collector runs on another stack than the store's code.
 ///
 /// # Safety
-/// Interpreted code must have set `value_top` above its live frames, and `payload` be readable. References may be nowhere
-/// else than where this looks: in particular not in slots that Rust code is about to pass on.
+/// Interpreted code must have set `value_top` above its live frames. References may be nowhere else than where this looks:
+/// in particular not in slots that Rust code is about to pass on.
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn collect(store: &mut StoreOpaque, payload: *const u64, slots: usize) {
+pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
     let stack = store.stack();
     let here = sys::stack_pointer();
     if stack.is_running() && !stack.contains(here) {
@@ -331,13 +330,12 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque, payload: *const u64, slots
     let mut marks = Marks::new(&store.heap);
     // SAFETY: the value stack is mapped up to its top; the native stack is from here to where this store's code was
     // entered, if it was; what compiled code kept over the call in a register is in that still, or was saved by a
-    // frame from here on; `payload` is readable by the caller's promise.
+    // frame from here on.
     unsafe {
         marks.words(store.value_base(), store.vm.value_top);
         let registers = sys::saved_registers();
         registers.iter().for_each(|word| marks.word(*word));
         marks.words((here & !7) as *const u64, stack.high as *const u64);
-        marks.words(payload, payload.wrapping_add(slots));
     }
     let is_collected = |ty| matches!(ty, ValType::ExnRef | ValType::ExternRef);
     for global in store.globals.iter().filter(|global| is_collected(global.ty.content)) {
@@ -384,4 +382,54 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque, payload: *const u64, slots
     // The next collection pays for its time with what is allocated until then: as much as is alive, or a byte for each two
     // that were looked at.
     heap.threshold = heap.bytes() + heap.bytes().max(4 * words).max(MIN_THRESHOLD);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Engine, ErrorKind, ExternRef, Instance, Module, Store};
+
+    #[test]
+    fn numbers_of_host_objects_are_used_again() {
+        let mut store = Store::new(&Engine::default(), ());
+        for _ in 0..50 {
+            let heap = &mut store.inner_mut().opaque.heap;
+            let slots: Vec<u64> = (0..100).map(|n| heap.intern(&ExternRef::new(n))).collect();
+            for (n, slot) in slots.iter().enumerate() {
+                let object = heap.extern_ref(*slot).unwrap();
+                assert_eq!(object.data().downcast_ref(), Some(&(n as i32)));
+                assert_eq!(heap.intern(&object), *slot);
+            }
+            store.gc();
+            let heap = &store.inner().opaque.heap;
+            assert!(slots.iter().all(|slot| heap.extern_ref(*slot).is_none()));
+        }
+        assert_eq!(store.inner().opaque.heap.externs.entries.len(), 100);
+    }
+
+    #[test]
+    fn only_slots_are_taken_for_slots() {
+        let mut store = Store::new(&Engine::default(), ());
+        let heap = &mut store.inner_mut().opaque.heap;
+        let slot = heap.intern(&ExternRef::new(5));
+        assert!(heap.extern_ref(slot).is_some());
+        for word in [0, 1, slot - 1, slot + 1, slot & 0xFFFF_FFFF, slot ^ 1 << 63, slot | 1 << 31, u64::MAX] {
+            assert!(heap.extern_ref(word).is_none(), "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn references_that_the_host_has_dropped_are_forgotten() {
+        let mut store = Store::new(&Engine::default(), ());
+        let text = r#"(module (tag $t) (func (export "throw") (throw $t)))"#;
+        let module = Module::new(store.engine(), text).unwrap();
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let throw = instance.get_typed_func::<(), ()>(&mut store, "throw").unwrap();
+        let mut throw = || throw.call(&mut store, ()).unwrap_err();
+        let kept: Vec<_> = (0..1000).map(|_| throw()).collect();
+        for _ in 0..10_000 {
+            assert!(matches!(throw().kind(), ErrorKind::Exception(_)));
+        }
+        let pins = store.inner().opaque.heap.pins.lock().unwrap();
+        assert!((kept.len()..=2 * kept.len() + 16).contains(&pins.all.len()), "{}", pins.all.len());
+    }
 }

@@ -242,3 +242,28 @@ impl StoreOpaque {
         Stored::new(self, self.memories.len() - 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The maximum of the type and the reserved space, either of which may be smaller: space may be short.
+    #[test]
+    fn growth_ends_at_either_limit() {
+        let engine = Engine::default();
+        let memory = |maximum, capacity: u64| {
+            // SAFETY: without a place given there is nothing to promise.
+            let memory = unsafe { MemoryData::new(None, MemoryType { minimum: 1, maximum }, &engine) };
+            MemoryData { capacity: (capacity * PAGE) as usize, ..memory.unwrap() }
+        };
+        for mut memory in [memory(Some(3), 10), memory(None, 3)] {
+            assert_eq!(memory.grow(3), None);
+            assert_eq!(memory.grow(u64::MAX), None);
+            assert_eq!(
+                (memory.grow(1), memory.grow(2), memory.grow(1), memory.grow(1)),
+                (Some(1), None, Some(2), None)
+            );
+            assert_eq!((memory.pages(), memory.bytes().len()), (3, 3 << 16));
+        }
+    }
+}

@@ -262,7 +262,7 @@ impl StoreOpaque {
     pub fn collect(&mut self) {
         // SAFETY: host functions were called with `value_top` above all live frames, and other Rust code holds no slots by
         // the caller's promise.
-        unsafe { heap::collect(self, std::ptr::null(), 0) };
+        unsafe { heap::collect(self) };
         heap::drop_all(self.heap.take_dead());
     }
 

@@ -81,17 +81,19 @@ fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, u
     }
     let unknown =
         || Error::resource("nobody knows how large the native stack is that this call is on, or where it ends");
-    let usable = |address: usize| match region::query(address as *const u8) {
-        Ok(region) if region.protection().contains(region::Protection::READ) && !region.is_guarded() => {
-            Ok(Some(region))
+    let (mut low, mut readable_below) = (None, 0);
+    for region in region::query_range(std::ptr::without_provenance::<u8>(1), here).map_err(|_| unknown())? {
+        let region = region.map_err(|_| unknown())?;
+        let (range, protection) = (region.as_range(), region.protection());
+        if range.contains(&here) {
+            low = protection.contains(region::Protection::READ_WRITE).then_some(range.start);
+            break;
         }
-        Ok(_) | Err(region::Error::UnmappedRegion) => Ok(None),
-        Err(_) => Err(unknown()),
-    };
-    let low = usable(here)?.ok_or_else(unknown)?.as_range().start;
-    if usable(low - 1)?.is_some() {
-        return Err(unknown());
+        if protection.contains(region::Protection::READ) && !region.is_guarded() {
+            readable_below = range.end;
+        }
     }
+    let low = low.filter(|low| *low != readable_below).ok_or_else(unknown)?;
     // Other mappings may follow without a gap, so its end is unknown; what counts is what is left.
     let left = here - low;
     if left < LEAST_STACK {
@@ -201,5 +203,45 @@ pub(crate) fn stack_pointer() -> usize {
     {
         let marker = 0u8;
         std::hint::black_box(&raw const marker) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn saved_registers_are_those_of_the_caller() {
+        extern "C" fn probe() -> usize {
+            let words = saved_registers();
+            (1..=4).filter(|n| words.contains(&(0x1234_5678_9ABC_DEF0 + n))).count()
+        }
+        let found: usize;
+        // SAFETY: what the function may change is said, and so are the registers that are set for it.
+        unsafe {
+            std::arch::asm!(
+                "lea r12, [{word} + 1]", "lea r13, [{word} + 2]", "lea r14, [{word} + 3]", "lea r15, [{word} + 4]",
+                "call {probe}",
+                word = in(reg) 0x1234_5678_9ABC_DEF0u64, probe = sym probe,
+                out("r12") _, out("r13") _, out("r14") _, out("r15") _, lateout("rax") found, clobber_abi("C")
+            );
+        }
+        assert_eq!(found, 4);
+    }
+
+    #[test]
+    fn the_reserve_is_a_quarter_within_limits() {
+        assert_eq!(reserve(64 << 10), 32 << 10);
+        assert_eq!(reserve(512 << 10), 128 << 10);
+        assert_eq!(reserve(8 << 20), 256 << 10);
+    }
+
+    #[test]
+    fn a_stack_has_what_is_between_its_ends() {
+        let stack = NativeStack { low: 1000, high: 2000 };
+        assert!(stack.is_running() && !NativeStack::default().is_running());
+        assert_eq!([999, 1000, 1999, 2000].map(|here| stack.contains(here)), [false, true, true, false]);
+        assert_eq!([0, 1, usize::MAX].map(|here| NativeStack::default().contains(here)), [false; 3]);
     }
 }
