@@ -130,7 +130,6 @@ pub(crate) struct Way {
     error: Option<Error>,
     /// Addresses in compiled functions that it has left since, innermost first. There is room for as many as a backtrace has:
     /// they are noted where nothing can be allocated.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "only compiled code has addresses"))]
     pub pcs: Vec<usize>,
 }
 
