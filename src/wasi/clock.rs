@@ -99,7 +99,7 @@ pub(crate) fn clock_res_get(
     resolution: Pointer,
 ) -> Result<(), Errno> {
     let id = Clockid::decode(id)?;
-    let value = wasi.lock().clock.resolution(id);
+    let value = wasi.lock()?.clock.resolution(id);
     memory.store_u64(resolution, value)
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn clock_time_get(
     time: Pointer,
 ) -> Result<(), Errno> {
     let id = Clockid::decode(id)?;
-    let value = wasi.lock().clock.now(id);
+    let value = wasi.lock()?.clock.now(id);
     memory.store_u64(time, value)
 }
 

@@ -20,8 +20,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The world of a WASI program: all it can see, and nothing else.
 ///
@@ -271,9 +271,8 @@ impl WasiEnv {
             Error::resource(format!("cannot open directory `{}`: {error}", Printable::line(&host.to_string_lossy())))
         })?;
         let directory = Object::Directory(Directory::given(dir, guest, self.listings.clone()));
-        let inheriting = Rights::DIRECTORY.with(Rights::FILE);
         let mut descriptor =
-            Descriptor::new(directory, Filetype::Directory, Fdflags::NONE, Rights::DIRECTORY, inheriting);
+            Descriptor::new(directory, Filetype::Directory, Fdflags::NONE, Rights::DIRECTORY, Rights::INHERITING);
         descriptor.read_only = read_only;
         // Before the sockets: C libraries stop looking for directories at the first number that is none.
         let index = self.table.len() - self.listeners;
@@ -311,7 +310,7 @@ impl WasiEnv {
     /// Makes randomness repeatable: `random_get` gives the same bytes for the same seed. They are no secret then.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
-        self.random = Random::Seeded(Box::new(StdRng::seed_from_u64(seed)));
+        self.random = Random::Seeded(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))));
         self
     }
 
@@ -388,8 +387,7 @@ impl WasiEnv {
             name.is_some_and(|name| matches!(name.trim_end_matches('/'), "" | "."))
         };
         if !(0..self.table.len()).any(is_root) {
-            let rights = Rights::DIRECTORY;
-            let inheriting = rights.with(Rights::FILE);
+            let (rights, inheriting) = (Rights::DIRECTORY, Rights::INHERITING);
             let nowhere = Descriptor::new(Object::Nowhere, Filetype::Directory, Fdflags::NONE, rights, inheriting);
             self.table.nowhere = Some(((self.table.len() - self.listeners) as Fd, Arc::new(nowhere)));
         }
@@ -491,6 +489,11 @@ fn standard(file: HostFile, right: Rights) -> Descriptor {
     Descriptor::new(Object::Host(file), filetype, flags, rights, rights)
 }
 
+/// Who watches the calls of the linkers that are made now.
+pub(crate) fn watch(env: &Mutex<WasiEnv>) -> Result<Option<Watch>, Errno> {
+    Ok(Some(lock_in_time(env)?.watch.clone()).filter(Watch::is_wanted))
+}
+
 /// What a WASI function acts on: an environment, and under which name the function was imported.
 #[derive(Clone, Debug)]
 pub(crate) struct Wasi {
@@ -500,36 +503,71 @@ pub(crate) struct Wasi {
 }
 
 impl Wasi {
-    pub(crate) fn new(env: Arc<Mutex<WasiEnv>>, abi: Abi) -> Self {
-        let watch = Some(lock(&env).watch.clone()).filter(Watch::is_wanted);
+    pub(crate) fn new(env: Arc<Mutex<WasiEnv>>, abi: Abi, watch: Option<Watch>) -> Self {
         Wasi { env, abi, watch }
     }
 
     /// The environment, for the time of a look-up: nothing that can block is done with it.
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, WasiEnv> {
-        lock(&self.env)
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, WasiEnv>, Errno> {
+        lock_in_time(&self.env)
     }
 
     /// The descriptor with this number.
     #[inline]
     pub(crate) fn get(&self, fd: Fd) -> Result<Arc<Descriptor>, Errno> {
-        self.lock().table.get(fd).cloned()
+        self.lock()?.table.get(fd).cloned()
     }
 
     /// The same for what is done with paths: where none of a directory has the number, that may be the one of the directory
     /// that is shown to see what the program is refused.
     #[inline]
     pub(crate) fn get_place(&self, fd: Fd) -> Result<Arc<Descriptor>, Errno> {
-        self.lock().table.get_place(fd).cloned()
+        self.lock()?.table.get_place(fd).cloned()
     }
 
     /// The descriptor with this number, and the limits on what is written to it.
     #[inline]
     pub(crate) fn get_limited(&self, fd: Fd) -> Result<(Arc<Descriptor>, Option<Arc<Limits>>), Errno> {
-        let env = self.lock();
+        let env = self.lock()?;
         Ok((env.table.get(fd)?.clone(), env.limits.clone()))
     }
+}
+
+/// Locks an environment. Fails if it stays locked for so long that the host must be holding it: a host that calls into
+/// a guest with the guard in its hands would otherwise wait for itself for ever.
+#[inline]
+fn lock_in_time(env: &Mutex<WasiEnv>) -> Result<MutexGuard<'_, WasiEnv>, Errno> {
+    match env.try_lock() {
+        Ok(guard) => Ok(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => await_lock(env),
+    }
+}
+
+/// Tries of [`await_lock`] that only let other threads run. WASI calls hold the lock for less than a microsecond.
+const YIELDS: u32 = 100;
+
+/// Tries of [`await_lock`] with a millisecond of sleep before each. Tries are counted, and not time, so that a process
+/// that is stopped for a while does not run out of it.
+const NAPS: u32 = 5_000;
+
+/// Waits for the lock. A mutex does not tell which thread holds it, so the thread that waits for itself is told by how
+/// long it has waited.
+#[cold]
+fn await_lock(env: &Mutex<WasiEnv>) -> Result<MutexGuard<'_, WasiEnv>, Errno> {
+    for attempt in 0..YIELDS + NAPS {
+        match attempt {
+            0..YIELDS => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+        match env.try_lock() {
+            Ok(guard) => return Ok(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    Err(Errno::Held)
 }
 
 #[cfg(test)]

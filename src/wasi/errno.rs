@@ -114,6 +114,9 @@ errno! {
     Xdev = 75 "xdev" <- XDEV;
     /// Capabilities insufficient: a right that was given up.
     NotCapable = 76 "notcapable";
+    /// No errno of the witx, and none that a program gets: the host holds the lock on the environment, on the program's
+    /// own thread or for longer than a call waits. It ends the program with an error for the host.
+    Held = 77 "held";
 }
 
 impl From<io::Error> for Errno {
@@ -153,7 +156,8 @@ mod tests {
         for (number, errno) in ALL.iter().enumerate() {
             assert_eq!(*errno as usize, number, "{}", errno.name());
         }
-        assert_eq!(ALL.len(), 77);
+        // Those of the witx, and `Held`.
+        assert_eq!(ALL.len(), 78);
     }
 
     #[test]

@@ -12,12 +12,14 @@ use crate::wasi::types::{
     Timestamp, Whence, checked_flags,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom};
 use rustix::io::retry_on_intr;
 use std::io::{IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 
-/// `fd_advise`: says how a part of a file will be used. The system may act on it.
+/// `fd_advise`: says how a part of a file will be used. It is a hint: the system may act on it, and nothing comes of one
+/// about a part that no file reaches, or of one that the file system does not take.
 pub(crate) fn fd_advise(
     wasi: &Wasi,
     _memory: &mut LinearMemory<'_>,
@@ -37,9 +39,15 @@ pub(crate) fn fd_advise(
     };
     let descriptor = wasi.get(fd)?;
     let file = descriptor.seekable()?;
-    descriptor.require(Rights::FD_ADVISE, Errno::Spipe)?;
-    file_range(offset, len)?;
-    Ok(rustix::fs::fadvise(file, offset, NonZeroU64::new(len), advice)?)
+    // As on Linux: of all that is no directory only pipes can't be advised on.
+    if descriptor.is_pipe() {
+        return Err(Errno::Spipe);
+    }
+    descriptor.require_unless_never(Rights::FD_ADVISE)?;
+    // A length that is negative to the system.
+    file_range(0, len)?;
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), advice);
+    Ok(())
 }
 
 /// `fd_allocate`: makes sure that a part of a file has room on the disk, growing the file where it must.
@@ -52,8 +60,21 @@ pub(crate) fn fd_allocate(
 ) -> Result<(), Errno> {
     let (descriptor, limits) = wasi.get_limited(fd)?;
     let file = descriptor.seekable()?;
-    descriptor.require(Rights::FD_ALLOCATE, Errno::Badf)?;
-    file_range(offset, len)?;
+    file_range(offset, 0)?;
+    file_range(len, 0)?;
+    if len == 0 {
+        return Err(Errno::Inval);
+    }
+    // What can be written but has no room to be given.
+    let missing = match descriptor.filetype {
+        _ if !descriptor.rights().has(Rights::FD_WRITE) => Errno::Badf,
+        Filetype::SocketStream | Filetype::SocketDgram => Errno::NoDev,
+        _ if descriptor.is_pipe() => Errno::Spipe,
+        _ => Errno::Badf,
+    };
+    descriptor.require(Rights::FD_ALLOCATE, missing)?;
+    // Each of the two is a length that a file could have, and their sum is none.
+    file_range(offset, len).map_err(|_| Errno::Fbig)?;
     let allocate = || Ok(retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len))?);
     let Some(limits) = limits else { return allocate() };
     limits.check_size(offset + len)?;
@@ -77,14 +98,14 @@ fn file_range(offset: Filesize, len: Filesize) -> Result<(), Errno> {
 /// `fd_close`: closes a descriptor.
 pub(crate) fn fd_close(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
     // Bound first, so that the lock is gone when the host closes what may take its time.
-    let closed = wasi.lock().table.remove(fd)?;
+    let closed = wasi.lock()?.table.remove(fd)?;
     match &closed.object {
         Object::Output(output) => output.flush(),
         _ => Ok(()),
     }
 }
 
-/// `fd_datasync`: waits until a file's data is on the disk.
+/// `fd_datasync`: waits until a file's data, or a directory's names, are on the disk.
 pub(crate) fn fd_datasync(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
     sync(&*wasi.get(fd)?, Rights::FD_DATASYNC, |file| rustix::fs::fdatasync(file))
 }
@@ -97,22 +118,27 @@ pub(crate) fn fd_sync(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Re
 fn sync(
     descriptor: &Descriptor,
     right: Rights,
-    sync: impl Fn(&HostFile) -> rustix::io::Result<()>,
+    sync: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<()>,
 ) -> Result<(), Errno> {
     match &descriptor.object {
         Object::Host(file) => {
             descriptor.require(right, Errno::Inval)?;
-            Ok(retry_on_intr(|| sync(file))?)
+            Ok(retry_on_intr(|| sync(file.as_fd()))?)
+        }
+        Object::Directory(directory) => {
+            descriptor.require(right, Errno::Inval)?;
+            let file = directory.readable()?;
+            Ok(retry_on_intr(|| sync(file.as_fd()))?)
         }
         Object::Output(output) => output.flush(),
         Object::Input(_) => Err(Errno::Inval),
-        Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
+        Object::Nowhere => Ok(()),
     }
 }
 
 /// `fd_fdstat_get`: type, flags and rights of a descriptor.
 pub(crate) fn fd_fdstat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, stat: Pointer) -> Result<(), Errno> {
-    let env = wasi.lock();
+    let env = wasi.lock()?;
     let descriptor = env.table.get(fd).or_else(|_| env.table.get_place(fd))?;
     memory.check(stat, 1, 24, 8)?;
     let mut bytes = [0; 24];
@@ -261,7 +287,7 @@ pub(crate) fn fd_prestat_get(
     fd: Fd,
     prestat: Pointer,
 ) -> Result<(), Errno> {
-    let mut env = wasi.lock();
+    let mut env = wasi.lock()?;
     env.looked_for_directories = true;
     let name = env.table.get_place(fd)?.preopened_as().ok_or(Errno::Badf)?;
     memory.check(prestat, 1, 8, 4)?;
@@ -277,7 +303,7 @@ pub(crate) fn fd_prestat_dir_name(
     path: Pointer,
     path_len: Size,
 ) -> Result<(), Errno> {
-    let env = wasi.lock();
+    let env = wasi.lock()?;
     let name = env.table.get_place(fd)?.preopened_as().ok_or(Errno::NotDir)?;
     if name.len() > path_len as usize {
         return Err(Errno::NameTooLong);
@@ -318,10 +344,10 @@ pub(crate) fn fd_pread(
     nread: Pointer,
 ) -> Result<(), Errno> {
     let descriptor = wasi.get(fd)?;
-    let file = descriptor.seekable()?;
+    file_range(offset, 0)?;
+    let file = descriptor.positioned()?;
     let read =
         |buffers: &mut [IoSliceMut<'_>], done| Ok(retry_on_intr(|| rustix::io::preadv(file, buffers, offset + done))?);
-    file_range(offset, 0)?;
     read_buffers(&descriptor, memory, iovs, iovs_len, nread, read)
 }
 
@@ -379,7 +405,10 @@ pub(crate) fn fd_write(
 
 #[cold]
 fn closed_pipe(wasi: &Wasi, fd: Fd) -> crate::Result<Errno> {
-    let env = wasi.lock();
+    let env = match wasi.lock() {
+        Ok(env) => env,
+        Err(errno) => return Ok(errno),
+    };
     match env.table.get(fd).map(|descriptor| &descriptor.object) {
         Ok(Object::Host(HostFile::Inherited(_))) if env.ends_on_closed_pipe => {
             Err(Error::new(ErrorKind::Exit(CLOSED_PIPE)))
@@ -422,10 +451,10 @@ pub(crate) fn fd_pwrite(
     nwritten: Pointer,
 ) -> Result<(), Errno> {
     let (descriptor, limits) = wasi.get_limited(fd)?;
-    let file = descriptor.seekable()?;
+    file_range(offset, 0)?;
+    let file = descriptor.positioned()?;
     let write =
         |buffers: &[IoSlice<'_>], done| Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset + done))?);
-    file_range(offset, 0)?;
     write_buffers(&descriptor, limits.as_deref(), memory, iovs, iovs_len, Some(offset), nwritten, write)
 }
 
@@ -595,7 +624,7 @@ pub(crate) fn fd_readdir(
 /// `fd_renumber`: closes `to` and gives its number to `fd`, in one step. Both must be open.
 pub(crate) fn fd_renumber(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd, to: Fd) -> Result<(), Errno> {
     // Bound, so that the lock is gone when the host closes.
-    let closed = wasi.lock().table.renumber(fd, to)?;
+    let closed = wasi.lock()?.table.renumber(fd, to)?;
     if let Some(Object::Output(output)) = closed.as_ref().map(|closed| &closed.object) {
         // The renumbering is done, so that this is no failure of it.
         let _ = output.flush();

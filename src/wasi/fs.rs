@@ -3,6 +3,7 @@
 use crate::wasi::errno::Errno;
 use crate::wasi::guest::PATH_MAX;
 use crate::wasi::procfs;
+use crate::wasi::read_only;
 use crate::wasi::stream::lock;
 use crate::wasi::table::{Descriptor, HostFile, Object};
 use crate::wasi::types::{Fdflags, Filestat, Filetype, Fstflags, Lookupflags, Oflags, Rights, Timestamp};
@@ -108,10 +109,14 @@ impl Directory {
         }
     }
 
-    fn start_listing(&self) -> Result<Listing, Errno> {
-        // A description of its own: `dir` may be one that only finds things, and can't be read.
+    /// The directory with a description of its own: `dir` may be one that only finds things, and can't be read.
+    pub(crate) fn readable(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let source = rustix::fs::Dir::new(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?)?;
+        Ok(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?)
+    }
+
+    fn start_listing(&self) -> Result<Listing, Errno> {
+        let source = rustix::fs::Dir::new(self.readable()?)?;
         let ino = Filestat::from(&rustix::fs::fstat(&self.dir)?).ino;
         // `..` has the number of the directory itself: what is above a preopen is none of the guest's business.
         let dots = [".", ".."].map(|name| Entry { ino, filetype: Filetype::Directory, name: name.as_bytes().into() });
@@ -170,7 +175,10 @@ pub(crate) fn classify(file: &HostFile) -> (Filetype, Rights) {
             Rights::FILE.without(Rights::FD_SEEK.with(Rights::FD_TELL))
         }
         Filetype::SocketStream | Filetype::SocketDgram => Rights::STREAM.with(read_write).with(Rights::SOCK_SHUTDOWN),
-        Filetype::Unknown => Rights::STREAM.with(read_write).with(Rights::FD_SYNC).with(Rights::FD_DATASYNC),
+        Filetype::Unknown => {
+            let more = Rights::FD_SYNC.with(Rights::FD_DATASYNC).with(Rights::FD_FILESTAT_SET_TIMES);
+            Rights::STREAM.with(read_write).with(more)
+        }
         _ => Rights::FILE,
     };
     (filetype, rights)
@@ -200,7 +208,13 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
         return Err(Errno::Inval);
     }
     if read_only && (write || creates || truncates) {
-        return Err(Errno::Perm);
+        return match read_only::open(dir, path, how)? {
+            Errno::Success => {
+                let oflags = how.oflags.without(Oflags::CREAT);
+                open(directory, path, Open { oflags, ..how }, read_only)
+            }
+            refused => Err(refused),
+        };
     }
 
     let mut options = OpenOptions::new();
@@ -239,9 +253,13 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
 
     let mut descriptor = if found.filetype == Filetype::Directory {
         let directory = directory.opened(Dir::from_std_file(file), path);
-        let rights = Rights::DIRECTORY;
-        let inheriting = rights.with(Rights::FILE);
-        Descriptor::new(Object::Directory(directory), Filetype::Directory, how.fdflags, rights, inheriting)
+        Descriptor::new(
+            Object::Directory(directory),
+            Filetype::Directory,
+            how.fdflags,
+            Rights::DIRECTORY,
+            Rights::INHERITING,
+        )
     } else {
         // Who gives a directory does not know what a FIFO or device in it will make a call wait for.
         let waits = found.filetype == Filetype::CharacterDevice && is_own_terminal(&file);
@@ -291,6 +309,13 @@ pub(crate) fn resolve(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<Owne
         .follow(if lookup.has(Lookupflags::SYMLINK_FOLLOW) { FollowSymlinks::Yes } else { FollowSymlinks::No })
         .maybe_dir(true)
         .custom_flags(OFlags::PATH.bits() as i32);
+    Ok(dir.open_with(path, &options)?.into_std().into())
+}
+
+/// Finds the directory that `path` names below `dir`, as [`resolve`] does.
+pub(crate) fn resolve_directory(dir: &Dir, path: &str) -> Result<OwnedFd, Errno> {
+    let mut options = OpenOptions::new();
+    options.read(true).maybe_dir(true).custom_flags((OFlags::PATH | OFlags::DIRECTORY).bits() as i32);
     Ok(dir.open_with(path, &options)?.into_std().into())
 }
 

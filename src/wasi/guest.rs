@@ -79,9 +79,12 @@ impl Guest for LinearMemory<'_> {
     }
 }
 
-/// How many buffers go into one system call. What the guest lists beyond is done by further ones, so that no list,
-/// however long, asks for memory.
-pub(crate) const BATCH: usize = 16;
+/// How many buffers go into one system call, which is as many as Linux takes (`IOV_MAX`). What the guest lists beyond is
+/// done by further ones, so that no list, however long, asks for more memory.
+pub(crate) const BATCH: usize = 1024;
+
+/// How many of them need no memory of the heap.
+const FEW: usize = 16;
 
 /// A list of buffers in guest memory (`iovec_array`, `ciovec_array`), read as far as it is needed.
 #[derive(Debug)]
@@ -93,7 +96,9 @@ pub(crate) struct Buffers {
 /// Some buffers of a list, none of them empty: where they are, and how many bytes they have together.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    ranges: [Range<usize>; BATCH],
+    few: [Range<usize>; FEW],
+    /// All of them, if there are more than [`FEW`].
+    many: Vec<Range<usize>>,
     count: usize,
     bytes: usize,
 }
@@ -108,7 +113,7 @@ impl Buffers {
     /// The next non-empty buffers. An empty batch is the end.
     #[inline]
     pub(crate) fn batch(&mut self, memory: &LinearMemory<'_>) -> Result<Batch, Errno> {
-        let mut batch = Batch { ranges: [const { 0..0 }; BATCH], count: 0, bytes: 0 };
+        let mut batch = Batch { few: [const { 0..0 }; FEW], many: Vec::new(), count: 0, bytes: 0 };
         while self.left > 0 && batch.count < BATCH {
             let start = memory.load_u32(self.next)?;
             let len = memory.load_u32(self.next + 4)?;
@@ -116,9 +121,7 @@ impl Buffers {
             self.next = self.next.wrapping_add(8);
             if len > 0 {
                 memory.bytes(start, len)?;
-                batch.ranges[batch.count] = start as usize..start as usize + len as usize;
-                batch.count += 1;
-                batch.bytes += len as usize;
+                batch.push(start as usize..start as usize + len as usize, self.left);
             }
         }
         Ok(batch)
@@ -131,6 +134,30 @@ impl Buffers {
 }
 
 impl Batch {
+    /// Adds a buffer, after which up to `left` may follow.
+    #[inline]
+    fn push(&mut self, range: Range<usize>, left: Size) {
+        self.bytes += range.len();
+        if self.count < FEW {
+            self.few[self.count] = range;
+        } else {
+            if self.many.is_empty() {
+                self.many.reserve_exact(BATCH.min(FEW + 1 + left as usize));
+                self.many.extend_from_slice(&self.few);
+            }
+            self.many.push(range);
+        }
+        self.count += 1;
+    }
+
+    fn ranges(&self) -> &[Range<usize>] {
+        if self.many.is_empty() { &self.few[..self.count] } else { &self.many }
+    }
+
+    fn ranges_mut(&mut self) -> &mut [Range<usize>] {
+        if self.many.is_empty() { &mut self.few[..self.count] } else { &mut self.many }
+    }
+
     /// All bytes of all buffers.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -139,7 +166,7 @@ impl Batch {
     /// Cuts off what is beyond the first `bytes`.
     pub(crate) fn truncate(&mut self, bytes: usize) {
         let mut left = bytes;
-        for range in &mut self.ranges[..self.count] {
+        for range in self.ranges_mut() {
             let len = range.len().min(left);
             range.end = range.start + len;
             left -= len;
@@ -147,15 +174,37 @@ impl Batch {
         self.bytes = self.bytes.min(bytes);
     }
 
+    /// Leaves the first `bytes` out, and the buffers that are empty then.
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        let mut left = bytes.min(self.bytes);
+        self.bytes -= left;
+        let ranges = self.ranges_mut();
+        let mut used = 0;
+        for range in ranges.iter_mut() {
+            let len = range.len().min(left);
+            range.start += len;
+            left -= len;
+            if range.start < range.end {
+                break;
+            }
+            used += 1;
+        }
+        ranges.rotate_left(used);
+        self.count -= used;
+        self.many.truncate(self.count);
+    }
+
     /// Calls `write` with the buffers.
     #[inline]
     pub(crate) fn with<R>(&self, memory: &LinearMemory<'_>, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         let memory = memory.as_slice();
         if self.count == 1 {
-            return write(&[IoSlice::new(&memory[self.ranges[0].clone()])]);
+            return write(&[IoSlice::new(&memory[self.ranges()[0].clone()])]);
         }
-        let slices: [IoSlice<'_>; BATCH] =
-            std::array::from_fn(|index| IoSlice::new(&memory[self.ranges[index].clone()]));
+        if !self.many.is_empty() {
+            return write(&self.many.iter().map(|range| IoSlice::new(&memory[range.clone()])).collect::<Vec<_>>());
+        }
+        let slices: [IoSlice<'_>; FEW] = std::array::from_fn(|index| IoSlice::new(&memory[self.few[index].clone()]));
         write(&slices[..self.count])
     }
 
@@ -167,13 +216,44 @@ impl Batch {
         read: impl FnOnce(&mut [IoSliceMut<'_>]) -> R,
     ) -> R {
         let memory = memory.as_mut_slice();
-        if self.count > 1
-            && let Ok(buffers) = memory.get_disjoint_mut(self.ranges.clone())
+        if !self.many.is_empty() {
+            if is_disjoint(&self.many) {
+                return read(&mut split(memory, &self.many));
+            }
+        } else if self.count > 1
+            && let Ok(buffers) = memory.get_disjoint_mut(self.few.clone())
         {
             return read(&mut buffers.map(IoSliceMut::new)[..self.count]);
         }
-        read(&mut [IoSliceMut::new(&mut memory[self.ranges[0].clone()])])
+        let first = self.ranges().first().cloned().unwrap_or(0..0);
+        read(&mut [IoSliceMut::new(&mut memory[first])])
     }
+}
+
+/// The numbers of `ranges`, in the order in which they are in memory.
+fn by_place(ranges: &[Range<usize>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..ranges.len()).collect();
+    order.sort_unstable_by_key(|index| ranges[*index].start);
+    order
+}
+
+/// Whether no two of `ranges` overlap.
+fn is_disjoint(ranges: &[Range<usize>]) -> bool {
+    by_place(ranges).windows(2).all(|pair| ranges[pair[0]].end <= ranges[pair[1]].start)
+}
+
+/// The parts of `memory` that are `ranges`, none of which overlap, in their order.
+fn split<'a>(mut memory: &'a mut [u8], ranges: &[Range<usize>]) -> Vec<IoSliceMut<'a>> {
+    let mut slices = Vec::with_capacity(ranges.len());
+    slices.resize_with(ranges.len(), || IoSliceMut::new(&mut []));
+    let mut start = 0;
+    for index in by_place(ranges) {
+        let range = &ranges[index];
+        let (part, rest) = memory.split_at_mut(range.end - start);
+        slices[index] = IoSliceMut::new(&mut part[range.start - start..]);
+        (memory, start) = (rest, range.end);
+    }
+    slices
 }
 
 #[cfg(test)]
@@ -181,7 +261,7 @@ mod tests {
     use super::*;
 
     fn with_buffers(list: &[(u32, u32)], test: impl FnOnce(&mut LinearMemory<'_>, Result<Buffers, Errno>)) {
-        let mut bytes = vec![0; 4096];
+        let mut bytes = vec![0; 65536];
         let mut memory = LinearMemory::new(&mut bytes);
         for (index, (start, len)) in list.iter().enumerate() {
             memory.write_u32(index as u32 * 8, *start).unwrap();
@@ -207,16 +287,66 @@ mod tests {
             let batch = buffers.unwrap().batch(memory).unwrap();
             batch.with_mut(memory, |slices| assert_eq!((slices.len(), slices[0].len()), (1, 8)));
         });
+        let list: Vec<(u32, u32)> = (0..100).map(|index| (30000 + index * 7, 8)).collect();
+        with_buffers(&list, |memory, buffers| {
+            let batch = buffers.unwrap().batch(memory).unwrap();
+            batch.with_mut(memory, |slices| assert_eq!((slices.len(), slices[0].len()), (1, 8)));
+        });
     }
 
     #[test]
     fn long_lists_come_in_batches() {
-        with_buffers(&[(3000, 2); 40], |memory, buffers| {
+        with_buffers(&[(30000, 2); 2500], |memory, buffers| {
             let mut buffers = buffers.unwrap();
             let sizes: Vec<usize> = (0..4).map(|_| buffers.batch(memory).unwrap().bytes()).collect();
-            assert_eq!(sizes, [32, 32, 16, 0]);
+            assert_eq!(sizes, [2048, 2048, 904, 0]);
             assert!(buffers.is_at_end());
         });
+    }
+
+    #[test]
+    fn up_to_1024_buffers_go_into_one_call() {
+        for count in [1, 2, FEW, FEW + 1, BATCH] {
+            // From the last place to the first, so that their order is not that of memory.
+            let list: Vec<(u32, u32)> = (0..count as u32).map(|index| (30000 - 4 * index, 3)).collect();
+            with_buffers(&list, |memory, buffers| {
+                let batch = buffers.unwrap().batch(memory).unwrap();
+                batch.with_mut(memory, |slices| {
+                    assert_eq!(slices.len(), count);
+                    for (index, slice) in slices.iter_mut().enumerate() {
+                        slice.copy_from_slice(&[index as u8, (index >> 8) as u8, 7]);
+                    }
+                });
+                batch.with(memory, |slices| {
+                    assert_eq!(slices.len(), count);
+                    for (index, slice) in slices.iter().enumerate() {
+                        assert_eq!(&slice[..], &[index as u8, (index >> 8) as u8, 7]);
+                    }
+                });
+                for (index, (start, _)) in list.iter().enumerate() {
+                    assert_eq!(memory.bytes(*start, 4).unwrap(), [index as u8, (index >> 8) as u8, 7, 0]);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_was_filled_is_skipped() {
+        for count in [5, FEW as u32 + 5] {
+            let list: Vec<(u32, u32)> = (0..count).map(|index| (10000 + 10 * index, 4)).collect();
+            with_buffers(&list, |memory, buffers| {
+                let mut batch = buffers.unwrap().batch(memory).unwrap();
+                batch.skip(9);
+                let lens = batch.with(memory, |slices| slices.iter().map(|slice| slice.len()).collect::<Vec<_>>());
+                assert_eq!(
+                    (batch.bytes(), lens.len(), &lens[..2]),
+                    (4 * count as usize - 9, count as usize - 2, &[3, 4][..])
+                );
+                batch.skip(4 * count as usize);
+                assert_eq!(batch.bytes(), 0);
+                batch.with_mut(memory, |slices| assert_eq!(slices[0].len(), 0));
+            });
+        }
     }
 
     #[test]
@@ -231,13 +361,13 @@ mod tests {
 
     #[test]
     fn bad_pointers_are_faults() {
-        with_buffers(&[(4090, 7)], |memory, buffers| {
+        with_buffers(&[(65530, 7)], |memory, buffers| {
             assert_eq!(buffers.unwrap().batch(memory).unwrap_err(), Errno::Fault);
             assert_eq!(Buffers::new(memory, 0, u32::MAX).unwrap_err(), Errno::Fault);
             assert_eq!(Buffers::new(memory, 2, 1).unwrap_err(), Errno::Fault);
             assert_eq!(memory.load_u32(u32::MAX - 3), Err(Errno::Fault));
-            assert_eq!(memory.store_u64(4096 - 4, 0), Err(Errno::Fault));
-            assert_eq!(memory.path(4000, 97), Err(Errno::Fault));
+            assert_eq!(memory.store_u64(65536 - 4, 0), Err(Errno::Fault));
+            assert_eq!(memory.path(65440, 97), Err(Errno::Fault));
         });
     }
 }

@@ -9,12 +9,14 @@ mod errno;
 mod fd;
 mod fs;
 mod guest;
+mod name;
 mod path;
 mod poll;
 mod preview1;
 mod process;
 mod procfs;
 mod random;
+mod read_only;
 mod sock;
 mod stream;
 mod table;
@@ -36,16 +38,27 @@ use std::sync::{Arc, Mutex};
 /// let env = Arc::new(Mutex::new(WasiEnv::new()));
 /// let linker = create_wasi_linker(env.clone());
 /// ```
+///
+/// The lock on `env` must be free whenever the program runs: each call takes it for a moment. A call that finds it held
+/// for seconds, which it is for ever if the caller of the program holds it, ends the program with an error of the kind
+/// [`ErrorKind::Host`](crate::ErrorKind::Host).
+///
+/// # Panics
+/// If the lock on `env` is held, for seconds.
 pub fn create_wasi_linker(env: Arc<Mutex<WasiEnv>>) -> Linker {
     let mut linker = Linker::default();
-    add_wasi_to_linker(&mut linker, env).expect("an empty linker has no names to clash with");
+    // An empty linker has no names to clash with, so there is one reason only.
+    if let Err(error) = add_wasi_to_linker(&mut linker, env) {
+        panic!("{error}");
+    }
     linker
 }
 
 /// Adds all functions of WASI Preview 1 to a [`Linker`] that may have others as well.
 ///
 /// # Errors
-/// [`ErrorKind::Link`](crate::ErrorKind::Link) if one of their names is taken and shadowing is not allowed.
+/// [`ErrorKind::Link`](crate::ErrorKind::Link) if one of their names is taken and shadowing is not allowed;
+/// [`ErrorKind::Host`](crate::ErrorKind::Host) if the lock on `env` is held, for seconds.
 pub fn add_wasi_to_linker<T: 'static>(linker: &mut Linker<T>, env: Arc<Mutex<WasiEnv>>) -> Result<()> {
     preview1::add_to_linker(linker, &env)
 }

@@ -2,6 +2,10 @@
 //!
 //! A path is resolved below the directory it is given with, by cap-std: `..`, symbolic links and absolute paths that
 //! lead out of it are `perm`.
+//!
+//! In a read-only directory, what would change something is `perm` where Linux, on a file system that is mounted for
+//! reading only, says `rofs`, and fails as it does there otherwise: what is there can't be made (`exist`), what is not
+//! there can't be opened (`noent`).
 
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::env::Wasi;
@@ -9,12 +13,15 @@ use crate::wasi::errno::Errno;
 use crate::wasi::fd::put_filestat;
 use crate::wasi::fs::{self, Open};
 use crate::wasi::guest::Guest;
+use crate::wasi::name::Name;
+use crate::wasi::read_only;
 use crate::wasi::table::Descriptor;
 use crate::wasi::types::{
     Bits, Fd, Fdflags, Filestat, Filetype, Fstflags, Lookupflags, Oflags, Pointer, Rights, RightsBits, Size, Timestamp,
     checked_flags,
 };
 use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, Mode};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -30,10 +37,15 @@ impl Place {
         Ok(Place(descriptor))
     }
 
-    /// The directory `fd`, for changing what is in it.
-    fn to_change(wasi: &Wasi, fd: Fd, right: Rights) -> Result<Self, Errno> {
+    /// The directory `fd`, for changing what is in it: `refused` tells why not, if nothing in it may be changed.
+    fn to_change(
+        wasi: &Wasi,
+        fd: Fd,
+        right: Rights,
+        refused: impl FnOnce(&Dir) -> Result<Errno, Errno>,
+    ) -> Result<Self, Errno> {
         let place = Self::to_read(wasi, fd, right)?;
-        if place.0.read_only { Err(Errno::Perm) } else { Ok(place) }
+        if place.0.read_only { Err(refused(place.dir()?).unwrap_or_else(|errno| errno)) } else { Ok(place) }
     }
 
     fn dir(&self) -> Result<&Dir, Errno> {
@@ -49,8 +61,11 @@ pub(crate) fn path_create_directory(
     path: Pointer,
     path_len: Size,
 ) -> Result<(), Errno> {
-    let place = Place::to_change(wasi, fd, Rights::PATH_CREATE_DIRECTORY)?;
-    Ok(place.dir()?.create_dir(memory.path(path, path_len)?)?)
+    let path = || memory.path(path, path_len);
+    let refused = |dir: &Dir| read_only::create(dir, path()?, true);
+    let place = Place::to_change(wasi, fd, Rights::PATH_CREATE_DIRECTORY, refused)?;
+    let name = Name::find(place.dir()?, path()?)?;
+    Ok(rustix::fs::mkdirat(&name, name.name, Mode::from_raw_mode(0o777))?)
 }
 
 /// `path_filestat_get`: the attributes of what a path names.
@@ -85,8 +100,11 @@ pub(crate) fn path_filestat_set_times(
 ) -> Result<(), Errno> {
     let lookup = checked_flags!(Lookupflags, flags)?;
     let times = fs::times(atim, mtim, checked_flags!(Fstflags, fst_flags)?)?;
-    let place = Place::to_change(wasi, fd, Rights::PATH_FILESTAT_SET_TIMES)?;
+    let place = Place::to_read(wasi, fd, Rights::PATH_FILESTAT_SET_TIMES)?;
     let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
+    if place.0.read_only {
+        return Err(Errno::Perm);
+    }
     fs::set_times_resolved(&found, &times)
 }
 
@@ -106,12 +124,19 @@ pub(crate) fn path_link(
     if checked_flags!(Lookupflags, old_flags)?.has(Lookupflags::SYMLINK_FOLLOW) {
         return Err(Errno::Inval);
     }
-    // Of a read-only directory not even this: under its new name the file could be written.
-    let old = Place::to_change(wasi, old_fd, Rights::PATH_LINK_SOURCE)?;
-    let new = Place::to_change(wasi, new_fd, Rights::PATH_LINK_TARGET)?;
+    let old = Place::to_read(wasi, old_fd, Rights::PATH_LINK_SOURCE)?;
+    let new = Place::to_read(wasi, new_fd, Rights::PATH_LINK_TARGET)?;
     let old_path = memory.path(old_path, old_path_len)?;
     let new_path = memory.path(new_path, new_path_len)?;
-    Ok(old.dir()?.hard_link(old_path, new.dir()?, new_path)?)
+    // Of a read-only directory not even this: under its new name the file could be written.
+    let found = fs::resolve(old.dir()?, old_path, Lookupflags::NONE)?;
+    // Nor of a directory anywhere. Its name may be one that Linux would follow, so it does not come that far.
+    if old.0.read_only || new.0.read_only || fs::stat(&found)?.filetype == Filetype::Directory {
+        return Err(read_only::create(new.dir()?, new_path, false)?);
+    }
+    let old_name = Name::find(old.dir()?, old_path)?;
+    let new_name = Name::find(new.dir()?, new_path)?;
+    Ok(rustix::fs::linkat(&old_name, old_name.bare(), &new_name, new_name.name, AtFlags::empty())?)
 }
 
 /// `path_open`: opens a file or directory.
@@ -142,17 +167,20 @@ pub(crate) fn path_open(
     if how.oflags.has(Oflags::CREAT) {
         place.0.require(Rights::PATH_CREATE_FILE, Errno::NotCapable)?;
     }
-    if how.oflags.has(Oflags::TRUNC) && !place.0.inheriting().has(Rights::FD_FILESTAT_SET_SIZE) {
+    if how.oflags.has(Oflags::TRUNC) {
+        place.0.require(Rights::PATH_FILESTAT_SET_SIZE, Errno::NotCapable)?;
+    }
+    let kept = place.0.inheriting();
+    if !kept.has(Rights(base | inheriting)) {
         return Err(Errno::NotCapable);
     }
     memory.check(opened_fd, 1, 4, 4)?;
     // Before a file is created that then could not be handed over.
-    wasi.lock().table.check_room()?;
+    wasi.lock()?.table.check_room()?;
     let opened = fs::open(place.0.directory()?, memory.path(path, path_len)?, how, place.0.read_only)?;
     // What the directory has given up is not had back by opening.
-    let kept = place.0.inheriting();
     opened.restrict(Rights(opened.rights().0 & kept.0), Rights(opened.inheriting().0 & kept.0))?;
-    let fd = wasi.lock().table.insert(opened)?;
+    let fd = wasi.lock()?.table.insert(opened)?;
     memory.store_u32(opened_fd, fd)
 }
 
@@ -186,14 +214,11 @@ pub(crate) fn path_remove_directory(
     path: Pointer,
     path_len: Size,
 ) -> Result<(), Errno> {
-    let place = Place::to_change(wasi, fd, Rights::PATH_REMOVE_DIRECTORY)?;
-    // As Linux has it; cap-std takes the slash for a slash and a dot, which can't be removed.
-    let path = memory.path(path, path_len)?;
-    let path = match path.trim_end_matches('/') {
-        "" => path,
-        trimmed => trimmed,
-    };
-    Ok(place.dir()?.remove_dir(path)?)
+    let path = || memory.path(path, path_len);
+    let refused = |dir: &Dir| read_only::remove(dir, path()?, Errno::Inval, Errno::NotEmpty);
+    let place = Place::to_change(wasi, fd, Rights::PATH_REMOVE_DIRECTORY, refused)?;
+    let name = Name::find(place.dir()?, path()?)?;
+    Ok(rustix::fs::unlinkat(&name, name.name, AtFlags::REMOVEDIR)?)
 }
 
 /// `path_rename`: gives a file or directory another name, in place of what had it.
@@ -208,20 +233,17 @@ pub(crate) fn path_rename(
     new_path: Pointer,
     new_path_len: Size,
 ) -> Result<(), Errno> {
-    let old = Place::to_change(wasi, old_fd, Rights::PATH_RENAME_SOURCE)?;
-    let new = Place::to_change(wasi, new_fd, Rights::PATH_RENAME_TARGET)?;
+    let old = Place::to_read(wasi, old_fd, Rights::PATH_RENAME_SOURCE)?;
+    let new = Place::to_read(wasi, new_fd, Rights::PATH_RENAME_TARGET)?;
     let old_path = memory.path(old_path, old_path_len)?;
     let new_path = memory.path(new_path, new_path_len)?;
-    // A slash says that it will be a directory; cap-std leaves it out.
-    if new_path.ends_with('/') {
-        // Of the old name itself: a symbolic link is no directory, with a slash or without.
-        let name = old_path.trim_end_matches('/');
-        let found = fs::resolve(old.dir()?, if name.is_empty() { old_path } else { name }, Lookupflags::NONE)?;
-        if fs::stat(&found)?.filetype != Filetype::Directory {
-            return Err(Errno::NotDir);
-        }
+    if old.0.read_only || new.0.read_only {
+        read_only::remove(old.dir()?, old_path, Errno::Busy, Errno::Busy)?;
+        return Err(read_only::remove(new.dir()?, new_path, Errno::Busy, Errno::Busy)?);
     }
-    Ok(old.dir()?.rename(old_path, new.dir()?, new_path)?)
+    let old_name = Name::find(old.dir()?, old_path)?;
+    let new_name = Name::find(new.dir()?, new_path)?;
+    Ok(rustix::fs::renameat(&old_name, old_name.name, &new_name, new_name.name)?)
 }
 
 /// `path_symlink`: makes a symbolic link. What it says may lead anywhere, since following it does not; only absolute
@@ -235,10 +257,20 @@ pub(crate) fn path_symlink(
     new_path: Pointer,
     new_path_len: Size,
 ) -> Result<(), Errno> {
-    let place = Place::to_change(wasi, fd, Rights::PATH_SYMLINK)?;
     let old_path = memory.path(old_path, old_path_len)?;
     let new_path = memory.path(new_path, new_path_len)?;
-    Ok(place.dir()?.symlink(old_path, new_path)?)
+    let refused = |dir: &Dir| match old_path {
+        "" => Err(Errno::NoEnt),
+        _ => read_only::create(dir, new_path, false),
+    };
+    let place = Place::to_change(wasi, fd, Rights::PATH_SYMLINK, refused)?;
+    match old_path {
+        "" => return Err(Errno::NoEnt),
+        path if path.starts_with('/') => return Err(Errno::Perm),
+        _ => {}
+    }
+    let name = Name::find(place.dir()?, new_path)?;
+    Ok(rustix::fs::symlinkat(old_path, &name, name.name)?)
 }
 
 /// `path_unlink_file`: removes a name of a file.
@@ -249,6 +281,9 @@ pub(crate) fn path_unlink_file(
     path: Pointer,
     path_len: Size,
 ) -> Result<(), Errno> {
-    let place = Place::to_change(wasi, fd, Rights::PATH_UNLINK_FILE)?;
-    Ok(place.dir()?.remove_file(memory.path(path, path_len)?)?)
+    let path = || memory.path(path, path_len);
+    let refused = |dir: &Dir| read_only::remove(dir, path()?, Errno::IsDir, Errno::IsDir);
+    let place = Place::to_change(wasi, fd, Rights::PATH_UNLINK_FILE, refused)?;
+    let name = Name::find(place.dir()?, path()?)?;
+    Ok(rustix::fs::unlinkat(&name, name.name, AtFlags::empty())?)
 }

@@ -37,9 +37,12 @@ enum Source {
     Clock { id: Clockid, deadline: u64 },
     /// A descriptor that can be read from, or written to.
     Descriptor { descriptor: Arc<Descriptor>, write: bool },
+    /// What can't be waited for, such as a number without a descriptor. That occurs at once.
+    Bad { tag: u8, errno: Errno },
 }
 
-/// `poll_oneoff`: waits until at least one of the subscriptions occurs, and tells all that have.
+/// `poll_oneoff`: waits until at least one of the subscriptions occurs, and tells all that have. One that can't occur is
+/// told with its error, beside the others; if there is no other, the call fails.
 pub(crate) fn poll_oneoff(
     wasi: &Wasi,
     memory: &mut LinearMemory<'_>,
@@ -55,11 +58,16 @@ pub(crate) fn poll_oneoff(
     memory.check(subscriptions, count, size, 8)?;
     memory.check(events, count, EVENT_SIZE, 8)?;
     memory.check(stored, 1, 4, 4)?;
-    let clock = wasi.lock().clock.clone();
+    let clock = wasi.lock()?.clock.clone();
     let mut list = Vec::new();
     list.try_reserve_exact(count as usize).map_err(|_| Errno::NoMem)?;
     for index in 0..count {
         list.push(decode(wasi, &clock, memory.bytes(subscriptions + index * size, size)?)?);
+    }
+    if let Source::Bad { errno, .. } = list[0].source
+        && list.iter().all(|subscription| matches!(subscription.source, Source::Bad { .. }))
+    {
+        return Err(errno);
     }
 
     let mut occurred: u32 = 0;
@@ -98,38 +106,50 @@ fn decode(wasi: &Wasi, clock: &Clock, bytes: &[u8]) -> Result<Subscription, Errn
                 Abi::Preview1 => 16,
                 Abi::Unstable => 24,
             };
-            let id = Clockid::decode(u32_at(bytes, base))?;
             let timeout = u64_at(bytes, base + 8);
             let flags = u32_at(bytes, base + 24) as u16;
-            if flags & !ABSTIME != 0 || !matches!(id, Clockid::Realtime | Clockid::Monotonic) {
-                return Err(Errno::Inval);
-            }
-            if flags & ABSTIME != 0 {
-                Source::Clock { id, deadline: timeout }
-            } else {
-                let deadline = clock.now(Clockid::Monotonic).saturating_add(timeout);
-                Source::Clock { id: Clockid::Monotonic, deadline }
+            match Clockid::decode(u32_at(bytes, base)) {
+                Ok(id @ (Clockid::Realtime | Clockid::Monotonic)) if flags & !ABSTIME == 0 => {
+                    if flags & ABSTIME != 0 {
+                        Source::Clock { id, deadline: timeout }
+                    } else {
+                        let deadline = clock.now(Clockid::Monotonic).saturating_add(timeout);
+                        Source::Clock { id: Clockid::Monotonic, deadline }
+                    }
+                }
+                _ => Source::Bad { tag: 0, errno: Errno::Inval },
             }
         }
         tag @ (1 | 2) => {
-            let descriptor = wasi.get(u32_at(bytes, 16))?;
             let write = tag == 2;
-            if let Object::Directory(_) | Object::Nowhere = descriptor.object {
-                return Err(Errno::Badf);
+            match wasi.get(u32_at(bytes, 16)) {
+                Err(Errno::Held) => return Err(Errno::Held),
+                Err(errno) => Source::Bad { tag, errno },
+                Ok(descriptor) => match pollable(&descriptor, write) {
+                    Err(errno) => Source::Bad { tag, errno },
+                    Ok(()) => Source::Descriptor { descriptor, write },
+                },
             }
-            let right = match write {
-                true => Rights::FD_WRITE,
-                // A listener is ready to be read from when a connection can be accepted.
-                false if descriptor.rights().has(Rights::SOCK_ACCEPT) => Rights::SOCK_ACCEPT,
-                false => Rights::FD_READ,
-            };
-            descriptor.require(right, Errno::Badf)?;
-            descriptor.require(Rights::POLL_FD_READWRITE, Errno::Badf)?;
-            Source::Descriptor { descriptor, write }
         }
         _ => return Err(Errno::Inval),
     };
     Ok(Subscription { userdata, source })
+}
+
+/// Whether a descriptor can be waited for.
+fn pollable(descriptor: &Descriptor, write: bool) -> Result<(), Errno> {
+    descriptor.require(Rights::POLL_FD_READWRITE, Errno::Badf)?;
+    let right = match write {
+        true => Rights::FD_WRITE,
+        // A listener is ready to be read from when a connection can be accepted.
+        false if descriptor.rights().has(Rights::SOCK_ACCEPT) => Rights::SOCK_ACCEPT,
+        false => Rights::FD_READ,
+    };
+    // As on Linux, files and directories are ready for everything, whatever they were opened for.
+    match descriptor.filetype {
+        Filetype::RegularFile | Filetype::Directory => descriptor.require_unless_never(right),
+        _ => descriptor.require(right, Errno::Badf),
+    }
 }
 
 /// What is known of a subscription that has occurred.
@@ -141,11 +161,14 @@ struct Ready {
 fn encode(subscription: &Subscription, ready: Ready) -> [u8; EVENT_SIZE as usize] {
     let mut event = [0; EVENT_SIZE as usize];
     event[0..8].copy_from_slice(&subscription.userdata.to_le_bytes());
-    event[10] = match subscription.source {
-        Source::Clock { .. } => 0,
-        Source::Descriptor { write: false, .. } => 1,
-        Source::Descriptor { write: true, .. } => 2,
+    let (errno, tag) = match subscription.source {
+        Source::Clock { .. } => (Errno::Success, 0),
+        Source::Descriptor { write: false, .. } => (Errno::Success, 1),
+        Source::Descriptor { write: true, .. } => (Errno::Success, 2),
+        Source::Bad { tag, errno } => (errno, tag),
     };
+    event[8..10].copy_from_slice(&(errno as u16).to_le_bytes());
+    event[10] = tag;
     event[16..24].copy_from_slice(&ready.bytes.to_le_bytes());
     event[24..26].copy_from_slice(&ready.flags.to_le_bytes());
     event
@@ -158,8 +181,8 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
     let mut index_of: HashMap<RawFd, usize> = HashMap::new();
     let mut is_ready = false;
     for subscription in list {
-        if let Source::Descriptor { descriptor, write } = &subscription.source {
-            match &descriptor.object {
+        match &subscription.source {
+            Source::Descriptor { descriptor, write } => match &descriptor.object {
                 Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
                     let index = *index_of.entry(file.as_fd().as_raw_fd()).or_insert(wanted.len());
                     if index == wanted.len() {
@@ -169,7 +192,9 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
                 }
                 // Files always are, and of streams without a descriptor nothing is known.
                 _ => is_ready = true,
-            }
+            },
+            Source::Bad { .. } => is_ready = true,
+            Source::Clock { .. } => {}
         }
     }
     let mut host: Vec<_> = wanted.iter().map(|(file, events)| PollFd::new(*file, *events)).collect();
@@ -194,11 +219,12 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
                     }
                     Object::Host(file) if !*write => {
                         let size = fs::stat(file)?.size;
-                        let left = size.saturating_sub(rustix::fs::tell(file)?);
-                        Some(Ready { bytes: left, flags: if left == 0 { HANGUP } else { 0 } })
+                        Some(Ready { bytes: size.saturating_sub(rustix::fs::tell(file)?), flags: 0 })
                     }
                     _ => Some(Ready { bytes: 1, flags: 0 }),
                 },
+                // Its error is in the subscription.
+                Source::Bad { .. } => Some(Ready { bytes: 0, flags: 0 }),
             };
             if let Some(ready) = ready {
                 any = true;
@@ -239,7 +265,7 @@ fn earliest(clock: &Clock, list: &[Subscription]) -> Option<u64> {
             let now = if id == Clockid::Realtime { realtime } else { monotonic };
             Some(deadline.saturating_sub(now))
         }
-        Source::Descriptor { .. } => None,
+        Source::Descriptor { .. } | Source::Bad { .. } => None,
     });
     left.min()
 }

@@ -1,10 +1,10 @@
 //! The functions of WASI Preview 1: one list, from which all is made that is the same for each of them.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runtime::linear::LinearMemory;
 use crate::runtime::linker::Linker;
 use crate::wasi::clock::{clock_res_get, clock_time_get};
-use crate::wasi::env::{Wasi, WasiEnv};
+use crate::wasi::env::{self, Wasi, WasiEnv};
 use crate::wasi::errno::Errno;
 use crate::wasi::fd::*;
 use crate::wasi::path::*;
@@ -114,21 +114,35 @@ trait Answer {
     fn answer(self) -> Result<Self::Wasm>;
 }
 
+/// The errno for the program, or the error for the host if it is no program's.
+#[inline]
+fn told(errno: Errno) -> Result<u32> {
+    if errno == Errno::Held { Err(held()) } else { Ok(errno as u32) }
+}
+
+#[cold]
+fn held() -> Error {
+    Error::host(
+        "the host holds the lock on the `WasiEnv`, which a WASI call of the program needs: drop the guard before \
+         running the program or calling it",
+    )
+}
+
 impl Answer for Result<(), Errno> {
     type Wasm = u32;
     #[inline]
     fn answer(self) -> Result<u32> {
-        Ok(match self {
-            Ok(()) => Errno::Success as u32,
-            Err(errno) => errno as u32,
-        })
+        match self {
+            Ok(()) => Ok(Errno::Success as u32),
+            Err(errno) => told(errno),
+        }
     }
 }
 
 impl Answer for Result<Errno> {
     type Wasm = u32;
     fn answer(self) -> Result<u32> {
-        self.map(|errno| errno as u32)
+        self.and_then(told)
     }
 }
 
@@ -143,9 +157,10 @@ macro_rules! define_functions {
     ($($name:ident($($param:ident: $ty:ident),*) $(-> $result:ident)?;)*) => {
         /// Adds all functions under the names of both modules.
         pub(crate) fn add_to_linker<T: 'static>(linker: &mut Linker<T>, env: &Arc<Mutex<WasiEnv>>) -> Result<()> {
+            let watch = env::watch(env).map_err(|_| held())?;
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
-                    let wasi = Wasi::new(env.clone(), abi);
+                    let wasi = Wasi::new(env.clone(), abi, watch.clone());
                     linker.func_wrap(
                         module,
                         stringify!($name),
@@ -155,7 +170,7 @@ macro_rules! define_functions {
                             };
                             let arguments =
                                 [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
-                            let call = watch.begin(&wasi, memory, stringify!($name), &arguments);
+                            let call = watch.begin(&wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
                             let answer = Answer::answer($name(&wasi, memory, $($param),*));
                             watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
                             answer

@@ -49,7 +49,7 @@ pub(crate) fn args_get(
     argv: Pointer,
     argv_buf: Pointer,
 ) -> Result<(), Errno> {
-    put_strings(memory, argv, argv_buf, wasi.lock().args.iter().map(|arg| [arg.as_str()]))
+    put_strings(memory, argv, argv_buf, wasi.lock()?.args.iter().map(|arg| [arg.as_str()]))
 }
 
 /// `args_sizes_get`: how much room `args_get` needs.
@@ -59,7 +59,7 @@ pub(crate) fn args_sizes_get(
     count: Pointer,
     bytes: Pointer,
 ) -> Result<(), Errno> {
-    let sizes = sizes(wasi.lock().args.iter().map(String::len))?;
+    let sizes = sizes(wasi.lock()?.args.iter().map(String::len))?;
     put_sizes(memory, count, bytes, sizes)
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn environ_get(
     environ: Pointer,
     environ_buf: Pointer,
 ) -> Result<(), Errno> {
-    let env = wasi.lock();
+    let env = wasi.lock()?;
     put_strings(memory, environ, environ_buf, env.env.iter().map(|(key, value)| [key.as_str(), "=", value.as_str()]))
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn environ_sizes_get(
     count: Pointer,
     bytes: Pointer,
 ) -> Result<(), Errno> {
-    let sizes = sizes(wasi.lock().env.iter().map(|(key, value)| key.len() + 1 + value.len()))?;
+    let sizes = sizes(wasi.lock()?.env.iter().map(|(key, value)| key.len() + 1 + value.len()))?;
     put_sizes(memory, count, bytes, sizes)
 }
 

@@ -9,6 +9,7 @@ use crate::wasi::table::{Descriptor, HostFile, Object};
 use crate::wasi::types::{Bits, Fd, Fdflags, Filetype, Pointer, Rights, Size, checked_flags};
 use rustix::io::retry_on_intr;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
+use std::io::IoSliceMut;
 use std::sync::Arc;
 
 /// `riflags::recv_peek` and `riflags::recv_waitall`.
@@ -35,13 +36,13 @@ pub(crate) fn sock_accept(
     flags: Bits,
     accepted_fd: Pointer,
 ) -> Result<(), Errno> {
+    let listener = socket(wasi, fd, Rights::SOCK_ACCEPT)?;
     let flags = checked_flags!(Fdflags, flags)?;
     if flags.without(Fdflags::NONBLOCK) != Fdflags::NONE {
         return Err(Errno::Inval);
     }
-    let listener = socket(wasi, fd, Rights::SOCK_ACCEPT)?;
     memory.check(accepted_fd, 1, 4, 4)?;
-    wasi.lock().table.check_room()?;
+    wasi.lock()?.table.check_room()?;
     let file = listener.file()?;
     let mut host_flags = SocketFlags::CLOEXEC;
     if flags.has(Fdflags::NONBLOCK) {
@@ -51,7 +52,7 @@ pub(crate) fn sock_accept(
     let file = HostFile::Owned(accepted);
     let (filetype, rights) = fs::classify(&file);
     let accepted = Descriptor::new(Object::Host(file), filetype, flags, rights, rights);
-    let fd = wasi.lock().table.insert(accepted)?;
+    let fd = wasi.lock()?.table.insert(accepted)?;
     memory.store_u32(accepted_fd, fd)
 }
 
@@ -67,10 +68,10 @@ pub(crate) fn sock_recv(
     received: Pointer,
     out_flags: Pointer,
 ) -> Result<(), Errno> {
+    let socket = socket(wasi, fd, Rights::FD_READ)?;
     if flags & !(RECV_PEEK | RECV_WAITALL) != 0 {
         return Err(Errno::Inval);
     }
-    let socket = socket(wasi, fd, Rights::FD_READ)?;
     let mut buffers = Buffers::new(memory, data, data_len)?;
     memory.check(received, 1, 4, 4)?;
     memory.check(out_flags, 1, 2, 2)?;
@@ -78,12 +79,31 @@ pub(crate) fn sock_recv(
     host_flags.set(RecvFlags::PEEK, flags & RECV_PEEK != 0);
     host_flags.set(RecvFlags::WAITALL, flags & RECV_WAITALL != 0);
     let file = socket.file()?;
-    let message = buffers.batch(memory)?.with_mut(memory, |buffers| {
+    let receive = |buffers: &mut [IoSliceMut<'_>]| {
         retry_on_intr(|| rustix::net::recvmsg(file, buffers, &mut RecvAncillaryBuffer::default(), host_flags))
-    })?;
+    };
+    let mut batch = buffers.batch(memory)?;
+    let message = batch.with_mut(memory, receive)?;
+    let (mut done, mut last) = (message.bytes, message.bytes);
+    // The system waits for what one call has room for. More buffers than it takes, and ones that overlap, need more calls.
+    let waits = host_flags == RecvFlags::WAITALL && socket.filetype == Filetype::SocketStream;
+    while waits && last > 0 {
+        batch.skip(last);
+        if batch.bytes() == 0 {
+            let Ok(next) = buffers.batch(memory) else { break };
+            batch = next;
+        }
+        if batch.bytes() == 0 || done + batch.bytes() > u32::MAX as usize {
+            break;
+        }
+        // What has come is told, whatever becomes of the rest.
+        let Ok(message) = batch.with_mut(memory, receive) else { break };
+        last = message.bytes;
+        done += last;
+    }
     let truncated = if message.flags.contains(ReturnFlags::TRUNC) { RECV_DATA_TRUNCATED } else { 0 };
     memory.bytes_mut(out_flags, 2)?.copy_from_slice(&truncated.to_le_bytes());
-    memory.store_u32(received, message.bytes as u32)
+    memory.store_u32(received, done as u32)
 }
 
 /// `sock_send`: sends data.
@@ -96,12 +116,12 @@ pub(crate) fn sock_send(
     flags: Bits,
     sent: Pointer,
 ) -> Result<(), Errno> {
+    let socket = socket(wasi, fd, Rights::FD_WRITE)?;
     // There are none yet.
     if flags != 0 {
         return Err(Errno::Inval);
     }
-    let socket = socket(wasi, fd, Rights::FD_WRITE)?;
-    let limits = wasi.lock().limits.clone();
+    let limits = wasi.lock()?.limits.clone();
     let mut buffers = Buffers::new(memory, data, data_len)?;
     memory.check(sent, 1, 4, 4)?;
     let mut batch = buffers.batch(memory)?;
@@ -124,12 +144,12 @@ pub(crate) fn sock_send(
 
 /// `sock_shutdown`: ends receiving, sending or both.
 pub(crate) fn sock_shutdown(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd, how: Bits) -> Result<(), Errno> {
+    let socket = socket(wasi, fd, Rights::SOCK_SHUTDOWN)?;
     let how = match how {
         1 => Shutdown::Read,
         2 => Shutdown::Write,
         3 => Shutdown::Both,
         _ => return Err(Errno::Inval),
     };
-    let socket = socket(wasi, fd, Rights::SOCK_SHUTDOWN)?;
     Ok(rustix::net::shutdown(socket.file()?, how)?)
 }

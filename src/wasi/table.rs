@@ -111,6 +111,16 @@ impl Descriptor {
         }
     }
 
+    /// Fails with `notcapable` if one of `rights` was given up; that it never was there is no hindrance.
+    pub(crate) fn require_unless_never(&self, rights: Rights) -> Result<(), Errno> {
+        self.require(Rights(rights.0 & self.original.0), Errno::NotCapable)
+    }
+
+    /// Whether this is a pipe or FIFO of the host, for which the witx has no type.
+    pub(crate) fn is_pipe(&self) -> bool {
+        matches!(self.object, Object::Host(_)) && self.filetype == Filetype::Unknown
+    }
+
     /// The host's descriptor, for what makes sense for files only.
     pub(crate) fn file(&self) -> Result<&HostFile, Errno> {
         match &self.object {
@@ -126,6 +136,12 @@ impl Descriptor {
             Object::Input(_) | Object::Output(_) => Err(Errno::Spipe),
             Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
         }
+    }
+
+    /// The host's descriptor, for what is done at a position of its own. Pipes, sockets and terminals have none.
+    pub(crate) fn positioned(&self) -> Result<&HostFile, Errno> {
+        let file = self.seekable()?;
+        if self.original.has(Rights::FD_SEEK) { Ok(file) } else { Err(Errno::Spipe) }
     }
 
     /// The name of a directory that the program was given.

@@ -165,8 +165,16 @@ impl Rights {
             | Self::PATH_FILESTAT_GET.0
             | Self::PATH_FILESTAT_SET_TIMES.0
             | Self::FD_FILESTAT_GET.0
-            | Self::FD_FILESTAT_SET_TIMES.0,
+            | Self::PATH_FILESTAT_SET_SIZE.0
+            | Self::FD_FILESTAT_SET_TIMES.0
+            | Self::FD_SYNC.0
+            | Self::FD_DATASYNC.0
+            | Self::POLL_FD_READWRITE.0,
     );
+
+    /// What may be had of what is opened in a directory: anything, so that a program can ask for all that there is.
+    /// What the opened is not for it does not get.
+    pub(crate) const INHERITING: Self = Self::ALL;
 
     /// What a file that can be read and written is for.
     pub(crate) const FILE: Self = Rights(

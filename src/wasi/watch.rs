@@ -144,9 +144,9 @@ impl Watch {
         memory: &LinearMemory<'_>,
         function: &'static str,
         arguments: &'a [Argument],
-    ) -> Call<'a> {
+    ) -> Result<Call<'a>, Errno> {
         let limits = {
-            let env = wasi.lock();
+            let env = wasi.lock()?;
             (env.limits.is_some(), env.table.limit != usize::MAX)
         };
         let mut call = Call { function, arguments, abi: wasi.abi, line: String::new(), subjects: vec![], limits };
@@ -161,7 +161,7 @@ impl Watch {
                 call.line.clear();
             }
         }
-        call
+        Ok(call)
     }
 
     /// Tells how a call ended: with an errno, or without one because the program ended with it.

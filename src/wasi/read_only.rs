@@ -1,0 +1,75 @@
+//! Why something can't be done in a read-only directory: what Linux says on a file system that is mounted for reading
+//! only, with `perm` in the place of `rofs`.
+//!
+//! All of this only looks. What changes something never gets as far as to try it.
+
+use crate::wasi::errno::Errno;
+use crate::wasi::fs::{self, Open};
+use crate::wasi::name::Name;
+use crate::wasi::types::{Filetype, Lookupflags, Oflags, Rights};
+use cap_std::fs::Dir;
+use rustix::fs::AtFlags;
+
+/// The most symbolic links that are followed, as Linux has it.
+const MAX_LINKS: usize = 40;
+
+/// Why nothing can be made at `path`: a directory, or anything else.
+pub(super) fn create(dir: &Dir, path: &str, directory: bool) -> Result<Errno, Errno> {
+    let found = Name::find(dir, path)?;
+    match rustix::fs::statat(&found, found.bare(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Err(Errno::Exist),
+        Err(rustix::io::Errno::NOENT) if found.has_slash() && !directory => Err(Errno::NoEnt),
+        Err(rustix::io::Errno::NOENT) => Ok(Errno::Perm),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Why the name `path` can't be taken away or given to something else. `dot` and `dots` are for those that every
+/// directory has. Linux refuses before it looks whether the name is there.
+pub(super) fn remove(dir: &Dir, path: &str, dot: Errno, dots: Errno) -> Result<Errno, Errno> {
+    match Name::find(dir, path)?.bare() {
+        "." => Err(dot),
+        ".." => Err(dots),
+        _ => Ok(Errno::Perm),
+    }
+}
+
+/// Why `path` can't be opened for writing, making or cutting off a file: `success` if it is there and only was to be
+/// made if it is not.
+pub(super) fn open(dir: &Dir, path: &str, how: Open) -> Result<Errno, Errno> {
+    let creates = how.oflags.has(Oflags::CREAT);
+    if creates {
+        let found = Name::find(dir, path)?;
+        if found.has_slash() {
+            return Err(Errno::IsDir);
+        }
+        if how.oflags.has(Oflags::EXCL) {
+            return create(dir, path, false);
+        }
+    }
+    let found = match fs::resolve(dir, path, how.lookup) {
+        Err(Errno::NoEnt) if creates => return create_behind_links(dir, path, how.lookup),
+        found => fs::stat(&found?)?.filetype,
+    };
+    match found {
+        Filetype::SymbolicLink => Err(Errno::Loop),
+        Filetype::Directory => Err(Errno::IsDir),
+        _ if how.rights.has(Rights::FD_WRITE) || how.oflags.has(Oflags::TRUNC) => Ok(Errno::Perm),
+        _ => Ok(Errno::Success),
+    }
+}
+
+/// Why no file can be made at `path`, where none is: a symbolic link may be there that leads to where it would be.
+fn create_behind_links(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<Errno, Errno> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let found = Name::find(dir, &path)?;
+        let target = match rustix::fs::readlinkat(&found, found.bare(), Vec::new()) {
+            Ok(target) if lookup.has(Lookupflags::SYMLINK_FOLLOW) => target,
+            _ => return Ok(Errno::Perm),
+        };
+        let target = target.to_str().map_err(|_| Errno::Ilseq)?;
+        path = if target.starts_with('/') { target.to_owned() } else { format!("{}{target}", found.way) };
+    }
+    Err(Errno::Loop)
+}
