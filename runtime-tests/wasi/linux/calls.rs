@@ -11,15 +11,15 @@ use std::os::fd::OwnedFd;
 use wasmrun::{Strategy, WasiEnv};
 
 const BADF: i32 = 8;
-const NOTCAPABLE: i32 = 76;
+pub(super) const NOTCAPABLE: i32 = 76;
 const NOTSOCK: i32 = 57;
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<()> {
+pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<()> {
     if found == wanted { Ok(()) } else { Err(format!("{what}: {found:?} instead of {wanted:?}").into()) }
 }
 
 /// A subscription: for the time if `tag` is 0, to read a descriptor if 1, to write to one if 2.
-fn subscription(userdata: u64, tag: u8, fd_or_clock: u32, timeout: u64) -> [u8; 48] {
+pub(super) fn subscription(userdata: u64, tag: u8, fd_or_clock: u32, timeout: u64) -> [u8; 48] {
     let mut bytes = [0; 48];
     bytes[0..8].copy_from_slice(&userdata.to_le_bytes());
     bytes[8] = tag;
@@ -29,9 +29,9 @@ fn subscription(userdata: u64, tag: u8, fd_or_clock: u32, timeout: u64) -> [u8; 
 }
 
 /// What happened: userdata, errno, tag, bytes, flags.
-type Event = (u64, u16, u8, u64, u16);
+pub(super) type Event = (u64, u16, u8, u64, u16);
 
-fn poll(guest: &mut Guest, subscriptions: &[[u8; 48]]) -> Result<(i32, Vec<Event>)> {
+pub(super) fn poll(guest: &mut Guest, subscriptions: &[[u8; 48]]) -> Result<(i32, Vec<Event>)> {
     guest.write(2048, &subscriptions.concat())?;
     let args = [I32(2048), I32(4096), I32(subscriptions.len() as i32), I32(OUT)];
     let errno = guest.call("poll_oneoff", &args)?;
@@ -188,6 +188,9 @@ pub(crate) fn inheriting(strategy: Strategy) -> Result<()> {
     same("pass on", open(0, READ, WRITE)?, NOTCAPABLE)?;
     // The right to cut off is one of the directory, and not of the file.
     same("cut off", open(8, READ, 0)?, 0)?;
+    // What was opened has what is passed on, and nothing else.
+    let fd = guest.u32_at(OUT) as i32;
+    same("seek", guest.call("fd_seek", &[I32(fd), I64(1), I32(0), I32(OUT)])?, NOTCAPABLE)?;
     same("giving up", guest.call("fd_fdstat_set_rights", &[I32(ROOT), I64(PATH_OPEN), I64(READ)])?, 0)?;
     for (oflags, wanted) in [(0, 0), (1, NOTCAPABLE), (8, NOTCAPABLE)] {
         let args = [I32(ROOT), I32(0), Path("f"), I32(oflags), I64(READ), I64(0), I32(0), I32(OUT)];

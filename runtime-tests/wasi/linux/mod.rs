@@ -3,6 +3,7 @@
 
 mod calls;
 mod guest;
+mod limits;
 mod open_files;
 mod paths;
 mod read_only;
@@ -10,6 +11,7 @@ mod read_only;
 use crate::Result;
 pub(crate) use calls::{inheriting, one_write, polling, receiving, sockets_first};
 use guest::Guest;
+pub(crate) use limits::{budget, connections, long_lists, streams};
 pub(crate) use open_files::open_files;
 pub(crate) use paths::{changes, opening, renaming};
 pub(crate) use read_only::read_only;
