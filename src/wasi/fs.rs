@@ -362,4 +362,17 @@ mod tests {
         }
         assert_eq!(directory.opened(dir(), "inner").name, "inner");
     }
+
+    #[test]
+    fn listings_have_a_bound_together_and_give_back_what_they_took() {
+        let budget = ListingBudget(Arc::new(AtomicUsize::new(200)));
+        let dir = || Dir::open_ambient_dir("src/wasi", ambient_authority()).unwrap();
+        for _ in 0..3 {
+            let directory = Directory::given(dir(), "/".into(), budget.clone());
+            assert_eq!(directory.read(0, |_, _| true), Err(Errno::NoMem));
+            assert!(budget.0.load(Ordering::Relaxed) < 200);
+            drop(directory);
+            assert_eq!(budget.0.load(Ordering::Relaxed), 200);
+        }
+    }
 }
