@@ -48,9 +48,45 @@ fn one_that_others_can_write_to_is_not_used() {
         assert!(check(&config).loaded > 0);
         // The same goes for what is in it.
         let file = files(dir.path()).remove(0);
+        let folder = file.parent().unwrap();
+        set_mode(folder, mode);
+        assert_eq!(check(&config).loaded, 0);
+        set_mode(folder, 0o700);
+        assert!(check(&config).loaded > 0);
         set_mode(&file, 0o622);
         assert_eq!(check(&config).loaded, 0);
     }
+}
+
+#[test]
+fn one_of_another_user_is_not_used() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(Cache::in_dir(dir.path()).read_only());
+    check(&super::config(Cache::in_dir(dir.path())));
+    let file = files(dir.path()).remove(0);
+    for place in [dir.path(), file.parent().unwrap(), &file] {
+        std::os::unix::fs::chown(place, Some(1), None).unwrap();
+        assert_eq!(check(&config).loaded, 0, "{place:?}");
+        std::os::unix::fs::chown(place, Some(0), None).unwrap();
+        assert!(check(&config).loaded > 0);
+    }
+}
+
+/// What other processes are writing, and what is none of ours, stays.
+#[test]
+fn other_files_of_a_module_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    check(&config(Cache::in_dir(dir.path())));
+    let file = files(dir.path()).remove(0);
+    let others = ["tmp-0123456789abcdef", "notes.txt"].map(|name| file.with_file_name(name));
+    others.iter().for_each(|other| fs::write(other, "not ours").unwrap());
+    fs::remove_file(&file).unwrap();
+    let stats = check(&config(listening(dir.path())));
+    assert!(stats.recorded > 0 && !noted(dir.path(), "notes.txt"), "{stats:?}");
+    assert!(others.iter().all(|other| fs::read(other).unwrap() == b"not ours"));
 }
 
 #[test]
@@ -72,6 +108,10 @@ fn read_only_changes_nothing() {
     let read_only = config(Cache::in_dir(&cache).read_only());
     assert_eq!(check(&read_only).recorded, 0);
     assert!(!cache.exists());
+    // Nor is anything kept where there is a directory.
+    fs::create_dir(&cache).unwrap();
+    assert_eq!(check(&read_only).recorded, 0);
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 0);
     check(&config(Cache::in_dir(&cache)));
     let [file] = &files(&cache)[..] else { panic!("one run writes one file") };
     let old = SystemTime::now() - Duration::from_secs(100_000);

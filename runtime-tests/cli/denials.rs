@@ -83,3 +83,15 @@ fn flags_are_told_as_a_shell_takes_them() {
     let told = files.run(&["exec", "--explain-denials", "m.wat"]);
     told.fails(44, &[&format!("--dir '{}'\n", folder.display())]);
 }
+
+/// C libraries ask what may be done in a directory before they look a path up in it.
+#[test]
+fn the_directory_that_is_shown_can_be_asked_for_its_rights() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $stat (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (call $exit (call $stat (i32.const 3) (i32.const 0)))))"#;
+    exec(wat, &["--explain-denials"], &[]).check(0, "");
+    exec(wat, &[], &[]).check(8, "");
+}

@@ -196,6 +196,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_footer_must_be_right_in_all_parts() {
+        let footer = |numbers: [u64; 4], magic: &[u8]| {
+            let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            bytes.extend(magic);
+            Footer::read(&bytes, 400 + FOOTER as u64).is_some()
+        };
+        assert!(footer([100, 200, 300, 400], &MAGIC));
+        assert!(!footer([100, 200, 300, 400], b"\0wasmrun.cwasm\0\x02"));
+        for numbers in [
+            [200, 200, 300, 400],
+            [100, 300, 300, 400],
+            [100, 200, 400, 400],
+            [300, 200, 100, 400],
+            [100, 200, 300, 399],
+            [100, 200, 300, 401],
+            [100, 200, 300, u64::MAX],
+        ] {
+            assert!(!footer(numbers, &MAGIC), "{numbers:?}");
+        }
+        let mut bytes =
+            [[100, 200, 201 + MAX_SETTINGS, 400 + MAX_SETTINGS].map(u64::to_le_bytes).concat(), MAGIC.into()].concat();
+        assert!(Footer::read(&bytes, 400 + MAX_SETTINGS + FOOTER as u64).is_none(), "room is made for so much text");
+        bytes[16..24].copy_from_slice(&(200 + MAX_SETTINGS).to_le_bytes());
+        assert!(Footer::read(&bytes, 400 + MAX_SETTINGS + FOOTER as u64).is_some());
+        assert!(Footer::read(&bytes[1..], 400 + MAX_SETTINGS + FOOTER as u64).is_none());
+    }
+
+    #[test]
     fn a_good_file_without_room_for_it_is_not_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.cwasm");

@@ -244,3 +244,44 @@ pub(super) fn evict(root: &Directory, max_bytes: u64) {
         total -= bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn files_are_there_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path(), true).unwrap();
+        let names = || directory.names();
+        let written = directory.write("0123456789abcdef", |file| {
+            file.write_all(b"half")?;
+            assert!(names().iter().all(|name| name.starts_with(UNFINISHED)), "it has its name before it is whole");
+            file.write_all(b" and half")
+        });
+        written.unwrap();
+        assert_eq!(names(), ["0123456789abcdef"]);
+        assert_eq!(std::fs::read(folder.path().join("0123456789abcdef")).unwrap(), b"half and half");
+        let failed = directory.write("fedcba9876543210", |_| Err::<(), _>(io::Error::other("no room")));
+        assert!(failed.is_err());
+        assert_eq!(names(), ["0123456789abcdef"]);
+    }
+
+    #[test]
+    fn only_what_was_abandoned_is_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let module = root.path().join("0123456789abcdef0123456789abcdef01234567");
+        std::fs::create_dir(&module).unwrap();
+        let old = SystemTime::now() - 2 * USE_INTERVAL;
+        for (name, time) in [("tmp-old", old), ("tmp-new", SystemTime::now()), ("other", old)] {
+            let file = File::create(module.join(name)).unwrap();
+            file.set_modified(time).unwrap();
+        }
+        evict(&Directory::open(root.path(), false).unwrap(), u64::MAX);
+        let mut left: Vec<_> = Directory::open(&module, false).unwrap().names();
+        left.sort();
+        assert_eq!(left, ["other", "tmp-new"]);
+    }
+}

@@ -186,4 +186,28 @@ mod tests {
             assert_ne!(base, key(other, BoundsChecks::Inline), "{other}");
         }
     }
+
+    /// Each kind of declaration counts, if nothing else differs.
+    #[test]
+    fn all_that_is_declared_counts() {
+        let key = |text: &str| ModuleKey::of(&Module::new(&Engine::default(), text).unwrap().0).to_string();
+        let types = "(type (func)) (type (func (param i32)))";
+        for (one, other) in [
+            ("(type (func))", "(type (func)) (type (func (param i64)))"),
+            (r#"(import "a" "b" (func))"#, r#"(import "a" "c" (func))"#),
+            (r#"(func) (export "a" (func 0))"#, r#"(func) (export "b" (func 0))"#),
+            (&*format!("{types} (func (type 0))"), &*format!("{types} (func (type 1))")),
+            ("(table 1 funcref)", "(table 2 funcref)"),
+            ("(memory 1)", "(memory 1 2)"),
+            ("(global i32 (i32.const 0))", "(global (mut i32) (i32.const 0))"),
+            ("(global i32 (i32.const 0))", "(global i32 (i32.const 1))"),
+            (&*format!("{types} (tag (type 0))"), &*format!("{types} (tag (type 1))")),
+            ("(func) (elem func 0)", "(func) (elem func 0 0)"),
+            (r#"(data "")"#, r#"(data "") (data "")"#),
+            ("(func nop)", "(func nop nop)"),
+        ] {
+            let [one, other] = [one, other].map(|text| format!("(module {text})"));
+            assert_ne!(key(&one), key(&other), "{one} {other}");
+        }
+    }
 }

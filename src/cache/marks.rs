@@ -57,7 +57,7 @@ impl Identity {
 mod tests {
     use std::path::Path;
 
-    use super::Identity;
+    use super::{Identity, MARK, MAX_MARKS};
     use crate::cache::directory::Directory;
     use crate::cache::key::ModuleKey;
     use crate::module::validate::ValidationState;
@@ -87,6 +87,36 @@ mod tests {
         let is_pending = matches!(module.0.validation_state(), ValidationState::Pending);
         assert!(if is_pending { !is_marked } else { is_marked || !validate });
         marked
+    }
+
+    #[test]
+    fn a_module_has_few_marks() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Directory::open(dir.path(), true).unwrap();
+        let marks: Vec<_> = (0..3 * MAX_MARKS).map(|n| Identity(format!("{MARK}{n}"))).collect();
+        for mark in &marks {
+            mark.mark(&folder).unwrap();
+            assert!(mark.is_marked(&folder));
+            assert!(folder.files().len() <= MAX_MARKS);
+        }
+    }
+
+    #[test]
+    fn a_cache_that_is_only_read_gets_no_marks() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, file) = (dir.path().join("cache"), dir.path().join("m.wasm"));
+        let text = format!("(module (func (export \"f\")) (data \"{}\"))", "x".repeat(2 << 20));
+        std::fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+        let mut config = Config::new();
+        config.strategy(Strategy::Jit).lazy_validation(true).lazy_validation_from(0);
+        config.cache(Cache::in_dir(&cache).read_only());
+        let module = Module::from_file(&Engine::new(&config).unwrap(), &file).unwrap();
+        let root = Directory::open(&cache, true).unwrap();
+        let folder = root.subdirectory(&ModuleKey::of(&module.0).to_string(), true).unwrap();
+        assert!(!module.0.jit.has_cached(&module.0));
+        module.0.assume_background_valid();
+        module.flush_cache();
+        assert!(folder.files().is_empty());
     }
 
     #[test]

@@ -328,3 +328,163 @@ impl Segment {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: ModuleKey = ModuleKey([7; 32]);
+
+    fn record(defined: u32, entry: u32, tier: u32) -> Record {
+        let key = FunctionKey { defined, entry, tier };
+        Record {
+            key,
+            body: [defined as u8; 32],
+            alignment: 16,
+            code: vec![tier as u8; 20],
+            tables: vec![defined as u8; 5],
+        }
+    }
+
+    fn written(mut records: Vec<Record>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &KEY, &mut records).unwrap();
+        assert_eq!(bytes.len(), size(&mut records));
+        bytes
+    }
+
+    fn opened(bytes: &[u8]) -> Result<Segment, Refused> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        Segment::open("test".into(), &file, 0..bytes.len() as u64, &KEY)
+    }
+
+    /// Changes a header so that its checksum is right.
+    fn with_header(at: usize, number: u64) -> Vec<u8> {
+        let mut bytes = written(vec![record(0, 0, 1)]);
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        let sum = checksum(&KEY, &[&bytes[..HEADER_SUM]]);
+        bytes[HEADER_SUM..HEADER].copy_from_slice(&sum);
+        bytes
+    }
+
+    #[test]
+    fn a_header_must_be_right_in_all_parts() {
+        let bytes = written(vec![record(0, 0, 1)]);
+        assert!(opened(&bytes).is_ok());
+        // Magic bytes, the format's number, the key: not even the checksum is looked at.
+        for at in [0, 11, 12, 15, 16, 47] {
+            let mut foreign = bytes.clone();
+            foreign[at] ^= 1;
+            assert!(matches!(opened(&foreign), Err(Refused::Foreign)), "byte {at}");
+            let sum = checksum(&KEY, &[&foreign[..HEADER_SUM]]);
+            foreign[HEADER_SUM..HEADER].copy_from_slice(&sum);
+            assert!(matches!(opened(&foreign), Err(Refused::Foreign)), "byte {at}");
+        }
+        for at in [48, 56, 64, HEADER_SUM, HEADER - 1] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(matches!(opened(&damaged), Err(Refused::Damaged)), "byte {at}");
+        }
+        let (code_start, length) = (u64_at(&bytes, 56), bytes.len() as u64);
+        for (at, number) in [
+            (48, u64::MAX),
+            (48, (code_start - HEADER as u64) / RECORD as u64 + 1),
+            (48, u64::MAX / RECORD as u64),
+            (56, HEADER as u64),
+            (56, length + 1),
+            (64, length - 1),
+            (64, length + 1),
+        ] {
+            assert!(matches!(opened(&with_header(at, number)), Err(Refused::Damaged)), "{number} at {at}");
+        }
+        assert!(opened(&with_header(48, 1)).is_ok());
+        for length in [0, 1, HEADER - 1] {
+            assert!(matches!(opened(&bytes[..length]), Err(Refused::Damaged)));
+        }
+    }
+
+    /// Changes a field of the only record so that its checksum is right.
+    fn with_record(at: usize, number: u64, width: usize) -> Option<usize> {
+        let mut bytes = written(vec![record(0, 0, 1)]);
+        let (code, tables) = (u64_at(&bytes, HEADER + 16) as usize, u64_at(&bytes, HEADER + 32) as usize);
+        bytes[HEADER + at..][..width].copy_from_slice(&number.to_le_bytes()[..width]);
+        let parts = [&bytes[HEADER..][..RECORD_SUM], &bytes[code..][..20], &bytes[tables..][..5]];
+        let sum = checksum(&KEY, &parts);
+        bytes[HEADER + RECORD_SUM..][..24].copy_from_slice(&sum);
+        let segment = opened(&bytes).unwrap();
+        let entry = segment.entry(0, &KEY).map(|entry| entry.code.len());
+        assert_eq!(segment.damaged.load(Ordering::Relaxed), entry.is_none());
+        entry
+    }
+
+    #[test]
+    fn a_record_must_be_right_in_all_parts() {
+        assert_eq!(with_record(12, 16, 4), Some(20));
+        for alignment in [0, 3, 24, 2 * u64::from(MAX_ALIGNMENT)] {
+            assert_eq!(with_record(12, alignment, 4), None, "aligned to {alignment}");
+        }
+        for (at, number) in [(16, 0), (16, u64::MAX), (24, u64::MAX), (24, 1 << 40), (32, u64::MAX), (40, 1 << 40)] {
+            assert_eq!(with_record(at, number, 8), None, "{number} at {at}");
+        }
+        let bytes = written(vec![record(0, 0, 1)]);
+        let (code, tables) = (u64_at(&bytes, HEADER + 16) as usize, u64_at(&bytes, HEADER + 32) as usize);
+        for at in (HEADER..HEADER + RECORD).chain(code..code + 20).chain(tables..tables + 5) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            let segment = opened(&damaged).unwrap();
+            assert!(segment.entry(0, &KEY).is_none(), "byte {at}");
+            assert!(segment.damaged.load(Ordering::Relaxed));
+            assert_eq!(segment.records(&KEY).count(), 0);
+        }
+    }
+
+    /// Code that is aligned to less than its record says is not run, though all of it is as it was written.
+    #[test]
+    fn code_lies_where_it_may() {
+        let mut bytes =
+            written(vec![Record { alignment: 4, ..record(0, 0, 1) }, Record { alignment: 4, ..record(1, 0, 1) }]);
+        let second = HEADER + RECORD;
+        let (code, tables) = (u64_at(&bytes, second + 16) as usize, u64_at(&bytes, second + 32) as usize);
+        assert!(code % 16 != 0, "the test needs it somewhere else");
+        bytes[second + 12..][..4].copy_from_slice(&16u32.to_le_bytes());
+        let sum = checksum(&KEY, &[&bytes[second..][..RECORD_SUM], &bytes[code..][..20], &bytes[tables..][..5]]);
+        bytes[second + RECORD_SUM..][..24].copy_from_slice(&sum);
+        let segment = opened(&bytes).unwrap();
+        assert!(segment.entry(0, &KEY).is_some() && segment.entry(1, &KEY).is_none());
+        // Ready to be mapped and run.
+        let start = u64_at(&bytes, 56);
+        assert_eq!(start % region::page::size() as u64, 0);
+        assert!(matches!(segment.code(), Code::Run(_)));
+    }
+
+    #[test]
+    fn a_checksum_is_of_its_module() {
+        let sum = |key, parts: &[&[u8]]| checksum(&ModuleKey([key; 32]), parts);
+        assert_ne!(sum(1, &[b"a"]), sum(2, &[b"a"]));
+        assert_ne!(sum(1, &[b"a"]), sum(1, &[b"b"]));
+    }
+
+    #[test]
+    fn the_best_record_of_the_very_entry_is_found() {
+        // Written in any order.
+        let all = [(3, 0, 1), (1, 0, 3), (1, 0, 1), (1, 4, 2), (5, 0, 2), (1, 0, 0)];
+        let segment = opened(&written(all.map(|(defined, entry, tier)| record(defined, entry, tier)).into())).unwrap();
+        let find = |defined, entry, tier| {
+            let found = segment.find(FunctionKey { defined, entry, tier })?;
+            let FunctionKey { defined, entry, tier } = segment.key(found);
+            Some((defined, entry, tier))
+        };
+        assert_eq!(find(1, 0, 0), Some((1, 0, 3)));
+        assert_eq!(find(1, 0, 2), Some((1, 0, 3)));
+        assert_eq!(find(1, 4, 1), Some((1, 4, 2)));
+        for (defined, entry, tier) in
+            [(1, 4, 3), (1, 2, 0), (2, 0, 0), (0, 0, 0), (4, 0, 0), (5, 0, 3), (9, 0, 0), (1, 9, 0)]
+        {
+            assert_eq!(find(defined, entry, tier), None, "{defined} {entry} {tier}");
+        }
+        assert!(segment.has(&record(3, 0, 1)));
+        assert!(!segment.has(&Record { body: [0; 32], ..record(3, 0, 1) }));
+        assert!(!segment.has(&record(3, 0, 2)));
+    }
+}

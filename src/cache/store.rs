@@ -295,3 +295,109 @@ fn keep(best: &mut HashMap<(u32, u32), Record>, record: Record) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write;
+
+    use super::*;
+    use crate::{Config, Engine, Module, Strategy};
+
+    fn record(tier: u32, body: [u8; 32]) -> Record {
+        let key = FunctionKey { defined: 0, entry: 0, tier };
+        Record { key, body, alignment: 16, code: vec![0; 16], tables: Vec::new() }
+    }
+
+    fn segment(key: &ModuleKey, mut records: Vec<Record>) -> Segment {
+        let mut bytes = Vec::new();
+        segment::write(&mut bytes, key, &mut records).unwrap();
+        let mut file: File = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        Segment::open(String::new(), &file, 0..bytes.len() as u64, key).unwrap()
+    }
+
+    /// Of several files that have a function, the one with the best code of the same body is used.
+    #[test]
+    fn the_best_code_of_the_body_is_found() {
+        let module = Module::new(&Engine::default(), "(module (func))").unwrap().0;
+        let key = ModuleKey::of(&module);
+        let body = body_hash(module.body(0).unwrap().as_bytes());
+        let segments = vec![
+            segment(&key, vec![record(1, body)]),
+            segment(&key, vec![record(3, [0; 32])]),
+            segment(&key, vec![record(2, body)]),
+        ];
+        let cache = ModuleCache::new(key, Cache::off(), segments);
+        let find = |tier| cache.find(&module, FunctionKey { defined: 0, entry: 0, tier }).map(|found| found.tier);
+        assert_eq!((find(1), find(2), find(3)), (Some(2), Some(2), None));
+        assert_eq!((cache.stats().loaded, cache.stats().rejected), (2, 3));
+    }
+
+    /// What is merged: newer records come first, and stay unless an older one is of better code of the same body.
+    #[test]
+    fn newer_records_stay_unless_older_ones_are_better() {
+        let kept = |records: [Record; 2]| {
+            let mut best = HashMap::new();
+            records.into_iter().for_each(|record| keep(&mut best, record));
+            best.into_values().map(|record| (record.key.tier, record.body[0])).collect::<Vec<_>>()
+        };
+        assert_eq!(kept([record(1, [1; 32]), record(3, [1; 32])]), [(3, 1)]);
+        assert_eq!(kept([record(3, [1; 32]), record(1, [1; 32])]), [(3, 1)]);
+        assert_eq!(kept([record(1, [1; 32]), record(3, [2; 32])]), [(1, 1)]);
+    }
+
+    /// What a run finds damaged is gone after it, in large files too, which are not merged otherwise.
+    #[test]
+    fn damaged_files_are_written_again_whatever_their_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::new();
+        config.strategy(Strategy::Jit).cache(Cache::in_dir(folder.path()));
+        let module = Module::new(&Engine::new(&config).unwrap(), "(module (func))").unwrap().0;
+        let body = body_hash(module.body(0).unwrap().as_bytes());
+        let large = |defined, size| {
+            let key = FunctionKey { defined, entry: 0, tier: 3 };
+            Record { key, code: vec![1; size], ..record(3, body) }
+        };
+        let new = || ModuleCache::open(&module).unwrap();
+        new().write(folder.path(), vec![large(0, 1 << 20), large(1, 16)]).unwrap();
+        let files = || {
+            let folder = Directory::open(folder.path(), false).unwrap();
+            folder.subdirectory(&ModuleKey::of(&module).to_string(), false).unwrap().files()
+        };
+        let first = files().remove(0);
+        let path = folder.path().join(ModuleKey::of(&module).to_string()).join(&first.name);
+        // A small one beside it; the large one stays as it is.
+        new().write(folder.path(), vec![large(2, 16)]).unwrap();
+        assert_eq!(files().len(), 2);
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let cache = new();
+        assert!(cache.find(&module, FunctionKey { defined: 0, entry: 0, tier: 3 }).is_some());
+        let damaged = cache.segments.iter().find(|segment| segment.name == first.name).unwrap();
+        assert_eq!(damaged.records(&cache.key).count(), 1);
+        cache.write(folder.path(), vec![large(3, 16)]).unwrap();
+        assert!(files().iter().all(|file| file.name != first.name));
+        let cache = new();
+        let has = |defined| cache.segments.iter().any(|segment| segment.find(large(defined, 0).key).is_some());
+        assert!(has(0) && !has(1) && has(2) && has(3));
+    }
+
+    /// What another process has written since is not written again.
+    #[test]
+    fn what_others_have_written_is_not_written_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::new();
+        config.strategy(Strategy::Jit).cache(Cache::in_dir(folder.path()));
+        let module = Module::new(&Engine::new(&config).unwrap(), "(module (func))").unwrap().0;
+        let (one, other) = (ModuleCache::open(&module).unwrap(), ModuleCache::open(&module).unwrap());
+        // Large, so that the files are not merged.
+        let record = || Record { code: vec![0; 1 << 20], ..record(3, [1; 32]) };
+        one.write(folder.path(), vec![record()]).unwrap();
+        other.write(folder.path(), vec![record()]).unwrap();
+        let path = folder.path().join(ModuleKey::of(&module).to_string());
+        assert_eq!(std::fs::read_dir(path).unwrap().count(), 1);
+        assert_eq!(ModuleCache::open(&module).unwrap().segments.len(), 1);
+    }
+}

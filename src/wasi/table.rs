@@ -323,6 +323,29 @@ mod tests {
         assert_eq!(table.insert(stream()), Ok(0));
     }
 
+    /// The directory in which nothing is shares its number with anything but a directory, which would be taken for it.
+    #[test]
+    fn nowhere_takes_no_number_but_a_directorys() {
+        use cap_std::ambient_authority;
+        let directory = |name: &str| {
+            let dir = cap_std::fs::Dir::open_ambient_dir(".", ambient_authority()).unwrap();
+            let object = Object::Directory(Directory::given(dir, name.into(), Default::default()));
+            Descriptor::new(object, Filetype::Directory, Fdflags::NONE, Rights::NONE, Rights::NONE)
+        };
+        let mut table = Table::new();
+        table.insert(stream()).unwrap();
+        let nowhere = Descriptor::new(Object::Nowhere, Filetype::Directory, Fdflags::NONE, Rights::NONE, Rights::NONE);
+        table.nowhere = Some((1, Arc::new(nowhere)));
+        let is_nowhere = |table: &Table, fd| table.get_place(fd).is_ok_and(|it| matches!(it.object, Object::Nowhere));
+        assert!(is_nowhere(&table, 1) && table.get(1).is_err());
+        assert_eq!(table.insert(directory("a")), Ok(2));
+        assert!(is_nowhere(&table, 1) && table.get(1).is_err() && !is_nowhere(&table, 2));
+        assert_eq!(table.insert(stream()), Ok(1));
+        assert!(is_nowhere(&table, 1) && table.get(1).is_ok() && !is_nowhere(&table, 0));
+        assert_eq!(table.insert(stream()), Ok(3));
+        assert!(table.get_place(9).is_err());
+    }
+
     #[test]
     fn rights_are_given_up_for_good() {
         let descriptor = stream();
