@@ -103,7 +103,7 @@ fn a_file_is_not_emptied_before_it_is_read() {
 fn long_arguments_are_fine() {
     let long = "x".repeat(100_000);
     let files = Files::new(&[("m.wat", super::COUNT_ARGS)]);
-    let many = vec![long.as_str(); 10];
+    let many = [long.as_str(); 10];
     files.run(&[&["exec", "m.wat"], &many[..]].concat()).check(11, "");
     files.run(&["exec", &long]).fails(126, &["File name too long"]);
 }

@@ -252,7 +252,7 @@ mod tests {
         };
         assert_eq!(run(Tiering::Measured), (0, false));
         assert_eq!(run(Tiering::AtOnce), (1, false));
-        assert_eq!(run(Tiering::Measured).1, true);
+        assert!(run(Tiering::Measured).1);
     }
 
     #[test]
