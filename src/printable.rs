@@ -48,6 +48,7 @@ impl<'a> Printable<'a> {
     }
 
     /// Whether a character is one that is escaped, but for control characters.
+    #[cfg_attr(not(jit), allow(dead_code, reason = "only `wasmrun cache` writes JSON itself"))]
     pub fn hides(c: char) -> bool {
         is_invisible(c)
     }
