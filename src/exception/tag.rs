@@ -21,7 +21,7 @@ pub struct Tag(pub(crate) Stored);
 impl Tag {
     /// Makes a tag. Only the parameters of the type count: exceptions have no results.
     pub fn new(mut store: impl AsContextMut, ty: FuncType) -> Self {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         Tag(store.add_tag(&ty, None))
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 #[cfg(baseline)]
@@ -21,6 +21,7 @@ use super::translate::{self, Translation};
 use super::tries::{Tries, Try};
 use crate::error::Result;
 use crate::module::ModuleInner;
+use crate::runtime::store::Shared;
 
 /// A translated function. What calls read comes first, in one line of the processor's cache.
 #[derive(Debug)]
@@ -43,7 +44,8 @@ pub(super) struct Code {
     /// Whether the frame has scratch slots, between header and locals.
     pub far: bool,
     pub defined: u32,
-    pub words: Box<[u64]>,
+    /// Shared, as the pointers to it stay valid where this is moved.
+    pub words: Arc<[u64]>,
     pub tries: Tries,
     /// Whether the cache has it.
     pub is_kept: AtomicBool,
@@ -76,7 +78,7 @@ impl Code {
 
     fn of(module: &ModuleInner, defined: u32, translation: Translation) -> Self {
         let Translation { words, header, zeroed, frame, far, tries, .. } = translation;
-        let words = words.into_boxed_slice();
+        let words: Arc<[u64]> = words.into();
         Code {
             entry: words.as_ptr(),
             #[cfg(baseline)]
@@ -150,7 +152,7 @@ pub(crate) struct ModuleCode {
 #[derive(Default)]
 pub(super) struct All {
     /// By the address where its words end, for backtraces.
-    by_end: BTreeMap<usize, Box<Code>>,
+    by_end: BTreeMap<usize, Shared<Code>>,
     /// The translations of functions that calls find a stub for.
     pub behind_stubs: HashMap<u32, *const Code>,
     #[cfg(baseline)]
@@ -162,8 +164,8 @@ unsafe impl Send for All {}
 
 impl All {
     pub fn add(&mut self, code: Code) -> *const Code {
-        let code = Box::new(code);
-        let at = &raw const *code;
+        let code = Shared::new(code);
+        let at = code.as_ptr().cast_const();
         self.by_end.insert(code.words.as_ptr_range().end as usize, code);
         at
     }
@@ -274,9 +276,8 @@ impl ModuleCode {
     pub(super) fn find(&self, ip: *const u64) -> Option<(&Code, u32)> {
         let all = self.all();
         let (_, code) = all.by_end.range(ip as usize + 1..).next()?;
-        let code: *const Code = &raw const **code;
-        // SAFETY: code lives as long as the module, and boxes keep their place.
-        let code = unsafe { &*code };
+        // SAFETY: code lives as long as the module.
+        let code: &Code = unsafe { &*code.as_ptr() };
         let word = (ip as usize).checked_sub(code.entry as usize)? / 8;
         Some(code.origin_of(word as u32))
     }

@@ -7,6 +7,9 @@
 //! stack if a handler should lose the property. So handlers hand nothing of theirs to other functions by reference:
 //! slow paths get the registers by way of the context.
 
+#[cfg(tail_dispatch)]
+use std::sync::OnceLock;
+
 #[cfg(baseline)]
 use super::exec::control::plain;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
@@ -15,6 +18,18 @@ use super::op::Table;
 use crate::error::{Error, ErrorKind};
 use crate::runtime::engine::Dispatch;
 use crate::runtime::trap::{MemoryFault, Trap};
+
+/// The dispatch that this build has for the one that is asked for: tail calls only where they leave the native stack as it is.
+pub(crate) fn available(wanted: Dispatch) -> Dispatch {
+    #[cfg(tail_dispatch)]
+    {
+        static KEEPS: OnceLock<bool> = OnceLock::new();
+        if wanted == Dispatch::TailCall && !*KEEPS.get_or_init(tail::keeps_stack) {
+            return Dispatch::Loop;
+        }
+    }
+    wanted
+}
 
 /// Runs from the machine's `ip` until the activation ends.
 pub(super) fn run(m: Machine, dispatch: Dispatch) {
@@ -74,18 +89,111 @@ mod tail {
     use super::*;
     #[cfg(baseline)]
     use crate::interp::code::Code;
+    use crate::interp::exec::control::plain;
+    use crate::interp::exec::numeric::{self as scalar, form};
+    use crate::interp::exec::ops;
     use crate::interp::machine::Context;
+    use crate::interp::op::word;
+    use crate::interp::print::{Field, Half};
+    use crate::runtime::sys;
     use std::mem::transmute;
 
-    /// The registers as arguments: six integers and two floats, all that both targets' C convention has room for
-    /// (x86-64: six integers).
+    /// The registers as arguments: six integers and two floats, all that the conventions have room for.
+    #[cfg(target_arch = "x86_64")]
+    type Tail = unsafe extern "sysv64" fn(*const u64, *mut u64, *mut u8, *const u8, *mut Context, u64, f32, f64);
+    #[cfg(not(target_arch = "x86_64"))]
     type Tail = unsafe extern "C" fn(*const u64, *mut u64, *mut u8, *const u8, *mut Context, u64, f32, f64);
+
+    /// A function of type `Tail`. The convention is named where there is more than one: what C has on Windows passes four
+    /// arguments in registers.
+    macro_rules! tail_fn {
+        (
+            $(#[$meta:meta])* $vis:vis fn $name:ident $(<$handler:ident: $bound:ident>)?(
+                $ip:ident, $fp:ident, $memory:ident, $handlers:ident, $ctx:ident, $acc:ident, $acc32:ident, $acc64:ident
+            ) $body:block
+        ) => {
+            tail_fn! { @"sysv64" target_arch = "x86_64", $(#[$meta])* $vis fn $name [$($handler: $bound)?]
+                ($ip $fp $memory $handlers $ctx $acc $acc32 $acc64) $body }
+            tail_fn! { @"C" not(target_arch = "x86_64"), $(#[$meta])* $vis fn $name [$($handler: $bound)?]
+                ($ip $fp $memory $handlers $ctx $acc $acc32 $acc64) $body }
+        };
+        (
+            @$abi:literal $target:meta, $(#[$meta:meta])* $vis:vis fn $name:ident [$($handler:ident: $bound:ident)?](
+                $ip:ident $fp:ident $memory:ident $handlers:ident $ctx:ident $acc:ident $acc32:ident $acc64:ident
+            ) $body:block
+        ) => {
+            #[cfg($target)]
+            $(#[$meta])*
+            $vis unsafe extern $abi fn $name$(<$handler: $bound>)?(
+                $ip: *const u64,
+                $fp: *mut u64,
+                $memory: *mut u8,
+                $handlers: *const u8,
+                $ctx: *mut Context,
+                $acc: u64,
+                $acc32: f32,
+                $acc64: f64,
+            ) $body
+        };
+    }
 
     static HANDLERS: Table<Tail> = dispatch_table!(handler);
 
     pub fn run(mut m: Machine) {
         m.handlers = HANDLERS.entries().as_ptr().cast();
         next(m);
+    }
+
+    /// Of the handlers, by opcode, and the probe.
+    #[cfg(test)]
+    pub fn addresses() -> Vec<usize> {
+        let probe: Tail = handler::<Probe>;
+        HANDLERS.entries().iter().chain([&probe]).map(|handler| *handler as usize).collect()
+    }
+
+    /// Puts the native stack pointer into slot `a`.
+    struct Probe;
+
+    impl Handler for Probe {
+        const FIELDS: &'static [Field] = &[Field::Def(Half::A)];
+
+        fn name() -> String {
+            "probe".into()
+        }
+
+        #[inline(always)]
+        fn run(m: &mut Machine) -> Flow {
+            m.put(m.a(), sys::stack_pointer() as u64);
+            m.skip(1)
+        }
+    }
+
+    /// Whether handlers leave the native stack as they find it, for which nothing but the compiler's habit speaks. The
+    /// test below looks at all of them; here some of each shape run once, in case a build was made in another way.
+    pub fn keeps_stack() -> bool {
+        type Add<F, const KEPT: bool> = scalar::Binary<ops::I32Add, F, KEPT>;
+        static HANDLERS: [Tail; 8] = [
+            handler::<plain::Exit>,
+            handler::<Probe>,
+            handler::<plain::Copy>,
+            handler::<Add<form::SS, false>>,
+            handler::<Add<form::AS, true>>,
+            handler::<scalar::Binary<ops::F64Mul, form::SS, false>>,
+            handler::<scalar::Branch<ops::I32Eq, form::SS>>,
+            handler::<plain::Br>,
+        ];
+        let mut words = vec![word(1, 0, 0, 0)];
+        for _ in 0..16 {
+            words.extend([word(2, 2, 3, 0), word(3, 4, 2, 3), word(4, 0, 0, 3), word(5, 5, 4, 4)]);
+            // A branch that is taken, one that is not, and one without a condition, each to what comes after.
+            words.extend([word(6, 2, 3, 0), 1, word(6, 4, 2, 0), 1, word(7, 0, 1, 0)]);
+        }
+        words.extend([word(1, 1, 0, 0), word(0, 0, 0, 0)]);
+        let mut slots = [0u64, 0, 0, 7, 0, 0];
+        let (ip, fp, handlers) = (words.as_ptr(), slots.as_mut_ptr(), (&raw const HANDLERS).cast());
+        let (memory, ctx) = (std::ptr::null_mut(), std::ptr::null_mut());
+        next(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32: 0.0, acc64: 0.0 });
+        slots[0] == slots[1] && slots[0] != 0 && slots[4] == 14
     }
 
     /// The next instruction.
@@ -106,113 +214,78 @@ mod tail {
         unsafe { std::arch::asm!("", options(nomem, nostack, preserves_flags)) };
     }
 
-    /// A handler; its arguments are a valid machine.
-    pub unsafe extern "C" fn handler<H: Handler>(
-        ip: *const u64,
-        fp: *mut u64,
-        memory: *mut u8,
-        handlers: *const u8,
-        ctx: *mut Context,
-        acc: u64,
-        acc32: f32,
-        acc64: f64,
-    ) {
-        let mut m = Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 };
-        match H::run(&mut m) {
-            Flow::Next => next(m),
-            Flow::Jump => {
-                keep_apart();
-                next(m)
+    tail_fn! {
+        /// A handler; its arguments are a valid machine.
+        pub fn handler<H: Handler>(ip, fp, memory, handlers, ctx, acc, acc32, acc64) {
+            let mut m = Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 };
+            match H::run(&mut m) {
+                Flow::Next => next(m),
+                Flow::Jump => {
+                    keep_apart();
+                    next(m)
+                }
+                // The accumulator is the one register that these paths don't need.
+                // SAFETY: the machine is valid.
+                Flow::Slow(path) => unsafe {
+                    slow(m.ip, m.fp, m.memory, m.handlers, m.ctx, path as usize as u64, m.acc32, m.acc64)
+                },
+                // SAFETY: as above.
+                Flow::Trap(trap) => unsafe {
+                    trapped(m.ip, m.fp, m.memory, m.handlers, m.ctx, trap as u64, m.acc32, m.acc64)
+                },
+                // SAFETY: as above; the base is not needed any more.
+                Flow::OutOfBounds { address, size } => unsafe {
+                    let size = std::ptr::without_provenance_mut(size as usize);
+                    faulted(m.ip, m.fp, size, m.handlers, m.ctx, address, m.acc32, m.acc64)
+                },
+                // SAFETY: only baseline code's bytecode has addresses, which are those of native code for these registers.
+                #[cfg(baseline)]
+                Flow::Native(code) => unsafe {
+                    let code = transmute::<*const u8, Tail>(code);
+                    code(m.ip, m.fp, m.memory, m.handlers, m.ctx, m.acc, m.acc32, m.acc64)
+                },
+                Flow::Exit => (),
             }
-            // The accumulator is the one register that these paths don't need.
-            // SAFETY: the machine is valid.
-            Flow::Slow(path) => unsafe {
-                slow(m.ip, m.fp, m.memory, m.handlers, m.ctx, path as usize as u64, m.acc32, m.acc64)
-            },
-            // SAFETY: as above.
-            Flow::Trap(trap) => unsafe {
-                trapped(m.ip, m.fp, m.memory, m.handlers, m.ctx, trap as u64, m.acc32, m.acc64)
-            },
-            // SAFETY: as above; the base is not needed any more.
-            Flow::OutOfBounds { address, size } => unsafe {
-                let size = std::ptr::without_provenance_mut(size as usize);
-                faulted(m.ip, m.fp, size, m.handlers, m.ctx, address, m.acc32, m.acc64)
-            },
-            // SAFETY: only baseline code's bytecode has addresses, which are those of native code for these registers.
-            #[cfg(baseline)]
-            Flow::Native(code) => unsafe {
-                let code = transmute::<*const u8, Tail>(code);
-                code(m.ip, m.fp, m.memory, m.handlers, m.ctx, m.acc, m.acc32, m.acc64)
-            },
-            Flow::Exit => (),
         }
     }
 
-    /// Starts the function whose code the accumulator points to, in a frame that was made for it.
-    #[cfg(baseline)]
-    pub unsafe extern "C" fn start(
-        ip: *const u64,
-        fp: *mut u64,
-        memory: *mut u8,
-        handlers: *const u8,
-        ctx: *mut Context,
-        acc: u64,
-        acc32: f32,
-        acc64: f64,
-    ) {
-        // SAFETY: the caller's promise; code lives as long as the module.
-        unsafe { (*(acc as *const Code)).zero_locals(fp) };
-        next(Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 });
-    }
-
-    #[cold]
-    #[inline(never)]
-    unsafe extern "C" fn slow(
-        ip: *const u64,
-        fp: *mut u64,
-        memory: *mut u8,
-        handlers: *const u8,
-        ctx: *mut Context,
-        path: u64,
-        acc32: f32,
-        acc64: f64,
-    ) {
-        // SAFETY: `handler` passes a path.
-        let path = unsafe { transmute::<usize, SlowPath>(path as usize) };
-        if let Some(m) = slow_path(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32, acc64 }, path) {
-            next(m);
+    tail_fn! {
+        /// Starts the function whose code the accumulator points to, in a frame that was made for it.
+        #[cfg(baseline)]
+        pub fn start(ip, fp, memory, handlers, ctx, acc, acc32, acc64) {
+            // SAFETY: the caller's promise; code lives as long as the module.
+            unsafe { (*(acc as *const Code)).zero_locals(fp) };
+            next(Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 });
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    unsafe extern "C" fn trapped(
-        ip: *const u64,
-        fp: *mut u64,
-        memory: *mut u8,
-        handlers: *const u8,
-        ctx: *mut Context,
-        code: u64,
-        acc32: f32,
-        acc64: f64,
-    ) {
-        let code = Trap::from_code(code as u8).unwrap_or(Trap::Unreachable);
-        trap(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32, acc64 }, code);
+    tail_fn! {
+        #[cold]
+        #[inline(never)]
+        fn slow(ip, fp, memory, handlers, ctx, path, acc32, acc64) {
+            // SAFETY: `handler` passes a path.
+            let path = unsafe { transmute::<usize, SlowPath>(path as usize) };
+            if let Some(m) = slow_path(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32, acc64 }, path) {
+                next(m);
+            }
+        }
     }
 
-    #[cold]
-    #[inline(never)]
-    unsafe extern "C" fn faulted(
-        ip: *const u64,
-        fp: *mut u64,
-        size: *mut u8,
-        handlers: *const u8,
-        ctx: *mut Context,
-        address: u64,
-        acc32: f32,
-        acc64: f64,
-    ) {
-        out_of_bounds(Machine { ip, fp, memory: size, handlers, ctx, acc: 0, acc32, acc64 }, address, size as u64);
+    tail_fn! {
+        #[cold]
+        #[inline(never)]
+        fn trapped(ip, fp, memory, handlers, ctx, code, acc32, acc64) {
+            let code = Trap::from_code(code as u8).unwrap_or(Trap::Unreachable);
+            trap(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32, acc64 }, code);
+        }
+    }
+
+    tail_fn! {
+        #[cold]
+        #[inline(never)]
+        fn faulted(ip, fp, size, handlers, ctx, address, acc32, acc64) {
+            out_of_bounds(Machine { ip, fp, memory: size, handlers, ctx, acc: 0, acc32, acc64 }, address, size as u64);
+        }
     }
 }
 
@@ -251,5 +324,75 @@ mod looped {
             Flow::Exit => (),
         }
         false
+    }
+}
+
+#[cfg(all(test, tail_dispatch, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::process::Command;
+
+    #[test]
+    fn the_native_stack_is_kept_here() {
+        assert!(tail::keeps_stack());
+        assert_eq!(available(Dispatch::TailCall), Dispatch::TailCall);
+    }
+
+    /// Where this program lies in memory, less where its file says that it does.
+    fn bias() -> usize {
+        let path = std::env::current_exe().unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let first = maps.lines().find(|line| line.ends_with(path.to_str().unwrap())).unwrap();
+        usize::from_str_radix(first.split('-').next().unwrap(), 16).unwrap()
+    }
+
+    /// Every handler in the machine code of this program: it goes on by jumps, calls no handler, and returns only if it is the
+    /// one that ends an activation.
+    #[test]
+    fn handlers_end_in_jumps() {
+        let bias = bias();
+        let mut handlers: BTreeMap<usize, String> = BTreeMap::new();
+        for (handler, name) in tail::addresses().into_iter().zip(crate::interp::print::names().chain(["probe".into()]))
+        {
+            // Equal handlers may be one function.
+            handlers.entry(handler - bias).or_insert(name);
+        }
+        let (first, last) = (*handlers.keys().next().unwrap(), *handlers.keys().next_back().unwrap());
+        let range = [format!("--start-address={first}"), format!("--stop-address={}", last + 4096)];
+        let exe = std::env::current_exe().unwrap();
+        let output = Command::new("objdump").args(["-d", "--no-show-raw-insn"]).args(range).arg(exe).output();
+        let output = output.expect("objdump is where the linker is");
+        assert!(output.status.success());
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (mut seen, mut jumps, mut current) = (0, 0, None::<&String>);
+        for line in text.lines() {
+            if let Some((address, symbol)) = line.split_once(" <").filter(|_| line.ends_with(">:")) {
+                assert!(current.is_none() || jumps > 0, "{current:?} does not jump on");
+                current = handlers.get(&usize::from_str_radix(address, 16).unwrap());
+                assert!(current.is_some() || !symbol.contains("dispatch4tail7handler"), "{symbol} is in no table");
+                (seen, jumps) = (seen + usize::from(current.is_some()), 0);
+                continue;
+            }
+            let (Some(name), Some((_, instruction))) = (current, line.split_once(":\t")) else { continue };
+            let (mnemonic, operands) = instruction.split_once(char::is_whitespace).unwrap_or((instruction, ""));
+            let operands = operands.trim();
+            match mnemonic {
+                "jmp" | "br" | "b" => jumps += 1,
+                "ret" | "retq" => {
+                    assert_eq!(name, "exit", "returns");
+                    jumps += 1;
+                }
+                "call" | "bl" => {
+                    // By a pointer at a fixed place: a function of a library.
+                    let fixed = !operands.starts_with('*') || operands.contains("(%rip)");
+                    assert!(fixed && !operands.contains("dispatch4tail"), "{name} calls {operands}");
+                }
+                "blr" => panic!("{name} calls {operands}"),
+                _ => {}
+            }
+        }
+        assert!(current.is_none() || jumps > 0, "{current:?} does not jump on");
+        assert_eq!(seen, handlers.len());
     }
 }

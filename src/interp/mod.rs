@@ -24,6 +24,7 @@ mod value;
 
 pub(crate) use backtrace::offset_of;
 pub(crate) use code::ModuleCode;
+pub(crate) use dispatch::available as available_dispatch;
 #[cfg(all(test, jit))]
 pub(crate) use exec::tier::{NestingRule, RULES_OFF};
 #[cfg_attr(not(jit), expect(unused_imports, reason = "only native code takes frames over"))]

@@ -66,6 +66,12 @@ fn name_of<H: Handler>() -> String {
     H::name()
 }
 
+/// The names of all instructions, by opcode.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = String> {
+    NAMES.entries().iter().map(|name| name())
+}
+
 fn fields_of<H: Handler>() -> &'static [Field] {
     H::FIELDS
 }

@@ -1,11 +1,14 @@
 //! What a host function sees of the code that called it.
 
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
 use super::engine::Engine;
 use super::external::Extern;
 use super::heap::HeapStats;
 use super::instance::InstanceData;
 use super::linear::LinearMemory;
-use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
+use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner, StoreOpaque};
 use super::vmcontext::{VMContext, VMMemory};
 
 /// The caller of a host function: the store, and the instance the call came from.
@@ -25,16 +28,24 @@ use super::vmcontext::{VMContext, VMMemory};
 /// # Ok::<(), wasmrun::Error>(())
 /// ```
 pub struct Caller<'a, T: 'static> {
-    store: &'a mut StoreInner<T>,
+    store: NonNull<StoreInner<T>>,
+    _store: PhantomData<&'a mut StoreInner<T>>,
     /// Null if the host itself called.
     vmctx: *mut VMContext,
 }
 
 impl<'a, T> Caller<'a, T> {
     /// # Safety
-    /// `vmctx` must be null or a live context of `store`.
-    pub(crate) unsafe fn new(store: &'a mut StoreInner<T>, vmctx: *mut VMContext) -> Self {
-        Caller { store, vmctx }
+    /// `store` must be the pointer of a store of data `T`, to which nobody else has access for `'a`; `vmctx` be null or a live
+    /// context of it.
+    pub(crate) unsafe fn new(store: *mut StoreOpaque, vmctx: *mut VMContext) -> Self {
+        // SAFETY: the caller's promise; the data is behind the part that all stores have.
+        Caller { store: unsafe { NonNull::new_unchecked(store.cast()) }, _store: PhantomData, vmctx }
+    }
+
+    fn inner(&self) -> &StoreInner<T> {
+        // SAFETY: the promise made to `new`.
+        unsafe { self.store.as_ref() }
     }
 
     fn instance(&self) -> Option<&InstanceData> {
@@ -44,12 +55,13 @@ impl<'a, T> Caller<'a, T> {
 
     /// The host's data.
     pub fn data(&self) -> &T {
-        &self.store.data
+        &self.inner().data
     }
 
     /// The host's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
-        &mut self.store.data
+        // SAFETY: the promise made to `new`.
+        unsafe { &mut self.store.as_mut().data }
     }
 
     /// As [`Store::gc`](crate::Store::gc). Nothing is done on another native stack than the one that the calling WebAssembly
@@ -58,17 +70,18 @@ impl<'a, T> Caller<'a, T> {
     /// # Panics
     /// Resumes the panic of a host object that is dropped.
     pub fn gc(&mut self) {
-        self.store.opaque.collect();
+        // SAFETY: the promise made to `new`.
+        unsafe { self.store.as_mut() }.opaque.collect();
     }
 
     /// As [`Store::heap_stats`](crate::Store::heap_stats).
     pub fn heap_stats(&self) -> HeapStats {
-        self.store.opaque.heap.stats()
+        self.inner().opaque.heap.stats()
     }
 
     /// The engine.
     pub fn engine(&self) -> &Engine {
-        self.store.opaque.engine()
+        self.inner().opaque.engine()
     }
 
     /// An export of the calling instance.
@@ -107,30 +120,31 @@ impl<T> AsContext for Caller<'_, T> {
     type Data = T;
 
     fn as_context(&self) -> StoreContext<'_, T> {
-        StoreContext(self.store)
+        StoreContext(self.inner())
     }
 }
 
 impl<T> AsContextMut for Caller<'_, T> {
     fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
-        StoreContextMut(self.store)
+        // SAFETY: the promise made to `new`; the caller is borrowed.
+        unsafe { StoreContextMut::new(self.store) }
     }
 }
 
 impl<'a, T> From<&'a Caller<'_, T>> for StoreContext<'a, T> {
     fn from(caller: &'a Caller<'_, T>) -> Self {
-        StoreContext(caller.store)
+        StoreContext(caller.inner())
     }
 }
 
 impl<'a, T> From<&'a mut Caller<'_, T>> for StoreContext<'a, T> {
     fn from(caller: &'a mut Caller<'_, T>) -> Self {
-        StoreContext(caller.store)
+        StoreContext(caller.inner())
     }
 }
 
 impl<'a, T> From<&'a mut Caller<'_, T>> for StoreContextMut<'a, T> {
     fn from(caller: &'a mut Caller<'_, T>) -> Self {
-        StoreContextMut(caller.store)
+        caller.as_context_mut()
     }
 }

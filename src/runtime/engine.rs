@@ -300,9 +300,11 @@ impl Engine {
         if !config.signals_based_traps && config.bounds_checks == BoundsChecks::Guard {
             return Err(Error::usage("guard pages need signals: bounds checks must be inline without them"));
         }
-        let jit = crate::jit::EngineState::new(config)?;
+        let mut config = config.clone();
+        config.dispatch = crate::interp::available_dispatch(config.dispatch);
+        let jit = crate::jit::EngineState::new(&config)?;
         Ok(Engine(Arc::new(EngineInner {
-            config: config.clone(),
+            config,
             sigs: Arc::default(),
             spaces: Arc::default(),
             jit,

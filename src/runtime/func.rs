@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::caller::Caller;
 use super::engine::{Engine, Strategy};
 use super::heap;
-use super::store::{AsContext, AsContextMut, StoreInner, StoreOpaque};
+use super::store::{AsContext, AsContextMut, StoreOpaque};
 use super::sys;
 use super::typed::{IntoFunc, TypedFunc, WasmParams, WasmResults};
 use super::value::Value;
@@ -117,7 +117,7 @@ impl HostFunc {
                 values.extend(params.iter().chain(results).map(|ty| Value::default_for(*ty)));
                 let (args, out) = values.split_at_mut(params.len());
                 Value::read_all(params, slots, &*store, args);
-                func(Caller::<T>::new(&mut *store.cast::<StoreInner<T>>(), vmctx), args, out)?;
+                func(Caller::<T>::new(store, vmctx), args, out)?;
                 Value::check_all(out, results, "result")?;
                 (*store).collect_if_due();
                 Value::write_all(out, slots, &mut *store)?;
@@ -175,7 +175,8 @@ pub(crate) unsafe fn call_host(func: *mut VMFuncRef, caller: *mut VMContext, slo
 /// Calls any function from Rust, not from WebAssembly code: sets the stack limit, resumes panics of host functions.
 ///
 /// # Safety
-/// `func` must be a live reference of `store`, and `slots` hold the arguments and have room for the results.
+/// `store` must be the store's own pointer, `func` a live reference of it, and `slots` hold the arguments and have room for
+/// the results.
 pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, slots: *mut u64) -> Result<()> {
     let func = func.as_ptr();
     // SAFETY: the caller's promise.
@@ -240,7 +241,7 @@ impl Func {
         ty: FuncType,
         func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         let host = HostFunc::dynamic(ty, func);
         Self::from_host(store, &Arc::new(host))
     }
@@ -250,7 +251,7 @@ impl Func {
         mut store: impl AsContextMut<Data = T>,
         func: impl IntoFunc<T, Params, Results>,
     ) -> Self {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         let host = func.into_host_func().0;
         Self::from_host(store, &Arc::new(host))
     }
@@ -308,7 +309,7 @@ impl Func {
     /// # Panics
     /// Resumes the panic of a host function that it calls.
     pub fn call(&self, mut store: impl AsContextMut, args: &[Value], results: &mut [Value]) -> Result<()> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         let ty = store.engine().sig_type(self.sig(store));
         Value::check_all(args, ty.params(), "argument")?;
         if results.len() != ty.results().len() {
@@ -320,7 +321,7 @@ impl Func {
         // SAFETY: the buffer has room for both, and the values are of the function's types and store.
         unsafe {
             Value::write_all(args, slots.as_mut_ptr(), store)?;
-            let store: *mut StoreOpaque = store;
+            let store = store.as_ptr();
             invoke(store, self.func, slots.as_mut_ptr())?;
             Value::read_all(ty.results(), slots.as_ptr(), &*store, results);
         }

@@ -44,7 +44,7 @@ impl Global {
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) if the value is not of the type.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Value) -> Result<Self> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
         store.collect_if_due();
         let slots = value.to_slots(store)?;
@@ -75,7 +75,7 @@ impl Global {
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) if it is immutable or the value is not of its type.
     pub fn set(&self, mut store: impl AsContextMut, value: Value) -> Result<()> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         let ty = self.in_store(store).ty;
         if !ty.mutable {
             return Err(Error::usage("an immutable global cannot be set"));

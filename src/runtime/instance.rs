@@ -10,7 +10,7 @@ use super::libcalls;
 use super::linker::both;
 use super::memory::{Memory, MemoryData};
 use super::ops;
-use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
+use super::store::{AsContext, AsContextMut, Shared, StoreOpaque, Stored};
 use super::table::{Table, TableData};
 use super::typed::{TypedFunc, WasmParams, WasmResults};
 use super::vmcontext::{Place, VMContext, VMFuncRef, VMGlobal, VMMemory, VMOffsets, VMTable, VMTag};
@@ -171,7 +171,7 @@ unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleInner) -> Result<()> 
 
 impl InstanceData {
     /// Makes the context and puts the imports into it. What the module defines comes next.
-    fn new(store: &mut StoreOpaque, module: &Module, imports: &[Extern]) -> Box<Self> {
+    fn new(store: &mut StoreOpaque, module: &Module, imports: &[Extern]) -> Shared<Self> {
         let inner = &module.0;
         let layout = context_layout(inner);
         // SAFETY: the layout is never empty, the header has a size.
@@ -179,9 +179,9 @@ impl InstanceData {
         if vmctx.is_null() {
             handle_alloc_error(layout);
         }
-        let mut this = Box::new(InstanceData {
+        let mut this = InstanceData {
             module: module.clone(),
-            store,
+            store: store.as_ptr(),
             vmctx,
             memories: Vec::with_capacity(inner.memories.len()),
             tables: Vec::with_capacity(inner.tables.len()),
@@ -191,14 +191,14 @@ impl InstanceData {
             element_values: Vec::new(),
             dropped_elements: vec![false; inner.elements.len()],
             dropped_data: vec![false; inner.data.len()],
-        });
+        };
         let header = VMContext {
-            store: &raw mut store.vm,
+            store: store.as_ptr().cast(),
             entries: inner.jit.entries(),
             tiers: inner.jit.tiers(),
             heat: inner.jit.heat(),
             libcalls: libcalls::table(),
-            instance: &raw mut *this,
+            instance: std::ptr::null_mut(),
         };
         // SAFETY: freshly allocated for this layout; the pointers written are those of live objects of the store.
         unsafe {
@@ -232,8 +232,10 @@ impl InstanceData {
                     Extern::Tag(tag) => this.push_tag(tag.0, store),
                 }
             }
+            let this = Shared::new(this);
+            (*vmctx).instance = this.as_ptr();
+            this
         }
-        this
     }
 
     /// Puts the next tag of the index space into the context.
@@ -257,61 +259,66 @@ impl InstanceData {
     }
 
     /// Makes the memories, tables and globals that the module defines.
-    fn define(&mut self, store: &mut StoreOpaque) -> Result<()> {
-        let module = self.module.clone();
+    ///
+    /// # Safety
+    /// The instance must be live and of the store. It is reached by its context too, so no reference is held.
+    unsafe fn define(this: *mut Self, store: &mut StoreOpaque) -> Result<()> {
+        // SAFETY: the caller's promise. Each reference is gone before the next is made.
+        let (module, vmctx) = unsafe { ((*this).module.clone(), (*this).vmctx) };
+        let this = || unsafe { &mut *this };
         let inner = &module.0;
         let engine = store.engine().clone();
-        for index in self.memories.len()..inner.memories.len() {
+        for index in this().memories.len()..inner.memories.len() {
             // SAFETY: the place is the context's own, which lives as long as the store.
             let memory = unsafe {
-                let place = resolve::<VMMemory>(self.vmctx, inner.offsets.memory(index as u32));
+                let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
                 MemoryData::new(Some(place), inner.memories[index], &engine)?
             };
-            self.memories.push(store.add_memory(memory));
+            this().memories.push(store.add_memory(memory));
         }
-        for index in self.tags.len()..inner.tags.len() {
+        for index in this().tags.len()..inner.tags.len() {
             let ty = &inner.types[inner.tags[index] as usize];
             let tag = store.add_tag(ty, Some((inner.clone(), index as u32)));
             // SAFETY: the context is ours.
-            unsafe { self.push_tag(tag, store) };
+            unsafe { this().push_tag(tag, store) };
         }
-        for index in self.globals.len()..inner.globals.len() {
+        for index in this().globals.len()..inner.globals.len() {
             let init = &inner.global_inits[index - inner.offsets.imported_globals as usize];
             // SAFETY: as above; the initial value is of the global's type by validation.
             let global = unsafe {
-                let place = resolve::<VMGlobal>(self.vmctx, inner.offsets.global(index as u32));
-                place.write(VMGlobal { slots: evaluate(self.vmctx, inner, init) });
+                let place = resolve::<VMGlobal>(vmctx, inner.offsets.global(index as u32));
+                place.write(VMGlobal { slots: evaluate(vmctx, inner, init) });
                 GlobalData::in_context(place, inner.globals[index])
             };
-            self.globals.push(store.add_global(global));
+            this().globals.push(store.add_global(global));
         }
-        for index in self.tables.len()..inner.tables.len() {
+        for index in this().tables.len()..inner.tables.len() {
             let init = &inner.table_inits[index - inner.offsets.imported_tables as usize];
             // SAFETY: as above.
             let table = unsafe {
-                let init = init.as_ref().map_or(0, |init| evaluate(self.vmctx, inner, init)[0]);
-                let place = resolve::<VMTable>(self.vmctx, inner.offsets.table(index as u32));
+                let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
+                let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
                 TableData::new(Some(place), inner.tables[index], init)?
             };
-            self.tables.push(store.add_table(table));
+            this().tables.push(store.add_table(table));
         }
         for segment in &inner.elements {
             let values = match &segment.items {
                 ElementItems::Funcs(_) => None,
                 // SAFETY: the context has all globals by now.
                 ElementItems::Exprs(exprs) => {
-                    Some(exprs.iter().map(|e| unsafe { evaluate(self.vmctx, inner, e)[0] }).collect())
+                    Some(exprs.iter().map(|e| unsafe { evaluate(vmctx, inner, e)[0] }).collect())
                 }
             };
-            self.element_values.push(values);
+            this().element_values.push(values);
         }
         let exported = inner.export_index.get("memory").map(|at| inner.exports[*at as usize].index);
         let memory = match exported {
             Some(ExternIndex::Memory(index)) => Some(index),
-            _ => (!self.memories.is_empty()).then_some(0),
+            _ => (!this().memories.is_empty()).then_some(0),
         };
         if let Some(index) = memory {
-            self.host_memory = store.memories[self.memories[index as usize].index(store)].vm;
+            this().host_memory = store.memories[this().memories[index as usize].index(store)].vm;
         }
         Ok(())
     }
@@ -381,22 +388,32 @@ impl Instance {
     /// a segment does not fit or the start function traps. As the specification has it, segments that were copied
     /// before the trap stay.
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
-        let store = &mut store.as_context_mut().0.opaque;
-        Self::check_imports(store, module, imports)?;
-        Self::instantiate(store, module, imports)
+        let store = store.as_context_mut().into_inner().opaque.as_ptr();
+        // SAFETY: the store's own pointer, which is borrowed; the imports are checked first.
+        unsafe {
+            Self::check_imports(&*store, module, imports)?;
+            Self::instantiate(store, module, imports)
+        }
     }
 
     /// Instantiates with imports that are known to fit.
-    pub(crate) fn instantiate(store: &mut StoreOpaque, module: &Module, imports: &[Extern]) -> Result<Self> {
-        let mut data = InstanceData::new(store, module, imports);
-        // Objects that were made refer to the context, so it is kept from here on, whatever happens.
-        let defined = data.define(store);
-        let vmctx = data.vmctx;
-        store.instances.push(data);
-        let handle = Instance(Stored::new(store, store.instances.len() - 1));
-        defined?;
-        // SAFETY: the context is complete; nothing borrows the instance.
-        unsafe { initialize(vmctx, &module.0)? };
+    ///
+    /// # Safety
+    /// `store` must be the own pointer of a store that nobody refers to, as code runs in it.
+    pub(crate) unsafe fn instantiate(store: *mut StoreOpaque, module: &Module, imports: &[Extern]) -> Result<Self> {
+        // SAFETY: the caller's promise; the context is complete when it is initialised, and nothing borrows the instance.
+        let (vmctx, handle) = unsafe {
+            let data = InstanceData::new(&mut *store, module, imports);
+            // Objects that were made refer to the context, so it is kept from here on, whatever happens.
+            let defined = InstanceData::define(data.as_ptr(), &mut *store);
+            let vmctx = data.vmctx;
+            let instances = &mut (*store).instances;
+            instances.push(data);
+            let handle = Instance(Stored::new(&*store, (*store).instances.len() - 1));
+            defined?;
+            initialize(vmctx, &module.0)?;
+            (vmctx, handle)
+        };
         if let Some(start) = module.0.start {
             // SAFETY: the context is complete; start functions take and return nothing.
             unsafe {
@@ -439,7 +456,7 @@ impl Instance {
 
     /// The export of this name.
     pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
-        let data = self.data(&store.as_context_mut().0.opaque);
+        let data = self.data(&store.as_context_mut().into_inner().opaque);
         let module = &data.module.0;
         let index = module.exports[*module.export_index.get(name)? as usize].index;
         // SAFETY: the instance is live with its store.
@@ -448,7 +465,7 @@ impl Instance {
 
     /// All exports, in the order of the module.
     pub fn exports(&self, mut store: impl AsContextMut) -> Vec<(String, Extern)> {
-        let data = self.data(&store.as_context_mut().0.opaque);
+        let data = self.data(&store.as_context_mut().into_inner().opaque);
         let exports = data.module.0.exports.iter();
         // SAFETY: the instance is live with its store.
         exports.map(|e| (e.name.to_string(), unsafe { InstanceData::external(data.vmctx, e.index) })).collect()

@@ -190,7 +190,7 @@ impl<T: 'static> Linker<T> {
 
     /// The object defined under a name, in this store.
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         self.lookup(module, name).map(|definition| Self::object(definition, store))
     }
 
@@ -206,7 +206,7 @@ impl<T: 'static> Linker<T> {
     /// [`Link`](ErrorKind::Link) with all imports that are missing, or the first that does not fit; otherwise those of
     /// [`Instance::new`].
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         if !module.0.engine.same(store.engine()) {
             return Err(Error::usage("the module is of another engine than the store"));
         }
@@ -226,7 +226,8 @@ impl<T: 'static> Linker<T> {
             })?;
             imports.push(object);
         }
-        Instance::instantiate(store, module, &imports)
+        // SAFETY: the store's own pointer; the reference to it is not used any more.
+        unsafe { Instance::instantiate(store.as_ptr(), module, &imports) }
     }
 
     fn unresolved(&self, module: &Module) -> Error {

@@ -155,7 +155,7 @@ impl Memory {
     /// [`Usage`](ErrorKind::Usage) for limits beyond 65536 pages, [`Resource`](ErrorKind::Resource) if the system does
     /// not give the memory.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         // SAFETY: without a place given there is nothing to promise.
         let data = unsafe { MemoryData::new(None, ty, store.engine())? };
         Ok(Memory(store.add_memory(data)))
@@ -186,7 +186,7 @@ impl Memory {
     /// # Errors
     /// [`Resource`](ErrorKind::Resource) if its maximum or the system does not allow that.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
-        let memory = self.in_store_mut(&mut store.as_context_mut().0.opaque);
+        let memory = self.in_store_mut(&mut store.as_context_mut().into_inner().opaque);
         memory.grow(delta).ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))
     }
 
@@ -197,7 +197,7 @@ impl Memory {
 
     /// Its bytes, to be written.
     pub fn data_mut<'a, T: 'static>(&self, store: impl Into<super::store::StoreContextMut<'a, T>>) -> &'a mut [u8] {
-        self.in_store_mut(&mut store.into().0.opaque).bytes_mut()
+        self.in_store_mut(&mut store.into().into_inner().opaque).bytes_mut()
     }
 
     /// A view with typed reads and writes.
@@ -221,7 +221,7 @@ impl Memory {
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`] if the range does not lie in the memory; nothing is written then.
     pub fn write(&self, mut store: impl AsContextMut, offset: usize, data: &[u8]) -> Result<()> {
-        let bytes = self.in_store_mut(&mut store.as_context_mut().0.opaque).bytes_mut();
+        let bytes = self.in_store_mut(&mut store.as_context_mut().into_inner().opaque).bytes_mut();
         let length = bytes.len();
         let target = offset.checked_add(data.len()).and_then(|end| bytes.get_mut(offset..end));
         target.ok_or_else(|| out_of_bounds(offset, data.len(), length))?.copy_from_slice(data);

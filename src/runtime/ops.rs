@@ -9,10 +9,10 @@ use super::vmcontext::{VMContext, VMMemory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::module::{ElementItems, ElementSegment};
 
-/// The instance of a context.
-unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a mut InstanceData {
+/// The instance of a context. Nothing of it changes while this is used: what changes is reached by the pointer.
+unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a InstanceData {
     // SAFETY: contexts that code runs with are live, and the store is exclusively the running code's.
-    unsafe { &mut *(*vmctx).instance }
+    unsafe { &*(*vmctx).instance }
 }
 
 unsafe fn store<'a>(vmctx: *mut VMContext) -> &'a mut StoreOpaque {
@@ -144,7 +144,7 @@ pub(crate) unsafe fn memory_init(
 /// A live context and an index of its module.
 pub(crate) unsafe fn data_drop(vmctx: *mut VMContext, segment: u32) {
     // SAFETY: the caller's promise.
-    unsafe { instance(vmctx).dropped_data[segment as usize] = true };
+    unsafe { (&mut (*(*vmctx).instance).dropped_data)[segment as usize] = true };
 }
 
 /// `table.grow`: the old size, or `u64::MAX`.
@@ -257,5 +257,5 @@ pub(crate) unsafe fn table_init(
 /// A live context and an index of its module.
 pub(crate) unsafe fn elem_drop(vmctx: *mut VMContext, segment: u32) {
     // SAFETY: the caller's promise.
-    unsafe { instance(vmctx).dropped_elements[segment as usize] = true };
+    unsafe { (&mut (*(*vmctx).instance).dropped_elements)[segment as usize] = true };
 }

@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(miri)]
+use miri as region;
 use region::Protection;
 
 /// Spaces that an engine keeps at most: with 4 GiB each, a small part of what a process can have.
@@ -48,7 +50,7 @@ impl Space {
     }
 
     /// Makes what is accessible zero again, and gives its pages back to the system.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
     fn clear(&mut self) -> Option<()> {
         use rustix::mm::{Advice, madvise};
         // SAFETY: the range is in our own allocation, of which nothing is in use, and is private and anonymous.
@@ -56,7 +58,7 @@ impl Space {
     }
 
     /// Other systems do not promise zeros.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(any(miri, not(any(target_os = "linux", target_os = "android"))))]
     fn clear(&mut self) -> Option<()> {
         None
     }
@@ -145,6 +147,66 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if let (Some(space), Some(spaces)) = (self.space.take(), self.spaces.take()) {
             spaces.give_back(space);
+        }
+    }
+}
+
+/// What stands in for the system where Miri runs the code, which knows no protection of pages: little memory, all accessible.
+#[cfg(miri)]
+mod miri {
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+
+    /// Bytes that are there of a larger allocation.
+    const MOST: usize = 4 << 20;
+
+    #[derive(PartialEq, Eq)]
+    pub struct Protection;
+
+    impl Protection {
+        pub const NONE: Protection = Protection;
+        pub const READ_WRITE: Protection = Protection;
+    }
+
+    pub struct Allocation {
+        base: *mut u8,
+        len: usize,
+    }
+
+    impl Allocation {
+        pub fn as_ptr<T>(&self) -> *const T {
+            self.base.cast()
+        }
+
+        pub fn len(&self) -> usize {
+            self.len
+        }
+
+        fn layout(&self) -> Layout {
+            Layout::from_size_align(self.len.min(MOST), page::size()).expect("a page divides it")
+        }
+    }
+
+    impl Drop for Allocation {
+        fn drop(&mut self) {
+            // SAFETY: made with this layout in `alloc`.
+            unsafe { dealloc(self.base, self.layout()) };
+        }
+    }
+
+    pub fn alloc(len: usize, _: Protection) -> Result<Allocation, ()> {
+        let mut allocation = Allocation { base: std::ptr::null_mut(), len };
+        // SAFETY: it is not empty.
+        allocation.base = unsafe { alloc_zeroed(allocation.layout()) };
+        Ok(allocation)
+    }
+
+    pub unsafe fn protect(_: *const u8, len: usize, _: Protection) -> Result<(), ()> {
+        if len <= MOST { Ok(()) } else { Err(()) }
+    }
+
+    pub mod page {
+        pub fn size() -> usize {
+            4096
         }
     }
 }

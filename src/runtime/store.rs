@@ -44,16 +44,51 @@ unsafe impl<T: Send> Send for Store<T> {}
 unsafe impl<T: Sync> Sync for Store<T> {}
 
 /// The store with its data behind the part that does not depend on the data's type.
+///
+/// Contexts hold the pointer that [`Store::new`] makes, and running code uses the store by it. So the host's handles keep that
+/// pointer too, and not a reference, which what the code does would make invalid.
 #[repr(C)]
 pub(crate) struct StoreInner<T> {
     pub opaque: StoreOpaque,
     pub data: T,
 }
 
+/// What is ours, and what others point to. To move a `Box` or to reach into it would make their pointers invalid.
+#[derive(Debug)]
+pub(crate) struct Shared<T>(NonNull<T>);
+
+impl<T> Shared<T> {
+    pub fn new(value: T) -> Self {
+        Shared(NonNull::from(Box::leak(Box::new(value))))
+    }
+
+    pub fn as_ptr(&self) -> *mut T {
+        self.0.as_ptr()
+    }
+}
+
+impl<T> std::ops::Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: ours until drop; nobody changes it while this is borrowed.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // SAFETY: a box was leaked in `new`, and who has the pointer does not use it after its owner.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
 /// What engines and objects see of a store. `VMContext::store` points here.
 #[repr(C)]
 pub(crate) struct StoreOpaque {
     pub vm: VMStore,
+    /// The pointer from `Store::new`, to the whole store; null before.
+    this: *mut StoreOpaque,
     engine: Engine,
     /// Unique in the process; handles carry it.
     pub id: u64,
@@ -77,11 +112,10 @@ pub(crate) struct StoreOpaque {
     stack: NativeStack,
     /// How many other native stacks have code that waits for that.
     suspended: usize,
-    /// Boxes keep their place: contexts point to their instance.
-    #[expect(clippy::vec_box, reason = "addresses must not change")]
-    pub instances: Vec<Box<Instance>>,
-    /// References to host functions, by the function's address; a box keeps its place.
-    host_refs: HashMap<usize, Box<VMFuncRef>>,
+    /// Contexts point to their instance.
+    pub instances: Vec<Shared<Instance>>,
+    /// References to host functions, by the function's address.
+    host_refs: HashMap<usize, Shared<VMFuncRef>>,
     /// Keeps the host functions that `host_refs` point to.
     host_funcs: Vec<(Arc<HostFunc>, Sig)>,
 }
@@ -120,6 +154,7 @@ impl StoreOpaque {
                 raise: crate::jit::raise_code(),
                 on_its_way: std::ptr::null_mut(),
             },
+            this: std::ptr::null_mut(),
             engine: engine.clone(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             raised: None,
@@ -142,6 +177,11 @@ impl StoreOpaque {
 
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The store as contexts point to it. What may run code must use no other pointer or reference before and after it.
+    pub fn as_ptr(&self) -> *mut StoreOpaque {
+        self.this
     }
 
     /// Records the error with which the running code is about to trap.
@@ -268,20 +308,21 @@ impl StoreOpaque {
 
     /// The reference to a host function, the same each time.
     pub fn host_ref(&mut self, func: &Arc<HostFunc>) -> NonNull<VMFuncRef> {
-        let boxed = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
+        let reference = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
             let sig = self.engine.register_sig(&func.ty);
-            let mut boxed = Box::new(VMFuncRef {
+            let reference = Shared::new(VMFuncRef {
                 code: crate::jit::host_entry(&func.ty),
                 callee: std::ptr::null_mut(),
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),
                 index: VMFuncRef::HOST,
             });
-            boxed.callee = (&raw mut *boxed).cast();
+            // SAFETY: nobody else has the pointer yet.
+            unsafe { (*reference.as_ptr()).callee = reference.as_ptr().cast() };
             self.host_funcs.push((func.clone(), sig));
-            boxed
+            reference
         });
-        NonNull::from(&mut **boxed)
+        reference.0
     }
 }
 
@@ -306,8 +347,12 @@ pub(crate) struct OtherStack {
 impl<T> Store<T> {
     /// An empty store for modules of `engine`, with the host's `data`.
     pub fn new(engine: &Engine, data: T) -> Self {
-        let inner = Box::new(StoreInner { opaque: StoreOpaque::new(engine), data });
-        Store(NonNull::from(Box::leak(inner)), PhantomData)
+        let inner = Box::into_raw(Box::new(StoreInner { opaque: StoreOpaque::new(engine), data }));
+        // SAFETY: the box is ours, and its pointer not null.
+        unsafe {
+            (*inner).opaque.this = inner.cast();
+            Store(NonNull::new_unchecked(inner), PhantomData)
+        }
     }
 
     pub(crate) fn inner(&self) -> &StoreInner<T> {
@@ -388,7 +433,26 @@ impl<T: fmt::Debug> fmt::Debug for Store<T> {
 pub struct StoreContext<'a, T: 'static>(pub(crate) &'a StoreInner<T>);
 
 /// Exclusive access to a store of data `T`.
-pub struct StoreContextMut<'a, T: 'static>(pub(crate) &'a mut StoreInner<T>);
+pub struct StoreContextMut<'a, T: 'static>(NonNull<StoreInner<T>>, PhantomData<&'a mut StoreInner<T>>);
+
+impl<'a, T> StoreContextMut<'a, T> {
+    /// # Safety
+    /// The pointer must be that of a store, to which nobody else has access for `'a`.
+    pub(crate) unsafe fn new(store: NonNull<StoreInner<T>>) -> Self {
+        StoreContextMut(store, PhantomData)
+    }
+
+    /// The store, until code runs in it.
+    pub(crate) fn into_inner(mut self) -> &'a mut StoreInner<T> {
+        // SAFETY: the promise made to `new`.
+        unsafe { self.0.as_mut() }
+    }
+
+    fn inner(&self) -> &StoreInner<T> {
+        // SAFETY: the promise made to `new`; `&self` keeps others from changing it meanwhile.
+        unsafe { self.0.as_ref() }
+    }
+}
 
 impl<T> fmt::Debug for StoreContext<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -427,7 +491,7 @@ impl<T> AsContext for Store<T> {
 
 impl<T> AsContextMut for Store<T> {
     fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
-        StoreContextMut(self.inner_mut())
+        StoreContextMut(self.0, PhantomData)
     }
 }
 
@@ -443,13 +507,13 @@ impl<T> AsContext for StoreContextMut<'_, T> {
     type Data = T;
 
     fn as_context(&self) -> StoreContext<'_, T> {
-        StoreContext(self.0)
+        StoreContext(self.inner())
     }
 }
 
 impl<T> AsContextMut for StoreContextMut<'_, T> {
     fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
-        StoreContextMut(self.0)
+        StoreContextMut(self.0, PhantomData)
     }
 }
 
@@ -485,12 +549,12 @@ impl<T> StoreContext<'_, T> {
 impl<T> StoreContextMut<'_, T> {
     /// The host's data.
     pub fn data(&self) -> &T {
-        &self.0.data
+        &self.inner().data
     }
 
     /// The host's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
-        &mut self.0.data
+        &mut self.as_context_mut().into_inner().data
     }
 
     /// As [`Store::gc`]. Nothing is done on another native stack than the one that the calling WebAssembly code is on.
@@ -498,12 +562,12 @@ impl<T> StoreContextMut<'_, T> {
     /// # Panics
     /// Resumes the panic of a host object that is dropped.
     pub fn gc(&mut self) {
-        self.0.opaque.collect();
+        self.as_context_mut().into_inner().opaque.collect();
     }
 
     /// As [`Store::heap_stats`].
     pub fn heap_stats(&self) -> HeapStats {
-        self.0.opaque.heap.stats()
+        self.inner().opaque.heap.stats()
     }
 }
 
@@ -548,7 +612,7 @@ impl<'a, T> From<&'a mut Store<T>> for StoreContext<'a, T> {
 
 impl<'a, T> From<&'a mut Store<T>> for StoreContextMut<'a, T> {
     fn from(store: &'a mut Store<T>) -> Self {
-        StoreContextMut(store.inner_mut())
+        StoreContextMut(store.0, PhantomData)
     }
 }
 

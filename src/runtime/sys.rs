@@ -102,7 +102,7 @@ fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, u
     Ok((NativeStack { low, high: here }, reserve(left)))
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
 fn query_stack_bounds() -> Option<(usize, usize)> {
     // SAFETY: plain calls with pointers to locals; the attribute object is destroyed after use.
     unsafe {
@@ -129,7 +129,7 @@ fn query_stack_bounds() -> Option<(usize, usize)> {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+#[cfg(any(miri, not(any(target_os = "linux", target_os = "android", target_vendor = "apple"))))]
 fn query_stack_bounds() -> Option<(usize, usize)> {
     None
 }
@@ -162,7 +162,7 @@ pub(crate) fn stack_remaining() -> usize {
 pub(crate) fn saved_registers() -> [u64; 12] {
     let mut words = [0u64; 12];
     // SAFETY: stores registers to the array, and nothing else.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     unsafe {
         std::arch::asm!(
             "mov [{0}], rbx", "mov [{0} + 8], rbp", "mov [{0} + 16], r12", "mov [{0} + 24], r13",
@@ -171,7 +171,7 @@ pub(crate) fn saved_registers() -> [u64; 12] {
         );
     }
     // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
     unsafe {
         std::arch::asm!(
             "stp x19, x20, [{0}]", "stp x21, x22, [{0}, 16]", "stp x23, x24, [{0}, 32]",
@@ -187,7 +187,12 @@ pub(crate) fn saved_registers() -> [u64; 12] {
 /// The stack pointer, or an address in the current stack frame.
 #[inline(always)]
 pub(crate) fn stack_pointer() -> usize {
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    // Under Miri, frames lie anywhere.
+    #[cfg(miri)]
+    {
+        usize::MAX / 2
+    }
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
     {
         let here: usize;
         // SAFETY: only a register is read.
@@ -199,7 +204,7 @@ pub(crate) fn stack_pointer() -> usize {
         }
         here
     }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(not(any(miri, target_arch = "x86_64", target_arch = "aarch64")))]
     {
         let marker = 0u8;
         std::hint::black_box(&raw const marker) as usize

@@ -89,7 +89,7 @@ impl Table {
     /// [`Usage`](crate::ErrorKind::Usage) if `init` is not of the element type, [`Resource`](crate::ErrorKind::Resource)
     /// if the table would be too large.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Value) -> Result<Self> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         if !ty.element.is_ref() {
             return Err(Error::usage(format!("tables hold references, not {}", ty.element)));
         }
@@ -143,7 +143,7 @@ impl Table {
     /// # Errors
     /// [`Trap::TableOutOfBounds`], or [`Usage`](crate::ErrorKind::Usage) for a value of another type.
     pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Value) -> Result<()> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         let slot = self.slot_of(store, &value)?;
         let elements = self.in_store_mut(store).elements_mut();
         let place = usize::try_from(index).ok().and_then(|index| elements.get_mut(index));
@@ -157,7 +157,7 @@ impl Table {
     /// [`Resource`](crate::ErrorKind::Resource) if its maximum or the limit of 10 million elements does not allow that,
     /// [`Usage`](crate::ErrorKind::Usage) for a value of another type.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Value) -> Result<u64> {
-        let store = &mut store.as_context_mut().0.opaque;
+        let store = &mut store.as_context_mut().into_inner().opaque;
         let slot = self.slot_of(store, &init)?;
         let grown = self.in_store_mut(store).grow(delta, slot);
         grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))

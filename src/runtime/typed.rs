@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::caller::{Caller, view};
 use super::func::{Func, HostFunc, invoke};
 use super::linear::LinearMemory;
-use super::store::{AsContextMut, StoreInner, StoreOpaque};
+use super::store::{AsContextMut, StoreOpaque};
 use super::value::{ExternRef, Value};
 use super::vmcontext::VMContext;
 use crate::error::{Error, Result};
@@ -263,7 +263,7 @@ macro_rules! tuples {
         // The values given here are evaluated in the `unsafe` block of `into_func`.
         into_func!([($($name,)*)] ($($name)*) store vmctx () ());
         into_func!([WithCaller<($($name,)*)>] ($($name)*) store vmctx (Caller<'_, T>,)
-            (Caller::new(&mut *store.cast::<StoreInner<T>>(), vmctx),));
+            (Caller::new(store, vmctx),));
         into_func!([WithMemory<($($name,)*)>] ($($name)*) store vmctx (&mut LinearMemory<'_>,)
             (&mut match vmctx.as_ref().and_then(|vmctx| (*vmctx.instance).host_memory.as_ref()) {
                 Some(memory) => view(memory),
@@ -368,7 +368,7 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         /// Slots on the stack for nearly all signatures: 16 parameters and results of any type fit.
         const SLOTS: usize = 32;
         const { assert!(P::SLOTS <= SLOTS && R::SLOTS <= SLOTS) };
-        let store: *mut StoreOpaque = &mut store.as_context_mut().0.opaque;
+        let store = store.as_context_mut().into_inner().opaque.as_ptr();
         let mut slots = [const { std::mem::MaybeUninit::<u64>::uninit() }; SLOTS];
         let slots = slots.as_mut_ptr().cast::<u64>();
         // SAFETY: the buffer has room for both, the types were compared in `new`, the store is checked by `func_ref`.

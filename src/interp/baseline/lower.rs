@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::mem::offset_of;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::arch::Assembler;
 use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
@@ -20,7 +21,7 @@ use Width::{W32, W64};
 pub(super) struct Baseline {
     pub code: Vec<u8>,
     /// What is left to the handlers, where the code says that it is. The first instruction leads to the function's start.
-    pub words: Box<[u64]>,
+    pub words: Arc<[u64]>,
     /// Words of the bytecode from which those from here on are, ascending.
     pub origins: Vec<(u32, u32)>,
     /// Words of the bytecode with instructions that count, ascending, and the words that lead to native code behind these.
@@ -855,7 +856,7 @@ impl Lowering<'_> {
         if !self.asm.bind(|label| labels[label.0 as usize] as usize) {
             return None;
         }
-        let words = self.out.into_boxed_slice();
+        let words: Arc<[u64]> = self.out.into();
         let mut code = self.asm.code().to_vec();
         for (place, word) in self.places {
             Assembler::patch(&mut code, place, &raw const words[word as usize] as u64);

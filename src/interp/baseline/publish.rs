@@ -1,6 +1,7 @@
 //! Baseline code in its place: found by calls, by frames that count, and by who looks for the function of an instruction.
 
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::time::Instant;
 
@@ -97,8 +98,10 @@ impl Code {
     /// What is left to the handlers of native code that was made of this and lies at `base`; with the frame that this has.
     fn of_baseline(&self, baseline: Baseline, base: *const u8) -> Self {
         let mut words = baseline.words;
+        // Where it is, as the native code has its address.
+        let own = Arc::get_mut(&mut words).expect("nobody else has it yet");
         for (word, offset) in baseline.entries {
-            words[word as usize] = base as u64 + u64::from(offset);
+            own[word as usize] = base as u64 + u64::from(offset);
         }
         Code {
             entry: words.as_ptr(),
