@@ -85,7 +85,10 @@ fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) ->
                 }
             }
             m.fp = frame.fp;
-            m.ip = (&raw const clause[0]).wrapping_offset(offset);
+            // By the code's own pointer: that of the clause is to nothing but the clause.
+            let words = frame.code.words().as_ptr();
+            let at = (clause.as_ptr() as usize - words as usize) / size_of::<u64>();
+            m.ip = words.wrapping_add(at).wrapping_offset(offset);
             return Step::Next;
         }
     }
