@@ -548,7 +548,9 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
     unsafe {
         let activation = THREAD.with(|thread| thread.current.get());
         let Activation { fp, store, .. } = *activation;
-        let place = Place { pc: arch::raise as *const () as usize, fp: frame };
+        // Where `raise` was called: the return address is behind the call, which may be the last instruction.
+        let call = Place { pc: arch::raise as *const () as usize, fp: frame }.caller();
+        let place = Place { pc: call.pc - 1, ..call };
         let thrown = &raw mut (*store).vm.thrown;
         let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).way.pcs) };
         target.write(match handler {

@@ -195,12 +195,13 @@ pub(crate) unsafe fn table_copy(
         let store = store(vmctx);
         let to = instance(vmctx).table(dst_table).index(store);
         let from = instance(vmctx).table(src_table).index(store);
-        let (from, from_length) = (store.tables[from].elements().as_ptr(), store.tables[from].elements().len());
-        let to = store.tables[to].elements_mut();
-        if !within(src, len, from_length) || !within(dst, len, to.len()) {
+        // Pointers only: both may be one table.
+        let (from, from_length) = store.tables[from].elements_ptr();
+        let (to, to_length) = store.tables[to].elements_ptr();
+        if !within(src, len, from_length) || !within(dst, len, to_length) {
             return Err(Trap::TableOutOfBounds.into());
         }
-        std::ptr::copy(from.add(src as usize), to.as_mut_ptr().add(dst as usize), len as usize);
+        std::ptr::copy(from.add(src as usize), to.add(dst as usize), len as usize);
     }
     Ok(())
 }

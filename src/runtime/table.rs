@@ -56,6 +56,13 @@ impl TableData {
         &mut self.elements
     }
 
+    /// The pointer to the elements that engines use, and how many there are.
+    pub fn elements_ptr(&self) -> (*mut u64, usize) {
+        // SAFETY: `vm` is valid while the table lives.
+        let vm = unsafe { self.vm.read() };
+        (vm.base, vm.length)
+    }
+
     /// Grows by `delta` elements of `init`; the old size, or `None` if it can't (specification, `table.grow`).
     pub fn grow(&mut self, delta: u64, init: u64) -> Option<u64> {
         let old = self.len();
