@@ -124,7 +124,7 @@ fn import(store: &mut Store<Vec<String>>, ty: &ExternType, name: &str) -> Result
         ExternType::Func(ty) => Func::new(&mut *store, ty.clone(), echo(ty, name)).into(),
         ExternType::Global(ty) => Global::new(&mut *store, *ty, sample(ty.content, 3))?.into(),
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
-        ExternType::Table(ty) => Table::new(&mut *store, *ty, Value::default_for(ty.element))?.into(),
+        ExternType::Table(ty) => Table::new(&mut *store, *ty, Value::null(ty.element.heap_type()))?.into(),
         ExternType::Tag(ty) => Tag::new(&mut *store, ty.clone()).into(),
         other => panic!("an unknown type of import: {other}"),
     })

@@ -57,7 +57,9 @@ pub use error::{Error, ErrorKind, Frame, Result};
 pub use exception::ExnRef;
 pub use exception::tag::Tag;
 pub use executor::Executor;
-pub use module::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
+pub use module::types::{
+    ExternType, FuncType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, ValType,
+};
 pub use module::{ExportType, ImportType, Module};
 pub use runtime::caller::Caller;
 pub use runtime::engine::{BoundsChecks, Config, Dispatch, Engine, Profile, Strategy, Tiering};

@@ -1,7 +1,7 @@
 //! Data segments of modules that are instantiated many times: each instance has memories of its own.
 
 use crate::engines::{call, for_each_engine};
-use wasmrun::{Global, GlobalType, Instance, Memory, MemoryType, Module, Store, Trap, ValType, Value};
+use wasmrun::{Global, GlobalType, Instance, Memory, MemoryType, Module, Mutability, Store, Trap, ValType, Value};
 
 /// Long enough that instances share an image of it.
 fn long() -> String {
@@ -69,7 +69,7 @@ fn segments_before_one_that_does_not_fit_stay() {
         let module = Module::new(engine, &text).unwrap();
         for _ in 0..4 {
             let mut store = Store::new(engine, ());
-            let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: None }).unwrap();
+            let memory = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
             let error = Instance::new(&mut store, &module, &[memory.into()]).unwrap_err();
             assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
             assert_eq!(&memory.data(&store)[..16], b"first\0\0\0\0\0\0\0\0\0\0\0");
@@ -87,10 +87,10 @@ fn imported_memories_get_segments_each_time() {
     for_each_engine(|engine| {
         let module = Module::new(engine, &text).unwrap();
         let mut store = Store::new(engine, ());
-        let memory = Memory::new(&mut store, MemoryType { minimum: 4, maximum: None }).unwrap();
+        let memory = Memory::new(&mut store, MemoryType::new(4, None)).unwrap();
         for at in [0, 100, 200_100, 250_000] {
             memory.data_mut(&mut store).fill(7);
-            let ty = GlobalType { content: ValType::I32, mutable: false };
+            let ty = GlobalType::new(ValType::I32, Mutability::Const);
             let global = Global::new(&mut store, ty, Value::I32(at)).unwrap();
             Instance::new(&mut store, &module, &[memory.into(), global.into()]).unwrap();
             let data = memory.data(&store);

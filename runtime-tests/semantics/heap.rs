@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wasmrun::{
-    Caller, Config, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, Global, GlobalType, Instance, Store,
-    Table, TableType, ValType, Value,
+    Caller, Config, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, Global, GlobalType, Instance,
+    Mutability, RefType, Store, Table, TableType, ValType, Value,
 };
 
 /// How many references a function of [`module`] holds at once: more than there are registers.
@@ -225,16 +225,16 @@ fn an_exception_of_another_store_is_refused() {
         let refused = |error: Error| assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
         let value = instance.get_func(&mut store, "value").unwrap();
         refused(value.call(&mut store, std::slice::from_ref(&foreign), &mut [Value::I64(0)]).unwrap_err());
-        let ty = GlobalType { content: ValType::ExnRef, mutable: true };
+        let ty = GlobalType::new(ValType::EXNREF, Mutability::Var);
         refused(Global::new(&mut store, ty, foreign.clone()).unwrap_err());
         let global = Global::new(&mut store, ty, Value::ExnRef(None)).unwrap();
         refused(global.set(&mut store, foreign.clone()).unwrap_err());
-        let ty = TableType { element: ValType::ExnRef, minimum: 1, maximum: None };
+        let ty = TableType::new(RefType::EXNREF, 1, None);
         refused(Table::new(&mut store, ty, foreign.clone()).unwrap_err());
         let table = Table::new(&mut store, ty, Value::ExnRef(None)).unwrap();
         refused(table.set(&mut store, 0, foreign.clone()).unwrap_err());
         refused(table.grow(&mut store, 1, foreign.clone()).unwrap_err());
-        let ty = FuncType::new([], [ValType::ExnRef]);
+        let ty = FuncType::new([], [ValType::EXNREF]);
         let gives = Func::new(&mut store, ty, move |_: Caller<'_, Option<Instance>>, _, results| {
             results[0] = foreign.clone();
             Ok(())
@@ -394,13 +394,13 @@ fn host_objects_go_by_themselves() {
         };
         call::<_, i64, ()>(&mut store, instance, "loop", MANY as i64).unwrap();
         few("results of host functions", &alive);
-        let ty = GlobalType { content: ValType::ExternRef, mutable: true };
+        let ty = GlobalType::new(ValType::EXTERNREF, Mutability::Var);
         let global = Global::new(&mut store, ty, Value::ExternRef(None)).unwrap();
-        let ty = TableType { element: ValType::ExternRef, minimum: 1, maximum: None };
+        let ty = TableType::new(RefType::EXTERNREF, 1, None);
         let table = Table::new(&mut store, ty, Value::ExternRef(None)).unwrap();
         let take = instance.get_typed_func::<Option<ExternRef>, ()>(&mut store, "take").unwrap();
         let in_closure = alive.clone();
-        let ty = FuncType::new([], [ValType::ExternRef]);
+        let ty = FuncType::new([], [ValType::EXTERNREF]);
         let dynamic = Func::new(&mut store, ty, move |_: Caller<'_, ()>, _, results| {
             results[0] = Counted::make(&in_closure).into();
             Ok(())

@@ -19,14 +19,14 @@ fn samples(ty: ValType) -> Vec<Value> {
             [0, 1 << 63, 0x7ff4_0000_dead_beef, 0xfff8_0000_0000_0000].map(f64::from_bits).map(Value::F64).into()
         }
         ValType::V128 => [0, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210].map(Value::V128).into(),
-        ValType::ExternRef => vec![Value::ExternRef(None), Value::ExternRef(Some(ExternRef::new(5)))],
-        ValType::FuncRef => vec![Value::FuncRef(None)],
+        ValType::EXTERNREF => vec![Value::ExternRef(None), Value::ExternRef(Some(ExternRef::new(5)))],
+        ValType::FUNCREF => vec![Value::FuncRef(None)],
         other => panic!("an unknown type {other}"),
     }
 }
 
 const TYPES: [ValType; 7] =
-    [ValType::I32, ValType::I64, ValType::F32, ValType::F64, ValType::V128, ValType::ExternRef, ValType::FuncRef];
+    [ValType::I32, ValType::I64, ValType::F32, ValType::F64, ValType::V128, ValType::EXTERNREF, ValType::FUNCREF];
 
 #[test]
 fn values_of_every_type_come_through_unchanged() {

@@ -4,7 +4,7 @@ use crate::engines::{call, configs, for_each_engine, instantiate, setup};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use wasmrun::{
-    Engine, ExternRef, Func, FuncType, Instance, Linker, Module, Store, Table, TableType, Trap, ValType, Value,
+    Engine, ExternRef, Func, FuncType, Instance, Linker, Module, RefType, Store, Table, TableType, Trap, ValType, Value,
 };
 
 #[test]
@@ -107,7 +107,7 @@ fn handles_of_a_dropped_store_do_no_harm() {
         assert!(catch_unwind(AssertUnwindSafe(|| f.call(&mut other, ()))).is_err());
         assert!(catch_unwind(AssertUnwindSafe(|| memory.data(&other).len())).is_err());
         // A table that is handed a function of a store that is gone.
-        let table_type = TableType { element: ValType::FuncRef, minimum: 1, maximum: None };
+        let table_type = TableType::new(RefType::FUNCREF, 1, None);
         let table = Table::new(&mut other, table_type, Value::FuncRef(None)).unwrap();
         let foreign = Value::FuncRef(Some(f.func()));
         let result = catch_unwind(AssertUnwindSafe(|| table.set(&mut other, 0, foreign)));

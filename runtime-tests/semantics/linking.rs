@@ -3,7 +3,7 @@
 use crate::engines::{call, for_each_engine, instantiate, setup, steady_configs};
 use wasmrun::{
     Caller, Engine, ErrorKind, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module,
-    Store, Table, TableType, Trap, ValType, Value,
+    Mutability, RefType, Store, Table, TableType, Trap, ValType, Value,
 };
 
 const PROVIDER: &str = r#"(module
@@ -81,10 +81,9 @@ fn instances_share_what_they_import() {
 fn objects_of_the_host_are_imported() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, ());
-        let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: Some(3) }).unwrap();
-        let global =
-            Global::new(&mut store, GlobalType { content: ValType::V128, mutable: true }, Value::V128(7)).unwrap();
-        let table_type = TableType { element: ValType::FuncRef, minimum: 2, maximum: None };
+        let memory = Memory::new(&mut store, MemoryType::new(1, Some(3))).unwrap();
+        let global = Global::new(&mut store, GlobalType::new(ValType::V128, Mutability::Var), Value::V128(7)).unwrap();
+        let table_type = TableType::new(RefType::FUNCREF, 2, None);
         let table = Table::new(&mut store, table_type, Value::FuncRef(None)).unwrap();
         let func = Func::wrap(&mut store, || 3i32);
         let instance = instantiate(
@@ -124,7 +123,7 @@ fn exports_come_in_order_with_their_types() {
         let names: Vec<_> = exports.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names[..5], ["memory", "table", "counter", "constant", "peek"]);
         let ty = exports[1].1.ty(&store);
-        assert_eq!(ty, ExternType::Table(TableType { element: ValType::FuncRef, minimum: 4, maximum: Some(8) }));
+        assert_eq!(ty, ExternType::Table(TableType::new(RefType::FUNCREF, 4, Some(8))));
         let module = Module::new(engine, PROVIDER).unwrap();
         let of_module: Vec<_> = module.exports().map(|e| e.name().to_string()).collect();
         assert_eq!(of_module, names);
@@ -320,7 +319,7 @@ fn an_instance_wants_its_imports_in_order() {
         let module = Module::new(engine, r#"(module (import "a" "f" (func)) (import "a" "m" (memory 1)))"#).unwrap();
         let mut store = Store::new(engine, ());
         let func = Func::wrap(&mut store, || {});
-        let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: None }).unwrap();
+        let memory = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
         assert!(Instance::new(&mut store, &module, &[func.into(), memory.into()]).is_ok());
         assert!(Instance::new(&mut store, &module, &[memory.into(), func.into()]).is_err());
         assert!(Instance::new(&mut store, &module, &[func.into()]).is_err());
@@ -492,10 +491,11 @@ fn objects_of_types_that_there_are_not_cannot_be_made() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, ());
         let usage = |error: wasmrun::Error| assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
-        let ty = TableType { element: ValType::I32, minimum: 1, maximum: None };
+        let ty = TableType::new(RefType::FUNCREF, 1, None);
         usage(Table::new(&mut store, ty, Value::I32(0)).unwrap_err());
+        usage(Table::new(&mut store, ty, Value::ExternRef(None)).unwrap_err());
         for (minimum, maximum) in [(65_537, None), (u64::MAX, None), (2, Some(1)), (u64::MAX, Some(u64::MAX))] {
-            usage(Memory::new(&mut store, MemoryType { minimum, maximum }).unwrap_err());
+            usage(Memory::new(&mut store, MemoryType::new(minimum, maximum)).unwrap_err());
         }
         let exports = instantiate(&mut store, r#"(module (tag (export "tag") (param i32)))"#, &[]);
         let tag = exports.get_export(&mut store, "tag").unwrap();

@@ -140,7 +140,7 @@ fn guest_growth_is_seen_at_once() {
 fn host_growth_is_seen_when_the_call_returns() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, ());
-        let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: Some(10) }).unwrap();
+        let memory = Memory::new(&mut store, MemoryType::new(1, Some(10))).unwrap();
         let grow = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| -> Result<u64> {
             let before = memory.grow(&mut caller, 1)?;
             memory.write(&mut caller, (before as usize + 1) * 65536 - 1, &[before as u8])?;
@@ -293,7 +293,7 @@ fn dropped_segments_are_empty() {
 fn the_host_reads_and_writes_within_bounds() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, ());
-        let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: None }).unwrap();
+        let memory = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
         memory.write(&mut store, 65530, b"abcdef").unwrap();
         assert!(memory.write(&mut store, 65531, b"abcdef").is_err());
         assert!(memory.write(&mut store, usize::MAX, b"a").is_err());

@@ -6,7 +6,7 @@ use ::wast::core::V128Const;
 use ::wast::parser::{self, Parse, ParseBuffer};
 use ::wast::token::{F32, F64};
 
-use crate::{ExternRef, ValType, Value};
+use crate::{ExternRef, HeapType, ValType, Value};
 
 /// Lane counts of the shapes that a `v128` can be written in.
 const SHAPES: [(&str, usize); 6] =
@@ -56,19 +56,15 @@ pub(super) fn parse(text: &str, ty: ValType) -> Result<Value, String> {
         ValType::V128 => {
             number(literal, "v128.const").map(|v: V128Const| Value::V128(u128::from_le_bytes(v.to_le_bytes())))
         }
-        ValType::FuncRef => match literal {
-            "null" | "ref.null" | "ref.null func" => Some(Value::FuncRef(None)),
-            _ => None,
-        },
-        ValType::ExternRef => match literal {
-            "null" | "ref.null" | "ref.null extern" => Some(Value::ExternRef(None)),
-            _ => literal
+        ValType::Ref(ty) => match (ty.heap_type().top(), literal) {
+            (heap, "null" | "ref.null") => Some(Value::null(heap)),
+            (heap, _) if literal.strip_prefix("ref.null ").is_some_and(|name| name == heap.to_string()) => {
+                Some(Value::null(heap))
+            }
+            (HeapType::Extern, _) => literal
                 .strip_prefix("ref.extern")
                 .and_then(token::<u32>)
                 .map(|number| Value::ExternRef(Some(ExternRef::new(number)))),
-        },
-        ValType::ExnRef => match literal {
-            "null" | "ref.null" | "ref.null exn" => Some(Value::ExnRef(None)),
             _ => None,
         },
     };
@@ -78,8 +74,8 @@ pub(super) fn parse(text: &str, ty: ValType) -> Result<Value, String> {
             ValType::I64 => "such as 1, -0x10 or 18446744073709551615",
             ValType::F32 | ValType::F64 => "such as 1, 0.5, 0x1p-3, -inf, nan or nan:0x200000",
             ValType::V128 => "such as `i32x4 1 2 3 4` or `f64x2 0.5 -inf`",
-            ValType::FuncRef | ValType::ExnRef => "which can only be null here",
-            ValType::ExternRef => "such as null or `ref.extern 1`",
+            ValType::EXTERNREF => "such as null or `ref.extern 1`",
+            ValType::Ref(_) => "which can only be null here",
         };
         format!("`{text}` is no {ty}, {examples}")
     })
@@ -172,8 +168,8 @@ mod tests {
             ("inf", ValType::F64, Value::F64(f64::INFINITY)),
             ("i32x4 1 2 3 4", ValType::V128, Value::V128(0x4_0000_0003_0000_0002_0000_0001)),
             ("v128.const i64x2 -1 0", ValType::V128, Value::V128(u64::MAX.into())),
-            ("null", ValType::FuncRef, Value::FuncRef(None)),
-            ("ref.null extern", ValType::ExternRef, Value::ExternRef(None)),
+            ("null", ValType::FUNCREF, Value::FuncRef(None)),
+            ("ref.null extern", ValType::EXTERNREF, Value::ExternRef(None)),
         ];
         for (text, ty, expected) in cases {
             let value = parse(text, ty).unwrap();
@@ -191,7 +187,7 @@ mod tests {
             ("1 2", ValType::I64),
             ("nan:0x800000", ValType::F32),
             ("i32x4 1 2 3", ValType::V128),
-            ("1", ValType::FuncRef),
+            ("1", ValType::FUNCREF),
         ] {
             assert!(parse(text, ty).is_err(), "{text}");
         }

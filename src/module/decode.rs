@@ -12,7 +12,7 @@ use wasmparser::{
 
 use super::features;
 use super::source::Source;
-use super::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
+use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
 use super::validate::{self, Lazy};
 use super::{
     ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, Module, ModuleInner,
@@ -309,15 +309,16 @@ pub(super) fn range(range: Range<u64>) -> Range<usize> {
 }
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
-    MemoryType { minimum: ty.initial, maximum: ty.maximum }
+    MemoryType::new(ty.initial, ty.maximum)
 }
 
 fn table_type(ty: &wasmparser::TableType) -> TableType {
-    TableType { element: ValType::from_wasmparser(ty.element_type.into()), minimum: ty.initial, maximum: ty.maximum }
+    TableType::new(RefType::from_wasmparser(ty.element_type), ty.initial, ty.maximum)
 }
 
 fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {
-    GlobalType { content: ValType::from_wasmparser(ty.content_type), mutable: ty.mutable }
+    let mutability = if ty.mutable { Mutability::Var } else { Mutability::Const };
+    GlobalType::new(ValType::from_wasmparser(ty.content_type), mutability)
 }
 
 /// The number of a constant expression that is an `i32.const`; behind it, if it is one.

@@ -17,18 +17,45 @@ pub enum ValType {
     F64,
     /// 128-bit vector.
     V128,
-    /// Nullable reference to a function.
-    FuncRef,
-    /// Nullable reference to an object of the host.
-    ExternRef,
-    /// Nullable reference to an exception.
-    ExnRef,
+    /// Reference.
+    Ref(RefType),
 }
 
 impl ValType {
+    /// `funcref`: a nullable reference to any function.
+    pub const FUNCREF: ValType = ValType::Ref(RefType::FUNCREF);
+    /// `externref`: a nullable reference to any object of the host.
+    pub const EXTERNREF: ValType = ValType::Ref(RefType::EXTERNREF);
+    /// `exnref`: a nullable reference to any exception.
+    pub const EXNREF: ValType = ValType::Ref(RefType::EXNREF);
+    /// `nullexnref`: a reference to an exception that is always null.
+    pub const NULLEXNREF: ValType = ValType::Ref(RefType::NULLEXNREF);
+
     /// Whether this is a reference type.
-    pub fn is_ref(self) -> bool {
-        matches!(self, ValType::FuncRef | ValType::ExternRef | ValType::ExnRef)
+    pub const fn is_ref(self) -> bool {
+        matches!(self, ValType::Ref(_))
+    }
+
+    /// This type, if it is a reference type.
+    pub const fn as_ref(self) -> Option<RefType> {
+        match self {
+            ValType::Ref(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
+    /// Whether every value of this type is one of `other` (specification, section 3.3.3, "subtyping").
+    ///
+    /// ```
+    /// use wasmrun::ValType;
+    /// assert!(ValType::NULLEXNREF.matches(ValType::EXNREF));
+    /// assert!(!ValType::EXNREF.matches(ValType::NULLEXNREF));
+    /// ```
+    pub fn matches(self, other: ValType) -> bool {
+        match (self, other) {
+            (ValType::Ref(this), ValType::Ref(other)) => this.matches(other),
+            _ => self == other,
+        }
     }
 
     /// How many 64-bit slots a value of this type takes in frames and argument buffers: two for `v128`, else one.
@@ -48,16 +75,127 @@ impl ValType {
             wasmparser::ValType::F32 => ValType::F32,
             wasmparser::ValType::F64 => ValType::F64,
             wasmparser::ValType::V128 => ValType::V128,
-            wasmparser::ValType::Ref(r) if r == wasmparser::RefType::FUNCREF => ValType::FuncRef,
-            wasmparser::ValType::Ref(r) if r == wasmparser::RefType::EXTERNREF => ValType::ExternRef,
-            // `catch_ref` gives a non-null one, and of `nullexnref` null is the only value.
-            wasmparser::ValType::Ref(r)
-                if [wasmparser::RefType::EXN, wasmparser::RefType::NOEXN].contains(&r.as_non_null()) =>
-            {
-                ValType::ExnRef
-            }
-            other => unreachable!("validated modules have no values of type {other}"),
+            wasmparser::ValType::Ref(ty) => ValType::Ref(RefType::from_wasmparser(ty)),
         }
+    }
+}
+
+impl From<RefType> for ValType {
+    fn from(ty: RefType) -> Self {
+        ValType::Ref(ty)
+    }
+}
+
+/// The type of a reference (specification, section 2.3.5).
+///
+/// ```
+/// use wasmrun::{HeapType, RefType};
+/// assert_eq!(RefType::new(true, HeapType::Func), RefType::FUNCREF);
+/// assert_eq!(RefType::new(false, HeapType::Exn).to_string(), "(ref exn)");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RefType {
+    nullable: bool,
+    heap: HeapType,
+}
+
+impl RefType {
+    /// `(ref null func)`.
+    pub const FUNCREF: RefType = RefType::new(true, HeapType::Func);
+    /// `(ref null extern)`.
+    pub const EXTERNREF: RefType = RefType::new(true, HeapType::Extern);
+    /// `(ref null exn)`.
+    pub const EXNREF: RefType = RefType::new(true, HeapType::Exn);
+    /// `(ref null noexn)`.
+    pub const NULLEXNREF: RefType = RefType::new(true, HeapType::NoExn);
+
+    /// References to what `heap` says, and to nothing if they are `nullable`.
+    pub const fn new(nullable: bool, heap: HeapType) -> Self {
+        RefType { nullable, heap }
+    }
+
+    /// Whether null is a value of it.
+    pub const fn is_nullable(self) -> bool {
+        self.nullable
+    }
+
+    /// What its references refer to.
+    pub const fn heap_type(self) -> HeapType {
+        self.heap
+    }
+
+    /// Whether every reference of this type is one of `other`.
+    pub fn matches(self, other: RefType) -> bool {
+        (other.nullable || !self.nullable) && self.heap.matches(other.heap)
+    }
+
+    /// The type wasmparser read.
+    ///
+    /// # Panics
+    /// On types of proposals that validation has already refused.
+    pub(crate) fn from_wasmparser(ty: wasmparser::RefType) -> Self {
+        use wasmparser::AbstractHeapType as Abstract;
+        let heap = match ty.heap_type() {
+            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::Func } => HeapType::Func,
+            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::Extern } => HeapType::Extern,
+            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::Exn } => HeapType::Exn,
+            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::NoExn } => HeapType::NoExn,
+            other => unreachable!("validated modules have no references to {other:?}"),
+        };
+        RefType::new(ty.is_nullable(), heap)
+    }
+}
+
+impl fmt::Display for RefType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.nullable, self.heap) {
+            (true, HeapType::Func) => f.write_str("funcref"),
+            (true, HeapType::Extern) => f.write_str("externref"),
+            (true, HeapType::Exn) => f.write_str("exnref"),
+            (true, HeapType::NoExn) => f.write_str("nullexnref"),
+            (false, heap) => write!(f, "(ref {heap})"),
+        }
+    }
+}
+
+/// What references refer to (specification, section 2.3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HeapType {
+    /// Any function.
+    Func,
+    /// Any object of the host.
+    Extern,
+    /// Any exception.
+    Exn,
+    /// No exception: such a reference can only be null.
+    NoExn,
+}
+
+impl HeapType {
+    /// Whether everything of this type is of `other`.
+    pub fn matches(self, other: HeapType) -> bool {
+        self == other || (self, other) == (HeapType::NoExn, HeapType::Exn)
+    }
+
+    /// The type of the same hierarchy that every other one there is a subtype of: it says how references are represented.
+    pub const fn top(self) -> HeapType {
+        match self {
+            HeapType::Func => HeapType::Func,
+            HeapType::Extern => HeapType::Extern,
+            HeapType::Exn | HeapType::NoExn => HeapType::Exn,
+        }
+    }
+}
+
+impl fmt::Display for HeapType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HeapType::Func => "func",
+            HeapType::Extern => "extern",
+            HeapType::Exn => "exn",
+            HeapType::NoExn => "noexn",
+        })
     }
 }
 
@@ -69,9 +207,7 @@ impl fmt::Display for ValType {
             ValType::F32 => "f32",
             ValType::F64 => "f64",
             ValType::V128 => "v128",
-            ValType::FuncRef => "funcref",
-            ValType::ExternRef => "externref",
-            ValType::ExnRef => "exnref",
+            ValType::Ref(ty) => return ty.fmt(f),
         })
     }
 }
@@ -133,7 +269,13 @@ impl fmt::Display for FuncType {
 }
 
 /// The type of a linear memory (specification, section 2.3.8). Sizes are in pages of 64 KiB.
+///
+/// ```
+/// let ty = wasmrun::MemoryType::new(1, Some(2));
+/// assert_eq!((ty.minimum, ty.maximum), (1, Some(2)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct MemoryType {
     /// Pages it has at first.
     pub minimum: u64,
@@ -141,24 +283,73 @@ pub struct MemoryType {
     pub maximum: Option<u64>,
 }
 
+impl MemoryType {
+    /// Memories of at least `minimum` pages, that grow to `maximum` at most.
+    pub const fn new(minimum: u64, maximum: Option<u64>) -> Self {
+        MemoryType { minimum, maximum }
+    }
+}
+
 /// The type of a table (specification, section 2.3.9).
+///
+/// ```
+/// use wasmrun::{RefType, TableType};
+/// let ty = TableType::new(RefType::FUNCREF, 2, None);
+/// assert_eq!(ty.element, RefType::FUNCREF);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct TableType {
-    /// Type of the elements, a reference type.
-    pub element: ValType,
+    /// Type of the elements.
+    pub element: RefType,
     /// Elements it has at first.
     pub minimum: u64,
     /// Elements it may grow to.
     pub maximum: Option<u64>,
 }
 
+impl TableType {
+    /// Tables of at least `minimum` elements, that grow to `maximum` at most.
+    pub const fn new(element: RefType, minimum: u64, maximum: Option<u64>) -> Self {
+        TableType { element, minimum, maximum }
+    }
+}
+
 /// The type of a global (specification, section 2.3.10).
+///
+/// ```
+/// use wasmrun::{GlobalType, Mutability, ValType};
+/// let ty = GlobalType::new(ValType::I32, Mutability::Var);
+/// assert!(ty.is_mutable());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct GlobalType {
     /// Type of its value.
     pub content: ValType,
     /// Whether it can be set.
-    pub mutable: bool,
+    pub mutability: Mutability,
+}
+
+impl GlobalType {
+    /// Globals with a value of type `content`.
+    pub const fn new(content: ValType, mutability: Mutability) -> Self {
+        GlobalType { content, mutability }
+    }
+
+    /// Whether it can be set.
+    pub const fn is_mutable(&self) -> bool {
+        matches!(self.mutability, Mutability::Var)
+    }
+}
+
+/// Whether a global can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mutability {
+    /// It keeps its first value.
+    Const,
+    /// It can be set.
+    Var,
 }
 
 /// The type of an import or export (specification, section 2.3.11).
@@ -199,7 +390,7 @@ impl fmt::Display for ExternType {
             }
             ExternType::Tag(ty) if ty.params.is_empty() => f.write_str("(tag)"),
             ExternType::Tag(ty) => write!(f, "(tag {ty})"),
-            ExternType::Global(ty) if ty.mutable => write!(f, "(global (mut {}))", ty.content),
+            ExternType::Global(ty) if ty.is_mutable() => write!(f, "(global (mut {}))", ty.content),
             ExternType::Global(ty) => write!(f, "(global {})", ty.content),
         }
     }

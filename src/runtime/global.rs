@@ -27,9 +27,9 @@ impl GlobalData {
 /// A global of a store (specification, section 4.2.9).
 ///
 /// ```
-/// use wasmrun::{Engine, Global, GlobalType, Store, ValType, Value};
+/// use wasmrun::{Engine, Global, GlobalType, Mutability, Store, ValType, Value};
 /// let mut store = Store::new(&Engine::default(), ());
-/// let ty = GlobalType { content: ValType::I32, mutable: true };
+/// let ty = GlobalType::new(ValType::I32, Mutability::Var);
 /// let global = Global::new(&mut store, ty, Value::I32(1))?;
 /// global.set(&mut store, Value::I32(2))?;
 /// assert!(matches!(global.get(&mut store), Value::I32(2)));
@@ -77,7 +77,7 @@ impl Global {
     pub fn set(&self, mut store: impl AsContextMut, value: Value) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let ty = self.in_store(store).ty;
-        if !ty.mutable {
+        if !ty.is_mutable() {
             return Err(Error::usage("an immutable global cannot be set"));
         }
         Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;

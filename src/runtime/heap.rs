@@ -27,7 +27,7 @@ use super::sys;
 use super::value::ExternRef;
 use super::vmcontext::VMException;
 use crate::exception::{self, Pin};
-use crate::module::types::ValType;
+use crate::module::types::{HeapType, RefType};
 
 /// Bytes of objects before the first collection, and the least between two.
 const MIN_THRESHOLD: usize = 1 << 20;
@@ -337,8 +337,8 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         registers.iter().for_each(|word| marks.word(*word));
         marks.words((here & !7) as *const u64, stack.high as *const u64);
     }
-    let is_collected = |ty| matches!(ty, ValType::ExnRef | ValType::ExternRef);
-    for global in store.globals.iter().filter(|global| is_collected(global.ty.content)) {
+    let is_collected = |ty: RefType| matches!(ty.heap_type().top(), HeapType::Exn | HeapType::Extern);
+    for global in store.globals.iter().filter(|global| global.ty.content.as_ref().is_some_and(is_collected)) {
         // SAFETY: cells live as long as the store.
         marks.word(unsafe { (*global.vm).slots[0] });
     }

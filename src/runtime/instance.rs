@@ -530,7 +530,7 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         }
         (ExternType::Memory(want), Extern::Memory(memory)) => {
             let data = &store.memories[memory.0.index(store)];
-            let got = MemoryType { minimum: data.pages(), maximum: data.ty.maximum };
+            let got = MemoryType { minimum: data.pages(), ..data.ty };
             let fits = limits_match((want.minimum, want.maximum), (got.minimum, got.maximum));
             if fits { Ok(()) } else { mismatch(ExternType::Memory(got)) }
         }
@@ -542,7 +542,10 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         }
         (ExternType::Global(want), Extern::Global(global)) => {
             let got = store.globals[global.0.index(store)].ty;
-            if got == *want { Ok(()) } else { mismatch(ExternType::Global(got)) }
+            // What can be set through one must be what the other reads.
+            let fits = got.mutability == want.mutability
+                && if got.is_mutable() { got.content == want.content } else { got.content.matches(want.content) };
+            if fits { Ok(()) } else { mismatch(ExternType::Global(got)) }
         }
         (ExternType::Tag(want), Extern::Tag(tag)) => {
             let got = store.engine().sig_type(store.tags[tag.0.index(store)].sig.number());

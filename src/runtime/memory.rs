@@ -139,7 +139,7 @@ impl MemoryData {
 /// ```
 /// use wasmrun::{Engine, Memory, MemoryType, Store};
 /// let mut store = Store::new(&Engine::default(), ());
-/// let memory = Memory::new(&mut store, MemoryType { minimum: 1, maximum: Some(2) })?;
+/// let memory = Memory::new(&mut store, MemoryType::new(1, Some(2)))?;
 /// memory.write(&mut store, 65_535, b"!")?;
 /// assert_eq!(memory.grow(&mut store, 1)?, 1);
 /// assert_eq!(memory.data(&store)[65_535], b'!');
@@ -173,7 +173,7 @@ impl Memory {
     /// Its type, with the current size as minimum.
     pub fn ty(&self, store: impl AsContext) -> MemoryType {
         let memory = self.in_store(&store.as_context().0.opaque);
-        MemoryType { minimum: memory.pages(), maximum: memory.ty.maximum }
+        MemoryType { minimum: memory.pages(), ..memory.ty }
     }
 
     /// Its size in pages of 64 KiB.
@@ -253,7 +253,7 @@ mod tests {
         let engine = Engine::default();
         let memory = |maximum, capacity: u64| {
             // SAFETY: without a place given there is nothing to promise.
-            let memory = unsafe { MemoryData::new(None, MemoryType { minimum: 1, maximum }, &engine) };
+            let memory = unsafe { MemoryData::new(None, MemoryType::new(1, maximum), &engine) };
             MemoryData { capacity: (capacity * PAGE) as usize, ..memory.unwrap() }
         };
         for mut memory in [memory(Some(3), 10), memory(None, 3)] {

@@ -387,9 +387,9 @@ impl<T> Store<T> {
     /// what it would refer to.
     ///
     /// ```
-    /// use wasmrun::{Engine, ExternRef, Global, GlobalType, Store, ValType, Value};
+    /// use wasmrun::{Engine, ExternRef, Global, GlobalType, Mutability, Store, ValType, Value};
     /// let mut store = Store::new(&Engine::default(), ());
-    /// let ty = GlobalType { content: ValType::ExternRef, mutable: true };
+    /// let ty = GlobalType::new(ValType::EXTERNREF, Mutability::Var);
     /// let global = Global::new(&mut store, ty, ExternRef::new("a host object").into())?;
     /// global.set(&mut store, Value::ExternRef(None))?;
     /// store.gc();

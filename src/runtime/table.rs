@@ -78,9 +78,9 @@ impl TableData {
 /// A table of a store (specification, section 4.2.7).
 ///
 /// ```
-/// use wasmrun::{Engine, Store, Table, TableType, ValType, Value};
+/// use wasmrun::{Engine, RefType, Store, Table, TableType, Value};
 /// let mut store = Store::new(&Engine::default(), ());
-/// let ty = TableType { element: ValType::FuncRef, minimum: 2, maximum: None };
+/// let ty = TableType::new(RefType::FUNCREF, 2, None);
 /// let table = Table::new(&mut store, ty, Value::FuncRef(None))?;
 /// assert_eq!(table.grow(&mut store, 1, Value::FuncRef(None))?, 2);
 /// assert!(table.get(&mut store, 3).is_none());
@@ -97,10 +97,7 @@ impl Table {
     /// if the table would be too large.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        if !ty.element.is_ref() {
-            return Err(Error::usage(format!("tables hold references, not {}", ty.element)));
-        }
-        Value::check_all(std::slice::from_ref(&init), &[ty.element], "initial element")?;
+        Value::check_all(std::slice::from_ref(&init), &[ty.element.into()], "initial element")?;
         store.collect_if_due();
         let init = init.to_slots(store)?[0];
         // SAFETY: without a place given there is nothing to promise.
@@ -120,7 +117,7 @@ impl Table {
     /// The slot of a value that is to become an element.
     fn slot_of(self, store: &mut StoreOpaque, value: &Value) -> Result<u64> {
         let element = self.in_store(store).ty.element;
-        Value::check_all(std::slice::from_ref(value), &[element], "element")?;
+        Value::check_all(std::slice::from_ref(value), &[element.into()], "element")?;
         store.collect_if_due();
         Ok(value.to_slots(store)?[0])
     }
@@ -142,7 +139,7 @@ impl Table {
         let table = self.in_store(store);
         let slot = *table.elements().get(usize::try_from(index).ok()?)?;
         // SAFETY: elements of a funcref table are null or references of this store.
-        Some(unsafe { Value::from_slots(table.ty.element, [slot, 0], store) })
+        Some(unsafe { Value::from_slots(table.ty.element.into(), [slot, 0], store) })
     }
 
     /// Sets the element at `index`.

@@ -24,7 +24,7 @@ pub trait WasmTy: Sealed + Sized {
     const TYPE: ValType;
     /// Whether values keep something of a store alive that is collected.
     #[doc(hidden)]
-    const COLLECTED: bool = matches!(Self::TYPE, ValType::ExternRef | ValType::ExnRef);
+    const COLLECTED: bool = matches!(Self::TYPE, ValType::EXTERNREF | ValType::EXNREF);
     /// Reads a value.
     ///
     /// # Safety
@@ -102,7 +102,7 @@ impl WasmTy for u128 {
 
 impl Sealed for Option<Func> {}
 impl WasmTy for Option<Func> {
-    const TYPE: ValType = ValType::FuncRef;
+    const TYPE: ValType = ValType::FUNCREF;
     unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Func::from_slot(*slot, &*opaque(store)) }
@@ -116,7 +116,7 @@ impl WasmTy for Option<Func> {
 
 impl Sealed for Option<ExternRef> {}
 impl WasmTy for Option<ExternRef> {
-    const TYPE: ValType = ValType::ExternRef;
+    const TYPE: ValType = ValType::EXTERNREF;
     unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
         // SAFETY: the caller's promise.
         unsafe { (*opaque(store)).heap.extern_ref(*slot) }

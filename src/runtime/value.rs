@@ -8,7 +8,7 @@ use super::func::Func;
 use super::store::StoreOpaque;
 use crate::error::{Error, Result};
 use crate::exception::ExnRef;
-use crate::module::types::ValType;
+use crate::module::types::{HeapType, ValType};
 
 /// A WebAssembly value (specification, section 4.2.1).
 #[derive(Clone, Debug)]
@@ -75,9 +75,9 @@ impl Value {
             Value::F32(_) => ValType::F32,
             Value::F64(_) => ValType::F64,
             Value::V128(_) => ValType::V128,
-            Value::FuncRef(_) => ValType::FuncRef,
-            Value::ExternRef(_) => ValType::ExternRef,
-            Value::ExnRef(_) => ValType::ExnRef,
+            Value::FuncRef(_) => ValType::FUNCREF,
+            Value::ExternRef(_) => ValType::EXTERNREF,
+            Value::ExnRef(_) => ValType::EXNREF,
         }
     }
 
@@ -89,9 +89,28 @@ impl Value {
             ValType::F32 => Value::F32(0.0),
             ValType::F64 => Value::F64(0.0),
             ValType::V128 => Value::V128(0),
-            ValType::FuncRef => Value::FuncRef(None),
-            ValType::ExternRef => Value::ExternRef(None),
-            ValType::ExnRef => Value::ExnRef(None),
+            ValType::Ref(ty) => Value::null(ty.heap_type()),
+        }
+    }
+
+    /// Null, as a reference of this kind.
+    pub fn null(heap: HeapType) -> Self {
+        match heap.top() {
+            HeapType::Extern => Value::ExternRef(None),
+            HeapType::Exn | HeapType::NoExn => Value::ExnRef(None),
+            HeapType::Func => Value::FuncRef(None),
+        }
+    }
+
+    /// Whether this is a value of the type.
+    pub fn matches(&self, ty: ValType) -> bool {
+        let is_null = matches!(self, Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None));
+        match (self.ty(), ty) {
+            (ValType::Ref(own), ValType::Ref(ty)) if is_null => {
+                ty.is_nullable() && own.heap_type() == ty.heap_type().top()
+            }
+            (ValType::Ref(own), ValType::Ref(ty)) => own.heap_type().matches(ty.heap_type()),
+            (own, ty) => own == ty,
         }
     }
 
@@ -122,11 +141,13 @@ impl Value {
             ValType::F32 => Value::F32(f32::from_bits(slots[0] as u32)),
             ValType::F64 => Value::F64(f64::from_bits(slots[0])),
             ValType::V128 => Value::V128(slots[0] as u128 | (slots[1] as u128) << 64),
-            // SAFETY: the caller's promise.
-            ValType::FuncRef => Value::FuncRef(unsafe { Func::from_slot(slots[0], store) }),
-            ValType::ExternRef => Value::ExternRef(store.heap.extern_ref(slots[0])),
-            // SAFETY: the caller's promise.
-            ValType::ExnRef => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
+            ValType::Ref(ty) => match ty.heap_type().top() {
+                // SAFETY: the caller's promise.
+                HeapType::Func => Value::FuncRef(unsafe { Func::from_slot(slots[0], store) }),
+                HeapType::Extern => Value::ExternRef(store.heap.extern_ref(slots[0])),
+                // SAFETY: the caller's promise.
+                HeapType::Exn | HeapType::NoExn => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
+            },
         }
     }
 
@@ -167,7 +188,7 @@ impl Value {
         if values.len() != types.len() {
             return Err(Error::usage(format!("expected {} {what}(s), got {}", types.len(), values.len())));
         }
-        match values.iter().zip(types).position(|(value, ty)| value.ty() != *ty) {
+        match values.iter().zip(types).position(|(value, ty)| !value.matches(*ty)) {
             None => Ok(()),
             Some(at) => {
                 let (want, got) = (types[at], values[at].ty());

@@ -1,7 +1,7 @@
 //! The runtime under test, in each of its configurations.
 
 use wasmrun::{
-    BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Global,
+    BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Global, HeapType,
     Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, ValType,
 };
 
@@ -202,9 +202,11 @@ fn types(types: &[ValType]) -> Vec<Type> {
         ValType::F32 => Type::F32,
         ValType::F64 => Type::F64,
         ValType::V128 => Type::V128,
-        ValType::FuncRef => Type::Func,
-        ValType::ExternRef => Type::Extern,
-        ValType::ExnRef => Type::Exn,
+        ValType::Ref(ty) => match ty.heap_type().top() {
+            HeapType::Func => Type::Func,
+            HeapType::Extern => Type::Extern,
+            _ => Type::Exn,
+        },
         other => panic!("an unknown type of value: {other:?}"),
     };
     types.iter().map(ty).collect()

@@ -1,6 +1,8 @@
 //! The module `spectest` that test scripts import: the host as the specification's own interpreter provides it.
 
-use crate::{Global, GlobalType, Linker, Memory, MemoryType, Result, Store, Table, TableType, ValType, Value};
+use crate::{
+    Global, GlobalType, Linker, Memory, MemoryType, Mutability, RefType, Result, Store, Table, TableType, Value,
+};
 
 /// Defines it. What the functions are to print is dropped: no script depends on it.
 pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<()> {
@@ -18,12 +20,12 @@ pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(
         ("global_f32", Value::F32(666.6)),
         ("global_f64", Value::F64(666.6)),
     ] {
-        let ty = GlobalType { content: value.ty(), mutable: false };
+        let ty = GlobalType::new(value.ty(), Mutability::Const);
         linker.define(NAME, name, Global::new(&mut *store, ty, value)?)?;
     }
-    let table = TableType { element: ValType::FuncRef, minimum: 10, maximum: Some(20) };
+    let table = TableType::new(RefType::FUNCREF, 10, Some(20));
     linker.define(NAME, "table", Table::new(&mut *store, table, Value::FuncRef(None))?)?;
-    let memory = MemoryType { minimum: 1, maximum: Some(2) };
+    let memory = MemoryType::new(1, Some(2));
     linker.define(NAME, "memory", Memory::new(&mut *store, memory)?)?;
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! parameters from the builder's SSA construction. A block is sealed as soon as no more branches to it can come: at
 //! its `end`, a loop's header too.
 
+use std::ops::Deref;
+
 use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value, types};
 use wasmparser::{BlockType, BrTable, Operator as Op};
 
@@ -19,7 +21,7 @@ pub(super) struct Frame<'m> {
     target: Block,
     /// Values that a branch takes along.
     arity: usize,
-    results: &'m [ValType],
+    results: Types<'m>,
     /// Height of the operand stack below its parameters.
     height: usize,
     /// Whether its end is a block that some branch goes to.
@@ -47,19 +49,12 @@ enum Kind {
 impl<'m> Lower<'m, '_> {
     pub(super) fn open_function(&mut self, ty: &'m FuncType) {
         let target = self.builder.create_block();
-        self.push_frame(Kind::Function, target, &[], ty.results(), None);
+        self.push_frame(Kind::Function, target, Types::Some(&[]), Types::Some(ty.results()), None);
     }
 
-    fn push_frame(
-        &mut self,
-        kind: Kind,
-        target: Block,
-        params: &'m [ValType],
-        results: &'m [ValType],
-        saved: Option<usize>,
-    ) {
+    fn push_frame(&mut self, kind: Kind, target: Block, params: Types<'m>, results: Types<'m>, saved: Option<usize>) {
         let label = if matches!(kind, Kind::Loop) { params } else { results };
-        for ty in label {
+        for ty in label.iter() {
             self.builder.append_block_param(target, abi::value_type(*ty));
         }
         self.frames.push(Frame {
@@ -147,13 +142,13 @@ impl<'m> Lower<'m, '_> {
         }
     }
 
-    fn block_types(&self, ty: BlockType) -> (&'m [ValType], &'m [ValType]) {
+    fn block_types(&self, ty: BlockType) -> (Types<'m>, Types<'m>) {
         match ty {
-            BlockType::Empty => (&[], &[]),
-            BlockType::Type(ty) => (&[], single(ValType::from_wasmparser(ty))),
+            BlockType::Empty => (Types::Some(&[]), Types::Some(&[])),
+            BlockType::Type(ty) => (Types::Some(&[]), Types::One([ValType::from_wasmparser(ty)])),
             BlockType::FuncType(index) => {
                 let ty = &self.module.types[index as usize];
-                (ty.params(), ty.results())
+                (Types::Some(ty.params()), Types::Some(ty.results()))
             }
         }
     }
@@ -166,7 +161,7 @@ impl<'m> Lower<'m, '_> {
         self.push_frame(Kind::Loop, header, params, results, saved);
         self.with_top(params.len(), |lower, args| lower.builder.ins().jump(header, args));
         if saved.is_some() {
-            self.enter_loop(header, params, loads_lengths);
+            self.enter_loop(header, &params, loads_lengths);
         }
         self.builder.switch_to_block(header);
         self.stack.truncate(self.stack.len() - params.len());
@@ -263,7 +258,7 @@ impl<'m> Lower<'m, '_> {
         }
         self.forget_saved(frame.saved);
         if let (Kind::Function, true) = (frame.kind, self.reachable) {
-            self.emit_return(frame.results);
+            self.emit_return(&frame.results);
             self.reachable = false;
         }
     }
@@ -291,7 +286,8 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn return_values(&mut self) {
-        self.emit_return(self.frames[0].results);
+        let results = self.frames[0].results;
+        self.emit_return(&results);
     }
 
     /// Returns the topmost values: to the frame, in code that has taken it over.
@@ -363,16 +359,20 @@ impl<'m> Lower<'m, '_> {
     }
 }
 
-/// A list of one type that lives for ever.
-fn single(ty: ValType) -> &'static [ValType] {
-    match ty {
-        ValType::I32 => &[ValType::I32],
-        ValType::I64 => &[ValType::I64],
-        ValType::F32 => &[ValType::F32],
-        ValType::F64 => &[ValType::F64],
-        ValType::V128 => &[ValType::V128],
-        ValType::FuncRef => &[ValType::FuncRef],
-        ValType::ExternRef => &[ValType::ExternRef],
-        ValType::ExnRef => &[ValType::ExnRef],
+/// The types of a block's parameters or results.
+#[derive(Clone, Copy)]
+pub(super) enum Types<'m> {
+    One([ValType; 1]),
+    Some(&'m [ValType]),
+}
+
+impl Deref for Types<'_> {
+    type Target = [ValType];
+
+    fn deref(&self) -> &[ValType] {
+        match self {
+            Types::One(one) => one,
+            Types::Some(types) => types,
+        }
     }
 }

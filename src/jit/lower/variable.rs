@@ -52,7 +52,7 @@ impl Lower<'_, '_> {
             return value;
         }
         let (base, offset) = self.locate(self.module.offsets.global(index));
-        let flags = if global.mutable { self.flags(Region::Global(index)) } else { CONSTANT };
+        let flags = if global.is_mutable() { self.flags(Region::Global(index)) } else { CONSTANT };
         self.ins().load(abi::value_type(global.content), flags, base, offset)
     }
 
@@ -61,7 +61,7 @@ impl Lower<'_, '_> {
         let global = self.module.globals[index as usize];
         let defined = index.checked_sub(self.module.offsets.imported_globals)?;
         let ConstExpr(ops) = &self.module.global_inits[defined as usize];
-        match (global.mutable, &**ops) {
+        match (global.is_mutable(), &**ops) {
             (false, [ConstOp::Slot(bits)]) => Some(match global.content {
                 ValType::I32 => self.ins().iconst(types::I32, i64::from(*bits as u32)),
                 ValType::I64 => self.ins().iconst(types::I64, *bits as i64),

@@ -1,0 +1,20 @@
+;; nullexnref and exnref are different types: an indirect call traps, an import of a function does not match; one of a global
+;; that cannot be set does, as null is an exnref.
+(module
+  (type $null (func (param nullexnref)))
+  (type $exn (func (param exnref)))
+  (table funcref (elem $f))
+  (func $f (type $exn))
+  (func (export "run") (call_indirect (type $null) (ref.null noexn) (i32.const 0))))
+(assert_trap (invoke "run") "indirect call type mismatch")
+(module $a (func (export "f") (param exnref)))
+(register "a" $a)
+(assert_unlinkable (module (import "a" "f" (func (param nullexnref)))) "incompatible import type")
+(module $n (global (export "null") nullexnref (ref.null noexn)) (global (export "var") (mut nullexnref) (ref.null noexn)))
+(register "n" $n)
+(module (import "n" "null" (global exnref)) (func (export "is_null") (result i32) (ref.is_null (global.get 0))))
+(assert_return (invoke "is_null") (i32.const 1))
+(assert_unlinkable (module (import "n" "var" (global (mut exnref)))) "incompatible import type")
+(module $t (table (export "t") 1 nullexnref))
+(register "t" $t)
+(assert_unlinkable (module (import "t" "t" (table 1 exnref))) "incompatible import type")
