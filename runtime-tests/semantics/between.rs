@@ -247,7 +247,7 @@ impl Type {
         for (x, between) in BETWEEN.iter().enumerate() {
             for (k, (below, consumer)) in CONSUMERS.iter().enumerate() {
                 let out_of_reach = between.starts_with('!') && !below.is_empty();
-                if (at + 2 * x + 3 * k) % ONE_IN == 0 && !out_of_reach {
+                if (at + 2 * x + 3 * k).is_multiple_of(ONE_IN) && !out_of_reach {
                     let between = between.trim_start_matches('!');
                     let all = between.replace(" P", &format!(" {producer}")).replace(" K", &format!(" {consumer}"));
                     bodies.push(self.filled(&format!("{below}{all}")));

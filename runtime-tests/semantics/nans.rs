@@ -299,7 +299,7 @@ fn conversions_between_floats_keep_what_they_can_of_a_nan() {
         false => f64::from(f32::from_bits(bits)).to_bits(),
     };
     let demoted = |bits: u64| match f64::from_bits(bits).is_nan() {
-        true => (bits >> 63) as u32 * (1 << 31) | 0x7fc0_0000 | (bits >> 29) as u32 & 0x3f_ffff,
+        true => ((bits >> 63) as u32) << 31 | 0x7fc0_0000 | (bits >> 29) as u32 & 0x3f_ffff,
         false => (f64::from_bits(bits) as f32).to_bits(),
     };
     for_each_engine(|engine: &Engine| {

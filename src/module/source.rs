@@ -101,6 +101,7 @@ impl FileSource {
         self.len
     }
 
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only the cache of compiled code looks at the file"))]
     pub fn file(&self) -> &File {
         &self.file
     }

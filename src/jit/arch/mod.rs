@@ -63,4 +63,4 @@ pub(super) struct Target {
     pub payload: usize,
 }
 
-const _: () = assert!(size_of::<Target>() % 16 == 0);
+const _: () = assert!(size_of::<Target>().is_multiple_of(16));
