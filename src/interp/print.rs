@@ -67,7 +67,7 @@ fn name_of<H: Handler>() -> String {
 }
 
 /// The names of all instructions, by opcode.
-#[cfg(test)]
+#[cfg(all(test, tail_dispatch))]
 pub(super) fn names() -> impl Iterator<Item = String> {
     NAMES.entries().iter().map(|name| name())
 }
