@@ -236,6 +236,11 @@ fn configs() -> Vec<Config> {
             config.strategy(Strategy::Tiered).tiering(tiering);
             all.push(config);
         }
+        for tiering in [Tiering::AtOnce, Tiering::BaselineAtLoops] {
+            let mut config = Config::new();
+            config.strategy(Strategy::Tiered).tiering(tiering).signals_based_traps(false);
+            all.push(config);
+        }
         for tiering in [Tiering::AtLoops, Tiering::Baseline] {
             let mut config = Config::new();
             config.strategy(Strategy::Tiered).tiering(tiering).dispatch(Dispatch::Loop);

@@ -46,6 +46,15 @@ pub fn configurations() -> Vec<Configuration> {
     add("quick, guard pages", &|c| {
         c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard).quick_code(true);
     });
+    add("best, no signals", &|c| {
+        c.strategy(Strategy::Jit).signals_based_traps(false);
+    });
+    add("tiered at once, no signals", &|c| {
+        c.strategy(Strategy::Tiered).tiering(Tiering::AtOnce).signals_based_traps(false);
+    });
+    add("baseline, tiered at loops, no signals", &|c| {
+        c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops).signals_based_traps(false);
+    });
     add("tiered", &|c| {
         c.strategy(Strategy::Tiered).tiering(Tiering::Measured);
     });
