@@ -29,13 +29,13 @@ fn engines() -> &'static Engines {
 pub fn compare(wasm: &[u8], options: &Options) -> Verdict {
     let canonical = canonicalise(wasm);
     if options.canonical_nans {
-        return compare_as_is(canonical.as_deref().unwrap_or(wasm));
+        return compare_as_is(canonical.as_deref().unwrap_or(wasm), options);
     }
-    let verdict = compare_as_is(wasm);
+    let verdict = compare_as_is(wasm, options);
     let (Some(canonical), Verdict::Finding { .. } | Verdict::OracleAlone(_)) = (canonical, &verdict) else {
         return verdict;
     };
-    match (verdict, compare_as_is(&canonical)) {
+    match (verdict, compare_as_is(&canonical, options)) {
         (Verdict::Finding { kind, text }, Verdict::Agreement | Verdict::Unjudged | Verdict::OracleAlone(_))
             if kind.starts_with(OWN) =>
         {
@@ -49,7 +49,7 @@ pub fn compare(wasm: &[u8], options: &Options) -> Verdict {
 /// How the kinds of findings begin where configurations of the runtime differ.
 const OWN: &str = "own";
 
-fn compare_as_is(wasm: &[u8]) -> Verdict {
+fn compare_as_is(wasm: &[u8], options: &Options) -> Verdict {
     let Engines { own, wasmtime, wasmi } = engines();
     let interface = match own[0].interface(wasm) {
         Ok(interface) => interface,
@@ -73,7 +73,8 @@ fn compare_as_is(wasm: &[u8]) -> Verdict {
     }
     let first = first.expect("there is a configuration");
     let against = |oracle: &dyn Engine| against(oracle, &first, wasm, &interface);
-    match (against(wasmtime), against(wasmi)) {
+    let by_wasmi = if options.no_wasmi { Agreement::Unknown } else { against(wasmi) };
+    match (against(wasmtime), by_wasmi) {
         (Agreement::Differs(wasmtime), wasmi) => {
             let wasmi = match wasmi {
                 Agreement::Differs(wasmi) => format!("so does wasmi: {wasmi}"),

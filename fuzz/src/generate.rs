@@ -4,7 +4,7 @@ use arbitrary::{Result, Unstructured};
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
 use crate::module::{Counted, instrument};
-use crate::mutate;
+use crate::{dense, mutate};
 
 /// What modules may import, besides what they make up themselves.
 const IMPORTS: &str = r#"(module
@@ -28,7 +28,11 @@ pub fn module(data: &[u8]) -> Option<Vec<u8>> {
 pub fn unbounded(data: &[u8]) -> Option<(Vec<u8>, Counted)> {
     let mut u = Unstructured::new(data);
     let counted = if u.ratio(1, 2).ok()? { Counted::Heads } else { Counted::Branches };
-    let wasm = if u.ratio(3, 4).ok()? { smith(&mut u).ok()? } else { mutate::module(&mut u)? };
+    let wasm = match u.int_in_range(0..=7).ok()? {
+        0..4 => dense::module(u.arbitrary().ok()?),
+        4..7 => smith(&mut u).ok()?,
+        _ => mutate::module(&mut u)?,
+    };
     Some((wasm, counted))
 }
 

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: the runner for seeds, the modules to run, the engines to run them on, and the comparison.
 
 pub mod compare;
+mod dense;
 pub mod engines;
 pub mod generate;
 pub mod host;

@@ -26,9 +26,7 @@ impl Program {
         file.write_all(wasm).expect("it can be written");
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
         command.arg("--file").arg(file.path());
-        if self.options.canonical_nans {
-            command.arg("--canonical-nans");
-        }
+        command.args(self.options.arguments());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = Killed(command.spawn().expect("this program can be started again"));
         let mut output = child.0.stdout.take().expect("it is piped");

@@ -47,8 +47,18 @@ pub enum Input {
 pub struct Options {
     /// Modules make their NaNs canonical, so that which one an instruction gives does not matter.
     pub canonical_nans: bool,
+    /// Without the oracle that may crash.
+    pub no_wasmi: bool,
     /// What happens is told as it does.
     pub verbose: bool,
+}
+
+impl Options {
+    /// The command line that gives them.
+    pub fn arguments(&self) -> impl Iterator<Item = &'static str> {
+        let flags = [(self.canonical_nans, "--canonical-nans"), (self.no_wasmi, "--no-wasmi")];
+        flags.into_iter().filter_map(|(set, flag)| set.then_some(flag))
+    }
 }
 
 /// What was found out about an input.
@@ -118,7 +128,8 @@ usage: --seeds FROM..TO [--seconds N] [--jobs N] [--out DIR]   run seeds, for so
        --file FILE                                             run an input
        --reduce FILE                                           make a failing module smaller
        --input SEED                                            write the input of a seed to standard output
-       --canonical-nans, with any of these                     modules make their NaNs canonical";
+       --canonical-nans, with any of these                     modules make their NaNs canonical
+       --no-wasmi, with any of these                           leave wasmi out";
 
 /// What the command line asks for.
 #[derive(Default)]
@@ -140,6 +151,7 @@ fn arguments() -> Option<Arguments> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--canonical-nans" => all.options.canonical_nans = true,
+            "--no-wasmi" => all.options.no_wasmi = true,
             "--seeds" => all.seeds = Some(range(&args.next()?)?),
             "--child" => all.child = Some(range(&args.next()?)?),
             "--seconds" => all.seconds = Some(args.next()?.parse().ok()?),
@@ -167,7 +179,7 @@ pub fn main(target: &Target) -> ExitCode {
     };
     let read = |path: &PathBuf| {
         let bytes = std::fs::read(path).expect("the file can be read");
-        let is_text = target.input == Input::Module && bytes.trim_ascii_start().starts_with(b"(");
+        let is_text = target.input == Input::Module && !bytes.starts_with(b"\0asm");
         if is_text { wat::parse_bytes(&bytes).expect("a module").into_owned() } else { bytes }
     };
     if let Some(seeds) = args.child {
@@ -386,9 +398,7 @@ impl<'a> Run<'a> {
         while !range.is_empty() && !self.time_is_up() {
             let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
             command.args(["--child", &format!("{}..{}", range.start, range.end)]);
-            if self.args.options.canonical_nans {
-                command.arg("--canonical-nans");
-            }
+            command.args(self.args.options.arguments());
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
             let mut child = Killed(command.spawn().expect("this program can be started again"));
             let (sender, lines) = mpsc::channel();
@@ -430,16 +440,25 @@ impl<'a> Run<'a> {
             }
             let seed = current.unwrap_or(range.start);
             let what = if hung { "hang".to_string() } else { status.to_string() };
-            self.note(seed, &format!("finding {what}\t"));
+            // wasmi has crashes of its own.
+            let is_ours = hung || self.target.input == Input::Lines || self.fails_without_wasmi(seed);
+            self.note(seed, &if is_ours { format!("finding {what}\t") } else { format!("alone {what}") });
             range.start = seed + 1;
         }
+    }
+
+    fn fails_without_wasmi(&self, seed: u64) -> bool {
+        let options = Options { no_wasmi: true, ..self.args.options.clone() };
+        let program = reduce::Program { options, input: self.target.input };
+        let input = (self.target.generate)(&bytes(seed)).expect("it was made before");
+        program.signature(&input).is_some()
     }
 
     /// A child's line about a seed.
     fn note(&self, seed: u64, line: &str) {
         let mut counts = self.counts();
         counts.executions += 1;
-        counts.last = seed;
+        counts.last = counts.last.max(seed);
         match line.split_once(' ').map_or((line, ""), |(word, rest)| (word, rest)) {
             ("agreement", _) => {}
             ("none", _) => {

@@ -14,7 +14,10 @@ pub struct Wasmtime(Engine);
 impl Default for Wasmtime {
     fn default() -> Self {
         let mut config = Config::new();
-        config.cranelift_opt_level(OptLevel::None).max_wasm_stack(512 << 10);
+        config
+            .cranelift_opt_level(OptLevel::None)
+            .cranelift_regalloc_algorithm(wasmtime::RegallocAlgorithm::SinglePass)
+            .max_wasm_stack(512 << 10);
         config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true).wasm_relaxed_simd(true);
         config.relaxed_simd_deterministic(true).wasm_backtrace_max_frames(None);
         config.generate_address_map(false).native_unwind_info(false);
