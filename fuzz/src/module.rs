@@ -419,8 +419,8 @@ fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
     }
 }
 
-/// Makes NaNs canonical after each operation for which the specification leaves open which one it gives; `None` if the module
-/// has no such operation.
+/// Makes NaNs canonical after each operation for which the specification leaves open which one it gives, and the operands of relaxed dot
+/// products such that they have one result; `None` if the module has no such operation.
 pub fn canonicalise(wasm: &[u8]) -> Option<Vec<u8>> {
     use wasmparser::ValType::{F32, F64, V128};
     let mut parts = Parts::new(wasm)?;
@@ -428,7 +428,13 @@ pub fn canonicalise(wasm: &[u8]) -> Option<Vec<u8>> {
     for body in &mut parts.bodies {
         let mut temporaries = [None; 3];
         for i in 0..body.ops.len() {
-            let Some(shape) = arithmetic(&body.ops[i].operator) else { continue };
+            let dot = match body.ops[i].operator {
+                Operator::I16x8RelaxedDotI8x16I7x16S => Some(false),
+                Operator::I32x4RelaxedDotI8x16I7x16AddS => Some(true),
+                _ => None,
+            };
+            let shape = if dot.is_some() { Some(Shape::F64x2) } else { arithmetic(&body.ops[i].operator) };
+            let Some(shape) = shape else { continue };
             changed = true;
             let ty = [F32, F64, V128, V128][shape as usize];
             let temporary = &mut temporaries[(shape as usize).min(2)];
@@ -441,6 +447,17 @@ pub fn canonicalise(wasm: &[u8]) -> Option<Vec<u8>> {
                 }
             };
             let (tee, get) = (Instruction::LocalTee(local), Instruction::LocalGet(local));
+            if let Some(adds) = dot {
+                // With the second operand in seven bits, there is one result.
+                let sevens = (0..16).fold(0, |v, i| v | 0x7f << (8 * i));
+                let mut mask = vec![Instruction::V128Const(sevens), Instruction::V128And];
+                if adds {
+                    mask = [vec![Instruction::LocalSet(local)], mask, vec![get]].concat();
+                }
+                let op = &mut body.ops[i];
+                op.bytes = [bytes(&mask).as_slice(), &op.bytes].concat().into();
+                continue;
+            }
             const NAN32: u32 = 0x7fc0_0000;
             const NAN64: u64 = 0x7ff8_0000_0000_0000;
             let nans32 = (0..4).fold(0, |v, i| v | i128::from(NAN32) << (32 * i));

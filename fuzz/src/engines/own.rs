@@ -1,8 +1,8 @@
 //! The runtime under test, in each of its configurations.
 
 use wasmrun::{
-    BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Global, HeapType,
-    Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, ValType,
+    BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Global,
+    HeapType, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, ValType,
 };
 
 use super::{Export, Failure, Instance, Interface, Kind};
@@ -264,7 +264,7 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
             Global::new(&mut *store, *ty, native(content, ty.content))?.into()
         }
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
-        ExternType::Table(ty) => Table::new(&mut *store, *ty, wasmrun::Value::default_for(ty.element))?.into(),
+        ExternType::Table(ty) => Table::new(&mut *store, *ty, wasmrun::Value::default_for(ty.element.into()))?.into(),
         ExternType::Tag(ty) => Tag::new(&mut *store, ty.clone()).into(),
         other => panic!("an unknown type of import: {other}"),
     })
