@@ -11,6 +11,7 @@ use crate::module::ModuleInner;
 use crate::module::types::FuncType;
 use crate::runtime::engine::{Config, Engine, Strategy};
 use crate::runtime::func::call_host;
+use crate::runtime::store::StoreOpaque;
 use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
 
 /// What the modules of an engine share: nothing.
@@ -38,6 +39,9 @@ pub(crate) unsafe fn call_native_at_loop(
 ) -> Result<()> {
     Err(no_jit())
 }
+
+/// Nothing to do: no compiled code is returned to.
+pub(crate) fn come_back(_: &StoreOpaque) {}
 
 /// What goes into `VMStore::raise`.
 pub(crate) fn raise_code() -> *const VMCode {

@@ -4,12 +4,12 @@
 
 use crate::engines::{call, configs, for_each_engine, instantiate, setup};
 use crate::heap::{HOLDERS, for_each_engine_and_zeal, module};
-use corosensei::on_stack;
 use corosensei::stack::{Stack, StackPointer};
+use corosensei::{Coroutine, CoroutineResult, Yielder, on_stack};
 use std::num::NonZeroUsize;
 use std::ptr;
 use std::thread;
-use wasmrun::{Caller, Engine, ErrorKind, ExternRef, Func, Instance, Module, Store, Trap, TypedFunc, Value};
+use wasmrun::{Caller, Engine, Error, ErrorKind, ExternRef, Func, Instance, Module, Store, Trap, TypedFunc, Value};
 
 /// On which side of the running thread's stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -392,6 +392,58 @@ fn a_panic_passes_from_stack_to_stack() {
             }
             store.gc();
             assert_eq!(store.heap_stats().exceptions, 0);
+        }
+    });
+}
+
+type Host = Yielder<(), ()>;
+
+/// A store of its own on a stack of its own, whose import gives way to who runs the coroutine.
+fn giving_way(engine: &Engine, export: &'static str) -> Coroutine<(), (), Result<i32, Error>> {
+    const WAT: &str = r#"(module
+        (import "" "give way" (func $give_way))
+        (memory 1)
+        (tag $tag (param i32))
+        (func $throws (export "throws") (result i32) (call $give_way) (call $give_way) (throw $tag (i32.const 7)))
+        (func (export "catches") (result i32)
+            (block $caught (result i32) (try_table (result i32) (catch $tag $caught) (call $throws))))
+        (func (export "returns") (result i32) (call $give_way) (call $give_way) (i32.const 7))
+        (func (export "unreachable") (result i32) (call $give_way) (call $give_way) (unreachable))
+        (func (export "loads") (result i32) (call $give_way) (call $give_way) (i32.load (i32.const -4))))"#;
+    let engine = engine.clone();
+    Coroutine::new(move |host: &Host, ()| {
+        let mut store = Store::new(&engine, ptr::from_ref(host));
+        let give_way = Func::wrap(&mut store, |caller: Caller<'_, *const Host>| {
+            // SAFETY: lives as long as the coroutine, on which the store is.
+            unsafe { (**caller.data()).suspend(()) }
+        });
+        let instance = instantiate(&mut store, WAT, &[give_way.into()]);
+        call::<_, (), i32>(&mut store, instance, export, ())
+    })
+}
+
+/// What ends on one stack leaves none of the code on the other, in whatever order they began, and neither does what is
+/// dropped in the middle.
+#[test]
+fn stores_on_two_coroutines_take_turns() {
+    const EXPORTS: [&str; 5] = ["returns", "unreachable", "loads", "throws", "catches"];
+    const TURNS: [&[usize]; 6] =
+        [&[0, 1, 0, 0, 1, 1], &[0, 1, 1, 1, 0, 0], &[0, 1, 0, 1, 0, 1], &[0, 1, 0, 1, 1, 0], &[0, 1, 0, 0], &[0, 1, 1]];
+    for_each_engine(|engine| {
+        for (first, second, turns) in
+            EXPORTS.iter().flat_map(|a| EXPORTS.iter().flat_map(move |b| TURNS.map(|turns| (a, b, turns))))
+        {
+            let mut coroutines = [first, second].map(|export| giving_way(engine, export));
+            for turn in turns {
+                let CoroutineResult::Return(result) = coroutines[*turn].resume(()) else { continue };
+                match (*[first, second][*turn], result) {
+                    ("returns" | "catches", Ok(7)) => {}
+                    ("unreachable", Err(error)) => assert_eq!(error.trap(), Some(Trap::Unreachable)),
+                    ("loads", Err(error)) => assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds)),
+                    ("throws", Err(error)) => assert!(matches!(error.kind(), ErrorKind::Exception(_))),
+                    (export, result) => panic!("{export}: {result:?}"),
+                }
+            }
         }
     });
 }

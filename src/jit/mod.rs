@@ -56,7 +56,7 @@ pub(crate) use compile::{Compiled, Entry, ModuleCode, Tier, compile, compile_wit
 pub(crate) use lower::osr::MAX_LOOPS;
 pub(crate) use print::{print_asm, print_clif};
 pub(crate) use resolver::{host_entry, ref_entry};
-pub(crate) use traps::{call, call_by_glue, call_loop, call_native, call_native_at_loop, raise_code};
+pub(crate) use traps::{call, call_by_glue, call_loop, call_native, call_native_at_loop, come_back, raise_code};
 
 /// What the modules of an engine share: the compiler's settings, and glue between code and Rust.
 pub(crate) struct EngineState {

@@ -51,7 +51,7 @@ struct Trapped {
 
 /// What entering compiled code needs of a thread. Nothing to drop, so that looking at it costs nothing.
 struct Thread {
-    /// The innermost activation. Read by the signal handler.
+    /// The innermost activation of the store whose code runs. Read by the signal handler.
     current: Cell<*mut Activation>,
     /// Whether there is a stack to handle signals on.
     has_signal_stack: Cell<bool>,
@@ -196,11 +196,21 @@ unsafe fn enter(
             prepare_signals()?;
         }
         let mut activation = Activation { sp: 0, fp: 0, store };
-        let outer = (*thread).current.replace(&raw mut activation);
+        let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());
+        (*thread).current.set(&raw mut activation);
         let status = arch::enter(&raw mut activation, glue, callee, caller, code, slots);
-        (*thread).current.set(outer);
+        (*store).activation = outer;
+        (*thread).current.set(outer.cast());
         if status == 0 { Ok(()) } else { Err(activation.error((*thread).trapped.get().read().assume_init())) }
     }
+}
+
+/// To be called before a host function returns to code of the store. Meanwhile other stores' code may have run on this
+/// thread, and not have ended: it may wait on another native stack, so that a thread's activations do not end in the order
+/// in which they began. Those of one store do.
+#[inline]
+pub(crate) fn come_back(store: &StoreOpaque) {
+    THREAD.with(|thread| thread.current.set(store.activation.cast()));
 }
 
 impl Activation {

@@ -82,13 +82,16 @@ impl HostFunc {
         {
             // SAFETY: the caller's promise.
             let body = unsafe { env.cast::<F>().as_ref() };
-            match catch_unwind(AssertUnwindSafe(|| body(store, caller, slots))) {
+            let status = match catch_unwind(AssertUnwindSafe(|| body(store, caller, slots))) {
                 Ok(Ok(())) => 0,
                 // SAFETY: the store is live.
                 Ok(Err(error)) => unsafe { failed(&mut *store, error) },
                 // SAFETY: as above.
                 Err(panic) => unsafe { panicked(&mut *store, panic) },
-            }
+            };
+            // SAFETY: as above.
+            crate::jit::come_back(unsafe { &*store });
+            status
         }
 
         /// # Safety

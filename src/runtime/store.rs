@@ -87,6 +87,9 @@ impl<T> Drop for Shared<T> {
 #[repr(C)]
 pub(crate) struct StoreOpaque {
     pub vm: VMStore,
+    /// The innermost entry into compiled code, null if there is none.
+    #[cfg(jit)]
+    pub activation: *mut (),
     /// The pointer from `Store::new`, to the whole store; null before.
     this: *mut StoreOpaque,
     engine: Engine,
@@ -154,6 +157,8 @@ impl StoreOpaque {
                 raise: crate::jit::raise_code(),
                 on_its_way: std::ptr::null_mut(),
             },
+            #[cfg(jit)]
+            activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),
             engine: engine.clone(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
