@@ -38,10 +38,20 @@ use crate::printable::Printable;
 /// assert_eq!(instance.get_typed_func::<(), u32>(&mut store, "run")?.call(&mut store, ())?, 6);
 /// # Ok::<(), wasmrun::Error>(())
 /// ```
+///
+/// It is for stores of exactly this type of data, as its host functions may replace them:
+///
+/// ```compile_fail,E0308
+/// use wasmrun::Linker;
+/// fn widen(linker: Linker<fn(&'static str)>) -> Linker<for<'a> fn(&'a str)> {
+///     linker
+/// }
+/// ```
 pub struct Linker<T: 'static = ()> {
     allow_shadowing: bool,
     definitions: HashMap<Box<str>, HashMap<Box<str>, Definition>>,
-    _data: PhantomData<fn(T)>,
+    /// Invariant: host functions both read and write the data.
+    _data: PhantomData<fn(T) -> T>,
 }
 
 #[derive(Clone)]

@@ -35,7 +35,17 @@ pub(crate) use super::instance::InstanceData;
 /// *store.data_mut() += 1;
 /// assert_eq!(store.into_data(), 8);
 /// ```
-pub struct Store<T: 'static>(NonNull<StoreInner<T>>, PhantomData<T>);
+///
+/// The type of the data is fixed, also where Rust would take one function type for another, because host functions in the
+/// store know it:
+///
+/// ```compile_fail,E0308
+/// use wasmrun::Store;
+/// fn narrow(store: Store<for<'a> fn(&'a str)>) -> Store<fn(&'static str)> {
+///     store
+/// }
+/// ```
+pub struct Store<T: 'static>(NonNull<StoreInner<T>>, PhantomData<(T, fn(T) -> T)>);
 
 // SAFETY: a store owns everything its pointers lead to (contexts, memories, host functions, which are Send + Sync), so
 // it moves as a whole; the data moves with it.
