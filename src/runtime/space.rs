@@ -151,6 +151,58 @@ impl Drop for Reservation {
     }
 }
 
+#[cfg(all(test, target_os = "linux", not(miri)))]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 1 << 16;
+
+    fn reserve(spaces: &Arc<Spaces>) -> Reservation {
+        Reservation::new(spaces, LEN, 0).unwrap()
+    }
+
+    #[test]
+    fn few_are_kept() {
+        let spaces = Arc::default();
+        drop(Vec::from_iter((0..IDLE + 5).map(|_| reserve(&spaces))));
+        assert_eq!(spaces.idle().len(), IDLE);
+    }
+
+    #[test]
+    fn none_makes_more_accessible_than_it_has() {
+        let spaces = Arc::default();
+        // The system puts them side by side, so that what lies behind most of them is another one.
+        let mut all = Vec::from_iter((0..8).map(|_| reserve(&spaces)));
+        for reservation in &mut all {
+            assert!(reservation.set_accessible(LEN + region::page::size()).is_none());
+            assert_eq!(reservation.accessible(), 0);
+        }
+    }
+
+    /// In a process of its own, which has no more address space than it has already.
+    #[test]
+    fn what_is_kept_goes_where_address_space_is_short() {
+        const CHILD: &str = "WASMRUN_TEST_IDLE_SPACE";
+        if std::env::var_os(CHILD).is_none() {
+            let name = "runtime::space::tests::what_is_kept_goes_where_address_space_is_short";
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "").output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            return;
+        }
+        let spaces = Arc::default();
+        drop(Reservation::new(&spaces, 1 << 30, 0).unwrap());
+        assert_eq!(spaces.idle().len(), 1);
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let most = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * region::page::size() as u64 + (16 << 20);
+        // SAFETY: a plain call with a pointer to a local.
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_AS, &libc::rlimit { rlim_cur: most, rlim_max: most }) };
+        assert_eq!(limited, 0);
+        let other = Reservation::new(&spaces, 1 << 29, 0);
+        assert!(other.is_some() && spaces.idle().is_empty());
+    }
+}
+
 /// What stands in for the system where Miri runs the code, which knows no protection of pages: little memory, all accessible.
 #[cfg(miri)]
 mod miri {
