@@ -297,3 +297,23 @@ impl ModuleInner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::shares;
+
+    #[test]
+    fn every_body_is_in_one_share() {
+        for lens in [&[5][..], &[1; 10], &[3, 100, 3, 3, 100, 100, 2], &[100, 1]] {
+            let mut next = 0;
+            let bodies = Vec::from_iter(lens.iter().map(|len| {
+                next += len;
+                next - len..next
+            }));
+            for bytes in [0, 1, 4, 50, 150, 1000] {
+                let shared = Vec::from_iter(shares(&bodies, bytes).into_iter().flatten());
+                assert_eq!(shared, Vec::from_iter(0..bodies.len()), "{bytes} of {lens:?}");
+            }
+        }
+    }
+}
