@@ -239,26 +239,30 @@ fn an_exception_does_not_inherit_the_backtrace_of_another() {
 /// The frame that calls is too large for the operands of its instructions, and the callee has been replaced by what fails.
 #[test]
 fn an_exception_leaves_frames_of_any_size() {
-    let wat = format!(
-        r#"(module
-            (import "" "throws" (func $throws))
-            (func $replaced (return_call $throws))
-            (func $large (local {}) (call $replaced))
-            (func $run (export "run") (call $large)))"#,
-        "v128 ".repeat(33_000)
-    );
-    for_each_engine(|engine| {
-        let mut store = Store::new(engine, ());
-        let inner = instantiate(&mut store, r#"(module (tag $t) (func $throw (export "throw") (throw $t)))"#, &[]);
-        let throw = inner.get_typed_func::<(), ()>(&mut store, "throw").unwrap();
-        let throws = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| throw.call(&mut caller, ()));
-        let outer = instantiate(&mut store, &wat, &[throws.into()]);
-        for _ in 0..3 {
-            let error = call::<_, (), ()>(&mut store, outer, "run", ()).unwrap_err();
-            let names: Vec<_> = error.backtrace().iter().map(|f| f.func_name.as_deref().unwrap()).collect();
-            assert_eq!(names, ["throw", "large", "run"]);
-        }
-    });
+    // One is an instruction of one word, the other of several.
+    for calls in ["(call $replaced)", "(call_indirect (i32.const 0))"] {
+        let wat = format!(
+            r#"(module
+                (import "" "throws" (func $throws))
+                (table funcref (elem $replaced))
+                (func $replaced (return_call $throws))
+                (func $large (local {}) {calls})
+                (func $run (export "run") (call $large)))"#,
+            "v128 ".repeat(33_000)
+        );
+        for_each_engine(|engine| {
+            let mut store = Store::new(engine, ());
+            let inner = instantiate(&mut store, r#"(module (tag $t) (func $throw (export "throw") (throw $t)))"#, &[]);
+            let throw = inner.get_typed_func::<(), ()>(&mut store, "throw").unwrap();
+            let throws = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| throw.call(&mut caller, ()));
+            let outer = instantiate(&mut store, &wat, &[throws.into()]);
+            for _ in 0..3 {
+                let error = call::<_, (), ()>(&mut store, outer, "run", ()).unwrap_err();
+                let names: Vec<_> = error.backtrace().iter().map(|f| f.func_name.as_deref().unwrap()).collect();
+                assert_eq!(names, ["throw", "large", "run"]);
+            }
+        });
+    }
 }
 
 #[test]
