@@ -130,35 +130,59 @@ fn a_body_at_another_place_is_translated_anew() {
     }
 }
 
-/// Frames with slots beyond 16 bits, and handlers of exceptions.
+/// Frames with slots beyond 16 bits, what is zeroed in them and how large they are, and handlers of exceptions.
 #[test]
 fn all_that_goes_with_it_is_kept() {
+    const FRAME: usize = 16 * 40_000;
     let dir = tempfile::tempdir().unwrap();
     let values = "(i64.const 1) ".repeat(3);
+    let locals = format!("(local {} i64 i64)", "v128 ".repeat(FRAME / 16));
     let text = format!(
         r#"(module
             (tag $e (param i64))
+            (global $depth (mut i64) (i64.const 0))
             (func $throw (param i64) (throw $e (local.get 0)))
-            (func (export "f") (param i64) (result i64) (local {} i64 i64)
+            (func (export "f") (param i64) (result i64) {locals}
                 (local.set 40002 (local.get 0))
                 {values}
                 (block $caught (result i64)
                     (try_table (catch $e $caught) (call $throw (local.get 40002)))
                     (i64.const 0))
                 i64.add i64.add i64.add
-                (i64.add (local.get 40001))))"#,
-        "v128 ".repeat(40_000)
+                (i64.add (local.get 40001)))
+            (func (export "soil") (param i64) (result i64) {locals}
+                (local.set 40001 (local.get 0)) (local.set 40002 (local.get 0)) (local.get 40001))
+            (func $deep (export "deep") (param i64) (result i64) {locals}
+                (global.set $depth (i64.add (global.get $depth) (local.get 0)))
+                (i64.add (i64.const 1) (call $deep (local.get 0))))
+            (func (export "sum") (param i64) (result i64) {locals}
+                (local.set 40001 (i64.const 0))
+                (loop $l
+                    (local.set 40001 (i64.add (local.get 40001) (local.get 0)))
+                    (br_if $l (i32.wrap_i64 (local.tee 0 (i64.sub (local.get 0) (i64.const 1))))))
+                (local.get 40001))
+            (func (export "depth") (param i64) (result i64) (global.get $depth)))"#
     );
-    let run = || {
-        let engine = Engine::new(&tiered(Cache::in_dir(dir.path()))).unwrap();
+    let run = |passes: i64| {
+        // There is room for three frames of `deep`, and for most of a fourth.
+        let mut config = tiered(Cache::in_dir(dir.path()));
+        let engine = Engine::new(config.max_wasm_stack(3 * FRAME + FRAME * 3 / 4)).unwrap();
         let module = Module::new(&engine, &text).unwrap();
         let mut store = Store::new(&engine, ());
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
-        let f = instance.get_typed_func::<i64, i64>(&mut store, "f").unwrap();
-        assert_eq!(f.call(&mut store, 40).unwrap(), 43);
+        let mut call = |name: &str, n: i64| {
+            let f = instance.get_typed_func::<i64, i64>(&mut store, name).unwrap();
+            f.call(&mut store, n).map_err(|error| error.trap())
+        };
+        assert_eq!(call("soil", -1), Ok(-1));
+        assert_eq!(call("f", 40), Ok(43));
+        assert_eq!(call("deep", 1), Err(Some(Trap::StackOverflow)));
+        assert_eq!(call("depth", 0), Ok(3));
+        assert_eq!(call("sum", passes), Ok(passes * (passes + 1) / 2));
         let stats = engine.stats();
         (stats.interpreted.functions, stats.cached_bytecode.functions)
     };
-    assert_eq!(run(), (2, 0));
-    assert_eq!(run(), (0, 2));
+    assert_eq!(run(10), (6, 0));
+    // Native code takes over the frame of the loop.
+    assert_eq!(run(50_000_000), (0, 6));
 }
