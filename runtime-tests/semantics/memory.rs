@@ -77,6 +77,25 @@ fn bounds_are_exact() {
     });
 }
 
+/// The sum of an offset and an address that was loaded just before has 33 bits like any other.
+#[test]
+fn an_address_from_memory_does_not_wrap() {
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(
+            engine,
+            r#"(module (memory 1) (data (i32.const 4) "\fc\ff\ff\ff")
+                (func (export "slot") (param i32) (result i32) (i32.load offset=8 (i32.load (local.get 0))))
+                (func (export "sum") (param i32) (result i32)
+                    (i32.load offset=8 (i32.load (i32.xor (local.get 0) (i32.const 0))))))"#,
+        );
+        for name in ["slot", "sum"] {
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, name, 0).unwrap(), 0);
+            let error = call::<_, i32, i32>(&mut store, instance, name, 4).unwrap_err();
+            assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds), "{name}");
+        }
+    });
+}
+
 #[test]
 fn an_access_across_the_end_writes_nothing() {
     for_each_engine(|engine| {
