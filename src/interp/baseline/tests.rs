@@ -1,7 +1,7 @@
 use crate::interp::op::{Inst, OPS, Plain};
 use crate::interp::print::length;
 use crate::runtime::engine::{Dispatch, Tiering};
-use crate::{Config, Engine, Instance, Module, Store, Strategy};
+use crate::{Config, Engine, Instance, Module, Store, Strategy, Trap};
 
 #[test]
 fn opcodes_are_taken_apart() {
@@ -63,6 +63,38 @@ fn it_is_made_of_what_is_warm() {
     let mut config = Config::new();
     config.strategy(Strategy::Tiered);
     assert_eq!(made(&text, &config, 200), 1);
+}
+
+/// Those of the instance's own functions that have code are called at once, and all others are left to a slow path.
+#[test]
+fn indirect_calls_are_checked() {
+    let other = "(module (global $g i32 (i32.const 30)) (func) (func)
+        (func (export \"g\") (param i32) (result i32) (i32.add (local.get 0) (global.get $g))))";
+    let text = "(module (type $t (func (param i32) (result i32)))
+        (import \"\" \"g\" (func $other (type $t)))
+        (table 4 funcref) (elem (i32.const 0) func $own $long $other)
+        (func $own (type $t) (i32.add (local.get 0) (i32.const 1)))
+        (func $long (export \"long\") (param i32) (result i64) (i64.const -1))
+        (func (export \"f\") (param i32) (result i32) (call_indirect (type $t) (i32.const 7) (local.get 0))))";
+    for strategy in [Strategy::Interpreter, Strategy::Tiered] {
+        let mut config = Config::new();
+        let engine = Engine::new(config.strategy(strategy).tiering(Tiering::Baseline)).unwrap();
+        let mut store = Store::new(&engine, ());
+        let other = Instance::new(&mut store, &Module::new(&engine, other).unwrap(), &[]).unwrap();
+        let module = Module::new(&engine, text).unwrap();
+        let imports = [other.get_export(&mut store, "g").unwrap()];
+        let instance = Instance::new(&mut store, &module, &imports).unwrap();
+        let long = instance.get_typed_func::<i32, i64>(&mut store, "long").unwrap();
+        assert_eq!(long.call(&mut store, 0).unwrap(), -1);
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        for _ in 0..3 {
+            let results = [0, 1, 2, 3, 4, -1].map(|at| f.call(&mut store, at).map_err(|error| error.trap().unwrap()));
+            let (other_type, null, none) =
+                (Trap::IndirectCallTypeMismatch, Trap::UninitializedElement, Trap::UndefinedElement);
+            assert_eq!(results, [Ok(8), Err(other_type), Ok(37), Err(null), Err(none), Err(none)]);
+        }
+        assert_eq!(engine.stats().baseline.functions > 0, strategy == Strategy::Tiered);
+    }
 }
 
 /// Conditional jumps over more code than they reach; and what is too long for this.
