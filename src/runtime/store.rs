@@ -45,7 +45,7 @@ pub(crate) use super::instance::InstanceData;
 ///     store
 /// }
 /// ```
-pub struct Store<T: 'static>(NonNull<StoreInner<T>>, PhantomData<(T, fn(T) -> T)>);
+pub struct Store<T: 'static>(NonNull<StoreInner<T>>, PhantomData<fn(T) -> T>);
 
 // SAFETY: a store owns everything its pointers lead to (contexts, memories, host functions, which are Send + Sync), so
 // it moves as a whole; the data moves with it.
