@@ -1,8 +1,8 @@
 //! wasmtime, an oracle for everything that the runtime under test runs.
 
 use wasmtime::{
-    Caller, Config, Engine, Error, Extern, ExternType, Func, FuncType, Global, HeapType, Memory, Module, OptLevel, Ref,
-    Store, Table, Tag, ThrownException, Trap, Val, ValType,
+    Caller, Collector, Config, Engine, Error, Extern, ExternType, Func, FuncType, Global, HeapType, Memory, Module,
+    OptLevel, Ref, Store, Table, Tag, ThrownException, Trap, Val, ValType,
 };
 
 use super::{Failure, Instance};
@@ -21,6 +21,8 @@ impl Default for Wasmtime {
         config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true).wasm_relaxed_simd(true);
         config.relaxed_simd_deterministic(true).wasm_backtrace_max_frames(None);
         config.generate_address_map(false).native_unwind_info(false);
+        // Nothing runs for long.
+        config.collector(Collector::Null);
         // Two runtimes in one process would both want the signals.
         config.signals_based_traps(false).memory_reservation(0).memory_guard_size(0).memory_init_cow(false);
         Wasmtime(Engine::new(&config).expect("the host can run wasmtime"))
