@@ -281,7 +281,13 @@ impl Generator {
         let own = 1 + self.below(4);
         for _ in 0..self.imported + own {
             let many = if self.once_in(8) { 12 } else { 4 };
-            let signature = (self.some_types(many), self.some_types(many - 1));
+            // Imports that are like an own function can be linked to that of another instance.
+            let signature = if self.funcs.len() >= self.imported && self.imported > 0 && self.once_in(2) {
+                let import = self.below(self.imported);
+                self.funcs[import].clone()
+            } else {
+                (self.some_types(many), self.some_types(many - 1))
+            };
             self.funcs.push(signature);
         }
         let values = self.values.clone();

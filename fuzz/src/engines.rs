@@ -42,8 +42,7 @@ pub trait Instance {
     fn global(&mut self, name: &str) -> Value;
     /// Pages, and a hash of the contents.
     fn memory(&mut self, name: &str) -> (u64, u64);
-    /// Which elements are not null.
-    fn table(&mut self, name: &str) -> Vec<bool>;
+    fn table(&mut self, name: &str) -> Vec<Value>;
     fn host(&mut self) -> &mut Host;
 }
 
@@ -102,7 +101,7 @@ pub enum Event {
     Outcome(Outcome),
     Global(Value),
     Memory { pages: u64, hash: u64 },
-    Table(Vec<bool>),
+    Table(Vec<Value>),
     HostCall(usize, Vec<Value>),
 }
 

@@ -15,7 +15,7 @@ pub enum Type {
     Exn,
 }
 
-/// A value as bits. A reference is only known to be null or not.
+/// A value as bits. A reference is null, or of some number: that which the host gave its object, and 0 for all others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Value {
     I32(u32),
@@ -23,7 +23,7 @@ pub enum Value {
     F32(u32),
     F64(u64),
     V128(u128),
-    Ref(bool),
+    Ref(Option<u32>),
 }
 
 impl fmt::Debug for Value {
@@ -34,7 +34,8 @@ impl fmt::Debug for Value {
             Value::F32(bits) => write!(f, "f32:{bits:#x}"),
             Value::F64(bits) => write!(f, "f64:{bits:#x}"),
             Value::V128(bits) => write!(f, "v128:{bits:#034x}"),
-            Value::Ref(some) => write!(f, "ref:{}", if *some { "some" } else { "null" }),
+            Value::Ref(None) => write!(f, "ref:null"),
+            Value::Ref(Some(number)) => write!(f, "ref:{number}"),
         }
     }
 }
@@ -68,7 +69,7 @@ const SAMPLES: [u64; 24] = [
 ];
 
 impl Value {
-    /// A value of the type; null where that is a reference.
+    /// A value of the type. References are null but for some to objects of the host.
     pub fn sample(ty: Type, n: u32) -> Self {
         let bits = |n: u32| SAMPLES[n as usize % SAMPLES.len()];
         match ty {
@@ -77,7 +78,8 @@ impl Value {
             Type::F32 => Value::F32(bits(n) as u32),
             Type::F64 => Value::F64(bits(n)),
             Type::V128 => Value::V128(u128::from(bits(n)) << 64 | u128::from(bits(n.wrapping_mul(7) + 3))),
-            Type::Func | Type::Extern | Type::Exn => Value::Ref(false),
+            Type::Extern => Value::Ref((!n.is_multiple_of(4)).then_some(n)),
+            Type::Func | Type::Exn => Value::Ref(None),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The runtime under test, in each of its configurations.
 
 use wasmrun::{
-    BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Global,
-    HeapType, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, ValType,
+    BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternRef, ExternType, Func, FuncType,
+    Global, HeapType, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, ValType,
 };
 
 use super::{Export, Failure, Instance, Interface, Kind};
@@ -15,7 +15,7 @@ pub struct Configuration {
     engine: Engine,
 }
 
-/// Every configuration of the runtime.
+/// Every configuration of the runtime; every second one collects whenever it can.
 pub fn configurations() -> Vec<Configuration> {
     let mut all = Vec::new();
     let mut add = |name, set: &dyn Fn(&mut Config)| {
@@ -29,7 +29,7 @@ pub fn configurations() -> Vec<Configuration> {
         c.strategy(Strategy::Interpreter).dispatch(Dispatch::TailCall);
     });
     add("interpreter, loop", &|c| {
-        c.strategy(Strategy::Interpreter).dispatch(Dispatch::Loop);
+        c.strategy(Strategy::Interpreter).dispatch(Dispatch::Loop).collect_always(true);
     });
     if !Engine::has_jit() {
         return all;
@@ -38,10 +38,10 @@ pub fn configurations() -> Vec<Configuration> {
         c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Inline);
     });
     add("best, guard pages", &|c| {
-        c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard);
+        c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard).collect_always(true);
     });
     add("quick, inline checks", &|c| {
-        c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Inline).quick_code(true);
+        c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Inline).quick_code(true).collect_always(true);
     });
     add("quick, guard pages", &|c| {
         c.strategy(Strategy::Jit).bounds_checks(BoundsChecks::Guard).quick_code(true);
@@ -53,7 +53,7 @@ pub fn configurations() -> Vec<Configuration> {
         c.strategy(Strategy::Tiered).tiering(Tiering::AtOnce).signals_based_traps(false);
     });
     add("baseline, tiered at loops, no signals", &|c| {
-        c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops).signals_based_traps(false);
+        c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops).signals_based_traps(false).collect_always(true);
     });
     add("tiered", &|c| {
         c.strategy(Strategy::Tiered).tiering(Tiering::Measured);
@@ -62,7 +62,7 @@ pub fn configurations() -> Vec<Configuration> {
         c.strategy(Strategy::Tiered).tiering(Tiering::AtOnce);
     });
     add("tiered at loops", &|c| {
-        c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops);
+        c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops).collect_always(true);
     });
     add("tiered at loops, loop, guard pages", &|c| {
         c.strategy(Strategy::Tiered)
@@ -71,7 +71,7 @@ pub fn configurations() -> Vec<Configuration> {
             .bounds_checks(BoundsChecks::Guard);
     });
     add("baseline", &|c| {
-        c.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
+        c.strategy(Strategy::Tiered).tiering(Tiering::Baseline).collect_always(true);
     });
     add("baseline, loop", &|c| {
         c.strategy(Strategy::Tiered).tiering(Tiering::Baseline).dispatch(Dispatch::Loop);
@@ -193,10 +193,10 @@ impl Instance for Running {
         (memory.size(&self.store), hash(memory.data(&self.store)))
     }
 
-    fn table(&mut self, name: &str) -> Vec<bool> {
+    fn table(&mut self, name: &str) -> Vec<Value> {
         let table = self.instance().get_table(&mut self.store, name).expect("it is exported");
         let elements = (0..table.size(&self.store)).filter_map(|i| table.get(&self.store, i));
-        elements.map(|element| value(&element) == Value::Ref(true)).collect()
+        elements.map(|element| value(&element)).collect()
     }
 
     fn host(&mut self) -> &mut Host {
@@ -228,7 +228,8 @@ fn native(value: Value, ty: ValType) -> wasmrun::Value {
         Value::F32(bits) => wasmrun::Value::F32(f32::from_bits(bits)),
         Value::F64(bits) => wasmrun::Value::F64(f64::from_bits(bits)),
         Value::V128(bits) => wasmrun::Value::V128(bits),
-        Value::Ref(_) => wasmrun::Value::default_for(ty),
+        Value::Ref(Some(number)) => wasmrun::Value::ExternRef(Some(ExternRef::new(number))),
+        Value::Ref(None) => wasmrun::Value::default_for(ty),
     }
 }
 
@@ -239,11 +240,16 @@ fn value(value: &wasmrun::Value) -> Value {
         wasmrun::Value::F32(v) => Value::F32(v.to_bits()),
         wasmrun::Value::F64(v) => Value::F64(v.to_bits()),
         wasmrun::Value::V128(v) => Value::V128(*v),
-        wasmrun::Value::FuncRef(v) => Value::Ref(v.is_some()),
-        wasmrun::Value::ExternRef(v) => Value::Ref(v.is_some()),
-        wasmrun::Value::ExnRef(v) => Value::Ref(v.is_some()),
+        wasmrun::Value::FuncRef(v) => Value::Ref(v.is_some().then_some(0)),
+        wasmrun::Value::ExternRef(v) => Value::Ref(v.as_ref().map(number_of)),
+        wasmrun::Value::ExnRef(v) => Value::Ref(v.is_some().then_some(0)),
         other => panic!("an unknown type of value: {other:?}"),
     }
+}
+
+/// The number of an object; a false one if it is none of those that the host gave.
+fn number_of(object: &ExternRef) -> u32 {
+    object.data().downcast_ref().copied().unwrap_or(u32::MAX)
 }
 
 fn outcome(error: &Error) -> Outcome {

@@ -1,8 +1,8 @@
 //! wasmi, an oracle that shares no code with the compilers. It has no exceptions.
 
 use wasmi::{
-    Caller, Engine, Error, Extern, ExternType, F32, F64, Func, FuncType, Global, Memory, Module, Nullable, Ref, Store,
-    Table, TrapCode, V128, Val, ValType,
+    AsContext, AsContextMut, Caller, Engine, Error, Extern, ExternRef, ExternType, F32, F64, Func, FuncType, Global,
+    Memory, Module, Nullable, Ref, Store, Table, TrapCode, V128, Val, ValType,
 };
 
 use super::{Failure, Instance};
@@ -71,10 +71,11 @@ impl Instance for Running {
     fn call(&mut self, function: &str, args: &[Value], results: &[Type]) -> Outcome {
         let func = self.instance().get_func(&self.store, function).expect("it is exported");
         let ty = func.ty(&self.store);
-        let args: Vec<Val> = args.iter().zip(ty.params()).map(|(value, ty)| native(*value, *ty)).collect();
+        let args: Vec<Val> =
+            args.iter().zip(ty.params()).map(|(value, ty)| native(&mut self.store, *value, *ty)).collect();
         let mut values = vec![Val::I32(0); results.len()];
         match func.call(&mut self.store, &args, &mut values) {
-            Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+            Ok(()) => Outcome::Values(values.iter().map(|v| value(&self.store, v)).collect()),
             Err(error) => outcome(&error),
         }
     }
@@ -89,7 +90,7 @@ impl Instance for Running {
 
     fn global(&mut self, name: &str) -> Value {
         let global = self.instance().get_global(&self.store, name).expect("it is exported");
-        value(&global.get(&self.store))
+        value(&self.store, &global.get(&self.store))
     }
 
     fn memory(&mut self, name: &str) -> (u64, u64) {
@@ -97,10 +98,10 @@ impl Instance for Running {
         (memory.size(&self.store), hash(memory.data(&self.store)))
     }
 
-    fn table(&mut self, name: &str) -> Vec<bool> {
+    fn table(&mut self, name: &str) -> Vec<Value> {
         let table = self.instance().get_table(&self.store, name).expect("it is exported");
         let elements = (0..table.size(&self.store)).filter_map(|i| table.get(&self.store, i));
-        elements.map(|element| value(&Val::from(element)) == Value::Ref(true)).collect()
+        elements.map(|element| value(&self.store, &Val::from(element))).collect()
     }
 
     fn host(&mut self) -> &mut Host {
@@ -121,27 +122,31 @@ fn types(types: &[ValType]) -> Vec<Type> {
     types.iter().map(ty).collect()
 }
 
-fn native(value: Value, ty: ValType) -> Val {
+fn native(store: impl AsContextMut, value: Value, ty: ValType) -> Val {
     match value {
         Value::I32(bits) => Val::I32(bits as i32),
         Value::I64(bits) => Val::I64(bits as i64),
         Value::F32(bits) => Val::F32(F32::from_bits(bits)),
         Value::F64(bits) => Val::F64(F64::from_bits(bits)),
         Value::V128(bits) => Val::V128(V128::from(bits)),
-        Value::Ref(_) if ty == ValType::FuncRef => Val::FuncRef(Nullable::Null),
-        Value::Ref(_) => Val::ExternRef(Nullable::Null),
+        Value::Ref(None) if ty == ValType::FuncRef => Val::FuncRef(Nullable::Null),
+        Value::Ref(Some(number)) => Val::ExternRef(ExternRef::new(store, number).into()),
+        Value::Ref(None) => Val::ExternRef(Nullable::Null),
     }
 }
 
-fn value(value: &Val) -> Value {
+fn value(store: impl AsContext<Data = Data>, value: &Val) -> Value {
     match value {
         Val::I32(v) => Value::I32(*v as u32),
         Val::I64(v) => Value::I64(*v as u64),
         Val::F32(v) => Value::F32(v.to_bits()),
         Val::F64(v) => Value::F64(v.to_bits()),
         Val::V128(v) => Value::V128(v.as_u128()),
-        Val::FuncRef(v) => Value::Ref(!matches!(v, Nullable::Null)),
-        Val::ExternRef(v) => Value::Ref(!matches!(v, Nullable::Null)),
+        Val::FuncRef(v) => Value::Ref((!matches!(v, Nullable::Null)).then_some(0)),
+        Val::ExternRef(Nullable::Null) => Value::Ref(None),
+        Val::ExternRef(Nullable::Val(object)) => {
+            Value::Ref(Some(object.data(store.as_context()).downcast_ref().copied().unwrap_or(u32::MAX)))
+        }
     }
 }
 
@@ -167,11 +172,12 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
         ExternType::Func(ty) => func(store, ty, number).into(),
         ExternType::Global(ty) => {
             let content = Value::sample(types(&[ty.content()])[0], number as u32);
-            Global::new(&mut *store, native(content, ty.content()), ty.mutability()).into()
+            let content = native(&mut *store, content, ty.content());
+            Global::new(&mut *store, content, ty.mutability()).into()
         }
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
         ExternType::Table(ty) => {
-            let null = match native(Value::Ref(false), ty.element().into()) {
+            let null = match native(&mut *store, Value::Ref(None), ty.element().into()) {
                 Val::FuncRef(null) => Ref::Func(null),
                 Val::ExternRef(null) => Ref::Extern(null),
                 _ => unreachable!("elements are references"),
@@ -185,14 +191,14 @@ fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
     let (params, results, result_types) = (types(ty.params()), types(ty.results()), ty.results().to_vec());
     Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Data>, args: &[Val], out: &mut [Val]| {
         enter(&mut caller, number)?;
-        let seen = args.iter().map(value).collect();
+        let seen = args.iter().map(|v| value(&caller, v)).collect();
         let Some(answers) = caller.data_mut().host.call(number, seen, &params, &results) else {
             return Err(Error::new("the host fails"));
         };
         for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
             *slot = match answer {
                 Answer::Argument(i) => args[i].clone(),
-                Answer::Value(value) => native(value, *ty),
+                Answer::Value(value) => native(&mut caller, value, *ty),
             };
         }
         Ok(())
@@ -209,11 +215,11 @@ fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
     let func = caller.data().funcs[chosen % count];
     let ty = func.ty(&*caller);
     let args: Vec<Val> =
-        (0..).zip(ty.params()).map(|(n, ty)| native(Value::sample(types(&[*ty])[0], n), *ty)).collect();
+        (0..).zip(ty.params()).map(|(n, ty)| native(&mut *caller, Value::sample(types(&[*ty])[0], n), *ty)).collect();
     let mut values = vec![Val::I32(0); ty.results().len()];
     let result = func.call(&mut *caller, &args, &mut values);
     let outcome = match &result {
-        Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+        Ok(()) => Outcome::Values(values.iter().map(|v| value(&*caller, v)).collect()),
         Err(error) => outcome(error),
     };
     match caller.data_mut().host.leave(number, &outcome) {

@@ -1,8 +1,8 @@
 //! wasmtime, an oracle for everything that the runtime under test runs.
 
 use wasmtime::{
-    Caller, Collector, Config, Engine, Error, Extern, ExternType, Func, FuncType, Global, HeapType, Memory, Module,
-    OptLevel, Ref, Store, Table, Tag, ThrownException, Trap, Val, ValType,
+    AsContext, AsContextMut, Caller, Collector, Config, Engine, Error, Extern, ExternRef, ExternType, Func, FuncType,
+    Global, HeapType, Memory, Module, OptLevel, Ref, Store, Table, Tag, ThrownException, Trap, Val, ValType,
 };
 
 use super::{Failure, Instance};
@@ -81,10 +81,11 @@ impl Instance for Running {
     fn call(&mut self, function: &str, args: &[Value], results: &[Type]) -> Outcome {
         let func = self.instance().get_func(&mut self.store, function).expect("it is exported");
         let ty = func.ty(&self.store);
-        let args: Vec<Val> = args.iter().zip(ty.params()).map(|(value, ty)| native(*value, &ty)).collect();
+        let args: Vec<Val> =
+            args.iter().zip(ty.params()).map(|(value, ty)| native(&mut self.store, *value, &ty)).collect();
         let mut values = vec![Val::I32(0); results.len()];
         match func.call(&mut self.store, &args, &mut values) {
-            Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+            Ok(()) => Outcome::Values(values.iter().map(|v| value(&self.store, v)).collect()),
             Err(error) => outcome(&error),
         }
     }
@@ -99,7 +100,8 @@ impl Instance for Running {
 
     fn global(&mut self, name: &str) -> Value {
         let global = self.instance().get_global(&mut self.store, name).expect("it is exported");
-        value(&global.get(&mut self.store))
+        let content = global.get(&mut self.store);
+        value(&self.store, &content)
     }
 
     fn memory(&mut self, name: &str) -> (u64, u64) {
@@ -107,10 +109,11 @@ impl Instance for Running {
         (memory.size(&self.store), hash(memory.data(&self.store)))
     }
 
-    fn table(&mut self, name: &str) -> Vec<bool> {
+    fn table(&mut self, name: &str) -> Vec<Value> {
         let table = self.instance().get_table(&mut self.store, name).expect("it is exported");
         let size = table.size(&self.store);
-        (0..size).filter_map(|i| table.get(&mut self.store, i)).map(|element| !element.is_null()).collect()
+        let elements: Vec<_> = (0..size).filter_map(|i| table.get(&mut self.store, i)).collect();
+        elements.into_iter().map(|element| value(&self.store, &element.into())).collect()
     }
 
     fn host(&mut self) -> &mut Host {
@@ -134,27 +137,31 @@ fn types(types: impl Iterator<Item = ValType>) -> Vec<Type> {
     types.map(ty).collect()
 }
 
-fn native(value: Value, ty: &ValType) -> Val {
+fn native(store: impl AsContextMut, value: Value, ty: &ValType) -> Val {
     match value {
         Value::I32(bits) => Val::I32(bits as i32),
         Value::I64(bits) => Val::I64(bits as i64),
         Value::F32(bits) => Val::F32(bits),
         Value::F64(bits) => Val::F64(bits),
         Value::V128(bits) => Val::V128(bits.into()),
-        Value::Ref(_) => Val::default_for_ty(ty).expect("references are nullable"),
+        Value::Ref(Some(number)) => Val::ExternRef(Some(ExternRef::new(store, number).expect("there is memory"))),
+        Value::Ref(None) => Val::default_for_ty(ty).expect("references are nullable"),
     }
 }
 
-fn value(value: &Val) -> Value {
+fn value(store: impl AsContext<Data = Data>, value: &Val) -> Value {
     match value {
         Val::I32(v) => Value::I32(*v as u32),
         Val::I64(v) => Value::I64(*v as u64),
         Val::F32(v) => Value::F32(*v),
         Val::F64(v) => Value::F64(*v),
         Val::V128(v) => Value::V128(v.as_u128()),
-        Val::FuncRef(v) => Value::Ref(v.is_some()),
-        Val::ExternRef(v) => Value::Ref(v.is_some()),
-        Val::ExnRef(v) => Value::Ref(v.is_some()),
+        Val::FuncRef(v) => Value::Ref(v.is_some().then_some(0)),
+        Val::ExternRef(v) => Value::Ref(v.map(|object| {
+            let data = object.data(store.as_context()).expect("it is rooted");
+            data.and_then(|data| data.downcast_ref().copied()).unwrap_or(u32::MAX)
+        })),
+        Val::ExnRef(v) => Value::Ref(v.is_some().then_some(0)),
         other => panic!("an unknown type of value: {other:?}"),
     }
 }
@@ -201,7 +208,8 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
         ExternType::Func(ty) => func(store, ty, number).into(),
         ExternType::Global(ty) => {
             let content = Value::sample(types([ty.content().clone()].into_iter())[0], number as u32);
-            Global::new(&mut *store, ty.clone(), native(content, ty.content()))?.into()
+            let content = native(&mut *store, content, ty.content());
+            Global::new(&mut *store, ty.clone(), content)?.into()
         }
         ExternType::Memory(ty) => Memory::new(&mut *store, ty.clone())?.into(),
         ExternType::Table(ty) => Table::new(&mut *store, ty.clone(), Ref::null(ty.element().heap_type()))?.into(),
@@ -213,14 +221,14 @@ fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
     let (params, results, result_types) = (types(ty.params()), types(ty.results()), ty.results().collect::<Vec<_>>());
     Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Data>, args: &[Val], out: &mut [Val]| {
         enter(&mut caller, number)?;
-        let seen = args.iter().map(value).collect();
+        let seen = args.iter().map(|v| value(&caller, v)).collect();
         let Some(answers) = caller.data_mut().host.call(number, seen, &params, &results) else {
             return Err(Error::new(HostFailed));
         };
         for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
             *slot = match answer {
                 Answer::Argument(i) => args[i],
-                Answer::Value(value) => native(value, ty),
+                Answer::Value(value) => native(&mut caller, value, ty),
             };
         }
         Ok(())
@@ -238,12 +246,12 @@ fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
     let ty = func.ty(&*caller);
     let args: Vec<Val> = (0..)
         .zip(ty.params())
-        .map(|(n, ty)| native(Value::sample(types([ty.clone()].into_iter())[0], n), &ty))
+        .map(|(n, ty)| native(&mut *caller, Value::sample(types([ty.clone()].into_iter())[0], n), &ty))
         .collect();
     let mut values = vec![Val::I32(0); ty.results().len()];
     let result = func.call(&mut *caller, &args, &mut values);
     let outcome = match &result {
-        Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+        Ok(()) => Outcome::Values(values.iter().map(|v| value(&*caller, v)).collect()),
         Err(error) => outcome(error),
     };
     match caller.data_mut().host.leave(number, &outcome) {
