@@ -42,7 +42,9 @@ fn in_errors_and_backtraces() {
     for engine in ENGINES {
         let trap = format!(r#"(module (func $"{FORGED}" (export "_start") unreachable))"#);
         shows(&trap, &[engine], &[], 134);
-        assert_eq!(exec(&trap, &[engine], &[]).stderr.lines().count(), 2);
+        // Of the frame; a build without the JIT has another line about that.
+        let done = exec(&trap, &[engine], &[]);
+        assert_eq!(done.stderr.lines().filter(|line| line.starts_with("   ")).count(), 1, "{done:?}");
         shows(
             &format!(r#"(module (func (export "{FORGED}") unreachable) (export "_start" (func 0)))"#),
             &[engine],
