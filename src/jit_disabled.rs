@@ -5,14 +5,15 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
-use crate::cache::config::CacheStats;
+use crate::config::cache::CacheStats;
+use crate::config::{Config, Strategy};
 use crate::error::{Error, Result};
 use crate::module::ModuleInner;
 use crate::module::types::FuncType;
-use crate::runtime::engine::{Config, Engine, Strategy};
+use crate::runtime::engine::Engine;
 use crate::runtime::func::call_host;
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
+use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 
 /// What the modules of an engine share: nothing.
 pub(crate) struct EngineState;

@@ -39,44 +39,48 @@
 mod cache;
 #[doc(hidden)]
 pub mod cli;
+mod config;
 mod error;
-mod exception;
 mod executor;
 mod interp;
 #[cfg_attr(not(jit), path = "jit_disabled.rs")]
 mod jit;
 mod module;
+mod numeric;
 mod printable;
 mod runtime;
+mod stats;
+mod sys;
 #[cfg_attr(not(jit), path = "tier_disabled.rs")]
 mod tier;
+mod vm;
 mod wasi;
 
-pub use cache::config::{Cache, CacheStats};
-pub use error::{Error, ErrorKind, Frame, Result};
-pub use exception::ExnRef;
-pub use exception::tag::Tag;
+pub use config::cache::{Cache, CacheStats};
+pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
+pub use error::{Error, ErrorKind, Frame, MemoryFault, Result, Trap};
 pub use executor::Executor;
 pub use module::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, ValType,
 };
 pub use module::{ExportType, ImportType, Module};
 pub use runtime::caller::Caller;
-pub use runtime::engine::{BoundsChecks, Config, Dispatch, Engine, Profile, Strategy, Tiering};
+pub use runtime::engine::Engine;
 pub use runtime::external::Extern;
 pub use runtime::func::Func;
 pub use runtime::global::Global;
-pub use runtime::heap::HeapStats;
 pub use runtime::instance::Instance;
 pub use runtime::linear::LinearMemory;
 pub use runtime::linker::Linker;
 pub use runtime::memory::Memory;
-pub use runtime::stats::{Stats, Work};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
-pub use runtime::trap::{MemoryFault, Trap};
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use runtime::value::{ExternRef, Value};
+pub use stats::{Stats, Work};
+pub use vm::exception::ExnRef;
+pub use vm::exception::tag::Tag;
+pub use vm::heap::HeapStats;
 pub use wasi::{Denial, Refusal, WasiEnv, add_wasi_to_linker, create_wasi_linker};
 
 /// The examples of the README are tests.

@@ -4,7 +4,7 @@ use std::ptr;
 
 use crate::module::{Module, ModuleInner};
 use crate::runtime::engine::Engine;
-use crate::runtime::vmcontext::VMCode;
+use crate::vm::context::VMCode;
 
 /// Counts nothing. As large as a counter, so that the interpreter can index them.
 pub(crate) struct Counter(#[allow(dead_code, reason = "only its size counts")] u64);

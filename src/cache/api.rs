@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::config::CacheStats;
+use crate::config::cache::CacheStats;
 use crate::error::{Error, Result};
 use crate::module::Module;
 use crate::printable::Printable;

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use crate::config::BoundsChecks;
 use crate::jit::Tier;
 use crate::module::ModuleInner;
-use crate::runtime::engine::{BoundsChecks, Engine};
+use crate::runtime::engine::Engine;
 
 /// Changes with every change of the files' layout.
 pub(super) const FORMAT: u32 = 1;

@@ -15,7 +15,6 @@
 //! So the directory must belong to the user and be writable by nobody else.
 
 mod api;
-pub(crate) mod config;
 
 #[cfg(jit)]
 pub(crate) mod aot;

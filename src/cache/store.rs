@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::config::{Cache, CacheStats};
 use super::directory::{self, Directory};
 use super::key::{ModuleKey, body_hash};
 use super::marks::Identity;
 use super::segment::{self, BYTECODE, Code, FunctionKey, Record, Segment};
+use crate::config::cache::{Cache, CacheStats};
 use crate::jit::CodeFile;
 use crate::module::ModuleInner;
 

@@ -15,9 +15,9 @@ use super::exec::control::plain;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
 use super::machine::{Flow, Handler, Machine, SlowPath, Step};
 use super::op::Table;
+use crate::config::Dispatch;
 use crate::error::{Error, ErrorKind};
-use crate::runtime::engine::Dispatch;
-use crate::runtime::trap::{MemoryFault, Trap};
+use crate::error::{MemoryFault, Trap};
 
 /// The dispatch that this build has for the one that is asked for: tail calls only where they leave the native stack as it is.
 pub(crate) fn available(wanted: Dispatch) -> Dispatch {
@@ -95,7 +95,7 @@ mod tail {
     use crate::interp::machine::Context;
     use crate::interp::op::word;
     use crate::interp::print::{Field, Half};
-    use crate::runtime::sys;
+    use crate::sys;
     use std::mem::transmute;
 
     /// The registers as arguments: six integers and two floats, all that the conventions have room for.

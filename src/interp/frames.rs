@@ -5,7 +5,7 @@ use super::exec::control::{cross, exit};
 use super::machine::Machine;
 use super::op::Plain;
 use crate::module::ModuleInner;
-use crate::runtime::vmcontext::VMContext;
+use crate::vm::context::VMContext;
 
 /// A function that is running.
 pub(super) struct FrameAt<'a> {

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::code::Code;
 use super::value::Value;
 use crate::error::Error;
-use crate::runtime::engine::Sig;
+use crate::error::Trap;
+use crate::module::registry::Sig;
 use crate::runtime::instance::resolve;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{Place, VMContext, VMMemory};
 use crate::tier::Counter;
+use crate::vm::context::{Place, VMContext, VMMemory};
 
 pub(super) use super::layout::HEADER;
 

@@ -34,10 +34,10 @@ pub(crate) use print::print_bytecode;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use crate::error::Trap;
 use crate::error::{Error, Result};
-use crate::runtime::sys;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::VMContext;
+use crate::sys;
+use crate::vm::context::VMContext;
 use machine::{Context, Machine};
 
 /// Runs a defined function with its arguments in `slots`, over which its results are written. Nothing is copied if these are

@@ -20,7 +20,7 @@
 use std::mem::offset_of;
 
 use super::value::{Bank, Value};
-use crate::runtime::simd::V128;
+use crate::numeric::simd::V128;
 
 /// Calls `$callback!` with the whole list and `$arg`s before it.
 macro_rules! for_each_op {

@@ -1,5 +1,6 @@
 use super::print_bytecode;
-use crate::runtime::engine::{Config, Dispatch, Engine, Strategy};
+use crate::config::{Config, Dispatch, Strategy};
+use crate::runtime::engine::Engine;
 use crate::{Instance, Module, Store, Trap};
 
 fn engines() -> [Engine; 2] {

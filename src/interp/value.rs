@@ -1,7 +1,7 @@
 //! How values lie in slots, accumulators, immediates and memory.
 
 use super::machine::Machine;
-use crate::runtime::simd::V128;
+use crate::numeric::simd::V128;
 
 /// The accumulator that results of a type are also kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

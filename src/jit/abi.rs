@@ -12,8 +12,8 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
 
+use crate::error::Trap;
 use crate::module::types::{FuncType, ValType};
-use crate::runtime::trap::Trap;
 
 /// The type under which compiled code holds a value; `v128` is cast to the lanes an instruction needs.
 pub(crate) fn value_type(ty: ValType) -> Type {

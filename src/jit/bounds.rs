@@ -26,10 +26,10 @@ use wasmparser::{FunctionBody, Operator as Op};
 
 use super::lower::trap::Checked;
 use super::lower::{Lower, Region};
+use crate::config::{BoundsChecks, Config};
 use crate::module::ModuleInner;
-use crate::runtime::engine::{BoundsChecks, Config};
 use crate::runtime::memory::{MEMORY_GUARD, PAGE};
-use crate::runtime::vmcontext::VMMemory;
+use crate::vm::context::VMMemory;
 
 /// How an address is going to be used.
 #[derive(Clone, Copy, PartialEq, Eq)]

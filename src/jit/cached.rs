@@ -8,12 +8,12 @@ use std::time::Instant;
 use super::compile::{Artifact, Compiled, Entry, ModuleCode, Tier, compile};
 use super::portable::{Tables, read_tables};
 use super::registry::{self, FunctionCode, WasmFunction};
-use crate::cache::config::CacheStats;
 use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache};
+use crate::config::Profile;
+use crate::config::cache::CacheStats;
 use crate::module::ModuleInner;
 use crate::module::validate::ValidationState;
-use crate::runtime::engine::Profile;
-use crate::runtime::vmcontext::VMCode;
+use crate::vm::context::VMCode;
 
 /// The cache as a module's code sees it.
 #[derive(Default)]

@@ -23,12 +23,13 @@ use super::lower::osr::MAX_LOOPS;
 use super::lower::trap::MAX_FRAME;
 use super::registry::{self, FunctionCode, Handler, NO_LOCATION, WasmFunction};
 use super::{EngineState, lower, resolver, trampoline};
+use crate::config::{Config, Strategy};
 use crate::error::{Error, Result};
 use crate::module::ModuleInner;
 use crate::module::types::FuncType;
-use crate::runtime::engine::{Config, Engine, Strategy};
-use crate::runtime::sys;
-use crate::runtime::vmcontext::VMCode;
+use crate::runtime::engine::Engine;
+use crate::sys;
+use crate::vm::context::VMCode;
 
 /// Stack that Cranelift may need for one function, with a wide margin: even large functions take under
 /// 100 KiB, without optimisation some times more. A new thread for each would cost 60 µs.
@@ -334,7 +335,7 @@ pub(crate) struct ModuleCode {
     entries: Box<[AtomicPtr<VMCode>]>,
     /// The [`Tier`] of the code that an entry leads to; zero while that is a resolver or glue.
     pub(super) tiers: Box<[AtomicU8]>,
-    /// See [`VMContext::heat`](crate::runtime::vmcontext::VMContext::heat).
+    /// See [`VMContext::heat`](crate::vm::context::VMContext::heat).
     heat: Arc<[AtomicU32]>,
     pub(super) space: Mutex<Option<CodeSpace>>,
     pub(super) cached: Cached,

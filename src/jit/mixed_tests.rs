@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Entry, Tier, compile};
-use crate::runtime::vmcontext::VMFuncRef;
+use crate::vm::context::VMFuncRef;
 use crate::*;
 
 /// A store of an engine that compiles no functions by itself.
@@ -40,7 +40,7 @@ fn call(store: &mut Store<()>, instance: Instance, name: &str, args: &[u64], res
     let opaque = &raw mut store.inner_mut().opaque;
     // SAFETY: the reference is the live store's, the slots are those of its type, the stack limit is set.
     unsafe {
-        let entered = (*opaque).enter(crate::runtime::sys::stack_pointer())?;
+        let entered = (*opaque).enter(crate::sys::stack_pointer())?;
         let result = super::call(func.func_ref(&*opaque).as_ptr(), std::ptr::null_mut(), slots.as_mut_ptr());
         (*opaque).leave(entered);
         result?;

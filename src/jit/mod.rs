@@ -45,8 +45,8 @@ use std::sync::{Mutex, OnceLock};
 
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 
+use crate::config::{Config, Strategy};
 use crate::error::Result;
-use crate::runtime::engine::{Config, Strategy};
 
 #[cfg(baseline)]
 pub(crate) use baseline::BaselineMemory;

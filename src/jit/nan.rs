@@ -2,7 +2,7 @@
 //!
 //! The specification leaves open which NaN arithmetic makes. Here it is the one that x86-64's SSE instructions make, as
 //! that costs nothing there: the first operand that is a NaN, made quiet, or else the default NaN, which is negative
-//! ([`numeric`](crate::runtime::numeric) says the same for the interpreter). [`fix`] runs over a function's CLIF before
+//! ([`numeric`](crate::numeric) says the same for the interpreter). [`fix`] runs over a function's CLIF before
 //! Cranelift optimises it, and sees to what would come out differently:
 //! - Cranelift swaps the operands of a commutative instruction to load the first one in place. A `sequence_point`, which
 //!   is no code, behind such a load keeps the operands where they are.
@@ -19,7 +19,7 @@ use cranelift_codegen::ir::{
     BlockArg, ConstantData, Endianness, Function, Inst, InstBuilder, MemFlagsData, Opcode, Type, Value, types,
 };
 
-use crate::runtime::numeric::{DEFAULT_NAN_F32, DEFAULT_NAN_F64, QUIET_F32, QUIET_F64};
+use crate::numeric::{DEFAULT_NAN_F32, DEFAULT_NAN_F64, QUIET_F32, QUIET_F64};
 
 /// Whether the processor's own arithmetic makes the NaNs that are wanted.
 const NATIVE: bool = cfg!(target_arch = "x86_64");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{Entry, Tier, call_loop, compile};
 use crate::interp::FrameLayout;
-use crate::runtime::vmcontext::VMContext;
+use crate::vm::context::VMContext;
 use crate::*;
 
 fn interpreter() -> Engine {
@@ -71,7 +71,7 @@ fn enter(
     // SAFETY: the context is that of the live instance, the frame is one of the function, at that loop.
     unsafe {
         let vmctx = (*func.func_ref(&*opaque).as_ptr()).owner.cast::<VMContext>();
-        let entered = (*opaque).enter(crate::runtime::sys::stack_pointer())?;
+        let entered = (*opaque).enter(crate::sys::stack_pointer())?;
         let result = call_loop(vmctx, code, frame.as_mut_ptr());
         (*opaque).leave(entered);
         result?;

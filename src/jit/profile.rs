@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use memmap2::Mmap;
 
+use crate::config::Profile;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
-use crate::runtime::engine::Profile;
 
 /// What has been opened in this process: the map, and the dump.
 static FILES: Mutex<(Option<PerfMap>, Option<JitDump>)> = Mutex::new((None, None));

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::profile;
+use crate::config::Profile;
 use crate::error::{FrameAt, Place};
 use crate::module::ModuleInner;
 use crate::printable::Printable;
-use crate::runtime::engine::Profile;
 
 /// One compiled function or stub.
 pub(super) struct FunctionCode {

@@ -15,12 +15,12 @@ use std::sync::atomic::Ordering;
 use super::compile::{Entry, Tier};
 use super::trampoline::Kind;
 use super::{abi, arch, compile};
+use crate::config::Strategy;
 use crate::error::Result;
 use crate::module::ModuleInner;
 use crate::module::types::FuncType;
-use crate::runtime::engine::Strategy;
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
+use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 
 /// The first value of an entry of `VMContext::entries`, for a function of type `ty`.
 pub(super) fn entry(ty: &FuncType) -> *const VMCode {

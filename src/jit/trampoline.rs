@@ -15,13 +15,14 @@ use super::Tier;
 use super::abi::{self, TRAP_RAISED};
 use super::compile::{Artifact, CodeSpace, Workspace, artifact, on_enough_stack};
 use super::traps::raise_code;
+use crate::config::Config;
 use crate::error::Result;
-use crate::exception;
 use crate::module::types::{FuncType, ValType};
-use crate::runtime::engine::{Config, Engine};
+use crate::runtime::engine::Engine;
 use crate::runtime::func::HostFunc;
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef, VMStore};
+use crate::vm::context::{VMCode, VMContext, VMFuncRef, VMStore};
+use crate::vm::exception;
 
 /// The kinds of glue that depend on a type alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

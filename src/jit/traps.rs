@@ -23,12 +23,12 @@ use super::origin::{self, Access};
 use super::registry::{self, FunctionCode};
 use super::trampoline::Kind;
 use crate::error::{self, Error, ErrorKind, FrameAt, MAX_BACKTRACE, Result};
-use crate::exception;
+use crate::error::{MemoryFault, Trap};
 use crate::runtime::func::call_host;
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::sys;
-use crate::runtime::trap::{MemoryFault, Trap};
-use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
+use crate::sys;
+use crate::vm::context::{VMCode, VMContext, VMFuncRef};
+use crate::vm::exception;
 
 /// One entry from Rust into compiled code. Lives on the stack of [`enter`], of which calls between engines may be many, one
 /// in the other: what only traps need is kept elsewhere.
@@ -577,7 +577,7 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
     }
 }
 
-/// What goes into [`VMStore::raise`](crate::runtime::vmcontext::VMStore::raise).
+/// What goes into [`VMStore::raise`](crate::vm::context::VMStore::raise).
 pub(crate) fn raise_code() -> *const VMCode {
     arch::raise as *const VMCode
 }

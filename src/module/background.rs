@@ -76,10 +76,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::config::{Config, Strategy};
     use crate::error::ErrorKind;
     use crate::module::Module;
     use crate::module::validate::ValidationState;
-    use crate::runtime::engine::{Config, Engine, Strategy};
+    use crate::runtime::engine::Engine;
 
     fn engine() -> Engine {
         let mut config = Config::new();

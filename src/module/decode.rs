@@ -19,8 +19,9 @@ use super::{
     SegmentMode, background,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::engine::{Engine, Sig};
-use crate::runtime::vmcontext::{Counts, VMOffsets};
+use crate::module::registry::Sig;
+use crate::runtime::engine::Engine;
+use crate::vm::context::{Counts, VMOffsets};
 
 /// Decodes, and validates what the engine does not leave for later.
 pub(super) fn module(engine: &Engine, bytes: Cow<'_, [u8]>) -> Result<Module> {

@@ -5,11 +5,11 @@ use std::ptr::NonNull;
 
 use super::engine::Engine;
 use super::external::Extern;
-use super::heap::HeapStats;
 use super::instance::InstanceData;
 use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner, StoreOpaque};
-use super::vmcontext::{VMContext, VMMemory};
+use crate::vm::context::{VMContext, VMMemory};
+use crate::vm::heap::HeapStats;
 
 /// The caller of a host function: the store, and the instance the call came from.
 ///

@@ -5,8 +5,8 @@ use super::global::Global;
 use super::memory::Memory;
 use super::store::{AsContext, StoreOpaque};
 use super::table::Table;
-use crate::exception::tag::Tag;
 use crate::module::types::ExternType;
+use crate::vm::exception::tag::Tag;
 
 /// An object that can be imported or exported (specification, section 4.2.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,16 +6,17 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::caller::Caller;
-use super::engine::{Engine, Strategy};
-use super::heap;
+use super::engine::Engine;
 use super::store::{AsContext, AsContextMut, StoreOpaque};
-use super::sys;
 use super::typed::{IntoFunc, TypedFunc, WasmParams, WasmResults};
 use super::value::Value;
-use super::vmcontext::{VMContext, VMFuncRef};
+use crate::config::Strategy;
 use crate::error::{Error, Result};
-use crate::exception;
 use crate::module::types::FuncType;
+use crate::sys;
+use crate::vm::context::{VMContext, VMFuncRef};
+use crate::vm::exception;
+use crate::vm::heap;
 
 /// Runs a host function: its environment, the store, the caller's context (null when called by the host), arguments and
 /// results in slots. What it gives is zero, or something else if it failed: then the store has the error, see

@@ -2,9 +2,9 @@
 
 use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
 use super::value::Value;
-use super::vmcontext::VMGlobal;
 use crate::error::{Error, Result};
 use crate::module::types::GlobalType;
+use crate::vm::context::VMGlobal;
 
 /// The Rust side of a global.
 pub(crate) struct GlobalData {

@@ -6,19 +6,19 @@ use std::ptr::NonNull;
 use super::external::Extern;
 use super::func::{Func, invoke};
 use super::global::{Global, GlobalData};
-use super::libcalls;
 use super::linker::both;
 use super::memory::{Memory, MemoryData};
-use super::ops;
 use super::store::{AsContext, AsContextMut, Shared, StoreOpaque, Stored};
 use super::table::{Table, TableData};
 use super::typed::{TypedFunc, WasmParams, WasmResults};
-use super::vmcontext::{Place, VMContext, VMFuncRef, VMGlobal, VMMemory, VMOffsets, VMTable, VMTag};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exception::tag::Tag;
 use crate::module::types::{ExternType, MemoryType, TableType};
 use crate::module::{ConstExpr, ConstOp, ElementItems, ExternIndex, Module, ModuleInner, SegmentMode};
 use crate::printable::Printable;
+use crate::vm::context::{Place, VMContext, VMFuncRef, VMGlobal, VMMemory, VMOffsets, VMTable, VMTag};
+use crate::vm::exception::tag::Tag;
+use crate::vm::libcalls;
+use crate::vm::ops;
 
 /// The Rust side of an instance.
 pub(crate) struct InstanceData {

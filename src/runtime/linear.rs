@@ -1,7 +1,7 @@
 //! The view of a memory that host functions get.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::trap::{MemoryFault, Trap};
+use crate::error::{MemoryFault, Trap};
 
 /// A view of one linear memory, for the time of a host call: all of its bytes, little-endian, bounds-checked.
 ///

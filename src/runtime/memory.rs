@@ -1,14 +1,15 @@
 //! Linear memories. The base never moves: address space is reserved, pages are committed by growth.
 
-use super::image::Image;
 use super::linear::LinearMemory;
-use super::space::Reservation;
 use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
-use super::trap::{MemoryFault, Trap};
-use super::vmcontext::VMMemory;
+use crate::config::BoundsChecks;
 use crate::error::{Error, ErrorKind, Result};
+use crate::error::{MemoryFault, Trap};
 use crate::module::types::MemoryType;
-use crate::runtime::engine::{BoundsChecks, Engine};
+use crate::runtime::engine::Engine;
+use crate::vm::context::VMMemory;
+use crate::vm::image::Image;
+use crate::vm::space::Reservation;
 
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 64 << 10;

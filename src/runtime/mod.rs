@@ -10,24 +10,11 @@ pub(crate) mod engine;
 pub(crate) mod external;
 pub(crate) mod func;
 pub(crate) mod global;
-pub(crate) mod heap;
-pub(crate) mod image;
 pub(crate) mod instance;
-#[cfg_attr(not(jit), allow(dead_code, unused_imports, reason = "only compiled code calls through the table"))]
-pub(crate) mod libcalls;
 pub(crate) mod linear;
 pub(crate) mod linker;
 pub(crate) mod memory;
-pub(crate) mod numeric;
-pub(crate) mod ops;
-pub(crate) mod simd;
-pub(crate) mod space;
-pub(crate) mod stats;
 pub(crate) mod store;
-pub(crate) mod sys;
 pub(crate) mod table;
-pub(crate) mod trap;
 pub(crate) mod typed;
 pub(crate) mod value;
-#[cfg_attr(not(jit), allow(dead_code, reason = "only native code goes by offsets"))]
-pub(crate) mod vmcontext;

@@ -8,20 +8,21 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::engine::{Engine, Sig};
+use super::engine::Engine;
 use super::func::HostFunc;
 use super::global::GlobalData;
-use super::heap::{self, Heap, HeapStats};
 use super::instance::InstanceData as Instance;
 use super::memory::MemoryData;
-use super::space::Reservation;
-use super::sys::{self, NativeStack};
 use super::table::TableData;
-use super::trap::Trap;
 use super::value::Value;
-use super::vmcontext::{VMException, VMFuncRef, VMStore, VMTag};
+use crate::error::Trap;
 use crate::error::{Error, Result};
-use crate::exception::{self, ExnRef, Way};
+use crate::module::registry::Sig;
+use crate::sys::{self, NativeStack};
+use crate::vm::context::{VMException, VMFuncRef, VMStore, VMTag};
+use crate::vm::exception::{self, ExnRef, Way};
+use crate::vm::heap::{self, Heap, HeapStats};
+use crate::vm::space::Reservation;
 
 pub(crate) use super::instance::InstanceData;
 

@@ -1,11 +1,11 @@
 //! Tables of references.
 
 use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
-use super::trap::Trap;
 use super::value::Value;
-use super::vmcontext::VMTable;
+use crate::error::Trap;
 use crate::error::{Error, Result};
 use crate::module::types::TableType;
+use crate::vm::context::VMTable;
 
 /// Most elements of a table, whatever its type allows: what a hostile module can cost is bounded by this.
 pub(crate) const MAX_ELEMENTS: u64 = 10_000_000;

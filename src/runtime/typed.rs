@@ -7,9 +7,9 @@ use super::func::{Func, HostFunc, invoke};
 use super::linear::LinearMemory;
 use super::store::{AsContextMut, StoreOpaque};
 use super::value::{ExternRef, Value};
-use super::vmcontext::VMContext;
 use crate::error::{Error, Result};
 use crate::module::types::{FuncType, ValType};
+use crate::vm::context::VMContext;
 
 mod private {
     pub trait Sealed {}

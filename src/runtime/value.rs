@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::func::Func;
 use super::store::StoreOpaque;
 use crate::error::{Error, Result};
-use crate::exception::ExnRef;
 use crate::module::types::{HeapType, ValType};
+use crate::vm::exception::ExnRef;
 
 /// A WebAssembly value (specification, section 4.2.1).
 #[derive(Clone, Debug)]

@@ -24,12 +24,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) use pool::Pool;
 use tracing::{debug, trace};
 
+use crate::config::{Strategy, Tiering};
 use crate::error::Result;
 use crate::jit::{Compiled, Entry, MAX_LOOPS, Tier};
 use crate::module::{Module, ModuleInner};
-use crate::runtime::engine::{Engine, Strategy, Tiering};
-use crate::runtime::sys;
-use crate::runtime::vmcontext::VMCode;
+use crate::runtime::engine::Engine;
+use crate::sys;
+use crate::vm::context::VMCode;
 use queue::{Job, Key};
 
 /// How hot a function is: what is left of its budget, in the upper half, and the number of its calls, in the lower.

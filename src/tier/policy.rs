@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::Stage;
 use super::queue::Job;
+use crate::config::Tiering;
 use crate::jit::{Entry, Tier};
 use crate::module::ModuleInner;
-use crate::runtime::engine::Tiering;
 
 /// Units between two looks at a function that waits for its code.
 pub(super) const NEXT_BUDGET: u64 = 20_000;

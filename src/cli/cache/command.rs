@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::{NOWHERE, Place};
-use crate::cache::config::DEFAULT_MAX_BYTES;
 use crate::cache::directory::{self, Contents};
 use crate::cli::output::{self, Failure};
+use crate::config::cache::DEFAULT_MAX_BYTES;
 use crate::printable::Printable;
 
 /// Look at the cache of compiled code, or empty it

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::note;
 use super::sandbox::byte_count;
-use crate::cache::config::{DEFAULT_MAX_BYTES, default_path};
+use crate::config::cache::{DEFAULT_MAX_BYTES, default_path};
 use crate::{Cache, CacheStats};
 
 #[derive(Args, Clone, Debug)]

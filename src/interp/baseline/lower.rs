@@ -11,8 +11,8 @@ use crate::interp::machine::Context;
 use crate::interp::op::{Binary, Compare, Form, Inst, Load, LoadForm, Plain, Store, StoreForm, Unary, word};
 use crate::interp::print::{Field, fields, length};
 use crate::interp::value::Bank;
-use crate::runtime::engine::Sig;
-use crate::runtime::vmcontext::{VMFuncRef, VMTable};
+use crate::module::registry::Sig;
+use crate::vm::context::{VMFuncRef, VMTable};
 
 use Reg::{Acc, T0, T1};
 use Width::{W32, W64};

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::arch::Assembler;
 use super::lower::{Baseline, lower};
+use crate::config::Dispatch;
 use crate::interp::code::{Code, ModuleCode};
 use crate::jit::BaselineMemory;
 use crate::module::ModuleInner;
-use crate::runtime::engine::Dispatch;
 
 /// Words of bytecode of a module that baseline code is made of at most: some 100 MB of code.
 const MOST: usize = 4 << 20;

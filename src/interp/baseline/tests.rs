@@ -1,6 +1,6 @@
+use crate::config::{Dispatch, Tiering};
 use crate::interp::op::{Inst, OPS, Plain};
 use crate::interp::print::length;
-use crate::runtime::engine::{Dispatch, Tiering};
 use crate::{Config, Engine, Instance, Module, Store, Strategy, Trap};
 
 #[test]

@@ -2,15 +2,15 @@
 
 use super::{exception, memory, reference, simd, table, tier};
 use crate::error::Error;
+use crate::error::Trap;
 use crate::interp::code::Code;
 use crate::interp::machine::{Flow, HEADER, Handler, Machine, SLACK, Step};
 use crate::interp::op::{Plain, for_each_op, word};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
+use crate::numeric::simd::V128;
 use crate::runtime::func::call_host;
-use crate::runtime::simd::V128;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{VMContext, VMFuncRef};
+use crate::vm::context::{VMContext, VMFuncRef};
 
 /// Where the outermost frame of an activation returns to.
 static EXIT: [u64; 1] = [word(Plain::Exit.op(), 0, 0, 0)];

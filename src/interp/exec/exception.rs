@@ -2,12 +2,12 @@
 
 use super::control::cross;
 use crate::error::Error;
-use crate::exception;
+use crate::error::Trap;
 use crate::interp::frames::Frames;
 use crate::interp::machine::{HEADER, Machine, Step};
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{VMContext, VMException};
+use crate::vm::context::{VMContext, VMException};
+use crate::vm::exception;
 
 fn store(m: &Machine) -> &StoreOpaque {
     // SAFETY: the store of the running instance.

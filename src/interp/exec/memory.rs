@@ -10,8 +10,8 @@ use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::{Unit, Value};
-use crate::runtime::ops;
-use crate::runtime::vmcontext::VMMemory;
+use crate::vm::context::VMMemory;
+use crate::vm::ops;
 
 pub(crate) trait LoadOp: Named {
     /// What is read.

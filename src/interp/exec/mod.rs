@@ -15,10 +15,10 @@ pub(super) mod tier;
 /// The operations of the list, in modules by class, as types that implement the class's trait.
 pub(super) mod ops {
     use super::{memory, numeric as scalar, simd as vector};
+    use crate::error::Trap;
     use crate::interp::op::for_each_op;
-    use crate::runtime::simd::V128;
-    use crate::runtime::trap::Trap;
-    use crate::runtime::{numeric, simd};
+    use crate::numeric::simd::V128;
+    use crate::numeric::{self, simd};
 
     macro_rules! operations {
         (

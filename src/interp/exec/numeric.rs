@@ -3,11 +3,11 @@
 use std::marker::PhantomData;
 
 use super::{Named, kept, printed};
+use crate::error::Trap;
 use crate::interp::machine::{Flow, Handler, Machine};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::Value;
-use crate::runtime::trap::Trap;
 
 /// Two operands and a result of one type.
 pub(crate) trait BinaryOp: Named {

@@ -2,8 +2,8 @@
 
 use crate::interp::machine::{Flow, Machine, Step};
 use crate::interp::value::Value;
+use crate::numeric::simd::V128;
 use crate::runtime::instance::func_ref;
-use crate::runtime::simd::V128;
 
 pub(super) fn ref_func(m: &mut Machine) -> Step {
     // SAFETY: the running instance, and an index of its module.

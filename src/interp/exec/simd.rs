@@ -8,7 +8,7 @@ use crate::interp::machine::{Flow, Handler, Machine};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::{Unit, Value};
-use crate::runtime::simd::V128;
+use crate::numeric::simd::V128;
 
 pub(crate) trait BinaryOp: Named {
     fn apply(a: V128, b: V128) -> V128;
@@ -140,7 +140,7 @@ fn shuffle_lanes(to: *mut u64, a: *const u64, b: *const u64, lanes: *const u64) 
     // SAFETY: as above; the lanes are extension words of the instruction.
     unsafe {
         let lanes = u128::from(*lanes) | u128::from(*lanes.add(1)) << 64;
-        crate::runtime::simd::i8x16_shuffle(V128::read(a), V128::read(b), lanes.to_le_bytes()).write(to);
+        crate::numeric::simd::i8x16_shuffle(V128::read(a), V128::read(b), lanes.to_le_bytes()).write(to);
     }
 }
 

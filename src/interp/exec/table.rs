@@ -1,10 +1,10 @@
 //! Tables.
 
 use super::memory::{after, three};
+use crate::error::Trap;
 use crate::interp::machine::{Flow, Machine, Step};
-use crate::runtime::ops;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::VMTable;
+use crate::vm::context::VMTable;
+use crate::vm::ops;
 
 /// The place of an element of the table at a place of the context, if the table has it.
 #[inline(always)]

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::control::{cross, return_cross};
 use super::exception;
 use crate::error::Result;
+use crate::error::Trap;
 use crate::interp::code::Code;
 use crate::interp::machine::{Context, HEADER, Machine, SlowPath, Step};
 use crate::module::Module;
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::sys;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{VMCode, VMContext};
+use crate::sys;
 use crate::tier::{Hot, Native};
+use crate::vm::context::{VMCode, VMContext};
 
 /// What keeps code that calls itself by tail calls, native and interpreted in turn, from nesting ever deeper. Each does
 /// alone, so tests turn one off to see the other.

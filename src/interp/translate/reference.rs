@@ -6,7 +6,7 @@ use crate::interp::machine::encode_place;
 use crate::interp::op::{Binary, Form, Plain};
 use crate::interp::value::Bank;
 use crate::module::types::ValType;
-use crate::runtime::vmcontext::Place;
+use crate::vm::context::Place;
 
 impl Translator<'_> {
     pub fn global_get(&mut self, global: u32) {

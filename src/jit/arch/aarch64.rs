@@ -9,7 +9,7 @@ use super::super::Tier;
 use super::super::resolver;
 use super::super::traps::{self, Activation};
 use super::{Comparison, Condition, Lengths, Target};
-use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
+use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 
 /// The end of [`enter`] and [`landing`].
 macro_rules! leave {

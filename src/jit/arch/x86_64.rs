@@ -10,7 +10,7 @@ use super::super::Tier;
 use super::super::resolver;
 use super::super::traps::{self, Activation};
 use super::{Comparison, Condition, Lengths, Target};
-use crate::runtime::vmcontext::{VMCode, VMContext, VMFuncRef};
+use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 
 /// Calls `trampoline(callee, caller, code, slots)`, a function of the convention of compiled code, so that [`landing`] can
 /// end it; 0 if it returns, 1 if it lands.

@@ -7,11 +7,11 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SigRef, SourceLoc, Value, types};
 
 use super::{CONSTANT, HIDDEN_PARAMS, Lower, Region};
+use crate::error::Trap;
 use crate::jit::abi;
 use crate::jit::registry::NO_FRAME;
 use crate::module::types::ValType;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{VMContext, VMFuncRef};
+use crate::vm::context::{VMContext, VMFuncRef};
 
 /// What a call instruction needs of its callee.
 pub(super) struct Callee<'m> {

@@ -10,9 +10,9 @@ use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableDa
 use wasmparser::{BlockType, BrTable, Operator as Op};
 
 use super::Lower;
+use crate::error::Trap;
 use crate::jit::abi;
 use crate::module::types::{FuncType, ValType};
-use crate::runtime::trap::Trap;
 
 /// A structured instruction whose `end` has not come yet.
 pub(super) struct Frame<'m> {

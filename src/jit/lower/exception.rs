@@ -13,10 +13,10 @@ use wasmparser::{Catch, Operator as Op};
 
 use super::Lower;
 use super::call::Callee;
+use crate::error::Trap;
 use crate::jit::abi;
 use crate::module::types::ValType;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{VMContext, VMException, VMStore};
+use crate::vm::context::{VMContext, VMException, VMStore};
 
 /// A `try_table` whose `end` has not come yet.
 pub(super) struct Handler {

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::{Inst, InstBuilder, InstructionData, MemFlagsData, Op
 use wasmparser::Operator as Op;
 
 use super::Lower;
-use crate::runtime::vmcontext::VMContext;
+use crate::vm::context::VMContext;
 
 /// WebAssembly's instructions for each of the interpreter's: many only name an operand.
 const INSTRUCTIONS_PER_UNIT: u32 = 2;

@@ -5,8 +5,8 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Type, Value, types};
 
 use super::Lower;
-use crate::runtime::libcalls::{Abi, Libcalls, for_each_libcall};
-use crate::runtime::vmcontext::VMContext;
+use crate::vm::context::VMContext;
+use crate::vm::libcalls::{Abi, Libcalls, for_each_libcall};
 
 fn clif_type(ty: Abi) -> Type {
     match ty {

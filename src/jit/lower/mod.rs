@@ -39,7 +39,7 @@ use crate::error::{Error, Result};
 use crate::interp::FrameLayout;
 use crate::module::ModuleInner;
 use crate::module::types::{FuncType, ValType};
-use crate::runtime::vmcontext::{Place, VMContext, VMStore};
+use crate::vm::context::{Place, VMContext, VMStore};
 
 /// Beyond these many CLIF values, Cranelift takes minutes and gigabytes: 50 times the largest functions of compilers
 /// and interpreters seen so far.

@@ -5,9 +5,9 @@ use cranelift_codegen::ir::{InstBuilder, Value, types};
 use wasmparser::Operator as Op;
 
 use super::{CONSTANT, Lower, Region};
+use crate::error::Trap;
 use crate::jit::bounds;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::VMTable;
+use crate::vm::context::VMTable;
 
 impl Lower<'_, '_> {
     pub(super) fn table(&mut self, op: &Op<'_>) -> bool {

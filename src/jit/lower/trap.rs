@@ -8,9 +8,9 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Signature, Type, Value, types};
 
 use super::Lower;
+use crate::error::Trap;
 use crate::jit::abi;
-use crate::runtime::trap::Trap;
-use crate::runtime::vmcontext::{VMContext, VMStore};
+use crate::vm::context::{VMContext, VMStore};
 
 /// The memory access that a check is for.
 #[derive(Clone, Copy)]

@@ -14,9 +14,9 @@ use std::sync::Arc;
 pub(crate) use thrown::{Thrown, describe};
 
 use crate::error::{Error, ErrorKind, MAX_BACKTRACE, Result};
-use crate::runtime::heap;
 use crate::runtime::store::StoreOpaque;
-use crate::runtime::vmcontext::{VMContext, VMException};
+use crate::vm::context::{VMContext, VMException};
+use crate::vm::heap;
 
 /// A reference to an exception that the host holds; the exception lives at least as long.
 ///

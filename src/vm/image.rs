@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::module::{ConstOp, ModuleInner, SegmentMode};
-use crate::runtime::vmcontext::Place;
+use crate::vm::context::Place;
 
 /// Bytes of data that are copied faster than they are mapped and then, page by page, copied where written to.
 const SMALL: usize = 64 << 10;
@@ -63,7 +63,7 @@ fn data_range(module: &ModuleInner) -> Option<Range<usize>> {
     let range = start / page * page..end.next_multiple_of(page);
     // Segments far from each other would make an image of zeros.
     let pays = bytes > SMALL && range.len() / 4 <= bytes;
-    (pays && range.end as u64 <= module.memories[0].minimum * super::memory::PAGE).then_some(range)
+    (pays && range.end as u64 <= module.memories[0].minimum * crate::runtime::memory::PAGE).then_some(range)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -2,7 +2,7 @@
 
 use super::target;
 use super::{V128, comparison, lanewise};
-use crate::runtime::numeric::*;
+use crate::numeric::*;
 
 comparison! {
     [f32; 4] -> u32: f32x4_eq ==, f32x4_ne !=, f32x4_lt <, f32x4_gt >, f32x4_le <=, f32x4_ge >=,;

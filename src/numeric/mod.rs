@@ -10,7 +10,9 @@
 //! make: the first operand that is a NaN, made quiet, or else the default NaN, which is negative. All engines, tiers and
 //! targets agree on that. `abs`, `neg` and `copysign` only touch the sign bit.
 
-use crate::runtime::trap::Trap;
+pub(crate) mod simd;
+
+use crate::error::Trap;
 
 /// The bits of the NaN that arithmetic on numbers makes.
 pub(crate) const DEFAULT_NAN_F32: u32 = 0xffc0_0000;

@@ -184,7 +184,7 @@ mod tests {
     fn what_is_kept_goes_where_address_space_is_short() {
         const CHILD: &str = "WASMRUN_TEST_IDLE_SPACE";
         if std::env::var_os(CHILD).is_none() {
-            let name = "runtime::space::tests::what_is_kept_goes_where_address_space_is_short";
+            let name = "vm::space::tests::what_is_kept_goes_where_address_space_is_short";
             let mut child = std::process::Command::new(std::env::current_exe().unwrap());
             let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "").output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -22,12 +22,12 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError, Weak};
 
-use super::store::StoreOpaque;
-use super::sys;
-use super::value::ExternRef;
-use super::vmcontext::VMException;
-use crate::exception::{self, Pin};
+use super::context::VMException;
 use crate::module::types::{HeapType, RefType};
+use crate::runtime::store::StoreOpaque;
+use crate::runtime::value::ExternRef;
+use crate::sys;
+use crate::vm::exception::{self, Pin};
 
 /// Bytes of objects before the first collection, and the least between two.
 const MIN_THRESHOLD: usize = 1 << 20;

@@ -1,11 +1,14 @@
 //! The one error type of the crate, and the backtrace it may carry.
 
-use crate::exception::{ExnRef, Thrown};
 use crate::module::ModuleInner;
 use crate::printable::Printable;
-use crate::runtime::trap::{MemoryFault, Trap};
+use crate::vm::exception::{ExnRef, Thrown};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+
+pub use trap::{MemoryFault, Trap};
+
+mod trap;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,10 +1,10 @@
 //! The runtime functions that compiled code calls: one table, from which the JIT derives signatures and slots.
 //!
 //! All take the caller's VMContext first. Those that can fail record the error in the store
-//! ([`StoreOpaque::raise`](super::store::StoreOpaque)) and return a non-zero status (`trap`), on which compiled code
+//! ([`StoreOpaque::raise`](crate::runtime::store::StoreOpaque)) and return a non-zero status (`trap`), on which compiled code
 //! traps at once. The interpreter calls the safe functions these wrap.
 
-use super::vmcontext::VMContext;
+use super::context::VMContext;
 
 /// Types of arguments and results of a runtime function, as the JIT needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +85,12 @@ pub(crate) fn table() -> *const Libcalls {
 /// The functions with the ABI of compiled code. All rely on being called by code that runs with a live context, with
 /// validated indices and slots of the right type.
 mod entry {
-    use super::super::{instance, ops, store::StoreOpaque, trap::Trap, vmcontext::VMException};
+    use super::super::{context::VMException, ops};
     use super::VMContext;
     use crate::error::Result;
-    use crate::exception;
+    use crate::error::Trap;
+    use crate::runtime::{instance, store::StoreOpaque};
+    use crate::vm::exception;
 
     /// Records a failure in the store.
     unsafe fn status(vmctx: *mut VMContext, result: Result<()>) -> u32 {

@@ -9,7 +9,7 @@ use crate::module::ModuleInner;
 use crate::printable::Printable;
 use crate::runtime::store::StoreOpaque;
 use crate::runtime::value::Value;
-use crate::runtime::vmcontext::VMException;
+use crate::vm::context::VMException;
 
 /// Values of a payload that are told.
 const VALUES: usize = 8;

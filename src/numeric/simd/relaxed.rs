@@ -4,7 +4,7 @@
 use std::array::from_fn;
 
 use super::*;
-use crate::runtime::numeric::{f32_nan_of, f64_nan_of};
+use crate::numeric::{f32_nan_of, f64_nan_of};
 
 // A relaxed instruction that always does what a strict one does.
 macro_rules! strict {

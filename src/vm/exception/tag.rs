@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::module::ModuleInner;
 use crate::module::types::FuncType;
 use crate::runtime::store::{AsContext, AsContextMut, InstanceData, StoreOpaque, Stored};
-use crate::runtime::vmcontext::{VMContext, VMTag};
+use crate::vm::context::{VMContext, VMTag};
 
 /// A tag of a store (specification 3.0, section 4.2.10): exceptions of it carry values of its parameter types.
 ///

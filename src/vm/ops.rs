@@ -2,12 +2,12 @@
 //!
 //! All take the context of the running instance; indices are validated ones of its module.
 
-use super::instance::{InstanceData, resolve};
-use super::store::StoreOpaque;
-use super::trap::{MemoryFault, Trap};
-use super::vmcontext::{VMContext, VMMemory};
+use super::context::{VMContext, VMMemory};
 use crate::error::{Error, ErrorKind, Result};
+use crate::error::{MemoryFault, Trap};
 use crate::module::{ElementItems, ElementSegment};
+use crate::runtime::instance::{InstanceData, resolve};
+use crate::runtime::store::StoreOpaque;
 
 /// The instance of a context. Nothing of it changes while this is used: what changes is reached by the pointer.
 unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a InstanceData {
@@ -242,7 +242,7 @@ pub(crate) unsafe fn table_init(
         match (&items.items, &instance.element_values[segment as usize]) {
             (ElementItems::Funcs(funcs), _) => {
                 for (slot, func) in target.iter_mut().zip(&funcs[source]) {
-                    *slot = super::instance::func_ref(vmctx, *func) as u64;
+                    *slot = crate::runtime::instance::func_ref(vmctx, *func) as u64;
                 }
             }
             (ElementItems::Exprs(_), Some(values)) => target.copy_from_slice(&values[source]),

@@ -15,10 +15,10 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
-use super::engine::Sig;
 use super::libcalls::Libcalls;
-use super::store::InstanceData;
 use crate::module::ModuleInner;
+use crate::module::registry::Sig;
+use crate::runtime::store::InstanceData;
 
 /// Native code; never called as a Rust function of this type.
 #[repr(C)]
@@ -48,7 +48,7 @@ pub(crate) struct VMStore {
     /// The exception of which the store notes the functions that it has left ([`StoreOpaque::way`]), or null. Null where
     /// an exception is thrown, not thrown on.
     ///
-    /// [`StoreOpaque::way`]: super::store::StoreOpaque
+    /// [`StoreOpaque::way`]: crate::runtime::store::StoreOpaque
     pub on_its_way: *mut VMException,
 }
 

@@ -4,7 +4,7 @@
 use std::array::from_fn;
 
 use super::{V128, lanewise};
-use crate::runtime::numeric::{f32_demote_f64, f64_promote_f32};
+use crate::numeric::{f32_demote_f64, f64_promote_f32};
 
 // Lanes of both operands, read as signed, into lanes half as wide; what does not fit saturates.
 macro_rules! narrowing {

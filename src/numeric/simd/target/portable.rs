@@ -3,7 +3,7 @@
 use std::array::from_fn;
 
 use super::super::V128;
-use crate::runtime::numeric::*;
+use crate::numeric::*;
 
 /// What looks up bytes.
 #[cfg_attr(all(target_arch = "aarch64", not(test)), expect(dead_code, reason = "tests compare with these"))]
