@@ -1,10 +1,10 @@
 //! The short path: one module, one linker, run it.
 
 use crate::error::{Error, Result};
-use crate::module::Module;
 use crate::printable::Printable;
 use crate::runtime::instance::Instance;
 use crate::runtime::linker::Linker;
+use crate::runtime::module::Module;
 use crate::runtime::store::Store;
 use crate::runtime::value::Value;
 

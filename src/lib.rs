@@ -36,6 +36,7 @@
 #![warn(missing_docs, missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg(jit)]
 mod cache;
 #[doc(hidden)]
 pub mod cli;
@@ -43,7 +44,7 @@ mod config;
 mod error;
 mod executor;
 mod interp;
-#[cfg_attr(not(jit), path = "jit_disabled.rs")]
+#[cfg(jit)]
 mod jit;
 mod module;
 mod numeric;
@@ -51,19 +52,18 @@ mod printable;
 mod runtime;
 mod stats;
 mod sys;
-#[cfg_attr(not(jit), path = "tier_disabled.rs")]
+#[cfg(jit)]
 mod tier;
 mod vm;
 mod wasi;
 
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
-pub use error::{Error, ErrorKind, Frame, MemoryFault, Result, Trap};
+pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap};
 pub use executor::Executor;
 pub use module::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, ValType,
 };
-pub use module::{ExportType, ImportType, Module};
 pub use runtime::caller::Caller;
 pub use runtime::engine::Engine;
 pub use runtime::external::Extern;
@@ -73,13 +73,14 @@ pub use runtime::instance::Instance;
 pub use runtime::linear::LinearMemory;
 pub use runtime::linker::Linker;
 pub use runtime::memory::Memory;
+pub use runtime::module::{ExportType, ImportType, Module};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
+pub use runtime::tag::Tag;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
-pub use runtime::value::{ExternRef, Value};
+pub use runtime::value::Value;
 pub use stats::{Stats, Work};
-pub use vm::exception::ExnRef;
-pub use vm::exception::tag::Tag;
+pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;
 pub use wasi::{Denial, Refusal, WasiEnv, add_wasi_to_linker, create_wasi_linker};
 

@@ -238,6 +238,13 @@ fn judge(target: &Target, options: &Options, input: &[u8]) -> Verdict {
     let panics = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
     match (verdict, panics.first()) {
         (Ok(verdict), None) => verdict,
+        // wasmi has panics of its own.
+        (_, Some(message)) if !options.no_wasmi && target.input != Input::Lines => {
+            match judge(target, &Options { no_wasmi: true, ..options.clone() }, input) {
+                finding @ Verdict::Finding { .. } => finding,
+                _ => Verdict::OracleAlone(format!("it panics: {message}")),
+            }
+        }
         (_, Some(message)) => {
             // The place without what is particular to the input.
             let kind = message.lines().next().unwrap_or_default().to_string();

@@ -10,16 +10,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use super::key::{ModuleKey, Settings, body_hash};
-use super::segment::{self, Record, Refused, Segment};
+use super::key::{ModuleKey, Settings};
+use super::segment::{self, MapCode, Record, Refused, Segment};
 use super::store::ModuleCache;
 use crate::error::{Error, ErrorKind, Result};
-use crate::jit;
-use crate::module::{Module, ModuleInner};
-use crate::runtime::engine::Engine;
+use crate::module::ModuleFacts;
 
 const SECTION: &str = "wasmrun.code";
 const MAGIC: [u8; 16] = *b"\0wasmrun.cwasm\0\x01";
@@ -55,24 +51,19 @@ fn without_code(bytes: &[u8]) -> &[u8] {
     Footer::read(bytes, bytes.len() as u64).map_or(bytes, |footer| &bytes[..footer.section as usize])
 }
 
-/// How many functions a module has, and how many of them were compiled; the others are interpreted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Summary {
-    pub functions: usize,
-    pub compiled: usize,
-}
-
-/// Compiles all functions on all cores, and writes the module with their code. `progress` is told how many functions
-/// are done, by any thread.
+/// Writes a module with code of its functions, compiled with these settings.
 ///
 /// # Errors
 /// Those of reading the module and of `out`.
-pub(crate) fn write(module: &ModuleInner, out: &mut dyn Write, progress: &(dyn Fn(usize) + Sync)) -> Result<Summary> {
+pub(crate) fn write(
+    module: &ModuleFacts,
+    settings: &Settings,
+    mut records: Vec<Record>,
+    out: &mut dyn Write,
+) -> Result<()> {
     let binary = module.source.read(0..module.source.len())?;
     let binary = without_code(&binary);
-    let mut records = compile(module, progress)?;
-    let summary = Summary { functions: module.bodies.len(), compiled: records.len() };
-    let (settings, key) = (Settings::of(&module.engine), ModuleKey::of(module));
+    let key = ModuleKey::of(settings, module);
     let text = settings.to_text();
     // The size of the section is always written in five bytes.
     let start = binary.len();
@@ -94,38 +85,7 @@ pub(crate) fn write(module: &ModuleInner, out: &mut dyn Write, progress: &(dyn F
         [start, settings_start, segment, end].iter().try_for_each(|at| out.write_all(&(*at as u64).to_le_bytes()))?;
         out.write_all(&MAGIC)
     })();
-    written.map_err(|error: io::Error| Error::resource(format!("cannot write compiled code: {error}")))?;
-    Ok(summary)
-}
-
-/// The code of all functions that can be compiled.
-fn compile(module: &ModuleInner, progress: &(dyn Fn(usize) + Sync)) -> Result<Vec<Record>> {
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let share = || -> Result<Vec<Record>> {
-        let mut records = Vec::new();
-        loop {
-            let defined = next.fetch_add(1, Ordering::Relaxed);
-            if defined >= module.bodies.len() {
-                return Ok(records);
-            }
-            let body = body_hash(module.body(defined as u32)?.as_bytes());
-            if let Some((key, code, alignment, tables)) = jit::portable_function(module, defined as u32) {
-                records.push(Record { key, body, alignment, code, tables });
-            }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, |cores| cores.get()).min(module.bodies.len().max(1));
-    thread::scope(|scope| {
-        // Without more threads this one does it all.
-        let start = |_| thread::Builder::new().name("wasmrun compiler".into()).spawn_scoped(scope, share).ok();
-        let others: Vec<_> = (1..threads).filter_map(start).collect();
-        let mut all: Vec<Record> = share()?;
-        for other in others {
-            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(all)
-    })
+    written.map_err(|error: io::Error| Error::resource(format!("cannot write compiled code: {error}")))
 }
 
 fn refused(message: impl Into<String>) -> Error {
@@ -140,11 +100,11 @@ pub(crate) struct Appended {
 }
 
 impl Appended {
-    /// Finds the code in a file, and whether it can be used here.
+    /// Finds the code in a file, and whether it can be used here, with these settings.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if there is none that this build can use on this machine with these settings.
-    pub fn find(engine: &Engine, file: &File) -> Result<Self> {
+    pub fn find(here: &Settings, file: &File) -> Result<Self> {
         let unreadable = |error: io::Error| Error::resource(format!("cannot be read: {error}"));
         let length = file.metadata().map_err(unreadable)?.len();
         let mut tail = [0; FOOTER];
@@ -156,11 +116,11 @@ impl Appended {
         let mut text = vec![0; (footer.segment - footer.settings) as usize];
         file.read_exact_at(&mut text, footer.settings).map_err(unreadable)?;
         let settings = std::str::from_utf8(&text).ok().and_then(Settings::from_text).ok_or_else(damaged)?;
-        settings.fits(&Settings::of(engine)).map_err(refused)?;
+        settings.fits(here).map_err(refused)?;
         Ok(Appended { file: file.try_clone().map_err(unreadable)?, footer, settings })
     }
 
-    /// Has the module that was read from the file use the code.
+    /// The code, for the module that was read from the file.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if it is not of this module, or damaged; [`Resource`](ErrorKind::Resource) if there is
@@ -168,20 +128,21 @@ impl Appended {
     ///
     /// # Safety
     /// The file must have been written by [`write`], and not be changed as long as the module is in use.
-    pub unsafe fn attach(&self, module: &Module) -> Result<()> {
-        let key = ModuleKey::with(&self.settings, &module.0);
+    pub unsafe fn open(&self, module: &ModuleFacts, map: MapCode) -> Result<ModuleCache> {
+        let key = ModuleKey::of(&self.settings, module);
         let part = self.footer.segment..self.footer.end;
         let segment =
-            Segment::open("its compiled code".into(), &self.file, part, &key).map_err(|refused| match refused {
-                Refused::Io(error) => {
-                    Error::resource(format!("its compiled code cannot be mapped into memory: {error}"))
-                }
-                Refused::Foreign | Refused::Damaged => damaged(),
-            })?;
+            Segment::open("its compiled code".into(), &self.file, part, &key, map).map_err(
+                |refused| match refused {
+                    Refused::Io(error) => {
+                        Error::resource(format!("its compiled code cannot be mapped into memory: {error}"))
+                    }
+                    Refused::Foreign | Refused::Damaged => damaged(),
+                },
+            )?;
         // All of it was valid when it was compiled.
-        module.0.assume_background_valid();
-        module.0.jit.use_cache(ModuleCache::sealed(key, segment));
-        Ok(())
+        module.assume_background_valid();
+        Ok(ModuleCache::sealed(key, segment, map))
     }
 }
 
@@ -194,6 +155,7 @@ mod tests {
     use std::fs::OpenOptions;
 
     use super::*;
+    use crate::{Engine, Module, jit};
 
     #[test]
     fn a_footer_must_be_right_in_all_parts() {
@@ -230,19 +192,19 @@ mod tests {
         let engine = Engine::default();
         let bytes = Module::new(&engine, "(module (func))").unwrap().serialize().unwrap();
         std::fs::write(&path, &bytes).unwrap();
-        let found = Appended::find(&engine, &File::open(&path).unwrap()).unwrap();
+        let found = Appended::find(&engine.cache_settings(), &File::open(&path).unwrap()).unwrap();
         let module = Module::from_file(&engine, &path).unwrap();
         // The system does not map what was not opened for reading, as if there were no room.
         let unmappable = OpenOptions::new().write(true).open(&path).unwrap();
         let found = Appended { file: unmappable, ..found };
         // SAFETY: the file was written above, and is not changed.
-        let error = unsafe { found.attach(&module) }.unwrap_err();
+        let error = unsafe { found.open(&module.0.facts, jit::CodeFile::map) }.err().unwrap();
         assert!(matches!(error.kind(), ErrorKind::Resource(_)), "{error}");
         // One of another module is, or might as well be.
         let other = Module::new(&engine, "(module (func) (memory 1))").unwrap();
         let found = Appended { file: File::open(&path).unwrap(), ..found };
         // SAFETY: as above.
-        let error = unsafe { found.attach(&other) }.unwrap_err();
+        let error = unsafe { found.open(&other.0.facts, jit::CodeFile::map) }.err().unwrap();
         assert!(matches!(error.kind(), ErrorKind::Invalid { .. }), "{error}");
     }
 }

@@ -3,30 +3,22 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use crate::config::BoundsChecks;
-use crate::jit::Tier;
-use crate::module::ModuleInner;
-use crate::runtime::engine::Engine;
+use crate::module::ModuleFacts;
 
 /// Changes with every change of the files' layout.
 pub(super) const FORMAT: u32 = 1;
 
 /// The version of this crate, and of the sources it was built from.
-pub(super) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("WASMRUN_SOURCES"));
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("WASMRUN_SOURCES"));
 
 /// Names all that the code of a module depends on but the bodies of its functions: the compiler, its settings, and
 /// what the module declares.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct ModuleKey(pub [u8; 32]);
+pub(crate) struct ModuleKey(pub [u8; 32]);
 
 impl ModuleKey {
-    /// The key of a module whose code is for this machine and its engine's settings.
-    pub fn of(module: &ModuleInner) -> Self {
-        Self::with(&Settings::of(&module.engine), module)
-    }
-
     /// The key of a module with code of these settings.
-    pub fn with(settings: &Settings, module: &ModuleInner) -> Self {
+    pub fn of(settings: &Settings, module: &ModuleFacts) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(settings.to_text().as_bytes());
         environment(module, &mut hasher);
@@ -43,7 +35,7 @@ impl fmt::Display for ModuleKey {
 
 /// The compiler and its settings, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub version: String,
     pub target: String,
     /// Parts of the processor that code may use.
@@ -54,28 +46,6 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub fn of(engine: &Engine) -> Self {
-        let isa = engine.jit().isa(Tier::Best);
-        let checks = match engine.config().bounds_checks {
-            BoundsChecks::Inline => "inline",
-            BoundsChecks::Guard => "guard",
-        };
-        let checks = format!("{checks}{}", if engine.config().signals_based_traps { "" } else { " without signals" });
-        // Flags of the processor are switches, except for a few with values.
-        let flags = isa.isa_flags();
-        let features = flags.iter().filter_map(|flag| match flag.as_bool() {
-            Some(on) => on.then(|| flag.name.to_string()),
-            None => Some(flag.to_string()),
-        });
-        Settings {
-            version: VERSION.into(),
-            target: isa.triple().to_string(),
-            features: features.collect(),
-            checks,
-            compiler: format!("{} {}", cranelift_codegen::VERSION, isa.flags()),
-        }
-    }
-
     /// As lines, the last of which may be several.
     pub fn to_text(&self) -> String {
         let Settings { version, target, features, checks, compiler } = self;
@@ -126,7 +96,7 @@ impl Settings {
 
 /// Feeds all that lowering and validating a body may read of its module. It is taken from what was decoded: the file may
 /// not be the same any more.
-fn environment(module: &ModuleInner, hasher: &mut blake3::Hasher) {
+fn environment(module: &ModuleFacts, hasher: &mut blake3::Hasher) {
     let mut to = Feed(hasher);
     module.types.hash(&mut to);
     module.imports.hash(&mut to);
@@ -160,20 +130,24 @@ impl Hasher for Feed<'_> {
 }
 
 /// What the code of a function depends on besides its module's key.
-pub(super) fn body_hash(body: &[u8]) -> [u8; 32] {
+pub(crate) fn body_hash(body: &[u8]) -> [u8; 32] {
     blake3::hash(body).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Module};
+    use crate::{BoundsChecks, Config, Engine, Module};
+
+    fn key_of(module: &Module) -> ModuleKey {
+        ModuleKey::of(&module.engine().cache_settings(), &module.0.facts)
+    }
 
     #[test]
     fn the_environment_counts_and_bodies_do_not() {
         let key = |text: &str, checks| {
             let engine = Engine::new(Config::new().bounds_checks(checks)).unwrap();
-            ModuleKey::of(&Module::new(&engine, text).unwrap().0).to_string()
+            key_of(&Module::new(&engine, text).unwrap()).to_string()
         };
         let base = key("(module (memory 1) (func (result i32) (i32.const 1)))", BoundsChecks::Inline);
         let same = "(module $named (memory 1) (func (result i32) (i32.const 2)))";
@@ -191,7 +165,7 @@ mod tests {
     /// Each kind of declaration counts, if nothing else differs.
     #[test]
     fn all_that_is_declared_counts() {
-        let key = |text: &str| ModuleKey::of(&Module::new(&Engine::default(), text).unwrap().0).to_string();
+        let key = |text: &str| key_of(&Module::new(&Engine::default(), text).unwrap()).to_string();
         let types = "(type (func)) (type (func (param i32)))";
         for (one, other) in [
             ("(type (func))", "(type (func)) (type (func (param i64)))"),

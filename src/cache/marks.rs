@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::directory::Directory;
-use crate::module::ModuleInner;
+use crate::module::ModuleFacts;
 use crate::module::source::Source;
 
 /// The names of marks start so; their files are empty.
@@ -22,7 +22,7 @@ pub(super) struct Identity(String);
 
 impl Identity {
     /// The file a module is read from; `None` if it was validated from the start.
-    pub fn of(module: &ModuleInner) -> Option<Self> {
+    pub fn of(module: &ModuleFacts) -> Option<Self> {
         match &module.source {
             Source::File(source) => source.file().metadata().ok().map(|metadata| Self::of_file(&metadata)),
             Source::Memory(_) => None,
@@ -71,20 +71,21 @@ mod tests {
         let engine = Engine::new(&config).unwrap();
         let module = Module::from_file(&engine, file).unwrap();
         let folder = Directory::open(cache, true).unwrap();
-        let folder = folder.subdirectory(&ModuleKey::of(&module.0).to_string(), true).unwrap();
-        let marked = Identity::of(&module.0).unwrap().is_marked(&folder);
+        let folder =
+            folder.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module.0.facts).to_string(), true).unwrap();
+        let marked = Identity::of(&module.0.facts).unwrap().is_marked(&folder);
         let mut store = Store::new(&engine, ());
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let f = instance.get_typed_func::<(), i32>(&mut store, "f").unwrap();
         assert_eq!(f.call(&mut store, ()).unwrap(), 5);
-        assert!(!marked || matches!(module.0.validation_state(), ValidationState::Valid));
+        assert!(!marked || matches!(module.0.facts.validation_state(), ValidationState::Valid));
         if validate {
-            module.0.assume_background_valid();
+            module.0.facts.assume_background_valid();
         }
         module.flush_cache();
         // Where the machine is slow, the background has validated all of it by now.
-        let is_marked = Identity::of(&module.0).unwrap().is_marked(&folder);
-        let is_pending = matches!(module.0.validation_state(), ValidationState::Pending);
+        let is_marked = Identity::of(&module.0.facts).unwrap().is_marked(&folder);
+        let is_pending = matches!(module.0.facts.validation_state(), ValidationState::Pending);
         assert!(if is_pending { !is_marked } else { is_marked || !validate });
         marked
     }
@@ -110,11 +111,13 @@ mod tests {
         let mut config = Config::new();
         config.strategy(Strategy::Jit).lazy_validation(true).lazy_validation_from(0);
         config.cache(Cache::in_dir(&cache).read_only());
-        let module = Module::from_file(&Engine::new(&config).unwrap(), &file).unwrap();
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::from_file(&engine, &file).unwrap();
         let root = Directory::open(&cache, true).unwrap();
-        let folder = root.subdirectory(&ModuleKey::of(&module.0).to_string(), true).unwrap();
-        assert!(!module.0.jit.has_cached(&module.0));
-        module.0.assume_background_valid();
+        let folder =
+            root.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module.0.facts).to_string(), true).unwrap();
+        assert!(!module.0.jit.has_cached());
+        module.0.facts.assume_background_valid();
         module.flush_cache();
         assert!(folder.files().is_empty());
     }

@@ -6,30 +6,21 @@
 //! a function against its checksum and its body's hash when it is first wanted, and adds what it compiled as one more
 //! segment, into which it merges smaller ones. `directory` finds, writes and evicts the files and decides whether the
 //! place can be trusted; `marks` remembers which files are valid modules. `aot` puts a module and a segment with all
-//! its functions into one file. `config` and `api` are what the public sees of it.
+//! its functions into one file. Its settings are in the room `config`.
 //!
 //! What may be here: files and their formats. What may not: how code is compiled, registered or called, which is
-//! `jit`'s; the code itself is bytes here.
+//! `jit`'s; the code itself is bytes here. The room is not there in builds without the JIT.
 //!
 //! Files in the directory are trusted as far as its owner is: the checksums are against damage, not against forgery.
 //! So the directory must belong to the user and be writable by nobody else.
 
-mod api;
-
-#[cfg(jit)]
 pub(crate) mod aot;
-#[cfg(jit)]
 pub(crate) mod directory;
-#[cfg(jit)]
 mod key;
-#[cfg(jit)]
 mod marks;
-#[cfg(jit)]
 mod segment;
-#[cfg(jit)]
 mod store;
 
-#[cfg(jit)]
-pub(crate) use segment::{BYTECODE, FunctionKey};
-#[cfg(jit)]
+pub(crate) use key::{Settings, VERSION, body_hash};
+pub(crate) use segment::{BYTECODE, FunctionKey, MappedCode, Record};
 pub(crate) use store::{FoundCode, ModuleCache};

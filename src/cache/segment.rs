@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use memmap2::{Mmap, MmapOptions};
 
 use super::key::{FORMAT, ModuleKey};
-use crate::jit::CodeFile;
 
 /// A piece of code of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +33,7 @@ pub(crate) const BYTECODE: u32 = 0;
 
 /// A function to be written.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     pub key: FunctionKey,
     pub body: [u8; 32],
     pub alignment: u32,
@@ -189,10 +188,22 @@ pub(super) fn pad(out: &mut dyn Write, bytes: usize) -> io::Result<()> {
     io::copy(&mut io::Read::take(io::repeat(0), bytes as u64), out).map(drop)
 }
 
+/// Code of a file that lies where it can be run, until it is dropped.
+pub(crate) trait MappedCode: Send + Sync {
+    /// All of it.
+    fn bytes(&self) -> &[u8];
+
+    /// The address of a byte.
+    fn address(&self, at: usize) -> usize;
+}
+
+/// Maps so many bytes of a file, from an offset on that is a multiple of the page size, so that code there can be run.
+pub(crate) type MapCode = fn(&File, u64, usize) -> io::Result<Box<dyn MappedCode>>;
+
 /// The code of a segment.
 pub(super) enum Code {
     /// Mapped to be run where it is.
-    Run(CodeFile),
+    Run(Box<dyn MappedCode>),
     /// To be copied: the system does not let files there be run, or address space is short.
     Copy(Mmap),
     None,
@@ -222,7 +233,13 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Opens a segment that is a part of a file, from a multiple of the page size on.
-    pub fn open(name: String, file: &File, part: Range<u64>, key: &ModuleKey) -> Result<Self, Refused> {
+    pub fn open(
+        name: String,
+        file: &File,
+        part: Range<u64>,
+        key: &ModuleKey,
+        map_code: MapCode,
+    ) -> Result<Self, Refused> {
         let (start, length) = (part.start, part.end.saturating_sub(part.start));
         if length < HEADER as u64 || part.end > file.metadata()?.len() {
             return Err(Refused::Damaged);
@@ -244,7 +261,7 @@ impl Segment {
         }
         let code = match end - code_start {
             0 => Code::None,
-            bytes => match CodeFile::map(file, start + code_start, bytes as usize) {
+            bytes => match map_code(file, start + code_start, bytes as usize) {
                 Ok(code) => Code::Run(code),
                 Err(_) => Code::Copy(map(code_start, bytes)?),
             },
@@ -356,7 +373,7 @@ mod tests {
     fn opened(bytes: &[u8]) -> Result<Segment, Refused> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        Segment::open("test".into(), &file, 0..bytes.len() as u64, &KEY)
+        Segment::open("test".into(), &file, 0..bytes.len() as u64, &KEY, crate::jit::CodeFile::map)
     }
 
     /// Changes a header so that its checksum is right.

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::directory::{self, Directory};
-use super::key::{ModuleKey, body_hash};
+use super::key::{ModuleKey, Settings, body_hash};
 use super::marks::Identity;
-use super::segment::{self, BYTECODE, Code, FunctionKey, Record, Segment};
+use super::segment::{self, BYTECODE, Code, FunctionKey, MapCode, MappedCode, Record, Segment};
 use crate::config::cache::{Cache, CacheStats};
-use crate::jit::CodeFile;
-use crate::module::ModuleInner;
+use crate::module::ModuleFacts;
 
 /// New code that is worth writing before the module is done: it is not lost then if the process is killed.
 const FLUSH_BYTES: usize = 16 << 20;
@@ -25,6 +24,7 @@ const SMALL: u64 = 64 << 10;
 pub(crate) struct ModuleCache {
     key: ModuleKey,
     settings: Cache,
+    map: MapCode,
     /// Those used last first.
     segments: Vec<Segment>,
     /// The file that the module was read from, unless it is known to be valid.
@@ -54,18 +54,17 @@ pub(crate) struct Found<'a> {
 /// Where its code is.
 pub(crate) enum FoundCode<'a> {
     /// Ready to run, at these bytes of the mapping.
-    Mapped(&'a CodeFile, std::ops::Range<usize>),
+    Mapped(&'a dyn MappedCode, std::ops::Range<usize>),
     /// To be copied to where it can run.
     Bytes(&'a [u8]),
 }
 
 impl ModuleCache {
-    /// Opens what the cache has for a module; `None` if no cache is to be used, or none can be.
-    pub fn open(module: &ModuleInner) -> Option<Self> {
-        let settings = &module.engine.config().cache;
+    /// Opens what the cache has for a module that is compiled with these settings, and whose code `map` maps; `None` if no cache is to be used, or none can be.
+    pub fn open(module: &ModuleFacts, settings: &Cache, compiled: &Settings, map: MapCode) -> Option<Self> {
         let path = settings.dir.as_ref()?;
-        let key = ModuleKey::of(module);
-        let mut this = Self::new(key, settings.clone(), Vec::new());
+        let key = ModuleKey::of(compiled, module);
+        let mut this = Self::new(key, settings.clone(), Vec::new(), map);
         this.unmarked = Identity::of(module);
         let root = match Directory::open(path, !settings.read_only) {
             Ok(root) => root,
@@ -93,20 +92,30 @@ impl ModuleCache {
     }
 
     /// The code of a module from a file that it is in itself, to which nothing is added.
-    pub(super) fn sealed(key: ModuleKey, segment: Segment) -> Self {
-        Self::new(key, Cache::off(), vec![segment])
+    pub(super) fn sealed(key: ModuleKey, segment: Segment, map: MapCode) -> Self {
+        Self::new(key, Cache::off(), vec![segment], map)
     }
 
-    fn new(key: ModuleKey, settings: Cache, segments: Vec<Segment>) -> Self {
-        let (loaded, recorded, rejected) = Default::default();
-        ModuleCache { key, settings, segments, unmarked: None, pending: Mutex::default(), loaded, recorded, rejected }
+    fn new(key: ModuleKey, settings: Cache, segments: Vec<Segment>, map: MapCode) -> Self {
+        ModuleCache {
+            key,
+            settings,
+            map,
+            segments,
+            unmarked: None,
+            pending: Mutex::default(),
+            loaded: AtomicU64::default(),
+            recorded: AtomicU64::default(),
+            rejected: AtomicU64::default(),
+        }
     }
 
     fn open_segments(&self, folder: &Directory) -> Vec<Segment> {
         let mut segments = Vec::new();
         for listed in folder.files().into_iter().filter(directory::Listed::is_segment) {
             let opened = folder.file(&listed.name).map_err(segment::Refused::Io).and_then(|file| {
-                let segment = Segment::open(listed.name.clone(), &file, 0..file.metadata()?.len(), &self.key)?;
+                let segment =
+                    Segment::open(listed.name.clone(), &file, 0..file.metadata()?.len(), &self.key, self.map)?;
                 if !self.settings.read_only {
                     folder.mark_used(&file, &listed.name);
                 }
@@ -148,7 +157,7 @@ impl ModuleCache {
 
     /// Finds the best code of a function that is of `wanted.tier` at least, and verifies it: that it is as it was
     /// written, and of the body that the function has.
-    pub fn find(&self, module: &ModuleInner, wanted: FunctionKey) -> Option<Found<'_>> {
+    pub fn find(&self, module: &ModuleFacts, wanted: FunctionKey) -> Option<Found<'_>> {
         let at = |segment| Some((segment, Segment::find(segment, wanted)?));
         let mut candidates: Vec<(&Segment, usize)> = self.segments.iter().filter_map(at).collect();
         if candidates.is_empty() {
@@ -168,7 +177,7 @@ impl ModuleCache {
                 continue;
             };
             let code = match segment.code() {
-                Code::Run(file) => FoundCode::Mapped(file, entry.code),
+                Code::Run(file) => FoundCode::Mapped(&**file, entry.code),
                 Code::Copy(bytes) => FoundCode::Bytes(&bytes[entry.code]),
                 Code::None => FoundCode::Bytes(&[]),
             };
@@ -185,7 +194,7 @@ impl ModuleCache {
     }
 
     /// Remembers code for the next run.
-    pub fn record(&self, module: &ModuleInner, key: FunctionKey, alignment: u32, code: &[u8], tables: Vec<u8>) {
+    pub fn record(&self, module: &ModuleFacts, key: FunctionKey, alignment: u32, code: &[u8], tables: Vec<u8>) {
         if !self.is_recording() {
             return;
         }
@@ -231,7 +240,7 @@ impl ModuleCache {
         let mut removed: Vec<&str> = Vec::new();
         for file in files.iter().filter(|file| self.segments.iter().all(|known| known.name != file.name)) {
             let open = folder.file(&file.name);
-            match open.map(|open| Segment::open(file.name.clone(), &open, 0..file.bytes, &self.key)) {
+            match open.map(|open| Segment::open(file.name.clone(), &open, 0..file.bytes, &self.key, self.map)) {
                 Ok(Ok(segment)) => drop(others.insert(&file.name, segment)),
                 // Of no use to anybody: the folder's name says what its files are for.
                 Ok(Err(_)) => removed.push(&file.name),
@@ -309,26 +318,36 @@ mod tests {
         Record { key, body, alignment: 16, code: vec![0; 16], tables: Vec::new() }
     }
 
+    /// Code is copied, as where files can't be run.
+    fn unmapped(_: &File, _: u64, _: usize) -> io::Result<Box<dyn MappedCode>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn open(engine: &Engine, module: &ModuleFacts) -> ModuleCache {
+        ModuleCache::open(module, &engine.core().config.cache, &engine.cache_settings(), unmapped).unwrap()
+    }
+
     fn segment(key: &ModuleKey, mut records: Vec<Record>) -> Segment {
         let mut bytes = Vec::new();
         segment::write(&mut bytes, key, &mut records).unwrap();
         let mut file: File = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
-        Segment::open(String::new(), &file, 0..bytes.len() as u64, key).unwrap()
+        Segment::open(String::new(), &file, 0..bytes.len() as u64, key, unmapped).unwrap()
     }
 
     /// Of several files that have a function, the one with the best code of the same body is used.
     #[test]
     fn the_best_code_of_the_body_is_found() {
-        let module = Module::new(&Engine::default(), "(module (func))").unwrap().0;
-        let key = ModuleKey::of(&module);
+        let module = Module::new(&Engine::default(), "(module (func))").unwrap();
+        let (settings, module) = (module.engine().cache_settings(), module.0.facts.clone());
+        let key = ModuleKey::of(&settings, &module);
         let body = body_hash(module.body(0).unwrap().as_bytes());
         let segments = vec![
             segment(&key, vec![record(1, body)]),
             segment(&key, vec![record(3, [0; 32])]),
             segment(&key, vec![record(2, body)]),
         ];
-        let cache = ModuleCache::new(key, Cache::off(), segments);
+        let cache = ModuleCache::new(key, Cache::off(), segments, unmapped);
         let find = |tier| cache.find(&module, FunctionKey { defined: 0, entry: 0, tier }).map(|found| found.tier);
         assert_eq!((find(1), find(2), find(3)), (Some(2), Some(2), None));
         assert_eq!((cache.stats().loaded, cache.stats().rejected), (2, 3));
@@ -353,20 +372,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new();
         config.strategy(Strategy::Jit).cache(Cache::in_dir(folder.path()));
-        let module = Module::new(&Engine::new(&config).unwrap(), "(module (func))").unwrap().0;
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(&engine, "(module (func))").unwrap().0.facts.clone();
         let body = body_hash(module.body(0).unwrap().as_bytes());
         let large = |defined, size| {
             let key = FunctionKey { defined, entry: 0, tier: 3 };
             Record { key, code: vec![1; size], ..record(3, body) }
         };
-        let new = || ModuleCache::open(&module).unwrap();
+        let new = || open(&engine, &module);
         new().write(folder.path(), vec![large(0, 1 << 20), large(1, 16)]).unwrap();
         let files = || {
             let folder = Directory::open(folder.path(), false).unwrap();
-            folder.subdirectory(&ModuleKey::of(&module).to_string(), false).unwrap().files()
+            folder.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module).to_string(), false).unwrap().files()
         };
         let first = files().remove(0);
-        let path = folder.path().join(ModuleKey::of(&module).to_string()).join(&first.name);
+        let path = folder.path().join(ModuleKey::of(&engine.cache_settings(), &module).to_string()).join(&first.name);
         // A small one beside it; the large one stays as it is.
         new().write(folder.path(), vec![large(2, 16)]).unwrap();
         assert_eq!(files().len(), 2);
@@ -390,14 +410,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new();
         config.strategy(Strategy::Jit).cache(Cache::in_dir(folder.path()));
-        let module = Module::new(&Engine::new(&config).unwrap(), "(module (func))").unwrap().0;
-        let (one, other) = (ModuleCache::open(&module).unwrap(), ModuleCache::open(&module).unwrap());
+        let engine = Engine::new(&config).unwrap();
+        let module = Module::new(&engine, "(module (func))").unwrap().0.facts.clone();
+        let (one, other) = (open(&engine, &module), open(&engine, &module));
         // Large, so that the files are not merged.
         let record = || Record { code: vec![0; 1 << 20], ..record(3, [1; 32]) };
         one.write(folder.path(), vec![record()]).unwrap();
         other.write(folder.path(), vec![record()]).unwrap();
-        let path = folder.path().join(ModuleKey::of(&module).to_string());
+        let path = folder.path().join(ModuleKey::of(&engine.cache_settings(), &module).to_string());
         assert_eq!(std::fs::read_dir(path).unwrap().count(), 1);
-        assert_eq!(ModuleCache::open(&module).unwrap().segments.len(), 1);
+        assert_eq!(open(&engine, &module).segments.len(), 1);
     }
 }

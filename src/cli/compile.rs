@@ -65,8 +65,9 @@ fn compile(module: &Module, file: &str, output: &Path) -> Result<(), Failure> {
     let name = if output.as_os_str() == "-" { "standard output".into() } else { input::display(output.as_os_str()) };
     let failed = |error: io::Error| Failure::error(format!("{name}: {error}"));
     let mut out = BufWriter::with_capacity(1 << 20, Destination::open(output).map_err(failed)?);
+    let (functions, imported) = module.function_counts();
     // Shown on a terminal only.
-    let bar = ProgressBar::new(module.0.bodies.len() as u64);
+    let bar = ProgressBar::new(u64::from(functions - imported));
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} functions, {eta} left");
     bar.set_style(style.expect("the template is valid"));
     let compiled = module.compile_to(&mut out, &|done| bar.set_position(done as u64));

@@ -16,7 +16,6 @@ use super::stats::{self, Phases};
 use super::streams::StreamArgs;
 use super::{denials, input, process, status, value};
 use crate::error::MAX_BACKTRACE;
-use crate::module::validate::ValidationState;
 use crate::printable::Printable;
 use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, WasiEnv, add_wasi_to_linker};
 
@@ -111,13 +110,13 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
             phases.report(&engine, format);
         }
         let status = result?;
-        if engine.config().cache.keeps() {
+        if engine.core().config.cache.keeps() {
             engine.finish_compiling(Duration::ZERO..=FINISH.min(phases.total() / 2));
         }
         process::flush_caches();
         args.cache.report(&file, module.cache_stats());
         if status != status::INVALID
-            && let ValidationState::Invalid(error) = module.0.validation_state()
+            && let Some(error) = module.late_error()
             && matches!(error.kind(), ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. })
         {
             note(&format!("warning: {file}: a function that was not run is invalid: {error}"));

@@ -1,4 +1,6 @@
-//! The settings of an engine. What may be here: settings and their meaning; they know nothing of what is set by them.
+//! The settings of an engine, and of its cache.
+//!
+//! What may be here: settings and what they mean. What may not: the code that goes by them.
 
 pub(crate) mod cache;
 

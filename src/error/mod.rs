@@ -1,14 +1,19 @@
 //! The one error type of the crate, and the backtrace it may carry.
+//!
+//! What may be here: errors, traps, and what an error holds. What may not: any knowledge of modules and engines. Frames are
+//! resolved, and exceptions described, by trait objects that higher rooms put into the error.
 
-use crate::module::ModuleInner;
-use crate::printable::Printable;
-use crate::vm::exception::{ExnRef, Thrown};
+mod exn_ref;
+mod trap;
+
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub use exn_ref::ExnRef;
+pub(crate) use exn_ref::Pin;
 pub use trap::{MemoryFault, Trap};
 
-mod trap;
+use crate::printable::Printable;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -31,42 +36,27 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    frames: Vec<FrameAt>,
-    /// The frames with all that is told of them, once somebody has asked.
+    frames: Vec<UnresolvedFrame>,
+    /// The resolved frames, made when somebody first asks.
     backtrace: OnceLock<Vec<Frame>>,
-    /// Of an exception that came to Rust code.
-    thrown: Option<Box<Thrown>>,
+    /// Tag and payload of an exception that left its store.
+    description: Option<Box<dyn fmt::Display + Send + Sync>>,
 }
 
-/// A function that an error left, as engines note it. To find out more takes long, and most exceptions are caught before
+/// A function that an error left, as an engine records it. To resolve it takes long, and most exceptions are caught before
 /// anybody asks.
-pub(crate) struct FrameAt {
-    pub module: Arc<ModuleInner>,
+pub(crate) struct UnresolvedFrame {
+    pub source: Arc<dyn FrameSource>,
     /// Index among the module's defined functions.
     pub defined: u32,
-    pub place: Place,
+    /// Where in the function the error left it, in the source's own units.
+    pub position: usize,
 }
 
-/// Where in a function an error left it.
-#[derive(Clone, Copy)]
-pub(crate) enum Place {
-    /// Byte offset in the binary module.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "compiled code knows where it is"))]
-    Offset(usize),
-    /// A word of the interpreter's bytecode.
-    Word(u32),
-}
-
-impl FrameAt {
-    fn resolve(&self) -> Frame {
-        let FrameAt { module, defined, place } = self;
-        let func_index = module.imported_funcs() + defined;
-        let offset = match *place {
-            Place::Offset(offset) => offset,
-            Place::Word(word) => crate::interp::offset_of(module, *defined, word),
-        };
-        Frame { func_index, func_name: module.func_name(func_index).map(str::to_owned), offset }
-    }
+/// Resolves the frames of one module's functions.
+pub(crate) trait FrameSource: Send + Sync {
+    /// The frame of a defined function at a position that this source has recorded.
+    fn resolve(&self, defined: u32, position: usize) -> Frame;
 }
 
 /// What an [`Error`] is about.
@@ -126,7 +116,7 @@ pub struct Frame {
 impl Error {
     /// An error of the given kind, with no backtrace.
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { kind, frames: Vec::new(), backtrace: OnceLock::new(), thrown: None }))
+        Error(Box::new(Inner { kind, frames: Vec::new(), backtrace: OnceLock::new(), description: None }))
     }
 
     /// An error a host function returns to end the WebAssembly code that called it.
@@ -151,7 +141,9 @@ impl Error {
 
     /// The WebAssembly functions that the error left, innermost first; empty if it never was in any.
     pub fn backtrace(&self) -> &[Frame] {
-        self.0.backtrace.get_or_init(|| self.0.frames.iter().map(FrameAt::resolve).collect())
+        self.0.backtrace.get_or_init(|| {
+            self.0.frames.iter().map(|frame| frame.source.resolve(frame.defined, frame.position)).collect()
+        })
     }
 
     /// The trap, if this is one.
@@ -179,14 +171,13 @@ impl Error {
         }
     }
 
-    /// Has the error tell of the exception that it is.
-    pub(crate) fn set_thrown(&mut self, thrown: Thrown) {
-        self.0.thrown = Some(Box::new(thrown));
+    /// Sets how the exception that this error is describes itself.
+    pub(crate) fn set_description(&mut self, description: impl fmt::Display + Send + Sync + 'static) {
+        self.0.description = Some(Box::new(description));
     }
 
-    /// Adds the frames of one activation of an engine, innermost first, behind those there already. An exit gets none:
-    /// every program ends so.
-    pub(crate) fn push_frames(&mut self, frames: impl IntoIterator<Item = FrameAt>) {
+    /// Appends the frames of one activation of an engine, innermost first. An exit gets none: every program ends so.
+    pub(crate) fn push_frames(&mut self, frames: impl IntoIterator<Item = UnresolvedFrame>) {
         if self.exit_code().is_some() {
             return;
         }
@@ -226,7 +217,7 @@ impl fmt::Display for Error {
             ErrorKind::Trap { trap, fault: Some(fault) } => write!(f, "{trap}: {fault}"),
             ErrorKind::Exception(_) => {
                 f.write_str("uncaught exception")?;
-                self.0.thrown.as_ref().map_or(Ok(()), |thrown| write!(f, " {thrown}"))
+                self.0.description.as_ref().map_or(Ok(()), |description| write!(f, " {description}"))
             }
             ErrorKind::Exit(code) => write!(f, "exit with code {code}"),
             ErrorKind::Host(error) => write!(f, "{error}"),

@@ -1,24 +1,24 @@
 //! Which functions were running, from the frames of a stopped activation.
 
+use super::code::ModuleCode;
 use super::frames::Frames;
 use super::machine::Machine;
 use super::translate;
-use crate::error::{FrameAt, MAX_BACKTRACE, Place};
-use crate::module::ModuleInner;
+use crate::error::{MAX_BACKTRACE, UnresolvedFrame};
 
 /// The frames of an activation that stopped in the instruction at `m.ip`, innermost first.
-pub(super) fn frames(m: &mut Machine) -> impl Iterator<Item = FrameAt> {
+pub(super) fn frames(m: &mut Machine) -> impl Iterator<Item = UnresolvedFrame> {
     Frames::new(m).take(MAX_BACKTRACE).filter_map(|frame| {
-        let module = frame.module.this.upgrade()?;
-        Some(FrameAt { module, defined: frame.code.defined(), place: Place::Word(frame.word) })
+        let source = frame.module.this.upgrade()?;
+        Some(UnresolvedFrame { source, defined: frame.code.defined(), position: frame.word as usize })
     })
 }
 
 /// Byte offset in the module of the WebAssembly instruction that a word of bytecode came from. Only failures ask for
 /// this, so it is not kept: the function is translated once more, the same way, with the positions recorded.
-pub(crate) fn offset_of(module: &ModuleInner, defined: u32, word: u32) -> usize {
-    let body = module.bodies[defined as usize].start;
-    match translate::function(module, defined, true) {
+pub(super) fn offset_of(module: &ModuleCode, defined: u32, word: u32) -> usize {
+    let body = module.facts.bodies[defined as usize].start;
+    match translate::function(&module.facts, defined, module.counts(), true) {
         Ok(translation) => {
             let after = translation.positions.partition_point(|(at, _)| *at <= word);
             after.checked_sub(1).map_or(body, |i| translation.positions[i].1 as usize)

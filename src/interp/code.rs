@@ -7,21 +7,27 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
+use super::backtrace;
 #[cfg(baseline)]
 use super::baseline::{Making, Origin};
+use super::counter::{Counter, TRANSITION};
 #[cfg(baseline)]
 use super::dispatch;
 use super::machine::{HEADER, SLACK};
 use super::op::{Plain, word_bc};
 use super::portable;
+use super::tiers::Tiers;
 use super::translate::{self, Translation};
 use super::tries::{Tries, Try};
-use crate::error::Result;
-use crate::module::ModuleInner;
-use crate::runtime::store::Shared;
+use crate::config::Strategy;
+use crate::error::{Frame, FrameSource, Result};
+use crate::module::ModuleFacts;
+use crate::vm::context::{VMCode, VMContext};
+use crate::vm::engine::EngineCore;
+use crate::vm::store::Shared;
 
 /// A translated function. What calls read comes first, in one line of the processor's cache.
 #[derive(Debug)]
@@ -62,21 +68,24 @@ pub(super) struct Code {
 
 impl Code {
     /// The function as earlier runs have left it, or else translated.
-    fn new(module: &ModuleInner, defined: u32) -> Result<Self> {
+    fn new(module: &ModuleCode, defined: u32) -> Result<Self> {
         // Not the processor's time: to ask for that takes a system call, and most functions little more.
         let started = Instant::now();
-        let counted = module.engine.counted();
-        let kept = module.jit.load_bytecode(module, defined, |bytes| portable::from_bytes(module, defined, bytes));
+        let (facts, stats) = (&module.facts, &module.engine.stats);
+        let mut kept = None;
+        if let Some(tiers) = module.tiers() {
+            tiers.load_bytecode(defined, &mut |bytes| kept = portable::from_bytes(facts, defined, bytes));
+        }
         let (translation, work, is_kept) = match kept {
-            Some(translation) => (translation, &counted.cached_bytecode, true),
-            None => (translate::function(module, defined, false)?, &counted.interpreted, false),
+            Some(translation) => (translation, &stats.cached_bytecode, true),
+            None => (translate::function(facts, defined, module.counts(), false)?, &stats.interpreted, false),
         };
-        let code = Code { is_kept: is_kept.into(), ..Self::of(module, defined, translation) };
-        work.add(module.bodies[defined as usize].len(), 8 * code.words.len(), started.elapsed());
+        let code = Code { is_kept: is_kept.into(), ..Self::of(facts, defined, translation) };
+        work.add(facts.bodies[defined as usize].len(), 8 * code.words.len(), started.elapsed());
         Ok(code)
     }
 
-    fn of(module: &ModuleInner, defined: u32, translation: Translation) -> Self {
+    fn of(module: &ModuleFacts, defined: u32, translation: Translation) -> Self {
         let Translation { words, header, zeroed, frame, far, tries, .. } = translation;
         let words: Arc<[u64]> = words.into();
         Code {
@@ -103,13 +112,13 @@ impl Code {
     }
 
     /// What runs the native code of a function.
-    fn stub(module: &ModuleInner, defined: u32) -> Self {
+    fn native_call(module: &ModuleFacts, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) -> Self {
         let ty = module.defined_type(defined);
         let header = ty.param_slots().max(ty.result_slots()) as u32;
-        let (glue, entry) = module.jit.way_in(module, defined);
         let op = word_bc(Plain::Native.op(), header as u16, defined);
+        let (trampoline, entry) = entry;
         let translation = Translation {
-            words: vec![op, glue as u64, entry as u64],
+            words: vec![op, trampoline as u64, entry as u64],
             header,
             zeroed: 0..0,
             frame: header + HEADER,
@@ -145,6 +154,14 @@ impl Code {
 pub(crate) struct ModuleCode {
     /// What calls of the defined functions lead to; null where not yet called.
     pub(super) codes: Box<[AtomicPtr<Code>]>,
+    pub(super) facts: Arc<ModuleFacts>,
+    pub(super) engine: Arc<EngineCore>,
+    /// Itself, for errors that keep it.
+    pub(super) this: Weak<ModuleCode>,
+    /// How hot the defined functions are; empty unless the engine tiers.
+    counters: Box<[Counter]>,
+    /// Set once if the engine tiers.
+    tiers: OnceLock<Weak<dyn Tiers>>,
     all: Mutex<All>,
 }
 
@@ -172,10 +189,59 @@ impl All {
 }
 
 impl ModuleCode {
-    /// For a module of so many defined functions.
-    pub fn new(defined_funcs: usize) -> Self {
-        let codes = (0..defined_funcs).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
-        ModuleCode { codes, all: Mutex::default() }
+    /// Nothing is translated yet.
+    pub fn new(engine: &Arc<EngineCore>, facts: &Arc<ModuleFacts>) -> Arc<Self> {
+        let functions = facts.bodies.len();
+        let counted = if cfg!(jit) && engine.config.strategy == Strategy::Tiered { functions } else { 0 };
+        Arc::new_cyclic(|this| ModuleCode {
+            codes: (0..functions).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
+            facts: facts.clone(),
+            engine: engine.clone(),
+            this: this.clone(),
+            counters: (0..counted).map(|_| Counter::default()).collect(),
+            tiers: OnceLock::new(),
+            all: Mutex::default(),
+        })
+    }
+
+    /// What the interpreter keeps of the module of a context.
+    ///
+    /// # Safety
+    /// `vmctx` must be live for `'a`.
+    pub unsafe fn of<'a>(vmctx: *mut VMContext) -> &'a Self {
+        // SAFETY: the caller's promise; `VMContext::interp` is this room's, and lives as long as the instance.
+        unsafe { &*(*vmctx).interp.cast() }
+    }
+
+    /// Sets whom to ask about other tiers. Nothing may have been called yet.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "there are no other tiers"))]
+    pub fn set_tiers(&self, tiers: Weak<dyn Tiers>) {
+        let set = self.tiers.set(tiers);
+        debug_assert!(set.is_ok(), "a module has one tiering");
+    }
+
+    /// The other tiers, if the engine tiers.
+    pub(super) fn tiers(&self) -> Option<Arc<dyn Tiers>> {
+        self.tiers.get()?.upgrade()
+    }
+
+    /// Whether functions count how hot they are.
+    pub fn counts(&self) -> bool {
+        !self.counters.is_empty()
+    }
+
+    /// The counters by defined index; empty if nothing is counted.
+    pub fn counters(&self) -> &[Counter] {
+        &self.counters
+    }
+
+    /// Counts what a call of a function from native code takes, besides what the function itself does.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "there is no native code"))]
+    pub fn count_transition(&self, defined: u32) {
+        if let Some(counter) = self.counters.get(defined as usize) {
+            // If the budget is used up now, the function's own next count finds that.
+            counter.pass(TRANSITION);
+        }
     }
 
     pub(super) fn codes(&self) -> *const AtomicPtr<Code> {
@@ -186,17 +252,20 @@ impl ModuleCode {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The code of a function of `module`, whose part this is.
-    pub(super) fn get(&self, module: &ModuleInner, defined: u32) -> Result<*const Code> {
+    /// What calls of a function lead to, translated now if it was not called yet.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the function is, and others of reading it.
+    pub(super) fn get(&self, defined: u32) -> Result<*const Code> {
         let place = &self.codes[defined as usize];
         let present = place.load(Ordering::Acquire);
         if !present.is_null() {
             return Ok(present);
         }
         // What earlier runs compiled is not even translated.
-        let code = match module.tier.starts_native(module, defined) {
-            true => Code::stub(module, defined),
-            false => Code::new(module, defined)?,
+        let code = match self.tiers().filter(|tiers| tiers.starts_native(defined)) {
+            Some(tiers) => Code::native_call(&self.facts, defined, tiers.native_entry(defined)),
+            None => Code::new(self, defined)?,
         };
         // Held while publishing, so that whoever runs the code finds its range.
         let mut all = self.all();
@@ -210,8 +279,8 @@ impl ModuleCode {
     }
 
     /// The translation of a function, whatever calls of it lead to.
-    pub(super) fn translated(&self, module: &ModuleInner, defined: u32) -> Result<*const Code> {
-        let code = self.get(module, defined)?;
+    pub(super) fn translated(&self, defined: u32) -> Result<*const Code> {
+        let code = self.get(defined)?;
         // SAFETY: code lives as long as the module.
         if !unsafe { (*code).is_stub() } {
             return Ok(code);
@@ -219,7 +288,7 @@ impl ModuleCode {
         if let Some(code) = self.all().behind_stubs.get(&defined) {
             return Ok(*code);
         }
-        let code = Code::new(module, defined)?;
+        let code = Code::new(self, defined)?;
         let mut all = self.all();
         let code = all.add(code);
         Ok(*all.behind_stubs.entry(defined).or_insert(code))
@@ -227,14 +296,13 @@ impl ModuleCode {
 
     /// Has calls of a function run its native code from now on.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no native code"))]
-    pub fn lead_to_native(&self, module: &ModuleInner, defined: u32) {
+    pub fn redirect_calls(&self, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) {
         let place = &self.codes[defined as usize];
         // SAFETY: published code lives as long as the module.
         if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(Code::is_stub) {
             return;
         }
-        // Not under the lock: glue may have to be made.
-        let stub = Code::stub(module, defined);
+        let stub = Code::native_call(&self.facts, defined, entry);
         let mut all = self.all();
         let present = place.load(Ordering::Acquire).cast_const();
         // SAFETY: published code lives as long as the module.
@@ -250,8 +318,8 @@ impl ModuleCode {
 
     /// Bytes of the bodies of those functions that [`to_keep`](Self::to_keep) gives.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
-    pub fn new_bytes(&self, module: &ModuleInner) -> usize {
-        let new = self.codes.iter().zip(&module.bodies).filter(|(place, _)| {
+    pub fn new_bytes(&self) -> usize {
+        let new = self.codes.iter().zip(&self.facts.bodies).filter(|(place, _)| {
             // SAFETY: published code lives as long as the module.
             let code = unsafe { place.load(Ordering::Acquire).as_ref() };
             code.is_some_and(|code| !code.bytecode().is_kept.load(Ordering::Relaxed))
@@ -262,13 +330,13 @@ impl ModuleCode {
     /// The functions that were translated, as bytes for later runs, by defined index: those that have no native code, and that
     /// have not been given before.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
-    pub fn to_keep(&self, module: &ModuleInner) -> impl Iterator<Item = (u32, Vec<u8>)> {
+    pub fn to_keep(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
         (0..).zip(&self.codes).filter_map(|(defined, place)| {
             // SAFETY: published code lives as long as the module.
             let code = unsafe { place.load(Ordering::Acquire).as_ref()? };
             let code = code.bytecode();
             let is_new = !code.is_kept.swap(true, Ordering::Relaxed);
-            is_new.then(|| (defined, portable::to_bytes(code, module)))
+            is_new.then(|| (defined, portable::to_bytes(code, &self.facts)))
         })
     }
 
@@ -283,10 +351,17 @@ impl ModuleCode {
     }
 }
 
+impl FrameSource for ModuleCode {
+    /// Positions are words of the function's bytecode.
+    fn resolve(&self, defined: u32, position: usize) -> Frame {
+        self.facts.frame(defined, backtrace::offset_of(self, defined, position as u32))
+    }
+}
+
 #[cfg(not(baseline))]
 impl ModuleCode {
     /// There is no baseline code to be had.
-    pub(super) fn want_baseline(&self, _: &ModuleInner, _: &Code, _: u8) -> bool {
+    pub(super) fn want_baseline(&self, _: &Code, _: u8) -> bool {
         true
     }
 }

@@ -1,15 +1,14 @@
 //! The frames of an activation, from the innermost outwards.
 
-use super::code::Code;
+use super::code::{Code, ModuleCode};
 use super::exec::control::{cross, exit};
 use super::machine::Machine;
 use super::op::Plain;
-use crate::module::ModuleInner;
 use crate::vm::context::VMContext;
 
 /// A function that is running.
-pub(super) struct FrameAt<'a> {
-    pub module: &'a ModuleInner,
+pub(super) struct RunningFrame<'a> {
+    pub module: &'a ModuleCode,
     pub vmctx: *mut VMContext,
     pub code: &'a Code,
     pub fp: *mut u64,
@@ -36,13 +35,13 @@ impl Frames {
 }
 
 impl Iterator for Frames {
-    type Item = FrameAt<'static>;
+    type Item = RunningFrame<'static>;
 
-    fn next(&mut self) -> Option<FrameAt<'static>> {
+    fn next(&mut self) -> Option<RunningFrame<'static>> {
         let vmctx = self.vmctx;
         // SAFETY: contexts of running instances are live, and so are their modules.
-        let module: &'static ModuleInner = unsafe { &(*(*vmctx).instance).module.0 };
-        let (code, word) = module.interp.find(self.ip)?;
+        let module: &'static ModuleCode = unsafe { ModuleCode::of(vmctx) };
+        let (code, word) = module.find(self.ip)?;
         // Around a call with a far frame the frame pointer is moved.
         let fp = self.fp.wrapping_offset(frame_shift(code.words(), word as usize, self.behind_call));
         self.behind_call = true;
@@ -59,7 +58,7 @@ impl Iterator for Frames {
             // The last word of the call; the outermost frame's leads to no function, which ends the walk.
             self.ip = if ret == exit() { std::ptr::null() } else { ret.wrapping_sub(1) };
         }
-        Some(FrameAt { module, vmctx, code, fp, word })
+        Some(RunningFrame { module, vmctx, code, fp, word })
     }
 }
 

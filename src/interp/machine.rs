@@ -12,14 +12,15 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::code::Code;
+use super::code::{Code, ModuleCode};
+use super::counter::Counter;
 use super::value::Value;
 use crate::error::Error;
 use crate::error::Trap;
+use crate::module::offsets::Location;
 use crate::module::registry::Sig;
-use crate::runtime::instance::resolve;
-use crate::tier::Counter;
-use crate::vm::context::{Place, VMContext, VMMemory};
+use crate::vm::context::{VMContext, VMMemory};
+use crate::vm::instance::resolve;
 
 pub(super) use super::layout::HEADER;
 
@@ -60,7 +61,7 @@ pub(super) struct Context {
     pub length: u64,
     /// Types of the running instance's module.
     pub sigs: *const Sig,
-    /// How hot the running instance's functions are, by defined index; null where nobody asks.
+    /// How hot the running instance's functions are, by defined index; dangling where nobody asks.
     pub counters: *const Counter,
     /// Memory 0 of the running instance, or a memory without bytes.
     pub memory: *const VMMemory,
@@ -90,14 +91,14 @@ impl Context {
     pub unsafe fn switch(&mut self, vmctx: *mut VMContext) {
         // SAFETY: live by the caller's promise; module and memories live as long as their instance.
         unsafe {
-            let module = &(*(*vmctx).instance).module.0;
+            let module = ModuleCode::of(vmctx);
             self.vmctx = vmctx;
-            self.codes = module.interp.codes();
-            self.sigs = module.sigs.as_ptr();
-            self.counters = module.tier.counters();
-            self.memory = match module.memories.is_empty() {
+            self.codes = module.codes();
+            self.sigs = module.facts.sigs.as_ptr();
+            self.counters = module.counters().as_ptr();
+            self.memory = match module.facts.memories.is_empty() {
                 true => &raw const NO_MEMORY.0,
-                false => resolve(vmctx, module.offsets.memory(0)),
+                false => resolve(vmctx, module.facts.offsets.memory(0)),
             };
         }
     }
@@ -337,10 +338,10 @@ impl Machine {
     }
 }
 
-/// A [`Place`] in 32 bits: offsets are multiples of 8.
-pub(super) fn encode_place(place: Place) -> u32 {
-    match place {
-        Place::Inline(offset) => offset as u32,
-        Place::Pointer(offset) => offset as u32 | 1,
+/// A [`Location`] in 32 bits: offsets are multiples of 8.
+pub(super) fn encode_place(location: Location) -> u32 {
+    match location {
+        Location::Inline(offset) => offset as u32,
+        Location::Pointer(offset) => offset as u32 | 1,
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! What may be here: translation (`translate`), the bytecode (`op`, `print`), handlers (`exec`), how they follow each
 //! other (`dispatch`), frames (`layout`, `machine`), native code in place of bytecode (`baseline`). What may not: objects of the store and what instructions do to them
-//! (`runtime::ops`), arithmetic (`runtime::numeric`, `runtime::simd`).
+//! (`vm::ops`), arithmetic (`numeric`), other tiers, which it reaches through `Tiers` and the hooks of `vm::engine`.
 
 mod backtrace;
 #[cfg(baseline)]
 mod baseline;
 mod code;
+mod counter;
 mod dispatch;
 mod exec;
 mod frames;
@@ -18,18 +19,24 @@ mod portable;
 mod print;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod translate;
 mod tries;
 mod value;
 
-pub(crate) use backtrace::offset_of;
 pub(crate) use code::ModuleCode;
+#[cfg_attr(not(jit), expect(unused_imports, reason = "there are no other tiers"))]
+pub(crate) use counter::Counter;
 pub(crate) use dispatch::available as available_dispatch;
 #[cfg(all(test, jit))]
 pub(crate) use exec::tier::{NestingRule, RULES_OFF};
 #[cfg_attr(not(jit), expect(unused_imports, reason = "only native code takes frames over"))]
 pub(crate) use layout::FrameLayout;
 pub(crate) use print::print_bytecode;
+#[cfg(baseline)]
+pub(crate) use tiers::BaselineMemory;
+#[cfg_attr(not(jit), expect(unused_imports, reason = "there are no other tiers"))]
+pub(crate) use tiers::{Hot, Native, Tiers};
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -56,8 +63,8 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if sys::stack_pointer() < (*store).stack_limit {
             return Err(Trap::StackOverflow.into());
         }
-        let module = &(*(*vmctx).instance).module.0;
-        let code = module.interp.get(module, defined)?;
+        let module = ModuleCode::of(vmctx);
+        let code = module.get(defined)?;
         let base = (*store).value_top;
         let mut saved = MaybeUninit::<Machine>::uninit();
         let mut context = Context {
@@ -93,14 +100,14 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             return Err(Trap::StackOverflow.into());
         }
         if slots != base {
-            slots.copy_to(base, module.defined_type(defined).param_slots());
+            slots.copy_to(base, module.facts.defined_type(defined).param_slots());
         }
-        dispatch::run(m, module.engine.config().dispatch);
+        dispatch::run(m, module.engine.config.dispatch);
         (*store).value_top = base;
         match (*ctx).error.take() {
             None => {
                 if slots != base {
-                    base.copy_to(slots, module.defined_type(defined).result_slots());
+                    base.copy_to(slots, module.facts.defined_type(defined).result_slots());
                 }
                 Ok(())
             }

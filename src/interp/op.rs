@@ -293,7 +293,7 @@ macro_rules! for_each_op {
                 F32x4ReplaceLane f32x4_replace_lane f32; F64x2ReplaceLane f64x2_replace_lane f64;
             }
 
-            // Vector instructions are named with the function of `runtime::simd` that they are.
+            // Vector instructions are named with the function of `numeric::simd` that they are.
             vector_binary {
                 I8x16Eq i8x16_eq; I8x16Ne i8x16_ne; I8x16LtS i8x16_lt_s;
                 I8x16LtU i8x16_lt_u; I8x16GtS i8x16_gt_s; I8x16GtU i8x16_gt_u; I8x16LeS i8x16_le_s;

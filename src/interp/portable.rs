@@ -6,13 +6,13 @@
 use super::code::Code;
 use super::translate::Translation;
 use super::tries::Try;
-use crate::module::ModuleInner;
+use crate::module::ModuleFacts;
 
 /// Numbers before those of the `try_table`s and the words.
 const NUMBERS: usize = 7;
 
 /// The code as bytes.
-pub(super) fn to_bytes(code: &Code, module: &ModuleInner) -> Vec<u8> {
+pub(super) fn to_bytes(code: &Code, module: &ModuleFacts) -> Vec<u8> {
     let (zeroed, tries, words) = (code.zeroed(), code.tries(), code.words());
     let start = module.bodies[code.defined() as usize].start as u32;
     let (frame, far, count) = (code.frame_slots() as u32, u32::from(code.far), tries.len() as u32);
@@ -26,7 +26,7 @@ pub(super) fn to_bytes(code: &Code, module: &ModuleInner) -> Vec<u8> {
 
 /// What [`to_bytes`] was given, for the same body of the same module; `None` if the body is at another place now, or these
 /// are no such bytes.
-pub(super) fn from_bytes(module: &ModuleInner, defined: u32, bytes: &[u8]) -> Option<Translation> {
+pub(super) fn from_bytes(module: &ModuleFacts, defined: u32, bytes: &[u8]) -> Option<Translation> {
     let (numbers, rest) = bytes.split_at_checked(4 * NUMBERS)?;
     let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| numbers[4 * at + byte]));
     let [start, header, zeroed_from, zeroed_to, frame, far, count]: [u32; NUMBERS] = std::array::from_fn(number);

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use super::code::ModuleCode;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
 use super::machine::Handler;
 use super::op::{OPS, Table};
 use super::translate;
 use crate::error::Result;
-use crate::module::ModuleInner;
 use crate::printable::Printable;
 
 /// One of the fields of an instruction's first word.
@@ -155,8 +155,8 @@ impl Field {
 }
 
 /// The bytecode of a defined function: the frame, then an instruction a line, with the number of its first word.
-pub(crate) fn print_bytecode(module: &ModuleInner, defined: u32) -> Result<String> {
-    let code = translate::function(module, defined, false)?;
+pub(crate) fn print_bytecode(module: &ModuleCode, defined: u32) -> Result<String> {
+    let (code, module) = (translate::function(&module.facts, defined, module.counts(), false)?, &module.facts);
     let mut out = String::new();
     let name = Printable::name(module.func_name(module.imported_funcs() + defined).unwrap_or(""));
     let ty = module.defined_type(defined);

@@ -1,6 +1,6 @@
 use super::print_bytecode;
+use crate::Engine;
 use crate::config::{Config, Dispatch, Strategy};
-use crate::runtime::engine::Engine;
 use crate::{Instance, Module, Store, Trap};
 
 fn engines() -> [Engine; 2] {
@@ -14,7 +14,7 @@ fn engines() -> [Engine; 2] {
 /// The bytecode of a module's first function, a line an instruction.
 fn bytecode(wat: &str) -> String {
     let module = Module::new(&engines()[0], wat).expect("a valid module");
-    print_bytecode(&module.0, 0).expect("a validated function")
+    print_bytecode(&module.0.interp, 0).expect("a validated function")
 }
 
 #[track_caller]
@@ -177,7 +177,7 @@ fn what_may_be_passed_by_weighs_little() {
         let text = format!(
             "(module (func (param i32) (loop $l (block $out {before} {much} {behind}) (br_if $l (local.get 0)))))"
         );
-        let printed = print_bytecode(&Module::new(&engine, text).unwrap().0, 0).unwrap();
+        let printed = print_bytecode(&Module::new(&engine, text).unwrap().0.interp, 0).unwrap();
         let line = printed.lines().find_map(|line| line.split_once("count_loop ")).expect("a loop is counted").1;
         line.split_once(',').expect("its weight comes first").0.parse().unwrap()
     };
@@ -224,7 +224,7 @@ fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
         };
         let Ok(module) = wasm_smith::Module::new(config, &mut Unstructured::new(&entropy)) else { continue };
         let bytes = module.to_bytes();
-        let bodies = Module::new(&eager, &bytes).unwrap().0.bodies.clone();
+        let bodies = Module::new(&eager, &bytes).unwrap().0.facts.bodies.clone();
         for _ in 0..if bodies.is_empty() { 0 } else { 20 } {
             let mut damaged = bytes.clone();
             let body = bodies[random() as usize % bodies.len()].clone();
@@ -236,7 +236,8 @@ fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
             let module = Module::new(&lazy, &damaged).unwrap();
             let translated = |module: &Module| -> Vec<_> {
                 let all = 0..bodies.len() as u32;
-                all.map(|defined| super::translate::function(&module.0, defined, true)).collect()
+                all.map(|defined| super::translate::function(&module.0.facts, defined, module.0.interp.counts(), true))
+                    .collect()
             };
             let parts = translated(&module);
             match whole {
@@ -254,7 +255,7 @@ fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
             }
             // What was found to be valid stays so, what was not does not become so.
             for (again, defined) in translated(&module).iter().zip(0..) {
-                assert_eq!(again.is_ok(), module.0.ensure_valid(defined).is_ok());
+                assert_eq!(again.is_ok(), module.0.facts.ensure_valid(defined).is_ok());
             }
         }
     }

@@ -27,9 +27,9 @@ use wasmparser::{FunctionBody, Operator as Op};
 use super::lower::trap::Checked;
 use super::lower::{Lower, Region};
 use crate::config::{BoundsChecks, Config};
-use crate::module::ModuleInner;
-use crate::runtime::memory::{MEMORY_GUARD, PAGE};
+use crate::module::ModuleFacts;
 use crate::vm::context::VMMemory;
+use crate::vm::memory::{MEMORY_GUARD, PAGE};
 
 /// How an address is going to be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Bounds {
     }
 
     /// Finds the loops that access memory 0 and can't change its length: its load is moved out of them.
-    pub fn prescan(&mut self, module: &ModuleInner, body: &FunctionBody<'_>) -> wasmparser::Result<()> {
+    pub fn prescan(&mut self, module: &ModuleFacts, body: &FunctionBody<'_>) -> wasmparser::Result<()> {
         let fixed = module.memories.first().is_none_or(|ty| ty.maximum == Some(ty.minimum));
         if self.checks == BoundsChecks::Guard || fixed {
             return Ok(());

@@ -5,13 +5,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::compile::{Artifact, Compiled, Entry, ModuleCode, Tier, compile};
+use super::artifact::Artifact;
+use super::compile::{Compiled, compile};
+use super::module::ModuleCode;
 use super::portable::{Tables, read_tables};
 use super::registry::{self, FunctionCode, WasmFunction};
-use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache};
-use crate::config::Profile;
+use super::settings::{Entry, Tier};
+use super::{CodeFile, EngineState};
+use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache, Settings, VERSION};
 use crate::config::cache::CacheStats;
-use crate::module::ModuleInner;
+use crate::config::{BoundsChecks, Profile};
 use crate::module::validate::ValidationState;
 use crate::vm::context::VMCode;
 
@@ -31,17 +34,19 @@ struct Pointer(*const VMCode);
 unsafe impl Send for Pointer {}
 
 impl Cached {
-    fn get(&self, module: &ModuleInner) -> Option<&ModuleCache> {
-        self.cache.get_or_init(|| ModuleCache::open(module)).as_ref()
+    fn get(&self, module: &ModuleCode) -> Option<&ModuleCache> {
+        let engine = &module.engine;
+        let open = || ModuleCache::open(&module.facts, &engine.config().cache, &cache_settings(engine), CodeFile::map);
+        self.cache.get_or_init(open).as_ref()
     }
 }
 
 /// What the cache calls a piece of code. Loops are counted from the start of the body.
-fn key(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
+fn key(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
     let entry = match entry {
         Entry::Function => 0,
         Entry::Loop { offset, far } => {
-            let body = module.bodies[defined as usize].start as u32;
+            let body = module.facts.bodies[defined as usize].start as u32;
             (offset - body + 1) << 1 | u32::from(far)
         }
     };
@@ -50,9 +55,9 @@ fn key(module: &ModuleInner, defined: u32, tier: Tier, entry: Entry) -> Function
 
 /// A function compiled as well as possible, in no place yet: its name in the cache, code, alignment, tables. `None` if
 /// Cranelift refuses it, or if its code is good for this process only.
-pub(crate) fn portable_function(module: &ModuleInner, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
+pub(crate) fn portable_function(module: &ModuleCode, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
     let Compiled { artifact, .. } = compile(module, defined, Tier::Best, Entry::Function).ok()?;
-    let tables = artifact.tables(module.bodies[defined as usize].start as u32);
+    let tables = artifact.tables(module.facts.bodies[defined as usize].start as u32);
     let key = key(module, defined, Tier::Best, Entry::Function);
     artifact.is_portable().then_some((key, artifact.bytes, artifact.alignment as u32, tables))
 }
@@ -66,24 +71,25 @@ impl ModuleCode {
 
     /// Whether functions may be compiled that [`ModuleCode::load`] does not find: not those of a module that was
     /// compiled ahead of time.
-    pub(crate) fn may_compile(&self, module: &ModuleInner) -> bool {
-        !self.cached.get(module).is_some_and(ModuleCache::is_sealed)
+    pub(crate) fn may_compile(&self) -> bool {
+        !self.cached.get(self).is_some_and(ModuleCache::is_sealed)
     }
 
     /// Whether earlier runs have left native code of the module.
-    pub(crate) fn has_cached(&self, module: &ModuleInner) -> bool {
-        self.cached.get(module).is_some_and(ModuleCache::has_native)
+    pub(crate) fn has_cached(&self) -> bool {
+        self.cached.get(self).is_some_and(ModuleCache::has_native)
     }
 
     /// Takes code of `least` or better from the cache and publishes it, as [`ModuleCode::publish`] does. `None` if there
     /// is none; costs little then.
     ///
     /// The function counts as valid if there is code: it was compiled from this very body, in the same surroundings.
-    pub(crate) fn load(&self, module: &ModuleInner, defined: u32, least: Tier, entry: Entry) -> Option<*const VMCode> {
+    pub(crate) fn load(&self, defined: u32, least: Tier, entry: Entry) -> Option<*const VMCode> {
         if self.tiers.is_empty() {
             return None;
         }
-        let cache = self.cached.get(module).filter(|cache| !cache.is_empty())?;
+        let module = self;
+        let cache = self.cached.get(self).filter(|cache| !cache.is_empty())?;
         let wanted = key(module, defined, least, entry);
         // From here on no other thread publishes or loads.
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,13 +106,13 @@ impl ModuleCode {
             Entry::Function => {}
         }
         let started = Instant::now();
-        let found = cache.find(module, wanted)?;
+        let found = cache.find(&self.facts, wanted)?;
         let tier = Tier::from_number(found.tier)?;
         let length = match &found.code {
             FoundCode::Mapped(_, range) => range.len(),
             FoundCode::Bytes(bytes) => bytes.len(),
         };
-        let body = module.bodies[defined as usize].start as u32;
+        let body = module.facts.bodies[defined as usize].start as u32;
         let Tables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
         let function = Some(WasmFunction { module, defined });
         // Profilers look for the names of code that is in a file in that file: theirs is code in anonymous memory.
@@ -130,46 +136,43 @@ impl ModuleCode {
                 let (bytes, alignment) = (bytes.to_vec(), u64::from(found.alignment));
                 let artifact = Artifact { bytes, alignment, relocs: Vec::new(), traps, locations, handlers };
                 let compiled = Compiled { artifact, function, defined, entry, tier };
-                self.publish_in(&mut space, module, vec![compiled]).ok()?[0]
+                self.publish_in(&mut space, vec![compiled]).ok()?[0]
             }
         };
-        let work = &module.engine.counted().cached;
-        work.add(module.bodies[defined as usize].len(), length, started.elapsed());
+        let work = &module.engine.core.stats.cached;
+        work.add(module.facts.bodies[defined as usize].len(), length, started.elapsed());
         match entry {
-            Entry::Function if tier < Tier::Best => module.tier.improve(module, defined, tier),
+            Entry::Function if tier < Tier::Best => self.improve(defined, tier),
             Entry::Function => {}
             Entry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (Pointer(code), tier))),
         }
         Some(code)
     }
 
-    /// Has `read` make something of a function's bytecode that earlier runs left. The function counts as valid then, as for
-    /// [`ModuleCode::load`].
-    pub(crate) fn load_bytecode<T>(
-        &self,
-        module: &ModuleInner,
-        defined: u32,
-        read: impl FnOnce(&[u8]) -> Option<T>,
-    ) -> Option<T> {
+    /// Has `read` take a function's bytecode that earlier runs left, if there is some. The function counts as valid then, as
+    /// for [`ModuleCode::load`].
+    pub(crate) fn load_bytecode(&self, defined: u32, read: &mut dyn FnMut(&[u8])) {
         // Bytecode is not the same where nothing is counted.
-        if module.tier.counters().is_null() {
-            return None;
+        if !self.interp.counts() {
+            return;
         }
-        let cache = self.cached.get(module).filter(|cache| !cache.is_empty())?;
-        let found = cache.find(module, FunctionKey { defined, entry: 0, tier: BYTECODE })?;
-        if found.tier == BYTECODE { read(found.tables) } else { None }
+        let cache = self.cached.get(self).filter(|cache| !cache.is_empty());
+        let found = cache.and_then(|cache| cache.find(&self.facts, FunctionKey { defined, entry: 0, tier: BYTECODE }));
+        if let Some(found) = found.filter(|found| found.tier == BYTECODE) {
+            read(found.tables);
+        }
     }
 
     /// Keeps what was compiled for later runs, if it is good for other processes.
-    pub(crate) fn record(&self, module: &ModuleInner, code: &Compiled) {
+    pub(crate) fn record(&self, code: &Compiled) {
         let Compiled { artifact, function, defined, entry, tier } = code;
         if function.is_none() || !artifact.is_portable() {
             return;
         }
-        if let Some(cache) = self.cached.get(module) {
-            let key = key(module, *defined, *tier, *entry);
-            let tables = artifact.tables(module.bodies[*defined as usize].start as u32);
-            cache.record(module, key, artifact.alignment as u32, &artifact.bytes, tables);
+        if let Some(cache) = self.cached.get(self) {
+            let key = key(self, *defined, *tier, *entry);
+            let tables = artifact.tables(self.facts.bodies[*defined as usize].start as u32);
+            cache.record(&self.facts, key, artifact.alignment as u32, &artifact.bytes, tables);
         }
     }
 
@@ -179,21 +182,47 @@ impl ModuleCode {
     }
 
     /// Writes what was recorded to the cache, what was translated if that is worth it, and whether all of the module was found to be valid.
-    pub(crate) fn flush_cache(&self, module: &ModuleInner) {
+    pub(crate) fn flush_cache(&self) {
         if let Some(Some(cache)) = self.cached.cache.get() {
-            if cache.is_recording()
-                && !module.tier.counters().is_null()
-                && cache.is_worth_writing(module.interp.new_bytes(module))
-            {
-                for (defined, bytes) in module.interp.to_keep(module) {
-                    cache.record(module, FunctionKey { defined, entry: 0, tier: BYTECODE }, 1, &[], bytes);
+            if cache.is_recording() && self.interp.counts() && cache.is_worth_writing(self.interp.new_bytes()) {
+                for (defined, bytes) in self.interp.to_keep() {
+                    cache.record(&self.facts, FunctionKey { defined, entry: 0, tier: BYTECODE }, 1, &[], bytes);
                 }
             }
-            if matches!(module.validation_state(), ValidationState::Valid) {
+            if matches!(self.facts.validation_state(), ValidationState::Valid) {
                 cache.mark_valid();
             }
             cache.flush();
         }
+    }
+}
+
+impl Drop for ModuleCode {
+    fn drop(&mut self) {
+        self.flush_cache();
+    }
+}
+
+/// What compiled code of an engine depends on besides the module.
+pub(crate) fn cache_settings(engine: &EngineState) -> Settings {
+    let isa = engine.isa(Tier::Best);
+    let checks = match engine.config().bounds_checks {
+        BoundsChecks::Inline => "inline",
+        BoundsChecks::Guard => "guard",
+    };
+    let checks = format!("{checks}{}", if engine.config().signals_based_traps { "" } else { " without signals" });
+    // Flags of the processor are switches, except for a few with values.
+    let flags = isa.isa_flags();
+    let features = flags.iter().filter_map(|flag| match flag.as_bool() {
+        Some(on) => on.then(|| flag.name.to_string()),
+        None => Some(flag.to_string()),
+    });
+    Settings {
+        version: VERSION.into(),
+        target: isa.triple().to_string(),
+        features: features.collect(),
+        checks,
+        compiler: format!("{} {}", cranelift_codegen::VERSION, isa.flags()),
     }
 }
 
@@ -221,7 +250,7 @@ mod tests {
         let engine = Engine::new(&Config::new()).unwrap();
         let _others: Vec<Module> = before.iter().map(|text| Module::new(&engine, text).unwrap()).collect();
         let module = Module::new(&engine, MODULE).unwrap();
-        let body = module.0.body(0).unwrap();
+        let body = module.0.facts.body(0).unwrap();
         let mut operators = body.get_operators_reader().unwrap().into_iter_with_offsets().map(Result::unwrap);
         let is_loop =
             |(operator, _): &(wasmparser::Operator<'_>, u64)| matches!(operator, wasmparser::Operator::Loop { .. });
@@ -229,9 +258,9 @@ mod tests {
         let entries = [Entry::Function, Entry::Loop { offset: offset as u32, far: false }];
         let all = entries.iter().flat_map(|entry| [Tier::Quick, Tier::Best].map(|tier| (*entry, tier)));
         let code = all.map(|(entry, tier)| {
-            let artifact = compile(&module.0, 0, tier, entry).unwrap().artifact;
+            let artifact = compile(&module.0.jit, 0, tier, entry).unwrap().artifact;
             assert!(artifact.is_portable());
-            [artifact.bytes.clone(), artifact.tables(module.0.bodies[0].start as u32)].concat()
+            [artifact.bytes.clone(), artifact.tables(module.0.facts.bodies[0].start as u32)].concat()
         });
         code.collect()
     }
@@ -248,7 +277,7 @@ mod tests {
             let mut store = Store::new(&engine, ());
             let f = Instance::new(&mut store, &module, &[]).unwrap().get_func(&mut store, "f").unwrap();
             f.call(&mut store, &[], &mut []).unwrap();
-            (engine.stats().cached_bytecode.functions, module.0.jit.has_cached(&module.0))
+            (engine.stats().cached_bytecode.functions, module.0.jit.has_cached())
         };
         assert_eq!(run(Tiering::Measured), (0, false));
         assert_eq!(run(Tiering::AtOnce), (1, false));

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use region::Protection;
 
 use super::registry::{self, Chunk, GRANULE};
+use crate::cache::MappedCode;
 
 /// A part of a file, mapped to be run.
 pub(crate) struct CodeFile {
@@ -29,7 +30,7 @@ impl CodeFile {
     ///
     /// # Errors
     /// The system's, where files of that place may not be run or address space is short.
-    pub fn map(file: &File, offset: u64, length: usize) -> io::Result<Self> {
+    pub fn map(file: &File, offset: u64, length: usize) -> io::Result<Box<dyn MappedCode>> {
         let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         let size = length.checked_next_multiple_of(GRANULE).ok_or(io::ErrorKind::OutOfMemory)?;
         let allocation = region::alloc(size + GRANULE, Protection::NONE).map_err(region::Error::into_io_error)?;
@@ -46,17 +47,17 @@ impl CodeFile {
         let reserved = start..start + size;
         // SAFETY: the chunk is boxed and removed when this is dropped.
         unsafe { registry::add_chunk(reserved.clone(), &*chunk) }.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(CodeFile { code: start..start + length, reserved, _chunk: chunk, _allocation: allocation })
+        Ok(Box::new(CodeFile { code: start..start + length, reserved, _chunk: chunk, _allocation: allocation }))
     }
+}
 
-    /// All of it.
-    pub fn bytes(&self) -> &[u8] {
+impl MappedCode for CodeFile {
+    fn bytes(&self) -> &[u8] {
         // SAFETY: mapped readable as long as this lives; whoever maps a file promises that it does not change.
         unsafe { std::slice::from_raw_parts(self.code.start as *const u8, self.code.len()) }
     }
 
-    /// The address of a byte.
-    pub fn address(&self, at: usize) -> usize {
+    fn address(&self, at: usize) -> usize {
         self.code.start + at
     }
 }

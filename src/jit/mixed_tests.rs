@@ -24,12 +24,18 @@ impl Drop for AtEnd<'_> {
 
 /// Compiles exported functions, and publishes them together.
 fn publish(module: &Module, names: &[&str], tier: Tier) {
-    let defined = |name| module.export_func_index(name).unwrap() - module.0.imported_funcs();
-    let compiled = names.iter().map(|name| compile(&module.0, defined(name), tier, Entry::Function).unwrap());
-    let codes = module.0.jit.publish(&module.0, compiled.collect()).unwrap();
+    let defined = |name| module.export_func_index(name).unwrap() - module.0.facts.imported_funcs();
+    let compiled = names.iter().map(|name| compile(&module.0.jit, defined(name), tier, Entry::Function).unwrap());
+    let codes = module.0.jit.publish(compiled.collect()).unwrap();
     for (name, code) in names.iter().zip(codes) {
         assert_eq!(module.0.jit.native(defined(name)), Some(code));
     }
+}
+
+/// Has interpreted calls of an exported function run its native code.
+fn redirect_calls(module: &Module, name: &str) {
+    let defined = module.export_func_index(name).unwrap() - module.0.facts.imported_funcs();
+    module.0.interp.redirect_calls(defined, module.0.jit.native_entry(defined));
 }
 
 /// Calls an export the way compiled code would: through its reference.
@@ -85,7 +91,7 @@ fn calls_of_native_code_leave_nothing_on_the_stack() {
     let mut store = Store::new(&Engine::new(&config).unwrap(), ());
     let module = Module::new(store.engine(), text).unwrap();
     publish(&module, &["leaf"], Tier::Best);
-    module.0.interp.lead_to_native(&module.0, module.export_func_index("leaf").unwrap());
+    redirect_calls(&module, "leaf");
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
     assert_eq!(f.call(&mut store, 300_000).unwrap(), 300_000);
@@ -109,7 +115,7 @@ fn tail_calls_from_engine_to_engine_end_by_either_rule() {
     let mut store = Store::new(&Engine::new(&config).unwrap(), ());
     let module = Module::new(store.engine(), text).unwrap();
     publish(&module, &["native"], Tier::Best);
-    module.0.interp.lead_to_native(&module.0, module.export_func_index("native").unwrap());
+    redirect_calls(&module, "native");
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let mut run = |export: &str, off: &'static [NestingRule]| {
         interp::RULES_OFF.set(off);
@@ -165,8 +171,8 @@ fn what_was_compiled_better_stays() {
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     publish(&module, &["inner"], Tier::Best);
     let best = module.0.jit.native(0);
-    let late = compile(&module.0, 0, Tier::Quick, Entry::Function).unwrap();
-    module.0.jit.publish(&module.0, vec![late]).unwrap();
+    let late = compile(&module.0.jit, 0, Tier::Quick, Entry::Function).unwrap();
+    module.0.jit.publish(vec![late]).unwrap();
     assert_eq!(module.0.jit.native(0), best);
     assert_eq!(call(&mut store, instance, "inner", &[3], 1).unwrap(), [3]);
 }

@@ -2,31 +2,33 @@
 //! asks for it.
 //!
 //! `lower` turns Wasm into Cranelift's IR (`bounds` checks memory accesses, `print` shows the results), `compile` runs
-//! Cranelift and keeps the code in `code_memory`. `abi` says how compiled code passes values, `trampoline` is the glue
+//! Cranelift with the `settings` of a tier and makes an `artifact`, `code_space` puts it into `code_memory`, and `module` has
+//! calls go there. `abi` says how compiled code passes values, `trampoline` is the glue
 //! to Rust and to the interpreter, `resolver` what is called before there is code. `traps` enters code and catches its faults with the help
 //! of `registry`, which knows all code by address, and `origin`; `arch` is all that depends on the processor. `baseline` is
 //! the place of native code that the interpreter makes.
 //!
 //! What may be here: native code and everything that touches it. What may not: what an instruction means to the
-//! objects of the runtime beyond plain loads and stores; that is `runtime::ops`, reached through its table of
-//! functions.
-//!
-//! Without the JIT `jit_disabled.rs` stands in for this room.
+//! objects of a store beyond plain loads and stores; that is `vm::ops`, reached through its table of functions
+//! (`vm::libcalls`).
 
 pub(crate) mod abi;
 mod arch;
+mod artifact;
 #[cfg(baseline)]
 mod baseline;
 mod bounds;
 mod cached;
 mod code_file;
 mod code_memory;
+mod code_space;
 mod compile;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod golden;
 mod lower;
 #[cfg(test)]
 mod mixed_tests;
+mod module;
 mod nan;
 mod origin;
 #[cfg(test)]
@@ -36,36 +38,64 @@ mod print;
 mod profile;
 mod registry;
 mod resolver;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod trampoline;
 mod traps;
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 
 use crate::config::{Config, Strategy};
 use crate::error::Result;
+use crate::vm::context::{VMCode, VMContext};
+use crate::vm::engine::{EngineCore, Hooks, NativeCalls};
 
 #[cfg(baseline)]
 pub(crate) use baseline::BaselineMemory;
-pub(crate) use cached::portable_function;
+pub(crate) use cached::{cache_settings, portable_function};
 pub(crate) use code_file::CodeFile;
-pub(crate) use compile::{Compiled, Entry, ModuleCode, Tier, compile, compile_with_loops};
+pub(crate) use compile::{Compiled, compile, compile_with_loops};
 pub(crate) use lower::osr::MAX_LOOPS;
+pub(crate) use module::ModuleCode;
 pub(crate) use print::{print_asm, print_clif};
-pub(crate) use resolver::{host_entry, ref_entry};
-pub(crate) use traps::{call, call_by_glue, call_loop, call_native, call_native_at_loop, come_back, raise_code};
+pub(crate) use settings::{Entry, Tier};
+pub(crate) use traps::{call, call_native};
+
+/// How compiled code is entered, for objects of stores and for the interpreter.
+pub(crate) static HOOKS: Hooks = Hooks {
+    raise: traps::raise_code,
+    ref_entry: resolver::ref_entry,
+    host_entry: resolver::host_entry,
+    native_calls: Some(&NativeCalls {
+        by_trampoline: traps::call_by_trampoline,
+        by_type: traps::call_native,
+        at_loop: traps::call_loop,
+        at_loop_of_function: traps::call_native_at_loop,
+    }),
+};
+
+/// The compiled code of a defined function of a context's module, if there is some.
+///
+/// # Safety
+/// `vmctx` must be live.
+#[inline]
+pub(crate) unsafe fn native(vmctx: *mut VMContext, defined: u32) -> Option<*const VMCode> {
+    // SAFETY: the caller's promise.
+    unsafe { ModuleCode::of(vmctx) }.native(defined)
+}
 
 /// What the modules of an engine share: the compiler's settings, and glue between code and Rust.
 pub(crate) struct EngineState {
+    pub(super) core: Arc<EngineCore>,
     best: OwnedTargetIsa,
     /// Made when first asked for.
     quick: OnceLock<OwnedTargetIsa>,
     trampolines: trampoline::Trampolines,
     /// Buffers of the compiler that are not in use.
-    workspaces: Mutex<Vec<compile::Workspace>>,
+    workspaces: Mutex<Vec<artifact::Workspace>>,
 }
 
 impl EngineState {
@@ -73,14 +103,20 @@ impl EngineState {
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if Cranelift can't compile for this processor.
-    pub(crate) fn new(config: &Config) -> Result<Self> {
+    pub(crate) fn new(core: &Arc<EngineCore>) -> Result<Self> {
+        let config = &core.config;
         profile::open(config.profile)?;
-        let best = compile::isa(Tier::Best)?;
+        let best = settings::isa(Tier::Best)?;
         if config.strategy != Strategy::Interpreter && config.signals_based_traps {
             traps::install();
         }
         let trampolines = trampoline::Trampolines::new(&best, config);
-        Ok(EngineState { best, quick: OnceLock::new(), trampolines, workspaces: Mutex::default() })
+        Ok(EngineState { core: core.clone(), best, quick: OnceLock::new(), trampolines, workspaces: Mutex::default() })
+    }
+
+    /// The engine's settings.
+    pub(super) fn config(&self) -> &Config {
+        &self.core.config
     }
 
     /// The compiler's target and settings.
@@ -92,7 +128,7 @@ impl EngineState {
         match tier {
             Tier::Entered | Tier::Best => &self.best,
             // The settings differ in nothing that a processor could lack.
-            Tier::Quick => self.quick.get_or_init(|| compile::isa(tier).unwrap_or_else(|_| self.best.clone())),
+            Tier::Quick => self.quick.get_or_init(|| settings::isa(tier).unwrap_or_else(|_| self.best.clone())),
         }
     }
 }

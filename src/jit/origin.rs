@@ -20,7 +20,7 @@ pub(super) fn access(function: &FunctionCode, pc: usize) -> Option<Access> {
     let location = function.location_at(pc)? as usize;
     // SAFETY: a module lives longer than its code, and the code was found by its address.
     let module = unsafe { &*wasm.module };
-    let body = module.body(wasm.defined).ok()?;
+    let body = module.facts.body(wasm.defined).ok()?;
     let within = location.checked_sub(body.range().start as usize)?;
     read(body.as_bytes().get(within..)?).or_else(|| bulk(body, location))
 }
@@ -82,7 +82,7 @@ pub(super) fn unreachable(function: &FunctionCode, pc: usize) -> Option<usize> {
     let location = function.location_at(pc)?;
     // SAFETY: a module lives longer than its code, and the code was found by its address.
     let module = unsafe { &*wasm.module };
-    behind_branch(module.body(wasm.defined).ok()?, u64::from(location)).map(|at| at as usize)
+    behind_branch(module.facts.body(wasm.defined).ok()?, u64::from(location)).map(|at| at as usize)
 }
 
 /// An operator and its byte offset.

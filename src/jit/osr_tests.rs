@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Entry, Tier, call_loop, compile};
+use super::traps::call_loop;
+use super::{Entry, Tier, compile};
 use crate::interp::FrameLayout;
 use crate::vm::context::VMContext;
 use crate::*;
@@ -18,12 +19,12 @@ fn tiered() -> Engine {
 
 /// The defined function that is exported as `f`.
 fn defined(module: &Module) -> u32 {
-    module.export_func_index("f").unwrap() - module.0.imported_funcs()
+    module.export_func_index("f").unwrap() - module.0.facts.imported_funcs()
 }
 
 /// Byte offsets of the loops of `f`.
 fn loops(module: &Module) -> Vec<u32> {
-    let body = module.0.body(defined(module)).unwrap();
+    let body = module.0.facts.body(defined(module)).unwrap();
     let operators = body.get_operators_reader().unwrap().into_iter_with_offsets().map(Result::unwrap);
     let loops = operators.filter(|(op, _)| matches!(op, wasmparser::Operator::Loop { .. }));
     loops.map(|(_, at)| at as u32).collect()
@@ -53,11 +54,11 @@ fn enter(
 ) -> Result<Vec<Value>> {
     let (offset, far) = entry;
     let index = defined(module);
-    let compiled = compile(&module.0, index, tier, Entry::Loop { offset, far })?;
+    let compiled = compile(&module.0.jit, index, tier, Entry::Loop { offset, far })?;
     assert!(compiled.size() > 0);
-    let code = module.0.jit.publish(&module.0, vec![compiled])?[0];
+    let code = module.0.jit.publish(vec![compiled])?[0];
     assert_eq!(module.0.jit.native(index), None);
-    let ty = module.0.defined_type(index);
+    let ty = module.0.facts.defined_type(index);
     let (params, rest) = locals.split_at(ty.params().len());
     let layout = FrameLayout::new(ty, far);
     let mut frame = vec![0xDEAD_BEEF_DEAD_BEEF; layout.locals as usize + 2 * (rest.len() + operands.len()) + 2];
@@ -221,7 +222,7 @@ fn what_is_no_loop_is_refused() {
     let module = Module::new(&tiered(), wat).unwrap();
     let [first, second] = loops(&module)[..] else { panic!("two loops") };
     for tier in [Tier::Quick, Tier::Best] {
-        let refused = |offset| compile(&module.0, 0, tier, Entry::Loop { offset, far: false }).is_err();
+        let refused = |offset| compile(&module.0.jit, 0, tier, Entry::Loop { offset, far: false }).is_err();
         assert!(!refused(first) && refused(second) && refused(first + 1) && refused(0) && refused(u32::MAX));
     }
 }
@@ -236,7 +237,7 @@ fn many_locals_in_many_blocks_are_refused_in_time() {
     );
     let module = Module::new(&tiered(), &wat).unwrap();
     for entry in [Entry::Function, Entry::Loop { offset: loops(&module)[0], far: false }] {
-        assert!(compile(&module.0, 0, Tier::Best, entry).is_err());
+        assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
     }
 }
 
@@ -250,7 +251,7 @@ fn deep_nesting_over_many_operands_is_refused_in_time() {
     );
     let module = Module::new(&tiered(), &wat).unwrap();
     let entry = Entry::Loop { offset: loops(&module)[0], far: true };
-    assert!(compile(&module.0, 0, Tier::Best, entry).is_err());
+    assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
 }
 
 /// Writes random programs in which every way through the nesting of blocks depends on a generator inside. Before each loop

@@ -5,7 +5,7 @@
 //! ascending ones as distances. Locations are counted from the start of the body, which need not be at the same place of
 //! the module next time.
 
-use super::compile::Artifact;
+use super::artifact::Artifact;
 use super::registry::{Handler, NO_LOCATION};
 
 /// The tables that go with code.

@@ -9,10 +9,10 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::ModuleCode;
 use super::profile;
 use crate::config::Profile;
-use crate::error::{FrameAt, Place};
-use crate::module::ModuleInner;
+use crate::error::UnresolvedFrame;
 use crate::printable::Printable;
 
 /// One compiled function or stub.
@@ -42,7 +42,7 @@ pub(super) struct Handler {
 /// What a piece of code was compiled from.
 #[derive(Clone, Copy)]
 pub(super) struct WasmFunction {
-    pub module: *const ModuleInner,
+    pub module: *const ModuleCode,
     pub defined: u32,
 }
 
@@ -84,16 +84,16 @@ impl FunctionCode {
     ///
     /// # Safety
     /// The code must be alive.
-    pub unsafe fn frame(&self, pc: usize) -> Option<FrameAt> {
+    pub unsafe fn frame(&self, pc: usize) -> Option<UnresolvedFrame> {
         let WasmFunction { module, defined } = self.function?;
         if self.location_at(pc) == Some(NO_FRAME) {
             return None;
         }
         // SAFETY: a module lives longer than its code.
-        let module = unsafe { (*module).this.upgrade()? };
-        let start = module.bodies[defined as usize].start;
-        let offset = self.location_at(pc).map_or(start, |location| location as usize);
-        Some(FrameAt { module, defined, place: Place::Offset(offset) })
+        let facts = unsafe { (*module).facts.clone() };
+        let start = facts.bodies[defined as usize].start;
+        let position = self.location_at(pc).map_or(start, |location| location as usize);
+        Some(UnresolvedFrame { source: facts, defined, position })
     }
 }
 
@@ -207,11 +207,11 @@ pub(super) unsafe fn add_function(code: FunctionCode) {
 }
 
 /// Tells the profiler of a Wasm function's code, if its engine has one.
-pub(super) fn tell_profiler(module: &ModuleInner, defined: u32, tier: &str, code: &[u8]) {
+pub(super) fn tell_profiler(module: &ModuleCode, defined: u32, tier: &str, code: &[u8]) {
     let profile = module.engine.config().profile;
     if profile != Profile::None {
-        let index = module.imported_funcs() + defined;
-        let name = Printable::name(module.func_name(index).unwrap_or_default());
+        let index = module.facts.imported_funcs() + defined;
+        let name = Printable::name(module.facts.func_name(index).unwrap_or_default());
         let name = format!("wasm function {index} {name}{tier}");
         profile::add(profile, name.trim_end(), code);
     }

@@ -12,15 +12,15 @@
 
 use std::sync::atomic::Ordering;
 
-use super::compile::{Entry, Tier};
+use super::module::ModuleCode;
+use super::settings::{Entry, Tier};
 use super::trampoline::Kind;
 use super::{abi, arch, compile};
 use crate::config::Strategy;
 use crate::error::Result;
-use crate::module::ModuleInner;
 use crate::module::types::FuncType;
-use crate::runtime::store::StoreOpaque;
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
+use crate::vm::store::StoreOpaque;
 
 /// The first value of an entry of `VMContext::entries`, for a function of type `ty`.
 pub(super) fn entry(ty: &FuncType) -> *const VMCode {
@@ -29,7 +29,7 @@ pub(super) fn entry(ty: &FuncType) -> *const VMCode {
 }
 
 /// The first `VMFuncRef::code` of a function of type `ty` of a module.
-pub(crate) fn ref_entry(strategy: Strategy, ty: &FuncType) -> *const VMCode {
+pub(super) fn ref_entry(strategy: Strategy, ty: &FuncType) -> *const VMCode {
     match strategy {
         Strategy::Tiered if abi::has_return_area(ty) => arch::through_entry_area as *const VMCode,
         Strategy::Tiered => arch::through_entry as *const VMCode,
@@ -38,7 +38,7 @@ pub(crate) fn ref_entry(strategy: Strategy, ty: &FuncType) -> *const VMCode {
 }
 
 /// The first `VMFuncRef::code` of a host function of type `ty`.
-pub(crate) fn host_entry(ty: &FuncType) -> *const VMCode {
+pub(super) fn host_entry(ty: &FuncType) -> *const VMCode {
     let resolver = if abi::has_return_area(ty) { arch::resolve_ref_area } else { arch::resolve_ref };
     resolver as *const VMCode
 }
@@ -58,7 +58,7 @@ fn code_or_raise(result: Result<*const VMCode>, store: *mut StoreOpaque) -> *con
 /// `vmctx` must be a live context and `defined` one of its module's functions.
 pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> *const VMCode {
     // SAFETY: the caller's promise; instance and store live as long as the context.
-    let (store, module) = unsafe { ((*vmctx).store.cast::<StoreOpaque>(), &(*(*vmctx).instance).module.0) };
+    let (store, module) = unsafe { ((*vmctx).store.cast::<StoreOpaque>(), ModuleCode::of(vmctx)) };
     let defined = defined as u32;
     let code = match module.engine.config().strategy {
         Strategy::Tiered => interpreted(module, defined),
@@ -69,14 +69,13 @@ pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> 
 
 /// What the entry of a function leads to that has no code yet: what the cache has, or else from here on glue that calls
 /// the interpreter.
-fn interpreted(module: &ModuleInner, defined: u32) -> Result<*const VMCode> {
-    if let Some(code) = module.jit.load(module, defined, Tier::Quick, Entry::Function) {
+fn interpreted(module: &ModuleCode, defined: u32) -> Result<*const VMCode> {
+    if let Some(code) = module.load(defined, Tier::Quick, Entry::Function) {
         return Ok(code);
     }
-    let engine = &module.engine;
-    let sig = module.defined_sig(defined);
-    let glue = engine.jit().trampolines.get(Kind::Interpret, sig, engine)?;
-    let (entry, first) = (module.jit.entry(defined), self::entry(module.defined_type(defined)));
+    let sig = module.facts.defined_sig(defined);
+    let glue = module.engine.trampoline(Kind::Interpret, sig)?;
+    let (entry, first) = (module.entry(defined), self::entry(module.facts.defined_type(defined)));
     // Code may have been published meanwhile, which stays.
     let found = entry.compare_exchange(first.cast_mut(), glue.cast_mut(), Ordering::AcqRel, Ordering::Acquire);
     Ok(found.map_or_else(|code| code.cast_const(), |_| glue))
@@ -91,8 +90,7 @@ pub(super) unsafe extern "C" fn resolve_ref(func: *mut VMFuncRef, caller: *mut V
     unsafe {
         if (*func).index == VMFuncRef::HOST {
             let store = (*caller).store.cast::<StoreOpaque>();
-            let engine = (*store).engine();
-            let code = engine.jit().trampolines.get(Kind::Host, (*func).sig, engine);
+            let code = ModuleCode::of(caller).engine.trampoline(Kind::Host, (*func).sig);
             if let Ok(code) = code {
                 (*func).code = code;
             }

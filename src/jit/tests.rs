@@ -107,7 +107,7 @@ fn backtraces_name_functions_and_instructions() {
     );
     let error = trap::<_, i32>(&mut store, instance, "outer", 0);
     assert_eq!(names(&error), ["inner", "middle", "outer"]);
-    let bytes = module.0.source.read(0..module.0.source.len()).unwrap();
+    let bytes = module.0.facts.source.read(0..module.0.facts.source.len()).unwrap();
     let opcodes: Vec<u8> = error.backtrace().iter().map(|frame| bytes[frame.offset]).collect();
     assert_eq!(opcodes, [0x6D, 0x10, 0x10]);
     assert_eq!(error.backtrace()[1].func_index, 1);

@@ -11,18 +11,20 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa, TargetIsa};
 use cranelift_frontend::FunctionBuilder;
 
-use super::Tier;
 use super::abi::{self, TRAP_RAISED};
-use super::compile::{Artifact, CodeSpace, Workspace, artifact, on_enough_stack};
+use super::artifact::{Artifact, Workspace, artifact};
+use super::code_space::CodeSpace;
+use super::compile::on_enough_stack;
 use super::traps::raise_code;
+use super::{EngineState, Tier};
 use crate::config::Config;
 use crate::error::Result;
+use crate::interp;
 use crate::module::types::{FuncType, ValType};
-use crate::runtime::engine::Engine;
-use crate::runtime::func::HostFunc;
-use crate::runtime::store::StoreOpaque;
 use crate::vm::context::{VMCode, VMContext, VMFuncRef, VMStore};
 use crate::vm::exception;
+use crate::vm::func::HostFunc;
+use crate::vm::store::StoreOpaque;
 
 /// The kinds of glue that depend on a type alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,16 +63,9 @@ impl Trampolines {
         Trampolines { space: Mutex::new((space, HashMap::new())), by_number: std::array::from_fn(|_| Directory::new()) }
     }
 
-    /// The glue for the type of a number. `number` must be that of a live type of `engine`.
-    #[inline]
-    pub fn get(&self, kind: Kind, number: u32, engine: &Engine) -> Result<*const VMCode> {
-        let code = self.by_number[kind as usize].slot(number).load(Ordering::Acquire);
-        if code.is_null() { self.make(kind, number, engine) } else { Ok(code) }
-    }
-
     #[cold]
-    fn make(&self, kind: Kind, number: u32, engine: &Engine) -> Result<*const VMCode> {
-        let ty: Arc<FuncType> = engine.sig_type(number);
+    fn make(&self, kind: Kind, number: u32, engine: &EngineState) -> Result<*const VMCode> {
+        let ty: Arc<FuncType> = engine.core.types.get(number);
         let lowered = |types: &[ValType]| types.iter().map(|ty| abi::value_type(*ty)).collect::<Vec<_>>();
         let shape = (kind, [lowered(ty.params()), lowered(ty.results())].concat().into(), ty.params().len());
         let mut guard = self.space.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,14 +73,13 @@ impl Trampolines {
         let code = match by_shape.get(&shape) {
             Some(code) => *code,
             None => {
-                let state = engine.jit();
-                let isa = state.isa(Tier::Best);
+                let isa = engine.isa(Tier::Best);
                 let make = |workspace: &mut Workspace| match kind {
                     Kind::Enter => enter(isa, &ty, workspace),
                     Kind::Host => to_host(isa, &ty, workspace),
                     Kind::Interpret => to_interpreted(isa, &ty, workspace),
                 };
-                let glue = on_enough_stack(|| state.with_workspace(make))?;
+                let glue = on_enough_stack(|| engine.with_workspace(make))?;
                 let code = space.define(glue, None)?;
                 by_shape.insert(shape, code);
                 code
@@ -93,6 +87,18 @@ impl Trampolines {
         };
         self.by_number[kind as usize].slot(number).store(code, Ordering::Release);
         Ok(code)
+    }
+}
+
+impl EngineState {
+    /// The trampoline for the type of a number, which must be that of a live type of this engine.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for it.
+    #[inline]
+    pub(super) fn trampoline(&self, kind: Kind, number: u32) -> Result<*const VMCode> {
+        let code = self.trampolines.by_number[kind as usize].slot(number).load(Ordering::Acquire);
+        if code.is_null() { self.trampolines.make(kind, number, self) } else { Ok(code) }
     }
 }
 
@@ -246,9 +252,8 @@ extern "C" fn interpreted_called(vmctx: *mut VMContext, defined: u64, slots: *mu
     // SAFETY: the glue is an entry of a module that `vmctx` is a context of, and made for this function, or for all of
     // its type and called through the entry of this one.
     let result = unsafe {
-        let module = &(*(*vmctx).instance).module.0;
-        module.tier.count_crossing(defined as u32);
-        crate::interp::call(vmctx, defined as u32, slots)
+        interp::ModuleCode::of(vmctx).count_transition(defined as u32);
+        interp::call(vmctx, defined as u32, slots)
     };
     let Err(error) = result else { return 0 };
     // SAFETY: compiled code passes live contexts, which are of this thread's store.

@@ -19,16 +19,16 @@ use std::sync::{Mutex, PoisonError};
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Comparison, Lengths, Registers, Target};
 use super::lower::osr::hidden_argument;
+use super::module::ModuleCode;
 use super::origin::{self, Access};
 use super::registry::{self, FunctionCode};
 use super::trampoline::Kind;
-use crate::error::{self, Error, ErrorKind, FrameAt, MAX_BACKTRACE, Result};
-use crate::error::{MemoryFault, Trap};
-use crate::runtime::func::call_host;
-use crate::runtime::store::StoreOpaque;
+use crate::error::{Error, ErrorKind, MAX_BACKTRACE, MemoryFault, Result, Trap, UnresolvedFrame};
 use crate::sys;
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
-use crate::vm::exception;
+use crate::vm::func::call_host;
+use crate::vm::store::StoreOpaque;
+use crate::vm::{activation, exception};
 
 /// One entry from Rust into compiled code. Lives on the stack of [`enter`], of which calls between engines may be many, one
 /// in the other: what only traps need is kept elsewhere.
@@ -51,8 +51,6 @@ struct Trapped {
 
 /// What entering compiled code needs of a thread. Nothing to drop, so that looking at it costs nothing.
 struct Thread {
-    /// The innermost activation of the store whose code runs. Read by the signal handler.
-    current: Cell<*mut Activation>,
     /// Whether there is a stack to handle signals on.
     has_signal_stack: Cell<bool>,
     /// Written by the signal handler before it redirects to the landing, and read there before other code runs.
@@ -62,7 +60,6 @@ struct Thread {
 thread_local! {
     static THREAD: Thread = const {
         Thread {
-            current: Cell::new(ptr::null_mut()),
             has_signal_stack: Cell::new(false),
             trapped: UnsafeCell::new(MaybeUninit::uninit()),
         }
@@ -84,9 +81,9 @@ pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
         if (*func).index == VMFuncRef::HOST {
             return call_host(func, caller, slots);
         }
-        let store = (*(*func).owner.cast::<VMContext>()).store.cast::<StoreOpaque>();
-        let engine = (*store).engine();
-        let glue = engine.jit().trampolines.get(Kind::Enter, (*func).sig, engine)?;
+        let vmctx = (*func).owner.cast::<VMContext>();
+        let store = (*vmctx).store.cast::<StoreOpaque>();
+        let glue = ModuleCode::of(vmctx).engine.trampoline(Kind::Enter, (*func).sig)?;
         enter(store, glue, (*func).callee, caller, (*func).code, slots)
     }
 }
@@ -105,8 +102,7 @@ pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig
     // SAFETY: the caller's promise; the glue is for functions of the type.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let engine = (*store).engine();
-        let glue = engine.jit().trampolines.get(Kind::Enter, sig, engine)?;
+        let glue = ModuleCode::of(vmctx).engine.trampoline(Kind::Enter, sig)?;
         enter(store, glue, vmctx.cast(), vmctx, code, slots)
     }
 }
@@ -119,7 +115,7 @@ pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig
 /// # Safety
 /// As for [`call_native`], with the glue of the function's type.
 #[inline]
-pub(crate) unsafe fn call_by_glue(
+pub(super) unsafe fn call_by_trampoline(
     vmctx: *mut VMContext,
     glue: *const VMCode,
     code: *const VMCode,
@@ -139,7 +135,7 @@ pub(crate) unsafe fn call_by_glue(
 /// As for [`call_native`]; `frame` must be as [`FrameLayout`](crate::interp::FrameLayout) says, with all operands in their
 /// slots.
 #[inline]
-pub(crate) unsafe fn call_loop(vmctx: *mut VMContext, code: *const VMCode, frame: *mut u64) -> Result<()> {
+pub(super) unsafe fn call_loop(vmctx: *mut VMContext, code: *const VMCode, frame: *mut u64) -> Result<()> {
     // SAFETY: the caller's promise. Such code is a function (vmctx, anything, frame), which is what `enter` calls: what
     // glue would get as code to call is the frame here.
     unsafe { enter((*vmctx).store.cast(), code, vmctx.cast(), ptr::null_mut(), frame.cast(), ptr::null_mut()) }
@@ -154,7 +150,7 @@ pub(crate) unsafe fn call_loop(vmctx: *mut VMContext, code: *const VMCode, frame
 /// # Safety
 /// As for [`call_loop`], with `code` compiled for more loops than `number`, and `sig` the function's type.
 #[inline]
-pub(crate) unsafe fn call_native_at_loop(
+pub(super) unsafe fn call_native_at_loop(
     vmctx: *mut VMContext,
     code: *const VMCode,
     sig: u32,
@@ -165,8 +161,7 @@ pub(crate) unsafe fn call_native_at_loop(
     // on as the caller's context is the hidden argument that says which loop.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let engine = (*store).engine();
-        let glue = engine.jit().trampolines.get(Kind::Enter, sig, engine)?;
+        let glue = ModuleCode::of(vmctx).engine.trampoline(Kind::Enter, sig)?;
         let hidden = hidden_argument(frame, number) as usize;
         enter(store, glue, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
     }
@@ -192,25 +187,25 @@ unsafe fn enter(
         }
         // As a pointer: what is done in `with` itself is a call or two more (2 ns).
         let thread = THREAD.with(ptr::from_ref);
-        if !(*thread).has_signal_stack.get() && (*store).engine().config().signals_based_traps {
-            prepare_signals()?;
+        if !(*thread).has_signal_stack.get() {
+            let engine = &(*store).engine;
+            if engine.config.signals_based_traps {
+                prepare_signals()?;
+            }
         }
         let mut activation = Activation { sp: 0, fp: 0, store };
         let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());
-        (*thread).current.set(&raw mut activation);
+        activation::set_current((&raw mut activation).cast());
         let status = arch::enter(&raw mut activation, glue, callee, caller, code, slots);
         (*store).activation = outer;
-        (*thread).current.set(outer.cast());
+        activation::set_current(outer);
         if status == 0 { Ok(()) } else { Err(activation.error((*thread).trapped.get().read().assume_init())) }
     }
 }
 
-/// To be called before a host function returns to code of the store. Meanwhile other stores' code may have run on this
-/// thread, and not have ended: it may wait on another native stack, so that a thread's activations do not end in the order
-/// in which they began. Those of one store do.
-#[inline]
-pub(crate) fn come_back(store: &StoreOpaque) {
-    THREAD.with(|thread| thread.current.set(store.activation.cast()));
+/// The innermost activation of the store whose code this thread runs; null if there is none.
+fn current() -> *mut Activation {
+    activation::current().cast()
 }
 
 impl Activation {
@@ -252,12 +247,12 @@ impl Activation {
             // It would not keep frames.
             return error;
         }
-        let mut frames: Vec<FrameAt> = frames(&stack.pcs[is_thrown_on.into()..stack.len]).collect();
+        let mut frames: Vec<UnresolvedFrame> = frames(&stack.pcs[is_thrown_on.into()..stack.len]).collect();
         if error.trap() == Some(Trap::Unreachable)
             && let (Some(innermost), Some(function)) = (frames.first_mut(), function)
             && let Some(offset) = origin::unreachable(function, registers.pc)
         {
-            innermost.place = error::Place::Offset(offset);
+            innermost.position = offset;
         }
         error.push_frames(frames);
         error
@@ -315,7 +310,7 @@ impl Stack {
 }
 
 /// The Wasm functions among addresses in code of live modules.
-fn frames(pcs: &[usize]) -> impl Iterator<Item = FrameAt> {
+fn frames(pcs: &[usize]) -> impl Iterator<Item = UnresolvedFrame> {
     // SAFETY: as said.
     pcs.iter().filter_map(|pc| unsafe { registry::find(*pc)?.frame(*pc) })
 }
@@ -499,7 +494,7 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
 unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) -> bool {
     // SAFETY: an activation that is current is alive; its store is that of the code the thread runs.
     unsafe {
-        let activation = THREAD.with(|thread| thread.current.get());
+        let activation = current();
         // Signals that were sent, not caused, have codes of zero and below.
         if (*info).si_code <= 0 {
             return false;
@@ -556,7 +551,7 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
     // SAFETY: compiled code runs in an activation, which is alive and whose store is that of the code. The frames down
     // to it are of compiled code.
     unsafe {
-        let activation = THREAD.with(|thread| thread.current.get());
+        let activation = current();
         let Activation { fp, store, .. } = *activation;
         // Where `raise` was called: the return address is behind the call, which may be the last instruction.
         let call = Place { pc: arch::raise as *const () as usize, fp: frame }.caller();
@@ -578,7 +573,7 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
 }
 
 /// What goes into [`VMStore::raise`](crate::vm::context::VMStore::raise).
-pub(crate) fn raise_code() -> *const VMCode {
+pub(super) fn raise_code() -> *const VMCode {
     arch::raise as *const VMCode
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use super::ModuleInner;
+use super::ModuleFacts;
 
 /// Programs that end within this time do not pay for functions they never call.
 const DELAY: Duration = Duration::from_millis(100);
@@ -21,22 +21,23 @@ const STACK: usize = 256 << 10;
 /// Begins to validate a module in the background, if it is one that is validated lazily.
 ///
 /// Without a thread for it, nothing is lost but early knowledge of an invalid function.
-pub(super) fn start(module: &Arc<ModuleInner>) {
+/// While `is_busy` says that the program waits for the compiler, it waits too.
+pub(crate) fn start(module: &Arc<ModuleFacts>, is_busy: impl Fn() -> bool + Send + 'static) {
     if module.lazy.is_none() {
         return;
     }
     let module = Arc::downgrade(module);
     let thread = thread::Builder::new().name("wasmrun validation".into()).stack_size(STACK);
-    let _ = thread.spawn(move || run(&module));
+    let _ = thread.spawn(move || run(&module, &is_busy));
 }
 
 /// Validates piece by piece. The module is not kept alive, and work stops where the outcome is known.
-fn run(module: &Weak<ModuleInner>) {
+fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool) {
     thread::sleep(DELAY);
     step_back();
     for _ in 0..PATIENCE {
         // Not held while asleep.
-        if !module.upgrade().is_some_and(|module| module.engine.is_compiling()) {
+        if module.strong_count() == 0 || !is_busy() {
             break;
         }
         thread::sleep(DELAY);
@@ -76,11 +77,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::Engine;
+    use crate::Module;
     use crate::config::{Config, Strategy};
     use crate::error::ErrorKind;
-    use crate::module::Module;
     use crate::module::validate::ValidationState;
-    use crate::runtime::engine::Engine;
 
     fn engine() -> Engine {
         let mut config = Config::new();
@@ -103,7 +104,7 @@ mod tests {
     }
 
     fn wait(module: &Module) {
-        while matches!(module.0.validation_state(), ValidationState::Pending) {
+        while matches!(module.0.facts.validation_state(), ValidationState::Pending) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -112,7 +113,7 @@ mod tests {
     fn the_background_finds_invalid_functions_that_are_not_called() {
         for module in in_memory_and_in_a_file(&module("(func $bad (result i32))")) {
             wait(&module);
-            let ValidationState::Invalid(error) = module.0.validation_state() else { panic!("it is invalid") };
+            let ValidationState::Invalid(error) = module.0.facts.validation_state() else { panic!("it is invalid") };
             assert!(matches!(error.kind(), ErrorKind::Invalid { function: Some(name), .. } if name == "function bad"));
         }
     }
@@ -121,7 +122,7 @@ mod tests {
     fn the_background_comes_to_an_end() {
         for module in in_memory_and_in_a_file(&module("(func)")) {
             wait(&module);
-            assert!(matches!(module.0.validation_state(), ValidationState::Valid));
+            assert!(matches!(module.0.facts.validation_state(), ValidationState::Valid));
         }
     }
 
@@ -129,18 +130,18 @@ mod tests {
     fn what_is_known_to_be_valid_is_left_alone_until_it_is_called() {
         let modules = in_memory_and_in_a_file(&module("(func $bad (result i32))"));
         // At once: it begins in a tenth of a second.
-        modules.iter().for_each(|module| module.0.assume_background_valid());
+        modules.iter().for_each(|module| module.0.facts.assume_background_valid());
         for module in modules {
-            assert!(matches!(module.0.validation_state(), ValidationState::Valid));
-            assert!(module.0.body(2).is_ok());
-            assert!(module.0.body(3).is_err());
+            assert!(matches!(module.0.facts.validation_state(), ValidationState::Valid));
+            assert!(module.0.facts.body(2).is_ok());
+            assert!(module.0.facts.body(3).is_err());
         }
     }
 
     #[test]
     fn the_background_keeps_no_module_alive() {
         for module in in_memory_and_in_a_file(&module("(func)")) {
-            let weak = Arc::downgrade(&module.0);
+            let weak = Arc::downgrade(&module.0.facts);
             drop(module);
             while weak.strong_count() > 0 {
                 std::thread::sleep(Duration::from_millis(1));

@@ -11,27 +11,27 @@ use wasmparser::{
 };
 
 use super::features;
+use super::offsets::{Counts, VMOffsets};
+use super::registry::{Sig, SigRegistry};
 use super::source::Source;
 use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
 use super::validate::{self, Lazy};
 use super::{
-    ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, Module, ModuleInner,
-    SegmentMode, background,
+    ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, ModuleFacts,
+    SegmentMode,
 };
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::registry::Sig;
-use crate::runtime::engine::Engine;
-use crate::vm::context::{Counts, VMOffsets};
 
-/// Decodes, and validates what the engine does not leave for later.
-pub(super) fn module(engine: &Engine, bytes: Cow<'_, [u8]>) -> Result<Module> {
+/// Decodes, and validates what the settings do not leave for later.
+pub(crate) fn module(config: &Config, types: &Arc<SigRegistry>, bytes: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
     let binary = if bytes.starts_with(b"\0asm") { bytes.into_owned() } else { text(&bytes)? };
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
         return Err(invalid("this is a component, and only core modules are run"));
     }
     let mut decoder = Decoder::default();
     let decoded = decoder.run(&binary).and_then(|()| {
-        if engine.config().is_lazy_for(decoder.code_bytes()) {
+        if config.is_lazy_for(decoder.code_bytes()) {
             return Ok(decoder.resources.take());
         }
         let Some(resources) = decoder.resources.take() else { return Ok(None) };
@@ -39,7 +39,7 @@ pub(super) fn module(engine: &Engine, bytes: Cow<'_, [u8]>) -> Result<Module> {
         validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
     });
     match decoded {
-        Ok(unvalidated) => Ok(decoder.finish(engine, Source::Memory(binary.into()), unvalidated)),
+        Ok(unvalidated) => Ok(decoder.finish(types, Source::Memory(binary.into()), unvalidated)),
         Err(error) => Err(features::explain(&binary, &error)),
     }
 }
@@ -261,18 +261,19 @@ impl Decoder {
     }
 
     /// The module; its bodies are validated later if it is given what to do that with.
-    pub(super) fn finish(self, engine: &Engine, source: Source, unvalidated: Option<ValidatorResources>) -> Module {
+    pub(super) fn finish(
+        self,
+        types: &Arc<SigRegistry>,
+        source: Source,
+        unvalidated: Option<ValidatorResources>,
+    ) -> Arc<ModuleFacts> {
         let counts = Counts { types: self.types.len() as u32, ..self.counts };
-        let sigs: Vec<Sig> = self.types.iter().map(|ty| engine.register_sig(ty)).collect();
+        let sigs: Vec<Sig> = self.types.iter().map(|ty| types.clone().register(ty)).collect();
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
         let defined = self.bodies.len();
-        let defined_types = self.funcs[self.funcs.len() - defined..].iter().map(|ty| &self.types[*ty as usize]);
-        let jit = crate::jit::ModuleCode::new(engine, defined_types);
         let lazy = unvalidated.map(|resources| Lazy::new(resources, &source, defined));
-        let module = Arc::new_cyclic(|this| ModuleInner {
-            this: this.clone(),
-            engine: engine.clone(),
+        Arc::new(ModuleFacts {
             source,
             lazy,
             types: self.types,
@@ -294,13 +295,7 @@ impl Decoder {
             offsets: VMOffsets::new(counts),
             names: OnceLock::new(),
             name_section: self.name_section,
-            image: Default::default(),
-            interp: crate::interp::ModuleCode::new(defined),
-            jit,
-            tier: crate::tier::ModuleTier::new(engine, defined),
-        });
-        background::start(&module);
-        Module(module)
+        })
     }
 }
 

@@ -2,20 +2,22 @@
 //!
 //! All that is decoded was read from the file once, to memory of ours, so the validator and the decoder see the same
 //! bytes whatever happens to the file. What lies in between, the bodies, is validated when it is read
-//! (`ModuleInner::valid_body`).
+//! (`ModuleFacts::valid_body`).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
+use std::sync::Arc;
 
 use memmap2::MmapMut;
 use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
 
 use super::decode::{self, Decoder, i32_const};
+use super::registry::SigRegistry;
 use super::source::{FileSource, LoadedData, Source};
-use super::{Module, features};
+use super::{ModuleFacts, features};
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::runtime::engine::Engine;
 
 /// Files below this are read in full: that takes less than half a millisecond.
 const SMALL_FILE: u64 = 1 << 20;
@@ -41,7 +43,7 @@ const CODE: u8 = 10;
 const DATA: u8 = 11;
 
 /// The error for a file that can't be read.
-pub(super) fn unreadable(error: &io::Error) -> Error {
+pub(crate) fn unreadable(error: &io::Error) -> Error {
     Error::resource(format!("the module cannot be read: {error}"))
 }
 
@@ -59,12 +61,12 @@ fn segment(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
 }
 
 /// The module in a file.
-pub(super) fn module(engine: &Engine, mut file: File) -> Result<Module> {
+pub(crate) fn module(config: &Config, types: &Arc<SigRegistry>, mut file: File) -> Result<Arc<ModuleFacts>> {
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
-    if engine.config().lazy_validation
+    if config.lazy_validation
         && metadata.is_file()
         && metadata.len() >= SMALL_FILE
-        && let Some(module) = outline(engine, &file, &metadata)
+        && let Some(module) = outline(config, types, &file, &metadata)
     {
         return Ok(module);
     }
@@ -73,12 +75,12 @@ pub(super) fn module(engine: &Engine, mut file: File) -> Result<Module> {
     let expected = if metadata.is_file() { metadata.len() as usize } else { 0 };
     let reserved = bytes.try_reserve(expected).map_err(io::Error::from);
     reserved.and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| unreadable(&error))?;
-    decode::module(engine, bytes.into())
+    decode::module(config, types, bytes.into())
 }
 
 /// A module of which only the outline has been read. `None` for whatever is wrong or just unusual: the module is then
 /// decoded as a whole, which also knows what the error is.
-fn outline(engine: &Engine, file: &File, metadata: &Metadata) -> Option<Module> {
+fn outline(config: &Config, types: &Arc<SigRegistry>, file: &File, metadata: &Metadata) -> Option<Arc<ModuleFacts>> {
     let len = usize::try_from(metadata.len()).ok()?;
     let mut source = FileSource::new(file.try_clone().ok()?, metadata, len);
     let mut decoder = Decoder::default();
@@ -118,13 +120,13 @@ fn outline(engine: &Engine, file: &File, metadata: &Metadata) -> Option<Module> 
             source.set_loaded_data(section.into_data());
         }
     }
-    let is_lazy = engine.config().is_lazy_for(decoder.code_bytes());
+    let is_lazy = config.is_lazy_for(decoder.code_bytes());
     let defined = decoder.bodies.len() as u32;
     let resources = decoder.resources.take()?;
-    let module = decoder.finish(engine, Source::File(source), Some(resources));
+    let module = decoder.finish(types, Source::File(source), Some(resources));
     if !is_lazy {
-        (0..defined).try_for_each(|defined| module.0.valid_body(defined).map(drop)).ok()?;
-        module.0.assume_background_valid();
+        (0..defined).try_for_each(|defined| module.valid_body(defined).map(drop)).ok()?;
+        module.assume_background_valid();
     }
     Some(module)
 }

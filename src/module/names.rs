@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use wasmparser::{BinaryReader, Name, NameMap, NameSectionReader};
 
-use super::{ExternIndex, ModuleInner};
+use super::{ExternIndex, ModuleFacts};
 use crate::module::types::ExternType;
 
 /// Names by index. A damaged name section gives the names before the damage.
@@ -17,7 +17,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// The names a module gives; of what has none, that of its import or export.
-    pub fn read(module: &ModuleInner) -> Self {
+    pub fn read(module: &ModuleFacts) -> Self {
         let mut names = Names::default();
         for export in &module.exports {
             let (names, index) = match export.index {

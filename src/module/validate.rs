@@ -13,7 +13,7 @@ use wasmparser::{
 
 use super::decode::Parsed;
 use super::source::Source;
-use super::{ModuleInner, features};
+use super::{ModuleFacts, features};
 use crate::error::{Error, Result};
 
 /// Code bytes that are worth a second thread.
@@ -158,7 +158,7 @@ impl Lazy {
     }
 }
 
-impl ModuleInner {
+impl ModuleFacts {
     /// Validates a defined function unless that has been done.
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl ModuleInner {
     /// a function that is called for the first time is not read twice. `read` gives `None` if it did not come to the end.
     ///
     /// # Errors
-    /// Those of `read`, and those of [`ModuleInner::ensure_valid`].
+    /// Those of `read`, and those of [`ModuleFacts::ensure_valid`].
     pub fn read_body<T>(
         &self,
         defined: u32,

@@ -9,6 +9,9 @@
 //! NaNs: where the specification leaves open which NaN arithmetic makes, it is the one that x86-64's SSE instructions
 //! make: the first operand that is a NaN, made quiet, or else the default NaN, which is negative. All engines, tiers and
 //! targets agree on that. `abs`, `neg` and `copysign` only touch the sign bit.
+//!
+//! What may be here: functions from numbers to numbers or a trap, of scalars here, of vectors in `simd`. What may not:
+//! memories, frames, anything that has a state.
 
 pub(crate) mod simd;
 

@@ -5,11 +5,13 @@ use std::ptr::NonNull;
 
 use super::engine::Engine;
 use super::external::Extern;
-use super::instance::InstanceData;
+use super::instance::external;
 use super::linear::LinearMemory;
-use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner, StoreOpaque};
+use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
 use crate::vm::context::{VMContext, VMMemory};
 use crate::vm::heap::HeapStats;
+use crate::vm::instance::InstanceData;
+use crate::vm::store::StoreOpaque;
 
 /// The caller of a host function: the store, and the instance the call came from.
 ///
@@ -81,16 +83,16 @@ impl<'a, T> Caller<'a, T> {
 
     /// The engine.
     pub fn engine(&self) -> &Engine {
-        self.inner().opaque.engine()
+        &self.inner().engine
     }
 
     /// An export of the calling instance.
     pub fn get_export(&mut self, name: &str) -> Option<Extern> {
         let instance = self.instance()?;
-        let index = instance.module.0.export_index.get(name)?;
-        let index = instance.module.0.exports[*index as usize].index;
+        let index = instance.module.export_index.get(name)?;
+        let index = instance.module.exports[*index as usize].index;
         // SAFETY: the context is live by the promise made to `new`.
-        Some(unsafe { InstanceData::external(self.vmctx, index) })
+        Some(unsafe { external(self.vmctx, index) })
     }
 
     /// The calling instance's memory: its export `memory`, or else its first memory.
@@ -103,7 +105,9 @@ impl<'a, T> Caller<'a, T> {
 
 impl<T> std::fmt::Debug for Caller<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Caller").field("instance", &self.instance().map(|i| &i.module)).finish_non_exhaustive()
+        f.debug_struct("Caller")
+            .field("module", &self.instance().and_then(|instance| instance.module.names().module()))
+            .finish_non_exhaustive()
     }
 }
 

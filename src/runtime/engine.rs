@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::config::{BoundsChecks, Config};
 use crate::error::{Error, Result};
-use crate::module::registry::{Sig, SigRegistry};
-use crate::module::types::FuncType;
-use crate::stats::{Stats, StatsCounter};
-use crate::vm::space::Spaces;
+use crate::stats::Stats;
+use crate::vm::engine::EngineCore;
+#[cfg(not(jit))]
+use crate::vm::engine::Hooks;
+use crate::vm::store::StoreOpaque;
 
 /// The settings with which modules are compiled, and what modules of the same settings share. Cheap to clone; may be
 /// used from any thread.
@@ -16,18 +17,16 @@ use crate::vm::space::Spaces;
 pub struct Engine(Arc<EngineInner>);
 
 struct EngineInner {
-    config: Config,
-    sigs: Arc<SigRegistry>,
-    spaces: Arc<Spaces>,
-    jit: crate::jit::EngineState,
-    stats: StatsCounter,
+    core: Arc<EngineCore>,
     #[cfg(jit)]
-    pool: crate::tier::Pool,
+    jit: Arc<crate::jit::EngineState>,
+    #[cfg(jit)]
+    pool: Arc<crate::tier::Pool>,
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("config", &self.0.config).finish_non_exhaustive()
+        f.debug_struct("Engine").field("config", &self.0.core.config).finish_non_exhaustive()
     }
 }
 
@@ -53,15 +52,18 @@ impl Engine {
         }
         let mut config = config.clone();
         config.dispatch = crate::interp::available_dispatch(config.dispatch);
-        let jit = crate::jit::EngineState::new(&config)?;
+        #[cfg(jit)]
+        let hooks = &crate::jit::HOOKS;
+        #[cfg(not(jit))]
+        let hooks = &Hooks::INTERPRETER_ONLY;
+        let (types, spaces, stats) = Default::default();
+        let core = Arc::new(EngineCore { config, types, spaces, stats, hooks });
         Ok(Engine(Arc::new(EngineInner {
-            config,
-            sigs: Arc::default(),
-            spaces: Arc::default(),
-            jit,
-            stats: StatsCounter::default(),
             #[cfg(jit)]
-            pool: Default::default(),
+            jit: Arc::new(crate::jit::EngineState::new(&core)?),
+            core,
+            #[cfg(jit)]
+            pool: Arc::default(),
         })))
     }
 
@@ -70,14 +72,25 @@ impl Engine {
         cfg!(jit)
     }
 
-    /// The settings.
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+    /// What all rooms see of it.
+    pub(crate) fn core(&self) -> &Arc<EngineCore> {
+        &self.0.core
     }
 
-    #[cfg_attr(not(jit), expect(dead_code, reason = "only the JIT has engine-wide state"))]
-    pub(crate) fn jit(&self) -> &crate::jit::EngineState {
+    /// Whether a store is one of this engine's.
+    pub(super) fn is_of(&self, store: &StoreOpaque) -> bool {
+        Arc::ptr_eq(&self.0.core, &store.engine)
+    }
+
+    #[cfg(jit)]
+    pub(super) fn jit(&self) -> &Arc<crate::jit::EngineState> {
         &self.0.jit
+    }
+
+    /// What code of this engine depends on besides the module, as the cache writes it down.
+    #[cfg(jit)]
+    pub(crate) fn cache_settings(&self) -> crate::cache::Settings {
+        crate::jit::cache_settings(&self.0.jit)
     }
 
     /// What the engine has done so far: functions interpreted, compiled, taken from the cache.
@@ -91,17 +104,12 @@ impl Engine {
     /// # Ok::<(), wasmrun::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
-        self.0.stats.read()
-    }
-
-    /// Where what is done is counted.
-    pub(crate) fn counted(&self) -> &StatsCounter {
-        &self.0.stats
+        self.0.core.stats.read()
     }
 
     /// The threads that compile in the background.
     #[cfg(jit)]
-    pub(crate) fn pool(&self) -> &crate::tier::Pool {
+    pub(super) fn pool(&self) -> &Arc<crate::tier::Pool> {
         &self.0.pool
     }
 
@@ -115,31 +123,20 @@ impl Engine {
         let _ = limits;
     }
 
-    /// Whether functions are being compiled in the background.
-    pub(crate) fn is_compiling(&self) -> bool {
+    /// Tells whether functions are being compiled in the background; it keeps no engine alive.
+    pub(super) fn compiling_probe(&self) -> impl Fn() -> bool + Send + 'static {
         #[cfg(jit)]
-        return self.0.pool.is_busy();
-        #[cfg(not(jit))]
-        false
-    }
-
-    /// The address space that its stores have given back.
-    pub(crate) fn spaces(&self) -> &Arc<Spaces> {
-        &self.0.spaces
+        let pool = Arc::downgrade(&self.0.pool);
+        move || {
+            #[cfg(jit)]
+            return pool.upgrade().is_some_and(|pool| pool.is_busy());
+            #[cfg(not(jit))]
+            false
+        }
     }
 
     /// Whether both are handles of one engine.
     pub fn same(&self, other: &Engine) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// Registers a function type; equal types get equal numbers while any [`Sig`] of them lives.
-    pub(crate) fn register_sig(&self, ty: &FuncType) -> Sig {
-        self.0.sigs.clone().register(ty)
-    }
-
-    /// The type behind a number that some live [`Sig`] holds.
-    pub(crate) fn sig_type(&self, number: u32) -> Arc<FuncType> {
-        self.0.sigs.get(number)
     }
 }

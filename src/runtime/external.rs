@@ -3,10 +3,12 @@
 use super::func::Func;
 use super::global::Global;
 use super::memory::Memory;
-use super::store::{AsContext, StoreOpaque};
+use super::store::AsContext;
 use super::table::Table;
+use super::tag::Tag;
 use crate::module::types::ExternType;
-use crate::vm::exception::tag::Tag;
+use crate::vm::instantiate::Import;
+use crate::vm::store::StoreOpaque;
 
 /// An object that can be imported or exported (specification, section 4.2.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,20 @@ impl Extern {
             Extern::Memory(memory) => ExternType::Memory(memory.ty(store)),
             Extern::Global(global) => ExternType::Global(global.ty(store)),
             Extern::Tag(tag) => ExternType::Tag(tag.ty(store)),
+        }
+    }
+
+    /// The object as instances import it.
+    ///
+    /// # Panics
+    /// If it is of another store.
+    pub(super) fn to_import(self, store: &StoreOpaque) -> Import {
+        match self {
+            Extern::Func(func) => Import::Func(func.func_ref(store)),
+            Extern::Table(table) => Import::Table(table.0),
+            Extern::Memory(memory) => Import::Memory(memory.0),
+            Extern::Global(global) => Import::Global(global.0),
+            Extern::Tag(tag) => Import::Tag(tag.0),
         }
     }
 

@@ -1,179 +1,51 @@
-//! Functions: references to them, host functions, and the one way into running code.
+//! Functions as the host sees them, and the one way into running code.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::caller::Caller;
-use super::engine::Engine;
-use super::store::{AsContext, AsContextMut, StoreOpaque};
+use super::store::{AsContext, AsContextMut, StoreInner};
+use super::thrown;
 use super::typed::{IntoFunc, TypedFunc, WasmParams, WasmResults};
 use super::value::Value;
+#[cfg(jit)]
 use crate::config::Strategy;
 use crate::error::{Error, Result};
 use crate::module::types::FuncType;
 use crate::sys;
 use crate::vm::context::{VMContext, VMFuncRef};
-use crate::vm::exception;
+use crate::vm::engine::EngineCore;
+use crate::vm::func::HostFunc;
 use crate::vm::heap;
+use crate::vm::store::StoreOpaque;
 
-/// Runs a host function: its environment, the store, the caller's context (null when called by the host), arguments and
-/// results in slots. What it gives is zero, or something else if it failed: then the store has the error, see
-/// [`exception::take_error`].
-pub(crate) type HostCall = unsafe extern "C" fn(NonNull<()>, *mut StoreOpaque, *mut VMContext, *mut u64) -> u32;
-
-/// A function of the host, with the type under which WebAssembly code sees it. It is of no engine: a store registers
-/// the type when it first makes a reference.
-///
-/// Each closure has a `call` of its own, with all that a call needs compiled into it, and compiled code's glue calls that
-/// directly.
-#[repr(C)]
-pub(crate) struct HostFunc {
-    call: HostCall,
-    /// The closure.
-    env: NonNull<()>,
-    drop_env: unsafe fn(NonNull<()>),
-    pub ty: FuncType,
-}
-
-// SAFETY: the closure is `Send`, and nothing else is behind the pointers.
-unsafe impl Send for HostFunc {}
-// SAFETY: it is `Sync` too.
-unsafe impl Sync for HostFunc {}
-
-impl std::fmt::Debug for HostFunc {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HostFunc").field("ty", &self.ty).finish_non_exhaustive()
-    }
-}
-
-impl Drop for HostFunc {
-    fn drop(&mut self) {
-        // SAFETY: made in `new` for this closure, which nobody uses any more.
-        unsafe { (self.drop_env)(self.env) };
-    }
-}
-
-#[cfg_attr(not(jit), expect(dead_code, reason = "only glue reads by offset"))]
-impl HostFunc {
-    pub const CALL: i32 = std::mem::offset_of!(HostFunc, call) as i32;
-    pub const ENV: i32 = std::mem::offset_of!(HostFunc, env) as i32;
-}
-
-impl HostFunc {
-    /// A host function of a body that gets store, caller's context (null when called by the host), arguments and results.
-    ///
-    /// # Safety
-    /// `body` must treat its slots as `ty` says, and stores of data other than the one it was made for must not get it.
-    pub unsafe fn new<F>(ty: FuncType, body: F) -> Self
-    where
-        F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync + 'static,
-    {
-        /// # Safety
-        /// `env` must be a live `F`, the store live, and the rest what the body expects.
-        unsafe extern "C" fn call<F>(
-            env: NonNull<()>,
-            store: *mut StoreOpaque,
-            caller: *mut VMContext,
-            slots: *mut u64,
-        ) -> u32
-        where
-            F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()>,
-        {
-            // SAFETY: the caller's promise.
-            let body = unsafe { env.cast::<F>().as_ref() };
-            let status = match catch_unwind(AssertUnwindSafe(|| body(store, caller, slots))) {
-                Ok(Ok(())) => 0,
-                // SAFETY: the store is live.
-                Ok(Err(error)) => unsafe { failed(&mut *store, error) },
-                // SAFETY: as above.
-                Err(panic) => unsafe { panicked(&mut *store, panic) },
-            };
-            // SAFETY: as above.
-            crate::jit::come_back(unsafe { &*store });
-            status
+/// A host function over values.
+pub(crate) fn host_func_over_values<T: 'static>(
+    ty: FuncType,
+    func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
+) -> HostFunc {
+    let signature = ty.clone();
+    let body = move |store: *mut StoreOpaque, vmctx: *mut VMContext, slots: *mut u64| {
+        let (params, results) = (signature.params(), signature.results());
+        // SAFETY: the slots hold the arguments and have room for the results; the store is live and of data `T`, and
+        // nobody else refers to it before the call.
+        unsafe {
+            let mut values = std::mem::take(&mut (*store.cast::<StoreInner<T>>()).host_values);
+            values.extend(params.iter().chain(results).map(|ty| Value::default_for(*ty)));
+            let (args, out) = values.split_at_mut(params.len());
+            Value::read_all(params, slots, &*store, args);
+            func(Caller::<T>::new(store, vmctx), args, out)?;
+            Value::check_all(out, results, "result")?;
+            (*store).collect_if_due();
+            Value::write_all(out, slots, &mut *store)?;
+            values.clear();
+            (*store.cast::<StoreInner<T>>()).host_values = values;
         }
-
-        /// # Safety
-        /// `env` must come from a box of an `F`, and not be used again.
-        unsafe fn drop_env<F>(env: NonNull<()>) {
-            // SAFETY: the caller's promise.
-            drop(unsafe { Box::from_raw(env.cast::<F>().as_ptr()) });
-        }
-
-        let env = NonNull::from(Box::leak(Box::new(body))).cast();
-        HostFunc { call: call::<F>, env, drop_env: drop_env::<F>, ty }
-    }
-
-    /// A host function over values.
-    pub fn dynamic<T: 'static>(
-        ty: FuncType,
-        func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
-    ) -> Self {
-        let signature = ty.clone();
-        let body = move |store: *mut StoreOpaque, vmctx: *mut VMContext, slots: *mut u64| {
-            let (params, results) = (signature.params(), signature.results());
-            // SAFETY: the slots hold the arguments and have room for the results; the store is live and of data `T`, and
-            // nobody else refers to it before the call.
-            unsafe {
-                let mut values = std::mem::take(&mut (*store).host_values);
-                values.extend(params.iter().chain(results).map(|ty| Value::default_for(*ty)));
-                let (args, out) = values.split_at_mut(params.len());
-                Value::read_all(params, slots, &*store, args);
-                func(Caller::<T>::new(store, vmctx), args, out)?;
-                Value::check_all(out, results, "result")?;
-                (*store).collect_if_due();
-                Value::write_all(out, slots, &mut *store)?;
-                values.clear();
-                (*store).host_values = values;
-            }
-            Ok(())
-        };
-        // SAFETY: the body goes by `ty`; `T` is upheld by the typed linkers and stores that take it.
-        unsafe { HostFunc::new(ty, body) }
-    }
-
-    /// Calls it.
-    ///
-    /// # Errors
-    /// What it returns. A panic in it is kept for the innermost Rust caller of WebAssembly code; to the code itself it looks
-    /// like an error.
-    ///
-    /// # Safety
-    /// `store` must be live and have a reference to it, `caller` be null or a live context of the store, and `slots` hold the
-    /// arguments and have room for the results.
-    unsafe fn call(&self, store: *mut StoreOpaque, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
-        // SAFETY: the caller's promise; the environment lives as long as this.
-        match unsafe { (self.call)(self.env, store, caller, slots) } {
-            0 => Ok(()),
-            // SAFETY: the store is live.
-            _ => Err(unsafe { exception::take_error(&mut *store) }),
-        }
-    }
-}
-
-/// Keeps the error of a host function for its caller.
-#[cold]
-fn failed(store: &mut StoreOpaque, error: Error) -> u32 {
-    exception::throw_or_raise(store, error);
-    1
-}
-
-#[cold]
-fn panicked(store: &mut StoreOpaque, panic: Box<dyn Any + Send>) -> u32 {
-    store.panic = Some(panic);
-    failed(store, Error::host("a host function panicked"))
-}
-
-/// Calls a host function from WebAssembly code, as [`HostFunc::call`] does.
-///
-/// # Safety
-/// `func` must be a host function's live reference, `caller` a live context of the same store, and `slots` hold the
-/// arguments and have room for the results.
-pub(crate) unsafe fn call_host(func: *mut VMFuncRef, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise; the context's store is the one the function was made a reference in.
-    unsafe { (*(*func).owner.cast::<HostFunc>()).call((*caller).store.cast(), caller, slots) }
+        Ok(())
+    };
+    // SAFETY: the body goes by `ty`; `T` is upheld by the typed linkers and stores that take it.
+    unsafe { HostFunc::new(ty, body) }
 }
 
 /// Calls any function from Rust, not from WebAssembly code: sets the stack limit, resumes panics of host functions.
@@ -189,30 +61,44 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
         let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
-            match (*store).engine().config().strategy {
-                Strategy::Jit if Engine::has_jit() => crate::jit::call(func, std::ptr::null_mut(), slots),
-                Strategy::Tiered => {
-                    let (vmctx, defined) = ((*func).owner.cast::<VMContext>(), (*func).index);
-                    let module = &(*(*vmctx).instance).module.0;
-                    match module.jit.native(defined) {
-                        Some(code) => crate::jit::call_native(vmctx, code, (*func).sig, slots),
-                        None => crate::interp::call(vmctx, defined, slots),
-                    }
-                }
-                _ => crate::interp::call((*func).owner.cast(), (*func).index, slots),
-            }
+            call_defined(&(*store).engine, func, slots)
         };
         (*store).leave(entered);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
         }
         if let Err(error) = &mut result {
-            exception::describe(&*store, error);
+            thrown::describe(&*store, error);
         }
         if (*store).heap.has_dead() {
             heap::drop_all((*store).heap.take_dead());
         }
         result
+    }
+}
+
+/// Calls a function of a module by the engine that runs it.
+///
+/// # Safety
+/// As for [`invoke`], which has entered the store.
+#[inline]
+unsafe fn call_defined(engine: &EngineCore, func: *mut VMFuncRef, slots: *mut u64) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (vmctx, defined) = ((*func).owner.cast::<VMContext>(), (*func).index);
+        #[cfg(jit)]
+        match engine.config.strategy {
+            Strategy::Jit => return crate::jit::call(func, std::ptr::null_mut(), slots),
+            Strategy::Tiered => {
+                if let Some(code) = crate::jit::native(vmctx, defined) {
+                    return crate::jit::call_native(vmctx, code, (*func).sig, slots);
+                }
+            }
+            Strategy::Interpreter => {}
+        }
+        #[cfg(not(jit))]
+        let _ = engine;
+        crate::interp::call(vmctx, defined, slots)
     }
 }
 
@@ -246,7 +132,7 @@ impl Func {
         func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        let host = HostFunc::dynamic(ty, func);
+        let host = host_func_over_values(ty, func);
         Self::from_host(store, &Arc::new(host))
     }
 
@@ -301,7 +187,7 @@ impl Func {
     /// Its type.
     pub fn ty(&self, store: impl AsContext) -> FuncType {
         let store = &store.as_context().0.opaque;
-        (*store.engine().sig_type(self.sig(store))).clone()
+        (*store.engine.types.get(self.sig(store))).clone()
     }
 
     /// Calls it.
@@ -314,7 +200,7 @@ impl Func {
     /// Resumes the panic of a host function that it calls.
     pub fn call(&self, mut store: impl AsContextMut, args: &[Value], results: &mut [Value]) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        let ty = store.engine().sig_type(self.sig(store));
+        let ty = store.engine.types.get(self.sig(store));
         Value::check_all(args, ty.params(), "argument")?;
         if results.len() != ty.results().len() {
             let (want, got) = (ty.results().len(), results.len());

@@ -1,28 +1,11 @@
-//! Globals.
+//! Globals as the host sees them.
 
-use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
+use super::store::{AsContext, AsContextMut};
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::module::types::GlobalType;
-use crate::vm::context::VMGlobal;
-
-/// The Rust side of a global.
-pub(crate) struct GlobalData {
-    /// Where engines see it: in the defining instance's context, or in `owned`.
-    pub vm: *mut VMGlobal,
-    pub ty: GlobalType,
-    _owned: Option<Box<VMGlobal>>,
-}
-
-impl GlobalData {
-    /// A global of a context.
-    ///
-    /// # Safety
-    /// `vm` must be valid, and written only with values of the type, as long as the store lives.
-    pub unsafe fn in_context(vm: *mut VMGlobal, ty: GlobalType) -> Self {
-        GlobalData { vm, ty, _owned: None }
-    }
-}
+use crate::vm::global::GlobalData;
+use crate::vm::store::{StoreOpaque, Stored};
 
 /// A global of a store (specification, section 4.2.9).
 ///
@@ -48,9 +31,7 @@ impl Global {
         Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
         store.collect_if_due();
         let slots = value.to_slots(store)?;
-        let mut owned = Box::new(VMGlobal { slots });
-        let data = GlobalData { vm: &raw mut *owned, ty, _owned: Some(owned) };
-        Ok(Global(store.add_global(data)))
+        Ok(Global(store.add_global(GlobalData::new(ty, slots))))
     }
 
     fn in_store(self, store: &StoreOpaque) -> &GlobalData {
@@ -86,12 +67,5 @@ impl Global {
         // SAFETY: `vm` is valid while the store lives, and the store is exclusively ours.
         unsafe { (*self.in_store(store).vm).slots = slots };
         Ok(())
-    }
-}
-
-impl StoreOpaque {
-    pub(crate) fn add_global(&mut self, global: GlobalData) -> Stored {
-        self.globals.push(global);
-        Stored::new(self, self.globals.len() - 1)
     }
 }

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use super::caller::Caller;
 use super::engine::Engine;
 use super::external::Extern;
-use super::func::{Func, HostFunc};
-use super::instance::{Instance, check_import};
-use super::store::{AsContextMut, StoreOpaque};
+use super::func::{Func, host_func_over_values};
+use super::import::check_import;
+use super::instance::Instance;
+use super::module::Module;
+use super::store::AsContextMut;
 use super::typed::IntoFunc;
 use super::value::Value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::Module;
 use crate::module::types::{ExternType, FuncType};
 use crate::printable::Printable;
+use crate::vm::func::HostFunc;
+use crate::vm::store::StoreOpaque;
 
 /// Things to import, by module and name, for stores with data `T`.
 ///
@@ -131,7 +134,7 @@ impl<T: 'static> Linker<T> {
         ty: FuncType,
         func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
     ) -> Result<&mut Self> {
-        let host = HostFunc::dynamic(ty, func);
+        let host = host_func_over_values(ty, func);
         self.insert(module, name, Definition::Host(Arc::new(host)))
     }
 
@@ -206,7 +209,7 @@ impl<T: 'static> Linker<T> {
 
     /// The imports of `module` that are not defined: module, name, type.
     fn missing<'m>(&self, module: &'m Module) -> impl Iterator<Item = (&'m str, &'m str, &'m ExternType)> {
-        let imports = module.0.imports.iter();
+        let imports = module.0.facts.imports.iter();
         imports.filter(|i| self.lookup(&i.module, &i.name).is_none()).map(|i| (&*i.module, &*i.name, &i.ty))
     }
 
@@ -217,11 +220,11 @@ impl<T: 'static> Linker<T> {
     /// [`Instance::new`].
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        if !module.0.engine.same(store.engine()) {
+        if !module.0.engine.is_of(store) {
             return Err(Error::usage("the module is of another engine than the store"));
         }
-        let mut imports = Vec::with_capacity(module.0.imports.len());
-        for import in &module.0.imports {
+        let mut imports = Vec::with_capacity(module.0.facts.imports.len());
+        for import in &module.0.facts.imports {
             let Some(definition) = self.lookup(&import.module, &import.name) else {
                 return Err(self.unresolved(module));
             };

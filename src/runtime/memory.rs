@@ -1,139 +1,11 @@
-//! Linear memories. The base never moves: address space is reserved, pages are committed by growth.
+//! Memories as the host sees them.
 
 use super::linear::LinearMemory;
-use super::store::{AsContext, AsContextMut, StoreOpaque, Stored};
-use crate::config::BoundsChecks;
-use crate::error::{Error, ErrorKind, Result};
-use crate::error::{MemoryFault, Trap};
+use super::store::{AsContext, AsContextMut};
+use crate::error::{Error, ErrorKind, MemoryFault, Result, Trap};
 use crate::module::types::MemoryType;
-use crate::runtime::engine::Engine;
-use crate::vm::context::VMMemory;
-use crate::vm::image::Image;
-use crate::vm::space::Reservation;
-
-/// Bytes of a page.
-pub(crate) const PAGE: u64 = 64 << 10;
-
-/// Most pages of a memory that is indexed with 32 bits.
-pub(crate) const MAX_PAGES: u64 = 1 << 16;
-
-/// Inaccessible bytes behind the reservation of every memory: constant offsets below this, less the widest access,
-/// need no check of their own once the index is below the length.
-pub(crate) const MEMORY_GUARD: usize = 32 << 20;
-
-/// The Rust side of a memory.
-pub(crate) struct MemoryData {
-    /// Where engines see it: in the defining instance's context, or in `owned`.
-    pub vm: *mut VMMemory,
-    pub ty: MemoryType,
-    reservation: Reservation,
-    /// Bytes it can grow to: the reservation without the guard.
-    capacity: usize,
-    _owned: Option<Box<VMMemory>>,
-}
-
-impl MemoryData {
-    /// Makes a memory of its minimum size, seen by engines at `vm`, or at a place of its own if that is `None`.
-    ///
-    /// # Safety
-    /// `vm` must be valid for writes as long as the memory lives.
-    pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, engine: &Engine) -> Result<Self> {
-        let refused = || Error::resource(format!("the system has no room for a memory of {} pages", ty.minimum));
-        if ty.minimum > MAX_PAGES || ty.maximum.is_some_and(|maximum| maximum < ty.minimum) {
-            return Err(Error::usage("memory limits exceed 65536 pages or contradict each other"));
-        }
-        let minimum = usize::try_from(ty.minimum * PAGE).map_err(|_| refused())?;
-        let full = usize::try_from(MAX_PAGES * PAGE).unwrap_or(usize::MAX / 4);
-        let maximum = usize::try_from(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) * PAGE).unwrap_or(full);
-        // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
-        let checks = engine.config().bounds_checks;
-        let mut wanted = if checks == BoundsChecks::Guard { full } else { maximum };
-        let reservation = loop {
-            match Reservation::new(engine.spaces(), wanted + MEMORY_GUARD, minimum) {
-                Some(reservation) => break reservation,
-                None if checks == BoundsChecks::Inline && wanted > minimum => {
-                    wanted = (wanted / 2 / PAGE as usize * PAGE as usize).max(minimum);
-                }
-                None => return Err(refused()),
-            }
-        };
-        let mut owned = None;
-        let vm =
-            vm.unwrap_or_else(|| &raw mut **owned.insert(Box::new(VMMemory { base: std::ptr::null_mut(), length: 0 })));
-        let capacity = wanted.min(maximum);
-        // SAFETY: valid by the caller's promise, or ours.
-        unsafe { vm.write(VMMemory { base: reservation.base(), length: minimum }) };
-        Ok(MemoryData { vm, ty, reservation, capacity, _owned: owned })
-    }
-
-    fn length(&self) -> usize {
-        // SAFETY: `vm` is valid while the memory lives.
-        unsafe { (*self.vm).length }
-    }
-
-    pub fn pages(&self) -> u64 {
-        self.length() as u64 / PAGE
-    }
-
-    /// Makes the first `length` bytes accessible.
-    fn commit(&mut self, length: usize) -> Option<()> {
-        let old = self.length();
-        if length > self.capacity || length < old {
-            return None;
-        }
-        if length > old {
-            self.reservation.set_accessible(length)?;
-            // SAFETY: `vm` is valid while the memory lives.
-            unsafe { (*self.vm).length = length };
-        }
-        Some(())
-    }
-
-    /// Replaces the part that `image` has of a memory that nobody has written to.
-    ///
-    /// # Errors
-    /// [`Resource`](ErrorKind::Resource) if the system refuses.
-    ///
-    /// # Safety
-    /// The image must be of the module that defines this memory.
-    pub unsafe fn map(&mut self, image: &Image) -> Result<()> {
-        self.reservation.keep_from_others();
-        // SAFETY: the caller's promise.
-        unsafe { image.map(self.reservation.base()) }
-    }
-
-    /// Grows by `delta` pages; the old size in pages, or `None` if it can't (specification, `memory.grow`).
-    pub fn grow(&mut self, delta: u64) -> Option<u64> {
-        let old = self.pages();
-        let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.maximum.unwrap_or(MAX_PAGES))?;
-        self.commit(usize::try_from(pages.checked_mul(PAGE)?).ok()?)?;
-        Some(old)
-    }
-
-    /// The addresses that belong to the memory, guard included.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
-    pub fn address_range(&self) -> std::ops::Range<usize> {
-        let start = self.reservation.base() as usize;
-        start..start + self.reservation.len()
-    }
-
-    /// The address at which compiled code reads the length, and the length in bytes.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
-    pub fn length_place(&self) -> (u64, u64) {
-        // SAFETY: `vm` is valid while the memory lives.
-        (unsafe { &raw const (*self.vm).length } as u64, self.length() as u64)
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the first `length` bytes are committed, and only the store's holder can change them.
-        unsafe { std::slice::from_raw_parts((*self.vm).base, self.length()) }
-    }
-
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; `&mut self` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut((*self.vm).base, self.length()) }
-    }
-}
+use crate::vm::memory::MemoryData;
+use crate::vm::store::{StoreOpaque, Stored};
 
 /// A linear memory of a store (specification, section 4.2.8).
 ///
@@ -158,7 +30,7 @@ impl Memory {
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         // SAFETY: without a place given there is nothing to promise.
-        let data = unsafe { MemoryData::new(None, ty, store.engine())? };
+        let data = unsafe { MemoryData::new(None, ty, &store.engine)? };
         Ok(Memory(store.add_memory(data)))
     }
 
@@ -235,36 +107,4 @@ fn out_of_bounds(address: usize, size: usize, length: usize) -> Error {
         trap: Trap::MemoryOutOfBounds,
         fault: Some(MemoryFault { address: address as u64, size: size as u64, length: length as u64 }),
     })
-}
-
-impl StoreOpaque {
-    pub(crate) fn add_memory(&mut self, memory: MemoryData) -> Stored {
-        self.memories.push(memory);
-        Stored::new(self, self.memories.len() - 1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The maximum of the type and the reserved space, either of which may be smaller: space may be short.
-    #[test]
-    fn growth_ends_at_either_limit() {
-        let engine = Engine::default();
-        let memory = |maximum, capacity: u64| {
-            // SAFETY: without a place given there is nothing to promise.
-            let memory = unsafe { MemoryData::new(None, MemoryType::new(1, maximum), &engine) };
-            MemoryData { capacity: (capacity * PAGE) as usize, ..memory.unwrap() }
-        };
-        for mut memory in [memory(Some(3), 10), memory(None, 3)] {
-            assert_eq!(memory.grow(3), None);
-            assert_eq!(memory.grow(u64::MAX), None);
-            assert_eq!(
-                (memory.grow(1), memory.grow(2), memory.grow(1), memory.grow(1)),
-                (Some(1), None, Some(2), None)
-            );
-            assert_eq!((memory.pages(), memory.bytes().len()), (3, 3 << 16));
-        }
-    }
 }

@@ -1,20 +1,26 @@
-//! What both engines act on: stores and all that lives in them.
+//! The embedding API: engines, modules, stores and the handles of what lives in them.
 //!
-//! What may be here: the objects of the specification's runtime structure (section 4.2), their layout as compiled
-//! code sees it (`vmcontext`), the operations on them that both engines call (`ops`, `libcalls`), arithmetic
-//! (`numeric`, `simd`), and the embedding API over them. What may not: how code is run (`interp`, `jit`), or anything
-//! of WASI.
+//! What may be here: what an embedder sees, checks of what it gives, and where a module's facts and the engines that run it
+//! come together (`module`, `engine`). What may not: how code is run (`interp`, `jit`, `tier`), what instructions do (`vm`),
+//! or anything of WASI.
 
 pub(crate) mod caller;
 pub(crate) mod engine;
 pub(crate) mod external;
 pub(crate) mod func;
 pub(crate) mod global;
+mod import;
+pub(crate) mod inspect;
 pub(crate) mod instance;
 pub(crate) mod linear;
 pub(crate) mod linker;
 pub(crate) mod memory;
+pub(crate) mod module;
+#[cfg(jit)]
+pub(crate) mod precompile;
 pub(crate) mod store;
 pub(crate) mod table;
+pub(crate) mod tag;
+mod thrown;
 pub(crate) mod typed;
 pub(crate) mod value;

@@ -3,13 +3,16 @@
 use std::marker::PhantomData;
 
 use super::caller::{Caller, view};
-use super::func::{Func, HostFunc, invoke};
+use super::func::{Func, invoke};
 use super::linear::LinearMemory;
-use super::store::{AsContextMut, StoreOpaque};
-use super::value::{ExternRef, Value};
+use super::store::AsContextMut;
+use super::value::Value;
 use crate::error::{Error, Result};
 use crate::module::types::{FuncType, ValType};
 use crate::vm::context::VMContext;
+use crate::vm::extern_ref::ExternRef;
+use crate::vm::func::HostFunc;
+use crate::vm::store::StoreOpaque;
 
 mod private {
     pub trait Sealed {}

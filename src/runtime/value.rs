@@ -1,14 +1,11 @@
 //! Values at the surface of the runtime, and their form in slots.
 
-use std::any::Any;
-use std::fmt;
-use std::sync::Arc;
-
 use super::func::Func;
-use super::store::StoreOpaque;
-use crate::error::{Error, Result};
+use crate::error::{Error, ExnRef, Result};
 use crate::module::types::{HeapType, ValType};
-use crate::vm::exception::ExnRef;
+use crate::vm::exception;
+use crate::vm::extern_ref::ExternRef;
+use crate::vm::store::StoreOpaque;
 
 /// A WebAssembly value (specification, section 4.2.1).
 #[derive(Clone, Debug)]
@@ -30,40 +27,6 @@ pub enum Value {
     ExternRef(Option<ExternRef>),
     /// A reference to an exception, or null.
     ExnRef(Option<ExnRef>),
-}
-
-/// A reference-counted object of the host that WebAssembly code can hold but not look into.
-///
-/// What is handed to a store lives at least until nothing in the store refers to it, and is then dropped: by and by when there
-/// are many, at [`Store::gc`](crate::Store::gc), or with the store.
-#[derive(Clone)]
-pub struct ExternRef(Arc<dyn Any + Send + Sync>);
-
-impl ExternRef {
-    /// Wraps an object.
-    pub fn new(object: impl Any + Send + Sync) -> Self {
-        ExternRef(Arc::new(object))
-    }
-
-    /// The object.
-    pub fn data(&self) -> &(dyn Any + Send + Sync) {
-        &*self.0
-    }
-
-    /// Whether both refer to one object.
-    pub fn same(&self, other: &ExternRef) -> bool {
-        self.address() == other.address()
-    }
-
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.0).cast::<()>() as usize
-    }
-}
-
-impl fmt::Debug for ExternRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ExternRef")
-    }
 }
 
 impl Value {
@@ -125,7 +88,9 @@ impl Value {
             Value::V128(v) => [*v as u64, (*v >> 64) as u64],
             Value::FuncRef(func) => [func.map_or(Ok(0), |func| func.to_slot(store))?, 0],
             Value::ExternRef(object) => [object.as_ref().map_or(0, |object| store.heap.intern(object)), 0],
-            Value::ExnRef(exception) => [exception.as_ref().map_or(Ok(0), |e| e.to_slot(store))?, 0],
+            Value::ExnRef(exception) => {
+                [exception.as_ref().map_or(Ok(0), |exception| exception::to_slot(store, exception))?, 0]
+            }
         })
     }
 

@@ -1,4 +1,6 @@
-//! The platform: what else differs between systems goes here.
+//! The platform.
+//!
+//! What may be here: what differs between systems. What may not: anything of WebAssembly.
 
 use std::cell::Cell;
 use std::time::Duration;

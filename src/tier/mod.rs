@@ -2,94 +2,35 @@
 //!
 //! The interpreter counts ([`Counter`]) what it runs of each function, in units of about an instruction, against a
 //! budget; calls of it from native code count as what these take. When the budget is used up it asks here
-//! ([`ModuleTier::hot_call`], [`ModuleTier::hot_loop`]) how to go on, with a new budget: interpreted; in baseline code, which it
+//! ([`interp::Tiers`]) how to go on, with a new budget: interpreted; in baseline code, which it
 //! makes itself and which counts in the same way; or in compiled code.
 //! `policy` decides what is worth making and compiling, and how; `queue` keeps what waits for the compiler, the hottest first;
 //! `pool` has the threads that compile. Finished code is published through `jit::ModuleCode`, where compiled callers find
 //! it, and `interp::ModuleCode`, where interpreted ones do.
 //!
-//! What may be here: when which function gets which code. What may not: how code is made or entered.
-//!
-//! Without the JIT `tier_disabled.rs` stands in for this room.
+//! What may be here: when which function gets which code. What may not: how code is made or entered. The room is not there in
+//! builds without the JIT.
 
 mod policy;
 mod pool;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ptr;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 pub(crate) use pool::Pool;
 use tracing::{debug, trace};
 
-use crate::config::{Strategy, Tiering};
+use crate::config::Tiering;
 use crate::error::Result;
-use crate::jit::{Compiled, Entry, MAX_LOOPS, Tier};
-use crate::module::{Module, ModuleInner};
-use crate::runtime::engine::Engine;
+use crate::interp::{self, Counter, Hot, Native};
+use crate::jit::{self, Compiled, Entry, MAX_LOOPS, Tier};
+use crate::module::ModuleFacts;
 use crate::sys;
 use crate::vm::context::VMCode;
+use crate::vm::engine::EngineCore;
 use queue::{Job, Key};
-
-/// How hot a function is: what is left of its budget, in the upper half, and the number of its calls, in the lower.
-/// Threads that run the same function may lose each other's counts; nothing but speed depends on them.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub(crate) struct Counter(AtomicI64);
-
-impl Counter {
-    /// Counts a call. False if the budget is used up.
-    #[inline(always)]
-    pub fn call(&self, weight: u16) -> bool {
-        self.count(1 - (i64::from(weight) << 32))
-    }
-
-    /// Counts a pass through a loop. False if the budget is used up.
-    #[inline(always)]
-    pub fn pass(&self, weight: u16) -> bool {
-        self.count(-(i64::from(weight) << 32))
-    }
-
-    #[inline(always)]
-    fn count(&self, change: i64) -> bool {
-        let left = self.0.load(Ordering::Relaxed).wrapping_add(change);
-        self.0.store(left, Ordering::Relaxed);
-        left >= 0
-    }
-
-    /// Sets the budget, in units.
-    fn grant(&self, units: u32) {
-        let calls = self.0.load(Ordering::Relaxed) & 0xffff_ffff;
-        self.0.store(i64::from(units.min(i32::MAX as u32)) << 32 | calls, Ordering::Relaxed);
-    }
-
-    fn calls(&self) -> u32 {
-        self.0.load(Ordering::Relaxed) as u32
-    }
-}
-
-/// Native code for one entry of a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Native {
-    /// Code of the function, to be called.
-    Function,
-    /// Code that takes over a frame at a loop, and does nothing else.
-    Loop(*const VMCode),
-    /// The same, but code of the function as well: the number of the loop in that.
-    FunctionAtLoop(*const VMCode, u16),
-}
-
-/// How a function goes on whose budget is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hot {
-    /// As before, with a new budget.
-    Same,
-    /// In baseline code, which is to be made; it has been asked for so often.
-    Baseline(u8),
-    Native(Native),
-}
 
 /// How far one entry of a function has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,7 +114,13 @@ impl Progress {
 
 /// The tiering of one module's functions.
 pub(crate) struct ModuleTier {
-    counters: Box<[Counter]>,
+    facts: Arc<ModuleFacts>,
+    engine: Arc<EngineCore>,
+    interp: Arc<interp::ModuleCode>,
+    jit: Arc<jit::ModuleCode>,
+    pool: Arc<Pool>,
+    /// Itself, for jobs, which must not keep it alive.
+    this: Weak<ModuleTier>,
     progress: Mutex<HashMap<u32, Progress>>,
 }
 
@@ -183,114 +130,50 @@ unsafe impl Send for ModuleTier {}
 unsafe impl Sync for ModuleTier {}
 
 impl ModuleTier {
-    /// For a module of so many defined functions; nothing is counted unless the engine tiers.
-    pub fn new(engine: &Engine, defined_funcs: usize) -> Self {
-        let counted = if engine.config().strategy == Strategy::Tiered { defined_funcs } else { 0 };
-        let counters = std::iter::repeat_with(Counter::default).take(counted).collect();
-        ModuleTier { counters, progress: Mutex::default() }
-    }
-
-    /// How much bytecode has to wait before baseline code is made of it, in words: it has been made of so much, and
-    /// was asked for so often by one function.
-    #[cfg(baseline)]
-    pub fn baseline_batch(&self, module: &ModuleInner, made: usize, asked: u8) -> usize {
-        policy::baseline_batch(module.engine.config().tiering, made, asked)
-    }
-
-    /// Takes note that a function runs baseline code from now on, or that there is none to be had.
-    pub fn has_baseline(&self, module: &ModuleInner, defined: u32) {
-        if module.engine.config().tiering == Tiering::Measured {
-            self.progress().entry(defined).or_default().has_baseline = true;
-            self.counters[defined as usize].grant(policy::second_budget(module, defined));
+    /// The tiering of a module; the engines ask it and tell it if functions are counted.
+    pub fn new(
+        engine: &Arc<EngineCore>,
+        facts: &Arc<ModuleFacts>,
+        interp: &Arc<interp::ModuleCode>,
+        jit: &Arc<jit::ModuleCode>,
+        pool: &Arc<Pool>,
+    ) -> Arc<Self> {
+        let this = Arc::new_cyclic(|this| ModuleTier {
+            facts: facts.clone(),
+            engine: engine.clone(),
+            interp: interp.clone(),
+            jit: jit.clone(),
+            pool: pool.clone(),
+            this: this.clone(),
+            progress: Mutex::default(),
+        });
+        if interp.counts() {
+            let tiers: Weak<ModuleTier> = Arc::downgrade(&this);
+            interp.set_tiers(tiers.clone());
+            jit.set_improve(move |defined, from| {
+                if let Some(this) = tiers.upgrade() {
+                    this.improve(defined, from);
+                }
+            });
         }
+        this
     }
 
-    /// The counters by defined index; null if nothing is counted.
-    pub fn counters(&self) -> *const Counter {
-        if self.counters.is_empty() { ptr::null() } else { self.counters.as_ptr() }
-    }
-
-    /// Counts what a call of a function from native code takes, besides what the function itself does.
-    pub fn count_crossing(&self, defined: u32) {
-        if let Some(counter) = self.counters.get(defined as usize) {
-            // If the budget is used up now, the function's own next count finds that.
-            counter.pass(policy::CROSSING);
-        }
+    fn counter(&self, defined: u32) -> &Counter {
+        &self.interp.counters()[defined as usize]
     }
 
     fn progress(&self) -> MutexGuard<'_, HashMap<u32, Progress>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a function that is called for the first time has native code already, from earlier runs.
-    pub fn starts_native(&self, module: &ModuleInner, defined: u32) -> bool {
-        !self.counters.is_empty() && module.jit.load(module, defined, Tier::Quick, Entry::Function).is_some()
-    }
-
-    /// What to do about a function whose budget is used up as it is called.
-    #[cold]
-    pub fn hot_call(&self, module: &Module, defined: u32) -> Hot {
-        let counter = &self.counters[defined as usize];
-        let tiering = module.0.engine.config().tiering;
-        let mut all = self.progress();
-        let progress = all.entry(defined).or_default();
-        let first = !std::mem::replace(&mut progress.seen, true);
-        if matches!(tiering, Tiering::Baseline | Tiering::BaselineAtLoops) {
-            return Hot::Baseline(0);
-        }
-        if first && tiering == Tiering::Measured {
-            counter.grant(policy::first_budget(&module.0, defined));
-            return Hot::Same;
-        }
-        if let Some(hot) = self.ask_for_baseline(progress, module, defined) {
-            return hot;
-        }
-        counter.grant(policy::next_budget(tiering));
-        if tiering == Tiering::AtLoops {
-            return Hot::Same;
-        }
-        trace!(func = module.0.imported_funcs() + defined, stage = ?progress.function, "hot");
-        let job = match progress.function {
-            Stage::Ready(native) => return Hot::Native(native),
-            Stage::Refused => return Hot::Same,
-            Stage::Queued => None,
-            Stage::Cold => Some(self.queue(progress, module, defined, Entry::Function, None)),
-        };
-        drop(all);
-        match job {
-            None => module.0.engine.pool().warm(Key::new(&module.0, defined, Entry::Function)),
-            Some(job) => self.have_done(module, job),
-        }
-        match self.progress()[&defined].function {
-            Stage::Ready(native) if !first => Hot::Native(native),
-            _ => Hot::Same,
-        }
-    }
-
-    /// What to do about a function whose budget is used up in a loop, at the `loop` of that byte offset, in a frame with
-    /// scratch slots if `far`: the code to go on with, if there is some that takes over the frame.
-    #[cold]
-    pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Hot {
-        if module.0.engine.config().tiering == Tiering::Baseline {
-            return Hot::Baseline(0);
-        }
-        let mut all = self.progress();
-        if let Some(hot) = self.ask_for_baseline(all.entry(defined).or_default(), module, defined) {
-            return hot;
-        }
-        match self.native_at_loop(all, module, defined, offset, far) {
-            Some(native) => Hot::Native(native),
-            None => Hot::Same,
-        }
-    }
-
     /// Asks for baseline code if it is time for that, and grants the budget to wait with.
-    fn ask_for_baseline(&self, progress: &mut Progress, module: &Module, defined: u32) -> Option<Hot> {
-        if module.0.engine.config().tiering != Tiering::Measured {
+    fn ask_for_baseline(&self, progress: &mut Progress, defined: u32) -> Option<Hot> {
+        if self.engine.config.tiering != Tiering::Measured {
             return None;
         }
-        let asked = progress.asks_for_baseline(policy::is_later_run(&module.0))?;
-        self.counters[defined as usize].grant(policy::waiting_budget(&module.0, defined, asked));
+        let asked = progress.asks_for_baseline(policy::is_later_run(self))?;
+        self.counter(defined).grant(policy::waiting_budget(self, defined, asked));
         Some(Hot::Baseline(asked))
     }
 
@@ -298,26 +181,25 @@ impl ModuleTier {
     fn native_at_loop(
         &self,
         mut all: MutexGuard<'_, HashMap<u32, Progress>>,
-        module: &Module,
         defined: u32,
         offset: u32,
         far: bool,
     ) -> Option<Native> {
-        let counter = &self.counters[defined as usize];
-        let tiering = module.0.engine.config().tiering;
+        let counter = self.counter(defined);
+        let tiering = self.engine.config.tiering;
         counter.grant(policy::next_budget(tiering));
         let progress = all.entry(defined).or_default();
         let function = progress.function;
         let hot = progress.at(offset);
         hot.found = hot.found.saturating_add(1);
-        trace!(func = module.0.imported_funcs() + defined, offset, stage = ?hot.stage, "hot loop");
+        trace!(func = self.facts.imported_funcs() + defined, offset, stage = ?hot.stage, "hot loop");
         match hot.stage {
             Stage::Ready(native) => {
                 // Each call is interpreted until it is here.
                 if function == Stage::Cold && policy::is_called_often(tiering, counter.calls()) {
-                    let job = self.queue(progress, module, defined, Entry::Function, None);
+                    let job = self.queue(progress, defined, Entry::Function, None);
                     drop(all);
-                    self.have_done(module, job);
+                    self.have_done(job);
                 }
                 return Some(native);
             }
@@ -327,7 +209,7 @@ impl ModuleTier {
         }
         let (stage, missed) = (hot.stage, hot.missed >> progress.asked.min(31));
         let at_loop = Entry::Loop { offset, far };
-        let entry = policy::entry_for_loop(&module.0, defined, counter.calls(), function, missed, at_loop)?;
+        let entry = policy::entry_for_loop(self, defined, counter.calls(), function, missed, at_loop)?;
         let job = match (stage, entry, function) {
             (Stage::Cold, Entry::Loop { .. }, _) => {
                 // Another loop of the function that was hot before may be done.
@@ -336,23 +218,23 @@ impl ModuleTier {
                     .iter()
                     .filter_map(|offset| {
                         let entry = Entry::Loop { offset: *offset, far };
-                        let job = module.0.engine.pool().withdraw(Key::new(&module.0, defined, entry))?;
+                        let job = self.pool.withdraw(Key::new(self, defined, entry))?;
                         Some((*offset, job.heat))
                     })
                     .collect();
                 dropped.iter().for_each(|(offset, _)| progress.set_loop(*offset, Stage::Cold));
                 let heat = dropped.iter().map(|(_, heat)| heat).sum();
-                let mut job = self.queue(progress, module, defined, at_loop, None);
+                let mut job = self.queue(progress, defined, at_loop, None);
                 job.heat = heat;
                 Some(job)
             }
             (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
-                Some(self.queue(progress, module, defined, Entry::Function, Some((offset, far))))
+                Some(self.queue(progress, defined, Entry::Function, Some((offset, far))))
             }
-            (Stage::Cold, Entry::Function, _) if policy::is_large(&module.0, defined) => {
+            (Stage::Cold, Entry::Function, _) if policy::is_large(self, defined) => {
                 // It may still be made to have this loop as well.
-                let key = Key::new(&module.0, defined, Entry::Function);
-                if module.0.engine.pool().add_loop(key, offset, far) {
+                let key = Key::new(self, defined, Entry::Function);
+                if self.pool.add_loop(key, offset, far) {
                     progress.set_loop(offset, Stage::Queued);
                 }
                 None
@@ -361,8 +243,8 @@ impl ModuleTier {
         };
         drop(all);
         match job {
-            None => module.0.engine.pool().warm(Key::new(&module.0, defined, entry)),
-            Some(job) => self.have_done(module, job),
+            None => self.pool.warm(Key::new(self, defined, entry)),
+            Some(job) => self.have_done(job),
         }
         match self.progress()[&defined].loops.get(&offset)?.stage {
             Stage::Ready(native) => Some(native),
@@ -371,27 +253,20 @@ impl ModuleTier {
     }
 
     /// Takes note that a function has native code of a tier, which could be better.
-    pub fn improve(&self, module: &ModuleInner, defined: u32, from: Tier) {
-        if !self.counters.is_empty() && module.engine.config().tiering == Tiering::Measured {
-            let key = Key::new(module, defined, Entry::Function);
-            module.engine.pool().add(Job::new(module, key).improve(from, module.jit.shared_heat()));
+    fn improve(&self, defined: u32, from: Tier) {
+        if self.engine.config.tiering == Tiering::Measured {
+            let key = Key::new(self, defined, Entry::Function);
+            self.pool.add(Job::new(self, key).improve(from, self.jit.shared_heat()));
         }
     }
 
     /// Makes a job of an entry; a large function gets its hot loops as entries too.
-    fn queue(
-        &self,
-        progress: &mut Progress,
-        module: &Module,
-        defined: u32,
-        entry: Entry,
-        hot: Option<(u32, bool)>,
-    ) -> Job {
-        let mut job = Job::new(&module.0, Key::new(&module.0, defined, entry));
+    fn queue(&self, progress: &mut Progress, defined: u32, entry: Entry, hot: Option<(u32, bool)>) -> Job {
+        let mut job = Job::new(self, Key::new(self, defined, entry));
         progress.set(entry, Stage::Queued);
         progress.asked += u32::from(entry == Entry::Function);
         if let (Entry::Function, Some((offset, far))) = (entry, hot)
-            && policy::is_large(&module.0, defined)
+            && policy::is_large(self, defined)
         {
             job.far = far;
             let most = progress.loops.values().map(|l| l.found).max().unwrap_or(0);
@@ -408,24 +283,28 @@ impl ModuleTier {
     }
 
     /// Sees to a job: code that earlier runs left needs no compiling.
-    fn have_done(&self, module: &Module, job: Job) {
-        let (inner, engine) = (&module.0, &module.0.engine);
+    fn have_done(&self, job: Job) {
         let Key { defined, entry, .. } = job.key;
         if job.loops.is_empty()
-            && let Some(code) = inner.jit.load(inner, defined, Tier::Quick, entry)
+            && let Some(code) = self.jit.load(defined, Tier::Quick, entry)
         {
             if entry == Entry::Function {
-                inner.interp.lead_to_native(inner, defined);
+                self.redirect_calls(defined);
             }
             return self.set(&job, Outcome::Code(code));
         }
-        if !inner.jit.may_compile(inner) {
+        if !self.jit.may_compile() {
             return self.set(&job, Outcome::Refused);
         }
-        match engine.config().tiering {
-            Tiering::Measured => engine.pool().add(job),
-            _ => engine.pool().run(job),
+        match self.engine.config.tiering {
+            Tiering::Measured => self.pool.add(job),
+            _ => self.pool.run(job),
         }
+    }
+
+    /// Has interpreted calls of a function run its native code.
+    fn redirect_calls(&self, defined: u32) {
+        self.interp.redirect_calls(defined, self.jit.native_entry(defined));
     }
 
     /// Leaves those loops out of a job that are hot less than others: each way in costs time to compile and to run.
@@ -478,6 +357,91 @@ impl ModuleTier {
     }
 }
 
+impl interp::Tiers for ModuleTier {
+    fn load_bytecode(&self, defined: u32, read: &mut dyn FnMut(&[u8])) {
+        self.jit.load_bytecode(defined, read);
+    }
+
+    fn starts_native(&self, defined: u32) -> bool {
+        self.jit.load(defined, Tier::Quick, Entry::Function).is_some()
+    }
+
+    fn native_entry(&self, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
+        self.jit.native_entry(defined)
+    }
+
+    #[cold]
+    fn hot_call(&self, defined: u32) -> Hot {
+        let counter = self.counter(defined);
+        let tiering = self.engine.config.tiering;
+        let mut all = self.progress();
+        let progress = all.entry(defined).or_default();
+        let first = !std::mem::replace(&mut progress.seen, true);
+        if matches!(tiering, Tiering::Baseline | Tiering::BaselineAtLoops) {
+            return Hot::Baseline(0);
+        }
+        if first && tiering == Tiering::Measured {
+            counter.grant(policy::first_budget(self, defined));
+            return Hot::Same;
+        }
+        if let Some(hot) = self.ask_for_baseline(progress, defined) {
+            return hot;
+        }
+        counter.grant(policy::next_budget(tiering));
+        if tiering == Tiering::AtLoops {
+            return Hot::Same;
+        }
+        trace!(func = self.facts.imported_funcs() + defined, stage = ?progress.function, "hot");
+        let job = match progress.function {
+            Stage::Ready(native) => return Hot::Native(native),
+            Stage::Refused => return Hot::Same,
+            Stage::Queued => None,
+            Stage::Cold => Some(self.queue(progress, defined, Entry::Function, None)),
+        };
+        drop(all);
+        match job {
+            None => self.pool.warm(Key::new(self, defined, Entry::Function)),
+            Some(job) => self.have_done(job),
+        }
+        match self.progress()[&defined].function {
+            Stage::Ready(native) if !first => Hot::Native(native),
+            _ => Hot::Same,
+        }
+    }
+
+    #[cold]
+    fn hot_loop(&self, defined: u32, offset: u32, far: bool) -> Hot {
+        if self.engine.config.tiering == Tiering::Baseline {
+            return Hot::Baseline(0);
+        }
+        let mut all = self.progress();
+        if let Some(hot) = self.ask_for_baseline(all.entry(defined).or_default(), defined) {
+            return hot;
+        }
+        match self.native_at_loop(all, defined, offset, far) {
+            Some(native) => Hot::Native(native),
+            None => Hot::Same,
+        }
+    }
+
+    #[cfg(baseline)]
+    fn baseline_batch(&self, made: usize, asked: u8) -> usize {
+        policy::baseline_batch(self.engine.config.tiering, made, asked)
+    }
+
+    fn has_baseline(&self, defined: u32) {
+        if self.engine.config.tiering == Tiering::Measured {
+            self.progress().entry(defined).or_default().has_baseline = true;
+            self.counter(defined).grant(policy::second_budget(self, defined));
+        }
+    }
+
+    #[cfg(baseline)]
+    fn baseline_memory(&self) -> Box<dyn interp::BaselineMemory> {
+        Box::new(jit::BaselineMemory::new(&self.jit))
+    }
+}
+
 /// What became of a job.
 #[derive(Clone, Copy)]
 enum Outcome {
@@ -491,63 +455,63 @@ enum Outcome {
 type Made = Result<Compiled>;
 
 /// Compiles what a job asks for.
-fn make(module: &ModuleInner, job: &Job) -> Made {
+fn make(module: &ModuleTier, job: &Job) -> Made {
     let Job { key: Key { defined, entry, .. }, tier, .. } = *job;
-    let func = module.imported_funcs() + defined;
+    let func = module.facts.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
-        Entry::Function => crate::jit::compile_with_loops(module, defined, tier, &job.loops, job.far),
-        Entry::Loop { .. } => crate::jit::compile(module, defined, tier, entry),
+        Entry::Function => jit::compile_with_loops(&module.jit, defined, tier, &job.loops, job.far),
+        Entry::Loop { .. } => jit::compile(&module.jit, defined, tier, entry),
     };
-    let (wasm_bytes, loops) = (module.bodies[defined as usize].len(), &*job.loops);
-    let (name, time) = (module.func_name(func), sys::thread_time().saturating_sub(started));
+    let (wasm_bytes, loops) = (module.facts.bodies[defined as usize].len(), &*job.loops);
+    let (name, time) = (module.facts.func_name(func), sys::thread_time().saturating_sub(started));
     match &compiled {
         Ok(_) => debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, "compiled"),
         Err(error) => {
             debug!(func, name, ?tier, ?entry, ?loops, wasm_bytes, ?time, %error, "refused");
-            module.engine.counted().refused.fetch_add(1, Ordering::Relaxed);
+            module.engine.stats.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
     compiled
 }
 
 /// Puts what was made for jobs of one module into its place, and leads calls there.
-fn publish(module: &ModuleInner, batch: Vec<(Job, Made)>) {
+fn publish(module: &ModuleTier, batch: Vec<(Job, Made)>) {
     let mut jobs = Vec::with_capacity(batch.len());
     let mut code = Vec::with_capacity(batch.len());
     for (job, made) in batch {
         match made {
             Ok(compiled) => {
-                module.jit.record(module, &compiled);
+                module.jit.record(&compiled);
                 jobs.push(job);
                 code.push(compiled);
             }
-            Err(_) => module.tier.set(&job, Outcome::Refused),
+            Err(_) => module.set(&job, Outcome::Refused),
         }
     }
     let tiers: Vec<_> = code.iter().map(Compiled::tier).collect();
-    let published = module.jit.publish(module, code);
+    let published = module.jit.publish(code);
     for (at, job) in jobs.iter().enumerate() {
         let Ok(codes) = &published else {
             // No memory for code: all that waits will fare no better, and stays interpreted.
-            module.engine.counted().refused.fetch_add(1, Ordering::Relaxed);
-            module.tier.set(job, Outcome::Refused);
+            module.engine.stats.refused.fetch_add(1, Ordering::Relaxed);
+            module.set(job, Outcome::Refused);
             continue;
         };
         if let Entry::Function = job.key.entry {
-            module.interp.lead_to_native(module, job.key.defined);
+            module.redirect_calls(job.key.defined);
             if tiers[at] < Tier::Best && !module.jit.is_best(job.key.defined) {
-                module.tier.improve(module, job.key.defined, tiers[at]);
+                module.improve(job.key.defined, tiers[at]);
             }
         }
-        module.tier.set(job, Outcome::Code(codes[at]));
+        module.set(job, Outcome::Code(codes[at]));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cache, Config, Instance, Store};
+    use crate::{Cache, Config, Engine, Instance, Module, Store, Strategy};
 
     /// A function of more than 4 KiB with a loop.
     fn looping() -> String {
@@ -581,8 +545,8 @@ mod tests {
     #[test]
     fn only_hot_loops_are_entered() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
-        let module = Module::new(&engine, "(module (func))").unwrap().0;
-        let tier = &module.tier;
+        let module = Module::new(&engine, "(module (func))").unwrap();
+        let tier = &*module.0.tier;
         {
             let mut all = tier.progress();
             let progress = all.entry(0).or_default();
@@ -591,7 +555,7 @@ mod tests {
                 progress.at(offset).found = found;
             }
         }
-        let mut job = Job::new(&module, Key::new(&module, 0, Entry::Function));
+        let mut job = Job::new(tier, Key::new(tier, 0, Entry::Function));
         job.loops = vec![1, 2, 3];
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, [1, 3]);
@@ -604,13 +568,13 @@ mod tests {
     #[test]
     fn loops_beyond_the_most_are_left_out() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
-        let module = Module::new(&engine, "(module (func))").unwrap().0;
-        let tier = &module.tier;
+        let module = Module::new(&engine, "(module (func))").unwrap();
+        let tier = &*module.0.tier;
         let most = MAX_LOOPS as u32;
         for offset in 0..most + 2 {
             tier.progress().entry(0).or_default().set_loop(offset, Stage::Queued);
         }
-        let mut job = Job::new(&module, Key::new(&module, 0, Entry::Function));
+        let mut job = Job::new(tier, Key::new(tier, 0, Entry::Function));
         job.loops = (0..most + 2).collect();
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, Vec::from_iter(0..most));
@@ -635,7 +599,7 @@ mod tests {
             progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
         }
         assert!(progress.queued.is_empty() && progress.asks_for_baseline(true).is_none());
-        let job = module.0.tier.queue(&mut progress, &module, 0, Entry::Loop { offset: 7, far: false }, None);
+        let job = module.0.tier.queue(&mut progress, 0, Entry::Loop { offset: 7, far: false }, None);
         assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
         assert!(progress.asks_for_baseline(true).is_some());
     }
@@ -649,7 +613,7 @@ mod tests {
         let mut progress = Progress { asked: 1, ..Progress::default() };
         *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, missed: 0 };
         *progress.at(2) = Loop { stage: Stage::Cold, found: 5, missed: 5 };
-        let mut job = tier.queue(&mut progress, &module, 0, Entry::Function, Some((2, false)));
+        let mut job = tier.queue(&mut progress, 0, Entry::Function, Some((2, false)));
         tier.progress().insert(0, progress);
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, [1, 2]);

@@ -6,11 +6,10 @@
 
 use std::ops::Range;
 
-use super::Stage;
 use super::queue::Job;
+use super::{ModuleTier, Stage};
 use crate::config::Tiering;
 use crate::jit::{Entry, Tier};
-use crate::module::ModuleInner;
 
 /// Units between two looks at a function that waits for its code.
 pub(super) const NEXT_BUDGET: u64 = 20_000;
@@ -46,34 +45,30 @@ const MISSES: u32 = 5;
 const BASELINE: u64 = 500;
 const BASELINE_PER_BYTE: u64 = 10;
 
-/// Units that a call from native code to an interpreted function and back takes besides the function: native code of the function
-/// saves them too. With this `work.py` took 0.96 of what it did without it (five times as much: the same), Yosys as long.
-pub(super) const CROSSING: u16 = 40;
-
 /// How long a function is interpreted for before it is found hot for the first time, in units.
-pub(super) fn first_budget(module: &ModuleInner, defined: u32) -> u32 {
-    let size = module.bodies[defined as usize].len() as u64;
+pub(super) fn first_budget(module: &ModuleTier, defined: u32) -> u32 {
+    let size = module.facts.bodies[defined as usize].len() as u64;
     // The compiler has time to spare for what earlier runs left out: they did not find it hot, but they ran it too.
     let units = if is_later_run(module) { LEAST_LATER } else { BASELINE + BASELINE_PER_BYTE * size };
     units.min(i32::MAX as u64) as u32
 }
 
 /// How long it waits then for baseline code that has been asked for so often.
-pub(super) fn waiting_budget(module: &ModuleInner, defined: u32, asked: u8) -> u32 {
+pub(super) fn waiting_budget(module: &ModuleTier, defined: u32, asked: u8) -> u32 {
     let units = u64::from(first_budget(module, defined)) << asked.min(31);
     units.min(i32::MAX as u64) as u32
 }
 
 /// How long it runs in baseline code before it is worth compiling.
-pub(super) fn second_budget(module: &ModuleInner, defined: u32) -> u32 {
-    let size = module.bodies[defined as usize].len() as u64;
+pub(super) fn second_budget(module: &ModuleTier, defined: u32) -> u32 {
+    let size = module.facts.bodies[defined as usize].len() as u64;
     let units = if is_later_run(module) { NEXT_BUDGET } else { LEAST + PER_BYTE * size };
     units.min(i32::MAX as u64) as u32
 }
 
 /// Whether earlier runs have left code for the module.
-pub(super) fn is_later_run(module: &ModuleInner) -> bool {
-    module.jit.has_cached(module)
+pub(super) fn is_later_run(module: &ModuleTier) -> bool {
+    module.jit.has_cached()
 }
 
 /// How much bytecode has to wait before baseline code is made of it, in words, when it has been made of so much, and a function has
@@ -97,9 +92,9 @@ pub(super) fn next_budget(tiering: Tiering) -> u32 {
 }
 
 /// Whether calls and loops of a function share their code.
-pub(super) fn is_large(module: &ModuleInner, defined: u32) -> bool {
-    match module.engine.config().tiering {
-        Tiering::Measured => LARGE.contains(&module.bodies[defined as usize].len()),
+pub(super) fn is_large(module: &ModuleTier, defined: u32) -> bool {
+    match module.engine.config.tiering {
+        Tiering::Measured => LARGE.contains(&module.facts.bodies[defined as usize].len()),
         // So that the tests see both.
         Tiering::AtOnce => true,
         Tiering::AtLoops | Tiering::Baseline | Tiering::BaselineAtLoops => false,
@@ -120,14 +115,14 @@ pub(super) fn is_worth_entering(found: u32, most: u32) -> bool {
 /// What to compile of a function that is hot in a loop, if anything: the loop may have been `missed` so often while there
 /// was code for the function, halved for each time that this was made.
 pub(super) fn entry_for_loop(
-    module: &ModuleInner,
+    module: &ModuleTier,
     defined: u32,
     calls: u32,
     function: Stage,
     missed: u32,
     at_loop: Entry,
 ) -> Option<Entry> {
-    if module.engine.config().tiering != Tiering::Measured {
+    if module.engine.config.tiering != Tiering::Measured {
         return Some(if is_large(module, defined) { Entry::Function } else { at_loop });
     }
     let is_ready = matches!(function, Stage::Ready(_));

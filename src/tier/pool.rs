@@ -7,8 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::queue::{Job, Key, Queue};
-use super::{Made, Outcome, make, publish};
-use crate::module::ModuleInner;
+use super::{Made, ModuleTier, Outcome, make, publish};
 
 /// The most threads: more than these find nothing to do.
 const MAX_THREADS: usize = 8;
@@ -142,7 +141,7 @@ impl Shared {
 struct Batch {
     made: Vec<(Job, Made)>,
     /// The module that all of it is of.
-    module: Option<Arc<ModuleInner>>,
+    module: Option<Arc<ModuleTier>>,
     begun: Option<Instant>,
 }
 
@@ -157,7 +156,7 @@ impl Batch {
     /// Compiles what a job asks for.
     fn add(&mut self, mut job: Job) {
         let Some(module) = job.module() else { return };
-        module.tier.choose_loops(&mut job);
+        module.choose_loops(&mut job);
         if self.module.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &module)) {
             self.publish();
         }
@@ -258,7 +257,7 @@ impl Pool {
 /// Gives a job up.
 fn forget(job: &Job) {
     if let Some(module) = job.module() {
-        module.tier.set(job, Outcome::Dropped);
+        module.set(job, Outcome::Dropped);
     }
 }
 

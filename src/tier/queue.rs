@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::ModuleTier;
 use super::policy::{self, NEXT_BUDGET};
 use crate::jit::{Entry, Tier};
-use crate::module::ModuleInner;
 
 /// What a job is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub fn new(module: &ModuleInner, defined: u32, entry: Entry) -> Self {
+    pub fn new(module: &ModuleTier, defined: u32, entry: Entry) -> Self {
         Key { module: std::ptr::from_ref(module) as usize, defined, entry }
     }
 }
@@ -27,7 +27,7 @@ impl Key {
 /// One entry of a function that is to be compiled.
 pub(super) struct Job {
     /// Compiling must not keep a module that nobody else needs.
-    module: Weak<ModuleInner>,
+    module: Weak<ModuleTier>,
     pub key: Key,
     pub tier: Tier,
     /// Loops that a function is to be entered at as well, by byte offset.
@@ -47,8 +47,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub fn new(module: &ModuleInner, key: Key) -> Self {
-        let size = module.bodies[key.defined as usize].len() as u64;
+    pub fn new(module: &ModuleTier, key: Key) -> Self {
+        let size = module.facts.bodies[key.defined as usize].len() as u64;
         Job {
             module: module.this.clone(),
             key,
@@ -64,7 +64,7 @@ impl Job {
     }
 
     /// The module, if it is still there.
-    pub fn module(&self) -> Option<Arc<ModuleInner>> {
+    pub fn module(&self) -> Option<Arc<ModuleTier>> {
         self.module.upgrade()
     }
 
@@ -242,8 +242,8 @@ mod tests {
 
     /// A job of any function, there or not.
     fn job(module: &Module, defined: u32, size: u64) -> Job {
-        let key = Key::new(&module.0, defined, Entry::Function);
-        Job { key, size, ..Job::new(&module.0, Key { defined: 0, ..key }) }
+        let key = Key::new(&module.0.tier, defined, Entry::Function);
+        Job { key, size, ..Job::new(&module.0.tier, Key { defined: 0, ..key }) }
     }
 
     fn no_heat() -> Arc<[AtomicU32]> {
@@ -263,9 +263,9 @@ mod tests {
             assert!(queue.add(job(&module, defined, size)).is_none());
         }
         for _ in 0..200 {
-            queue.warm(Key::new(&module.0, 2, Entry::Function)).unwrap();
+            queue.warm(Key::new(&module.0.tier, 2, Entry::Function)).unwrap();
         }
-        assert!(queue.warm(Key::new(&module.0, 3, Entry::Function)).is_none());
+        assert!(queue.warm(Key::new(&module.0.tier, 3, Entry::Function)).is_none());
         assert_eq!(taken(&mut queue), [(2, Tier::Best), (1, Tier::Best), (0, Tier::Best)]);
     }
 
@@ -276,7 +276,7 @@ mod tests {
         let mut add = |defined, size, warmth| {
             queue.add(job(&module, defined, size));
             for _ in 0..warmth {
-                queue.warm(Key::new(&module.0, defined, Entry::Function)).unwrap();
+                queue.warm(Key::new(&module.0.tier, defined, Entry::Function)).unwrap();
             }
         };
         // One that is hotter than all others comes first, and is worth their waiting; for the next one that is not so.

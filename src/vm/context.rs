@@ -1,8 +1,8 @@
 //! The layout that both engines share: what native code reads by offset, and the interpreter by field.
 //!
 //! Every type here is `#[repr(C)]`; the offsets that compiled code uses are constants beside the type, asserted
-//! where they are declared. A [`VMContext`] is a header followed by arrays whose places [`VMOffsets`] computes from
-//! the module, so they are the same for all instances of it:
+//! where they are declared. A [`VMContext`] is a header followed by arrays whose places
+//! [`VMOffsets`](crate::module::offsets::VMOffsets) computes from the module, so they are the same for all instances of it:
 //!
 //! ```text
 //! VMContext | VMGlobal x defined | VMMemory x defined | VMTable x defined
@@ -15,10 +15,12 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
+use super::engine::NativeCalls;
+use super::instance::InstanceData;
 use super::libcalls::Libcalls;
-use crate::module::ModuleInner;
+use crate::module::ModuleFacts;
+use crate::module::offsets::{FUNC_REF_ALIGN, FUNC_REF_SIZE, VMCONTEXT_SIZE};
 use crate::module::registry::Sig;
-use crate::runtime::store::InstanceData;
 
 /// Native code; never called as a Rust function of this type.
 #[repr(C)]
@@ -48,8 +50,10 @@ pub(crate) struct VMStore {
     /// The exception of which the store notes the functions that it has left ([`StoreOpaque::way`]), or null. Null where
     /// an exception is thrown, not thrown on.
     ///
-    /// [`StoreOpaque::way`]: crate::runtime::store::StoreOpaque
+    /// [`StoreOpaque::way`]: super::store::StoreOpaque
     pub on_its_way: *mut VMException,
+    /// How interpreted code enters native code; `None` where there is no JIT.
+    pub native_calls: Option<&'static NativeCalls>,
 }
 
 impl VMStore {
@@ -135,7 +139,7 @@ pub(crate) struct VMTag {
     pub slots: usize,
     pub sig: Sig,
     /// The module that defines it, and its index there; `None` for one of the host's.
-    pub origin: Option<(Arc<ModuleInner>, u32)>,
+    pub origin: Option<(Arc<ModuleFacts>, u32)>,
 }
 
 /// An exception: this header, then the payload's slots. What an `exnref` slot points to.
@@ -180,6 +184,10 @@ pub(crate) struct VMContext {
     pub libcalls: *const Libcalls,
     /// The Rust side of the instance, alive as long as this.
     pub instance: *mut InstanceData,
+    /// What the interpreter keeps of the module; only the interpreter knows its type.
+    pub interp: *const (),
+    /// What the JIT keeps of the module; only the JIT knows its type. Null where there is no JIT.
+    pub jit: *const (),
 }
 
 impl VMContext {
@@ -192,130 +200,10 @@ impl VMContext {
 
 // The arrays behind the header have elements of 16 and 8 bytes on every target, also where pointers are shorter.
 const _: () = {
-    assert!(align_of::<VMContext>() == 16 && size_of::<VMContext>().is_multiple_of(16));
+    assert!(align_of::<VMContext>() == 16 && size_of::<VMContext>() == VMCONTEXT_SIZE as usize);
     assert!(size_of::<VMGlobal>() == 16 && size_of::<VMMemory>() <= 16 && size_of::<VMTable>() <= 16);
-    assert!(size_of::<*mut VMGlobal>() <= 8 && size_of::<VMFuncRef>().is_multiple_of(align_of::<VMFuncRef>()));
+    assert!(size_of::<*mut VMGlobal>() <= 8 && size_of::<VMFuncRef>() == FUNC_REF_SIZE as usize);
+    assert!(align_of::<VMFuncRef>() == FUNC_REF_ALIGN as usize);
 };
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<VMContext>() == 48 && size_of::<VMFuncRef>() == 32 && VMFuncRef::SIG == 24);
-
-/// Where something of a module's index spaces is found from its VMContext.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// The object itself lies at this byte offset.
-    Inline(i32),
-    /// A pointer to the object (imported, unchanging while the instance lives) lies at this byte offset.
-    Pointer(i32),
-}
-
-/// Byte offsets of a module's arrays in its VMContext. All fit `i32`: validation bounds every index space.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct VMOffsets {
-    pub imported_globals: u32,
-    pub imported_memories: u32,
-    pub imported_tables: u32,
-    pub imported_funcs: u32,
-    globals: u32,
-    memories: u32,
-    tables: u32,
-    global_imports: u32,
-    memory_imports: u32,
-    table_imports: u32,
-    func_imports: u32,
-    tags: u32,
-    sigs: u32,
-    func_refs: u32,
-    size: u32,
-}
-
-/// How many of each kind a module defines and imports: (imported, defined).
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    pub globals: (u32, u32),
-    pub memories: (u32, u32),
-    pub tables: (u32, u32),
-    pub funcs: (u32, u32),
-    pub tags: (u32, u32),
-    /// All types; they are not imported.
-    pub types: u32,
-}
-
-impl VMOffsets {
-    pub fn new(counts: Counts) -> Self {
-        let globals = size_of::<VMContext>() as u32;
-        let memories = globals + 16 * counts.globals.1;
-        let tables = memories + 16 * counts.memories.1;
-        let global_imports = tables + 16 * counts.tables.1;
-        let memory_imports = global_imports + 8 * counts.globals.0;
-        let table_imports = memory_imports + 8 * counts.memories.0;
-        let func_imports = table_imports + 8 * counts.tables.0;
-        let tags = func_imports + 8 * counts.funcs.0;
-        let sigs = tags + 8 * (counts.tags.0 + counts.tags.1);
-        let func_refs = (sigs + 4 * counts.types).next_multiple_of(align_of::<VMFuncRef>() as u32);
-        VMOffsets {
-            imported_globals: counts.globals.0,
-            imported_memories: counts.memories.0,
-            imported_tables: counts.tables.0,
-            imported_funcs: counts.funcs.0,
-            globals,
-            memories,
-            tables,
-            global_imports,
-            memory_imports,
-            table_imports,
-            func_imports,
-            tags,
-            sigs,
-            func_refs,
-            size: func_refs + size_of::<VMFuncRef>() as u32 * counts.funcs.1,
-        }
-    }
-
-    /// Bytes of the whole context.
-    pub fn size(&self) -> usize {
-        self.size as usize
-    }
-
-    fn place(index: u32, imported: u32, pointers: u32, objects: u32) -> Place {
-        match index.checked_sub(imported) {
-            None => Place::Pointer((pointers + 8 * index) as i32),
-            Some(defined) => Place::Inline((objects + 16 * defined) as i32),
-        }
-    }
-
-    /// The [`VMGlobal`] of a global index.
-    pub fn global(&self, index: u32) -> Place {
-        Self::place(index, self.imported_globals, self.global_imports, self.globals)
-    }
-
-    /// The [`VMMemory`] of a memory index.
-    pub fn memory(&self, index: u32) -> Place {
-        Self::place(index, self.imported_memories, self.memory_imports, self.memories)
-    }
-
-    /// The [`VMTable`] of a table index.
-    pub fn table(&self, index: u32) -> Place {
-        Self::place(index, self.imported_tables, self.table_imports, self.tables)
-    }
-
-    /// Offset of the `*mut VMFuncRef` of an imported function.
-    pub fn imported_func(&self, index: u32) -> i32 {
-        (self.func_imports + 8 * index) as i32
-    }
-
-    /// Offset of the `*const VMTag` of a tag, imported or defined.
-    pub fn tag(&self, index: u32) -> i32 {
-        (self.tags + 8 * index) as i32
-    }
-
-    /// Offset of the engine-wide number of a type, by its type index. Compiled code reads it from here, so that it
-    /// is good for any engine and process.
-    pub fn sig(&self, ty: u32) -> i32 {
-        (self.sigs + 4 * ty) as i32
-    }
-
-    /// Offset of the [`VMFuncRef`] of a defined function, by its defined index.
-    pub fn func_ref(&self, defined: u32) -> i32 {
-        (self.func_refs + size_of::<VMFuncRef>() as u32 * defined) as i32
-    }
-}
+const _: () = assert!(VMFuncRef::SIG == 24);

@@ -23,11 +23,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError, Weak};
 
 use super::context::VMException;
+use super::exception;
+use super::extern_ref::ExternRef;
+use super::store::StoreOpaque;
+use crate::error::Pin;
 use crate::module::types::{HeapType, RefType};
-use crate::runtime::store::StoreOpaque;
-use crate::runtime::value::ExternRef;
 use crate::sys;
-use crate::vm::exception::{self, Pin};
 
 /// Bytes of objects before the first collection, and the least between two.
 const MIN_THRESHOLD: usize = 1 << 20;
@@ -349,7 +350,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         let mut pins = store.heap.pins.lock().unwrap_or_else(PoisonError::into_inner);
         pins.all.retain(|pin| {
             pin.upgrade().is_some_and(|pin| {
-                marks.word(pin.exception() as u64);
+                marks.word(pin.exception as u64);
                 true
             })
         });

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::module::{ConstOp, ModuleInner, SegmentMode};
-use crate::vm::context::Place;
+use crate::module::offsets::Location;
+use crate::module::{ConstOp, ModuleFacts, SegmentMode};
 
 /// Bytes of data that are copied faster than they are mapped and then, page by page, copied where written to.
 const SMALL: usize = 64 << 10;
@@ -26,7 +26,7 @@ impl MemoryImage {
 
     /// Counts an instance, all of whose data segments have been copied; if an image should be made of its memory, the
     /// part that it should have.
-    pub fn wanted(&self, module: &ModuleInner) -> Option<Range<usize>> {
+    pub fn wanted(&self, module: &ModuleFacts) -> Option<Range<usize>> {
         if self.image.get().is_some() || self.instances.fetch_add(1, Ordering::Relaxed) != 1 {
             return None;
         }
@@ -46,8 +46,8 @@ impl MemoryImage {
 
 /// The pages of memory 0 that an image must have: `None` if it would not be the same for all instances, could trap, or
 /// would not pay. It is asked for when all segments have been copied once, so they fit every instance's memory.
-fn data_range(module: &ModuleInner) -> Option<Range<usize>> {
-    if module.memories.is_empty() || matches!(module.offsets.memory(0), Place::Pointer(_)) {
+fn data_range(module: &ModuleFacts) -> Option<Range<usize>> {
+    if module.memories.is_empty() || matches!(module.offsets.memory(0), Location::Pointer(_)) {
         return None;
     }
     let (mut start, mut end, mut bytes) = (usize::MAX, 0, 0);
@@ -63,7 +63,7 @@ fn data_range(module: &ModuleInner) -> Option<Range<usize>> {
     let range = start / page * page..end.next_multiple_of(page);
     // Segments far from each other would make an image of zeros.
     let pays = bytes > SMALL && range.len() / 4 <= bytes;
-    (pays && range.end as u64 <= module.memories[0].minimum * crate::runtime::memory::PAGE).then_some(range)
+    (pays && range.end as u64 <= module.memories[0].minimum * super::memory::PAGE).then_some(range)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,7 +1,7 @@
 //! The runtime functions that compiled code calls: one table, from which the JIT derives signatures and slots.
 //!
 //! All take the caller's VMContext first. Those that can fail record the error in the store
-//! ([`StoreOpaque::raise`](crate::runtime::store::StoreOpaque)) and return a non-zero status (`trap`), on which compiled code
+//! ([`StoreOpaque::raise`](super::store::StoreOpaque)) and return a non-zero status (`trap`), on which compiled code
 //! traps at once. The interpreter calls the safe functions these wrap.
 
 use super::context::VMContext;
@@ -85,12 +85,9 @@ pub(crate) fn table() -> *const Libcalls {
 /// The functions with the ABI of compiled code. All rely on being called by code that runs with a live context, with
 /// validated indices and slots of the right type.
 mod entry {
-    use super::super::{context::VMException, ops};
+    use super::super::{context::VMException, exception, instance, ops, store::StoreOpaque};
     use super::VMContext;
-    use crate::error::Result;
-    use crate::error::Trap;
-    use crate::runtime::{instance, store::StoreOpaque};
-    use crate::vm::exception;
+    use crate::error::{Result, Trap};
 
     /// Records a failure in the store.
     unsafe fn status(vmctx: *mut VMContext, result: Result<()>) -> u32 {

@@ -3,11 +3,11 @@
 //! All take the context of the running instance; indices are validated ones of its module.
 
 use super::context::{VMContext, VMMemory};
+use super::instance::{InstanceData, resolve};
+use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
 use crate::module::{ElementItems, ElementSegment};
-use crate::runtime::instance::{InstanceData, resolve};
-use crate::runtime::store::StoreOpaque;
 
 /// The instance of a context. Nothing of it changes while this is used: what changes is reached by the pointer.
 unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a InstanceData {
@@ -24,7 +24,7 @@ unsafe fn store<'a>(vmctx: *mut VMContext) -> &'a mut StoreOpaque {
 unsafe fn memory(vmctx: *mut VMContext, index: u32) -> (*mut u8, usize) {
     // SAFETY: as above, with a validated index.
     unsafe {
-        let memory = resolve::<VMMemory>(vmctx, instance(vmctx).module.0.offsets.memory(index));
+        let memory = resolve::<VMMemory>(vmctx, instance(vmctx).module.offsets.memory(index));
         ((*memory).base, (*memory).length)
     }
 }
@@ -128,13 +128,13 @@ pub(crate) unsafe fn memory_init(
         let instance = instance(vmctx);
         let (base, length) = memory(vmctx, index);
         let dropped = instance.dropped_data[segment as usize];
-        let range = if dropped { 0..0 } else { instance.module.0.data[segment as usize].bytes.clone() };
+        let range = if dropped { 0..0 } else { instance.module.data[segment as usize].bytes.clone() };
         if !within(src.into(), len.into(), range.len()) || !within(dst, len.into(), length) {
             return Err(memory_fault(dst, len.into(), length));
         }
         let from = range.start + src as usize;
         let target = std::slice::from_raw_parts_mut(base.add(dst as usize), len as usize);
-        instance.module.0.source.copy_data(from, target)
+        instance.module.source.copy_data(from, target)
     }
 }
 
@@ -230,7 +230,7 @@ pub(crate) unsafe fn table_init(
     unsafe {
         let (store, instance) = (store(vmctx), instance(vmctx));
         let module = instance.module.clone();
-        let items = &module.0.elements[segment as usize];
+        let items = &module.elements[segment as usize];
         let count = if instance.dropped_elements[segment as usize] { 0 } else { element_count(items) as usize };
         let index = instance.table(table).index(store);
         let elements = store.tables[index].elements_mut();
@@ -242,7 +242,7 @@ pub(crate) unsafe fn table_init(
         match (&items.items, &instance.element_values[segment as usize]) {
             (ElementItems::Funcs(funcs), _) => {
                 for (slot, func) in target.iter_mut().zip(&funcs[source]) {
-                    *slot = crate::runtime::instance::func_ref(vmctx, *func) as u64;
+                    *slot = super::instance::func_ref(vmctx, *func) as u64;
                 }
             }
             (ElementItems::Exprs(_), Some(values)) => target.copy_from_slice(&values[source]),

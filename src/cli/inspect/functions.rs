@@ -1,26 +1,14 @@
 //! Finding a function by what people call it, and printing what the engines make of it.
 
+use crate::Module;
 use crate::cli::output::Failure;
-use crate::module::ExternIndex;
 use crate::printable::Printable;
-use crate::{Engine, Module};
-
-/// What a function is printed as.
-#[derive(Clone, Copy)]
-pub(super) enum Form {
-    Bytecode,
-    Clif,
-    Asm,
-}
+use crate::runtime::inspect::Form;
 
 /// The code of the function called `name`.
 pub(super) fn print(module: &Module, form: Form, name: &str) -> Result<String, Failure> {
-    if !matches!(form, Form::Bytecode) && !Engine::has_jit() {
-        return Err(Failure::error("this build of wasmrun has no JIT"));
-    }
-    let inner = &*module.0;
     let index = find(module, name)?;
-    let Some(defined) = index.checked_sub(inner.imported_funcs()) else {
+    let Some(defined) = index.checked_sub(module.function_counts().1) else {
         let import = module.imports().filter(|import| matches!(import.ty(), crate::ExternType::Func(_)));
         let import = import
             .map(|import| format!("{}.{}", Printable::name(import.module()), Printable::name(import.name())))
@@ -30,33 +18,23 @@ pub(super) fn print(module: &Module, form: Form, name: &str) -> Result<String, F
             import.unwrap_or_default()
         )));
     };
-    let text = match form {
-        Form::Bytecode => crate::interp::print_bytecode(inner, defined),
-        Form::Clif => crate::jit::print_clif(inner, defined),
-        Form::Asm => crate::jit::print_asm(inner, defined),
-    };
-    text.map_err(|error| Failure::error(error.to_string()))
+    module.print_function(defined, form).map_err(|error| Failure::error(error.to_string()))
 }
 
 /// The index of a function given by index, by name, or by the name of an export.
 fn find(module: &Module, name: &str) -> Result<u32, Failure> {
-    let inner = &*module.0;
-    let count = inner.funcs.len() as u32;
+    let (count, _) = module.function_counts();
     if let Ok(index) = name.parse::<u32>() {
         return match index < count {
             true => Ok(index),
             false => Err(Failure::error(format!("there is no function {index}, the module has {count}"))),
         };
     }
-    let exported = inner.exports.iter().find_map(|export| match export.index {
-        ExternIndex::Func(index) if *export.name == *name => Some(index),
-        _ => None,
-    });
-    if let Some(index) = exported {
+    if let Some(index) = module.export_func_index(name) {
         return Ok(index);
     }
     let plain = name.strip_prefix('$').unwrap_or(name);
-    let named = |index: &u32| inner.func_name(*index).is_some_and(|name| name == plain);
+    let named = |index: &u32| module.function_name(*index).is_some_and(|name| name == plain);
     let found: Vec<u32> = (0..count).filter(named).collect();
     match found[..] {
         [index] => Ok(index),
@@ -75,12 +53,13 @@ fn find(module: &Module, name: &str) -> Result<u32, Failure> {
 
 /// Functions whose names contain what was asked for, as the end of a message.
 fn similar(module: &Module, name: &str) -> String {
-    let contains = |index: &u32| module.0.func_name(*index).is_some_and(|n| n.contains(name));
-    let found: Vec<u32> = (0..module.0.funcs.len() as u32).filter(contains).take(10).collect();
+    let contains = |index: &u32| module.function_name(*index).is_some_and(|n| n.contains(name));
+    let found: Vec<u32> = (0..module.function_counts().0).filter(contains).take(10).collect();
     if found.is_empty() { String::new() } else { format!("; these come near:{}", list(module, &found)) }
 }
 
 fn list(module: &Module, indices: &[u32]) -> String {
-    let line = |index: &u32| format!("\n  {index} {}", Printable::name(module.0.func_name(*index).unwrap_or_default()));
+    let line =
+        |index: &u32| format!("\n  {index} {}", Printable::name(module.function_name(*index).unwrap_or_default()));
     indices.iter().take(20).map(line).collect::<Vec<_>>().concat()
 }

@@ -13,6 +13,7 @@ use super::engine::BoundsChecksArg;
 use super::output::{self, Failure};
 use super::{input, status};
 use crate::module::decode;
+use crate::runtime::inspect::Form;
 use crate::{BoundsChecks, Config, Engine, ErrorKind, Module};
 use survey::Survey;
 
@@ -59,9 +60,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<u8, Failure> {
     let module = Module::new(&engine, &bytes);
 
     let code = match (&args.bytecode, &args.clif, &args.asm) {
-        (Some(func), ..) => Some((functions::Form::Bytecode, func)),
-        (_, Some(func), _) => Some((functions::Form::Clif, func)),
-        (.., Some(func)) => Some((functions::Form::Asm, func)),
+        (Some(func), ..) => Some((Form::Bytecode, func)),
+        (_, Some(func), _) => Some((Form::Clif, func)),
+        (.., Some(func)) => Some((Form::Asm, func)),
         _ => None,
     };
     let text = match (code, &module) {

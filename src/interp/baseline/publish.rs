@@ -9,8 +9,7 @@ use super::arch::Assembler;
 use super::lower::{Baseline, lower};
 use crate::config::Dispatch;
 use crate::interp::code::{Code, ModuleCode};
-use crate::jit::BaselineMemory;
-use crate::module::ModuleInner;
+use crate::interp::tiers::{BaselineMemory, Tiers};
 
 /// Words of bytecode of a module that baseline code is made of at most: some 100 MB of code.
 const MOST: usize = 4 << 20;
@@ -24,7 +23,7 @@ pub(in crate::interp) struct Making {
     words: usize,
     /// Words of bytecode that it has been made of.
     done: usize,
-    memory: Option<BaselineMemory>,
+    memory: Option<Box<dyn BaselineMemory>>,
 }
 
 /// What the words of baseline code are, beside those of the bytecode it was made from.
@@ -41,10 +40,11 @@ pub(in crate::interp) struct Origin {
 impl ModuleCode {
     /// Has a function that has been translated to `code` run baseline code as soon as there is enough to make; it has been asked for
     /// so often. False if it is to be asked for again.
-    pub(in crate::interp) fn want_baseline(&self, module: &ModuleInner, code: &Code, asked: u8) -> bool {
+    pub(in crate::interp) fn want_baseline(&self, code: &Code, asked: u8) -> bool {
+        let Some(tiers) = self.tiers() else { return true };
         let mut all = self.all();
         // It runs as handlers of the other dispatch do.
-        if module.engine.config().dispatch != Dispatch::TailCall || !code.baseline.load(Ordering::Acquire).is_null() {
+        if self.engine.config.dispatch != Dispatch::TailCall || !code.baseline.load(Ordering::Acquire).is_null() {
             return true;
         }
         let making = &mut all.making;
@@ -55,18 +55,18 @@ impl ModuleCode {
             making.wanted.push(code);
             making.words += code.words.len();
         }
-        let enough = making.words >= module.tier.baseline_batch(module, making.done, asked);
+        let enough = making.words >= tiers.baseline_batch(making.done, asked);
         if enough {
             making.done += std::mem::take(&mut making.words);
             let wanted = std::mem::take(&mut making.wanted);
             drop(all);
-            self.make_baseline(module, wanted);
+            self.make_baseline(&*tiers, wanted);
         }
         enough
     }
 
     /// Makes baseline code. What none can be made of stays interpreted.
-    fn make_baseline(&self, module: &ModuleInner, wanted: Vec<*const Code>) {
+    fn make_baseline(&self, tiers: &dyn Tiers, wanted: Vec<*const Code>) {
         let started = Instant::now();
         let mut asm = Assembler::new();
         // SAFETY: code lives as long as the module.
@@ -75,13 +75,13 @@ impl ModuleCode {
         let made: Vec<_> = made.collect();
         // Held while publishing, so that whoever runs the code finds its range.
         let mut all = self.all();
-        let memory = all.making.memory.get_or_insert_with(|| BaselineMemory::new(module));
-        let codes = made.iter().map(|(code, baseline)| (code.defined, &*baseline.code));
-        let Ok(places) = memory.add(module, codes) else { return };
+        let memory = all.making.memory.get_or_insert_with(|| tiers.baseline_memory());
+        let codes: Vec<_> = made.iter().map(|(code, baseline)| (code.defined, &*baseline.code)).collect();
+        let Ok(places) = memory.add(&codes) else { return };
         let time = started.elapsed() / made.len().max(1) as u32;
         for ((code, baseline), base) in made.into_iter().zip(places) {
-            let bytes = module.bodies[code.defined as usize].len();
-            module.engine.counted().baseline.add(bytes, baseline.code.len(), time);
+            let bytes = self.facts.bodies[code.defined as usize].len();
+            self.engine.stats.baseline.add(bytes, baseline.code.len(), time);
             let made = all.add(code.of_baseline(baseline, base)).cast_mut();
             code.baseline.store(made, Ordering::Release);
             let place = &self.codes[code.defined as usize];

@@ -1,16 +1,15 @@
 //! Copies, branches, calls, and the table of the instructions with handlers of their own.
 
 use super::{exception, memory, reference, simd, table, tier};
-use crate::error::Error;
-use crate::error::Trap;
-use crate::interp::code::Code;
+use crate::error::{Error, Trap};
+use crate::interp::code::{Code, ModuleCode};
 use crate::interp::machine::{Flow, HEADER, Handler, Machine, SLACK, Step};
 use crate::interp::op::{Plain, for_each_op, word};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::numeric::simd::V128;
-use crate::runtime::func::call_host;
 use crate::vm::context::{VMContext, VMFuncRef};
+use crate::vm::func::call_host;
 
 /// Where the outermost frame of an activation returns to.
 static EXIT: [u64; 1] = [word(Plain::Exit.op(), 0, 0, 0)];
@@ -302,14 +301,13 @@ fn indirect_func(m: &Machine) -> Result<*mut VMFuncRef, Trap> {
 
 fn import_func(m: &Machine, func: u32) -> *mut VMFuncRef {
     // SAFETY: the running instance, and an index of its module.
-    unsafe { crate::runtime::instance::func_ref(m.vmctx(), func) }
+    unsafe { crate::vm::instance::func_ref(m.vmctx(), func) }
 }
 
 /// The code of a defined function, translated now if it is not yet.
 fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const Code, Error> {
     // SAFETY: a live context, and an index of its module.
-    let module = unsafe { &(*(*vmctx).instance).module.0 };
-    module.interp.get(module, index)
+    unsafe { ModuleCode::of(vmctx) }.get(index)
 }
 
 pub(super) fn return_cross(m: &mut Machine) -> Step {
@@ -435,8 +433,7 @@ fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const C
         return defined(callee, index);
     }
     // SAFETY: a live context, and an index of its module.
-    let module = unsafe { &(*(*callee).instance).module.0 };
-    module.interp.translated(module, index)
+    unsafe { ModuleCode::of(callee) }.translated(index)
 }
 
 /// Replaces the running frame by one of a defined function.
@@ -473,10 +470,7 @@ fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Cod
 fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
     let (args, header) = tail_operands(m);
     // SAFETY: a live reference; the engine knows the types of live references.
-    let ty = unsafe {
-        let instance = &*(*m.vmctx()).instance;
-        instance.module.0.engine.sig_type((*func).sig)
-    };
+    let ty = unsafe { ModuleCode::of(m.vmctx()).engine.types.get((*func).sig) };
     let slots = ty.param_slots().max(ty.result_slots());
     if !m.room(8 * (slots + (HEADER + SLACK) as usize)) {
         return m.stop(Trap::StackOverflow);

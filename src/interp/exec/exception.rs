@@ -1,13 +1,12 @@
 //! Exceptions: a throw searches the frames of its activation, innermost first; beyond, it is an error.
 
 use super::control::cross;
-use crate::error::Error;
-use crate::error::Trap;
+use crate::error::{Error, Trap};
 use crate::interp::frames::Frames;
 use crate::interp::machine::{HEADER, Machine, Step};
-use crate::runtime::store::StoreOpaque;
 use crate::vm::context::{VMContext, VMException};
 use crate::vm::exception;
+use crate::vm::store::StoreOpaque;
 
 fn store(m: &Machine) -> &StoreOpaque {
     // SAFETY: the store of the running instance.

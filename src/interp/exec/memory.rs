@@ -244,7 +244,7 @@ pub(super) fn copy<U: Unit>(m: &mut Machine) -> Flow {
 
 pub(super) fn memory_size(m: &mut Machine) -> Flow {
     let (_, length) = memory_at(m, m.bc());
-    m.finish((length / crate::runtime::memory::PAGE) as u32, 1)
+    m.finish((length / crate::vm::memory::PAGE) as u32, 1)
 }
 
 pub(super) fn memory_grow(m: &mut Machine) -> Step {

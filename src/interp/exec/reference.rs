@@ -3,7 +3,7 @@
 use crate::interp::machine::{Flow, Machine, Step};
 use crate::interp::value::Value;
 use crate::numeric::simd::V128;
-use crate::runtime::instance::func_ref;
+use crate::vm::instance::func_ref;
 
 pub(super) fn ref_func(m: &mut Machine) -> Step {
     // SAFETY: the running instance, and an index of its module.

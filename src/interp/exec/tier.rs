@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::control::{cross, return_cross};
 use super::exception;
-use crate::error::Result;
-use crate::error::Trap;
-use crate::interp::code::Code;
+use crate::error::{Result, Trap};
+use crate::interp::code::{Code, ModuleCode};
 use crate::interp::machine::{Context, HEADER, Machine, SlowPath, Step};
-use crate::module::Module;
-use crate::runtime::store::StoreOpaque;
+use crate::interp::tiers::{Hot, Native};
 use crate::sys;
-use crate::tier::{Hot, Native};
 use crate::vm::context::{VMCode, VMContext};
+use crate::vm::engine::NativeCalls;
+use crate::vm::store::StoreOpaque;
 
 /// What keeps code that calls itself by tail calls, native and interpreted in turn, from nesting ever deeper. Each does
 /// alone, so tests turn one off to see the other.
@@ -42,9 +41,18 @@ pub(super) fn is_kept(rule: NestingRule) -> bool {
 }
 
 /// The running instance's module.
-fn module<'a>(m: &Machine) -> &'a Module {
+fn module<'a>(m: &Machine) -> &'a ModuleCode {
     // SAFETY: instances of running code are live, and keep their module.
-    unsafe { &(*(*m.vmctx()).instance).module }
+    unsafe { ModuleCode::of(m.vmctx()) }
+}
+
+/// How native code is entered.
+///
+/// # Safety
+/// A live context of a store that has native code.
+unsafe fn native_calls(vmctx: *mut VMContext) -> &'static NativeCalls {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*vmctx).store).native_calls.expect("there is native code") }
 }
 
 /// Runs the native code of a function that was called, whose results are then in place; or gives the path to take instead. Where
@@ -77,7 +85,7 @@ unsafe fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *
             return Some(interpret);
         }
         (*store).value_top = header.add(HEADER as usize);
-        let result = crate::jit::call_by_glue(vmctx, glue, (*entry).load(Ordering::Acquire), frame);
+        let result = (native_calls(vmctx).by_trampoline)(vmctx, glue, (*entry).load(Ordering::Acquire), frame);
         (*ctx).error = Some(result.err()?);
         Some(native_failed)
     }
@@ -93,9 +101,8 @@ fn native_failed(m: &mut Machine) -> Step {
 /// Interprets the function of a stub.
 fn interpret(m: &mut Machine) -> Step {
     let defined = m.bc();
-    let module = &module(m).0;
     // SAFETY: code lives as long as the module.
-    let code = match module.interp.translated(module, defined) {
+    let code = match module(m).translated(defined) {
         Ok(code) => unsafe { &*code },
         Err(error) => return m.stop(error),
     };
@@ -111,13 +118,13 @@ fn interpret(m: &mut Machine) -> Step {
 /// Runs native code in the frame that was made for the function, and returns.
 fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
     let (vmctx, frame) = (m.vmctx(), m.fp);
-    let sig = module(m).0.defined_sig(defined);
+    let sig = module(m).facts.defined_sig(defined);
     // SAFETY: the running instance; functions that calls find native keep an entry that leads to native code. The frame
     // holds the arguments, and has room for the results below its header.
     let result = unsafe {
         (*(*vmctx).store).value_top = header.add(HEADER as usize);
         let code = (*(*vmctx).entries.add(defined as usize)).load(Ordering::Acquire);
-        crate::jit::call_native(vmctx, code, sig, frame)
+        (native_calls(vmctx).by_type)(vmctx, code, sig, frame)
     };
     leave(m, header, result)
 }
@@ -133,8 +140,8 @@ fn may_nest(vmctx: *mut VMContext) -> bool {
 /// A function has used up its budget, and was just called.
 pub(super) fn count_call(m: &mut Machine) -> Step {
     let (module, defined) = (module(m), m.bc());
-    let hot = module.0.tier.hot_call(module, defined);
-    if let Some((code, word)) = module.0.interp.find(m.ip) {
+    let hot = module.tiers().map_or(Hot::Same, |tiers| tiers.hot_call(defined));
+    if let Some((code, word)) = module.find(m.ip) {
         if matches!(hot, Hot::Native(_)) && may_nest(m.vmctx()) {
             return run_native(m, defined, m.fp.wrapping_add(code.header as usize));
         }
@@ -149,21 +156,21 @@ pub(super) fn count_call(m: &mut Machine) -> Step {
 /// A function has used up its budget in a loop.
 pub(super) fn count_loop(m: &mut Machine) -> Step {
     let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
-    if let Some((code, word)) = module.0.interp.find(m.ip) {
-        let hot = module.0.tier.hot_loop(module, m.bc(), m.low(1), code.far);
+    if let Some((code, word)) = module.find(m.ip) {
+        let hot = module.tiers().map_or(Hot::Same, |tiers| tiers.hot_loop(m.bc(), m.low(1), code.far));
         if let Hot::Native(native) = hot
             && may_nest(vmctx)
         {
-            module.0.engine.counted().loops_entered.fetch_add(1, Ordering::Relaxed);
+            module.engine.stats.loops_entered.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the frame is the function's, at that loop; the code was compiled for it.
             let result = unsafe {
                 (*(*vmctx).store).value_top = frame.add(code.frame_slots());
                 match native {
                     Native::Function => unreachable!("a loop is entered by code for loops"),
-                    Native::Loop(code) => crate::jit::call_loop(vmctx, code, frame),
+                    Native::Loop(code) => (native_calls(vmctx).at_loop)(vmctx, code, frame),
                     Native::FunctionAtLoop(native, number) => {
-                        let sig = module.0.defined_sig(code.defined());
-                        crate::jit::call_native_at_loop(vmctx, native, sig, frame, number)
+                        let sig = module.facts.defined_sig(code.defined());
+                        (native_calls(vmctx).at_loop_of_function)(vmctx, native, sig, frame, number)
                     }
                 }
             };
@@ -180,9 +187,11 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
 /// Goes on in baseline code, behind the instruction at a word of a function's bytecode, which counts. False if there is none.
 fn go_on(m: &mut Machine, code: &Code, word: u32, hot: Hot) -> bool {
     if let Hot::Baseline(asked) = hot {
-        let module = &module(m).0;
-        if module.interp.want_baseline(module, code, asked) {
-            module.tier.has_baseline(module, code.defined());
+        let module = module(m);
+        if let Some(tiers) = module.tiers()
+            && module.want_baseline(code, asked)
+        {
+            tiers.has_baseline(code.defined());
         }
     }
     let Some(ip) = code.behind_count(word) else { return false };

@@ -23,7 +23,7 @@ use super::layout::FrameLayout;
 use super::op::{self, for_each_op};
 use super::tries::Try;
 use crate::error::Result;
-use crate::module::ModuleInner;
+use crate::module::ModuleFacts;
 use crate::module::decode::Parsed;
 use crate::module::types::ValType;
 use crate::module::validate::Check;
@@ -56,10 +56,12 @@ const NEAR: u32 = 1 << 16;
 /// Translates a defined function, and validates it while at it if that has not been done.
 ///
 /// # Errors
-/// Those of [`ModuleInner::ensure_valid`].
-pub(super) fn function(module: &ModuleInner, defined: u32, positions: bool) -> Result<Translation> {
+/// Those of [`ModuleFacts::ensure_valid`].
+pub(super) fn function(module: &ModuleFacts, defined: u32, counting: bool, positions: bool) -> Result<Translation> {
     let translate = |far| {
-        module.read_body(defined, |body, check| Translator::new(module, defined, body, positions, far)?.run(check))
+        module.read_body(defined, |body, check| {
+            Translator::new(module, defined, body, counting, positions, far)?.run(check)
+        })
     };
     match translate(false)? {
         Some(translation) => Ok(translation),
@@ -80,7 +82,7 @@ fn zeroed(locals: &[Local]) -> Range<u32> {
 
 /// The state of a translation.
 struct Translator<'m> {
-    module: &'m ModuleInner,
+    module: &'m ModuleFacts,
     defined: u32,
     /// Whether calls and passes through loops are counted.
     counting: bool,
@@ -126,9 +128,10 @@ struct Translator<'m> {
 
 impl<'m> Translator<'m> {
     fn new(
-        module: &'m ModuleInner,
+        module: &'m ModuleFacts,
         defined: u32,
         body: wasmparser::FunctionBody<'m>,
+        counting: bool,
         positions: bool,
         far: bool,
     ) -> Parsed<Self> {
@@ -149,7 +152,7 @@ impl<'m> Translator<'m> {
         let mut translator = Translator {
             module,
             defined,
-            counting: !module.tier.counters().is_null(),
+            counting,
             straight: Vec::new(),
             offset: 0,
             body,

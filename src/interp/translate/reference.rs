@@ -5,8 +5,8 @@ use super::{NONE, Translator};
 use crate::interp::machine::encode_place;
 use crate::interp::op::{Binary, Form, Plain};
 use crate::interp::value::Bank;
+use crate::module::offsets::Location;
 use crate::module::types::ValType;
-use crate::vm::context::Place;
 
 impl Translator<'_> {
     pub fn global_get(&mut self, global: u32) {
@@ -17,8 +17,8 @@ impl Translator<'_> {
             return;
         }
         let (op, offset) = match place {
-            Place::Inline(offset) => (Plain::GlobalGet, offset),
-            Place::Pointer(offset) => (Plain::GlobalGetIndirect, offset),
+            Location::Inline(offset) => (Plain::GlobalGet, offset),
+            Location::Pointer(offset) => (Plain::GlobalGetIndirect, offset),
         };
         let slot = self.push_temp(Bank::Int);
         self.define_bc(op.op(), slot, Bank::Int, offset as u32);
@@ -27,7 +27,7 @@ impl Translator<'_> {
     pub fn global_set(&mut self, global: u32) {
         let operand = self.pop();
         let place = self.module.offsets.global(global);
-        if let Place::Inline(offset) = place
+        if let Location::Inline(offset) = place
             && let Ok(number) = u16::try_from(offset / 8)
             && self.set_sum(operand, number)
         {
@@ -39,8 +39,8 @@ impl Translator<'_> {
             _ if self.module.globals[global as usize].content == ValType::V128 => {
                 (Plain::GlobalSetWide, encode_place(place))
             }
-            Place::Inline(offset) => (Plain::GlobalSet, offset as u32),
-            Place::Pointer(offset) => (Plain::GlobalSetIndirect, offset as u32),
+            Location::Inline(offset) => (Plain::GlobalSet, offset as u32),
+            Location::Pointer(offset) => (Plain::GlobalSetIndirect, offset as u32),
         };
         self.effect_bc(op, a, offset);
     }

@@ -40,8 +40,8 @@ fn functions_are_lowered_as_the_files_say() {
         let engine = Engine::new(Config::new().strategy(Strategy::Jit).signals_based_traps(signals)).unwrap();
         for (name, text) in FUNCTIONS {
             let module = Module::new(&engine, text).unwrap();
-            let last = module.0.bodies.len() as u32 - 1;
-            let clif = super::print_clif(&module.0, last).unwrap();
+            let last = module.0.facts.bodies.len() as u32 - 1;
+            let clif = super::print_clif(&module.0.jit, last).unwrap();
             let file = folder.join(format!("{name}{}.clif", if signals { "" } else { ".no_signals" }));
             if std::env::var_os("WASMRUN_BLESS").is_some() {
                 std::fs::write(&file, clif).unwrap();

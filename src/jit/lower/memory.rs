@@ -7,7 +7,7 @@ use wasmparser::{MemArg, MemArgTarget, Operator as Op};
 
 use super::{Lower, Region};
 use crate::jit::bounds::Access;
-use crate::runtime::memory::PAGE;
+use crate::vm::memory::PAGE;
 
 /// Copies and fills up to this length are done in place.
 const INLINE_BYTES: u64 = 64;

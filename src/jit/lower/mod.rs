@@ -34,12 +34,15 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext, Variable};
 use wasmparser::Operator as Op;
 
+use super::artifact::Workspace;
 use super::{abi, bounds};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interp::FrameLayout;
-use crate::module::ModuleInner;
+use crate::module::ModuleFacts;
+use crate::module::offsets::Location;
 use crate::module::types::{FuncType, ValType};
-use crate::vm::context::{Place, VMContext, VMStore};
+use crate::vm::context::{VMContext, VMStore};
 
 /// Beyond these many CLIF values, Cranelift takes minutes and gigabytes: 50 times the largest functions of compilers
 /// and interpreters seen so far.
@@ -58,20 +61,21 @@ const MAX_LOCAL_TABLES: u64 = 1 << 27;
 /// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or there is no
 /// loop at the offset that can be reached; the interpreter can still run it.
 pub(crate) fn function(
-    module: &ModuleInner,
+    module: &ModuleFacts,
+    config: &Config,
     isa: &dyn TargetIsa,
     defined: u32,
     plan: Plan<'_>,
     counts: bool,
-    context: &mut cranelift_codegen::Context,
-    builder_context: &mut FunctionBuilderContext,
+    workspace: &mut Workspace,
 ) -> Result<()> {
+    let Workspace { context, builder: builder_context } = workspace;
     context.clear();
     context.func.signature = match plan {
         Plan::Function | Plan::FunctionWithLoops { .. } => abi::signature(isa, module.defined_type(defined)),
         Plan::Loop { .. } => abi::signature(isa, &FuncType::new([ValType::I64], [])),
     };
-    let mut lower = Lower::new(module, isa, FunctionBuilder::new(&mut context.func, builder_context));
+    let mut lower = Lower::new(module, config, isa, FunctionBuilder::new(&mut context.func, builder_context));
     lower.heat = counts.then(|| heat::Heat::new(defined));
     let result = lower.body(defined, plan);
     lower.builder.seal_all_blocks();
@@ -125,7 +129,7 @@ pub(super) enum Region {
 
 /// The function being lowered.
 pub(super) struct Lower<'m, 'b> {
-    pub(super) module: &'m ModuleInner,
+    pub(super) module: &'m ModuleFacts,
     pub(super) builder: FunctionBuilder<'b>,
     isa: &'m dyn TargetIsa,
     /// The block whose parameters are the function's.
@@ -160,7 +164,12 @@ pub(super) struct Lower<'m, 'b> {
 }
 
 impl<'m, 'b> Lower<'m, 'b> {
-    fn new(module: &'m ModuleInner, isa: &'m dyn TargetIsa, mut builder: FunctionBuilder<'b>) -> Lower<'m, 'b> {
+    fn new(
+        module: &'m ModuleFacts,
+        config: &Config,
+        isa: &'m dyn TargetIsa,
+        mut builder: FunctionBuilder<'b>,
+    ) -> Lower<'m, 'b> {
         let entry = builder.create_block();
         builder.append_block_params_for_function_params(entry);
         builder.switch_to_block(entry);
@@ -171,7 +180,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             builder,
             isa,
             entry,
-            signals: module.engine.config().signals_based_traps,
+            signals: config.signals_based_traps,
             stack: Vec::new(),
             frames: Vec::new(),
             handlers: Vec::new(),
@@ -183,7 +192,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             osr: None,
             heat: None,
             vmctx,
-            bounds: bounds::Bounds::new(module.engine.config(), isa),
+            bounds: bounds::Bounds::new(config, isa),
             signatures: HashMap::new(),
             libcall_signatures: HashMap::new(),
             scratch: Vec::new(),
@@ -405,10 +414,10 @@ impl<'m, 'b> Lower<'m, 'b> {
     }
 
     /// Address and offset of an object of the context, imported or not.
-    pub(super) fn locate(&mut self, place: Place) -> (Value, i32) {
+    pub(super) fn locate(&mut self, place: Location) -> (Value, i32) {
         match place {
-            Place::Inline(offset) => (self.vmctx, offset),
-            Place::Pointer(offset) => (self.load_constant(self.vmctx, offset), 0),
+            Location::Inline(offset) => (self.vmctx, offset),
+            Location::Pointer(offset) => (self.load_constant(self.vmctx, offset), 0),
         }
     }
 

@@ -3,32 +3,31 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::ExnRef;
-use crate::error::{Error, ErrorKind};
-use crate::module::ModuleInner;
+use super::value::Value;
+use crate::error::{Error, ErrorKind, ExnRef};
+use crate::module::ModuleFacts;
 use crate::printable::Printable;
-use crate::runtime::store::StoreOpaque;
-use crate::runtime::value::Value;
 use crate::vm::context::VMException;
+use crate::vm::store::StoreOpaque;
 
 /// Values of a payload that are told.
 const VALUES: usize = 8;
 
 /// Tag and payload of an exception, independent of its store.
-pub(crate) struct Thrown {
+struct Thrown {
     /// The module that defines the tag, and the tag's index there; `None` for one that the host made.
-    tag: Option<(Arc<ModuleInner>, u32)>,
+    tag: Option<(Arc<ModuleFacts>, u32)>,
     payload: String,
 }
 
 impl Thrown {
     fn new(store: &StoreOpaque, exception: &ExnRef) -> Self {
-        let exception = exception.0.exception;
+        let exception = exception.pin().exception.cast::<VMException>();
         // SAFETY: the reference keeps the exception; its tag lives as long as the store, and the payload holds values of
         // the tag's parameter types.
         unsafe {
             let tag = &*(*exception).tag;
-            let ty = store.engine().sig_type(tag.sig.number());
+            let ty = store.engine.types.get(tag.sig.number());
             let mut values: Vec<_> = ty.params().iter().take(VALUES).map(|ty| Value::default_for(*ty)).collect();
             Value::read_all(ty.params(), VMException::payload(exception), store, &mut values);
             let mut texts: Vec<_> = values.iter().map(text).collect();
@@ -41,10 +40,10 @@ impl Thrown {
 /// Has an error that goes to Rust code tell of the exception that it is, which it can't do without the store.
 pub(crate) fn describe(store: &StoreOpaque, error: &mut Error) {
     if let ErrorKind::Exception(exception) = error.kind()
-        && exception.0.store == store.id
+        && exception.pin().store == store.id
     {
         let thrown = Thrown::new(store, exception);
-        error.set_thrown(thrown);
+        error.set_description(thrown);
     }
 }
 

@@ -6,58 +6,13 @@
 //!
 //! They are collected when nothing refers to them any more, see [`heap`].
 
-pub(crate) mod tag;
-mod thrown;
-
 use std::sync::Arc;
 
-pub(crate) use thrown::{Thrown, describe};
-
-use crate::error::{Error, ErrorKind, MAX_BACKTRACE, Result};
-use crate::runtime::store::StoreOpaque;
-use crate::vm::context::{VMContext, VMException};
-use crate::vm::heap;
-
-/// A reference to an exception that the host holds; the exception lives at least as long.
-///
-/// It can be passed back to the store it came from and to no other.
-#[derive(Clone, Debug)]
-pub struct ExnRef(Arc<Pin>);
-
-#[derive(Debug)]
-pub(crate) struct Pin {
-    store: u64,
-    exception: *mut VMException,
-}
-
-// SAFETY: the pointer is only followed together with the store of that id, which keeps what it points to.
-unsafe impl Send for Pin {}
-// SAFETY: as above.
-unsafe impl Sync for Pin {}
-
-impl Pin {
-    pub fn exception(&self) -> *mut VMException {
-        self.exception
-    }
-}
-
-impl ExnRef {
-    /// Whether both refer to one exception.
-    pub fn same(&self, other: &ExnRef) -> bool {
-        self.0.exception == other.0.exception
-    }
-
-    /// The slot of the reference.
-    ///
-    /// # Errors
-    /// [`Usage`](ErrorKind::Usage) if it is of another store.
-    pub(crate) fn to_slot(&self, store: &StoreOpaque) -> Result<u64> {
-        if self.0.store != store.id {
-            return Err(Error::usage("exception used with another store than its own"));
-        }
-        Ok(self.0.exception as u64)
-    }
-}
+use super::context::{VMContext, VMException, VMTag};
+use super::heap;
+use super::instance::InstanceData;
+use super::store::StoreOpaque;
+use crate::error::{Error, ErrorKind, ExnRef, MAX_BACKTRACE, Pin, Result};
 
 fn layout(slots: usize) -> std::alloc::Layout {
     std::alloc::Layout::array::<u64>(slots + size_of::<VMException>() / 8).expect("a payload of at most 2000 slots")
@@ -88,10 +43,10 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
     // SAFETY: the caller's promise.
     unsafe {
         let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
-        let tag = self::tag::of(vmctx, tag);
+        let tag = tag_of(vmctx, tag);
         let slots = (*tag).slots;
         let size = layout(slots).size();
-        let most = store.engine().config().max_exception_bytes;
+        let most = store.engine.config.max_exception_bytes;
         let is_full = store.heap.exception_bytes() + size > most;
         if is_full || store.heap.is_due(size) {
             heap::collect(store);
@@ -119,7 +74,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
 /// A live exception, a live context, a validated index.
 pub(crate) unsafe fn is_of_tag(exception: *mut VMException, vmctx: *mut VMContext, tag: u32) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { std::ptr::eq((*exception).tag, self::tag::of(vmctx, tag)) }
+    unsafe { std::ptr::eq((*exception).tag, tag_of(vmctx, tag)) }
 }
 
 /// The functions that an exception has left on its way through compiled code, which finds handlers without knowing whether
@@ -150,7 +105,9 @@ pub(crate) fn into_error(store: &StoreOpaque, exception: *mut VMException) -> Er
 /// error as it is.
 pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMException, Error)> {
     match error.kind() {
-        ErrorKind::Exception(exception) if exception.0.store == store.id => Ok((exception.0.exception, error)),
+        ErrorKind::Exception(exception) if exception.pin().store == store.id => {
+            Ok((exception.pin().exception.cast(), error))
+        }
         _ => Err(error),
     }
 }
@@ -179,9 +136,32 @@ pub(crate) fn take_error(store: &mut StoreOpaque) -> Error {
     }
 }
 
+/// The slot of a reference that the host holds.
+///
+/// # Errors
+/// [`Usage`](ErrorKind::Usage) if it is of another store.
+pub(crate) fn to_slot(store: &StoreOpaque, exception: &ExnRef) -> Result<u64> {
+    if exception.pin().store != store.id {
+        return Err(Error::usage("exception used with another store than its own"));
+    }
+    Ok(exception.pin().exception as u64)
+}
+
 /// A reference for the host.
 pub(crate) fn pin(store: &StoreOpaque, exception: *mut VMException) -> ExnRef {
-    let pin = Arc::new(Pin { store: store.id, exception });
+    let pin = Arc::new(Pin { store: store.id, exception: exception.cast() });
     store.heap.add_pin(Arc::downgrade(&pin));
-    ExnRef(pin)
+    ExnRef::new(pin)
+}
+
+/// The tag of an index of the running instance's tag index space.
+///
+/// # Safety
+/// A live context and a validated index.
+pub(crate) unsafe fn tag_of(vmctx: *mut VMContext, tag: u32) -> *const VMTag {
+    // SAFETY: the caller's promise; contexts hold a pointer for each tag.
+    unsafe {
+        let offset = InstanceData::offsets(vmctx).tag(tag);
+        vmctx.byte_offset(offset as isize).cast::<*const VMTag>().read()
+    }
 }

@@ -1,0 +1,74 @@
+//! From Cranelift's output to machine code with its tables, not yet in its place.
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedMachReloc, FinalizedRelocTarget, ir};
+use cranelift_frontend::FunctionBuilderContext;
+
+use super::registry::{Handler, NO_LOCATION};
+use crate::error::{Error, Result};
+
+/// What compiling takes and is worth keeping for the next function.
+pub(super) struct Workspace {
+    pub context: Context,
+    pub builder: FunctionBuilderContext,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Workspace { context: Context::new(), builder: FunctionBuilderContext::new() }
+    }
+}
+
+/// Finished machine code, not yet in its place.
+pub(super) struct Artifact {
+    pub bytes: Vec<u8>,
+    pub alignment: u64,
+    pub relocs: Vec<FinalizedMachReloc>,
+    pub traps: Box<[(u32, u8)]>,
+    pub locations: Box<[(u32, u32)]>,
+    pub handlers: Box<[Handler]>,
+}
+
+/// Compiles the function in `context`.
+pub(super) fn artifact(isa: &dyn TargetIsa, context: &mut Context) -> Result<Artifact> {
+    let failed = |error: String| Error::resource(format!("cannot compile a function: {error}"));
+    context.compile(isa, &mut ControlPlane::default()).map_err(|error| failed(format!("{:?}", error.inner)))?;
+    let code = context.compiled_code().ok_or_else(|| failed("no code".into()))?;
+    // Functions are called through entries and references; by name only what stands in for an instruction.
+    let known = |reloc: &FinalizedMachReloc| {
+        use ir::{ExternalName::LibCall, LibCall as L};
+        matches!(reloc.target, FinalizedRelocTarget::ExternalName(LibCall(L::FmaF32 | L::FmaF64)))
+    };
+    if !code.buffer.relocs().iter().all(known) {
+        return Err(failed("it calls what the runtime does not have".into()));
+    }
+    let mut locations: Vec<(u32, u32)> = Vec::new();
+    let mut end = 0;
+    for location in code.buffer.get_srclocs_sorted() {
+        if location.start > end && !locations.is_empty() {
+            locations.push((end, NO_LOCATION));
+        }
+        let bits = if location.loc.is_default() { NO_LOCATION } else { location.loc.bits() };
+        if locations.last().is_none_or(|(_, last)| *last != bits) {
+            locations.push((location.start, bits));
+        }
+        end = location.end;
+    }
+    // Compiled code tells exceptions apart itself, so a call has one handler for all.
+    let handlers = code.buffer.call_sites().filter_map(|site| match site.exception_handlers {
+        [FinalizedMachExceptionHandler::Default(entry)] => {
+            Some(Handler { after: site.ret_addr, entry: *entry, frame: site.frame_offset? })
+        }
+        _ => None,
+    });
+    let alignment = code.buffer.alignment.max(isa.function_alignment().preferred);
+    Ok(Artifact {
+        bytes: code.code_buffer().to_vec(),
+        alignment: u64::from(alignment),
+        relocs: code.buffer.relocs().to_vec(),
+        traps: code.buffer.traps().iter().map(|trap| (trap.offset, trap.code.as_raw().get())).collect(),
+        locations: locations.into(),
+        handlers: handlers.collect(),
+    })
+}

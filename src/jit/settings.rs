@@ -1,0 +1,74 @@
+//! The compiler's settings: how well functions are compiled, and where their code is entered.
+
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable};
+
+use crate::error::{Error, Result};
+
+/// How well a function is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tier {
+    /// In as little time as possible.
+    Quick = 1,
+    /// With the best settings, but so that it can be entered at loops too. What loops lose by that is much in some programs:
+    /// Yosys takes 1.25 times as long.
+    Entered = 2,
+    /// As well as possible.
+    Best = 3,
+}
+
+impl Tier {
+    /// The tier of a number in the cache.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        [Tier::Quick, Tier::Entered, Tier::Best].into_iter().find(|tier| *tier as u32 == number)
+    }
+}
+
+/// Where code is entered that is compiled from a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Entry {
+    /// At the start, with its arguments.
+    Function,
+    /// At the `loop` operator of this byte offset in the module, with the interpreter's frame.
+    Loop {
+        offset: u32,
+        /// Whether the frame has scratch slots.
+        far: bool,
+    },
+}
+
+/// The compiler for this machine.
+pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
+    let mut flags = settings::builder();
+    let verify = if cfg!(any(debug_assertions, test)) { "true" } else { "false" };
+    let (opt_level, regalloc) = match tier {
+        Tier::Quick => ("none", "single_pass"),
+        Tier::Entered | Tier::Best => ("speed", "backtracking"),
+    };
+    let settings = [
+        ("opt_level", opt_level),
+        ("regalloc_algorithm", regalloc),
+        ("enable_verifier", verify),
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "false"),
+        ("preserve_frame_pointers", "true"),
+        ("enable_probestack", "false"),
+        ("unwind_info", "false"),
+        ("enable_multi_ret_implicit_sret", "true"),
+        // Bounds checks are for correctness; code of mutual distrust belongs into processes of their own.
+        ("enable_heap_access_spectre_mitigation", "false"),
+        ("enable_table_access_spectre_mitigation", "false"),
+    ];
+    let refused = |error: &dyn std::fmt::Display| Error::resource(format!("no compiler for this processor: {error}"));
+    for (name, value) in settings {
+        flags.set(name, value).map_err(|error| refused(&error))?;
+    }
+    let isa = cranelift_native::builder().map_err(|error| refused(&error))?;
+    let isa = isa.finish(settings::Flags::new(flags)).map_err(|error| refused(&error))?;
+    // Rounding and shuffles would need functions of the runtime's own without these.
+    #[cfg(target_arch = "x86_64")]
+    if !(std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("sse4.1")) {
+        return Err(refused(&"it has no SSE4.1"));
+    }
+    Ok(isa)
+}

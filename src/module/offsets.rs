@@ -1,0 +1,134 @@
+//! Where an instance's context (`vm::context::VMContext`) keeps what its module imports and defines.
+//!
+//! The places follow from the module alone, so they are the same for all its instances, and compiled code may contain them.
+//! The sizes are repeated here because `vm` is above this room, which asserts them where it declares the types.
+
+/// Bytes of the header of a `VMContext`.
+pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 64 } else { 32 };
+
+/// Bytes of a `VMFuncRef`.
+pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 32 } else { 20 };
+
+/// Alignment of a `VMFuncRef`.
+pub(crate) const FUNC_REF_ALIGN: u32 = if cfg!(target_pointer_width = "64") { 8 } else { 4 };
+
+/// Where something of a module's index spaces is found from its VMContext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// The object itself lies at this byte offset.
+    Inline(i32),
+    /// A pointer to the object (imported, unchanging while the instance lives) lies at this byte offset.
+    Pointer(i32),
+}
+
+/// Byte offsets of a module's arrays in its VMContext. All fit `i32`: validation bounds every index space.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct VMOffsets {
+    pub imported_globals: u32,
+    pub imported_memories: u32,
+    pub imported_tables: u32,
+    pub imported_funcs: u32,
+    globals: u32,
+    memories: u32,
+    tables: u32,
+    global_imports: u32,
+    memory_imports: u32,
+    table_imports: u32,
+    func_imports: u32,
+    tags: u32,
+    sigs: u32,
+    func_refs: u32,
+    size: u32,
+}
+
+/// How many of each kind a module defines and imports: (imported, defined).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub globals: (u32, u32),
+    pub memories: (u32, u32),
+    pub tables: (u32, u32),
+    pub funcs: (u32, u32),
+    pub tags: (u32, u32),
+    /// All types; they are not imported.
+    pub types: u32,
+}
+
+impl VMOffsets {
+    pub fn new(counts: Counts) -> Self {
+        let globals = VMCONTEXT_SIZE;
+        let memories = globals + 16 * counts.globals.1;
+        let tables = memories + 16 * counts.memories.1;
+        let global_imports = tables + 16 * counts.tables.1;
+        let memory_imports = global_imports + 8 * counts.globals.0;
+        let table_imports = memory_imports + 8 * counts.memories.0;
+        let func_imports = table_imports + 8 * counts.tables.0;
+        let tags = func_imports + 8 * counts.funcs.0;
+        let sigs = tags + 8 * (counts.tags.0 + counts.tags.1);
+        let func_refs = (sigs + 4 * counts.types).next_multiple_of(FUNC_REF_ALIGN);
+        VMOffsets {
+            imported_globals: counts.globals.0,
+            imported_memories: counts.memories.0,
+            imported_tables: counts.tables.0,
+            imported_funcs: counts.funcs.0,
+            globals,
+            memories,
+            tables,
+            global_imports,
+            memory_imports,
+            table_imports,
+            func_imports,
+            tags,
+            sigs,
+            func_refs,
+            size: func_refs + FUNC_REF_SIZE * counts.funcs.1,
+        }
+    }
+
+    /// Bytes of the whole context.
+    pub fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    fn locate(index: u32, imported: u32, pointers: u32, objects: u32) -> Location {
+        match index.checked_sub(imported) {
+            None => Location::Pointer((pointers + 8 * index) as i32),
+            Some(defined) => Location::Inline((objects + 16 * defined) as i32),
+        }
+    }
+
+    /// The `VMGlobal` of a global index.
+    pub fn global(&self, index: u32) -> Location {
+        Self::locate(index, self.imported_globals, self.global_imports, self.globals)
+    }
+
+    /// The `VMMemory` of a memory index.
+    pub fn memory(&self, index: u32) -> Location {
+        Self::locate(index, self.imported_memories, self.memory_imports, self.memories)
+    }
+
+    /// The `VMTable` of a table index.
+    pub fn table(&self, index: u32) -> Location {
+        Self::locate(index, self.imported_tables, self.table_imports, self.tables)
+    }
+
+    /// Offset of the `*mut VMFuncRef` of an imported function.
+    pub fn imported_func(&self, index: u32) -> i32 {
+        (self.func_imports + 8 * index) as i32
+    }
+
+    /// Offset of the `*const VMTag` of a tag, imported or defined.
+    pub fn tag(&self, index: u32) -> i32 {
+        (self.tags + 8 * index) as i32
+    }
+
+    /// Offset of the engine-wide number of a type, by its type index. Compiled code reads it from here, so that it
+    /// is good for any engine and process.
+    pub fn sig(&self, ty: u32) -> i32 {
+        (self.sigs + 4 * ty) as i32
+    }
+
+    /// Offset of the `VMFuncRef` of a defined function, by its defined index.
+    pub fn func_ref(&self, defined: u32) -> i32 {
+        (self.func_refs + FUNC_REF_SIZE * defined) as i32
+    }
+}

@@ -1,0 +1,65 @@
+//! Modules compiled ahead of time: all functions at once, into a file and from it.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::module::Module;
+use crate::cache::{Record, aot, body_hash};
+use crate::error::Result;
+use crate::jit;
+use crate::module::ModuleFacts;
+
+/// How many functions a module has, and how many of them were compiled; the others are interpreted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CompileSummary {
+    pub functions: usize,
+    pub compiled: usize,
+}
+
+/// Compiles all functions on all cores, and writes the module with their code. `progress` is told how many functions
+/// are done, by any thread.
+///
+/// # Errors
+/// Those of reading the module and of `out`.
+pub(super) fn write(module: &Module, out: &mut dyn Write, progress: &(dyn Fn(usize) + Sync)) -> Result<CompileSummary> {
+    let (facts, engine) = (&module.0.facts, module.engine());
+    let records = compile_all(&module.0.jit, facts, progress)?;
+    let summary = CompileSummary { functions: facts.bodies.len(), compiled: records.len() };
+    aot::write(facts, &engine.cache_settings(), records, out)?;
+    Ok(summary)
+}
+
+/// The code of all functions that can be compiled.
+fn compile_all(
+    module: &jit::ModuleCode,
+    facts: &ModuleFacts,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<Record>> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let share = || -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        loop {
+            let defined = next.fetch_add(1, Ordering::Relaxed);
+            if defined >= facts.bodies.len() {
+                return Ok(records);
+            }
+            let body = body_hash(facts.body(defined as u32)?.as_bytes());
+            if let Some((key, code, alignment, tables)) = jit::portable_function(module, defined as u32) {
+                records.push(Record { key, body, alignment, code, tables });
+            }
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get()).min(facts.bodies.len().max(1));
+    thread::scope(|scope| {
+        // Without more threads this one does it all.
+        let start = |_| thread::Builder::new().name("wasmrun compiler".into()).spawn_scoped(scope, share).ok();
+        let others: Vec<_> = (1..threads).filter_map(start).collect();
+        let mut all: Vec<Record> = share()?;
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    })
+}

@@ -1,0 +1,30 @@
+//! Tags as the host sees them.
+
+use super::store::{AsContext, AsContextMut};
+use crate::module::types::FuncType;
+use crate::vm::store::Stored;
+
+/// A tag of a store (specification 3.0, section 4.2.10): exceptions of it carry values of its parameter types.
+///
+/// ```
+/// use wasmrun::{Engine, FuncType, Store, Tag, ValType};
+/// let mut store = Store::new(&Engine::default(), ());
+/// let tag = Tag::new(&mut store, FuncType::new([ValType::I32], []));
+/// assert_eq!(tag.ty(&store).params(), [ValType::I32]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag(pub(crate) Stored);
+
+impl Tag {
+    /// Makes a tag. Only the parameters of the type count: exceptions have no results.
+    pub fn new(mut store: impl AsContextMut, ty: FuncType) -> Self {
+        let store = &mut store.as_context_mut().into_inner().opaque;
+        Tag(store.add_tag(&ty, None))
+    }
+
+    /// Its type.
+    pub fn ty(&self, store: impl AsContext) -> FuncType {
+        let store = &store.as_context().0.opaque;
+        (*store.engine.types.get(store.tags[self.0.index(store)].sig.number())).clone()
+    }
+}

@@ -1,0 +1,242 @@
+//! Instantiation (specification, section 4.5.4): the context, what the module defines, its active segments.
+
+use std::alloc::{alloc_zeroed, handle_alloc_error};
+use std::any::Any;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
+
+use super::const_expr::evaluate;
+use super::context::{VMCode, VMContext, VMFuncRef, VMGlobal, VMMemory, VMTable, VMTag};
+use super::global::GlobalData;
+use super::image::MemoryImage;
+use super::instance::{InstanceData, context_layout, resolve};
+use super::memory::MemoryData;
+use super::store::{Shared, StoreOpaque, Stored};
+use super::table::TableData;
+use super::{libcalls, ops};
+use crate::error::Result;
+use crate::module::offsets::Location;
+use crate::module::{ElementItems, ExternIndex, ModuleFacts, SegmentMode};
+
+/// A module with what engines keep of it, from which an instance is made.
+pub(crate) struct ModuleCode<'a> {
+    pub facts: &'a Arc<ModuleFacts>,
+    /// Keeps the rest as long as the instance.
+    pub owner: Box<dyn Any + Send + Sync>,
+    /// What goes into the fields of [`VMContext`] of these names.
+    pub entries: *const AtomicPtr<VMCode>,
+    pub tiers: *const AtomicU8,
+    pub heat: *const AtomicU32,
+    pub interp: *const (),
+    pub jit: *const (),
+}
+
+/// An object of the store that an instance imports.
+#[derive(Clone, Copy)]
+pub(crate) enum Import {
+    Func(NonNull<VMFuncRef>),
+    Memory(Stored),
+    Table(Stored),
+    Global(Stored),
+    Tag(Stored),
+}
+
+impl InstanceData {
+    /// Makes the context and puts the imports into it. What the module defines comes next.
+    pub fn new(store: &mut StoreOpaque, code: ModuleCode<'_>, imports: &[Import]) -> Shared<Self> {
+        let inner = code.facts;
+        let layout = context_layout(inner);
+        // SAFETY: the layout is never empty, the header has a size.
+        let vmctx = unsafe { alloc_zeroed(layout) }.cast::<VMContext>();
+        if vmctx.is_null() {
+            handle_alloc_error(layout);
+        }
+        let mut this = InstanceData {
+            module: inner.clone(),
+            owner: code.owner,
+            store: store.as_ptr(),
+            vmctx,
+            memories: Vec::with_capacity(inner.memories.len()),
+            tables: Vec::with_capacity(inner.tables.len()),
+            globals: Vec::with_capacity(inner.globals.len()),
+            tags: Vec::with_capacity(inner.tags.len()),
+            host_memory: std::ptr::null_mut(),
+            element_values: Vec::new(),
+            dropped_elements: vec![false; inner.elements.len()],
+            dropped_data: vec![false; inner.data.len()],
+        };
+        let header = VMContext {
+            store: store.as_ptr().cast(),
+            entries: code.entries,
+            tiers: code.tiers,
+            heat: code.heat,
+            libcalls: libcalls::table(),
+            instance: std::ptr::null_mut(),
+            interp: code.interp,
+            jit: code.jit,
+        };
+        // SAFETY: freshly allocated for this layout; the pointers written are those of live objects of the store.
+        unsafe {
+            vmctx.write(header);
+            for (ty, sig) in inner.sigs.iter().enumerate() {
+                vmctx.byte_offset(inner.offsets.sig(ty as u32) as isize).cast::<u32>().write(sig.number());
+            }
+            let mut funcs = 0;
+            for import in imports {
+                match *import {
+                    Import::Func(func) => {
+                        let place = vmctx.byte_offset(inner.offsets.imported_func(funcs) as isize);
+                        place.cast::<*mut VMFuncRef>().write(func.as_ptr());
+                        funcs += 1;
+                    }
+                    Import::Memory(memory) => {
+                        let vm = store.memories[memory.index(store)].vm;
+                        this.import_object(inner.offsets.memory(this.memories.len() as u32), vm);
+                        this.memories.push(memory);
+                    }
+                    Import::Table(table) => {
+                        let vm = store.tables[table.index(store)].vm;
+                        this.import_object(inner.offsets.table(this.tables.len() as u32), vm);
+                        this.tables.push(table);
+                    }
+                    Import::Global(global) => {
+                        let vm = store.globals[global.index(store)].vm;
+                        this.import_object(inner.offsets.global(this.globals.len() as u32), vm);
+                        this.globals.push(global);
+                    }
+                    Import::Tag(tag) => this.push_tag(tag, store),
+                }
+            }
+            let this = Shared::new(this);
+            (*vmctx).instance = this.as_ptr();
+            this
+        }
+    }
+
+    /// Puts the next tag of the index space into the context.
+    ///
+    /// # Safety
+    /// The context must be live.
+    unsafe fn push_tag(&mut self, tag: Stored, store: &StoreOpaque) {
+        let offset = self.module.offsets.tag(self.tags.len() as u32);
+        let address: *const VMTag = &raw const *store.tags[tag.index(store)];
+        // SAFETY: the context has a pointer for each tag; boxed tags live as long as the store.
+        unsafe { self.vmctx.byte_offset(offset as isize).cast::<*const VMTag>().write(address) };
+        self.tags.push(tag);
+    }
+
+    /// # Safety
+    /// The location must be of this context and for pointers to `T`.
+    unsafe fn import_object<T>(&mut self, location: Location, object: *mut T) {
+        let Location::Pointer(offset) = location else { unreachable!("imports come first in their index space") };
+        // SAFETY: the caller's promise.
+        unsafe { self.vmctx.byte_offset(offset as isize).cast::<*mut T>().write(object) };
+    }
+
+    /// Makes the memories, tables and globals that the module defines.
+    ///
+    /// # Safety
+    /// The instance must be live and of the store. It is reached by its context too, so no reference is held.
+    pub unsafe fn define(this: *mut Self, store: &mut StoreOpaque) -> Result<()> {
+        // SAFETY: the caller's promise. Each reference is gone before the next is made.
+        let (module, vmctx) = unsafe { ((*this).module.clone(), (*this).vmctx) };
+        let this = || unsafe { &mut *this };
+        let inner = &module;
+        let engine = store.engine.clone();
+        for index in this().memories.len()..inner.memories.len() {
+            // SAFETY: the place is the context's own, which lives as long as the store.
+            let memory = unsafe {
+                let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
+                MemoryData::new(Some(place), inner.memories[index], &engine)?
+            };
+            this().memories.push(store.add_memory(memory));
+        }
+        for index in this().tags.len()..inner.tags.len() {
+            let ty = &inner.types[inner.tags[index] as usize];
+            let tag = store.add_tag(ty, Some((inner.clone(), index as u32)));
+            // SAFETY: the context is ours.
+            unsafe { this().push_tag(tag, store) };
+        }
+        for index in this().globals.len()..inner.globals.len() {
+            let init = &inner.global_inits[index - inner.offsets.imported_globals as usize];
+            // SAFETY: as above; the initial value is of the global's type by validation.
+            let global = unsafe {
+                let place = resolve::<VMGlobal>(vmctx, inner.offsets.global(index as u32));
+                place.write(VMGlobal { slots: evaluate(vmctx, inner, init) });
+                GlobalData::in_context(place, inner.globals[index])
+            };
+            this().globals.push(store.add_global(global));
+        }
+        for index in this().tables.len()..inner.tables.len() {
+            let init = &inner.table_inits[index - inner.offsets.imported_tables as usize];
+            // SAFETY: as above.
+            let table = unsafe {
+                let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
+                let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
+                TableData::new(Some(place), inner.tables[index], init)?
+            };
+            this().tables.push(store.add_table(table));
+        }
+        for segment in &inner.elements {
+            let values = match &segment.items {
+                ElementItems::Funcs(_) => None,
+                // SAFETY: the context has all globals by now.
+                ElementItems::Exprs(exprs) => {
+                    Some(exprs.iter().map(|e| unsafe { evaluate(vmctx, inner, e)[0] }).collect())
+                }
+            };
+            this().element_values.push(values);
+        }
+        let exported = inner.export_index.get("memory").map(|at| inner.exports[*at as usize].index);
+        let memory = match exported {
+            Some(ExternIndex::Memory(index)) => Some(index),
+            _ => (!this().memories.is_empty()).then_some(0),
+        };
+        if let Some(index) = memory {
+            this().host_memory = store.memories[this().memories[index as usize].index(store)].vm;
+        }
+        Ok(())
+    }
+}
+
+/// Copies the active segments, in the order the specification gives, and drops them.
+///
+/// # Safety
+/// `vmctx` must be live and complete, and no reference into its instance held.
+pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, images: &MemoryImage) -> Result<()> {
+    // SAFETY: the caller's promise; indices are the module's own.
+    unsafe {
+        for (segment, index) in module.elements.iter().zip(0..) {
+            if let SegmentMode::Active { index: table, offset } = &segment.mode {
+                let offset = evaluate(vmctx, module, offset)[0] as u32;
+                ops::table_init(vmctx, *table, index, offset.into(), 0, ops::element_count(segment))?;
+            }
+            if !matches!(segment.mode, SegmentMode::Passive) {
+                ops::elem_drop(vmctx, index);
+            }
+        }
+        let memory = || {
+            let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
+            let index = (*(*vmctx).instance).memory(0).index(store);
+            &mut store.memories[index]
+        };
+        let image = images.get();
+        if let Some(image) = image {
+            memory().map(image)?;
+        }
+        for (segment, index) in module.data.iter().zip(0..) {
+            if let SegmentMode::Active { index: memory, offset } = &segment.mode {
+                if image.is_none() {
+                    let offset = evaluate(vmctx, module, offset)[0] as u32;
+                    ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32)?;
+                }
+                ops::data_drop(vmctx, index);
+            }
+        }
+        if let Some(range) = images.wanted(module) {
+            images.make(&memory().bytes()[range.clone()], range.start);
+        }
+    }
+    Ok(())
+}
