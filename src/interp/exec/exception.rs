@@ -1,20 +1,25 @@
 //! Exceptions: a throw searches the frames of its activation, innermost first; beyond, it is an error.
 
 use super::control::cross;
-use crate::error::Error;
-use crate::error::Trap;
+use crate::error::{Error, Trap};
 use crate::interp::frames::Frames;
-use crate::interp::machine::{HEADER, Machine, Step};
+use crate::interp::machine::{Flow, HEADER, Machine, Step};
 use crate::runtime::store::StoreOpaque;
 use crate::vm::context::{VMContext, VMException};
 use crate::vm::exception;
+
+run! {
+    Try(m) m.jump(0, m.bc())
+    Throw(_m) Flow::Slow(throw)
+    ThrowRef(_m) Flow::Slow(throw_ref)
+}
 
 fn store(m: &Machine) -> &StoreOpaque {
     // SAFETY: the store of the running instance.
     unsafe { &*(*m.vmctx()).store.cast() }
 }
 
-pub(super) fn throw(m: &mut Machine) -> Step {
+fn throw(m: &mut Machine) -> Step {
     let (vmctx, payload) = (m.vmctx(), m.fp.wrapping_add(m.low(1) as usize));
     // SAFETY: the running instance, a tag of its module with its payload, which is on top of the operand stack.
     let made = unsafe {
@@ -27,7 +32,7 @@ pub(super) fn throw(m: &mut Machine) -> Step {
     }
 }
 
-pub(super) fn throw_ref(m: &mut Machine) -> Step {
+fn throw_ref(m: &mut Machine) -> Step {
     match m.get::<u64>(m.a()) {
         0 => m.stop(Trap::NullExceptionReference),
         reference => search(m, reference as *mut VMException, None),

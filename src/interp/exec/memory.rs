@@ -10,8 +10,23 @@ use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::{Unit, Value};
+use crate::runtime::memory::PAGE;
 use crate::vm::context::VMMemory;
 use crate::vm::ops;
+
+run! {
+    I32Move(m) copy::<u32>(m)
+    I64Move(m) copy::<u64>(m)
+    MemorySize(m) {
+        let (_, length) = memory_at(m, m.bc());
+        m.finish((length / PAGE) as u32, 1)
+    }
+    MemoryGrow(_m) Flow::Slow(memory_grow)
+    MemoryFill(_m) Flow::Slow(memory_fill)
+    MemoryCopy(_m) Flow::Slow(memory_copy)
+    MemoryInit(_m) Flow::Slow(memory_init)
+    DataDrop(_m) Flow::Slow(data_drop)
+}
 
 pub(crate) trait LoadOp: Named {
     /// What is read.
@@ -134,9 +149,9 @@ store_forms! {
 }
 
 /// A load; `KEPT`: the result is only left in the accumulator.
-pub(crate) struct Load<O, F, const KEPT: bool>(PhantomData<(O, F)>);
+pub(crate) struct LoadHandler<O, F, const KEPT: bool>(PhantomData<(O, F)>);
 
-impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for Load<O, F, KEPT> {
+impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for LoadHandler<O, F, KEPT> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {
@@ -157,9 +172,9 @@ impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for Load<O, F, KEPT> {
     }
 }
 
-pub(crate) struct Store<O, F>(PhantomData<(O, F)>);
+pub(crate) struct StoreHandler<O, F>(PhantomData<(O, F)>);
 
-impl<O: StoreOp, F: StoreAt> Handler for Store<O, F> {
+impl<O: StoreOp, F: StoreAt> Handler for StoreHandler<O, F> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {
@@ -184,9 +199,9 @@ pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
 }
 
 /// Loads with any offset from any memory.
-pub(crate) struct LoadFar<O>(PhantomData<O>);
+pub(crate) struct LoadFarHandler<O>(PhantomData<O>);
 
-impl<O: LoadOp> Handler for LoadFar<O> {
+impl<O: LoadOp> Handler for LoadFarHandler<O> {
     const FIELDS: &'static [Field] = &[Def(A), Slot(B), Offset(1), PlaceHigh(1)];
 
     fn name() -> String {
@@ -207,9 +222,9 @@ impl<O: LoadOp> Handler for LoadFar<O> {
 }
 
 /// Stores with any offset to any memory.
-pub(crate) struct StoreFar<O>(PhantomData<O>);
+pub(crate) struct StoreFarHandler<O>(PhantomData<O>);
 
-impl<O: StoreOp> Handler for StoreFar<O> {
+impl<O: StoreOp> Handler for StoreFarHandler<O> {
     const FIELDS: &'static [Field] = &[Slot(A), Slot(B), Offset(1), PlaceHigh(1)];
 
     fn name() -> String {
@@ -231,7 +246,7 @@ impl<O: StoreOp> Handler for StoreFar<O> {
 
 /// Copies a unit from memory to memory.
 #[inline(always)]
-pub(super) fn copy<U: Unit>(m: &mut Machine) -> Flow {
+fn copy<U: Unit>(m: &mut Machine) -> Flow {
     let unit = match load::<U>(m.memory, m.length(), address(m, m.b(), m.low(1))) {
         Ok(unit) => unit,
         Err(flow) => return flow,
@@ -242,12 +257,7 @@ pub(super) fn copy<U: Unit>(m: &mut Machine) -> Flow {
     }
 }
 
-pub(super) fn memory_size(m: &mut Machine) -> Flow {
-    let (_, length) = memory_at(m, m.bc());
-    m.finish((length / crate::runtime::memory::PAGE) as u32, 1)
-}
-
-pub(super) fn memory_grow(m: &mut Machine) -> Step {
+fn memory_grow(m: &mut Machine) -> Step {
     // SAFETY: the running instance, and an index of its module.
     let old = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
     m.put(m.a(), old as u32);
@@ -271,28 +281,28 @@ pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<
     }
 }
 
-pub(super) fn memory_fill(m: &mut Machine) -> Step {
+fn memory_fill(m: &mut Machine) -> Step {
     let (dst, value, len) = three(m);
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_fill(m.vmctx(), m.low(1), dst.into(), value, len.into()) };
     after(m, 2, result)
 }
 
-pub(super) fn memory_copy(m: &mut Machine) -> Step {
+fn memory_copy(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_copy(m.vmctx(), m.low(1), m.high(1), dst.into(), src.into(), len.into()) };
     after(m, 2, result)
 }
 
-pub(super) fn memory_init(m: &mut Machine) -> Step {
+fn memory_init(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
     after(m, 2, result)
 }
 
-pub(super) fn data_drop(m: &mut Machine) -> Step {
+fn data_drop(m: &mut Machine) -> Step {
     // SAFETY: as in `memory_grow`.
     unsafe { ops::data_drop(m.vmctx(), m.bc()) };
     after(m, 1, Ok(()))
