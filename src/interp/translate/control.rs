@@ -17,12 +17,6 @@ use crate::module::types::{FuncType, ValType};
 /// of the bytecode stays linear in the number of branches.
 const COPIES: usize = 4;
 
-/// The most that a pass through a loop or a function counts for: of much code, most is passed by.
-pub(super) const MAX_WEIGHT: u32 = 64;
-
-/// The same for what all of runs, because nothing branches past it: what a counting instruction has room for.
-const MAX_STRAIGHT: u32 = i16::MAX as u32;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Construct {
     Function,
@@ -138,13 +132,6 @@ impl<'m> Translator<'m> {
         self.fork();
     }
 
-    /// What follows may be passed by.
-    fn fork(&mut self) {
-        while let Some(at) = self.straight.pop() {
-            self.weigh(at, MAX_STRAIGHT);
-        }
-    }
-
     /// Control arrives here by more than one way.
     fn merge(&mut self) {
         self.clobber();
@@ -177,20 +164,6 @@ impl<'m> Translator<'m> {
             let offset = u64::from(self.offset);
             self.count(Plain::CountLoop, &[offset]);
         }
-    }
-
-    /// Puts out an instruction that counts; `straight` are those from which all instructions so far follow each other.
-    pub(super) fn count(&mut self, op: Plain, rest: &[u64]) {
-        self.straight.push(self.here());
-        self.effect(op.op(), 1, self.defined as u16, (self.defined >> 16) as u16, rest);
-    }
-
-    /// Gives the instruction that counts, at word `at`, at least the weight of the code from there, up to `most`.
-    pub(super) fn weigh(&mut self, at: u32, most: u32) {
-        let weight = ((self.here() - at) / 2).min(most);
-        let first = &mut self.words[at as usize];
-        let weight = u64::from(weight).max(*first >> 16 & 0xffff);
-        *first = *first & !0xffff_0000 | weight << 16;
     }
 
     pub fn if_(&mut self, ty: BlockType) {
@@ -261,9 +234,7 @@ impl<'m> Translator<'m> {
             Construct::Try(at) => self.end_try(at),
             Construct::Loop if self.counting => {
                 let start = self.current().start;
-                // Loops that it contains have ended, so it can only be the last.
-                let most = if self.straight.pop_if(|at| *at == start).is_some() { MAX_STRAIGHT } else { MAX_WEIGHT };
-                self.weigh(start, most);
+                self.weigh_loop(start);
             }
             _ => {}
         }
@@ -622,84 +593,5 @@ impl<'m> Translator<'m> {
             true => self.define(Plain::SelectAcc.op(), to, Bank::Int, b, c, &[]),
             false => self.define(Plain::Select.op(), to, Bank::Int, b, c, &[cond.into()]),
         }
-    }
-
-    /// Brings arguments into their slots and pops them; the first one's slot.
-    pub(super) fn arguments(&mut self, params: &[ValType]) -> u32 {
-        self.settle_top(params.len());
-        let len = self.stack.len() - params.len();
-        self.truncate(len);
-        self.height
-    }
-
-    /// Puts out a call with its frame at `base`, which is given to `put` as field `a`; there, slots are relative to a
-    /// frame pointer that many slots further, and `shift` is that number.
-    fn put_call(&mut self, base: u32, put: impl FnOnce(&mut Self, u16)) {
-        if self.near(base) {
-            put(self, base as u16);
-        } else if self.scratch.is_none() {
-            self.overflow = true;
-        } else {
-            self.effect_bc(Plain::ShiftFrame, 0, base);
-            put(self, 0);
-            self.effect_bc(Plain::ShiftFrame, 0, base.wrapping_neg());
-        }
-        self.clobber();
-    }
-
-    pub fn call(&mut self, func: u32) {
-        let ty = self.module.func_type(func);
-        let base = self.arguments(ty.params());
-        let slots = slots(ty.params()).max(slots(ty.results()));
-        let imported = self.module.imported_funcs();
-        self.put_call(base, |this, a| match func.checked_sub(imported) {
-            Some(defined) => this.effect_bc(Plain::Call, a, defined),
-            None => {
-                let (b, c) = (func as u16, (func >> 16) as u16);
-                this.effect(Plain::CallImport.op(), a, b, c, &[slots.into()]);
-            }
-        });
-        self.push_temps(ty.results());
-    }
-
-    pub fn call_indirect(&mut self, type_index: u32, table: u32) {
-        let ty = &self.module.types[type_index as usize];
-        let index = self.pop();
-        let own = index.slot;
-        let index = self.slot_of(index);
-        let base = self.height - slots(ty.params());
-        // The index of a call with a far frame is read from its own slot, which is near to the frame's.
-        if !self.near(base) {
-            self.put_copy(own, index, false);
-        }
-        self.arguments(ty.params());
-        let near = if self.near(base) { self.read(index, 0) } else { (own - base) as u16 };
-        let rest = [
-            u64::from(self.table_place(table)) | u64::from(type_index) << 32,
-            slots(ty.params()).max(slots(ty.results())).into(),
-        ];
-        self.put_call(base, |this, a| this.effect(Plain::CallIndirect.op(), a, near, 0, &rest));
-        self.push_temps(ty.results());
-    }
-
-    pub fn return_call(&mut self, func: u32) {
-        let ty = self.module.func_type(func);
-        let base = self.arguments(ty.params());
-        let (op, index) = match func.checked_sub(self.module.imported_funcs()) {
-            Some(defined) => (Plain::ReturnCall, defined),
-            None => (Plain::ReturnCallImport, func),
-        };
-        self.effect(op.op(), self.header as u16, 0, 0, &[u64::from(index) | u64::from(base) << 32]);
-        self.leave();
-    }
-
-    pub fn return_call_indirect(&mut self, type_index: u32, table: u32) {
-        let ty = &self.module.types[type_index as usize];
-        let index = self.pop_slot();
-        let base = self.arguments(ty.params());
-        let b = self.read(index, 0);
-        let place = u64::from(self.table_place(table)) | u64::from(type_index) << 32;
-        self.effect(Plain::ReturnCallIndirect.op(), self.header as u16, b, 0, &[place, base.into()]);
-        self.leave();
     }
 }

@@ -186,8 +186,24 @@ impl Translator<'_> {
         self.acc = [super::NONE; 3];
     }
 
-    /// A bulk instruction: three operands and two indices.
-    pub fn bulk(&mut self, op: Plain, first: u32, second: u32) {
+    pub fn memory_fill(&mut self, memory: u32) {
+        self.bulk(Plain::MemoryFill, memory, 0);
+    }
+
+    pub fn memory_copy(&mut self, to: u32, from: u32) {
+        self.bulk(Plain::MemoryCopy, to, from);
+    }
+
+    pub fn memory_init(&mut self, memory: u32, segment: u32) {
+        self.bulk(Plain::MemoryInit, memory, segment);
+    }
+
+    pub fn data_drop(&mut self, segment: u32) {
+        self.drop_segment(Plain::DataDrop, segment);
+    }
+
+    /// An instruction on a range of a memory or table: three operands and two indices.
+    pub(super) fn bulk(&mut self, op: Plain, first: u32, second: u32) {
         let (len, src, dst) = (self.pop(), self.pop(), self.pop());
         let (a, b, c) = (self.slot_of(dst), self.slot_of(src), self.slot_of(len));
         let (a, b, c) = (self.read(a, 0), self.read(b, 1), self.read(c, 2));
@@ -196,7 +212,7 @@ impl Translator<'_> {
     }
 
     /// Drops a segment; as all that leaves the registers, it loses the accumulators.
-    pub fn drop_segment(&mut self, op: Plain, segment: u32) {
+    pub(super) fn drop_segment(&mut self, op: Plain, segment: u32) {
         self.effect_bc(op, 0, segment);
         self.clobber();
     }

@@ -4,15 +4,18 @@
 //! constant that is only copied there when it must be (see [`stack`]). Instructions are put out by [`emit`], which also
 //! knows what the accumulators hold. Each operator is validated before it comes here ([`walk`]).
 
+mod call;
 mod control;
 mod emit;
 mod exception;
+mod heat;
 mod memory;
 mod numeric;
 mod reference;
 mod simd;
 mod stack;
 mod table;
+mod variable;
 mod walk;
 
 use std::ops::Range;
@@ -194,7 +197,7 @@ impl<'m> Translator<'m> {
         }
         reader.finish()?;
         if self.counting {
-            self.weigh(0, control::MAX_WEIGHT);
+            self.weigh(0, heat::MAX_WEIGHT);
         }
         Ok(Some(Translation {
             words: self.words,
@@ -295,10 +298,8 @@ macro_rules! translate {
                     Operator::F32Const { value } => self.push_const(value.bits().into()),
                     Operator::F64Const { value } => self.push_const(value.bits()),
                     Operator::V128Const { value } => self.vector_const(value.i128() as u128),
-                    Operator::RefNull { .. } => self.push_const(0),
-                    // Comparisons with zero; a slot holds a reference, or a zero-extended i32, in 64 bits.
-                    Operator::I32Eqz => self.eqz(op::Compare::I32Eq),
-                    Operator::I64Eqz | Operator::RefIsNull => self.eqz(op::Compare::I64Eq),
+                    Operator::I32Eqz => self.i32_eqz(),
+                    Operator::I64Eqz => self.i64_eqz(),
                     // Slots stay as they are.
                     Operator::I64ExtendI32U
                     | Operator::I32ReinterpretF32
@@ -308,23 +309,23 @@ macro_rules! translate {
 
                     Operator::GlobalGet { global_index } => self.global_get(global_index),
                     Operator::GlobalSet { global_index } => self.global_set(global_index),
+                    Operator::RefNull { .. } => self.ref_null(),
+                    Operator::RefIsNull => self.ref_is_null(),
                     Operator::RefFunc { function_index } => self.ref_func(function_index),
                     Operator::MemorySize { mem } => self.memory_size(mem),
                     Operator::MemoryGrow { mem } => self.memory_grow(mem),
-                    Operator::MemoryFill { mem } => self.bulk(op::Plain::MemoryFill, mem, 0),
-                    Operator::MemoryCopy { dst_mem, src_mem } => self.bulk(op::Plain::MemoryCopy, dst_mem, src_mem),
-                    Operator::MemoryInit { data_index, mem } => self.bulk(op::Plain::MemoryInit, mem, data_index),
-                    Operator::DataDrop { data_index } => self.drop_segment(op::Plain::DataDrop, data_index),
+                    Operator::MemoryFill { mem } => self.memory_fill(mem),
+                    Operator::MemoryCopy { dst_mem, src_mem } => self.memory_copy(dst_mem, src_mem),
+                    Operator::MemoryInit { data_index, mem } => self.memory_init(mem, data_index),
+                    Operator::DataDrop { data_index } => self.data_drop(data_index),
                     Operator::TableGet { table } => self.table_get(table),
                     Operator::TableSet { table } => self.table_set(table),
                     Operator::TableSize { table } => self.table_size(table),
                     Operator::TableGrow { table } => self.table_grow(table),
-                    Operator::TableFill { table } => self.bulk(op::Plain::TableFill, table, 0),
-                    Operator::TableCopy { dst_table, src_table } => {
-                        self.bulk(op::Plain::TableCopy, dst_table, src_table);
-                    }
-                    Operator::TableInit { elem_index, table } => self.bulk(op::Plain::TableInit, table, elem_index),
-                    Operator::ElemDrop { elem_index } => self.drop_segment(op::Plain::ElemDrop, elem_index),
+                    Operator::TableFill { table } => self.table_fill(table),
+                    Operator::TableCopy { dst_table, src_table } => self.table_copy(dst_table, src_table),
+                    Operator::TableInit { elem_index, table } => self.table_init(table, elem_index),
+                    Operator::ElemDrop { elem_index } => self.elem_drop(elem_index),
                     Operator::I8x16Shuffle { lanes } => self.shuffle(lanes),
 
                     $(Operator::$compare => self.compare(op::Compare::$compare),)*

@@ -103,8 +103,16 @@ impl Translator<'_> {
         self.define(op.op(fields.form), slot, Bank::Int, fields.b, fields.c, fields.word.as_slice());
     }
 
+    pub fn i32_eqz(&mut self) {
+        self.eqz(Compare::I32Eq);
+    }
+
+    pub fn i64_eqz(&mut self) {
+        self.eqz(Compare::I64Eq);
+    }
+
     /// Compares with zero; the result of a comparison is negated in place instead.
-    pub fn eqz(&mut self, op: Compare) {
+    pub(super) fn eqz(&mut self, op: Compare) {
         if let (Some(last), Some(top)) = (self.last, self.stack.last())
             && top.kind == Kind::Temp
             && top.slot == last.slot

@@ -19,7 +19,7 @@ pub(super) struct Local {
     /// The topmost operand that stands for it, or `NONE`.
     head: u32,
     /// Whether it has been set wherever control may come from.
-    set: bool,
+    pub set: bool,
     /// Whether it is read where it may not have been set: it must be zeroed at the function's start.
     pub zeroed: bool,
 }
@@ -86,12 +86,12 @@ impl<'m> Translator<'m> {
         self.push(Kind::Const(bits), false);
     }
 
-    pub fn local_get(&mut self, index: u32) {
+    /// Pushes an operand that stands for a local.
+    pub fn push_local(&mut self, index: u32) {
         let place = self.stack.len() as u32;
         let local = &mut self.locals[index as usize];
         let kind = Kind::Local { index, below: local.head };
         local.head = place;
-        local.zeroed |= !local.set;
         let wide = local.wide;
         self.push(kind, wide);
     }
@@ -194,7 +194,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Brings operands that stand for a local into their own slots, because it is about to be overwritten.
-    fn preserve(&mut self, index: u32) {
+    pub(super) fn preserve(&mut self, index: u32) {
         let Local { slot, wide, head, .. } = self.locals[index as usize];
         let mut place = head;
         while place != NONE {
@@ -206,33 +206,5 @@ impl<'m> Translator<'m> {
             place = below;
         }
         self.locals[index as usize].head = NONE;
-    }
-
-    /// Forgets which locals were set since their number was `count`, where a block ends to which not all of its
-    /// instructions lead. (Inside, all that follows one that sets a local comes through it.)
-    pub fn unset(&mut self, count: usize) {
-        for index in self.set.drain(count..) {
-            self.locals[index as usize].set = false;
-        }
-    }
-
-    pub fn local_set(&mut self, index: u32, tee: bool) {
-        let operand = self.pop();
-        if !std::mem::replace(&mut self.locals[index as usize].set, true) {
-            self.set.push(index);
-        }
-        self.preserve(index);
-        let Local { slot, .. } = self.locals[index as usize];
-        match operand.kind {
-            Kind::Local { index: from, .. } if from == index => {}
-            Kind::Temp if self.retarget(operand.slot, slot) => {}
-            _ => self.put_operand(slot, operand),
-        }
-        if tee {
-            match operand.kind {
-                Kind::Const(bits) => self.push_const(bits),
-                _ => self.local_get(index),
-            }
-        }
     }
 }
