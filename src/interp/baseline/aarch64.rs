@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
-use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
+use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shift, Src, StoredInt, Width};
 use crate::interp::code::Code;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
@@ -356,18 +356,18 @@ impl Assembler {
     }
 
     /// The unit extended to `width`, as a load of it is.
-    pub fn extend(&mut self, unit: Unit, reg: Reg) {
+    pub fn extend(&mut self, unit: StoredInt, reg: Reg) {
         let r = number(reg);
         match unit {
-            Unit::U8 => asm!(self ; uxtb W(r), W(r)),
-            Unit::U16 => asm!(self ; uxth W(r), W(r)),
-            Unit::U32 => asm!(self ; mov W(r), W(r)),
-            Unit::S8(Width::W32) => asm!(self ; sxtb W(r), W(r)),
-            Unit::S8(Width::W64) => asm!(self ; sxtb X(r), W(r)),
-            Unit::S16(Width::W32) => asm!(self ; sxth W(r), W(r)),
-            Unit::S16(Width::W64) => asm!(self ; sxth X(r), W(r)),
-            Unit::S32 => asm!(self ; sxtw X(r), W(r)),
-            Unit::U64 => {}
+            StoredInt::U8 => asm!(self ; uxtb W(r), W(r)),
+            StoredInt::U16 => asm!(self ; uxth W(r), W(r)),
+            StoredInt::U32 => asm!(self ; mov W(r), W(r)),
+            StoredInt::S8(Width::W32) => asm!(self ; sxtb W(r), W(r)),
+            StoredInt::S8(Width::W64) => asm!(self ; sxtb X(r), W(r)),
+            StoredInt::S16(Width::W32) => asm!(self ; sxth W(r), W(r)),
+            StoredInt::S16(Width::W64) => asm!(self ; sxth X(r), W(r)),
+            StoredInt::S32 => asm!(self ; sxtw X(r), W(r)),
+            StoredInt::U64 => {}
         }
     }
 
@@ -515,31 +515,31 @@ impl Assembler {
     }
 
     /// Loads from memory 0, at an index that has been checked.
-    pub fn load_memory(&mut self, unit: Unit, to: Reg, index: Reg, offset: i32) {
+    pub fn load_memory(&mut self, unit: StoredInt, to: Reg, index: Reg, offset: i32) {
         let r = number(to);
         let i = self.index(index, offset);
         match unit {
-            Unit::U8 => asm!(self ; ldrb W(r), [x2, X(i)]),
-            Unit::U16 => asm!(self ; ldrh W(r), [x2, X(i)]),
-            Unit::U32 => asm!(self ; ldr W(r), [x2, X(i)]),
-            Unit::U64 => asm!(self ; ldr X(r), [x2, X(i)]),
-            Unit::S8(Width::W32) => asm!(self ; ldrsb W(r), [x2, X(i)]),
-            Unit::S8(Width::W64) => asm!(self ; ldrsb X(r), [x2, X(i)]),
-            Unit::S16(Width::W32) => asm!(self ; ldrsh W(r), [x2, X(i)]),
-            Unit::S16(Width::W64) => asm!(self ; ldrsh X(r), [x2, X(i)]),
-            Unit::S32 => asm!(self ; ldrsw X(r), [x2, X(i)]),
+            StoredInt::U8 => asm!(self ; ldrb W(r), [x2, X(i)]),
+            StoredInt::U16 => asm!(self ; ldrh W(r), [x2, X(i)]),
+            StoredInt::U32 => asm!(self ; ldr W(r), [x2, X(i)]),
+            StoredInt::U64 => asm!(self ; ldr X(r), [x2, X(i)]),
+            StoredInt::S8(Width::W32) => asm!(self ; ldrsb W(r), [x2, X(i)]),
+            StoredInt::S8(Width::W64) => asm!(self ; ldrsb X(r), [x2, X(i)]),
+            StoredInt::S16(Width::W32) => asm!(self ; ldrsh W(r), [x2, X(i)]),
+            StoredInt::S16(Width::W64) => asm!(self ; ldrsh X(r), [x2, X(i)]),
+            StoredInt::S32 => asm!(self ; ldrsw X(r), [x2, X(i)]),
         }
     }
 
     /// Stores to memory 0, at an index that has been checked, as much as the unit has.
-    pub fn store_memory(&mut self, unit: Unit, from: Reg, index: Reg, offset: i32) {
+    pub fn store_memory(&mut self, unit: StoredInt, from: Reg, index: Reg, offset: i32) {
         let r = number(from);
         let i = self.index(index, offset);
         match unit {
-            Unit::U8 | Unit::S8(_) => asm!(self ; strb W(r), [x2, X(i)]),
-            Unit::U16 | Unit::S16(_) => asm!(self ; strh W(r), [x2, X(i)]),
-            Unit::U32 | Unit::S32 => asm!(self ; str W(r), [x2, X(i)]),
-            Unit::U64 => asm!(self ; str X(r), [x2, X(i)]),
+            StoredInt::U8 | StoredInt::S8(_) => asm!(self ; strb W(r), [x2, X(i)]),
+            StoredInt::U16 | StoredInt::S16(_) => asm!(self ; strh W(r), [x2, X(i)]),
+            StoredInt::U32 | StoredInt::S32 => asm!(self ; str W(r), [x2, X(i)]),
+            StoredInt::U64 => asm!(self ; str X(r), [x2, X(i)]),
         }
     }
 
@@ -616,48 +616,48 @@ impl Assembler {
     }
 
     /// A float's bits from an integer register to its accumulator.
-    pub fn bits_to_float(&mut self, float: Float, from: Reg) {
+    pub fn bits_to_float(&mut self, float: FloatType, from: Reg) {
         let (v, r) = (float.accumulator(), number(from));
         match float {
-            Float::F32 => asm!(self ; fmov S(v), W(r)),
-            Float::F64 => asm!(self ; fmov D(v), X(r)),
+            FloatType::F32 => asm!(self ; fmov S(v), W(r)),
+            FloatType::F64 => asm!(self ; fmov D(v), X(r)),
         }
     }
 
     /// A float's bits from its accumulator to an integer register.
-    pub fn bits_of_float(&mut self, float: Float, to: Reg) {
+    pub fn bits_of_float(&mut self, float: FloatType, to: Reg) {
         let (v, r) = (float.accumulator(), number(to));
         match float {
-            Float::F32 => asm!(self ; fmov W(r), S(v)),
-            Float::F64 => asm!(self ; fmov X(r), D(v)),
+            FloatType::F32 => asm!(self ; fmov W(r), S(v)),
+            FloatType::F64 => asm!(self ; fmov X(r), D(v)),
         }
     }
 
     /// The accumulator of a float's bank to a slot.
-    pub fn store_float(&mut self, float: Float, slot: u16) {
+    pub fn store_float(&mut self, float: FloatType, slot: u16) {
         match float {
-            Float::F32 => asm!(self ; fmov w12, s0),
-            Float::F64 => asm!(self ; fmov x12, d1),
+            FloatType::F32 => asm!(self ; fmov w12, s0),
+            FloatType::F64 => asm!(self ; fmov x12, d1),
         }
         self.store_from(slot, 12);
     }
 
     /// The register that has a float, which is `temp` for all that is in none.
-    fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
+    fn float_operand(&mut self, float: FloatType, from: FloatSrc, temp: u8) -> u8 {
         match from {
             FloatSrc::Acc => return float.accumulator(),
             FloatSrc::Slot(slot) => {
                 let (base, offset) = self.slot(slot);
                 match float {
-                    Float::F32 => asm!(self ; ldr S(temp), [XSP(base), offset]),
-                    Float::F64 => asm!(self ; ldr D(temp), [XSP(base), offset]),
+                    FloatType::F32 => asm!(self ; ldr S(temp), [XSP(base), offset]),
+                    FloatType::F64 => asm!(self ; ldr D(temp), [XSP(base), offset]),
                 }
             }
             FloatSrc::Bits(bits) => {
                 self.imm_to(12, bits);
                 match float {
-                    Float::F32 => asm!(self ; fmov S(temp), w12),
-                    Float::F64 => asm!(self ; fmov D(temp), x12),
+                    FloatType::F32 => asm!(self ; fmov S(temp), w12),
+                    FloatType::F64 => asm!(self ; fmov D(temp), x12),
                 }
             }
         }
@@ -665,13 +665,13 @@ impl Assembler {
     }
 
     /// `acc = a op b`; goes to `nan` instead, with nothing changed, if that is one.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc, nan: Option<Label>) {
+    pub fn float(&mut self, op: FloatOp, float: FloatType, a: FloatSrc, b: FloatSrc, nan: Option<Label>) {
         let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($name:ident) => {
                 match float {
-                    Float::F32 => asm!(self ; $name s4, S(a), S(b)),
-                    Float::F64 => asm!(self ; $name d4, D(a), D(b)),
+                    FloatType::F32 => asm!(self ; $name s4, S(a), S(b)),
+                    FloatType::F64 => asm!(self ; $name d4, D(a), D(b)),
                 }
             };
         }
@@ -685,59 +685,59 @@ impl Assembler {
     }
 
     /// `acc` is the root of a float; goes to `nan` instead, with nothing changed, if that is one.
-    pub fn sqrt(&mut self, float: Float, from: FloatSrc, nan: Option<Label>) {
+    pub fn sqrt(&mut self, float: FloatType, from: FloatSrc, nan: Option<Label>) {
         let from = self.float_operand(float, from, 2);
         match float {
-            Float::F32 => asm!(self ; fsqrt s4, S(from)),
-            Float::F64 => asm!(self ; fsqrt d4, D(from)),
+            FloatType::F32 => asm!(self ; fsqrt s4, S(from)),
+            FloatType::F64 => asm!(self ; fsqrt d4, D(from)),
         }
         self.keep_number(float, nan);
     }
 
     /// Moves a result from register 4 to the accumulator, unless it is a NaN.
-    fn keep_number(&mut self, float: Float, nan: Option<Label>) {
+    fn keep_number(&mut self, float: FloatType, nan: Option<Label>) {
         const UNORDERED: u32 = 6;
         if let Some(nan) = nan {
             match float {
-                Float::F32 => asm!(self ; fcmp s4, s4),
-                Float::F64 => asm!(self ; fcmp d4, d4),
+                FloatType::F32 => asm!(self ; fcmp s4, s4),
+                FloatType::F64 => asm!(self ; fcmp d4, d4),
             }
             self.branch_if(UNORDERED, nan);
         }
         match float {
-            Float::F32 => asm!(self ; fmov S(float.accumulator()), s4),
-            Float::F64 => asm!(self ; fmov D(float.accumulator()), d4),
+            FloatType::F32 => asm!(self ; fmov S(float.accumulator()), s4),
+            FloatType::F64 => asm!(self ; fmov D(float.accumulator()), d4),
         }
     }
 
     /// The accumulator of `to` is a float of the other width.
-    pub fn float_to(&mut self, to: Float, from: FloatSrc) {
+    pub fn float_to(&mut self, to: FloatType, from: FloatSrc) {
         match to {
-            Float::F64 => {
-                let from = self.float_operand(Float::F32, from, 2);
+            FloatType::F64 => {
+                let from = self.float_operand(FloatType::F32, from, 2);
                 asm!(self ; fcvt d1, S(from));
             }
-            Float::F32 => {
-                let from = self.float_operand(Float::F64, from, 2);
+            FloatType::F32 => {
+                let from = self.float_operand(FloatType::F64, from, 2);
                 asm!(self ; fcvt s0, D(from));
             }
         }
     }
 
     /// The accumulator of `to` is the signed number of 64 bits in a register.
-    pub fn integer_to(&mut self, to: Float, from: Reg) {
+    pub fn integer_to(&mut self, to: FloatType, from: Reg) {
         let r = number(from);
         match to {
-            Float::F32 => asm!(self ; scvtf s0, X(r)),
-            Float::F64 => asm!(self ; scvtf d1, X(r)),
+            FloatType::F32 => asm!(self ; scvtf s0, X(r)),
+            FloatType::F64 => asm!(self ; scvtf d1, X(r)),
         }
     }
 
-    pub fn float_cmp(&mut self, float: Float, a: FloatSrc, b: FloatSrc) {
+    pub fn float_cmp(&mut self, float: FloatType, a: FloatSrc, b: FloatSrc) {
         let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         match float {
-            Float::F32 => asm!(self ; fcmp S(a), S(b)),
-            Float::F64 => asm!(self ; fcmp D(a), D(b)),
+            FloatType::F32 => asm!(self ; fcmp S(a), S(b)),
+            FloatType::F64 => asm!(self ; fcmp D(a), D(b)),
         }
     }
 

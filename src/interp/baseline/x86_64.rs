@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
-use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
+use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shift, Src, StoredInt, Width};
 use crate::interp::code::Code;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
@@ -265,18 +265,18 @@ impl Assembler {
     }
 
     /// The unit extended to `width`, as a load of it is.
-    pub fn extend(&mut self, unit: Unit, reg: Reg) {
+    pub fn extend(&mut self, unit: StoredInt, reg: Reg) {
         let r = number(reg);
         match unit {
-            Unit::U8 => asm!(self ; movzx Rd(r), Rb(r)),
-            Unit::U16 => asm!(self ; movzx Rd(r), Rw(r)),
-            Unit::U32 => asm!(self ; mov Rd(r), Rd(r)),
-            Unit::S8(Width::W32) => asm!(self ; movsx Rd(r), Rb(r)),
-            Unit::S8(Width::W64) => asm!(self ; movsx Rq(r), Rb(r)),
-            Unit::S16(Width::W32) => asm!(self ; movsx Rd(r), Rw(r)),
-            Unit::S16(Width::W64) => asm!(self ; movsx Rq(r), Rw(r)),
-            Unit::S32 => asm!(self ; movsxd Rq(r), Rd(r)),
-            Unit::U64 => {}
+            StoredInt::U8 => asm!(self ; movzx Rd(r), Rb(r)),
+            StoredInt::U16 => asm!(self ; movzx Rd(r), Rw(r)),
+            StoredInt::U32 => asm!(self ; mov Rd(r), Rd(r)),
+            StoredInt::S8(Width::W32) => asm!(self ; movsx Rd(r), Rb(r)),
+            StoredInt::S8(Width::W64) => asm!(self ; movsx Rq(r), Rb(r)),
+            StoredInt::S16(Width::W32) => asm!(self ; movsx Rd(r), Rw(r)),
+            StoredInt::S16(Width::W64) => asm!(self ; movsx Rq(r), Rw(r)),
+            StoredInt::S32 => asm!(self ; movsxd Rq(r), Rd(r)),
+            StoredInt::U64 => {}
         }
     }
 
@@ -388,29 +388,29 @@ impl Assembler {
     }
 
     /// Loads from memory 0, at an index that has been checked.
-    pub fn load_memory(&mut self, unit: Unit, to: Reg, index: Reg, offset: i32) {
+    pub fn load_memory(&mut self, unit: StoredInt, to: Reg, index: Reg, offset: i32) {
         let (r, i) = (number(to), number(index));
         match unit {
-            Unit::U8 => asm!(self ; movzx Rd(r), BYTE [rdx + Rq(i) + offset]),
-            Unit::U16 => asm!(self ; movzx Rd(r), WORD [rdx + Rq(i) + offset]),
-            Unit::U32 => asm!(self ; mov Rd(r), [rdx + Rq(i) + offset]),
-            Unit::U64 => asm!(self ; mov Rq(r), [rdx + Rq(i) + offset]),
-            Unit::S8(Width::W32) => asm!(self ; movsx Rd(r), BYTE [rdx + Rq(i) + offset]),
-            Unit::S8(Width::W64) => asm!(self ; movsx Rq(r), BYTE [rdx + Rq(i) + offset]),
-            Unit::S16(Width::W32) => asm!(self ; movsx Rd(r), WORD [rdx + Rq(i) + offset]),
-            Unit::S16(Width::W64) => asm!(self ; movsx Rq(r), WORD [rdx + Rq(i) + offset]),
-            Unit::S32 => asm!(self ; movsxd Rq(r), DWORD [rdx + Rq(i) + offset]),
+            StoredInt::U8 => asm!(self ; movzx Rd(r), BYTE [rdx + Rq(i) + offset]),
+            StoredInt::U16 => asm!(self ; movzx Rd(r), WORD [rdx + Rq(i) + offset]),
+            StoredInt::U32 => asm!(self ; mov Rd(r), [rdx + Rq(i) + offset]),
+            StoredInt::U64 => asm!(self ; mov Rq(r), [rdx + Rq(i) + offset]),
+            StoredInt::S8(Width::W32) => asm!(self ; movsx Rd(r), BYTE [rdx + Rq(i) + offset]),
+            StoredInt::S8(Width::W64) => asm!(self ; movsx Rq(r), BYTE [rdx + Rq(i) + offset]),
+            StoredInt::S16(Width::W32) => asm!(self ; movsx Rd(r), WORD [rdx + Rq(i) + offset]),
+            StoredInt::S16(Width::W64) => asm!(self ; movsx Rq(r), WORD [rdx + Rq(i) + offset]),
+            StoredInt::S32 => asm!(self ; movsxd Rq(r), DWORD [rdx + Rq(i) + offset]),
         }
     }
 
     /// Stores to memory 0, at an index that has been checked, as much as the unit has.
-    pub fn store_memory(&mut self, unit: Unit, from: Reg, index: Reg, offset: i32) {
+    pub fn store_memory(&mut self, unit: StoredInt, from: Reg, index: Reg, offset: i32) {
         let (r, i) = (number(from), number(index));
         match unit {
-            Unit::U8 | Unit::S8(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rb(r)),
-            Unit::U16 | Unit::S16(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rw(r)),
-            Unit::U32 | Unit::S32 => asm!(self ; mov [rdx + Rq(i) + offset], Rd(r)),
-            Unit::U64 => asm!(self ; mov [rdx + Rq(i) + offset], Rq(r)),
+            StoredInt::U8 | StoredInt::S8(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rb(r)),
+            StoredInt::U16 | StoredInt::S16(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rw(r)),
+            StoredInt::U32 | StoredInt::S32 => asm!(self ; mov [rdx + Rq(i) + offset], Rd(r)),
+            StoredInt::U64 => asm!(self ; mov [rdx + Rq(i) + offset], Rq(r)),
         }
     }
 
@@ -487,41 +487,41 @@ impl Assembler {
     }
 
     /// Moves a float's bits between an integer register and its accumulator.
-    pub fn bits_to_float(&mut self, float: Float, from: Reg) {
+    pub fn bits_to_float(&mut self, float: FloatType, from: Reg) {
         let (x, r) = (float.accumulator(), number(from));
         match float {
-            Float::F32 => asm!(self ; movd Rx(x), Rd(r)),
-            Float::F64 => asm!(self ; movq Rx(x), Rq(r)),
+            FloatType::F32 => asm!(self ; movd Rx(x), Rd(r)),
+            FloatType::F64 => asm!(self ; movq Rx(x), Rq(r)),
         }
     }
 
-    pub fn bits_of_float(&mut self, float: Float, to: Reg) {
+    pub fn bits_of_float(&mut self, float: FloatType, to: Reg) {
         let (x, r) = (float.accumulator(), number(to));
         match float {
-            Float::F32 => asm!(self ; movd Rd(r), Rx(x)),
-            Float::F64 => asm!(self ; movq Rq(r), Rx(x)),
+            FloatType::F32 => asm!(self ; movd Rd(r), Rx(x)),
+            FloatType::F64 => asm!(self ; movq Rq(r), Rx(x)),
         }
     }
 
     /// The accumulator of a float's bank to a slot.
-    pub fn store_float(&mut self, float: Float, slot: u16) {
+    pub fn store_float(&mut self, float: FloatType, slot: u16) {
         match float {
-            Float::F32 => asm!(self ; movd eax, xmm0 ; mov [rsi + at(slot)], rax),
-            Float::F64 => asm_slot!(self slot, [movsd] [, xmm1]),
+            FloatType::F32 => asm!(self ; movd eax, xmm0 ; mov [rsi + at(slot)], rax),
+            FloatType::F64 => asm_slot!(self slot, [movsd] [, xmm1]),
         }
     }
 
     /// The register that has a float, which is `temp` for all that is in none.
-    fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
+    fn float_operand(&mut self, float: FloatType, from: FloatSrc, temp: u8) -> u8 {
         match (from, float) {
             (FloatSrc::Acc, _) => return float.accumulator(),
-            (FloatSrc::Slot(slot), Float::F32) => asm_slot!(self slot, [movss Rx(temp),] []),
-            (FloatSrc::Slot(slot), Float::F64) => asm_slot!(self slot, [movsd Rx(temp),] []),
-            (FloatSrc::Bits(bits), Float::F32) => {
+            (FloatSrc::Slot(slot), FloatType::F32) => asm_slot!(self slot, [movss Rx(temp),] []),
+            (FloatSrc::Slot(slot), FloatType::F64) => asm_slot!(self slot, [movsd Rx(temp),] []),
+            (FloatSrc::Bits(bits), FloatType::F32) => {
                 self.imm(Reg::T0, bits);
                 asm!(self ; movd Rx(temp), eax);
             }
-            (FloatSrc::Bits(bits), Float::F64) => {
+            (FloatSrc::Bits(bits), FloatType::F64) => {
                 self.imm(Reg::T0, bits);
                 asm!(self ; movq Rx(temp), rax);
             }
@@ -530,13 +530,13 @@ impl Assembler {
     }
 
     /// `acc = a op b`. The processor's NaNs are those that are wanted.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc, _: Option<Label>) {
+    pub fn float(&mut self, op: FloatOp, float: FloatType, a: FloatSrc, b: FloatSrc, _: Option<Label>) {
         let (acc, a, b) = (float.accumulator(), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($ss:ident $sd:ident) => {
                 match float {
-                    Float::F32 => asm!(self ; $ss Rx(a), Rx(b)),
-                    Float::F64 => asm!(self ; $sd Rx(a), Rx(b)),
+                    FloatType::F32 => asm!(self ; $ss Rx(a), Rx(b)),
+                    FloatType::F64 => asm!(self ; $sd Rx(a), Rx(b)),
                 }
             };
         }
@@ -552,42 +552,42 @@ impl Assembler {
     }
 
     /// `acc` is the root of a float.
-    pub fn sqrt(&mut self, float: Float, from: FloatSrc, _: Option<Label>) {
+    pub fn sqrt(&mut self, float: FloatType, from: FloatSrc, _: Option<Label>) {
         let (acc, from) = (float.accumulator(), self.float_operand(float, from, 2));
         match float {
-            Float::F32 => asm!(self ; sqrtss Rx(acc), Rx(from)),
-            Float::F64 => asm!(self ; sqrtsd Rx(acc), Rx(from)),
+            FloatType::F32 => asm!(self ; sqrtss Rx(acc), Rx(from)),
+            FloatType::F64 => asm!(self ; sqrtsd Rx(acc), Rx(from)),
         }
     }
 
     /// The accumulator of `to` is a float of the other width.
-    pub fn float_to(&mut self, to: Float, from: FloatSrc) {
+    pub fn float_to(&mut self, to: FloatType, from: FloatSrc) {
         match to {
-            Float::F64 => {
-                let from = self.float_operand(Float::F32, from, 2);
+            FloatType::F64 => {
+                let from = self.float_operand(FloatType::F32, from, 2);
                 asm!(self ; cvtss2sd xmm1, Rx(from));
             }
-            Float::F32 => {
-                let from = self.float_operand(Float::F64, from, 2);
+            FloatType::F32 => {
+                let from = self.float_operand(FloatType::F64, from, 2);
                 asm!(self ; cvtsd2ss xmm0, Rx(from));
             }
         }
     }
 
     /// The accumulator of `to` is the signed number of 64 bits in a register.
-    pub fn integer_to(&mut self, to: Float, from: Reg) {
+    pub fn integer_to(&mut self, to: FloatType, from: Reg) {
         let r = number(from);
         match to {
-            Float::F32 => asm!(self ; cvtsi2ss xmm0, Rq(r)),
-            Float::F64 => asm!(self ; cvtsi2sd xmm1, Rq(r)),
+            FloatType::F32 => asm!(self ; cvtsi2ss xmm0, Rq(r)),
+            FloatType::F64 => asm!(self ; cvtsi2sd xmm1, Rq(r)),
         }
     }
 
-    pub fn float_cmp(&mut self, float: Float, a: FloatSrc, b: FloatSrc) {
+    pub fn float_cmp(&mut self, float: FloatType, a: FloatSrc, b: FloatSrc) {
         let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         match float {
-            Float::F32 => asm!(self ; ucomiss Rx(a), Rx(b)),
-            Float::F64 => asm!(self ; ucomisd Rx(a), Rx(b)),
+            FloatType::F32 => asm!(self ; ucomiss Rx(a), Rx(b)),
+            FloatType::F64 => asm!(self ; ucomisd Rx(a), Rx(b)),
         }
     }
 
