@@ -84,7 +84,7 @@ impl Lowering<'_> {
                 self.asm.load_memory(StoredInt::U32, T0, Acc, offset);
                 (T0, self.low(1).into())
             }
-            LoadForm::Far => return None,
+            LoadForm::Any => return None,
         };
         let offset = self.bound(index, offset, unit.bytes())?;
         match float {

@@ -199,13 +199,13 @@ pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
 }
 
 /// Loads with any offset from any memory.
-pub(crate) struct LoadFarHandler<O>(PhantomData<O>);
+pub(crate) struct LoadAnyHandler<O>(PhantomData<O>);
 
-impl<O: LoadOp> Handler for LoadFarHandler<O> {
+impl<O: LoadOp> Handler for LoadAnyHandler<O> {
     const FIELDS: &'static [Field] = &[Def(A), Slot(B), Offset(1), PlaceHigh(1)];
 
     fn name() -> String {
-        format!("{}.far", printed(O::NAME))
+        format!("{}.any", printed(O::NAME))
     }
 
     #[inline(always)]
@@ -222,13 +222,13 @@ impl<O: LoadOp> Handler for LoadFarHandler<O> {
 }
 
 /// Stores with any offset to any memory.
-pub(crate) struct StoreFarHandler<O>(PhantomData<O>);
+pub(crate) struct StoreAnyHandler<O>(PhantomData<O>);
 
-impl<O: StoreOp> Handler for StoreFarHandler<O> {
+impl<O: StoreOp> Handler for StoreAnyHandler<O> {
     const FIELDS: &'static [Field] = &[Slot(A), Slot(B), Offset(1), PlaceHigh(1)];
 
     fn name() -> String {
-        format!("{}.far", printed(O::NAME))
+        format!("{}.any", printed(O::NAME))
     }
 
     #[inline(always)]

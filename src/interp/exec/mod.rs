@@ -263,7 +263,7 @@ macro_rules! handlers_of_list_into_table {
                 $make::<memory::LoadHandler<ops::$load, memory::AtIndex, true>>,
                 $make::<memory::LoadHandler<ops::$load, memory::AtDeref, true>>,
                 $make::<memory::LoadHandler<ops::$load, memory::AtAccDeref, true>>,
-                $make::<memory::LoadFarHandler<ops::$load>>,
+                $make::<memory::LoadAnyHandler<ops::$load>>,
             ]),*],
             store: [$([
                 $make::<memory::StoreHandler<ops::$store, memory::Slots>>,
@@ -272,7 +272,7 @@ macro_rules! handlers_of_list_into_table {
                 $make::<memory::StoreHandler<ops::$store, memory::ValueImm>>,
                 $make::<memory::StoreHandler<ops::$store, memory::AccImm>>,
                 $make::<memory::StoreHandler<ops::$store, memory::AddrConst>>,
-                $make::<memory::StoreFarHandler<ops::$store>>,
+                $make::<memory::StoreAnyHandler<ops::$store>>,
             ]),*],
             load_lane: [$($make::<vector::LoadLaneHandler<ops::$load_lane>>),*],
             store_lane: [$($make::<vector::StoreLaneHandler<ops::$store_lane>>),*],

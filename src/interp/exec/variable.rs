@@ -27,13 +27,13 @@ run! {
         unsafe { from.copy_to(to, m.low(2) as usize) };
         m.skip(3)
     }
-    FarLoad(m) {
+    LoadWideSlot(m) {
         let from = m.fp.wrapping_add(m.low(1) as usize);
         // SAFETY: the machine's invariant, and the slack behind the frame.
         unsafe { from.copy_to(m.slot(m.a()), 2) };
         m.skip(2)
     }
-    FarStore(m) {
+    StoreWideSlot(m) {
         let to = m.fp.wrapping_add(m.low(1) as usize);
         // SAFETY: the machine's invariant.
         unsafe { m.slot(m.a()).copy_to(to, m.high(1) as usize) };

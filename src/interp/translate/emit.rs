@@ -50,7 +50,7 @@ impl Translator<'_> {
             return 0;
         };
         let near = (scratch + 2 * number) as u16;
-        self.put(word(Plain::FarLoad.op(), near, 0, 0), &[slot.into()]);
+        self.put(word(Plain::LoadWideSlot.op(), near, 0, 0), &[slot.into()]);
         near
     }
 
@@ -106,7 +106,7 @@ impl Translator<'_> {
     fn flush(&mut self, slot: u32, wide: bool) {
         if let Some(scratch) = self.scratch {
             let slots = 1 + u64::from(wide);
-            self.put(word(Plain::FarStore.op(), (scratch + 8) as u16, 0, 0), &[u64::from(slot) | slots << 32]);
+            self.put(word(Plain::StoreWideSlot.op(), (scratch + 8) as u16, 0, 0), &[u64::from(slot) | slots << 32]);
         }
     }
 

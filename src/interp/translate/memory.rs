@@ -27,7 +27,7 @@ fn constant(operand: Operand, offset: u32) -> Option<u32> {
 
 impl Translator<'_> {
     /// Offset and place of the memory, as an extension word.
-    pub(super) fn far_word(&self, memarg: &MemArg) -> u64 {
+    pub(super) fn any_word(&self, memarg: &MemArg) -> u64 {
         let (memory, offset) = target(memarg);
         u64::from(offset) | u64::from(self.memory_place(memory)) << 32
     }
@@ -59,8 +59,8 @@ impl Translator<'_> {
         match u16::try_from(offset) {
             Ok(offset) if memory == 0 => self.define(op.op(LoadForm::Slot), slot, bank, b, offset, &[]),
             _ => {
-                let far = self.far_word(&memarg);
-                self.define(op.op(LoadForm::Far), slot, bank, b, 0, &[far]);
+                let word = self.any_word(&memarg);
+                self.define(op.op(LoadForm::Any), slot, bank, b, 0, &[word]);
             }
         }
     }
@@ -158,18 +158,18 @@ impl Translator<'_> {
                 let (a, b) = (self.read(at, 0), self.read(from, 1));
                 self.effect(op.op(StoreForm::Slots), a, b, low, &[]);
             } else {
-                self.store_far(op, at, from, &memarg);
+                self.store_any(op, at, from, &memarg);
             }
             return;
         }
         let (at, from) = (self.slot_of(address), self.slot_of(value));
-        self.store_far(op, at, from, &memarg);
+        self.store_any(op, at, from, &memarg);
     }
 
-    fn store_far(&mut self, op: Store, at: u32, from: u32, memarg: &MemArg) {
+    fn store_any(&mut self, op: Store, at: u32, from: u32, memarg: &MemArg) {
         let (a, b) = (self.read(at, 0), self.read(from, 1));
-        let far = self.far_word(memarg);
-        self.effect(op.op(StoreForm::Far), a, b, 0, &[far]);
+        let word = self.any_word(memarg);
+        self.effect(op.op(StoreForm::Any), a, b, 0, &[word]);
     }
 
     pub fn memory_size(&mut self, memory: u32) {
