@@ -1,4 +1,4 @@
-//! Calls, in the interpreter and out of it, and how a function begins.
+//! Calls, to bytecode, native code and the host, and the instructions that functions begin with.
 
 use super::control::{cross, exit};
 use super::{control, exception, table, tier};
@@ -10,7 +10,7 @@ use crate::runtime::func::call_host;
 use crate::vm::context::{VMContext, VMFuncRef};
 
 run! {
-    // Where the callee is native by now, its code is a stub that runs that.
+    // If the callee has native code, its `Code` has one instruction, `Native`, which runs that.
     Call(m) {
         let code = m.code(m.bc());
         let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(1));
@@ -45,7 +45,7 @@ fn sig(m: &Machine, type_index: u32) -> u32 {
     unsafe { (*(*m.ctx).sigs.add(type_index as usize)).number() }
 }
 
-/// The translated code behind an indirect call of the running instance's own functions.
+/// The `Code` that an indirect call leads to, if its callee is a function of the running instance that has some.
 #[inline(always)]
 fn indirect_code(m: &Machine) -> Option<*const Code> {
     let element = table::element(m, m.low(1), m.get(m.b()))?;
@@ -59,7 +59,7 @@ fn indirect_code(m: &Machine) -> Option<*const Code> {
     (!code.is_null()).then_some(code)
 }
 
-/// The function an indirect call means, or the trap; table, type and index are found as `CallIndirect` has them.
+/// The callee of an indirect call, or the trap. Table, type and index are where `CallIndirect` has them.
 fn indirect_func(m: &Machine) -> Result<*mut VMFuncRef, Trap> {
     let element = table::element(m, m.low(1), m.get(m.b())).ok_or(Trap::UndefinedElement)?;
     // SAFETY: elements of funcref tables are null or live references.
@@ -77,7 +77,7 @@ fn import_func(m: &Machine, func: u32) -> *mut VMFuncRef {
     unsafe { crate::runtime::instance::func_ref(m.vmctx(), func) }
 }
 
-/// The code of a defined function, translated now if it is not yet.
+/// The `Code` of a defined function, which is translated now if it has none.
 fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const Code, Error> {
     // SAFETY: a live context, and an index of its module.
     let module = unsafe { &(*(*vmctx).instance).module.0 };
@@ -105,8 +105,8 @@ fn call_indirect(m: &mut Machine) -> Step {
     }
 }
 
-/// Calls any function, with the arguments from slot `a` on and room for `slots` of arguments or results, from an
-/// instruction of `words`.
+/// Calls any function, from an instruction of `words` words. The arguments are in the slots from `a` on; arguments and results
+/// need no more than `slots`.
 fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) -> Step {
     let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(words));
     // SAFETY: a live reference.
@@ -141,7 +141,7 @@ fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) ->
     Step::Next
 }
 
-/// Calls a host function with its arguments at `slots`; the stack is in use up to `top`.
+/// Calls a host function with its arguments at `slots`. The value stack is in use up to `top`.
 fn host(m: &mut Machine, func: *mut VMFuncRef, slots: *mut u64, top: *mut u64) -> Result<(), Error> {
     let vmctx = m.vmctx();
     // SAFETY: the running instance and a live reference to a host function; the slots are those of its type.
@@ -169,7 +169,7 @@ fn return_call_indirect(m: &mut Machine) -> Step {
     }
 }
 
-/// Slot of the arguments of a tail call, and the words of the running frame's header.
+/// The address of a tail call's arguments, and the running frame's header.
 fn tail_operands(m: &Machine) -> (*mut u64, [u64; HEADER as usize]) {
     let args = if m.op() == Plain::ReturnCallIndirect.op() { m.low(2) } else { m.high(1) };
     // SAFETY: the machine's invariant.
@@ -187,8 +187,8 @@ fn tail_func(m: &mut Machine, func: *mut VMFuncRef) -> Step {
     tail_defined(m, owner.cast(), code)
 }
 
-/// The code to replace the running frame's by. From the outermost frame of an activation it goes on interpreted: native
-/// code might tail-call back into a new activation, and so on without end.
+/// The callee's code for a tail call. In the outermost frame of an activation that is its bytecode even if it has native code:
+/// native code might tail-call back into a new activation, and so on, nesting without end.
 fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const Code, Error> {
     let (_, header) = tail_operands(m);
     let ret = if header[0] == cross() as u64 { header[3] } else { header[0] };
@@ -200,7 +200,7 @@ fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const C
     module.interp.translated(module, index)
 }
 
-/// Replaces the running frame by one of a defined function.
+/// Replaces the running frame with one of a defined function.
 fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Code, Error>) -> Step {
     // SAFETY: published code lives as long as the module.
     let code = match code {
@@ -219,7 +219,7 @@ fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Cod
         // SAFETY: live, as it is the context of a function reference.
         unsafe { m.context().switch(callee) };
     }
-    // SAFETY: the arguments are on the operand stack, behind where they go; the new frame fits the stack.
+    // SAFETY: the arguments are on the operand stack, above where they are copied to; the new frame fits the stack.
     unsafe {
         args.copy_to(m.fp, code.params as usize);
         let place = m.fp.add(code.header as usize);
@@ -243,7 +243,7 @@ fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
         return m.stop(Trap::StackOverflow);
     }
     let (base, place) = (m.fp, m.fp.wrapping_add(slots));
-    // SAFETY: the arguments are behind where they go; the header then has a place behind all that the host writes.
+    // SAFETY: the arguments are above where they are copied to; the header is copied above all that the host writes.
     unsafe {
         args.copy_to(base, ty.param_slots());
         place.cast::<[u64; HEADER as usize]>().write(header);

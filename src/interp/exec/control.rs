@@ -57,10 +57,10 @@ run! {
         m.finish(m.get::<V128>(from), 2)
     }
 
-    // The header's address is left for `return_cross`.
+    // Leaves the header's address in the accumulator, for `ReturnCross`.
     Return(m) {
         let header = m.slot(m.a());
-        // SAFETY: the machine's invariant; `enter` or `tail` wrote the header.
+        // SAFETY: the machine's invariant; the header was written when the frame was made.
         unsafe {
             m.ip = *header as *const u64;
             m.fp = *header.add(1) as *mut u64;
@@ -99,8 +99,8 @@ fn baseline(_: &mut Machine) -> Flow {
 
 pub(super) fn return_cross(m: &mut Machine) -> Step {
     let header = m.context().crossing;
-    // SAFETY: `Return` left the address of a header that says `CROSS`, so its last two slots are written. Nothing has
-    // run since that could have overwritten it.
+    // SAFETY: `Return` left the address of a header that returns to `CROSS`, so the header's last two slots are written.
+    // Nothing that could have overwritten them has run since.
     unsafe {
         m.context().switch(*header.add(2) as *mut VMContext);
         m.ip = *header.add(3) as *const u64;
@@ -108,6 +108,7 @@ pub(super) fn return_cross(m: &mut Machine) -> Step {
     Step::Next
 }
 
+/// A branch that is taken where a comparison holds.
 pub(crate) struct BranchHandler<O, F>(PhantomData<(O, F)>);
 
 impl<O: Comparison, F: FormOf> Handler for BranchHandler<O, F> {
@@ -124,7 +125,8 @@ impl<O: Comparison, F: FormOf> Handler for BranchHandler<O, F> {
     }
 }
 
-/// Adds a number to a slot and compares the sum, with an immediate or a slot, for a branch: the end of most loops.
+/// Adds a number to a slot, and branches where the comparison of the sum with an immediate (`IMM`) or a slot holds. Most loops end
+/// in one.
 pub(crate) struct StepHandler<O, const IMM: bool>(PhantomData<O>);
 
 impl<O: Comparison, const IMM: bool> Handler for StepHandler<O, IMM> {

@@ -1,7 +1,7 @@
 //! Loads, stores, and the instructions on whole memories.
 //!
-//! Bounds: index and offset are below 2^32 and units are at most 16 bytes, so their sum in 64 bits does not wrap, and
-//! `index + offset + size <= length` is the whole check.
+//! Index and offset are below 2^32 and units have at most 16 bytes, so their sum does not wrap in 64 bits, and
+//! `index + offset + size <= length` is the whole bounds check.
 
 use std::marker::PhantomData;
 
@@ -29,7 +29,7 @@ run! {
 }
 
 pub(crate) trait LoadOp: Named {
-    /// What is read.
+    /// What is read from memory.
     type Unit: Unit;
     type Output: Value;
     fn extend(unit: Self::Unit) -> Self::Output;
@@ -37,7 +37,7 @@ pub(crate) trait LoadOp: Named {
 
 pub(crate) trait StoreOp: Named {
     type Value: Value;
-    /// What is written.
+    /// What is written to memory.
     type Unit: Unit;
     fn wrap(value: Self::Value) -> Self::Unit;
 }
@@ -69,7 +69,7 @@ fn address(m: &Machine, slot: u16, offset: impl Into<u64>) -> u64 {
     u64::from(m.get::<u32>(slot)) + offset.into()
 }
 
-/// Where the address of a load is; see [`LoadForm`](crate::interp::op::LoadForm).
+/// A [`LoadForm`](crate::interp::op::LoadForm) as a type: where the address comes from.
 pub(crate) trait LoadAt {
     const SUFFIX: &'static str;
     const WORDS: usize;
@@ -77,7 +77,7 @@ pub(crate) trait LoadAt {
     fn address(m: &Machine) -> Result<u64, Flow>;
 }
 
-/// Where address and value of a store are; see [`StoreForm`](crate::interp::op::StoreForm).
+/// A [`StoreForm`](crate::interp::op::StoreForm) as a type: where address and value come from.
 pub(crate) trait StoreAt {
     const SUFFIX: &'static str;
     const FIELDS: &'static [Field];
@@ -148,7 +148,7 @@ store_forms! {
     AddrConst "ks" [Slot(A), OffsetBC], |m| m.bc().into(), m.get(m.a());
 }
 
-/// A load; `KEPT`: the result is only left in the accumulator.
+/// A load from memory 0. `KEPT`: the result is only left in the accumulator.
 pub(crate) struct LoadHandler<O, F, const KEPT: bool>(PhantomData<(O, F)>);
 
 impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for LoadHandler<O, F, KEPT> {
@@ -172,6 +172,7 @@ impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for LoadHandler<O, F, KEPT>
     }
 }
 
+/// A store to memory 0.
 pub(crate) struct StoreHandler<O, F>(PhantomData<(O, F)>);
 
 impl<O: StoreOp, F: StoreAt> Handler for StoreHandler<O, F> {
@@ -190,7 +191,7 @@ impl<O: StoreOp, F: StoreAt> Handler for StoreHandler<O, F> {
     }
 }
 
-/// Base and length of the memory at the place in a half word. On failure of the access the length is for the message.
+/// Base and length of the memory at a place. If an access fails, its handler leaves the length in the context for the message.
 #[inline(always)]
 pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
     // SAFETY: a place of a memory in the running instance.
@@ -198,7 +199,7 @@ pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
     (memory.base, memory.length as u64)
 }
 
-/// Loads with any offset from any memory.
+/// A load with any offset from any memory.
 pub(crate) struct LoadAnyHandler<O>(PhantomData<O>);
 
 impl<O: LoadOp> Handler for LoadAnyHandler<O> {
@@ -221,7 +222,7 @@ impl<O: LoadOp> Handler for LoadAnyHandler<O> {
     }
 }
 
-/// Stores with any offset to any memory.
+/// A store with any offset to any memory.
 pub(crate) struct StoreAnyHandler<O>(PhantomData<O>);
 
 impl<O: StoreOp> Handler for StoreAnyHandler<O> {
@@ -244,7 +245,7 @@ impl<O: StoreOp> Handler for StoreAnyHandler<O> {
     }
 }
 
-/// Copies a unit from memory to memory.
+/// Loads a unit and stores it.
 #[inline(always)]
 fn copy<U: Unit>(m: &mut Machine) -> Flow {
     let unit = match load::<U>(m.memory, m.length(), address(m, m.b(), m.low(1))) {
@@ -270,7 +271,7 @@ pub(super) fn three(m: &Machine) -> (u32, u32, u32) {
     (m.get(m.a()), m.get(m.b()), m.get(m.c()))
 }
 
-/// Goes on behind an instruction of so many words that succeeded, or stops.
+/// Goes on after an instruction of `words` words, or stops with its error.
 pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<()>) -> Step {
     match result {
         Ok(()) => {

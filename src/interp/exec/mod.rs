@@ -1,9 +1,10 @@
 //! The handlers: what each instruction does, written once for both dispatches.
 //!
-//! The files have the names of the categories of instructions in `translate` and in the JIT's `lower`. A handler is a
-//! type; those of instructions that have forms are generic over the operation and the form.
+//! A handler is a type. Those of instructions with forms are generic over the operation ([`ops`]) and the form; instructions
+//! without forms have a type each ([`plain`]). Each category of instructions has its file, named as in `translate`, in
+//! `baseline` and in the JIT's `lower`.
 
-/// Functions of the names of `Plain` instructions, which do what these do.
+/// What `Plain` instructions do, in the file of their category: functions of their names.
 macro_rules! run {
     ($($name:ident($m:ident) $body:expr)*) => {
         #[allow(non_snake_case, reason = "named like the instructions")]
@@ -32,7 +33,7 @@ mod table;
 pub(super) mod tier;
 mod variable;
 
-/// The operations of the list, in modules by class, as types that implement the class's trait.
+/// The operations of the list, as types that implement the trait of their class.
 pub(super) mod ops {
     use super::{memory, numeric as scalar, simd as vector};
     use crate::error::Trap;
@@ -172,7 +173,7 @@ pub(super) trait Named {
     const NAME: &'static str;
 }
 
-/// The name as it is printed: `I32TruncF32S` is `i32_trunc_f32_s`.
+/// An instruction's name as it is printed: `I32TruncF32S` is `i32_trunc_f32_s`.
 pub(super) fn printed(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 6);
     for (i, c) in name.char_indices() {
@@ -184,12 +185,12 @@ pub(super) fn printed(name: &str) -> String {
     out
 }
 
-/// How the name of an instruction ends that writes no slot.
+/// The end of a printed name: `!` if the result is only left in the accumulator.
 pub(super) fn kept(kept: bool) -> &'static str {
     if kept { "!" } else { "" }
 }
 
-/// A [`Table`](super::op::Table) of `$make::<H>` for every handler `H`.
+/// A [`Table`](super::op::Table) with `$make::<H>` for every handler `H`.
 macro_rules! dispatch_table {
     ($make:ident) => {
         $crate::interp::op::for_each_op!(handlers_of_list_into_table[$make])

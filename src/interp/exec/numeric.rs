@@ -24,7 +24,7 @@ run! {
     }
 }
 
-/// Two operands and a result of one type.
+/// An operation with two operands and a result of one type.
 pub(crate) trait BinaryOp: Named {
     type Operand: Value;
     fn apply(a: Self::Operand, b: Self::Operand) -> Result<Self::Operand, Trap>;
@@ -41,13 +41,13 @@ pub(crate) trait Comparison: Named {
     fn holds(a: Self::Operand, b: Self::Operand) -> bool;
 }
 
-/// Where two operands are; see [`Form`](crate::interp::op::Form).
+/// A [`Form`](crate::interp::op::Form) as a type: where two operands are.
 pub(crate) trait FormOf {
     const SUFFIX: &'static str;
-    /// Words of an instruction with a result, and its fields.
+    /// Words and fields of an instruction with a result.
     const WORDS: usize;
     const FIELDS: &'static [Field];
-    /// Words of a branch, whose first extension word holds the jump in its low half, and its fields.
+    /// Words and fields of a branch. Its first extension word holds the jump in the low half.
     const BRANCH_WORDS: usize;
     const BRANCH_FIELDS: &'static [Field];
 
@@ -111,7 +111,7 @@ pub(crate) mod form {
     }
 }
 
-/// `KEPT`: the result is only left in the accumulator.
+/// An instruction with two operands. `KEPT`: the result is only left in the accumulator.
 pub(crate) struct BinaryHandler<O, F, const KEPT: bool>(PhantomData<(O, F)>);
 
 impl<O: BinaryOp, F: FormOf, const KEPT: bool> Handler for BinaryHandler<O, F, KEPT> {
@@ -132,7 +132,7 @@ impl<O: BinaryOp, F: FormOf, const KEPT: bool> Handler for BinaryHandler<O, F, K
     }
 }
 
-/// `ACC`: the operand is in the accumulator; `KEPT`: the result is only left there.
+/// An instruction with one operand. `ACC`: the operand is in the accumulator. `KEPT`: the result is only left there.
 pub(crate) struct UnaryHandler<O, const ACC: bool, const KEPT: bool>(PhantomData<O>);
 
 impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for UnaryHandler<O, ACC, KEPT> {
@@ -153,6 +153,7 @@ impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for UnaryHandler<O, 
     }
 }
 
+/// A comparison whose result is 0 or 1.
 pub(crate) struct CompareHandler<O, F>(PhantomData<(O, F)>);
 
 impl<O: Comparison, F: FormOf> Handler for CompareHandler<O, F> {

@@ -1,11 +1,11 @@
-//! The instructions that have handlers of their own, as types. What each does is in the file of its category.
+//! The instructions without forms, each with a handler of its own. What they do is in the files of their categories.
 
 use crate::interp::machine::{Flow, Handler, Machine};
 use crate::interp::op::for_each_op;
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 
-/// What they do, as functions of their names.
+/// What they do.
 mod run {
     pub use super::super::call::run::*;
     pub use super::super::control::run::*;

@@ -38,7 +38,7 @@ pub(crate) trait VectorShiftOp: Named {
     fn apply(a: V128, bits: u32) -> V128;
 }
 
-/// A number made of a vector.
+/// An operation from a vector to an `i32`.
 pub(crate) trait VectorTestOp: Named {
     fn apply(a: V128) -> u32;
 }
@@ -132,8 +132,8 @@ handlers! {
     };
 }
 
-// Operations that ask at run time what the processor can do are not inlined: they have operands in memory of their own,
-// with which a handler could not end in a tail call. For the same reason they get slots and give nothing back.
+// Operations that ask at run time what the processor can do are not inlined: they keep operands in the native stack frame, and a
+// handler with such a frame could not end in a tail call. For the same reason they read and write slots by pointer.
 
 #[inline(never)]
 fn swizzle<O: VectorBinaryOp>(to: *mut u64, a: *const u64, b: *const u64) {

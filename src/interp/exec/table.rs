@@ -36,7 +36,7 @@ run! {
     ElemDrop(_m) Flow::Slow(elem_drop)
 }
 
-/// The place of an element of the table at a place of the context, if the table has it.
+/// The address of element `index` of the table at a place, if the table has that many.
 #[inline(always)]
 pub(super) fn element(m: &Machine, place: u32, index: u32) -> Option<*mut u64> {
     // SAFETY: a place of a table in the running instance.

@@ -71,7 +71,7 @@ run! {
     }
 }
 
-/// The global whose cell, or the pointer to it, lies at the byte offset in `b` and `c`.
+/// The cell of the global at the byte offset in `b` and `c` of the context, where `INDIRECT` globals have a pointer to it.
 #[inline(always)]
 fn global<const INDIRECT: bool>(m: &Machine) -> *mut u64 {
     let at = m.vmctx().wrapping_byte_add(m.bc() as usize);
@@ -92,8 +92,8 @@ fn global_set<const INDIRECT: bool>(m: &mut Machine) -> Flow {
     m.skip(1)
 }
 
-/// The sum of a global, the number of whose eight bytes is in `c`, or of slot `a`, and the sign-extended `b`; and where
-/// the global is.
+/// Adds the sign-extended `b` to slot `a`, if `of_slot`, or to the global at eight times `c` bytes of the context. Returns the sum
+/// and the global's cell.
 #[inline(always)]
 fn sum(m: &Machine, of_slot: bool) -> (u32, *mut u64) {
     let global = m.vmctx().wrapping_byte_add(8 * usize::from(m.c())).cast::<u64>();
