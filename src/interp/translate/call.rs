@@ -6,7 +6,7 @@ use crate::interp::op::Plain;
 use crate::module::types::ValType;
 
 impl Translator<'_> {
-    /// Brings arguments into their slots and pops them; the first one's slot.
+    /// Puts arguments into their own slots and pops them. Returns the first one's slot.
     pub(super) fn arguments(&mut self, params: &[ValType]) -> u32 {
         self.settle_top(params.len());
         let len = self.stack.len() - params.len();
@@ -14,8 +14,8 @@ impl Translator<'_> {
         self.height
     }
 
-    /// Puts out a call with its frame at `base`, which is given to `put` as field `a`; there, slots are relative to a
-    /// frame pointer that many slots further, and `shift` is that number.
+    /// Has `put` emit a call whose frame is at slot `base`, with the slot as field `a`. If that is a wide slot, the frame pointer is
+    /// moved there around the call, so `a` is zero and all slots of the call are relative to it.
     fn put_call(&mut self, base: u32, put: impl FnOnce(&mut Self, u16)) {
         if self.near(base) {
             put(self, base as u16);
@@ -50,7 +50,7 @@ impl Translator<'_> {
         let own = index.slot;
         let index = self.slot_of(index);
         let base = self.height - slots(ty.params());
-        // The index of a call with a far frame is read from its own slot, which is near to the frame's.
+        // If the frame is at a wide slot, the index is read from its own slot, at a small distance from the frame.
         if !self.near(base) {
             self.put_copy(own, index, false);
         }

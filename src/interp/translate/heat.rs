@@ -1,22 +1,22 @@
-//! The weights of the instructions that count how hot functions and loops are.
+//! Counting how hot functions and loops are: each has an instruction that adds a weight to the function's counter.
 
 use super::Translator;
 use crate::interp::op::Plain;
 
-/// The most that a pass through a loop or a function counts for: of much code, most is passed by.
+/// The most that code with branches counts for: the more there is of it, the less of it one pass runs.
 pub(super) const MAX_WEIGHT: u32 = 64;
 
-/// The same for what all of runs, because nothing branches past it: what a counting instruction has room for.
+/// The most that straight code counts for, all of which runs. This is what a counting instruction has room for.
 const MAX_STRAIGHT: u32 = i16::MAX as u32;
 
 impl Translator<'_> {
-    /// Puts out an instruction that counts; `straight` are those from which all instructions so far follow each other.
+    /// Emits an instruction that counts. Until the next [`fork`](Self::fork) the code after it is straight.
     pub(super) fn count(&mut self, op: Plain, rest: &[u64]) {
         self.straight.push(self.here());
         self.effect(op.op(), 1, self.defined as u16, (self.defined >> 16) as u16, rest);
     }
 
-    /// Gives the instruction that counts, at word `at`, at least the weight of the code from there, up to `most`.
+    /// Raises the weight of the counting instruction at word `at` to that of the code from there to here, but at most to `most`.
     pub(super) fn weigh(&mut self, at: u32, most: u32) {
         let weight = ((self.here() - at) / 2).min(most);
         let first = &mut self.words[at as usize];
@@ -26,12 +26,12 @@ impl Translator<'_> {
 
     /// At the end of a loop: weighs its counting instruction, at word `start`.
     pub(super) fn weigh_loop(&mut self, start: u32) {
-        // Loops that it contains have ended, so it can only be the last.
+        // The loops in it have ended, so only the last one can be this.
         let most = if self.straight.pop_if(|at| *at == start).is_some() { MAX_STRAIGHT } else { MAX_WEIGHT };
         self.weigh(start, most);
     }
 
-    /// What follows may be passed by.
+    /// Control may leave here: what follows does not certainly run.
     pub(super) fn fork(&mut self) {
         while let Some(at) = self.straight.pop() {
             self.weigh(at, MAX_STRAIGHT);

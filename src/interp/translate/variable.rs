@@ -1,7 +1,7 @@
 //! Locals and globals.
 
 use super::Translator;
-use super::stack::{Kind, Local, Operand};
+use super::stack::{Local, Operand, OperandKind};
 use crate::interp::machine::encode_place;
 use crate::interp::op::{Binary, Form, Plain};
 use crate::interp::value::Bank;
@@ -23,20 +23,20 @@ impl Translator<'_> {
         self.preserve(index);
         let Local { slot, .. } = self.locals[index as usize];
         match operand.kind {
-            Kind::Local { index: from, .. } if from == index => {}
-            Kind::Temp if self.retarget(operand.slot, slot) => {}
+            OperandKind::Local { index: from, .. } if from == index => {}
+            OperandKind::Temp if self.retarget(operand.slot, slot) => {}
             _ => self.put_operand(slot, operand),
         }
         if tee {
             match operand.kind {
-                Kind::Const(bits) => self.push_const(bits),
+                OperandKind::Const(bits) => self.push_const(bits),
                 _ => self.local_get(index),
             }
         }
     }
 
-    /// Forgets which locals were set since their number was `count`, where a block ends to which not all of its
-    /// instructions lead. (Inside, all that follows one that sets a local comes through it.)
+    /// At the end of a block to which a branch leads: forgets the locals that were set in it, which are all but the first `count`,
+    /// as the branch may have come before. (Inside the block, all that follows an instruction that sets a local has run it.)
     pub fn unset(&mut self, count: usize) {
         for index in self.set.drain(count..) {
             self.locals[index as usize].set = false;
@@ -79,13 +79,13 @@ impl Translator<'_> {
         self.effect_bc(op, a, offset);
     }
 
-    /// Sets a global to the sum that the last instruction has made.
+    /// Merges a `global.set` with the last instruction, which computed the sum that is stored. Whether it could.
     fn set_sum(&mut self, operand: Operand, number: u16) -> bool {
         let Some(last) = self.last else { return false };
         let first = self.words[last.at as usize];
         match operand.kind {
-            // The sum of the same global, which is in a local too.
-            Kind::Local { index, .. } if self.locals[index as usize].slot == last.slot => {
+            // The sum is one of the same global, and has been stored in a local.
+            OperandKind::Local { index, .. } if self.locals[index as usize].slot == last.slot => {
                 if first as u16 != Plain::GlobalGetAdd.op() || (first >> 48) as u16 != number {
                     return false;
                 }
@@ -93,7 +93,7 @@ impl Translator<'_> {
                 self.forget();
                 true
             }
-            Kind::Temp => {
+            OperandKind::Temp => {
                 let sum = self.last_for(operand).and_then(|first| Binary::I32Add.form(first as u16));
                 if sum != Some((Form::SI, true)) {
                     return false;
