@@ -11,7 +11,7 @@
 use std::sync::OnceLock;
 
 #[cfg(baseline)]
-use super::exec::control::plain;
+use super::exec::plain;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
 use super::machine::{Flow, Handler, Machine, SlowPath, Step};
 use super::op::Table;
@@ -89,9 +89,9 @@ mod tail {
     use super::*;
     #[cfg(baseline)]
     use crate::interp::code::Code;
-    use crate::interp::exec::control::plain;
     use crate::interp::exec::numeric::{self as scalar, form};
-    use crate::interp::exec::ops;
+    use crate::interp::exec::plain;
+    use crate::interp::exec::{control, ops};
     use crate::interp::machine::Context;
     use crate::interp::op::word;
     use crate::interp::print::{Field, Half};
@@ -171,15 +171,15 @@ mod tail {
     /// Whether handlers leave the native stack as they find it, for which nothing but the compiler's habit speaks. The
     /// test below looks at all of them; here some of each shape run once, in case a build was made in another way.
     pub fn keeps_stack() -> bool {
-        type Add<F, const KEPT: bool> = scalar::Binary<ops::I32Add, F, KEPT>;
+        type Add<F, const KEPT: bool> = scalar::BinaryHandler<ops::I32Add, F, KEPT>;
         static HANDLERS: [Tail; 8] = [
             handler::<plain::Exit>,
             handler::<Probe>,
             handler::<plain::Copy>,
             handler::<Add<form::SS, false>>,
             handler::<Add<form::AS, true>>,
-            handler::<scalar::Binary<ops::F64Mul, form::SS, false>>,
-            handler::<scalar::Branch<ops::I32Eq, form::SS>>,
+            handler::<scalar::BinaryHandler<ops::F64Mul, form::SS, false>>,
+            handler::<control::BranchHandler<ops::I32Eq, form::SS>>,
             handler::<plain::Br>,
         ];
         let mut words = vec![word(1, 0, 0, 0)];

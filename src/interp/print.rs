@@ -1,4 +1,4 @@
-//! Bytecode as text, for people and for tests.
+//! Bytecode as text, for `inspect --bytecode` and tests; and where each instruction has its operands.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::translate;
 use crate::error::Result;
 use crate::printable::Printable;
 
-/// One of the fields of an instruction's first word.
+/// One of the 16-bit fields of an instruction's first word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Half {
     A,
@@ -18,7 +18,7 @@ pub(crate) enum Half {
     C,
 }
 
-/// Where an operand of an instruction is, and what it means; numbers are those of words.
+/// Where an operand of an instruction is, and what it means. Variants with a number are in that word of the instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Field {
     /// Slot of the result.
@@ -31,9 +31,9 @@ pub(crate) enum Field {
     ImmBC,
     /// Unsigned number.
     LowBC,
-    /// Signed number in the high half of a word.
+    /// Signed number in the high half.
     Imm(usize),
-    /// Unsigned number of a whole word, or of half of one.
+    /// Unsigned number: the whole word, its low half, its high half.
     Word(usize),
     Low(usize),
     High(usize),
@@ -41,11 +41,11 @@ pub(crate) enum Field {
     OffsetC,
     OffsetBC,
     Offset(usize),
-    /// Place in the context, in `b` and `c` or in a half of a word.
+    /// Place of an object in the context: in `b` and `c`, in the low half, in the high half.
     PlaceBC,
     Place(usize),
     PlaceHigh(usize),
-    /// The global at eight times `c`.
+    /// The global at byte offset eight times `c` of the context.
     GlobalC,
     FuncBC,
     FuncLow(usize),
@@ -53,8 +53,8 @@ pub(crate) enum Field {
     Jump(usize),
     /// The targets of `br_table`.
     Table,
-    /// The catch clauses of `try`: two words each, of which the first holds the jump to the label and the slot of the
-    /// first operand there, the second the tag (or all ones) and whether the reference follows the payload.
+    /// The catch clauses of `try`, two words each. The first holds the jump to the label and the slot of the first operand
+    /// there; the second holds the tag, or all ones for any, and whether the reference follows the payload.
     Clauses,
 }
 
@@ -83,13 +83,13 @@ pub(super) fn fields(op: u16) -> &'static [Field] {
     FIELDS.entries()[usize::from(op)]()
 }
 
-/// Words of the instruction whose first word this is.
+/// The number of words of an instruction, from its first word.
 pub(super) fn length(first: u64) -> usize {
     fields(first as u16).iter().map(|field| field.words(first)).max().unwrap_or(1)
 }
 
 impl Field {
-    /// The words that an instruction with this field has at least.
+    /// The least number of words that an instruction with this field has.
     fn words(self, first: u64) -> usize {
         match self {
             Field::Imm(n)
@@ -154,7 +154,8 @@ impl Field {
     }
 }
 
-/// The bytecode of a defined function: the frame, then an instruction a line, with the number of its first word.
+/// The bytecode of a defined function: a line for the frame, then one for each instruction, which starts with the number of its
+/// first word.
 pub(crate) fn print_bytecode(module: &ModuleCode, defined: u32) -> Result<String> {
     let (code, module) = (translate::function(&module.facts, defined, module.counts(), false)?, &module.facts);
     let mut out = String::new();

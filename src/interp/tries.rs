@@ -1,8 +1,8 @@
-//! The `try_table`s of a function, by the instructions that they are around.
+//! The `try_table`s of a function, found by an instruction inside them.
 
 use super::translate::NONE;
 
-/// The instructions in a `try_table`, as words from the first to before the last, and the word of its `try`.
+/// The instructions in a `try_table`, words `from..to`, and the word of its `try`, `at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Try {
     pub from: u32,
@@ -10,24 +10,24 @@ pub(super) struct Try {
     pub at: u32,
 }
 
-/// All of a function, which contain each other or lie beside each other. A throw finds the innermost one around it by a
-/// search of halves, and from there the others outwards, so that those which are not around it cost nothing.
+/// The `try_table`s of a function, which are nested or disjoint. A throw finds the innermost one around it by binary search, and
+/// follows the links outwards from there, so a `try_table` that is not around it costs nothing.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
     /// Inner ones before outer ones.
     all: Box<[Try]>,
-    /// For each of them, the one that it is directly in, or `NONE`.
+    /// For each of `all`, the index of the one directly around it, or `NONE`.
     outer: Box<[u32]>,
-    /// Words from each of which on, to the next, the innermost is this one, or `NONE`.
+    /// Sorted pairs (word, index in `all`): from that word up to the next pair's, this is the innermost one, or none if `NONE`.
     innermost: Box<[(u32, u32)]>,
 }
 
 impl Tries {
-    /// From all of a function, inner ones before outer ones.
+    /// `all` are those of a function, inner ones before outer ones.
     pub fn new(all: Vec<Try>) -> Self {
         let mut outer = vec![NONE; all.len()];
         let mut innermost = Vec::with_capacity(2 * all.len());
-        // As they begin, outer ones first.
+        // In the order of their first words, outer ones first.
         let mut order: Vec<usize> = (0..all.len()).rev().collect();
         order.sort_by_key(|at| all[*at].from);
         let mut open: Vec<usize> = Vec::new();
@@ -46,12 +46,12 @@ impl Tries {
         Tries { all: all.into(), outer: outer.into(), innermost: innermost.into() }
     }
 
-    /// All of them, inner ones before outer ones.
+    /// Inner ones before outer ones.
     pub fn all(&self) -> &[Try] {
         &self.all
     }
 
-    /// Those around the instruction at a word, innermost first.
+    /// The ones around the instruction at a word, innermost first.
     pub fn around(&self, word: u32) -> impl Iterator<Item = Try> {
         let after = self.innermost.partition_point(|(from, _)| *from <= word);
         let mut next = after.checked_sub(1).map_or(NONE, |at| self.innermost[at].1);
@@ -67,7 +67,7 @@ impl Tries {
 mod tests {
     use super::*;
 
-    /// Any nest, from bits that say whether the next word opens one or closes one, against a search of all.
+    /// Compares with a search of all, for each nesting that 14 bits can describe: a bit opens one at its word, or closes one.
     #[test]
     fn those_around_a_word_are_found_from_inside_out() {
         for bits in 0u32..1 << 14 {

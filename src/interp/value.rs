@@ -1,9 +1,9 @@
-//! How values lie in slots, accumulators, immediates and memory.
+//! How values are kept in slots, accumulators, immediates and memory.
 
 use super::machine::Machine;
 use crate::numeric::simd::V128;
 
-/// The accumulator that results of a type are also kept in.
+/// The accumulator that also keeps the results of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bank {
     Int,
@@ -168,7 +168,7 @@ impl Value for V128 {
     }
 }
 
-/// A unit that loads read and stores write, little-endian, at any alignment.
+/// What one load reads or one store writes: little-endian, at any alignment.
 pub(super) trait Unit: Copy {
     const SIZE: u64 = size_of::<Self>() as u64;
 

@@ -2,9 +2,9 @@
 //!
 //! All Wasm functions use [`CallConv::Tail`] and take two hidden parameters before those of their Wasm type: the
 //! callee's context, and either the defined index (direct calls) or the caller's context (calls through a
-//! `VMFuncRef`). Compiled functions ignore the second; adapters to the host do not. Results beyond what the convention
-//! has registers for go to an area whose address Cranelift passes as one more hidden parameter, see
-//! [`has_return_area`].
+//! `VMFuncRef`). Compiled functions ignore the second; trampolines to the host use it. If the convention
+//! has too few registers for the results, these go to an area whose address Cranelift passes as one more hidden parameter,
+//! see [`has_return_area`].
 
 use cranelift_codegen::ir::{
     AbiParam, ArgumentPurpose, InstBuilder, MemFlagsData, Signature, TrapCode, Type, Value, types,
@@ -36,8 +36,7 @@ pub(crate) fn signature(_isa: &dyn TargetIsa, ty: &FuncType) -> Signature {
     signature
 }
 
-/// Whether the callee's context is not the first but the second register argument, because the address of the area
-/// for results comes before it. That is so on x86-64, where the convention returns eight values of each register
+/// Whether the callee's context is the second register argument, after the address of the area for results. That is so on x86-64, where the convention returns eight values of each register
 /// class; on AArch64 the area has a register of its own.
 pub(crate) fn has_return_area(ty: &FuncType) -> bool {
     const REGISTERS: usize = 8;
@@ -46,7 +45,7 @@ pub(crate) fn has_return_area(ty: &FuncType) -> bool {
     cfg!(target_arch = "x86_64") && (floats > REGISTERS || ty.results().len() - floats > REGISTERS)
 }
 
-/// Accesses to slots: never out of bounds, only 8-byte aligned.
+/// Flags of accesses to slots. These are never out of bounds, but only aligned to 8 bytes.
 const SLOT: MemFlagsData = MemFlagsData::new().with_notrap();
 
 /// Reads the value in a slot, under its type in compiled code.
@@ -54,7 +53,7 @@ pub(super) fn load_slot(builder: &mut FunctionBuilder<'_>, ty: Type, base: Value
     builder.ins().load(ty, SLOT, base, 8 * slot as i32)
 }
 
-/// Reads values of `types` one after the other from the slots at `base`.
+/// Reads values of `types` from consecutive slots at `base`.
 pub(super) fn load_slots(builder: &mut FunctionBuilder<'_>, types: &[ValType], base: Value) -> Vec<Value> {
     let mut offset = 0;
     let mut load = |ty: &ValType| {
@@ -65,7 +64,7 @@ pub(super) fn load_slots(builder: &mut FunctionBuilder<'_>, types: &[ValType], b
     types.iter().map(&mut load).collect()
 }
 
-/// Writes values of `types` one after the other to the slots at `base`; 32-bit values are zero-extended.
+/// Writes values of `types` to consecutive slots at `base`; 32-bit values are zero-extended.
 pub(super) fn store_slots(builder: &mut FunctionBuilder<'_>, types: &[ValType], values: &[Value], base: Value) {
     let mut offset = 0;
     for (ty, value) in types.iter().zip(values) {
@@ -82,15 +81,15 @@ pub(super) fn store_slots(builder: &mut FunctionBuilder<'_>, types: &[ValType], 
     }
 }
 
-/// The code of a trap whose error is already in the store.
+/// The trap code for an error that is already in the store.
 pub(crate) const TRAP_RAISED: TrapCode = TrapCode::unwrap_user(0x40);
 
-/// The code under which compiled code traps.
+/// The trap code that compiled code has for a trap.
 pub(crate) const fn trap_code(trap: Trap) -> TrapCode {
     TrapCode::unwrap_user(trap as u8)
 }
 
-/// The trap of a code: one of [`trap_code`], or of those that Cranelift's own instructions trap with.
+/// The trap that a trap code stands for: one of [`trap_code`], or one that Cranelift's own instructions have.
 pub(super) fn trap_of(code: u8) -> Option<Trap> {
     let own = [
         (TrapCode::STACK_OVERFLOW, Trap::StackOverflow),

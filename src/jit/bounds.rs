@@ -1,21 +1,21 @@
 //! Bounds checks of memory accesses.
 //!
-//! An access of `size` bytes at `index + offset` is in bounds when `index + offset + size <= length`. Behind the
-//! reservation of every memory lie [`MEMORY_GUARD`] inaccessible bytes, and between length and reservation nothing is
+//! An access of `size` bytes at `index + offset` is in bounds when `index + offset + size <= length`. [`MEMORY_GUARD`]
+//! inaccessible bytes follow the reservation of every memory, and from its length to the end of the reservation nothing is
 //! accessible either. So with `offset + size <= MEMORY_GUARD` it is enough to prove `index < length`: then
 //! `index + offset + size < length + MEMORY_GUARD`, and an access that is out of bounds faults. One comparison serves
 //! all offsets of an index. With [`BoundsChecks::Guard`] nothing is compared, as `index < 4 GiB` is all that is needed.
 //!
-//! What is not checked:
+//! These are not checked:
 //! - an index known to be so small that the access lies below the memory's minimum size;
-//! - an index that was checked on every path to the access. Memories never shrink, so what was in bounds stays so
+//! - an index that was checked on every path to the access. Memories never shrink, so an index that was in bounds stays so
 //!   across calls; [`Proofs`] follows the structure of the code to know what has been proved;
 //! - an index that is `d` above such a one, modulo 2^32, with `d + offset + size <= MEMORY_GUARD`. If the sum does not
 //!   wrap, it is below `length + d`, and the access ends below `length + MEMORY_GUARD`. If it does, the index is below
 //!   `d`, and the access ends below `MEMORY_GUARD`. Either way it is in bounds, or faults.
 //!
-//! Where a store that faults may have written a part (all but x86-64), `index + offset + size <= length` is proved in
-//! full before it, or with `Guard` its last byte is read first.
+//! On processors other than x86-64 a store that faults may have written a part of its bytes. There
+//! `index + offset + size <= length` is proved in full before a store, or with `Guard` the last byte is read first.
 
 use std::collections::HashMap;
 
@@ -31,16 +31,16 @@ use crate::module::ModuleFacts;
 use crate::vm::context::VMMemory;
 use crate::vm::memory::{MEMORY_GUARD, PAGE};
 
-/// How an address is going to be used.
+/// What an address is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum AccessKind {
     Load,
     Store,
     /// By several accesses, none of which may happen if one of them is out of bounds.
     Whole,
 }
 
-/// Where a checked access goes.
+/// The address of a checked access.
 pub(super) struct Address {
     pub base: Value,
     pub offset: i32,
@@ -48,13 +48,13 @@ pub(super) struct Address {
     pub checked: bool,
 }
 
-/// What is known of memory indices while a function is lowered.
+/// The state of bounds checks while a function is lowered.
 pub(super) struct Bounds {
     checks: BoundsChecks,
     /// Whether a store that faults may have written a part of its bytes.
     tears: bool,
     proofs: Proofs,
-    /// For each loop of the body, in order, whether its lengths are worth loading before it.
+    /// For each loop of the body, in order, whether loading the length of memory 0 before it pays.
     loops: std::vec::IntoIter<bool>,
 }
 
@@ -64,7 +64,7 @@ impl Bounds {
         Bounds { checks: config.bounds_checks, tears, proofs: Proofs::default(), loops: Vec::new().into_iter() }
     }
 
-    /// Finds the loops that access memory 0 and can't change its length: its load is moved out of them.
+    /// Finds the loops that access memory and cannot change lengths: the load of memory 0's length is moved out of them.
     pub fn prescan(&mut self, module: &ModuleFacts, body: &FunctionBody<'_>) -> wasmparser::Result<()> {
         let fixed = module.memories.first().is_none_or(|ty| ty.maximum == Some(ty.minimum));
         if self.checks == BoundsChecks::Guard || fixed {
@@ -84,7 +84,7 @@ impl Bounds {
                 }
                 Op::Block { .. } | Op::If { .. } | Op::TryTable { .. } => open.push(false),
                 Op::End if open.pop() == Some(true) => {
-                    // What is in a loop is in the loops around it.
+                    // The instructions of a loop are in the loops around it too.
                     if let (Some(inner), Some(&outer)) = (around.pop(), around.last()) {
                         loops[outer].accesses |= loops[inner].accesses;
                         loops[outer].calls |= loops[inner].calls;
@@ -107,13 +107,13 @@ impl Bounds {
         self.proofs.log.len()
     }
 
-    /// Forgets what was proved since the mark was made: the code that follows is reached on other paths too.
+    /// Forgets what was proved since the mark: the code that follows is reached on other paths too.
     pub fn forget(&mut self, mark: usize) {
         self.proofs.forget(mark);
     }
 }
 
-/// What a loop does, those within it included.
+/// What the instructions of a loop do, those of the loops in it included.
 #[derive(Clone, Copy, Default)]
 struct LoopFacts {
     accesses: bool,
@@ -123,9 +123,9 @@ struct LoopFacts {
 /// Which indices are known to be in bounds of which memories.
 #[derive(Default)]
 struct Proofs {
-    /// By memory and value, what has been proved of the value plus constants.
+    /// By memory and value: what has been proved of sums of the value and a constant.
     proved: HashMap<(u32, Value), Vec<Proof>>,
-    /// Where proofs have been added, in order.
+    /// The keys of all proofs, in the order in which these were added.
     log: Vec<(u32, Value)>,
 }
 
@@ -136,12 +136,12 @@ struct Proof {
     bytes: u64,
 }
 
-/// What an access needs of its index.
+/// What must be proved of an index.
 #[derive(Clone, Copy)]
 enum Need {
-    /// That it is in bounds, or faults; with the end of the access relative to the index.
+    /// The access, which ends so many bytes after the index, is in bounds or faults.
     Reach(u64),
-    /// That so many bytes from the index are in bounds.
+    /// So many bytes from the index on are in bounds.
     Bytes(u64),
 }
 
@@ -153,7 +153,7 @@ struct Sum {
 }
 
 impl Proofs {
-    /// So many proofs of one value are looked at, the latest: what a hostile function costs is bounded.
+    /// How many proofs of one value are looked at, from the latest: this bounds what a hostile function costs.
     const LATEST: usize = 32;
 
     fn hold(&self, memory: u32, index: Sum, need: Need) -> bool {
@@ -164,7 +164,7 @@ impl Proofs {
             let above = u64::from(index.added.wrapping_sub(proof.added));
             match need {
                 Need::Reach(end) => above + end <= MEMORY_GUARD as u64,
-                // Less than the length above an index, so it does not wrap.
+                // The sum is less than the length above the proved index, so it does not wrap.
                 Need::Bytes(bytes) => above + bytes <= proof.bytes,
             }
         })
@@ -185,14 +185,14 @@ impl Proofs {
 
 impl Lower<'_, '_> {
     /// Checks an access of `size` bytes at `index + offset` of a memory, and gives its address.
-    pub(super) fn address(&mut self, memory: u32, index: Value, offset: u64, size: u64, access: Access) -> Address {
+    pub(super) fn address(&mut self, memory: u32, index: Value, offset: u64, size: u64, access: AccessKind) -> Address {
         let end = offset + size;
         let minimum = self.module.memories[memory as usize].minimum * PAGE;
         let index = self.builder.func.dfg.resolve_aliases(index);
         let below = upper_bound(&self.builder.func.dfg, index) + end <= minimum;
         let guarded = end <= MEMORY_GUARD as u64;
-        let store_tears = access == Access::Store && self.bounds.tears && size > 1;
-        let whole = access == Access::Whole || !guarded || !self.signals();
+        let store_tears = access == AccessKind::Store && self.bounds.tears && size > 1;
+        let whole = access == AccessKind::Whole || !guarded || !self.signals();
         let about = Checked { memory, index, offset, size };
         let mut checked = below;
         if !below {
@@ -233,7 +233,7 @@ impl Lower<'_, '_> {
         (address, offset as i32)
     }
 
-    /// Traps unless the index is as needed.
+    /// Emits a check that traps unless the index is as needed, if that is not proved yet.
     fn prove(&mut self, access: Checked, need: Need) {
         let Checked { memory, index, .. } = access;
         let sum = self.sum(index);
@@ -247,7 +247,7 @@ impl Lower<'_, '_> {
         self.bounds.proofs.add(memory, sum, need);
         let ty = self.module.memories[memory as usize];
         let minimum = ty.minimum * PAGE;
-        // A comparison that Cranelift can fold would leave nothing to tell the address by when it traps.
+        // Not for a constant index: Cranelift would fold the comparison, and the trap handler could not tell the address.
         let fixed = ty.maximum == Some(ty.minimum) && need <= minimum && self.constant(index).is_none();
         let outside = if fixed {
             // `index > length - need`, all of 32 bits.
@@ -274,7 +274,7 @@ impl Lower<'_, '_> {
         self.trap_outside(outside, access);
     }
 
-    /// Takes the constants out of a chain of additions.
+    /// The index with the constants of up to four additions taken out of it.
     fn sum(&self, index: Value) -> Sum {
         let dfg = &self.builder.func.dfg;
         let mut sum = Sum { value: index, added: 0 };
@@ -312,8 +312,8 @@ impl Lower<'_, '_> {
         self.ins().load(types::I64, flags, header, offset + VMMemory::LENGTH)
     }
 
-    /// Loads lengths before a loop that does not change them, so that the loads in the loop fold into that one. False if
-    /// that is not worth while.
+    /// Loads the length of memory 0 before a loop that accesses memory and does not change it, so that the loads in the loop
+    /// fold into this one. Whether it did.
     pub(super) fn load_lengths_for_loop(&mut self) -> bool {
         let worthwhile = self.bounds.loops.next() == Some(true);
         if worthwhile {
@@ -335,7 +335,7 @@ fn constant(dfg: &DataFlowGraph, value: Value) -> Option<u64> {
     }
 }
 
-/// Whether a memory is loaded from or stored to inline.
+/// Whether an operator loads from or stores to a memory inline.
 fn is_access(op: &Op<'_>) -> bool {
     matches!(
         op,
@@ -367,7 +367,7 @@ fn is_access(op: &Op<'_>) -> bool {
     )
 }
 
-/// Whether other code may run, to which Cranelift's alias analysis gives all effects.
+/// Whether an operator calls other code, which Cranelift's alias analysis takes to change everything.
 fn may_call(op: &Op<'_>) -> bool {
     matches!(
         op,
@@ -401,13 +401,13 @@ fn bound(dfg: &DataFlowGraph, value: Value, depth: u32) -> u64 {
         return all;
     };
     let of = |value| bound(dfg, value, depth - 1);
-    // What may wrap says nothing.
+    // A sum or product that may wrap has no bound.
     let unless_wrapped = |bound: Option<u64>| bound.filter(|bound| *bound <= all).unwrap_or(all);
     match dfg.insts[inst] {
         InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => imm.bits() as u64 & all,
         InstructionData::Binary { opcode, args: [x, y] } => match opcode {
             Opcode::Band => of(x).min(of(y)),
-            // No bit above the highest of both.
+            // The result has no bit above the highest one of both.
             Opcode::Bor | Opcode::Bxor => u64::MAX.checked_shr((of(x) | of(y)).leading_zeros()).unwrap_or(0),
             Opcode::Iadd => unless_wrapped(of(x).checked_add(of(y))),
             Opcode::Imul => unless_wrapped(of(x).checked_mul(of(y))),

@@ -1,14 +1,14 @@
 //! NaN bits on which all engines, tiers and targets agree.
 //!
-//! The specification leaves open which NaN arithmetic makes. Here it is the one that x86-64's SSE instructions make, as
-//! that costs nothing there: the first operand that is a NaN, made quiet, or else the default NaN, which is negative
-//! ([`numeric`](crate::numeric) says the same for the interpreter). [`fix`] runs over a function's CLIF before
-//! Cranelift optimises it, and sees to what would come out differently:
-//! - Cranelift swaps the operands of a commutative instruction to load the first one in place. A `sequence_point`, which
-//!   is no code, behind such a load keeps the operands where they are.
-//! - `fma`, minima and maxima of vectors, and on other processors all arithmetic that makes NaNs, are followed by a
-//!   branch to a cold block that makes the right NaN of the operands. Where nothing shows which NaN the result is, as
-//!   when it is only compared with something, the branch is left out.
+//! The specification leaves open which NaN arithmetic gives. Here it is the one that x86-64's SSE instructions give, which costs
+//! nothing there: the first operand that is a NaN, made quiet, or if none is, the default NaN, which is negative. The
+//! interpreter's arithmetic ([`numeric`](crate::numeric)) gives the same. [`fix`] runs over a function's CLIF before
+//! Cranelift optimises it, and corrects what would give another NaN:
+//! - Cranelift swaps the operands of a commutative instruction if it can fold a load of the first one into it. A
+//!   `sequence_point` after such a load, which emits no code, prevents that.
+//! - `fma`, minima and maxima of vectors, and on other processors all arithmetic that can give NaNs, are followed by a
+//!   branch to a cold block that computes the right NaN from the operands. If nothing can tell which NaN the result is, for
+//!   example because it is only compared, there is no branch.
 //!
 //! All steps take time in proportion to the function's size.
 
@@ -21,10 +21,10 @@ use cranelift_codegen::ir::{
 
 use crate::numeric::{DEFAULT_NAN_F32, DEFAULT_NAN_F64, QUIET_F32, QUIET_F64};
 
-/// Whether the processor's own arithmetic makes the NaNs that are wanted.
+/// Whether the processor's arithmetic gives the right NaNs.
 const NATIVE: bool = cfg!(target_arch = "x86_64");
 
-/// Makes a function's NaNs those that are wanted.
+/// Makes a function give the right NaNs.
 pub(super) fn fix(func: &mut Function) {
     let mut suspects = Vec::new();
     let mut loads = Vec::new();
@@ -63,7 +63,7 @@ pub(super) fn fix(func: &mut Function) {
     }
 }
 
-/// Whether an instruction makes a NaN if an operand is one: for its result to be a number, all of them must be.
+/// Whether an instruction's result is a NaN whenever an operand is one.
 fn is_arithmetic(opcode: Opcode) -> bool {
     use Opcode::*;
     matches!(
@@ -86,19 +86,20 @@ fn is_arithmetic(opcode: Opcode) -> bool {
     )
 }
 
-/// Whether the code for an instruction can make another NaN than is wanted.
+/// Whether the code for an instruction can give a wrong NaN.
 fn differs(opcode: Opcode, ty: Type) -> bool {
     use Opcode::*;
     match opcode {
         Fma => true,
         Fmin | Fmax => !NATIVE || ty.is_vector(),
         Fadd | Fsub | Fmul | Fdiv | Sqrt => !NATIVE,
-        // With one operand and no other way to make a NaN, all processors make the operand quiet.
+        // These give a NaN only for a NaN, the one operand, and all processors make that quiet.
         _ => false,
     }
 }
 
-/// The values whose bits can be seen: by an instruction that does not take them as a number, or in what is made of them.
+/// The values whose bits matter: an instruction that does not take them as numbers uses them, or a value computed from them whose
+/// bits matter.
 struct Seen(SecondaryMap<Value, bool>);
 
 impl Seen {
@@ -106,8 +107,8 @@ impl Seen {
         let dfg = &func.dfg;
         let mut seen: SecondaryMap<Value, bool> = SecondaryMap::new();
         let mut pending = Vec::new();
-        // (result, operand), and (parameter of a block, argument): if the first is seen, so is the second.
-        let mut made_of = Vec::new();
+        // Pairs (result, operand) and (block parameter, argument): if the first is seen, so is the second.
+        let mut flows = Vec::new();
         for block in func.layout.blocks() {
             for inst in func.layout.block_insts(block) {
                 let opcode = dfg.insts[inst].opcode();
@@ -116,7 +117,7 @@ impl Seen {
                     let operand = dfg.resolve_aliases(operand);
                     match result {
                         Some(result) if can_be_nan(dfg.value_type(*result)) && !opcode.is_call() => {
-                            made_of.push((*result, operand));
+                            flows.push((*result, operand));
                         }
                         _ if takes_a_number(opcode) => {}
                         _ if std::mem::replace(&mut seen[operand], true) => {}
@@ -127,18 +128,18 @@ impl Seen {
                     let params = dfg.block_params(call.block(&dfg.value_lists));
                     for (arg, param) in call.args(&dfg.value_lists).zip(params) {
                         if let (BlockArg::Value(arg), true) = (arg, can_be_nan(dfg.value_type(*param))) {
-                            made_of.push((*param, dfg.resolve_aliases(arg)));
+                            flows.push((*param, dfg.resolve_aliases(arg)));
                         }
                     }
                 }
             }
         }
-        made_of.sort_unstable();
+        flows.sort_unstable();
         while let Some(value) = pending.pop() {
-            let first = made_of.partition_point(|(made, _)| *made < value);
-            for (_, of) in made_of[first..].iter().take_while(|(made, _)| *made == value) {
-                if !std::mem::replace(&mut seen[*of], true) {
-                    pending.push(*of);
+            let first = flows.partition_point(|(to, _)| *to < value);
+            for (_, from) in flows[first..].iter().take_while(|(to, _)| *to == value) {
+                if !std::mem::replace(&mut seen[*from], true) {
+                    pending.push(*from);
                 }
             }
         }
@@ -151,13 +152,13 @@ fn can_be_nan(ty: Type) -> bool {
     ty.is_float() || ty.is_vector()
 }
 
-/// Whether an instruction whose result is no float looks at its operands as numbers: all NaNs are alike to it.
+/// Whether an instruction whose result is no float takes its operands as numbers, so that all NaNs are alike to it.
 fn takes_a_number(opcode: Opcode) -> bool {
     use Opcode::*;
     matches!(opcode, Fcmp | FcvtToSint | FcvtToUint | FcvtToSintSat | FcvtToUintSat)
 }
 
-/// Has the result of an instruction looked at, and replaced by the right NaN if it is one.
+/// Emits a check of an instruction's result, which replaces it with the right NaN if it is one.
 fn check(func: &mut Function, inst: Inst) {
     let result = func.dfg.first_result(inst);
     let ty = func.dfg.value_type(result);
@@ -201,7 +202,7 @@ fn choose(cursor: &mut FuncCursor<'_>, condition: Value, yes: Value, no: Value, 
     cursor.ins().bitselect(mask, yes, no)
 }
 
-/// The NaN that arithmetic on numbers makes.
+/// The NaN that arithmetic gives when no operand is one.
 fn default_nan(cursor: &mut FuncCursor<'_>, ty: Type) -> Value {
     match ty {
         types::F32 => cursor.ins().f32const(f32::from_bits(DEFAULT_NAN_F32)),
@@ -210,7 +211,7 @@ fn default_nan(cursor: &mut FuncCursor<'_>, ty: Type) -> Value {
     }
 }
 
-/// A NaN with the bit set that makes it a quiet one.
+/// A NaN made quiet.
 fn quiet(cursor: &mut FuncCursor<'_>, nan: Value, ty: Type) -> Value {
     let bits = ty.as_truthy();
     let as_bits = cursor.ins().bitcast(bits, LANES, nan);
@@ -225,7 +226,7 @@ fn quiet(cursor: &mut FuncCursor<'_>, nan: Value, ty: Type) -> Value {
     cursor.ins().bitcast(ty, LANES, quiet)
 }
 
-/// A vector of type `as_type`, with the bits of one of these in each lane as `ty` has them.
+/// A vector constant of type `as_type` whose lanes have the width of those of `ty`, and the bits `f32` or `f64`.
 fn lanes(cursor: &mut FuncCursor<'_>, ty: Type, as_type: Type, f32: u32, f64: u64) -> Value {
     let bytes = if ty.lane_type() == types::F32 { f32.to_le_bytes().repeat(4) } else { f64.to_le_bytes().repeat(2) };
     let constant = cursor.func.dfg.constants.insert(ConstantData::from(bytes.as_slice()));

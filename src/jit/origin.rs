@@ -1,5 +1,5 @@
-//! What a trapping machine instruction was compiled from, where its location alone does not say it: the constants of a
-//! memory access, and the `unreachable` behind a branch.
+//! From a trapping machine instruction to facts about the WebAssembly instruction that it was compiled from, beyond its location:
+//! the constants of a memory access, and the `unreachable` that a branch leads to.
 
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
@@ -25,7 +25,7 @@ pub(super) fn access(function: &FunctionCode, pc: usize) -> Option<Access> {
     read(body.as_bytes().get(within..)?).or_else(|| bulk(body, location))
 }
 
-/// The bulk operation at `location`, if its size is the constant just before it: others are not compiled inline.
+/// The bulk operation at `location`, if the instruction before it is the constant size: others are not compiled inline.
 fn bulk(body: FunctionBody<'_>, location: usize) -> Option<Access> {
     let mut size = None;
     for operator in body.get_operators_reader().ok()?.into_iter_with_offsets() {
@@ -76,26 +76,26 @@ fn read(bytes: &[u8]) -> Option<Access> {
 
 /// The byte offset of the `unreachable` that a machine instruction was compiled from.
 ///
-/// Cranelift makes a conditional trap of a branch to a trap, which then has the location of the branch.
+/// Cranelift turns a branch to a trap into a conditional trap, which has the location of the branch.
 pub(super) fn unreachable(function: &FunctionCode, pc: usize) -> Option<usize> {
     let wasm = function.function?;
     let location = function.location_at(pc)?;
     // SAFETY: a module lives longer than its code, and the code was found by its address.
     let module = unsafe { &*wasm.module };
-    behind_branch(module.facts.body(wasm.defined).ok()?, u64::from(location)).map(|at| at as usize)
+    after_branch(module.facts.body(wasm.defined).ok()?, u64::from(location)).map(|at| at as usize)
 }
 
 /// An operator and its byte offset.
 type At<'a> = (Operator<'a>, u64);
 
-/// The `unreachable` that is done next, if that is what comes; ends do nothing.
-fn first(behind: &[At<'_>]) -> Option<u64> {
-    let (operator, at) = behind.iter().find(|(operator, _)| !matches!(operator, Operator::End))?;
+/// The `unreachable` that code starts with, if it does; `end`s do nothing.
+fn first(code: &[At<'_>]) -> Option<u64> {
+    let (operator, at) = code.iter().find(|(operator, _)| !matches!(operator, Operator::End))?;
     matches!(operator, Operator::Unreachable).then_some(*at)
 }
 
-/// The `unreachable` that the branch at `location` leads to, not taken or taken.
-fn behind_branch(body: FunctionBody<'_>, location: u64) -> Option<u64> {
+/// The `unreachable` that runs next if the branch at `location` is not taken, or else if it is taken.
+fn after_branch(body: FunctionBody<'_>, location: u64) -> Option<u64> {
     let mut operators = body.get_operators_reader().ok()?.into_iter_with_offsets().map_while(|operator| operator.ok());
     let (branch, _) = operators.find(|(_, at)| *at == location)?;
     let rest: Vec<At<'_>> = operators.collect();
@@ -164,7 +164,7 @@ mod tests {
             let operators: Vec<_> = operators.map(Result::unwrap).collect();
             let branch = operators.iter().find(|(op, _)| matches!(op, Operator::If { .. } | Operator::BrIf { .. }));
             let want = operators.iter().find(|(op, _)| matches!(op, Operator::Unreachable)).map(|(_, at)| *at);
-            assert_eq!(behind_branch(body, branch.unwrap().1), want.filter(|_| found), "{code}");
+            assert_eq!(after_branch(body, branch.unwrap().1), want.filter(|_| found), "{code}");
         }
     }
 }

@@ -1,27 +1,27 @@
-//! The instructions of AArch64 that baseline code is made of.
+//! The assembler for AArch64: emits the operations that `lower` compiles bytecode to.
 //!
-//! The interpreter's registers are where the C convention has the arguments of a handler: `x0` ip, `x1` fp, `x2` memory, `x3`
-//! handlers, `x4` ctx, `x5` acc, `v0` acc32, `v1` acc64. `x9` to `x13`, `v2` and `v3` are free; of these `x11` to `x13` are for
-//! what one instruction of ours needs in between.
+//! The interpreter's registers are the argument registers of the C convention, in which handlers get them: `x0` ip, `x1` fp, `x2` memory, `x3`
+//! handlers, `x4` ctx, `x5` acc, `v0` acc32, `v1` acc64. `x9` to `x13`, `v2` and `v3` are free; of these `x11` to `x13` are
+//! temporaries within one operation.
 
 use std::mem::offset_of;
 use std::ops::Range;
 
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
-use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
+use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shift, Src, StoredInt, Width};
 use crate::interp::code::Code;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
 
-/// The code so far.
+/// Emits machine code.
 pub(super) struct Assembler {
     ops: SimpleAssembler,
-    /// Offsets of jumps, with where they lead.
+    /// Offsets of jumps, with their labels.
     jumps: Vec<(usize, Label)>,
-    /// Offsets of the entries of tables, with those of the tables, and where they lead.
+    /// For each entry of a jump table: its offset, the table's offset, its label.
     entries: Vec<(usize, usize, Label)>,
-    /// Whether there may be more code than conditional jumps reach.
+    /// Whether the code may be longer than conditional jumps reach.
     long: bool,
 }
 
@@ -32,10 +32,11 @@ const HEADER: u32 = offset_of!(Code, header) as u32;
 const ENTRY: u32 = offset_of!(Code, entry) as u32;
 const START: u32 = offset_of!(Code, start) as u32;
 
-/// Words of bytecode whose code is within the reach of conditional jumps, 1 MiB: none has more than 136 bytes of code.
+/// The most words of bytecode whose code conditional jumps can surely cross. They reach 1 MiB, and no word has more than 136 bytes
+/// of code.
 const SHORT: usize = 6 << 10;
 
-/// Offsets up to this can be part of any load and store of 4 or 8 bytes.
+/// The largest offset that every load and store of 4 or 8 bytes can have.
 const NEAR: u32 = 4 * 4095;
 
 macro_rules! asm {
@@ -44,7 +45,7 @@ macro_rules! asm {
     };
 }
 
-/// The condition's number in an instruction.
+/// A condition's number in machine code.
 fn code(cond: Cond) -> u32 {
     match cond {
         Cond::Eq => 0,
@@ -60,7 +61,7 @@ fn code(cond: Cond) -> u32 {
     }
 }
 
-/// The number of a condition of floats: those that are so of NaNs are among the signed ones.
+/// The number of a condition of floats. After `fcmp` with a NaN, of the signed conditions those that mean "less" hold.
 fn float_code(cond: FloatCond) -> u32 {
     match cond {
         FloatCond::Eq => 0,
@@ -97,7 +98,7 @@ impl Assembler {
         &mut self.ops.ops
     }
 
-    /// Forgets what there is, for code of so many words of bytecode.
+    /// Starts new code, for bytecode of so many words.
     pub fn clear(&mut self, words: usize) {
         self.ops.ops.clear();
         self.long = words > SHORT;
@@ -108,7 +109,7 @@ impl Assembler {
         self.ops.offset().0
     }
 
-    /// Has all jumps lead to the offsets of their labels. False if one of them does not reach.
+    /// Sets all jumps and table entries to the offsets of their labels. False if one does not reach.
     #[must_use]
     pub fn bind(&mut self, offset: impl Fn(Label) -> usize) -> bool {
         let mut reach = true;
@@ -131,7 +132,7 @@ impl Assembler {
         reach
     }
 
-    /// Writes an address into code at the offset of where it is made.
+    /// Patches an address in, at an offset that [`Assembler::leave`] or [`Assembler::enter`] returned.
     pub fn patch(code: &mut [u8], at: usize, address: u64) {
         for (n, bytes) in code[at..at + 16].as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let half = (address >> (16 * n)) as u16;
@@ -139,7 +140,7 @@ impl Assembler {
         }
     }
 
-    /// Makes an address that is patched in later, in the register of the ip; where.
+    /// Loads an address into the ip's register. Returns where it must be patched in.
     fn address(&mut self) -> usize {
         let place = self.offset();
         asm!(self
@@ -185,7 +186,7 @@ impl Assembler {
         }
     }
 
-    /// A register and an offset that name a slot.
+    /// A slot as base register and offset.
     fn slot(&mut self, slot: u16) -> (u8, u32) {
         let offset = at(slot);
         if offset <= NEAR {
@@ -195,7 +196,7 @@ impl Assembler {
         (13, offset & 0xfff)
     }
 
-    /// Goes on in a handler, with the instruction at an address that is patched in later; where.
+    /// Jumps to the handler of `op`. Returns where the address of its instruction must be patched in.
     pub fn leave(&mut self, op: u16) -> usize {
         let place = self.address();
         self.imm_to(9, op.into());
@@ -203,13 +204,13 @@ impl Assembler {
         place
     }
 
-    /// Goes on in the interpreter, with word `word` of the bytecode: by way of what [`Assembler::interpret`] puts out.
+    /// Goes on in the interpreter at word `word` of the bytecode, by a jump to the code that [`Assembler::interpret`] emits.
     pub fn leave_at(&mut self, word: u32, interpret: Label) {
         self.imm_to(0, word.into());
         self.jump(interpret);
     }
 
-    /// Goes on in the interpreter, with the word of the bytecode whose number is in the register of the ip.
+    /// Goes on in the interpreter at the word of the bytecode `words` whose number is in the ip's register.
     pub fn interpret(&mut self, words: *const u64) {
         self.imm_to(9, words as u64);
         asm!(self
@@ -241,7 +242,7 @@ impl Assembler {
         self.store_from(slot, number(from));
     }
 
-    /// Sign-extended to a slot.
+    /// Stores a sign-extended immediate to a slot.
     pub fn store_imm(&mut self, slot: u16, value: i32) {
         self.imm_to(12, value as i64 as u64);
         self.store_from(slot, 12);
@@ -267,7 +268,7 @@ impl Assembler {
         }
     }
 
-    /// The number of a register that has an operand, which is `x12` for all that is in none.
+    /// The number of the register that holds an operand. One that is in none is loaded into `x12`.
     fn operand(&mut self, operand: Src, width: Width) -> u8 {
         match operand {
             Src::Reg(reg) => return number(reg),
@@ -311,7 +312,7 @@ impl Assembler {
         }
     }
 
-    /// `to = to op by`, by as much as the width has bits at most; `to` is not the register of the amount.
+    /// `to = to op by`; the amount is taken modulo the width, and is not in `to`.
     pub fn shift(&mut self, op: Shift, width: Width, to: Reg, by: Src) {
         let r = number(to);
         if let (Src::Imm(value), Width::W32) = (by, width) {
@@ -355,23 +356,23 @@ impl Assembler {
         }
     }
 
-    /// The unit extended to `width`, as a load of it is.
-    pub fn extend(&mut self, unit: Unit, reg: Reg) {
+    /// Extends a register as a load of `unit` would.
+    pub fn extend(&mut self, unit: StoredInt, reg: Reg) {
         let r = number(reg);
         match unit {
-            Unit::U8 => asm!(self ; uxtb W(r), W(r)),
-            Unit::U16 => asm!(self ; uxth W(r), W(r)),
-            Unit::U32 => asm!(self ; mov W(r), W(r)),
-            Unit::S8(Width::W32) => asm!(self ; sxtb W(r), W(r)),
-            Unit::S8(Width::W64) => asm!(self ; sxtb X(r), W(r)),
-            Unit::S16(Width::W32) => asm!(self ; sxth W(r), W(r)),
-            Unit::S16(Width::W64) => asm!(self ; sxth X(r), W(r)),
-            Unit::S32 => asm!(self ; sxtw X(r), W(r)),
-            Unit::U64 => {}
+            StoredInt::U8 => asm!(self ; uxtb W(r), W(r)),
+            StoredInt::U16 => asm!(self ; uxth W(r), W(r)),
+            StoredInt::U32 => asm!(self ; mov W(r), W(r)),
+            StoredInt::S8(Width::W32) => asm!(self ; sxtb W(r), W(r)),
+            StoredInt::S8(Width::W64) => asm!(self ; sxtb X(r), W(r)),
+            StoredInt::S16(Width::W32) => asm!(self ; sxth W(r), W(r)),
+            StoredInt::S16(Width::W64) => asm!(self ; sxth X(r), W(r)),
+            StoredInt::S32 => asm!(self ; sxtw X(r), W(r)),
+            StoredInt::U64 => {}
         }
     }
 
-    /// Compares two operands, the first of which is no immediate.
+    /// Compares two integers, for the condition of what comes next.
     pub fn cmp(&mut self, width: Width, a: Src, b: Src) {
         let r = match a {
             Src::Reg(a) => number(a),
@@ -397,7 +398,7 @@ impl Assembler {
         }
     }
 
-    /// Compares the common bits of a register and an operand with zero, in 32 bits.
+    /// Compares the bitwise and of a register and an operand with zero, in 32 bits.
     pub fn test(&mut self, a: Reg, b: Src) {
         let b = self.operand(b, Width::W32);
         asm!(self ; tst W(number(a)), W(b));
@@ -408,14 +409,14 @@ impl Assembler {
         asm!(self ; .u32 0x1400_0000);
     }
 
-    /// Jumps if what was compared last is so.
+    /// Jumps if the last comparison gave `cond`.
     pub fn branch(&mut self, cond: Cond, label: Label) {
         self.branch_if(code(cond), label);
     }
 
     fn branch_if(&mut self, condition: u32, label: Label) {
         if self.long {
-            // Over the jump.
+            // Past the jump.
             asm!(self ; .u32 0x5400_0000 | 2 << 5 | condition ^ 1);
             return self.jump(label);
         }
@@ -423,7 +424,7 @@ impl Assembler {
         asm!(self ; .u32 0x5400_0000 | condition);
     }
 
-    /// 1 if what was compared last is so, or else 0.
+    /// `to` is 1 if the last comparison gave `cond`, otherwise 0.
     pub fn set(&mut self, cond: Cond, to: Reg) {
         self.set_if(code(cond), to);
     }
@@ -433,7 +434,7 @@ impl Assembler {
         asm!(self ; .u32 0x1a9f_07e0 | (condition ^ 1) << 12 | u32::from(number(to)));
     }
 
-    /// The slot `yes` if what was compared last is unequal, or else the slot `no`.
+    /// `to` is slot `yes` if the last comparison was of unequal numbers, otherwise slot `no`.
     pub fn select(&mut self, to: Reg, yes: u16, no: u16) {
         let r = number(to);
         self.load_to(11, yes, Width::W64);
@@ -441,14 +442,15 @@ impl Assembler {
         asm!(self ; csel X(r), x11, x12, ne);
     }
 
-    /// Jumps to where an entry of a table leads, which follows: the one whose number is in the slot, or else the last.
+    /// Jumps through a table, which is emitted after the jump: to the label whose number is in slot `index`, or label `last` if
+    /// that is greater.
     pub fn jump_table(&mut self, index: u16, last: u32, labels: &[Label]) {
         self.load_to(9, index, Width::W32);
         self.imm_to(10, last.into());
         asm!(self
             ; cmp w9, w10
             ; csel w9, w9, w10, ls
-            // The address behind the branch.
+            // The address after the branch.
             ; adr x11, 16
             ; ldrsw x9, [x11, x9, lsl 2]
             ; add x9, x9, x11
@@ -461,7 +463,7 @@ impl Assembler {
         }
     }
 
-    /// What lies at an offset of the context of the activation.
+    /// Loads a field of the activation's [`Context`].
     pub fn load_context(&mut self, to: Reg, offset: usize) {
         asm!(self ; ldr X(number(to)), [x4, offset as u32]);
     }
@@ -495,7 +497,7 @@ impl Assembler {
         asm!(self ; str X(from), [XSP(base), x12]);
     }
 
-    /// Jumps if `index + end` is beyond memory 0.
+    /// Jumps if `index + end` is greater than the length of memory 0.
     pub fn bound(&mut self, index: Reg, end: i32, beyond: Label) {
         self.add_to(11, number(index), end as u32);
         asm!(self
@@ -505,7 +507,7 @@ impl Assembler {
         self.branch(Cond::GtU, beyond);
     }
 
-    /// The register with the distance of an access from the base of memory 0.
+    /// The register with `index + offset`.
     fn index(&mut self, index: Reg, offset: i32) -> u8 {
         if offset == 0 {
             return number(index);
@@ -515,35 +517,35 @@ impl Assembler {
     }
 
     /// Loads from memory 0, at an index that has been checked.
-    pub fn load_memory(&mut self, unit: Unit, to: Reg, index: Reg, offset: i32) {
+    pub fn load_memory(&mut self, unit: StoredInt, to: Reg, index: Reg, offset: i32) {
         let r = number(to);
         let i = self.index(index, offset);
         match unit {
-            Unit::U8 => asm!(self ; ldrb W(r), [x2, X(i)]),
-            Unit::U16 => asm!(self ; ldrh W(r), [x2, X(i)]),
-            Unit::U32 => asm!(self ; ldr W(r), [x2, X(i)]),
-            Unit::U64 => asm!(self ; ldr X(r), [x2, X(i)]),
-            Unit::S8(Width::W32) => asm!(self ; ldrsb W(r), [x2, X(i)]),
-            Unit::S8(Width::W64) => asm!(self ; ldrsb X(r), [x2, X(i)]),
-            Unit::S16(Width::W32) => asm!(self ; ldrsh W(r), [x2, X(i)]),
-            Unit::S16(Width::W64) => asm!(self ; ldrsh X(r), [x2, X(i)]),
-            Unit::S32 => asm!(self ; ldrsw X(r), [x2, X(i)]),
+            StoredInt::U8 => asm!(self ; ldrb W(r), [x2, X(i)]),
+            StoredInt::U16 => asm!(self ; ldrh W(r), [x2, X(i)]),
+            StoredInt::U32 => asm!(self ; ldr W(r), [x2, X(i)]),
+            StoredInt::U64 => asm!(self ; ldr X(r), [x2, X(i)]),
+            StoredInt::S8(Width::W32) => asm!(self ; ldrsb W(r), [x2, X(i)]),
+            StoredInt::S8(Width::W64) => asm!(self ; ldrsb X(r), [x2, X(i)]),
+            StoredInt::S16(Width::W32) => asm!(self ; ldrsh W(r), [x2, X(i)]),
+            StoredInt::S16(Width::W64) => asm!(self ; ldrsh X(r), [x2, X(i)]),
+            StoredInt::S32 => asm!(self ; ldrsw X(r), [x2, X(i)]),
         }
     }
 
-    /// Stores to memory 0, at an index that has been checked, as much as the unit has.
-    pub fn store_memory(&mut self, unit: Unit, from: Reg, index: Reg, offset: i32) {
+    /// Stores the bytes of `unit` to memory 0, at an index that has been checked.
+    pub fn store_memory(&mut self, unit: StoredInt, from: Reg, index: Reg, offset: i32) {
         let r = number(from);
         let i = self.index(index, offset);
         match unit {
-            Unit::U8 | Unit::S8(_) => asm!(self ; strb W(r), [x2, X(i)]),
-            Unit::U16 | Unit::S16(_) => asm!(self ; strh W(r), [x2, X(i)]),
-            Unit::U32 | Unit::S32 => asm!(self ; str W(r), [x2, X(i)]),
-            Unit::U64 => asm!(self ; str X(r), [x2, X(i)]),
+            StoredInt::U8 | StoredInt::S8(_) => asm!(self ; strb W(r), [x2, X(i)]),
+            StoredInt::U16 | StoredInt::S16(_) => asm!(self ; strh W(r), [x2, X(i)]),
+            StoredInt::U32 | StoredInt::S32 => asm!(self ; str W(r), [x2, X(i)]),
+            StoredInt::U64 => asm!(self ; str X(r), [x2, X(i)]),
         }
     }
 
-    /// Adds to the counter at `offset` of what the register points to; jumps if it is negative then.
+    /// Adds `change` to the counter at `offset` from `counters`, and jumps if the sum is negative.
     pub fn count(&mut self, counters: Reg, offset: i32, change: i64, used_up: Label) {
         self.add_to(13, number(counters), offset as u32);
         self.imm_to(12, change as u64);
@@ -555,8 +557,8 @@ impl Assembler {
         self.branch_if(MINUS, used_up);
     }
 
-    /// Calls the function whose code the accumulator points to with its frame at a slot, to return to an address that is patched
-    /// in later; where. Jumps if the frame does not fit the stack.
+    /// Calls the function whose [`Code`] the accumulator points to, with its frame at slot `base`; jumps to `otherwise` if the frame
+    /// does not fit the stack. Returns where the address of the bytecode to return to must be patched in.
     pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         self.add_to(10, 1, at(base));
         asm!(self
@@ -579,7 +581,7 @@ impl Assembler {
         place
     }
 
-    /// Zeroes slots, in steps of four.
+    /// Zeroes slots, four at a time: up to three after the range too.
     pub fn zero(&mut self, slots: Range<u32>) {
         self.add_to(11, 1, 8 * slots.start);
         if slots.len() <= 32 {
@@ -598,7 +600,7 @@ impl Assembler {
         );
     }
 
-    /// Returns from the frame, with its header in that slot.
+    /// Returns from the frame whose header is in slot `header`.
     pub fn ret(&mut self, header: u16) {
         self.add_to(5, 1, at(header));
         asm!(self
@@ -606,7 +608,7 @@ impl Assembler {
             ; ldrh w9, [x0]
             ; movz w10, u32::from(Plain::Baseline.op())
             ; cmp w9, w10
-            // Over the next two.
+            // Past the next two.
             ; .u32 0x5400_0000 | 3 << 5 | code(Cond::Ne)
             ; ldr x9, [x0, 8]
             ; br x9
@@ -615,63 +617,63 @@ impl Assembler {
         );
     }
 
-    /// A float's bits from an integer register to its accumulator.
-    pub fn bits_to_float(&mut self, float: Float, from: Reg) {
+    /// Moves a float's bits from an integer register to its accumulator.
+    pub fn bits_to_float(&mut self, float: FloatType, from: Reg) {
         let (v, r) = (float.accumulator(), number(from));
         match float {
-            Float::F32 => asm!(self ; fmov S(v), W(r)),
-            Float::F64 => asm!(self ; fmov D(v), X(r)),
+            FloatType::F32 => asm!(self ; fmov S(v), W(r)),
+            FloatType::F64 => asm!(self ; fmov D(v), X(r)),
         }
     }
 
-    /// A float's bits from its accumulator to an integer register.
-    pub fn bits_of_float(&mut self, float: Float, to: Reg) {
+    /// Moves a float's bits from its accumulator to an integer register.
+    pub fn bits_of_float(&mut self, float: FloatType, to: Reg) {
         let (v, r) = (float.accumulator(), number(to));
         match float {
-            Float::F32 => asm!(self ; fmov W(r), S(v)),
-            Float::F64 => asm!(self ; fmov X(r), D(v)),
+            FloatType::F32 => asm!(self ; fmov W(r), S(v)),
+            FloatType::F64 => asm!(self ; fmov X(r), D(v)),
         }
     }
 
-    /// The accumulator of a float's bank to a slot.
-    pub fn store_float(&mut self, float: Float, slot: u16) {
+    /// Stores a float accumulator to a slot.
+    pub fn store_float(&mut self, float: FloatType, slot: u16) {
         match float {
-            Float::F32 => asm!(self ; fmov w12, s0),
-            Float::F64 => asm!(self ; fmov x12, d1),
+            FloatType::F32 => asm!(self ; fmov w12, s0),
+            FloatType::F64 => asm!(self ; fmov x12, d1),
         }
         self.store_from(slot, 12);
     }
 
-    /// The register that has a float, which is `temp` for all that is in none.
-    fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
+    /// The register that holds a float operand. One that is in none is loaded into `temp`.
+    fn float_operand(&mut self, float: FloatType, from: FloatSrc, temp: u8) -> u8 {
         match from {
             FloatSrc::Acc => return float.accumulator(),
             FloatSrc::Slot(slot) => {
                 let (base, offset) = self.slot(slot);
                 match float {
-                    Float::F32 => asm!(self ; ldr S(temp), [XSP(base), offset]),
-                    Float::F64 => asm!(self ; ldr D(temp), [XSP(base), offset]),
+                    FloatType::F32 => asm!(self ; ldr S(temp), [XSP(base), offset]),
+                    FloatType::F64 => asm!(self ; ldr D(temp), [XSP(base), offset]),
                 }
             }
             FloatSrc::Bits(bits) => {
                 self.imm_to(12, bits);
                 match float {
-                    Float::F32 => asm!(self ; fmov S(temp), w12),
-                    Float::F64 => asm!(self ; fmov D(temp), x12),
+                    FloatType::F32 => asm!(self ; fmov S(temp), w12),
+                    FloatType::F64 => asm!(self ; fmov D(temp), x12),
                 }
             }
         }
         temp
     }
 
-    /// `acc = a op b`; goes to `nan` instead, with nothing changed, if that is one.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc, nan: Option<Label>) {
+    /// `acc = a op b`; if that is a NaN, jumps to `nan` instead, with nothing changed.
+    pub fn float(&mut self, op: FloatOp, float: FloatType, a: FloatSrc, b: FloatSrc, nan: Option<Label>) {
         let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($name:ident) => {
                 match float {
-                    Float::F32 => asm!(self ; $name s4, S(a), S(b)),
-                    Float::F64 => asm!(self ; $name d4, D(a), D(b)),
+                    FloatType::F32 => asm!(self ; $name s4, S(a), S(b)),
+                    FloatType::F64 => asm!(self ; $name d4, D(a), D(b)),
                 }
             };
         }
@@ -684,69 +686,69 @@ impl Assembler {
         self.keep_number(float, nan);
     }
 
-    /// `acc` is the root of a float; goes to `nan` instead, with nothing changed, if that is one.
-    pub fn sqrt(&mut self, float: Float, from: FloatSrc, nan: Option<Label>) {
+    /// `acc` is the square root of a float; if that is a NaN, jumps to `nan` instead, with nothing changed.
+    pub fn sqrt(&mut self, float: FloatType, from: FloatSrc, nan: Option<Label>) {
         let from = self.float_operand(float, from, 2);
         match float {
-            Float::F32 => asm!(self ; fsqrt s4, S(from)),
-            Float::F64 => asm!(self ; fsqrt d4, D(from)),
+            FloatType::F32 => asm!(self ; fsqrt s4, S(from)),
+            FloatType::F64 => asm!(self ; fsqrt d4, D(from)),
         }
         self.keep_number(float, nan);
     }
 
     /// Moves a result from register 4 to the accumulator, unless it is a NaN.
-    fn keep_number(&mut self, float: Float, nan: Option<Label>) {
+    fn keep_number(&mut self, float: FloatType, nan: Option<Label>) {
         const UNORDERED: u32 = 6;
         if let Some(nan) = nan {
             match float {
-                Float::F32 => asm!(self ; fcmp s4, s4),
-                Float::F64 => asm!(self ; fcmp d4, d4),
+                FloatType::F32 => asm!(self ; fcmp s4, s4),
+                FloatType::F64 => asm!(self ; fcmp d4, d4),
             }
             self.branch_if(UNORDERED, nan);
         }
         match float {
-            Float::F32 => asm!(self ; fmov S(float.accumulator()), s4),
-            Float::F64 => asm!(self ; fmov D(float.accumulator()), d4),
+            FloatType::F32 => asm!(self ; fmov S(float.accumulator()), s4),
+            FloatType::F64 => asm!(self ; fmov D(float.accumulator()), d4),
         }
     }
 
-    /// The accumulator of `to` is a float of the other width.
-    pub fn float_to(&mut self, to: Float, from: FloatSrc) {
+    /// Converts a float of the other type to `to`, into the accumulator.
+    pub fn float_to(&mut self, to: FloatType, from: FloatSrc) {
         match to {
-            Float::F64 => {
-                let from = self.float_operand(Float::F32, from, 2);
+            FloatType::F64 => {
+                let from = self.float_operand(FloatType::F32, from, 2);
                 asm!(self ; fcvt d1, S(from));
             }
-            Float::F32 => {
-                let from = self.float_operand(Float::F64, from, 2);
+            FloatType::F32 => {
+                let from = self.float_operand(FloatType::F64, from, 2);
                 asm!(self ; fcvt s0, D(from));
             }
         }
     }
 
-    /// The accumulator of `to` is the signed number of 64 bits in a register.
-    pub fn integer_to(&mut self, to: Float, from: Reg) {
+    /// Converts the signed 64-bit integer in a register to `to`, into the accumulator.
+    pub fn integer_to(&mut self, to: FloatType, from: Reg) {
         let r = number(from);
         match to {
-            Float::F32 => asm!(self ; scvtf s0, X(r)),
-            Float::F64 => asm!(self ; scvtf d1, X(r)),
+            FloatType::F32 => asm!(self ; scvtf s0, X(r)),
+            FloatType::F64 => asm!(self ; scvtf d1, X(r)),
         }
     }
 
-    pub fn float_cmp(&mut self, float: Float, a: FloatSrc, b: FloatSrc) {
+    pub fn float_cmp(&mut self, float: FloatType, a: FloatSrc, b: FloatSrc) {
         let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         match float {
-            Float::F32 => asm!(self ; fcmp S(a), S(b)),
-            Float::F64 => asm!(self ; fcmp D(a), D(b)),
+            FloatType::F32 => asm!(self ; fcmp S(a), S(b)),
+            FloatType::F64 => asm!(self ; fcmp D(a), D(b)),
         }
     }
 
-    /// Jumps if what floats were compared last is so.
+    /// Jumps if the last comparison of floats gave `cond`.
     pub fn float_branch(&mut self, cond: FloatCond, label: Label) {
         self.branch_if(float_code(cond), label);
     }
 
-    /// 1 if what floats were compared last is so, or else 0.
+    /// `to` is 1 if the last comparison of floats gave `cond`, otherwise 0.
     pub fn float_set(&mut self, cond: FloatCond, to: Reg) {
         self.set_if(float_code(cond), to);
     }

@@ -1,19 +1,27 @@
-//! Baseline code: native code made from bytecode, in the time that it takes to read that, and run in place of it.
+//! Baseline code: native code compiled from bytecode in one pass, and run in its place.
 //!
-//! It runs as a handler does: with the interpreter's registers, in its frames, jumped to and jumping on. So a frame may go from
-//! one to the other between any two instructions. What has no native code here, and all that is slow or traps, is left
-//! to the handlers: native code sets the ip and jumps there. Where it does, the bytecode that it leaves to the handlers ends
-//! with a `Baseline` instruction, which goes on in native code.
+//! It runs as handlers do: with the interpreter's registers, in the interpreter's frames, jumped to and ending in a jump. So a
+//! frame can change between the two at any instruction. An instruction that has no native code here, is slow or traps is left
+//! to its handler: native code sets the ip to a copy of the instruction and jumps to the handler. A `Baseline` instruction
+//! follows the copy and leads back into native code.
 //!
-//! What may be here: native code for bytecode. What may not: when it is made (`tier`), where it lies (`jit`).
+//! What may be here: compilation of bytecode (`lower`, and a file for each category of instructions), the assemblers, and what a
+//! module keeps of the result (`publish`). What may not: when code is compiled (`tier`), where it lies (`jit`).
 
 #[cfg(target_arch = "aarch64")]
 #[allow(clippy::useless_conversion, reason = "the assembler converts numbers of registers")]
 mod aarch64;
+mod call;
+mod control;
+mod exception;
+mod heat;
 mod lower;
+mod memory;
+mod numeric;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod variable;
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::useless_conversion, reason = "the assembler converts numbers of registers")]
 mod x86_64;
@@ -25,11 +33,11 @@ use x86_64 as arch;
 
 pub(super) use publish::{Making, Origin};
 
-/// A place in the code, by number: those of the words of the bytecode come first.
+/// A place in the code. Label `n` is the code of word `n` of the bytecode; the numbers after these are given out in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Label(u32);
 
-/// A register that native code uses besides those of the interpreter, or its accumulator for integers.
+/// A register for integers: the interpreter's accumulator, or one of two temporaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reg {
     Acc,
@@ -37,7 +45,7 @@ enum Reg {
     T1,
 }
 
-/// Where an operand is.
+/// Where an integer operand is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Src {
     Reg(Reg),
@@ -52,9 +60,9 @@ enum Width {
     W64,
 }
 
-/// What integers are in memory, and how they are extended: with zeros, or with the sign to that many bits.
+/// How an integer lies in memory, and how a load extends it: with zeros, or with its sign to the given width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
+enum StoredInt {
     U8,
     U16,
     U32,
@@ -64,13 +72,14 @@ enum Unit {
     S32,
 }
 
-impl Unit {
+impl StoredInt {
+    /// Bytes in memory.
     fn bytes(self) -> u64 {
         match self {
-            Unit::U8 | Unit::S8(_) => 1,
-            Unit::U16 | Unit::S16(_) => 2,
-            Unit::U32 | Unit::S32 => 4,
-            Unit::U64 => 8,
+            StoredInt::U8 | StoredInt::S8(_) => 1,
+            StoredInt::U16 | StoredInt::S16(_) => 2,
+            StoredInt::U32 | StoredInt::S32 => 4,
+            StoredInt::U64 => 8,
         }
     }
 }
@@ -109,31 +118,31 @@ enum Cond {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Float {
+enum FloatType {
     F32,
     F64,
 }
 
-impl Float {
-    /// Number of the register of the accumulator of its bank.
+impl FloatType {
+    /// The number of the float register that is this type's accumulator.
     fn accumulator(self) -> u8 {
         match self {
-            Float::F32 => 0,
-            Float::F64 => 1,
+            FloatType::F32 => 0,
+            FloatType::F64 => 1,
         }
     }
 }
 
-/// Where a float is.
+/// Where a float operand is.
 #[derive(Clone, Copy, Debug)]
 enum FloatSrc {
-    /// In the accumulator of its bank.
+    /// In the accumulator of its type.
     Acc,
     Slot(u16),
     Bits(u64),
 }
 
-/// What is so of two floats. The negations are so if one is a NaN, all others but `Ne` are not.
+/// Comparison predicate of floats. With a NaN `Ne` and the negated ones hold, the others do not.
 #[derive(Clone, Copy, Debug)]
 enum FloatCond {
     Eq,

@@ -1,6 +1,6 @@
-//! The instructions of x86-64 that baseline code is made of.
+//! The assembler for x86-64: emits the operations that `lower` compiles bytecode to.
 //!
-//! The interpreter's registers are where the C convention has the arguments of a handler: `rdi` ip, `rsi` fp, `rdx` memory,
+//! The interpreter's registers are the argument registers of the C convention, in which handlers get them: `rdi` ip, `rsi` fp, `rdx` memory,
 //! `rcx` handlers, `r8` ctx, `r9` acc, `xmm0` acc32, `xmm1` acc64. `rax`, `r10`, `r11`, `xmm2` and `xmm3` are free.
 
 use std::mem::offset_of;
@@ -8,17 +8,17 @@ use std::ops::Range;
 
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
-use super::{Alu, Cond, Float, FloatCond, FloatOp, FloatSrc, Label, Reg, Shift, Src, Unit, Width};
+use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shift, Src, StoredInt, Width};
 use crate::interp::code::Code;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
 
-/// The code so far.
+/// Emits machine code.
 pub(super) struct Assembler {
     ops: SimpleAssembler,
-    /// Offsets of the displacements of jumps, with where they lead.
+    /// Offsets of the displacements of jumps, with the jumps' labels.
     jumps: Vec<(usize, Label)>,
-    /// Offsets of the entries of tables, with those of the tables, and where they lead.
+    /// For each entry of a jump table: its offset, the table's offset, its label.
     entries: Vec<(usize, usize, Label)>,
 }
 
@@ -35,7 +35,7 @@ macro_rules! asm {
     };
 }
 
-/// An instruction with a slot as an operand, which is between the brackets: shorter for the first slots.
+/// An instruction with a slot as operand, which comes between the two bracketed parts. The first slots have a shorter encoding.
 macro_rules! asm_slot {
     ($this:ident $slot:ident, [$($before:tt)*] [$($after:tt)*]) => {
         match i8::try_from(at($slot)) {
@@ -45,7 +45,7 @@ macro_rules! asm_slot {
     };
 }
 
-/// The condition's number in an instruction.
+/// A condition's number in machine code.
 fn code(cond: Cond) -> u8 {
     match cond {
         Cond::LtU => 2,
@@ -83,7 +83,7 @@ impl Assembler {
         &mut self.ops.ops
     }
 
-    /// Forgets what there is, for code of so many words of bytecode.
+    /// Starts new code, for bytecode of so many words.
     pub fn clear(&mut self, _: usize) {
         self.ops.ops.clear();
     }
@@ -93,7 +93,7 @@ impl Assembler {
         self.ops.offset().0
     }
 
-    /// Has all jumps lead to the offsets of their labels. False if one of them does not reach.
+    /// Sets all jumps and table entries to the offsets of their labels. False if one does not reach.
     #[must_use]
     pub fn bind(&mut self, offset: impl Fn(Label) -> usize) -> bool {
         let mut reach = true;
@@ -106,14 +106,15 @@ impl Assembler {
         reach
     }
 
-    /// Jumps to where an entry of a table leads, which follows: the one whose number is in the slot, or else the last.
+    /// Jumps through a table, which is emitted after the jump: to the label whose number is in slot `index`, or label `last` if
+    /// that is greater.
     pub fn jump_table(&mut self, index: u16, last: u32, labels: &[Label]) {
         asm_slot!(self index, [mov eax,] []);
         asm!(self
             ; mov r10d, DWORD last as i32
             ; cmp eax, r10d
             ; cmova eax, r10d
-            // The address behind the jump.
+            // The address after the jump.
             ; lea r11, [rip + 9]
             ; movsxd rax, DWORD [r11 + 4 * rax]
             ; add rax, r11
@@ -126,17 +127,17 @@ impl Assembler {
         }
     }
 
-    /// The displacement of a jump has just been put out.
+    /// Notes that the displacement of a jump to `label` has just been emitted.
     fn leads_to(&mut self, label: Label) {
         self.jumps.push((self.offset() - 4, label));
     }
 
-    /// Writes an address into code at an offset that [`Assembler::leave`] or [`Assembler::enter`] returned.
+    /// Patches an address in, at an offset that [`Assembler::leave`] or [`Assembler::enter`] returned.
     pub fn patch(code: &mut [u8], at: usize, address: u64) {
         code[at..at + 8].copy_from_slice(&address.to_le_bytes());
     }
 
-    /// Goes on in a handler, with the instruction at an address that is patched in later; where.
+    /// Jumps to the handler of `op`. Returns where the address of its instruction must be patched in.
     pub fn leave(&mut self, op: u16) -> usize {
         let handler = 8 * i32::from(op);
         asm!(self ; mov rdi, QWORD 0);
@@ -145,13 +146,13 @@ impl Assembler {
         place
     }
 
-    /// Goes on in the interpreter, with word `word` of the bytecode: by way of what [`Assembler::interpret`] puts out.
+    /// Goes on in the interpreter at word `word` of the bytecode, by a jump to the code that [`Assembler::interpret`] emits.
     pub fn leave_at(&mut self, word: u32, interpret: Label) {
         asm!(self ; mov edi, word as i32);
         self.jump(interpret);
     }
 
-    /// Goes on in the interpreter, with the word of the bytecode whose number is in the register of the ip.
+    /// Goes on in the interpreter at the word of the bytecode `words` whose number is in the ip's register.
     pub fn interpret(&mut self, words: *const u64) {
         asm!(self
             ; mov rax, QWORD words as i64
@@ -173,11 +174,12 @@ impl Assembler {
         asm_slot!(self slot, [mov] [, Rq(number(from))]);
     }
 
-    /// Sign-extended to a slot.
+    /// Stores a sign-extended immediate to a slot.
     pub fn store_imm(&mut self, slot: u16, value: i32) {
         asm_slot!(self slot, [mov QWORD] [, DWORD value]);
     }
 
+    /// Copies two slots.
     pub fn copy_wide(&mut self, to: u16, from: u16) {
         asm!(self ; movups xmm2, [rsi + at(from)] ; movups [rsi + at(to)], xmm2);
     }
@@ -231,7 +233,7 @@ impl Assembler {
         }
     }
 
-    /// `to = to op by`, by as much as the width has bits at most; `to` is not the register of the amount.
+    /// `to = to op by`; the amount is taken modulo the width, and is not in `to`.
     pub fn shift(&mut self, op: Shift, width: Width, to: Reg, by: Src) {
         let r = number(to);
         macro_rules! each {
@@ -264,23 +266,23 @@ impl Assembler {
         }
     }
 
-    /// The unit extended to `width`, as a load of it is.
-    pub fn extend(&mut self, unit: Unit, reg: Reg) {
+    /// Extends a register as a load of `unit` would.
+    pub fn extend(&mut self, unit: StoredInt, reg: Reg) {
         let r = number(reg);
         match unit {
-            Unit::U8 => asm!(self ; movzx Rd(r), Rb(r)),
-            Unit::U16 => asm!(self ; movzx Rd(r), Rw(r)),
-            Unit::U32 => asm!(self ; mov Rd(r), Rd(r)),
-            Unit::S8(Width::W32) => asm!(self ; movsx Rd(r), Rb(r)),
-            Unit::S8(Width::W64) => asm!(self ; movsx Rq(r), Rb(r)),
-            Unit::S16(Width::W32) => asm!(self ; movsx Rd(r), Rw(r)),
-            Unit::S16(Width::W64) => asm!(self ; movsx Rq(r), Rw(r)),
-            Unit::S32 => asm!(self ; movsxd Rq(r), Rd(r)),
-            Unit::U64 => {}
+            StoredInt::U8 => asm!(self ; movzx Rd(r), Rb(r)),
+            StoredInt::U16 => asm!(self ; movzx Rd(r), Rw(r)),
+            StoredInt::U32 => asm!(self ; mov Rd(r), Rd(r)),
+            StoredInt::S8(Width::W32) => asm!(self ; movsx Rd(r), Rb(r)),
+            StoredInt::S8(Width::W64) => asm!(self ; movsx Rq(r), Rb(r)),
+            StoredInt::S16(Width::W32) => asm!(self ; movsx Rd(r), Rw(r)),
+            StoredInt::S16(Width::W64) => asm!(self ; movsx Rq(r), Rw(r)),
+            StoredInt::S32 => asm!(self ; movsxd Rq(r), Rd(r)),
+            StoredInt::U64 => {}
         }
     }
 
-    /// Compares two operands, the first of which is no immediate.
+    /// Compares two integers, for the condition of what comes next.
     pub fn cmp(&mut self, width: Width, a: Src, b: Src) {
         let a = match (a, b) {
             (Src::Slot(slot), Src::Imm(value)) => {
@@ -318,7 +320,7 @@ impl Assembler {
         }
     }
 
-    /// Compares the common bits of a register and an operand with zero, in 32 bits.
+    /// Compares the bitwise and of a register and an operand with zero, in 32 bits.
     pub fn test(&mut self, a: Reg, b: Src) {
         let r = number(a);
         match b {
@@ -333,7 +335,7 @@ impl Assembler {
         self.leads_to(label);
     }
 
-    /// Jumps if what was compared last is so.
+    /// Jumps if the last comparison gave `cond`.
     pub fn branch(&mut self, cond: Cond, label: Label) {
         self.branch_if(code(cond), label);
     }
@@ -343,20 +345,20 @@ impl Assembler {
         self.leads_to(label);
     }
 
-    /// 1 if what was compared last is so, or else 0.
+    /// `to` is 1 if the last comparison gave `cond`, otherwise 0.
     pub fn set(&mut self, cond: Cond, to: Reg) {
         // setcc al
         asm!(self ; .u8 0x0f ; .u8 0x90 | code(cond) ; .u8 0xc0);
         asm!(self ; movzx Rd(number(to)), al);
     }
 
-    /// The slot `yes` if what was compared last is unequal, or else the slot `no`.
+    /// `to` is slot `yes` if the last comparison was of unequal numbers, otherwise slot `no`.
     pub fn select(&mut self, to: Reg, yes: u16, no: u16) {
         let r = number(to);
         asm!(self ; mov Rq(r), [rsi + at(yes)] ; cmove Rq(r), [rsi + at(no)]);
     }
 
-    /// What lies at an offset of the context of the activation.
+    /// Loads a field of the activation's [`Context`].
     pub fn load_context(&mut self, to: Reg, offset: usize) {
         asm!(self ; mov Rq(number(to)), [r8 + offset as i32]);
     }
@@ -378,7 +380,7 @@ impl Assembler {
         asm!(self ; mov [Rq(number(base)) + offset], Rq(number(from)));
     }
 
-    /// Jumps if `index + end` is beyond memory 0.
+    /// Jumps if `index + end` is greater than the length of memory 0.
     pub fn bound(&mut self, index: Reg, end: i32, beyond: Label) {
         asm!(self
             ; lea r11, [Rq(number(index)) + end]
@@ -388,33 +390,33 @@ impl Assembler {
     }
 
     /// Loads from memory 0, at an index that has been checked.
-    pub fn load_memory(&mut self, unit: Unit, to: Reg, index: Reg, offset: i32) {
+    pub fn load_memory(&mut self, unit: StoredInt, to: Reg, index: Reg, offset: i32) {
         let (r, i) = (number(to), number(index));
         match unit {
-            Unit::U8 => asm!(self ; movzx Rd(r), BYTE [rdx + Rq(i) + offset]),
-            Unit::U16 => asm!(self ; movzx Rd(r), WORD [rdx + Rq(i) + offset]),
-            Unit::U32 => asm!(self ; mov Rd(r), [rdx + Rq(i) + offset]),
-            Unit::U64 => asm!(self ; mov Rq(r), [rdx + Rq(i) + offset]),
-            Unit::S8(Width::W32) => asm!(self ; movsx Rd(r), BYTE [rdx + Rq(i) + offset]),
-            Unit::S8(Width::W64) => asm!(self ; movsx Rq(r), BYTE [rdx + Rq(i) + offset]),
-            Unit::S16(Width::W32) => asm!(self ; movsx Rd(r), WORD [rdx + Rq(i) + offset]),
-            Unit::S16(Width::W64) => asm!(self ; movsx Rq(r), WORD [rdx + Rq(i) + offset]),
-            Unit::S32 => asm!(self ; movsxd Rq(r), DWORD [rdx + Rq(i) + offset]),
+            StoredInt::U8 => asm!(self ; movzx Rd(r), BYTE [rdx + Rq(i) + offset]),
+            StoredInt::U16 => asm!(self ; movzx Rd(r), WORD [rdx + Rq(i) + offset]),
+            StoredInt::U32 => asm!(self ; mov Rd(r), [rdx + Rq(i) + offset]),
+            StoredInt::U64 => asm!(self ; mov Rq(r), [rdx + Rq(i) + offset]),
+            StoredInt::S8(Width::W32) => asm!(self ; movsx Rd(r), BYTE [rdx + Rq(i) + offset]),
+            StoredInt::S8(Width::W64) => asm!(self ; movsx Rq(r), BYTE [rdx + Rq(i) + offset]),
+            StoredInt::S16(Width::W32) => asm!(self ; movsx Rd(r), WORD [rdx + Rq(i) + offset]),
+            StoredInt::S16(Width::W64) => asm!(self ; movsx Rq(r), WORD [rdx + Rq(i) + offset]),
+            StoredInt::S32 => asm!(self ; movsxd Rq(r), DWORD [rdx + Rq(i) + offset]),
         }
     }
 
-    /// Stores to memory 0, at an index that has been checked, as much as the unit has.
-    pub fn store_memory(&mut self, unit: Unit, from: Reg, index: Reg, offset: i32) {
+    /// Stores the bytes of `unit` to memory 0, at an index that has been checked.
+    pub fn store_memory(&mut self, unit: StoredInt, from: Reg, index: Reg, offset: i32) {
         let (r, i) = (number(from), number(index));
         match unit {
-            Unit::U8 | Unit::S8(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rb(r)),
-            Unit::U16 | Unit::S16(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rw(r)),
-            Unit::U32 | Unit::S32 => asm!(self ; mov [rdx + Rq(i) + offset], Rd(r)),
-            Unit::U64 => asm!(self ; mov [rdx + Rq(i) + offset], Rq(r)),
+            StoredInt::U8 | StoredInt::S8(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rb(r)),
+            StoredInt::U16 | StoredInt::S16(_) => asm!(self ; mov [rdx + Rq(i) + offset], Rw(r)),
+            StoredInt::U32 | StoredInt::S32 => asm!(self ; mov [rdx + Rq(i) + offset], Rd(r)),
+            StoredInt::U64 => asm!(self ; mov [rdx + Rq(i) + offset], Rq(r)),
         }
     }
 
-    /// Adds to the counter at `offset` of what the register points to; jumps if it is negative then.
+    /// Adds `change` to the counter at `offset` from `counters`, and jumps if the sum is negative.
     pub fn count(&mut self, counters: Reg, offset: i32, change: i64, used_up: Label) {
         asm!(self
             ; mov r10, QWORD change
@@ -423,8 +425,8 @@ impl Assembler {
         self.branch_if(8, used_up);
     }
 
-    /// Calls the function whose code the accumulator points to with its frame at a slot, to return to an address that is patched
-    /// in later; where. Jumps if the frame does not fit the stack.
+    /// Calls the function whose [`Code`] the accumulator points to, with its frame at slot `base`; jumps to `otherwise` if the frame
+    /// does not fit the stack. Returns where the address of the bytecode to return to must be patched in.
     pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         asm!(self
             ; lea r10, [rsi + at(base)]
@@ -446,7 +448,7 @@ impl Assembler {
         place
     }
 
-    /// Zeroes slots, in steps of four.
+    /// Zeroes slots, four at a time: up to three after the range too.
     pub fn zero(&mut self, slots: Range<u32>) {
         asm!(self ; xorps xmm2, xmm2);
         let (from, end) = (8 * slots.start as i32, 8 * slots.end as i32);
@@ -469,7 +471,7 @@ impl Assembler {
         );
     }
 
-    /// Returns from the frame, with its header in that slot.
+    /// Returns from the frame whose header is in slot `header`.
     pub fn ret(&mut self, header: u16) {
         let baseline = Plain::Baseline.op() as i16;
         asm!(self
@@ -478,7 +480,7 @@ impl Assembler {
             ; mov rsi, [r9 + 8]
             ; movzx eax, WORD [rdi]
             ; cmp ax, WORD baseline
-            // jne over the next
+            // jne past the next
             ; .u8 0x75
             ; .u8 3
             ; jmp QWORD [rdi + 8]
@@ -486,42 +488,43 @@ impl Assembler {
         );
     }
 
-    /// Moves a float's bits between an integer register and its accumulator.
-    pub fn bits_to_float(&mut self, float: Float, from: Reg) {
+    /// Moves a float's bits from an integer register to its accumulator.
+    pub fn bits_to_float(&mut self, float: FloatType, from: Reg) {
         let (x, r) = (float.accumulator(), number(from));
         match float {
-            Float::F32 => asm!(self ; movd Rx(x), Rd(r)),
-            Float::F64 => asm!(self ; movq Rx(x), Rq(r)),
+            FloatType::F32 => asm!(self ; movd Rx(x), Rd(r)),
+            FloatType::F64 => asm!(self ; movq Rx(x), Rq(r)),
         }
     }
 
-    pub fn bits_of_float(&mut self, float: Float, to: Reg) {
+    /// Moves a float's bits from its accumulator to an integer register.
+    pub fn bits_of_float(&mut self, float: FloatType, to: Reg) {
         let (x, r) = (float.accumulator(), number(to));
         match float {
-            Float::F32 => asm!(self ; movd Rd(r), Rx(x)),
-            Float::F64 => asm!(self ; movq Rq(r), Rx(x)),
+            FloatType::F32 => asm!(self ; movd Rd(r), Rx(x)),
+            FloatType::F64 => asm!(self ; movq Rq(r), Rx(x)),
         }
     }
 
-    /// The accumulator of a float's bank to a slot.
-    pub fn store_float(&mut self, float: Float, slot: u16) {
+    /// Stores a float accumulator to a slot.
+    pub fn store_float(&mut self, float: FloatType, slot: u16) {
         match float {
-            Float::F32 => asm!(self ; movd eax, xmm0 ; mov [rsi + at(slot)], rax),
-            Float::F64 => asm_slot!(self slot, [movsd] [, xmm1]),
+            FloatType::F32 => asm!(self ; movd eax, xmm0 ; mov [rsi + at(slot)], rax),
+            FloatType::F64 => asm_slot!(self slot, [movsd] [, xmm1]),
         }
     }
 
-    /// The register that has a float, which is `temp` for all that is in none.
-    fn float_operand(&mut self, float: Float, from: FloatSrc, temp: u8) -> u8 {
+    /// The register that holds a float operand. One that is in none is loaded into `temp`.
+    fn float_operand(&mut self, float: FloatType, from: FloatSrc, temp: u8) -> u8 {
         match (from, float) {
             (FloatSrc::Acc, _) => return float.accumulator(),
-            (FloatSrc::Slot(slot), Float::F32) => asm_slot!(self slot, [movss Rx(temp),] []),
-            (FloatSrc::Slot(slot), Float::F64) => asm_slot!(self slot, [movsd Rx(temp),] []),
-            (FloatSrc::Bits(bits), Float::F32) => {
+            (FloatSrc::Slot(slot), FloatType::F32) => asm_slot!(self slot, [movss Rx(temp),] []),
+            (FloatSrc::Slot(slot), FloatType::F64) => asm_slot!(self slot, [movsd Rx(temp),] []),
+            (FloatSrc::Bits(bits), FloatType::F32) => {
                 self.imm(Reg::T0, bits);
                 asm!(self ; movd Rx(temp), eax);
             }
-            (FloatSrc::Bits(bits), Float::F64) => {
+            (FloatSrc::Bits(bits), FloatType::F64) => {
                 self.imm(Reg::T0, bits);
                 asm!(self ; movq Rx(temp), rax);
             }
@@ -529,14 +532,14 @@ impl Assembler {
         temp
     }
 
-    /// `acc = a op b`. The processor's NaNs are those that are wanted.
-    pub fn float(&mut self, op: FloatOp, float: Float, a: FloatSrc, b: FloatSrc, _: Option<Label>) {
+    /// `acc = a op b`. The processor gives the right NaNs.
+    pub fn float(&mut self, op: FloatOp, float: FloatType, a: FloatSrc, b: FloatSrc, _: Option<Label>) {
         let (acc, a, b) = (float.accumulator(), self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         macro_rules! each {
             ($ss:ident $sd:ident) => {
                 match float {
-                    Float::F32 => asm!(self ; $ss Rx(a), Rx(b)),
-                    Float::F64 => asm!(self ; $sd Rx(a), Rx(b)),
+                    FloatType::F32 => asm!(self ; $ss Rx(a), Rx(b)),
+                    FloatType::F64 => asm!(self ; $sd Rx(a), Rx(b)),
                 }
             };
         }
@@ -551,51 +554,51 @@ impl Assembler {
         }
     }
 
-    /// `acc` is the root of a float.
-    pub fn sqrt(&mut self, float: Float, from: FloatSrc, _: Option<Label>) {
+    /// `acc` is the square root of a float.
+    pub fn sqrt(&mut self, float: FloatType, from: FloatSrc, _: Option<Label>) {
         let (acc, from) = (float.accumulator(), self.float_operand(float, from, 2));
         match float {
-            Float::F32 => asm!(self ; sqrtss Rx(acc), Rx(from)),
-            Float::F64 => asm!(self ; sqrtsd Rx(acc), Rx(from)),
+            FloatType::F32 => asm!(self ; sqrtss Rx(acc), Rx(from)),
+            FloatType::F64 => asm!(self ; sqrtsd Rx(acc), Rx(from)),
         }
     }
 
-    /// The accumulator of `to` is a float of the other width.
-    pub fn float_to(&mut self, to: Float, from: FloatSrc) {
+    /// Converts a float of the other type to `to`, into the accumulator.
+    pub fn float_to(&mut self, to: FloatType, from: FloatSrc) {
         match to {
-            Float::F64 => {
-                let from = self.float_operand(Float::F32, from, 2);
+            FloatType::F64 => {
+                let from = self.float_operand(FloatType::F32, from, 2);
                 asm!(self ; cvtss2sd xmm1, Rx(from));
             }
-            Float::F32 => {
-                let from = self.float_operand(Float::F64, from, 2);
+            FloatType::F32 => {
+                let from = self.float_operand(FloatType::F64, from, 2);
                 asm!(self ; cvtsd2ss xmm0, Rx(from));
             }
         }
     }
 
-    /// The accumulator of `to` is the signed number of 64 bits in a register.
-    pub fn integer_to(&mut self, to: Float, from: Reg) {
+    /// Converts the signed 64-bit integer in a register to `to`, into the accumulator.
+    pub fn integer_to(&mut self, to: FloatType, from: Reg) {
         let r = number(from);
         match to {
-            Float::F32 => asm!(self ; cvtsi2ss xmm0, Rq(r)),
-            Float::F64 => asm!(self ; cvtsi2sd xmm1, Rq(r)),
+            FloatType::F32 => asm!(self ; cvtsi2ss xmm0, Rq(r)),
+            FloatType::F64 => asm!(self ; cvtsi2sd xmm1, Rq(r)),
         }
     }
 
-    pub fn float_cmp(&mut self, float: Float, a: FloatSrc, b: FloatSrc) {
+    pub fn float_cmp(&mut self, float: FloatType, a: FloatSrc, b: FloatSrc) {
         let (a, b) = (self.float_operand(float, a, 2), self.float_operand(float, b, 3));
         match float {
-            Float::F32 => asm!(self ; ucomiss Rx(a), Rx(b)),
-            Float::F64 => asm!(self ; ucomisd Rx(a), Rx(b)),
+            FloatType::F32 => asm!(self ; ucomiss Rx(a), Rx(b)),
+            FloatType::F64 => asm!(self ; ucomisd Rx(a), Rx(b)),
         }
     }
 
-    /// Jumps if what floats were compared last is so.
+    /// Jumps if the last comparison of floats gave `cond`.
     pub fn float_branch(&mut self, cond: FloatCond, label: Label) {
         match cond {
             FloatCond::Eq => {
-                // jp over the next
+                // jp past the next
                 asm!(self ; .u8 0x7a ; .u8 6);
                 self.branch_if(4, label);
             }
@@ -610,7 +613,7 @@ impl Assembler {
         }
     }
 
-    /// 1 if what floats were compared last is so, or else 0.
+    /// `to` is 1 if the last comparison of floats gave `cond`, otherwise 0.
     pub fn float_set(&mut self, cond: FloatCond, to: Reg) {
         match cond {
             FloatCond::Eq => asm!(self ; sete al ; setnp r11b ; and al, r11b),

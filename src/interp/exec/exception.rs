@@ -1,19 +1,26 @@
-//! Exceptions: a throw searches the frames of its activation, innermost first; beyond, it is an error.
+//! Exceptions: a throw searches the frames of its activation, innermost first. If none catches it, it ends the activation as an
+//! error.
 
 use super::control::cross;
 use crate::error::{Error, Trap};
 use crate::interp::frames::Frames;
-use crate::interp::machine::{HEADER, Machine, Step};
+use crate::interp::machine::{Flow, HEADER, Machine, Step};
 use crate::vm::context::{VMContext, VMException};
 use crate::vm::exception;
 use crate::vm::store::StoreOpaque;
+
+run! {
+    Try(m) m.jump(0, m.bc())
+    Throw(_m) Flow::Slow(throw)
+    ThrowRef(_m) Flow::Slow(throw_ref)
+}
 
 fn store(m: &Machine) -> &StoreOpaque {
     // SAFETY: the store of the running instance.
     unsafe { &*(*m.vmctx()).store.cast() }
 }
 
-pub(super) fn throw(m: &mut Machine) -> Step {
+fn throw(m: &mut Machine) -> Step {
     let (vmctx, payload) = (m.vmctx(), m.fp.wrapping_add(m.low(1) as usize));
     // SAFETY: the running instance, a tag of its module with its payload, which is on top of the operand stack.
     let made = unsafe {
@@ -26,14 +33,14 @@ pub(super) fn throw(m: &mut Machine) -> Step {
     }
 }
 
-pub(super) fn throw_ref(m: &mut Machine) -> Step {
+fn throw_ref(m: &mut Machine) -> Step {
     match m.get::<u64>(m.a()) {
         0 => m.stop(Trap::NullExceptionReference),
         reference => search(m, reference as *mut VMException, None),
     }
 }
 
-/// Goes on after a call out of the interpreter has failed: it may have thrown.
+/// A call of other code has failed: searches for a handler if the error is an exception, otherwise stops.
 pub(super) fn failed(m: &mut Machine, error: Error) -> Step {
     match exception::of_error(store(m), error) {
         Ok((exception, error)) => search(m, exception, Some(error)),
@@ -41,7 +48,7 @@ pub(super) fn failed(m: &mut Machine, error: Error) -> Step {
     }
 }
 
-/// The same for what has taken the place of the running frame, whose header this is: it fails in the caller.
+/// The same for code that has replaced the running frame, whose header this is: it fails in the caller.
 pub(super) fn failed_in_caller(m: &mut Machine, header: [u64; HEADER as usize], error: Error) -> Step {
     m.ip = header[0] as *const u64;
     m.fp = header[1] as *mut u64;
@@ -55,8 +62,8 @@ pub(super) fn failed_in_caller(m: &mut Machine, header: [u64; HEADER as usize], 
     failed(m, error)
 }
 
-/// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`, or stops with the error that it was
-/// before, if it was.
+/// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`. If there is none, stops with `error`, or
+/// with a new error of the exception.
 fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) -> Step {
     let behind_call = m.context().behind_call;
     for frame in Frames::new(m) {
@@ -84,14 +91,14 @@ fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) ->
                 }
             }
             m.fp = frame.fp;
-            // By the code's own pointer: that of the clause is to nothing but the clause.
+            // By the pointer to all words: the clause's pointer may only be used for the clause.
             let words = frame.code.words().as_ptr();
             let at = (clause.as_ptr() as usize - words as usize) / size_of::<u64>();
             m.ip = words.wrapping_add(at).wrapping_offset(offset);
             return Step::Next;
         }
     }
-    // For the backtrace, which looks at the same frames.
+    // The backtrace starts at the same frame, and the walk over the frames has reset this.
     m.context().behind_call = behind_call;
     let error = error.unwrap_or_else(|| exception::into_error(store(m), exception));
     m.stop(error)

@@ -1,7 +1,7 @@
 //! Loads, stores, and the instructions on whole memories.
 //!
-//! Bounds: index and offset are below 2^32 and units are at most 16 bytes, so their sum in 64 bits does not wrap, and
-//! `index + offset + size <= length` is the whole check.
+//! Index and offset are below 2^32 and units have at most 16 bytes, so their sum does not wrap in 64 bits, and
+//! `index + offset + size <= length` is the whole bounds check.
 
 use std::marker::PhantomData;
 
@@ -11,10 +11,25 @@ use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::{Unit, Value};
 use crate::vm::context::VMMemory;
+use crate::vm::memory::PAGE;
 use crate::vm::ops;
 
+run! {
+    I32Move(m) copy::<u32>(m)
+    I64Move(m) copy::<u64>(m)
+    MemorySize(m) {
+        let (_, length) = memory_at(m, m.bc());
+        m.finish((length / PAGE) as u32, 1)
+    }
+    MemoryGrow(_m) Flow::Slow(memory_grow)
+    MemoryFill(_m) Flow::Slow(memory_fill)
+    MemoryCopy(_m) Flow::Slow(memory_copy)
+    MemoryInit(_m) Flow::Slow(memory_init)
+    DataDrop(_m) Flow::Slow(data_drop)
+}
+
 pub(crate) trait LoadOp: Named {
-    /// What is read.
+    /// What is read from memory.
     type Unit: Unit;
     type Output: Value;
     fn extend(unit: Self::Unit) -> Self::Output;
@@ -22,7 +37,7 @@ pub(crate) trait LoadOp: Named {
 
 pub(crate) trait StoreOp: Named {
     type Value: Value;
-    /// What is written.
+    /// What is written to memory.
     type Unit: Unit;
     fn wrap(value: Self::Value) -> Self::Unit;
 }
@@ -54,7 +69,7 @@ fn address(m: &Machine, slot: u16, offset: impl Into<u64>) -> u64 {
     u64::from(m.get::<u32>(slot)) + offset.into()
 }
 
-/// Where the address of a load is; see [`LoadForm`](crate::interp::op::LoadForm).
+/// A [`LoadForm`](crate::interp::op::LoadForm) as a type: where the address comes from.
 pub(crate) trait LoadAt {
     const SUFFIX: &'static str;
     const WORDS: usize;
@@ -62,7 +77,7 @@ pub(crate) trait LoadAt {
     fn address(m: &Machine) -> Result<u64, Flow>;
 }
 
-/// Where address and value of a store are; see [`StoreForm`](crate::interp::op::StoreForm).
+/// A [`StoreForm`](crate::interp::op::StoreForm) as a type: where address and value come from.
 pub(crate) trait StoreAt {
     const SUFFIX: &'static str;
     const FIELDS: &'static [Field];
@@ -133,10 +148,10 @@ store_forms! {
     AddrConst "ks" [Slot(A), OffsetBC], |m| m.bc().into(), m.get(m.a());
 }
 
-/// A load; `KEPT`: the result is only left in the accumulator.
-pub(crate) struct Load<O, F, const KEPT: bool>(PhantomData<(O, F)>);
+/// A load from memory 0. `KEPT`: the result is only left in the accumulator.
+pub(crate) struct LoadHandler<O, F, const KEPT: bool>(PhantomData<(O, F)>);
 
-impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for Load<O, F, KEPT> {
+impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for LoadHandler<O, F, KEPT> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {
@@ -157,9 +172,10 @@ impl<O: LoadOp, F: LoadAt, const KEPT: bool> Handler for Load<O, F, KEPT> {
     }
 }
 
-pub(crate) struct Store<O, F>(PhantomData<(O, F)>);
+/// A store to memory 0.
+pub(crate) struct StoreHandler<O, F>(PhantomData<(O, F)>);
 
-impl<O: StoreOp, F: StoreAt> Handler for Store<O, F> {
+impl<O: StoreOp, F: StoreAt> Handler for StoreHandler<O, F> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {
@@ -175,7 +191,7 @@ impl<O: StoreOp, F: StoreAt> Handler for Store<O, F> {
     }
 }
 
-/// Base and length of the memory at the place in a half word. On failure of the access the length is for the message.
+/// Base and length of the memory at a place. If an access fails, its handler leaves the length in the context for the message.
 #[inline(always)]
 pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
     // SAFETY: a place of a memory in the running instance.
@@ -183,14 +199,14 @@ pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
     (memory.base, memory.length as u64)
 }
 
-/// Loads with any offset from any memory.
-pub(crate) struct LoadFar<O>(PhantomData<O>);
+/// A load with any offset from any memory.
+pub(crate) struct LoadAnyHandler<O>(PhantomData<O>);
 
-impl<O: LoadOp> Handler for LoadFar<O> {
+impl<O: LoadOp> Handler for LoadAnyHandler<O> {
     const FIELDS: &'static [Field] = &[Def(A), Slot(B), Offset(1), PlaceHigh(1)];
 
     fn name() -> String {
-        format!("{}.far", printed(O::NAME))
+        format!("{}.any", printed(O::NAME))
     }
 
     #[inline(always)]
@@ -206,14 +222,14 @@ impl<O: LoadOp> Handler for LoadFar<O> {
     }
 }
 
-/// Stores with any offset to any memory.
-pub(crate) struct StoreFar<O>(PhantomData<O>);
+/// A store with any offset to any memory.
+pub(crate) struct StoreAnyHandler<O>(PhantomData<O>);
 
-impl<O: StoreOp> Handler for StoreFar<O> {
+impl<O: StoreOp> Handler for StoreAnyHandler<O> {
     const FIELDS: &'static [Field] = &[Slot(A), Slot(B), Offset(1), PlaceHigh(1)];
 
     fn name() -> String {
-        format!("{}.far", printed(O::NAME))
+        format!("{}.any", printed(O::NAME))
     }
 
     #[inline(always)]
@@ -229,9 +245,9 @@ impl<O: StoreOp> Handler for StoreFar<O> {
     }
 }
 
-/// Copies a unit from memory to memory.
+/// Loads a unit and stores it.
 #[inline(always)]
-pub(super) fn copy<U: Unit>(m: &mut Machine) -> Flow {
+fn copy<U: Unit>(m: &mut Machine) -> Flow {
     let unit = match load::<U>(m.memory, m.length(), address(m, m.b(), m.low(1))) {
         Ok(unit) => unit,
         Err(flow) => return flow,
@@ -242,12 +258,7 @@ pub(super) fn copy<U: Unit>(m: &mut Machine) -> Flow {
     }
 }
 
-pub(super) fn memory_size(m: &mut Machine) -> Flow {
-    let (_, length) = memory_at(m, m.bc());
-    m.finish((length / crate::vm::memory::PAGE) as u32, 1)
-}
-
-pub(super) fn memory_grow(m: &mut Machine) -> Step {
+fn memory_grow(m: &mut Machine) -> Step {
     // SAFETY: the running instance, and an index of its module.
     let old = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
     m.put(m.a(), old as u32);
@@ -260,7 +271,7 @@ pub(super) fn three(m: &Machine) -> (u32, u32, u32) {
     (m.get(m.a()), m.get(m.b()), m.get(m.c()))
 }
 
-/// Goes on behind an instruction of so many words that succeeded, or stops.
+/// Goes on after an instruction of `words` words, or stops with its error.
 pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<()>) -> Step {
     match result {
         Ok(()) => {
@@ -271,28 +282,28 @@ pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<
     }
 }
 
-pub(super) fn memory_fill(m: &mut Machine) -> Step {
+fn memory_fill(m: &mut Machine) -> Step {
     let (dst, value, len) = three(m);
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_fill(m.vmctx(), m.low(1), dst.into(), value, len.into()) };
     after(m, 2, result)
 }
 
-pub(super) fn memory_copy(m: &mut Machine) -> Step {
+fn memory_copy(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_copy(m.vmctx(), m.low(1), m.high(1), dst.into(), src.into(), len.into()) };
     after(m, 2, result)
 }
 
-pub(super) fn memory_init(m: &mut Machine) -> Step {
+fn memory_init(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
     after(m, 2, result)
 }
 
-pub(super) fn data_drop(m: &mut Machine) -> Step {
+fn data_drop(m: &mut Machine) -> Step {
     // SAFETY: as in `memory_grow`.
     unsafe { ops::data_drop(m.vmctx(), m.bc()) };
     after(m, 1, Ok(()))

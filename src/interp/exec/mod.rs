@@ -1,18 +1,39 @@
 //! The handlers: what each instruction does, written once for both dispatches.
 //!
-//! The files have the names of the categories of instructions in `translate` and in the JIT's `lower`. A handler is a
-//! type; those of instructions that have forms are generic over the operation and the form.
+//! A handler is a type. Those of instructions with forms are generic over the operation ([`ops`]) and the form; instructions
+//! without forms have a type each ([`plain`]). Each category of instructions has its file, named as in `translate`, in
+//! `baseline` and in the JIT's `lower`.
 
+/// What `Plain` instructions do, in the file of their category: functions of their names.
+macro_rules! run {
+    ($($name:ident($m:ident) $body:expr)*) => {
+        #[allow(non_snake_case, reason = "named like the instructions")]
+        pub(super) mod run {
+            use super::*;
+
+            $(
+                #[inline(always)]
+                pub fn $name($m: &mut Machine) -> Flow {
+                    $body
+                }
+            )*
+        }
+    };
+}
+
+mod call;
 pub(super) mod control;
-pub(super) mod exception;
+mod exception;
 pub(super) mod memory;
 pub(super) mod numeric;
-pub(super) mod reference;
+pub(super) mod plain;
+mod reference;
 pub(super) mod simd;
-pub(super) mod table;
+mod table;
 pub(super) mod tier;
+mod variable;
 
-/// The operations of the list, in modules by class, as types that implement the class's trait.
+/// The operations of the list, as types that implement the trait of their class.
 pub(super) mod ops {
     use super::{memory, numeric as scalar, simd as vector};
     use crate::error::Trap;
@@ -105,31 +126,31 @@ pub(super) mod ops {
                 #[inline(always)]
                 fn apply(v: V128, lane: u8, x: $replace_ty) -> V128 { simd::$replace_fn(v, lane, x) }
             })*
-            $(impl vector::BinaryOp for $vb {
+            $(impl vector::VectorBinaryOp for $vb {
                 #[inline(always)]
                 fn apply(a: V128, b: V128) -> V128 { simd::$vb_fn(a, b) }
             })*
-            $(impl vector::UnaryOp for $vu {
+            $(impl vector::VectorUnaryOp for $vu {
                 #[inline(always)]
                 fn apply(a: V128) -> V128 { simd::$vu_fn(a) }
             })*
-            $(impl vector::TernaryOp for $vt {
+            $(impl vector::VectorTernaryOp for $vt {
                 #[inline(always)]
                 fn apply(a: V128, b: V128, c: V128) -> V128 { simd::$vt_fn(a, b, c) }
             })*
-            $(impl vector::BinaryOp for $vz {
+            $(impl vector::VectorBinaryOp for $vz {
                 #[inline(always)]
                 fn apply(a: V128, b: V128) -> V128 { simd::$vz_fn(a, b) }
             })*
-            $(impl vector::TernaryOp for $vf {
+            $(impl vector::VectorTernaryOp for $vf {
                 #[inline(always)]
                 fn apply(a: V128, b: V128, c: V128) -> V128 { simd::$vf_fn(a, b, c) }
             })*
-            $(impl vector::ShiftOp for $vs {
+            $(impl vector::VectorShiftOp for $vs {
                 #[inline(always)]
                 fn apply(a: V128, bits: u32) -> V128 { simd::$vs_fn(a, bits) }
             })*
-            $(impl vector::TestOp for $vx {
+            $(impl vector::VectorTestOp for $vx {
                 #[inline(always)]
                 fn apply(a: V128) -> u32 { simd::$vx_fn(a) }
             })*
@@ -152,7 +173,7 @@ pub(super) trait Named {
     const NAME: &'static str;
 }
 
-/// The name as it is printed: `I32TruncF32S` is `i32_trunc_f32_s`.
+/// An instruction's name as it is printed: `I32TruncF32S` is `i32_trunc_f32_s`.
 pub(super) fn printed(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 6);
     for (i, c) in name.char_indices() {
@@ -164,12 +185,12 @@ pub(super) fn printed(name: &str) -> String {
     out
 }
 
-/// How the name of an instruction ends that writes no slot.
+/// The end of a printed name: `!` if the result is only left in the accumulator.
 pub(super) fn kept(kept: bool) -> &'static str {
     if kept { "!" } else { "" }
 }
 
-/// A [`Table`](super::op::Table) of `$make::<H>` for every handler `H`.
+/// A [`Table`](super::op::Table) with `$make::<H>` for every handler `H`.
 macro_rules! dispatch_table {
     ($make:ident) => {
         $crate::interp::op::for_each_op!(handlers_of_list_into_table[$make])
@@ -199,93 +220,93 @@ macro_rules! handlers_of_list_into_table {
         vector_shift { $($vs:ident $vs_fn:ident;)* }
         vector_test { $($vx:ident $vx_fn:ident;)* }
     ) => {{
-        use $crate::interp::exec::{control::plain, memory, numeric as scalar, numeric::form, ops, simd as vector};
+        use $crate::interp::exec::{control, memory, numeric as scalar, numeric::form, ops, plain, simd as vector};
         $crate::interp::op::Table {
             plain: [$($make::<plain::$plain>),*],
-            compare: $crate::interp::exec::compare_rows!($make Compare [$($compare)* $($negated)*]),
-            branch: $crate::interp::exec::compare_rows!($make Branch [$($compare)* $($negated)*]),
+            compare: $crate::interp::exec::compare_rows!($make scalar::CompareHandler [$($compare)* $($negated)*]),
+            branch: $crate::interp::exec::compare_rows!($make control::BranchHandler [$($compare)* $($negated)*]),
             step: $crate::interp::exec::step_rows!($make
                 [I32Eq I32Ne I32LtS I32LtU I32GtS I32GtU I32LeS I32LeU I32GeS I32GeU]),
             binary: [$([
-                $make::<scalar::Binary<ops::$binary, form::SS, false>>,
-                $make::<scalar::Binary<ops::$binary, form::AS, false>>,
-                $make::<scalar::Binary<ops::$binary, form::SA, false>>,
-                $make::<scalar::Binary<ops::$binary, form::SI, false>>,
-                $make::<scalar::Binary<ops::$binary, form::AI, false>>,
-                $make::<scalar::Binary<ops::$binary, form::SK, false>>,
-                $make::<scalar::Binary<ops::$binary, form::KS, false>>,
-                $make::<scalar::Binary<ops::$binary, form::SS, true>>,
-                $make::<scalar::Binary<ops::$binary, form::AS, true>>,
-                $make::<scalar::Binary<ops::$binary, form::SA, true>>,
-                $make::<scalar::Binary<ops::$binary, form::SI, true>>,
-                $make::<scalar::Binary<ops::$binary, form::AI, true>>,
-                $make::<scalar::Binary<ops::$binary, form::SK, true>>,
-                $make::<scalar::Binary<ops::$binary, form::KS, true>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SS, false>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::AS, false>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SA, false>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SI, false>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::AI, false>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SK, false>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::KS, false>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SS, true>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::AS, true>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SA, true>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SI, true>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::AI, true>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::SK, true>>,
+                $make::<scalar::BinaryHandler<ops::$binary, form::KS, true>>,
             ]),*],
             unary: [$([
-                $make::<scalar::Unary<ops::$unary, false, false>>,
-                $make::<scalar::Unary<ops::$unary, true, false>>,
-                $make::<scalar::Unary<ops::$unary, false, true>>,
-                $make::<scalar::Unary<ops::$unary, true, true>>,
+                $make::<scalar::UnaryHandler<ops::$unary, false, false>>,
+                $make::<scalar::UnaryHandler<ops::$unary, true, false>>,
+                $make::<scalar::UnaryHandler<ops::$unary, false, true>>,
+                $make::<scalar::UnaryHandler<ops::$unary, true, true>>,
             ]),*],
             load: [$([
-                $make::<memory::Load<ops::$load, memory::AtSlot, false>>,
-                $make::<memory::Load<ops::$load, memory::AtAcc, false>>,
-                $make::<memory::Load<ops::$load, memory::AtConst, false>>,
-                $make::<memory::Load<ops::$load, memory::AtSum, false>>,
-                $make::<memory::Load<ops::$load, memory::AtIndex, false>>,
-                $make::<memory::Load<ops::$load, memory::AtDeref, false>>,
-                $make::<memory::Load<ops::$load, memory::AtAccDeref, false>>,
-                $make::<memory::Load<ops::$load, memory::AtSlot, true>>,
-                $make::<memory::Load<ops::$load, memory::AtAcc, true>>,
-                $make::<memory::Load<ops::$load, memory::AtConst, true>>,
-                $make::<memory::Load<ops::$load, memory::AtSum, true>>,
-                $make::<memory::Load<ops::$load, memory::AtIndex, true>>,
-                $make::<memory::Load<ops::$load, memory::AtDeref, true>>,
-                $make::<memory::Load<ops::$load, memory::AtAccDeref, true>>,
-                $make::<memory::LoadFar<ops::$load>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtSlot, false>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtAcc, false>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtConst, false>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtSum, false>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtIndex, false>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtDeref, false>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtAccDeref, false>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtSlot, true>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtAcc, true>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtConst, true>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtSum, true>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtIndex, true>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtDeref, true>>,
+                $make::<memory::LoadHandler<ops::$load, memory::AtAccDeref, true>>,
+                $make::<memory::LoadAnyHandler<ops::$load>>,
             ]),*],
             store: [$([
-                $make::<memory::Store<ops::$store, memory::Slots>>,
-                $make::<memory::Store<ops::$store, memory::AddrAcc>>,
-                $make::<memory::Store<ops::$store, memory::ValueAcc>>,
-                $make::<memory::Store<ops::$store, memory::ValueImm>>,
-                $make::<memory::Store<ops::$store, memory::AccImm>>,
-                $make::<memory::Store<ops::$store, memory::AddrConst>>,
-                $make::<memory::StoreFar<ops::$store>>,
+                $make::<memory::StoreHandler<ops::$store, memory::Slots>>,
+                $make::<memory::StoreHandler<ops::$store, memory::AddrAcc>>,
+                $make::<memory::StoreHandler<ops::$store, memory::ValueAcc>>,
+                $make::<memory::StoreHandler<ops::$store, memory::ValueImm>>,
+                $make::<memory::StoreHandler<ops::$store, memory::AccImm>>,
+                $make::<memory::StoreHandler<ops::$store, memory::AddrConst>>,
+                $make::<memory::StoreAnyHandler<ops::$store>>,
             ]),*],
-            load_lane: [$($make::<vector::LoadLane<ops::$load_lane>>),*],
-            store_lane: [$($make::<vector::StoreLane<ops::$store_lane>>),*],
-            splat: [$($make::<vector::Splat<ops::$splat>>),*],
-            extract: [$($make::<vector::Extract<ops::$extract>>),*],
-            replace: [$($make::<vector::Replace<ops::$replace>>),*],
-            vector_binary: [$($make::<vector::Binary<ops::$vb>>),*],
-            vector_unary: [$($make::<vector::Unary<ops::$vu>>),*],
-            vector_ternary: [$($make::<vector::Ternary<ops::$vt>>),*],
-            vector_swizzle: [$($make::<vector::Swizzle<ops::$vz>>),*],
-            vector_fused: [$($make::<vector::Fused<ops::$vf>>),*],
-            vector_shift: [$($make::<vector::Shift<ops::$vs>>),*],
-            vector_test: [$($make::<vector::Test<ops::$vx>>),*],
+            load_lane: [$($make::<vector::LoadLaneHandler<ops::$load_lane>>),*],
+            store_lane: [$($make::<vector::StoreLaneHandler<ops::$store_lane>>),*],
+            splat: [$($make::<vector::SplatHandler<ops::$splat>>),*],
+            extract: [$($make::<vector::ExtractHandler<ops::$extract>>),*],
+            replace: [$($make::<vector::ReplaceHandler<ops::$replace>>),*],
+            vector_binary: [$($make::<vector::VectorBinaryHandler<ops::$vb>>),*],
+            vector_unary: [$($make::<vector::VectorUnaryHandler<ops::$vu>>),*],
+            vector_ternary: [$($make::<vector::VectorTernaryHandler<ops::$vt>>),*],
+            vector_swizzle: [$($make::<vector::VectorSwizzleHandler<ops::$vz>>),*],
+            vector_fused: [$($make::<vector::VectorFusedHandler<ops::$vf>>),*],
+            vector_shift: [$($make::<vector::VectorShiftHandler<ops::$vs>>),*],
+            vector_test: [$($make::<vector::VectorTestHandler<ops::$vx>>),*],
         }
     }};
 }
 
 macro_rules! compare_rows {
-    ($make:ident $handler:ident [$($compare:ident)*]) => {
+    ($make:ident $category:ident::$handler:ident [$($compare:ident)*]) => {
         [$([
-            $make::<scalar::$handler<ops::$compare, form::SS>>,
-            $make::<scalar::$handler<ops::$compare, form::AS>>,
-            $make::<scalar::$handler<ops::$compare, form::SA>>,
-            $make::<scalar::$handler<ops::$compare, form::SI>>,
-            $make::<scalar::$handler<ops::$compare, form::AI>>,
-            $make::<scalar::$handler<ops::$compare, form::SK>>,
+            $make::<$category::$handler<ops::$compare, form::SS>>,
+            $make::<$category::$handler<ops::$compare, form::AS>>,
+            $make::<$category::$handler<ops::$compare, form::SA>>,
+            $make::<$category::$handler<ops::$compare, form::SI>>,
+            $make::<$category::$handler<ops::$compare, form::AI>>,
+            $make::<$category::$handler<ops::$compare, form::SK>>,
         ]),*]
     };
 }
 
 macro_rules! step_rows {
     ($make:ident [$($compare:ident)*]) => {
-        [$([$make::<scalar::Step<ops::$compare, false>>, $make::<scalar::Step<ops::$compare, true>>]),*]
+        [$([$make::<control::StepHandler<ops::$compare, false>>, $make::<control::StepHandler<ops::$compare, true>>]),*]
     };
 }
 

@@ -1,4 +1,4 @@
-//! Scalar arithmetic and comparisons, and branches on these.
+//! Scalar constants, arithmetic and comparisons.
 
 use std::marker::PhantomData;
 
@@ -9,7 +9,22 @@ use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::Value;
 
-/// Two operands and a result of one type.
+run! {
+    Imm32(m) {
+        m.put(m.a(), m.bc() as i32 as u64);
+        m.skip(1)
+    }
+    Imm32U(m) {
+        m.put(m.a(), m.bc());
+        m.skip(1)
+    }
+    Imm64(m) {
+        m.put(m.a(), m.word(1));
+        m.skip(2)
+    }
+}
+
+/// An operation with two operands and a result of one type.
 pub(crate) trait BinaryOp: Named {
     type Operand: Value;
     fn apply(a: Self::Operand, b: Self::Operand) -> Result<Self::Operand, Trap>;
@@ -26,13 +41,13 @@ pub(crate) trait Comparison: Named {
     fn holds(a: Self::Operand, b: Self::Operand) -> bool;
 }
 
-/// Where two operands are; see [`Form`](crate::interp::op::Form).
+/// A [`Form`](crate::interp::op::Form) as a type: where two operands are.
 pub(crate) trait FormOf {
     const SUFFIX: &'static str;
-    /// Words of an instruction with a result, and its fields.
+    /// Words and fields of an instruction with a result.
     const WORDS: usize;
     const FIELDS: &'static [Field];
-    /// Words of a branch, whose first extension word holds the jump in its low half, and its fields.
+    /// Words and fields of a branch. Its first extension word holds the jump in the low half.
     const BRANCH_WORDS: usize;
     const BRANCH_FIELDS: &'static [Field];
 
@@ -96,10 +111,10 @@ pub(crate) mod form {
     }
 }
 
-/// `KEPT`: the result is only left in the accumulator.
-pub(crate) struct Binary<O, F, const KEPT: bool>(PhantomData<(O, F)>);
+/// An instruction with two operands. `KEPT`: the result is only left in the accumulator.
+pub(crate) struct BinaryHandler<O, F, const KEPT: bool>(PhantomData<(O, F)>);
 
-impl<O: BinaryOp, F: FormOf, const KEPT: bool> Handler for Binary<O, F, KEPT> {
+impl<O: BinaryOp, F: FormOf, const KEPT: bool> Handler for BinaryHandler<O, F, KEPT> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {
@@ -117,10 +132,10 @@ impl<O: BinaryOp, F: FormOf, const KEPT: bool> Handler for Binary<O, F, KEPT> {
     }
 }
 
-/// `ACC`: the operand is in the accumulator; `KEPT`: the result is only left there.
-pub(crate) struct Unary<O, const ACC: bool, const KEPT: bool>(PhantomData<O>);
+/// An instruction with one operand. `ACC`: the operand is in the accumulator. `KEPT`: the result is only left there.
+pub(crate) struct UnaryHandler<O, const ACC: bool, const KEPT: bool>(PhantomData<O>);
 
-impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for Unary<O, ACC, KEPT> {
+impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for UnaryHandler<O, ACC, KEPT> {
     const FIELDS: &'static [Field] = if ACC { &[Def(A)] } else { &[Def(A), Slot(B)] };
 
     fn name() -> String {
@@ -138,9 +153,10 @@ impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for Unary<O, ACC, KE
     }
 }
 
-pub(crate) struct Compare<O, F>(PhantomData<(O, F)>);
+/// A comparison whose result is 0 or 1.
+pub(crate) struct CompareHandler<O, F>(PhantomData<(O, F)>);
 
-impl<O: Comparison, F: FormOf> Handler for Compare<O, F> {
+impl<O: Comparison, F: FormOf> Handler for CompareHandler<O, F> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {
@@ -151,43 +167,5 @@ impl<O: Comparison, F: FormOf> Handler for Compare<O, F> {
     fn run(m: &mut Machine) -> Flow {
         let (a, b) = F::operands(m);
         m.finish(u32::from(O::holds(a, b)), F::WORDS)
-    }
-}
-
-pub(crate) struct Branch<O, F>(PhantomData<(O, F)>);
-
-impl<O: Comparison, F: FormOf> Handler for Branch<O, F> {
-    const FIELDS: &'static [Field] = F::BRANCH_FIELDS;
-
-    fn name() -> String {
-        format!("br_{}.{}", printed(O::NAME), F::SUFFIX)
-    }
-
-    #[inline(always)]
-    fn run(m: &mut Machine) -> Flow {
-        let (a, b) = F::branch_operands(m);
-        if O::holds(a, b) { m.jump(1, m.low(1)) } else { m.skip(F::BRANCH_WORDS) }
-    }
-}
-
-/// Adds a number to a slot and compares the sum, with an immediate or a slot, for a branch: the end of most loops.
-pub(crate) struct Step<O, const IMM: bool>(PhantomData<O>);
-
-impl<O: Comparison, const IMM: bool> Handler for Step<O, IMM> {
-    const FIELDS: &'static [Field] =
-        if IMM { &[Def(A), ImmC, Imm(1), Jump(1)] } else { &[Def(A), ImmC, Slot(B), Jump(1)] };
-
-    fn name() -> String {
-        format!("step_{}.{}", printed(O::NAME), if IMM { "i" } else { "s" })
-    }
-
-    #[inline(always)]
-    fn run(m: &mut Machine) -> Flow {
-        let sum = m.get::<u32>(m.a()).wrapping_add(m.c() as i16 as u32);
-        m.put(m.a(), sum);
-        sum.to_acc(m);
-        let a = O::Operand::from_acc(m);
-        let b = if IMM { O::Operand::from_imm(m.high(1) as i32) } else { m.get(m.b()) };
-        if O::holds(a, b) { m.jump(1, m.low(1)) } else { m.skip(2) }
     }
 }

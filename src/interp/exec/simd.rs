@@ -10,24 +10,36 @@ use crate::interp::print::Half::*;
 use crate::interp::value::{Unit, Value};
 use crate::numeric::simd::V128;
 
-pub(crate) trait BinaryOp: Named {
+run! {
+    ImmWide(m) {
+        let value = u128::from(m.word(1)) | u128::from(m.word(2)) << 64;
+        m.put(m.a(), V128::from(value));
+        m.skip(3)
+    }
+    Shuffle(m) {
+        shuffle_lanes(m.slot(m.a()), m.slot(m.b()), m.slot(m.c()), m.ip.wrapping_add(1));
+        m.skip(3)
+    }
+}
+
+pub(crate) trait VectorBinaryOp: Named {
     fn apply(a: V128, b: V128) -> V128;
 }
 
-pub(crate) trait UnaryOp: Named {
+pub(crate) trait VectorUnaryOp: Named {
     fn apply(a: V128) -> V128;
 }
 
-pub(crate) trait TernaryOp: Named {
+pub(crate) trait VectorTernaryOp: Named {
     fn apply(a: V128, b: V128, c: V128) -> V128;
 }
 
-pub(crate) trait ShiftOp: Named {
+pub(crate) trait VectorShiftOp: Named {
     fn apply(a: V128, bits: u32) -> V128;
 }
 
-/// A number made of a vector.
-pub(crate) trait TestOp: Named {
+/// An operation from a vector to an `i32`.
+pub(crate) trait VectorTestOp: Named {
     fn apply(a: V128) -> u32;
 }
 
@@ -77,27 +89,27 @@ macro_rules! handlers {
 }
 
 handlers! {
-    Binary<BinaryOp> [Def(A), Slot(B), Slot(C)], |m| m.finish(O::apply(m.get(m.b()), m.get(m.c())), 1);
-    Unary<UnaryOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
-    Ternary<TernaryOp> [Def(A), Slot(B), Slot(C), Low(1)], |m| {
+    VectorBinaryHandler<VectorBinaryOp> [Def(A), Slot(B), Slot(C)], |m| m.finish(O::apply(m.get(m.b()), m.get(m.c())), 1);
+    VectorUnaryHandler<VectorUnaryOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
+    VectorTernaryHandler<VectorTernaryOp> [Def(A), Slot(B), Slot(C), Low(1)], |m| {
         m.finish(O::apply(m.get(m.b()), m.get(m.c()), m.get(m.low(1) as u16)), 2)
     };
-    Swizzle<BinaryOp> [Def(A), Slot(B), Slot(C)], |m| {
+    VectorSwizzleHandler<VectorBinaryOp> [Def(A), Slot(B), Slot(C)], |m| {
         swizzle::<O>(m.slot(m.a()), m.slot(m.b()), m.slot(m.c()));
         m.skip(1)
     };
-    Fused<TernaryOp> [Def(A), Slot(B), Slot(C), Low(1)], |m| {
+    VectorFusedHandler<VectorTernaryOp> [Def(A), Slot(B), Slot(C), Low(1)], |m| {
         fused::<O>(m.slot(m.a()), m.slot(m.b()), m.slot(m.c()), m.slot(m.low(1) as u16));
         m.skip(2)
     };
-    Shift<ShiftOp> [Def(A), Slot(B), Slot(C)], |m| m.finish(O::apply(m.get(m.b()), m.get(m.c())), 1);
-    Test<TestOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
-    Splat<SplatOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
-    Extract<ExtractOp> [Def(A), Slot(B), ImmC], |m| m.finish(O::apply(m.get(m.b()), m.c() as u8), 1);
-    Replace<ReplaceOp> [Def(A), Slot(B), ImmC, Low(1)], |m| {
+    VectorShiftHandler<VectorShiftOp> [Def(A), Slot(B), Slot(C)], |m| m.finish(O::apply(m.get(m.b()), m.get(m.c())), 1);
+    VectorTestHandler<VectorTestOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
+    SplatHandler<SplatOp> [Def(A), Slot(B)], |m| m.finish(O::apply(m.get(m.b())), 1);
+    ExtractHandler<ExtractOp> [Def(A), Slot(B), ImmC], |m| m.finish(O::apply(m.get(m.b()), m.c() as u8), 1);
+    ReplaceHandler<ReplaceOp> [Def(A), Slot(B), ImmC, Low(1)], |m| {
         m.finish(O::apply(m.get(m.b()), m.c() as u8, m.get(m.low(1) as u16)), 2)
     };
-    LoadLane<LoadLaneOp> [Def(A), Slot(B), Slot(C), Offset(1), PlaceHigh(1), Low(2)], |m| {
+    LoadLaneHandler<LoadLaneOp> [Def(A), Slot(B), Slot(C), Offset(1), PlaceHigh(1), Low(2)], |m| {
         let (base, length) = memory_at(m, m.high(1));
         match load(base, length, u64::from(m.get::<u32>(m.b())) + u64::from(m.low(1))) {
             Ok(unit) => m.finish(O::insert(m.get(m.c()), m.low(2) as u8, unit), 3),
@@ -107,7 +119,7 @@ handlers! {
             }
         }
     };
-    StoreLane<StoreLaneOp> [Slot(A), Slot(B), ImmC, Offset(1), PlaceHigh(1)], |m| {
+    StoreLaneHandler<StoreLaneOp> [Slot(A), Slot(B), ImmC, Offset(1), PlaceHigh(1)], |m| {
         let (base, length) = memory_at(m, m.high(1));
         let unit = O::extract(m.get(m.b()), m.c() as u8);
         match store(base, length, u64::from(m.get::<u32>(m.a())) + u64::from(m.low(1)), unit) {
@@ -120,17 +132,17 @@ handlers! {
     };
 }
 
-// Operations that ask at run time what the processor can do are not inlined: they have operands in memory of their own,
-// with which a handler could not end in a tail call. For the same reason they get slots and give nothing back.
+// Operations that ask at run time what the processor can do are not inlined: they keep operands in the native stack frame, and a
+// handler with such a frame could not end in a tail call. For the same reason they read and write slots by pointer.
 
 #[inline(never)]
-fn swizzle<O: BinaryOp>(to: *mut u64, a: *const u64, b: *const u64) {
+fn swizzle<O: VectorBinaryOp>(to: *mut u64, a: *const u64, b: *const u64) {
     // SAFETY: slots of the frame, each the first of a vector's two.
     unsafe { O::apply(V128::read(a), V128::read(b)).write(to) };
 }
 
 #[inline(never)]
-fn fused<O: TernaryOp>(to: *mut u64, a: *const u64, b: *const u64, c: *const u64) {
+fn fused<O: VectorTernaryOp>(to: *mut u64, a: *const u64, b: *const u64, c: *const u64) {
     // SAFETY: as above.
     unsafe { O::apply(V128::read(a), V128::read(b), V128::read(c)).write(to) };
 }
@@ -142,10 +154,4 @@ fn shuffle_lanes(to: *mut u64, a: *const u64, b: *const u64, lanes: *const u64) 
         let lanes = u128::from(*lanes) | u128::from(*lanes.add(1)) << 64;
         crate::numeric::simd::i8x16_shuffle(V128::read(a), V128::read(b), lanes.to_le_bytes()).write(to);
     }
-}
-
-#[inline(always)]
-pub(super) fn shuffle(m: &mut Machine) -> Flow {
-    shuffle_lanes(m.slot(m.a()), m.slot(m.b()), m.slot(m.c()), m.ip.wrapping_add(1));
-    m.skip(3)
 }

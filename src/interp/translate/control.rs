@@ -1,27 +1,22 @@
-//! Blocks, branches, calls.
+//! Blocks, branches, returns and `select`.
 //!
-//! A label's operands are in the slots of its block's lowest heights, so a branch copies what it carries down to them.
-//! Sources are operands' own slots (at or above their destinations, so that ascending order is safe), locals or constants.
+//! The operands that a branch carries must be at the label in the slots where its block begins, so a branch copies them down to
+//! these. It copies from locals, constants or the operands' own slots, which are at or above their destinations, so ascending
+//! order is safe.
 
 use wasmparser::{BlockType, BrTable};
 
 use super::Translator;
 use super::emit::{NONE, Site};
-use super::stack::{Kind, Operand};
+use super::stack::{Operand, OperandKind};
 use crate::interp::op::{Binary, Compare, Form, Plain};
 use crate::interp::value::Bank;
 use crate::module::decode::Parsed;
 use crate::module::types::{FuncType, ValType};
 
-/// Copies that a branch makes one by one; more are brought into their slots first and moved at once, so that the size
-/// of the bytecode stays linear in the number of branches.
+/// The most operands that a branch copies one by one. If it carries more, these are first put into their own slots and then moved
+/// at once, so that the size of the bytecode stays linear in the number of branches.
 const COPIES: usize = 4;
-
-/// The most that a pass through a loop or a function counts for: of much code, most is passed by.
-pub(super) const MAX_WEIGHT: u32 = 64;
-
-/// The same for what all of runs, because nothing branches past it: what a counting instruction has room for.
-const MAX_STRAIGHT: u32 = i16::MAX as u32;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Construct {
@@ -30,64 +25,65 @@ pub(super) enum Construct {
     Loop,
     If,
     Else,
-    /// With the word of its `try`.
+    /// A `try_table`, with the word of its `try`.
     Try(u32),
 }
 
 /// Parameters and results of a block.
-enum Type<'m> {
+enum BlockSignature<'m> {
     Empty,
     Result(ValType),
     Func(&'m FuncType),
 }
 
-impl Type<'_> {
+impl BlockSignature<'_> {
     fn params(&self) -> &[ValType] {
         match self {
-            Type::Func(ty) => ty.params(),
+            BlockSignature::Func(ty) => ty.params(),
             _ => &[],
         }
     }
 
     fn results(&self) -> &[ValType] {
         match self {
-            Type::Empty => &[],
-            Type::Result(ty) => std::slice::from_ref(ty),
-            Type::Func(ty) => ty.results(),
+            BlockSignature::Empty => &[],
+            BlockSignature::Result(ty) => std::slice::from_ref(ty),
+            BlockSignature::Func(ty) => ty.results(),
         }
     }
 }
 
-/// A block that is open.
+/// A block whose `end` has not come yet.
 pub(super) struct Block<'m> {
     pub construct: Construct,
-    ty: Type<'m>,
-    /// Operands below its parameters, and the slot behind them.
+    ty: BlockSignature<'m>,
+    /// Number of operands below its parameters.
     operands: usize,
-    /// Locals that were known to be set.
+    /// Number of locals that were known to be set before it.
     set: usize,
+    /// The slot of its first parameter.
     pub height: u32,
-    /// Where a loop starts.
+    /// The first word of a loop.
     start: u32,
-    /// Jumps to its end.
+    /// The jumps that wait for its end, as a list through their offsets.
     waiting: u32,
-    /// The jump of an `if` whose condition does not hold.
+    /// The jump of an `if` to its `else`.
     otherwise: Site,
-    /// The stub by which the `br_table` of that stamp branches here.
-    stub: (u32, u32),
+    /// Number of a `br_table` with entries for this block, and the word of the branch that these lead to.
+    table_branch: (u32, u32),
 }
 
 impl<'m> Block<'m> {
     /// The outermost block, of a function whose operand stack starts at a slot.
     pub fn function(ty: &'m FuncType, height: u32) -> Self {
-        Self::new(Construct::Function, Type::Func(ty), 0, 0, height)
+        Self::new(Construct::Function, BlockSignature::Func(ty), 0, 0, height)
     }
 
-    fn new(construct: Construct, ty: Type<'m>, operands: usize, set: usize, height: u32) -> Self {
-        Block { construct, ty, operands, set, height, start: 0, waiting: NONE, otherwise: NONE, stub: (0, 0) }
+    fn new(construct: Construct, ty: BlockSignature<'m>, operands: usize, set: usize, height: u32) -> Self {
+        Block { construct, ty, operands, set, height, start: 0, waiting: NONE, otherwise: NONE, table_branch: (0, 0) }
     }
 
-    /// Types of what a branch to its label carries.
+    /// Types of the operands that a branch to its label carries.
     fn carried(&self) -> &[ValType] {
         if self.construct == Construct::Loop { self.ty.params() } else { self.ty.results() }
     }
@@ -97,10 +93,11 @@ pub(super) fn slots(types: &[ValType]) -> u32 {
     types.iter().map(|ty| ty.slots() as u32).sum()
 }
 
-/// What a conditional branch depends on. The operands were read before, but may be used after copies to operands' slots.
-enum Condition {
+/// The condition of a branch, as fields of the branch instruction: its operands have been read, and copies to operands' slots may
+/// be emitted before the branch.
+enum BranchCondition {
     Known(bool),
-    /// Whether a slot, or else the accumulator, is not zero.
+    /// Whether a slot, or the accumulator if there is none, is not zero; or, unless it `holds`, is zero.
     Nonzero {
         slot: Option<u32>,
         holds: bool,
@@ -115,12 +112,14 @@ enum Condition {
     },
 }
 
-impl Condition {
+impl BranchCondition {
     fn negated(self) -> Self {
         match self {
-            Condition::Known(value) => Condition::Known(!value),
-            Condition::Nonzero { slot, holds } => Condition::Nonzero { slot, holds: !holds },
-            Condition::Compare { op, form, b, c, word } => Condition::Compare { op: op.negated(), form, b, c, word },
+            BranchCondition::Known(value) => BranchCondition::Known(!value),
+            BranchCondition::Nonzero { slot, holds } => BranchCondition::Nonzero { slot, holds: !holds },
+            BranchCondition::Compare { op, form, b, c, word } => {
+                BranchCondition::Compare { op: op.negated(), form, b, c, word }
+            }
         }
     }
 }
@@ -131,30 +130,23 @@ impl<'m> Translator<'m> {
         self.leave();
     }
 
-    /// Nothing reaches what follows.
+    /// After an instruction that never goes on to the next: what follows is unreachable.
     pub(super) fn leave(&mut self) {
         self.reachable = false;
         self.skipped = 0;
         self.fork();
     }
 
-    /// What follows may be passed by.
-    fn fork(&mut self) {
-        while let Some(at) = self.straight.pop() {
-            self.weigh(at, MAX_STRAIGHT);
-        }
-    }
-
-    /// Control arrives here by more than one way.
+    /// At a place where control arrives on more than one way.
     fn merge(&mut self) {
         self.clobber();
     }
 
     pub(super) fn open(&mut self, construct: Construct, ty: BlockType) {
         let ty = match ty {
-            BlockType::Empty => Type::Empty,
-            BlockType::Type(ty) => Type::Result(ValType::from_wasmparser(ty)),
-            BlockType::FuncType(index) => Type::Func(&self.module.types[index as usize]),
+            BlockType::Empty => BlockSignature::Empty,
+            BlockType::Type(ty) => BlockSignature::Result(ValType::from_wasmparser(ty)),
+            BlockType::FuncType(index) => BlockSignature::Func(&self.module.types[index as usize]),
         };
         let operands = self.stack.len() - ty.params().len();
         let height = self.height - slots(ty.params());
@@ -179,20 +171,6 @@ impl<'m> Translator<'m> {
         }
     }
 
-    /// Puts out an instruction that counts; `straight` are those from which all instructions so far follow each other.
-    pub(super) fn count(&mut self, op: Plain, rest: &[u64]) {
-        self.straight.push(self.here());
-        self.effect(op.op(), 1, self.defined as u16, (self.defined >> 16) as u16, rest);
-    }
-
-    /// Gives the instruction that counts, at word `at`, at least the weight of the code from there, up to `most`.
-    pub(super) fn weigh(&mut self, at: u32, most: u32) {
-        let weight = ((self.here() - at) / 2).min(most);
-        let first = &mut self.words[at as usize];
-        let weight = u64::from(weight).max(*first >> 16 & 0xffff);
-        *first = *first & !0xffff_0000 | weight << 16;
-    }
-
     pub fn if_(&mut self, ty: BlockType) {
         let condition = self.condition().negated();
         self.fork();
@@ -201,7 +179,7 @@ impl<'m> Translator<'m> {
         let params = self.current().ty.params().len();
         self.settle_top(params);
         self.current().otherwise = match condition {
-            Condition::Known(false) => NONE,
+            BranchCondition::Known(false) => NONE,
             condition => self.branch(condition),
         };
     }
@@ -225,16 +203,16 @@ impl<'m> Translator<'m> {
         self.truncate(operands);
         self.height = height;
         self.bind(otherwise);
-        // Where the condition is known to hold, nothing jumps here.
+        // If the condition is known to hold, nothing jumps here.
         self.reachable = otherwise != NONE;
         self.skipped = 0;
-        if let Some(Block { ty: Type::Func(ty), .. }) = self.blocks.last() {
+        if let Some(Block { ty: BlockSignature::Func(ty), .. }) = self.blocks.last() {
             self.push_temps(ty.params());
         }
         self.settled = self.stack.len();
     }
 
-    /// Ends the waiting of a single jump.
+    /// Makes a jump, if there is one, lead here.
     fn bind(&mut self, site: Site) {
         if site != NONE {
             let here = self.here();
@@ -243,7 +221,7 @@ impl<'m> Translator<'m> {
         }
     }
 
-    /// Brings the current block's results, which are on top, into their slots.
+    /// Puts the current block's results, which are on top, into their slots.
     fn carry_to_end(&mut self) {
         let count = self.current().ty.results().len();
         self.settle_top(count);
@@ -261,9 +239,7 @@ impl<'m> Translator<'m> {
             Construct::Try(at) => self.end_try(at),
             Construct::Loop if self.counting => {
                 let start = self.current().start;
-                // Loops that it contains have ended, so it can only be the last.
-                let most = if self.straight.pop_if(|at| *at == start).is_some() { MAX_STRAIGHT } else { MAX_WEIGHT };
-                self.weigh(start, most);
+                self.weigh_loop(start);
             }
             _ => {}
         }
@@ -274,7 +250,7 @@ impl<'m> Translator<'m> {
         }
         let Some(block) = self.blocks.pop() else { unreachable!("the function's block is open to its end") };
         if self.reachable && !merges {
-            // Nothing else arrives, so what the block leaves may stay lazy.
+            // No branch arrives, so operands may go on standing for locals and constants.
             return;
         }
         self.unset(block.set);
@@ -298,16 +274,16 @@ impl<'m> Translator<'m> {
     }
 
     /// Takes the top operand as a condition.
-    fn condition(&mut self) -> Condition {
+    fn condition(&mut self) -> BranchCondition {
         let operand = self.pop();
-        if let Kind::Const(bits) = operand.kind {
-            return Condition::Known(bits as u32 != 0);
+        if let OperandKind::Const(bits) = operand.kind {
+            return BranchCondition::Known(bits as u32 != 0);
         }
         if let Some(first) = self.last_for(operand) {
             if let Some((op, form)) = Compare::from_op(first as u16) {
                 let condition = self.take_compare(op, form);
-                // Whether the accumulator is not zero may be known from what made it.
-                let Condition::Nonzero { slot: None, holds } = condition else { return condition };
+                // If the accumulator is compared with zero and comes from an `i32.and`, one branch does both.
+                let BranchCondition::Nonzero { slot: None, holds } = condition else { return condition };
                 return self.take_and(true, holds).unwrap_or(condition);
             }
             if let Some(condition) = self.take_and(false, true) {
@@ -317,10 +293,10 @@ impl<'m> Translator<'m> {
         let slot = self.slot_of(operand);
         let acc = self.take_acc(operand, slot, Bank::Int);
         let slot = if acc { None } else { Some(self.read(slot, 3).into()) };
-        Condition::Nonzero { slot, holds: true }
+        BranchCondition::Nonzero { slot, holds: true }
     }
 
-    /// The fields `b` and `c` of the last instruction and its extension word, if its form has one; it is taken back.
+    /// Takes the last instruction back. Returns its fields `b` and `c`, and its extension word if its form has one.
     fn take(&mut self, form: Form) -> (u16, u16, u64) {
         let at = self.last.map_or(0, |last| last.at as usize);
         let (first, word) = (self.words[at], if form == Form::SK { self.words[at + 1] } else { 0 });
@@ -328,20 +304,21 @@ impl<'m> Translator<'m> {
         ((first >> 32) as u16, (first >> 48) as u16, word)
     }
 
-    /// Makes a condition of the last instruction, a comparison.
-    fn take_compare(&mut self, op: Compare, form: Form) -> Condition {
+    /// Takes back the last instruction, a comparison, and returns it as a condition.
+    fn take_compare(&mut self, op: Compare, form: Form) -> BranchCondition {
         let (b, c, word) = self.take(form);
         let zero = form == Form::SI && c == 0 || form == Form::AI && b == 0 && c == 0;
         match op {
             Compare::I32Eq | Compare::I32Ne if zero => {
-                Condition::Nonzero { slot: (form == Form::SI).then_some(b.into()), holds: op == Compare::I32Ne }
+                BranchCondition::Nonzero { slot: (form == Form::SI).then_some(b.into()), holds: op == Compare::I32Ne }
             }
-            _ => Condition::Compare { op, form, b, c, word },
+            _ => BranchCondition::Compare { op, form, b, c, word },
         }
     }
 
-    /// Makes a condition of the last instruction if it is an `i32.and`, whose result is (`kept`) only in the accumulator.
-    fn take_and(&mut self, kept: bool, holds: bool) -> Option<Condition> {
+    /// Takes back the last instruction if it is an `i32.and`, and returns it as a condition. `kept`: its result must be only in the
+    /// accumulator, otherwise in a slot.
+    fn take_and(&mut self, kept: bool, holds: bool) -> Option<BranchCondition> {
         let first = self.words[self.last?.at as usize];
         let (form, writes) = Binary::I32And.form(first as u16)?;
         if writes == kept {
@@ -349,11 +326,10 @@ impl<'m> Translator<'m> {
         }
         let (b, c, word) = self.take(form);
         let op = if holds { Compare::I32Common } else { Compare::I32Apart };
-        Some(Condition::Compare { op, form, b, c, word })
+        Some(BranchCondition::Compare { op, form, b, c, word })
     }
 
-    /// The slot and the number of the last instruction, if it adds one to the other in place, and the sum is what the
-    /// accumulator holds.
+    /// Takes back the last instruction if it adds a number to a slot in place. Returns slot and number.
     fn take_step(&mut self) -> Option<(u16, u16)> {
         let last = self.last?;
         let first = self.words[last.at as usize];
@@ -365,13 +341,15 @@ impl<'m> Translator<'m> {
         Some((slot, number))
     }
 
-    /// Puts out a branch on a comparison of the accumulator with what the last instruction steps.
-    fn step(&mut self, condition: &Condition) -> Option<Site> {
+    /// Emits a branch that is one with the addition before it, if the condition compares the sum, in the accumulator.
+    fn step(&mut self, condition: &BranchCondition) -> Option<Site> {
         let (op, imm, other, value) = match *condition {
-            Condition::Nonzero { slot: None, holds: true } => (Compare::I32Ne, true, 0, 0),
-            Condition::Nonzero { slot: None, holds: false } => (Compare::I32Eq, true, 0, 0),
-            Condition::Compare { op, form: Form::AI, b, c, .. } => (op, true, 0, u32::from(b) | u32::from(c) << 16),
-            Condition::Compare { op, form: Form::AS, c, .. } => (op, false, c, 0),
+            BranchCondition::Nonzero { slot: None, holds: true } => (Compare::I32Ne, true, 0, 0),
+            BranchCondition::Nonzero { slot: None, holds: false } => (Compare::I32Eq, true, 0, 0),
+            BranchCondition::Compare { op, form: Form::AI, b, c, .. } => {
+                (op, true, 0, u32::from(b) | u32::from(c) << 16)
+            }
+            BranchCondition::Compare { op, form: Form::AS, c, .. } => (op, false, c, 0),
             _ => return None,
         };
         let op = op.step_op(imm)?;
@@ -383,8 +361,8 @@ impl<'m> Translator<'m> {
         Some(2 * (at + 1))
     }
 
-    /// Puts out a branch that is taken where a condition holds, and returns where it says how far.
-    fn branch(&mut self, condition: Condition) -> Site {
+    /// Emits a branch that is taken if a condition holds. Returns the site of its jump offset.
+    fn branch(&mut self, condition: BranchCondition) -> Site {
         // The branch may carry an operand, or leave it where the other arm of an `if` finds it: its slot must hold it
         // even if the next instruction takes it from the accumulator.
         self.acc_from = [NONE; 3];
@@ -393,11 +371,11 @@ impl<'m> Translator<'m> {
         }
         let at = self.here();
         match condition {
-            Condition::Known(_) => {
+            BranchCondition::Known(_) => {
                 self.effect_bc(Plain::Br, 0, 0);
                 2 * at + 1
             }
-            Condition::Nonzero { slot, holds } => {
+            BranchCondition::Nonzero { slot, holds } => {
                 let op = match (slot, holds) {
                     (Some(_), true) => Plain::BrNonzero,
                     (None, true) => Plain::BrNonzeroAcc,
@@ -407,14 +385,14 @@ impl<'m> Translator<'m> {
                 self.effect_bc(op, slot.unwrap_or(0) as u16, 0);
                 2 * at + 1
             }
-            Condition::Compare { op, form, b, c, word } => {
+            BranchCondition::Compare { op, form, b, c, word } => {
                 let imm = match form {
                     Form::SI => c as i16 as i32 as u32,
                     Form::AI => u32::from(b) | u32::from(c) << 16,
                     _ => 0,
                 };
                 let extension = u64::from(imm) << 32;
-                // A constant that comparisons need a word for may fit a branch's immediate.
+                // A constant that is an extension word of a comparison may fit the immediate of a branch.
                 let small = match op.bank() {
                     Bank::Int if op.is_32() => Some(word as u32),
                     Bank::Int => i32::try_from(word as i64).ok().map(|imm| imm as u32),
@@ -438,7 +416,7 @@ impl<'m> Translator<'m> {
         2 * at + 1
     }
 
-    /// Makes a jump go to a block's label.
+    /// Makes a jump lead to a block's label.
     pub(super) fn wait(&mut self, block: usize, site: Site) {
         if self.blocks[block].construct == Construct::Loop {
             let start = self.blocks[block].start;
@@ -450,15 +428,16 @@ impl<'m> Translator<'m> {
         }
     }
 
-    /// Whether what a branch carries is where it must be.
+    /// Whether the operands that a branch carries are already in the label's slots.
     fn in_place(&self, block: usize) -> bool {
         let block = &self.blocks[block];
         let count = block.carried().len();
         let top = &self.stack[self.stack.len() - count..];
-        top.iter().all(|operand| operand.kind == Kind::Temp) && top.first().is_none_or(|o| o.slot == block.height)
+        top.iter().all(|operand| operand.kind == OperandKind::Temp)
+            && top.first().is_none_or(|o| o.slot == block.height)
     }
 
-    /// Before a branch that carries much: brings the operands into their slots, for good.
+    /// Before a branch that carries many operands: puts these into their own slots, for good.
     fn settle_many(&mut self, block: usize) {
         let count = self.blocks[block].carried().len();
         if count > COPIES {
@@ -466,7 +445,7 @@ impl<'m> Translator<'m> {
         }
     }
 
-    /// Copies what a branch carries. The operand stack stays as it was.
+    /// Copies the operands that a branch carries to the label's slots. The operand stack stays as it was.
     fn carry(&mut self, block: usize) {
         let count = self.blocks[block].carried().len();
         let mut to = self.blocks[block].height;
@@ -482,7 +461,7 @@ impl<'m> Translator<'m> {
         }
     }
 
-    /// Puts out a branch that leaves nothing of the stack's state changed.
+    /// Emits an unconditional branch. The operand stack stays as it was.
     fn put_branch(&mut self, block: usize) {
         if self.blocks[block].construct == Construct::Function {
             self.put_return();
@@ -504,8 +483,8 @@ impl<'m> Translator<'m> {
         let condition = self.condition();
         let block = self.target(depth);
         match condition {
-            Condition::Known(true) => return self.br(depth),
-            Condition::Known(false) => return,
+            BranchCondition::Known(true) => return self.br(depth),
+            BranchCondition::Known(false) => return,
             _ => {}
         }
         if self.blocks[block].construct != Construct::Loop {
@@ -544,26 +523,26 @@ impl<'m> Translator<'m> {
                 self.wait(block, site);
                 continue;
             }
-            let (stamp, mut stub) = self.blocks[block].stub;
-            if stamp != self.tables {
-                stub = self.here();
-                self.blocks[block].stub = (self.tables, stub);
+            let (table, mut branch) = self.blocks[block].table_branch;
+            if table != self.tables {
+                branch = self.here();
+                self.blocks[block].table_branch = (self.tables, branch);
                 self.put_branch(block);
             }
-            self.jump(site, Ok(stub));
+            self.jump(site, Ok(branch));
         }
         self.leave();
         Ok(())
     }
 
-    /// Puts out the end of the function, with its results on top of the stack, which stays as it was.
+    /// Emits a return with the results on top of the operand stack, which stays as it was.
     fn put_return(&mut self) {
         let header = self.header as u16;
         let count = self.blocks[0].carried().len();
         let from = self.stack.len() - count;
         match self.stack[from..] {
             [] => {}
-            [Operand { kind: Kind::Const(bits), .. }] if i32::try_from(bits as i64).is_ok() => {
+            [Operand { kind: OperandKind::Const(bits), .. }] if i32::try_from(bits as i64).is_ok() => {
                 return self.effect_bc(Plain::ReturnImm, header, bits as u32);
             }
             [operand @ Operand { wide: false, .. }] => {
@@ -581,11 +560,11 @@ impl<'m> Translator<'m> {
         self.effect(Plain::Return.op(), header, 0, 0, &[]);
     }
 
-    /// Copies results over the parameters, some of which they may be.
+    /// Copies results over the parameters. Results that stand for a parameter are copied to their own slots first.
     fn put_results(&mut self, from: usize) {
         for place in from..self.stack.len() {
             let operand = self.stack[place];
-            if let Kind::Local { index, .. } = operand.kind
+            if let OperandKind::Local { index, .. } = operand.kind
                 && self.locals[index as usize].slot < self.results
             {
                 self.put_operand(operand.slot, operand);
@@ -594,10 +573,10 @@ impl<'m> Translator<'m> {
         let mut to = 0;
         for place in from..self.stack.len() {
             let mut operand = self.stack[place];
-            if let Kind::Local { index, .. } = operand.kind
+            if let OperandKind::Local { index, .. } = operand.kind
                 && self.locals[index as usize].slot < self.results
             {
-                operand.kind = Kind::Temp;
+                operand.kind = OperandKind::Temp;
             }
             self.put_operand(to, operand);
             to += 1 + u32::from(operand.wide);
@@ -622,84 +601,5 @@ impl<'m> Translator<'m> {
             true => self.define(Plain::SelectAcc.op(), to, Bank::Int, b, c, &[]),
             false => self.define(Plain::Select.op(), to, Bank::Int, b, c, &[cond.into()]),
         }
-    }
-
-    /// Brings arguments into their slots and pops them; the first one's slot.
-    pub(super) fn arguments(&mut self, params: &[ValType]) -> u32 {
-        self.settle_top(params.len());
-        let len = self.stack.len() - params.len();
-        self.truncate(len);
-        self.height
-    }
-
-    /// Puts out a call with its frame at `base`, which is given to `put` as field `a`; there, slots are relative to a
-    /// frame pointer that many slots further, and `shift` is that number.
-    fn put_call(&mut self, base: u32, put: impl FnOnce(&mut Self, u16)) {
-        if self.near(base) {
-            put(self, base as u16);
-        } else if self.scratch.is_none() {
-            self.overflow = true;
-        } else {
-            self.effect_bc(Plain::ShiftFrame, 0, base);
-            put(self, 0);
-            self.effect_bc(Plain::ShiftFrame, 0, base.wrapping_neg());
-        }
-        self.clobber();
-    }
-
-    pub fn call(&mut self, func: u32) {
-        let ty = self.module.func_type(func);
-        let base = self.arguments(ty.params());
-        let slots = slots(ty.params()).max(slots(ty.results()));
-        let imported = self.module.imported_funcs();
-        self.put_call(base, |this, a| match func.checked_sub(imported) {
-            Some(defined) => this.effect_bc(Plain::Call, a, defined),
-            None => {
-                let (b, c) = (func as u16, (func >> 16) as u16);
-                this.effect(Plain::CallImport.op(), a, b, c, &[slots.into()]);
-            }
-        });
-        self.push_temps(ty.results());
-    }
-
-    pub fn call_indirect(&mut self, type_index: u32, table: u32) {
-        let ty = &self.module.types[type_index as usize];
-        let index = self.pop();
-        let own = index.slot;
-        let index = self.slot_of(index);
-        let base = self.height - slots(ty.params());
-        // The index of a call with a far frame is read from its own slot, which is near to the frame's.
-        if !self.near(base) {
-            self.put_copy(own, index, false);
-        }
-        self.arguments(ty.params());
-        let near = if self.near(base) { self.read(index, 0) } else { (own - base) as u16 };
-        let rest = [
-            u64::from(self.table_place(table)) | u64::from(type_index) << 32,
-            slots(ty.params()).max(slots(ty.results())).into(),
-        ];
-        self.put_call(base, |this, a| this.effect(Plain::CallIndirect.op(), a, near, 0, &rest));
-        self.push_temps(ty.results());
-    }
-
-    pub fn return_call(&mut self, func: u32) {
-        let ty = self.module.func_type(func);
-        let base = self.arguments(ty.params());
-        let (op, index) = match func.checked_sub(self.module.imported_funcs()) {
-            Some(defined) => (Plain::ReturnCall, defined),
-            None => (Plain::ReturnCallImport, func),
-        };
-        self.effect(op.op(), self.header as u16, 0, 0, &[u64::from(index) | u64::from(base) << 32]);
-        self.leave();
-    }
-
-    pub fn return_call_indirect(&mut self, type_index: u32, table: u32) {
-        let ty = &self.module.types[type_index as usize];
-        let index = self.pop_slot();
-        let base = self.arguments(ty.params());
-        let b = self.read(index, 0);
-        let place = u64::from(self.table_place(table)) | u64::from(type_index) << 32;
-        self.effect(Plain::ReturnCallIndirect.op(), self.header as u16, b, 0, &[place, base.into()]);
-        self.leave();
     }
 }

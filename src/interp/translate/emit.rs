@@ -1,14 +1,14 @@
-//! Putting out instructions: what the accumulators hold, far slots, jumps.
+//! Emitting instructions: what the accumulators hold, wide slots, jumps.
 //!
-//! Here is the one place that deals with slots beyond 16 bits. A translation that meets one starts again with scratch
-//! slots near the frame's start: operands are fetched to them first, results moved from them afterwards.
+//! Wide slots, those that 16 bits can't name, are dealt with only here. A translation that meets one starts again with scratch
+//! slots near the frame's start: operands are copied to these before an instruction, results from them afterwards.
 
-use super::stack::{Kind, Operand};
+use super::stack::{Operand, OperandKind};
 use super::{NEAR, Translator};
 use crate::interp::op::{Plain, kept, word, word_bc};
 use crate::interp::value::Bank;
 
-/// No slot, no operand, no jump.
+/// No slot, operand, jump or index.
 pub(in crate::interp) const NONE: u32 = u32::MAX;
 
 /// An instruction that wrote a slot.
@@ -21,7 +21,7 @@ pub(super) struct Last {
     pub acc: u32,
 }
 
-/// Where the 32-bit offset of a jump is: in half words from the start.
+/// The place of a jump's 32-bit offset, in half words from the start of the bytecode.
 pub(super) type Site = u32;
 
 impl Translator<'_> {
@@ -39,8 +39,8 @@ impl Translator<'_> {
         (self.last, self.before) = (None, None);
     }
 
-    /// The field that names a slot that is read, after fetching it to scratch space if it is far. Instructions with
-    /// several operands number them.
+    /// The field for a slot that an instruction reads. A wide slot is copied to a scratch slot, of which operand `number` of the
+    /// instruction has its own.
     pub fn read(&mut self, slot: u32, number: u32) -> u16 {
         if slot < NEAR {
             return slot as u16;
@@ -50,21 +50,21 @@ impl Translator<'_> {
             return 0;
         };
         let near = (scratch + 2 * number) as u16;
-        self.put(word(Plain::FarLoad.op(), near, 0, 0), &[slot.into()]);
+        self.put(word(Plain::LoadWideSlot.op(), near, 0, 0), &[slot.into()]);
         near
     }
 
-    /// An instruction without a result.
+    /// Emits an instruction without a result.
     pub fn effect(&mut self, op: u16, a: u16, b: u16, c: u16, rest: &[u64]) {
         self.put(word(op, a, b, c), rest);
     }
 
-    /// An instruction without a result, with a number in `b` and `c`.
+    /// Emits an instruction without a result, with a number in `b` and `c`.
     pub fn effect_bc(&mut self, op: Plain, a: u16, bc: u32) {
         self.put(word_bc(op.op(), a, bc), &[]);
     }
 
-    /// An instruction that leaves its result in a slot and, if `bank` is one's, in an accumulator.
+    /// Emits an instruction that leaves its result in a slot and in the accumulator of `bank`, if that has one.
     pub fn define(&mut self, op: u16, slot: u32, bank: Bank, b: u16, c: u16, rest: &[u64]) {
         let at = self.here();
         let acc = self.acc[Bank::Int as usize];
@@ -90,7 +90,7 @@ impl Translator<'_> {
         self.define(op, slot, bank, bc as u16, (bc >> 16) as u16, &[]);
     }
 
-    /// The field that names a result's slot.
+    /// The field for a result's slot: a scratch slot if it is wide.
     fn result(&mut self, slot: u32) -> u16 {
         if slot < NEAR {
             return slot as u16;
@@ -102,15 +102,15 @@ impl Translator<'_> {
         (scratch + 8) as u16
     }
 
-    /// Moves a result from scratch space to its far slot.
+    /// Copies a result from its scratch slot to a wide slot.
     fn flush(&mut self, slot: u32, wide: bool) {
         if let Some(scratch) = self.scratch {
             let slots = 1 + u64::from(wide);
-            self.put(word(Plain::FarStore.op(), (scratch + 8) as u16, 0, 0), &[u64::from(slot) | slots << 32]);
+            self.put(word(Plain::StoreWideSlot.op(), (scratch + 8) as u16, 0, 0), &[u64::from(slot) | slots << 32]);
         }
     }
 
-    /// Copies to a slot, leaving accumulators alone but for what they know of it.
+    /// Emits a copy to a slot. The accumulators stay as they are, but do not count as holding that slot any more.
     fn put_move(&mut self, op: Plain, to: u32, wide: bool, b: u16, c: u16, rest: &[u64]) {
         let a = self.result(to);
         self.put(word(op.op(), a, b, c), rest);
@@ -152,7 +152,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Takes note that a slot has another value now.
+    /// Notes that a slot has another value now.
     pub fn written(&mut self, slot: u32, wide: bool) {
         for acc in &mut self.acc {
             if *acc == slot || wide && *acc == slot + 1 {
@@ -166,15 +166,15 @@ impl Translator<'_> {
         bank != Bank::Vector && self.acc[bank as usize] == slot
     }
 
-    /// Whether a popped operand, which is in a slot, is in the accumulator of a bank, for an instruction that takes it
-    /// from there. If no branch has come between, nothing else can read the slot of an operand of its own then, so the
-    /// instruction that defined it need not write it.
+    /// Whether the accumulator of a bank holds a popped operand, whose slot is `slot`, so that an instruction takes it from there.
+    /// If the slot is the operand's own and no branch has come since, nothing else can read it: then the instruction that
+    /// defined it is made one that does not write it.
     pub fn take_acc(&mut self, operand: Operand, slot: u32, bank: Bank) -> bool {
         if !self.in_acc(slot, bank) {
             return false;
         }
         let from = self.acc_from[bank as usize];
-        if operand.kind == Kind::Temp && from != NONE {
+        if operand.kind == OperandKind::Temp && from != NONE {
             let first = &mut self.words[from as usize];
             if let Some(kept) = kept(*first as u16) {
                 *first = *first & !0xffff | u64::from(kept);
@@ -184,32 +184,32 @@ impl Translator<'_> {
         true
     }
 
-    /// Takes note that the accumulators' contents are lost.
+    /// Notes that the accumulators' contents are lost.
     pub fn clobber(&mut self) {
         self.acc = [NONE; 3];
         self.forget();
     }
 
-    /// Leaves the instructions put out so far as they are.
+    /// Keeps the instructions emitted so far from being changed or taken back.
     pub fn forget(&mut self) {
         (self.last, self.before) = (None, None);
     }
 
-    /// The first word of the last instruction, if it wrote the slot of an operand (popped, of its own) and may be taken
-    /// back for one that does its work too. With scratch slots in use, its operands may be in them: then not.
+    /// The first word of the last instruction, if it wrote a popped operand to its own slot and can be taken back for an instruction
+    /// that does its work too. Not with scratch slots in use, as its operands may be in them.
     pub fn last_for(&self, operand: Operand) -> Option<u64> {
-        let last = self.last.filter(|last| operand.kind == Kind::Temp && last.slot == operand.slot)?;
+        let last = self.last.filter(|last| operand.kind == OperandKind::Temp && last.slot == operand.slot)?;
         self.scratch.is_none().then(|| self.words[last.at as usize])
     }
 
-    /// Takes back the last instruction, which left an integer.
+    /// Takes back the last instruction, which has an integer as result.
     pub fn unput(&mut self) {
         if let Some(last) = self.last {
             self.words.truncate(last.at as usize);
             self.acc[Bank::Int as usize] = last.acc;
             self.acc_from[Bank::Int as usize] = NONE;
             (self.last, self.before) = (self.before, None);
-            // What follows in its place is the instruction of the operator that is being translated.
+            // The operator that is being translated emits what takes its place.
             if let Some(positions) = &mut self.positions {
                 for (word, _) in positions.iter_mut().rev().take_while(|(word, _)| *word > last.at) {
                     *word = last.at;
@@ -218,7 +218,7 @@ impl Translator<'_> {
         }
     }
 
-    /// Makes the last instruction write `to` instead of `from`, if it wrote that.
+    /// Makes the last instruction write `to`, if it wrote `from`. Whether it did.
     pub fn retarget(&mut self, from: u32, to: u32) -> bool {
         let Some(last) = &mut self.last else { return false };
         if last.slot != from || to >= NEAR {
@@ -238,7 +238,7 @@ impl Translator<'_> {
         true
     }
 
-    /// A jump from a half word: to `target` if that is known, else linked to those that wait with it for a label.
+    /// Sets the jump at a site: to a known target, or as the head of the list of jumps that wait for the same label.
     pub fn jump(&mut self, site: Site, target: Result<u32, &mut u32>) {
         let offset = match target {
             Ok(target) => target.wrapping_sub(site / 2),
@@ -255,7 +255,7 @@ impl Translator<'_> {
         };
     }
 
-    /// Ends a list of jumps that wait for the place that comes next. Whether there was one.
+    /// Makes a list of waiting jumps lead here. Whether there was one.
     pub fn label(&mut self, waiting: u32) -> bool {
         let here = self.here();
         let mut site = waiting;

@@ -1,5 +1,5 @@
-//! Exceptions. What catches them is found by the place of the instruction that throws; control passes a `try`
-//! instruction only because it stands before its clauses, which jump to labels like any branch.
+//! Exceptions. A throw finds its handler by its own place in the code, so `try` does nothing when it is run but jump past its
+//! clauses. These jump to labels like branches.
 
 use wasmparser::{Catch, TryTable};
 
@@ -29,12 +29,12 @@ impl Translator<'_> {
             self.words[word + 1] = u64::from(tag) | u64::from(reference) << 32;
             let site = 2 * word as u32;
             if self.blocks[block].construct == Construct::Function {
-                // Results are put where the caller wants them.
-                let stub = *returning.get_or_insert(self.words.len() as u32);
-                if stub == self.here() {
+                // The operands of the function's label are its results, which are put where the caller expects them.
+                let ret = *returning.get_or_insert(self.words.len() as u32);
+                if ret == self.here() {
                     self.effect(Plain::Return.op(), self.header as u16, 0, 0, &[]);
                 }
-                self.jump(site, Ok(stub));
+                self.jump(site, Ok(ret));
             } else {
                 self.words[word] = u64::from(self.blocks[block].height) << 32;
                 self.wait(block, site);
@@ -45,11 +45,11 @@ impl Translator<'_> {
         self.open(Construct::Try(at), table.ty);
     }
 
-    /// Ends the instructions that a `try_table`'s clauses are for.
+    /// Ends a `try_table`: its clauses are for the instructions up to here.
     pub(super) fn end_try(&mut self, at: u32) {
         let to = self.here();
         self.tries.push(Try { from: at, to, at });
-        // The last instruction inside is not made one with the first outside.
+        // The last instruction inside must not be merged with the first outside.
         self.forget();
     }
 

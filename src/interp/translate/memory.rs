@@ -3,7 +3,7 @@
 use wasmparser::{MemArg, MemArgTarget};
 
 use super::Translator;
-use super::stack::{Kind, Operand};
+use super::stack::{Operand, OperandKind};
 use crate::interp::machine::encode_place;
 use crate::interp::op::{Binary, Form, Load, LoadForm, Plain, Store, StoreForm};
 use crate::interp::value::Bank;
@@ -17,17 +17,17 @@ fn target(memarg: &MemArg) -> (u32, u32) {
     }
 }
 
-/// The address of an operand that is constant, if with the offset it is one of 32 bits.
+/// The sum of an operand and an offset, if the operand is constant and the sum fits 32 bits.
 fn constant(operand: Operand, offset: u32) -> Option<u32> {
     match operand.kind {
-        Kind::Const(bits) => (bits as u32).checked_add(offset),
+        OperandKind::Const(bits) => (bits as u32).checked_add(offset),
         _ => None,
     }
 }
 
 impl Translator<'_> {
-    /// Offset and place of the memory, as an extension word.
-    pub(super) fn far_word(&self, memarg: &MemArg) -> u64 {
+    /// The extension word of the form `Any`: offset and place of the memory.
+    pub(super) fn any_word(&self, memarg: &MemArg) -> u64 {
         let (memory, offset) = target(memarg);
         u64::from(offset) | u64::from(self.memory_place(memory)) << 32
     }
@@ -45,7 +45,7 @@ impl Translator<'_> {
             self.define_bc(op.op(LoadForm::Const), slot, bank, address);
             return;
         }
-        if memory == 0 && self.load_made(op, address, offset) {
+        if memory == 0 && self.load_computed(op, address, offset) {
             return;
         }
         let from = self.slot_of(address);
@@ -59,14 +59,14 @@ impl Translator<'_> {
         match u16::try_from(offset) {
             Ok(offset) if memory == 0 => self.define(op.op(LoadForm::Slot), slot, bank, b, offset, &[]),
             _ => {
-                let far = self.far_word(&memarg);
-                self.define(op.op(LoadForm::Far), slot, bank, b, 0, &[far]);
+                let word = self.any_word(&memarg);
+                self.define(op.op(LoadForm::Any), slot, bank, b, 0, &[word]);
             }
         }
     }
 
-    /// Loads from an address that the last instructions have made, in their place.
-    fn load_made(&mut self, op: Load, address: Operand, offset: u32) -> bool {
+    /// Replaces the last instructions, which compute the address, with a load that does that too. Whether it could.
+    fn load_computed(&mut self, op: Load, address: Operand, offset: u32) -> bool {
         let Some(first) = self.last_for(address) else { return false };
         let (made, b, c) = (first as u16, (first >> 32) as u16, (first >> 48) as u16);
         let (form, b, c, word) = match (Binary::I32Add.form(made), Load::I32Load.form(made)) {
@@ -95,7 +95,7 @@ impl Translator<'_> {
         true
     }
 
-    /// Stores what the last instruction has loaded, in its place.
+    /// Replaces the last instruction, which loads the value, with one that loads and stores. Whether it could.
     fn store_loaded(&mut self, op: Store, address: Operand, value: Operand, offset: u32) -> bool {
         let (load, op) = match op {
             Store::I32Store => (Load::I32Load, Plain::I32Move),
@@ -104,7 +104,7 @@ impl Translator<'_> {
         };
         let Ok(offset) = u16::try_from(offset) else { return false };
         let Some(first) = self.last_for(value) else { return false };
-        if load.form(first as u16) != Some(LoadForm::Slot) || matches!(address.kind, Kind::Const(_)) {
+        if load.form(first as u16) != Some(LoadForm::Slot) || matches!(address.kind, OperandKind::Const(_)) {
             return false;
         }
         self.unput();
@@ -130,9 +130,11 @@ impl Translator<'_> {
                 return;
             }
             let imm = match value.kind {
-                // The upper half of a constant is written by 64-bit stores only, and those sign-extend.
-                Kind::Const(bits) if bank == Bank::Int && op == Store::I64Store => i16::try_from(bits as i64).ok(),
-                Kind::Const(bits) if bank == Bank::Int => i16::try_from(bits as u32 as i32).ok(),
+                // Only 64-bit stores write the upper half of a constant; they sign-extend the immediate.
+                OperandKind::Const(bits) if bank == Bank::Int && op == Store::I64Store => {
+                    i16::try_from(bits as i64).ok()
+                }
+                OperandKind::Const(bits) if bank == Bank::Int => i16::try_from(bits as u32 as i32).ok(),
                 _ => None,
             };
             let at = self.slot_of(address);
@@ -158,18 +160,18 @@ impl Translator<'_> {
                 let (a, b) = (self.read(at, 0), self.read(from, 1));
                 self.effect(op.op(StoreForm::Slots), a, b, low, &[]);
             } else {
-                self.store_far(op, at, from, &memarg);
+                self.store_any(op, at, from, &memarg);
             }
             return;
         }
         let (at, from) = (self.slot_of(address), self.slot_of(value));
-        self.store_far(op, at, from, &memarg);
+        self.store_any(op, at, from, &memarg);
     }
 
-    fn store_far(&mut self, op: Store, at: u32, from: u32, memarg: &MemArg) {
+    fn store_any(&mut self, op: Store, at: u32, from: u32, memarg: &MemArg) {
         let (a, b) = (self.read(at, 0), self.read(from, 1));
-        let far = self.far_word(memarg);
-        self.effect(op.op(StoreForm::Far), a, b, 0, &[far]);
+        let word = self.any_word(memarg);
+        self.effect(op.op(StoreForm::Any), a, b, 0, &[word]);
     }
 
     pub fn memory_size(&mut self, memory: u32) {
@@ -186,8 +188,24 @@ impl Translator<'_> {
         self.acc = [super::NONE; 3];
     }
 
-    /// A bulk instruction: three operands and two indices.
-    pub fn bulk(&mut self, op: Plain, first: u32, second: u32) {
+    pub fn memory_fill(&mut self, memory: u32) {
+        self.bulk(Plain::MemoryFill, memory, 0);
+    }
+
+    pub fn memory_copy(&mut self, to: u32, from: u32) {
+        self.bulk(Plain::MemoryCopy, to, from);
+    }
+
+    pub fn memory_init(&mut self, memory: u32, segment: u32) {
+        self.bulk(Plain::MemoryInit, memory, segment);
+    }
+
+    pub fn data_drop(&mut self, segment: u32) {
+        self.drop_segment(Plain::DataDrop, segment);
+    }
+
+    /// An instruction on a range of a memory or table: three operands and two indices.
+    pub(super) fn bulk(&mut self, op: Plain, first: u32, second: u32) {
         let (len, src, dst) = (self.pop(), self.pop(), self.pop());
         let (a, b, c) = (self.slot_of(dst), self.slot_of(src), self.slot_of(len));
         let (a, b, c) = (self.read(a, 0), self.read(b, 1), self.read(c, 2));
@@ -195,8 +213,8 @@ impl Translator<'_> {
         self.clobber();
     }
 
-    /// Drops a segment; as all that leaves the registers, it loses the accumulators.
-    pub fn drop_segment(&mut self, op: Plain, segment: u32) {
+    /// Drops a segment. Like all slow paths, it may change the accumulators.
+    pub(super) fn drop_segment(&mut self, op: Plain, segment: u32) {
         self.effect_bc(op, 0, segment);
         self.clobber();
     }

@@ -1,18 +1,21 @@
 //! From a function's WebAssembly to bytecode, in one pass, in linear time and without recursion.
 //!
-//! The operand stack is resolved to slots: each height has one, and what lies at a height may also be a local or a
-//! constant that is only copied there when it must be (see [`stack`]). Instructions are put out by [`emit`], which also
-//! knows what the accumulators hold. Each operator is validated before it comes here ([`walk`]).
+//! Each height of the operand stack has a slot. An operand may also be a local or a constant, which is copied to the slot only
+//! when it must be (see [`stack`]). [`emit`] appends instructions, and knows what the accumulators hold. Each category of
+//! instructions has its file. Each operator is validated before it comes here ([`walk`]).
 
+mod call;
 mod control;
 mod emit;
 mod exception;
+mod heat;
 mod memory;
 mod numeric;
 mod reference;
 mod simd;
 mod stack;
 mod table;
+mod variable;
 mod walk;
 
 use std::ops::Range;
@@ -31,29 +34,29 @@ use control::Block;
 use emit::Last;
 pub(super) use emit::NONE;
 use stack::{Local, Operand};
-use walk::Walk;
+use walk::ValidatingVisitor;
 
-/// What becomes of a function.
+/// The bytecode of a function.
 pub(super) struct Translation {
     pub words: Vec<u64>,
     /// Slot of the frame's header.
     pub header: u32,
-    /// The slots that must be zeroed on entry.
+    /// Slots that must be zeroed on entry.
     pub zeroed: Range<u32>,
-    /// Slots of the frame.
+    /// Number of slots of the frame.
     pub frame: u32,
     /// Whether the frame has scratch slots.
     pub far: bool,
     /// Inner ones before outer ones.
     pub tries: Vec<Try>,
-    /// If asked for: the word at which each WebAssembly instruction's bytecode starts, and its byte offset.
+    /// If asked for: sorted pairs (word, byte offset in the module) of where each WebAssembly instruction's bytecode starts.
     pub positions: Vec<(u32, u32)>,
 }
 
-/// Slots that 16 bits can name.
+/// The number of slots that 16 bits can name; those beyond are wide slots.
 const NEAR: u32 = 1 << 16;
 
-/// Translates a defined function, and validates it while at it if that has not been done.
+/// Translates a defined function, and validates it on the way if that has not been done.
 ///
 /// # Errors
 /// Those of [`ModuleFacts::ensure_valid`].
@@ -65,7 +68,7 @@ pub(super) fn function(module: &ModuleFacts, defined: u32, counting: bool, posit
     };
     match translate(false)? {
         Some(translation) => Ok(translation),
-        // Slots were needed that 16 bits can't name.
+        // It has wide slots.
         None => match translate(true)? {
             Some(translation) => Ok(translation),
             None => unreachable!("with scratch slots every frame can be addressed"),
@@ -73,7 +76,7 @@ pub(super) fn function(module: &ModuleFacts, defined: u32, counting: bool, posit
     }
 }
 
-/// From the first to behind the last slot of locals that must be zeroed.
+/// The slots from the first to the last local that must be zeroed.
 fn zeroed(locals: &[Local]) -> Range<u32> {
     let mut slots = locals.iter().filter(|local| local.zeroed).map(|local| local.slot..local.slot + local.slots());
     let Some(first) = slots.next() else { return 0..0 };
@@ -86,42 +89,42 @@ struct Translator<'m> {
     defined: u32,
     /// Whether calls and passes through loops are counted.
     counting: bool,
-    /// The instructions that count, as words, from which on all instructions were put out that will run.
+    /// Words of the instructions that count, from which on the code so far is straight: all of it runs.
     straight: Vec<u32>,
-    /// Of the operator that is being translated, in the module.
+    /// Byte offset in the module of the operator that is being translated.
     offset: u32,
     body: wasmparser::FunctionBody<'m>,
     words: Vec<u64>,
     locals: Vec<Local>,
-    /// Locals that were found set, for each open block in turn.
+    /// Locals that are known to be set, in the order in which they were.
     set: Vec<u32>,
     stack: Vec<Operand>,
     blocks: Vec<Block<'m>>,
-    /// Operands below this are not lazily locals.
+    /// Operands below this do not stand for locals.
     settled: usize,
-    /// Slot behind the top operand, and the greatest it has been.
+    /// The slot after the top operand, and the greatest that was ever so.
     height: u32,
     max_height: u32,
     /// Whether control can reach the next instruction.
     reachable: bool,
-    /// Blocks opened since it can't.
+    /// Blocks opened since it cannot.
     skipped: u32,
-    /// The slots that the accumulators also hold, by bank.
+    /// By bank, the slot whose value the accumulator also holds.
     acc: [u32; 3],
-    /// The first words of the instructions that left those there, by bank; `NONE` where they must write their slot.
+    /// By bank, the first word of the instruction that left it there; `NONE` if that must go on writing the slot.
     acc_from: [u32; 3],
     /// The last instruction, if it wrote a slot and no label has followed.
     last: Option<Last>,
     /// The one before it, likewise.
     before: Option<Last>,
     tries: Vec<Try>,
-    /// Stamps `br_table`s, for finding the stubs they share.
+    /// Number of the latest `br_table`, by which its entries for one block find the branch that they share.
     tables: u32,
     header: u32,
     results: u32,
-    /// First scratch slot, if slots beyond `NEAR` are expected.
+    /// First scratch slot, if the frame may have wide slots.
     scratch: Option<u32>,
-    /// Set when a slot beyond `NEAR` was used without scratch slots.
+    /// Set when a wide slot was met without scratch slots.
     overflow: bool,
     positions: Option<Vec<(u32, u32)>>,
 }
@@ -190,14 +193,14 @@ impl<'m> Translator<'m> {
         }
         while !reader.eof() {
             let offset = reader.original_position();
-            reader.visit_operator(&mut Walk { translator: &mut self, check, offset })??;
+            reader.visit_operator(&mut ValidatingVisitor { translator: &mut self, check, offset })??;
             if self.overflow {
                 return Ok(None);
             }
         }
         reader.finish()?;
         if self.counting {
-            self.weigh(0, control::MAX_WEIGHT);
+            self.weigh(0, heat::MAX_WEIGHT);
         }
         Ok(Some(Translation {
             words: self.words,
@@ -222,7 +225,7 @@ impl<'m> Translator<'m> {
         self.operator(operator)
     }
 
-    /// Whether an instruction after an unconditional branch is to be translated: only those that end the dead code.
+    /// Whether an unreachable instruction is to be translated all the same: only one that ends the unreachable code.
     fn resume(&mut self, operator: &Operator<'_>) -> bool {
         match operator {
             Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
@@ -298,11 +301,9 @@ macro_rules! translate {
                     Operator::F32Const { value } => self.push_const(value.bits().into()),
                     Operator::F64Const { value } => self.push_const(value.bits()),
                     Operator::V128Const { value } => self.vector_const(value.i128() as u128),
-                    Operator::RefNull { .. } => self.push_const(0),
-                    // Comparisons with zero; a slot holds a reference, or a zero-extended i32, in 64 bits.
-                    Operator::I32Eqz => self.eqz(op::Compare::I32Eq),
-                    Operator::I64Eqz | Operator::RefIsNull => self.eqz(op::Compare::I64Eq),
-                    // Slots stay as they are.
+                    Operator::I32Eqz => self.i32_eqz(),
+                    Operator::I64Eqz => self.i64_eqz(),
+                    // These leave the slot as it is.
                     Operator::I64ExtendI32U
                     | Operator::I32ReinterpretF32
                     | Operator::I64ReinterpretF64
@@ -311,23 +312,23 @@ macro_rules! translate {
 
                     Operator::GlobalGet { global_index } => self.global_get(global_index),
                     Operator::GlobalSet { global_index } => self.global_set(global_index),
+                    Operator::RefNull { .. } => self.ref_null(),
+                    Operator::RefIsNull => self.ref_is_null(),
                     Operator::RefFunc { function_index } => self.ref_func(function_index),
                     Operator::MemorySize { mem } => self.memory_size(mem),
                     Operator::MemoryGrow { mem } => self.memory_grow(mem),
-                    Operator::MemoryFill { mem } => self.bulk(op::Plain::MemoryFill, mem, 0),
-                    Operator::MemoryCopy { dst_mem, src_mem } => self.bulk(op::Plain::MemoryCopy, dst_mem, src_mem),
-                    Operator::MemoryInit { data_index, mem } => self.bulk(op::Plain::MemoryInit, mem, data_index),
-                    Operator::DataDrop { data_index } => self.drop_segment(op::Plain::DataDrop, data_index),
+                    Operator::MemoryFill { mem } => self.memory_fill(mem),
+                    Operator::MemoryCopy { dst_mem, src_mem } => self.memory_copy(dst_mem, src_mem),
+                    Operator::MemoryInit { data_index, mem } => self.memory_init(mem, data_index),
+                    Operator::DataDrop { data_index } => self.data_drop(data_index),
                     Operator::TableGet { table } => self.table_get(table),
                     Operator::TableSet { table } => self.table_set(table),
                     Operator::TableSize { table } => self.table_size(table),
                     Operator::TableGrow { table } => self.table_grow(table),
-                    Operator::TableFill { table } => self.bulk(op::Plain::TableFill, table, 0),
-                    Operator::TableCopy { dst_table, src_table } => {
-                        self.bulk(op::Plain::TableCopy, dst_table, src_table);
-                    }
-                    Operator::TableInit { elem_index, table } => self.bulk(op::Plain::TableInit, table, elem_index),
-                    Operator::ElemDrop { elem_index } => self.drop_segment(op::Plain::ElemDrop, elem_index),
+                    Operator::TableFill { table } => self.table_fill(table),
+                    Operator::TableCopy { dst_table, src_table } => self.table_copy(dst_table, src_table),
+                    Operator::TableInit { elem_index, table } => self.table_init(table, elem_index),
+                    Operator::ElemDrop { elem_index } => self.elem_drop(elem_index),
                     Operator::I8x16Shuffle { lanes } => self.shuffle(lanes),
 
                     $(Operator::$compare => self.compare(op::Compare::$compare),)*

@@ -1,11 +1,11 @@
-//! Scalar arithmetic and comparisons.
+//! Scalar arithmetic and comparisons. Constants emit nothing, see `stack`.
 
 use super::Translator;
-use super::stack::{Kind, Operand};
+use super::stack::{Operand, OperandKind};
 use crate::interp::op::{Binary, Compare, Form, Plain, Unary};
 use crate::interp::value::Bank;
 
-/// The two operands of an instruction as fields of its form.
+/// The two operands of an instruction, as a form and its fields.
 pub(super) struct Fields {
     pub form: Form,
     pub b: u16,
@@ -25,25 +25,25 @@ fn immediate(bank: Bank, size32: bool, bits: u64) -> Option<i32> {
 }
 
 impl Translator<'_> {
-    /// Takes two operands. `size32`: they are i32. `commutes`: they may be swapped.
+    /// Takes two operands. `size32`: they are `i32`. `commutes`: they may be swapped.
     fn fields(&mut self, bank: Bank, size32: bool, commutes: bool, mut lhs: Operand, mut rhs: Operand) -> Fields {
-        if let (Kind::Const(bits), Kind::Const(_)) = (lhs.kind, rhs.kind) {
+        if let (OperandKind::Const(bits), OperandKind::Const(_)) = (lhs.kind, rhs.kind) {
             self.put_const(lhs.slot, bits);
-            lhs.kind = Kind::Temp;
+            lhs.kind = OperandKind::Temp;
         }
         let mut swapped = false;
-        if commutes && (matches!(lhs.kind, Kind::Const(_)) || self.acc_operand(rhs, bank)) {
+        if commutes && (matches!(lhs.kind, OperandKind::Const(_)) || self.acc_operand(rhs, bank)) {
             std::mem::swap(&mut lhs, &mut rhs);
             swapped = true;
         }
         let fields = |form, b, c, word| Fields { form, b, c, word, swapped };
-        if let Kind::Const(bits) = lhs.kind {
+        if let OperandKind::Const(bits) = lhs.kind {
             let slot = self.slot_of(rhs);
             let c = self.read(slot, 0);
             return fields(Form::KS, 0, c, Some(bits));
         }
         let left = self.slot_of(lhs);
-        if let Kind::Const(bits) = rhs.kind {
+        if let OperandKind::Const(bits) = rhs.kind {
             return match immediate(bank, size32, bits) {
                 Some(imm) if self.take_acc(lhs, left, bank) => fields(Form::AI, imm as u16, (imm >> 16) as u16, None),
                 Some(imm) if i16::try_from(imm).is_ok() => fields(Form::SI, self.read(left, 0), imm as u16, None),
@@ -62,9 +62,9 @@ impl Translator<'_> {
 
     fn acc_operand(&self, operand: Operand, bank: Bank) -> bool {
         match operand.kind {
-            Kind::Temp => self.in_acc(operand.slot, bank),
-            Kind::Local { index, .. } => self.in_acc(self.locals[index as usize].slot, bank),
-            Kind::Const(_) => false,
+            OperandKind::Temp => self.in_acc(operand.slot, bank),
+            OperandKind::Local { index, .. } => self.in_acc(self.locals[index as usize].slot, bank),
+            OperandKind::Const(_) => false,
         }
     }
 
@@ -79,9 +79,10 @@ impl Translator<'_> {
         self.define(op.op(fields.form), slot, bank, fields.b, fields.c, fields.word.as_slice());
     }
 
-    /// The sum of a global, got by the last instruction, and a constant: the address of a function's frame in memory.
+    /// Merges the addition of a constant with the `global.get` before it: most functions compute the address of their frame in
+    /// memory so. Whether it could.
     fn global_plus(&mut self, op: Binary, lhs: Operand, rhs: Operand) -> bool {
-        let Kind::Const(bits) = rhs.kind else { return false };
+        let OperandKind::Const(bits) = rhs.kind else { return false };
         let imm = bits as u32 as i32;
         let Ok(imm) = i16::try_from(if op == Binary::I32Sub { imm.wrapping_neg() } else { imm }) else { return false };
         let Some(first) = self.last_for(lhs).filter(|first| *first as u16 == Plain::GlobalGet.op()) else {
@@ -96,17 +97,27 @@ impl Translator<'_> {
 
     pub fn compare(&mut self, op: Compare) {
         let (rhs, lhs) = (self.pop(), self.pop());
-        // Swapped, every comparison is one, so constants and the accumulator get to the side that has forms for them.
+        // Every comparison with swapped operands is one, so constants and the accumulator move to the side that has forms for
+        // them.
         let fields = self.fields(op.bank(), op.is_32(), true, lhs, rhs);
         let op = if fields.swapped { op.swapped() } else { op };
         let slot = self.push_temp(Bank::Int);
         self.define(op.op(fields.form), slot, Bank::Int, fields.b, fields.c, fields.word.as_slice());
     }
 
-    /// Compares with zero; the result of a comparison is negated in place instead.
-    pub fn eqz(&mut self, op: Compare) {
+    pub fn i32_eqz(&mut self) {
+        self.eqz(Compare::I32Eq);
+    }
+
+    pub fn i64_eqz(&mut self) {
+        self.eqz(Compare::I64Eq);
+    }
+
+    /// Compares with zero. If the operand is the result of a comparison, that is negated in place instead. A slot holds an `i32` or
+    /// a reference in 64 bits, so `i64.eqz` serves both.
+    pub(super) fn eqz(&mut self, op: Compare) {
         if let (Some(last), Some(top)) = (self.last, self.stack.last())
-            && top.kind == Kind::Temp
+            && top.kind == OperandKind::Temp
             && top.slot == last.slot
             && let first = self.words[last.at as usize]
             && let Some((compare, form)) = Compare::from_op(first as u16)

@@ -1,76 +1,16 @@
-//! References and globals.
+//! References. A slot holds a reference in 64 bits; null is zero.
 
-use super::stack::{Kind, Operand};
 use super::{NONE, Translator};
-use crate::interp::machine::encode_place;
-use crate::interp::op::{Binary, Form, Plain};
+use crate::interp::op::{Compare, Plain};
 use crate::interp::value::Bank;
-use crate::module::offsets::Location;
-use crate::module::types::ValType;
 
 impl Translator<'_> {
-    pub fn global_get(&mut self, global: u32) {
-        let place = self.module.offsets.global(global);
-        if self.module.globals[global as usize].content == ValType::V128 {
-            let slot = self.push_temp(Bank::Vector);
-            self.define_bc(Plain::GlobalGetWide.op(), slot, Bank::Vector, encode_place(place));
-            return;
-        }
-        let (op, offset) = match place {
-            Location::Inline(offset) => (Plain::GlobalGet, offset),
-            Location::Pointer(offset) => (Plain::GlobalGetIndirect, offset),
-        };
-        let slot = self.push_temp(Bank::Int);
-        self.define_bc(op.op(), slot, Bank::Int, offset as u32);
+    pub fn ref_null(&mut self) {
+        self.push_const(0);
     }
 
-    pub fn global_set(&mut self, global: u32) {
-        let operand = self.pop();
-        let place = self.module.offsets.global(global);
-        if let Location::Inline(offset) = place
-            && let Ok(number) = u16::try_from(offset / 8)
-            && self.set_sum(operand, number)
-        {
-            return;
-        }
-        let from = self.slot_of(operand);
-        let a = self.read(from, 0);
-        let (op, offset) = match place {
-            _ if self.module.globals[global as usize].content == ValType::V128 => {
-                (Plain::GlobalSetWide, encode_place(place))
-            }
-            Location::Inline(offset) => (Plain::GlobalSet, offset as u32),
-            Location::Pointer(offset) => (Plain::GlobalSetIndirect, offset as u32),
-        };
-        self.effect_bc(op, a, offset);
-    }
-
-    /// Sets a global to the sum that the last instruction has made.
-    fn set_sum(&mut self, operand: Operand, number: u16) -> bool {
-        let Some(last) = self.last else { return false };
-        let first = self.words[last.at as usize];
-        match operand.kind {
-            // The sum of the same global, which is in a local too.
-            Kind::Local { index, .. } if self.locals[index as usize].slot == last.slot => {
-                if first as u16 != Plain::GlobalGetAdd.op() || (first >> 48) as u16 != number {
-                    return false;
-                }
-                self.words[last.at as usize] = first & !0xffff | u64::from(Plain::GlobalBump.op());
-                self.forget();
-                true
-            }
-            Kind::Temp => {
-                let sum = self.last_for(operand).and_then(|first| Binary::I32Add.form(first as u16));
-                if sum != Some((Form::SI, true)) {
-                    return false;
-                }
-                self.unput();
-                let (a, imm) = ((first >> 32) as u16, (first >> 48) as u16);
-                self.effect(Plain::GlobalSetAdd.op(), a, imm, number, &[]);
-                true
-            }
-            _ => false,
-        }
+    pub fn ref_is_null(&mut self) {
+        self.eqz(Compare::I64Eq);
     }
 
     pub fn ref_func(&mut self, func: u32) {

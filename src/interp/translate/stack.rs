@@ -1,9 +1,10 @@
 //! The operand stack at translation time.
 //!
-//! `local.get` and constants put out nothing: the operand stands for the local or the number until an instruction takes
-//! it from there. Before a local is overwritten, operands that stand for it are copied to their own slots; they are
-//! linked through the stack, so that this takes no search. At the start of a block none may be left (a branch of it
-//! may overwrite the local, another may not); constants may stay, unless loops are entered by native code.
+//! `local.get` and constants emit nothing: the operand stands for the local or the number until an instruction takes it from
+//! there. Before a local is overwritten, operands that stand for it are copied to their own slots; they are linked
+//! through the stack, so that they are found without a search. At the start of a block no operand may stand for a local,
+//! because only some ways through the block may overwrite it. Constants may stay, unless native code can take over the
+//! frame at loops.
 
 use super::Translator;
 use super::emit::NONE;
@@ -16,11 +17,11 @@ use crate::module::types::ValType;
 pub(super) struct Local {
     pub slot: u32,
     pub wide: bool,
-    /// The topmost operand that stands for it, or `NONE`.
+    /// The index of the topmost operand that stands for it, or `NONE`.
     head: u32,
-    /// Whether it has been set wherever control may come from.
-    set: bool,
-    /// Whether it is read where it may not have been set: it must be zeroed at the function's start.
+    /// Whether it has been set on every way here.
+    pub set: bool,
+    /// Whether it is read somewhere before it has certainly been set, and must be zeroed at the function's start.
     pub zeroed: bool,
 }
 
@@ -37,21 +38,21 @@ impl Local {
     }
 }
 
-/// An operand. It has a slot of its own even while it is not there.
+/// An operand. It has a slot of its own even while it stands for a local or a constant.
 #[derive(Clone, Copy)]
 pub(super) struct Operand {
     pub slot: u32,
     pub wide: bool,
-    pub kind: Kind,
+    pub kind: OperandKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum OperandKind {
     /// In its slot.
     Temp,
-    /// In a local; the next operand below that is in the same one, or `NONE`.
+    /// Stands for a local. `below` is the index of the next lower operand that stands for the same one, or `NONE`.
     Local { index: u32, below: u32 },
-    /// A number, as a slot would hold it. Never a vector.
+    /// Stands for a constant, as a slot would hold it. Never a vector.
     Const(u64),
 }
 
@@ -62,7 +63,7 @@ impl Local {
 }
 
 impl<'m> Translator<'m> {
-    fn push(&mut self, kind: Kind, wide: bool) -> u32 {
+    fn push(&mut self, kind: OperandKind, wide: bool) -> u32 {
         let slot = self.height;
         self.stack.push(Operand { slot, wide, kind });
         self.height += 1 + u32::from(wide);
@@ -72,26 +73,26 @@ impl<'m> Translator<'m> {
 
     /// Pushes an operand that the next instruction writes to its slot, which is returned.
     pub fn push_temp(&mut self, bank: Bank) -> u32 {
-        self.push(Kind::Temp, bank == Bank::Vector)
+        self.push(OperandKind::Temp, bank == Bank::Vector)
     }
 
     /// Pushes results of these types.
     pub fn push_temps(&mut self, types: &[ValType]) {
         for ty in types {
-            self.push(Kind::Temp, *ty == ValType::V128);
+            self.push(OperandKind::Temp, *ty == ValType::V128);
         }
     }
 
     pub fn push_const(&mut self, bits: u64) {
-        self.push(Kind::Const(bits), false);
+        self.push(OperandKind::Const(bits), false);
     }
 
-    pub fn local_get(&mut self, index: u32) {
+    /// Pushes an operand that stands for a local.
+    pub fn push_local(&mut self, index: u32) {
         let place = self.stack.len() as u32;
         let local = &mut self.locals[index as usize];
-        let kind = Kind::Local { index, below: local.head };
+        let kind = OperandKind::Local { index, below: local.head };
         local.head = place;
-        local.zeroed |= !local.set;
         let wide = local.wide;
         self.push(kind, wide);
     }
@@ -99,7 +100,7 @@ impl<'m> Translator<'m> {
     /// Pops an operand. Its slot stays free until the next push.
     pub fn pop(&mut self) -> Operand {
         let Some(operand) = self.stack.pop() else { unreachable!("validated code pops what it pushed") };
-        if let Kind::Local { index, below } = operand.kind {
+        if let OperandKind::Local { index, below } = operand.kind {
             self.locals[index as usize].head = below;
         }
         self.height = operand.slot;
@@ -107,19 +108,19 @@ impl<'m> Translator<'m> {
         operand
     }
 
-    /// Forgets the operands above the lowest `len`, where nothing is put out any more.
+    /// Pops all operands but the lowest `len`.
     pub fn truncate(&mut self, len: usize) {
         while self.stack.len() > len {
             self.pop();
         }
     }
 
-    /// The slot in which a popped operand is; constants are put into their own.
+    /// The slot that holds a popped operand. A constant is put into the operand's own.
     pub fn slot_of(&mut self, operand: Operand) -> u32 {
         match operand.kind {
-            Kind::Temp => operand.slot,
-            Kind::Local { index, .. } => self.locals[index as usize].slot,
-            Kind::Const(bits) => {
+            OperandKind::Temp => operand.slot,
+            OperandKind::Local { index, .. } => self.locals[index as usize].slot,
+            OperandKind::Const(bits) => {
                 self.put_const(operand.slot, bits);
                 operand.slot
             }
@@ -132,32 +133,32 @@ impl<'m> Translator<'m> {
         self.slot_of(operand)
     }
 
-    /// Puts an operand, which may be lazy, into a slot.
+    /// Emits a copy of an operand to a slot.
     pub fn put_operand(&mut self, to: u32, operand: Operand) {
         match operand.kind {
-            Kind::Temp => self.put_copy(to, operand.slot, operand.wide),
-            Kind::Local { index, .. } => self.put_copy(to, self.locals[index as usize].slot, operand.wide),
-            Kind::Const(bits) => self.put_const(to, bits),
+            OperandKind::Temp => self.put_copy(to, operand.slot, operand.wide),
+            OperandKind::Local { index, .. } => self.put_copy(to, self.locals[index as usize].slot, operand.wide),
+            OperandKind::Const(bits) => self.put_const(to, bits),
         }
     }
 
-    /// Brings the top `count` operands into their own slots.
+    /// Puts the top `count` operands into their own slots.
     pub fn settle_top(&mut self, count: usize) {
         let from = self.stack.len() - count;
         self.settle(from, true);
     }
 
-    /// Brings all operands that stand for locals into their own slots; where native code may take a loop's frame over,
-    /// constants too.
+    /// Puts all operands that stand for locals into their own slots, and constants too if native code can take over frames at
+    /// loops.
     pub fn settle_locals(&mut self) {
         self.settle(self.settled, self.counting);
         self.settled = self.stack.len();
     }
 
     fn settle(&mut self, from: usize, consts: bool) {
-        // The topmost operand of a local is the head of its list, so this order takes each from the front.
+        // The head of a local's list is its topmost operand, so from the top down each is taken from the front of its list.
         for place in (from..self.stack.len()).rev() {
-            if let Kind::Local { index, below } = self.stack[place].kind {
+            if let OperandKind::Local { index, below } = self.stack[place].kind {
                 self.locals[index as usize].head = below;
             }
         }
@@ -165,12 +166,12 @@ impl<'m> Translator<'m> {
         while place < self.stack.len() {
             let operand = self.stack[place];
             match operand.kind {
-                Kind::Local { index, .. } => {
+                OperandKind::Local { index, .. } => {
                     let slot = self.locals[index as usize].slot;
                     let next = self.stack.get(place + 1).copied();
-                    self.stack[place].kind = Kind::Temp;
+                    self.stack[place].kind = OperandKind::Temp;
                     match next {
-                        Some(Operand { kind: Kind::Local { index: second, .. }, wide: false, .. })
+                        Some(Operand { kind: OperandKind::Local { index: second, .. }, wide: false, .. })
                             if !operand.wide && self.near(operand.slot + 1) =>
                         {
                             let second = self.locals[second as usize].slot;
@@ -178,13 +179,13 @@ impl<'m> Translator<'m> {
                             self.effect(Plain::Copy2.op(), operand.slot as u16, b, c, &[]);
                             self.written(operand.slot, true);
                             place += 1;
-                            self.stack[place].kind = Kind::Temp;
+                            self.stack[place].kind = OperandKind::Temp;
                         }
                         _ => self.put_copy(operand.slot, slot, operand.wide),
                     }
                 }
-                Kind::Const(bits) if consts => {
-                    self.stack[place].kind = Kind::Temp;
+                OperandKind::Const(bits) if consts => {
+                    self.stack[place].kind = OperandKind::Temp;
                     self.put_const(operand.slot, bits);
                 }
                 _ => {}
@@ -193,46 +194,20 @@ impl<'m> Translator<'m> {
         }
     }
 
-    /// Brings operands that stand for a local into their own slots, because it is about to be overwritten.
-    fn preserve(&mut self, index: u32) {
+    /// Puts the operands that stand for a local into their own slots, because the local is about to be overwritten.
+    pub(super) fn preserve(&mut self, index: u32) {
         let Local { slot, wide, head, .. } = self.locals[index as usize];
         let mut place = head;
         while place != NONE {
             let operand = &mut self.stack[place as usize];
-            let Kind::Local { below, .. } = operand.kind else { unreachable!("only operands in locals are linked") };
-            operand.kind = Kind::Temp;
+            let OperandKind::Local { below, .. } = operand.kind else {
+                unreachable!("only operands in locals are linked")
+            };
+            operand.kind = OperandKind::Temp;
             let to = operand.slot;
             self.put_copy(to, slot, wide);
             place = below;
         }
         self.locals[index as usize].head = NONE;
-    }
-
-    /// Forgets which locals were set since their number was `count`, where a block ends to which not all of its
-    /// instructions lead. (Inside, all that follows one that sets a local comes through it.)
-    pub fn unset(&mut self, count: usize) {
-        for index in self.set.drain(count..) {
-            self.locals[index as usize].set = false;
-        }
-    }
-
-    pub fn local_set(&mut self, index: u32, tee: bool) {
-        let operand = self.pop();
-        if !std::mem::replace(&mut self.locals[index as usize].set, true) {
-            self.set.push(index);
-        }
-        self.preserve(index);
-        let Local { slot, .. } = self.locals[index as usize];
-        match operand.kind {
-            Kind::Local { index: from, .. } if from == index => {}
-            Kind::Temp if self.retarget(operand.slot, slot) => {}
-            _ => self.put_operand(slot, operand),
-        }
-        if tee {
-            match operand.kind {
-                Kind::Const(bits) => self.push_const(bits),
-                _ => self.local_get(index),
-            }
-        }
     }
 }

@@ -40,4 +40,20 @@ impl Translator<'_> {
         self.define(Plain::TableGrow.op(), slot, Bank::Int, b, c, &[table.into()]);
         self.acc = [NONE; 3];
     }
+
+    pub fn table_fill(&mut self, table: u32) {
+        self.bulk(Plain::TableFill, table, 0);
+    }
+
+    pub fn table_copy(&mut self, to: u32, from: u32) {
+        self.bulk(Plain::TableCopy, to, from);
+    }
+
+    pub fn table_init(&mut self, table: u32, segment: u32) {
+        self.bulk(Plain::TableInit, table, segment);
+    }
+
+    pub fn elem_drop(&mut self, segment: u32) {
+        self.drop_segment(Plain::ElemDrop, segment);
+    }
 }

@@ -1,5 +1,5 @@
-//! Over the operators of a body, each first to the validator, then to the translator: as calls of a visitor, so that none is
-//! moved about as a value.
+//! Hands each operator of a body first to the validator, then to the translator. It is a visitor, so that the reader need not build
+//! and move operators as values.
 
 use wasmparser::{Operator, VisitOperator, VisitSimdOperator};
 
@@ -7,8 +7,8 @@ use super::Translator;
 use crate::module::decode::Parsed;
 use crate::module::validate::Check;
 
-/// What the reader shows the operators to.
-pub(super) struct Walk<'w, 'm> {
+/// The visitor of a body's operators.
+pub(super) struct ValidatingVisitor<'w, 'm> {
     pub translator: &'w mut Translator<'m>,
     pub check: &'w mut Check,
     /// Byte offset of the next operator.
@@ -30,7 +30,7 @@ macro_rules! visit {
 }
 
 // The macro names the lifetime.
-impl<'a> VisitOperator<'a> for Walk<'_, 'a> {
+impl<'a> VisitOperator<'a> for ValidatingVisitor<'_, 'a> {
     type Output = Parsed<()>;
 
     fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = Parsed<()>>> {
@@ -40,6 +40,6 @@ impl<'a> VisitOperator<'a> for Walk<'_, 'a> {
     wasmparser::for_each_visit_operator!(visit);
 }
 
-impl<'a> VisitSimdOperator<'a> for Walk<'_, 'a> {
+impl<'a> VisitSimdOperator<'a> for ValidatingVisitor<'_, 'a> {
     wasmparser::for_each_visit_simd_operator!(visit);
 }

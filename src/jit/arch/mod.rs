@@ -1,8 +1,10 @@
 //! The parts in assembly, and those that read machine code and machine state. A port of the JIT starts here.
 //!
-//! Each architecture gives the same: `enter` and `landing` (into compiled code and back), the resolvers, `through_entry`, `raise`,
-//! `Registers` and `redirect` (what a signal saved, and where to go on), and decoders that find out what a trapping
-//! instruction looked at.
+//! Each architecture has the same files:
+//! - `entry`: `enter` and `landing` lead from Rust into compiled code and back, `raise` leads to the handler of an exception;
+//! - `trampoline`: the lazy-compile trampolines, and `through_entry`, for calls by reference;
+//! - `signal`: the interrupted thread's `Registers`, and `redirect`, which changes where it goes on;
+//! - `decode`: the address that a trapping instruction accessed, and the check that failed before a trap.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -14,7 +16,7 @@ pub(super) use aarch64::*;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::*;
 
-/// The comparison that led to a trap: `left > right`, or `left >= right`, both unsigned.
+/// A comparison that holds and so led to a trap: `left > right`, or `left >= right` if `or_equal`, both unsigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Comparison {
     pub left: u64,
@@ -22,7 +24,7 @@ pub(super) struct Comparison {
     pub or_equal: bool,
 }
 
-/// The condition of a jump.
+/// The condition of a conditional jump, on unsigned numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
     Above,
@@ -32,6 +34,7 @@ enum Condition {
 }
 
 impl Condition {
+    /// The comparison of the operands of a `cmp` for which the jump after it is taken.
     fn between(self, left: u64, right: u64) -> Comparison {
         let or_equal = matches!(self, Condition::AboveOrEqual | Condition::BelowOrEqual);
         match self {
@@ -41,7 +44,7 @@ impl Condition {
     }
 }
 
-/// The lengths of a store's memories, each with the address where compiled code reads it.
+/// Pairs (address, length) for a store's memories: compiled code reads the length at that address.
 pub(super) struct Lengths(pub Vec<(u64, u64)>);
 
 impl Lengths {
@@ -52,14 +55,15 @@ impl Lengths {
     }
 }
 
-/// Where a thread goes on that left the code it was running. Its size keeps a stack pointer aligned.
+/// The registers with which a thread goes on after a trap or throw. `raise` puts one on the stack, so its size is a multiple of
+/// 16, to keep the stack pointer aligned.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target {
     pub pc: usize,
     pub sp: usize,
     pub fp: usize,
-    /// For the register of the first exception payload.
+    /// Goes to the register of the first exception payload.
     pub payload: usize,
 }
 

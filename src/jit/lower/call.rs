@@ -1,10 +1,11 @@
 //! Calls: direct, through an import's function reference, and through a table.
 //!
 //! Every callee gets two hidden arguments first, see [`abi`](crate::jit::abi): its context, and for direct calls its
-//! defined index (which tells the resolver what to compile), else the caller's context (which host functions need).
+//! defined index (which tells the lazy-compile trampoline what to compile), otherwise the caller's context (which host functions need).
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SigRef, SourceLoc, Value, types};
+use wasmparser::Operator as Op;
 
 use super::{CONSTANT, HIDDEN_PARAMS, Lower, Region};
 use crate::error::Trap;
@@ -13,7 +14,7 @@ use crate::jit::registry::NO_FRAME;
 use crate::module::types::ValType;
 use crate::vm::context::{VMContext, VMFuncRef};
 
-/// What a call instruction needs of its callee.
+/// The callee of a call instruction.
 pub(super) struct Callee<'m> {
     pub signature: SigRef,
     pub code: Value,
@@ -23,24 +24,27 @@ pub(super) struct Callee<'m> {
 }
 
 impl<'m> Lower<'m, '_> {
-    pub(super) fn call(&mut self, func: u32) {
-        let callee = self.direct(func);
-        self.emit_call(callee);
-    }
-
-    pub(super) fn return_call(&mut self, func: u32) {
-        let callee = self.direct(func);
-        self.emit_return_call(callee);
-    }
-
-    pub(super) fn call_indirect(&mut self, ty: u32, table: u32) {
-        let callee = self.indirect(ty, table);
-        self.emit_call(callee);
-    }
-
-    pub(super) fn return_call_indirect(&mut self, ty: u32, table: u32) {
-        let callee = self.indirect(ty, table);
-        self.emit_return_call(callee);
+    pub(super) fn call(&mut self, op: &Op<'_>) -> bool {
+        match *op {
+            Op::Call { function_index } => {
+                let callee = self.direct(function_index);
+                self.emit_call(callee);
+            }
+            Op::CallIndirect { type_index, table_index } => {
+                let callee = self.indirect(type_index, table_index);
+                self.emit_call(callee);
+            }
+            Op::ReturnCall { function_index } => {
+                let callee = self.direct(function_index);
+                self.emit_return_call(callee);
+            }
+            Op::ReturnCallIndirect { type_index, table_index } => {
+                let callee = self.indirect(type_index, table_index);
+                self.emit_return_call(callee);
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn emit_call(&mut self, callee: Callee<'m>) {
@@ -55,8 +59,8 @@ impl<'m> Lower<'m, '_> {
     fn emit_return_call(&mut self, callee: Callee<'m>) {
         let args = self.arguments(&callee);
         if self.result_frame().is_some() {
-            // The frame below is the interpreter's and waits for results, so this is a call and a return. What the callee
-            // throws is none of the handlers' here, and backtraces do not show the call: this function is as good as gone.
+            // The interpreter's frame below waits for results, so this is a call and a return. The handlers here must not see
+            // what the callee throws, nor backtraces the call: a tail call has ended this function.
             self.builder.set_srcloc(SourceLoc::new(NO_FRAME));
             let call = self.builder.ins().call_indirect(callee.signature, callee.code, &args);
             self.stack.extend_from_slice(self.builder.inst_results(call));
@@ -78,7 +82,7 @@ impl<'m> Lower<'m, '_> {
         match func.checked_sub(self.module.imported_funcs()) {
             Some(defined) => {
                 let flags = self.flags(Region::Code);
-                // Not marked constant, so that it is loaded anew instead of kept in a register across calls.
+                // Not marked constant: Cranelift would keep it in a register across calls instead of loading it anew.
                 let entries = self.builder.ins().load(types::I64, flags, self.vmctx, VMContext::ENTRIES);
                 let code = match i32::try_from(8 * u64::from(defined)) {
                     Ok(offset) => self.ins().load(types::I64, flags, entries, offset),
@@ -100,7 +104,7 @@ impl<'m> Lower<'m, '_> {
         let element = self.element(table, index, Trap::UndefinedElement);
         let flags = self.flags(Region::TableElement);
         let reference = self.ins().load(types::I64, flags, element, 0);
-        // Not free to move: it must stay behind the check that the reference is not null, or is that check.
+        // Not free to move: it must stay after the check that the reference is not null, or is itself that check.
         let mut flags = MemFlagsData::trusted().with_readonly();
         if self.signals {
             // A null reference faults here: no page is ever mapped at address 0.
@@ -116,7 +120,7 @@ impl<'m> Lower<'m, '_> {
         self.through_reference(ty, reference)
     }
 
-    /// The callee behind a reference that is known to be of type `ty`.
+    /// The callee that a reference leads to, which is known to be of type `ty`.
     fn through_reference(&mut self, ty: u32, reference: Value) -> Callee<'m> {
         let flags = self.flags(Region::Code);
         let code = self.ins().load(types::I64, flags, reference, VMFuncRef::CODE);

@@ -1,8 +1,8 @@
 //! Structured control (specification, section 4.6.8) as a graph of blocks.
 //!
-//! A Wasm label is a CLIF block with the label's types as parameters; locals that differ between predecessors get
-//! parameters from the builder's SSA construction. A block is sealed as soon as no more branches to it can come: at
-//! its `end`, a loop's header too.
+//! A Wasm label is a CLIF block with the label's types as parameters; for locals that differ between predecessors the
+//! builder's SSA construction adds parameters. A block is sealed as soon as no more branches to it can come: at its `end`,
+//! a loop's header too.
 
 use std::ops::Deref;
 
@@ -15,31 +15,31 @@ use crate::jit::abi;
 use crate::module::types::{FuncType, ValType};
 
 /// A structured instruction whose `end` has not come yet.
-pub(super) struct Frame<'m> {
-    kind: Kind,
-    /// Where branches to it go: its end, or a loop's header.
+pub(super) struct ControlFrame<'m> {
+    kind: FrameKind,
+    /// The block that branches to it go to: its end, or a loop's header.
     target: Block,
-    /// Values that a branch takes along.
+    /// Number of values that a branch to it carries.
     arity: usize,
     results: Types<'m>,
     /// Height of the operand stack below its parameters.
     height: usize,
-    /// Whether its end is a block that some branch goes to.
+    /// Whether some branch goes to its end.
     branched: bool,
-    /// What was proved of memory indices before it.
+    /// The mark of [`Bounds`](crate::jit::bounds::Bounds) for what was proved before it.
     proofs: usize,
-    /// Set if the operands below it are read anew where control may come from elsewhere, see `osr`: so many were saved
-    /// before.
+    /// Set if the function can be entered within it, see `osr`: then the operands below it are saved, and read again where
+    /// control may come from such an entry. The number of operands that were saved before it.
     saved: Option<usize>,
 }
 
-enum Kind {
+pub(super) enum FrameKind {
     Function,
     Block,
     Loop,
-    /// With its [`Handler`](super::exception::Handler) on the stack of those.
+    /// Its [`ExceptionHandler`](super::exception::ExceptionHandler) is on a stack of its own.
     TryTable,
-    /// With the block of its `else`, and the parameters to begin it with.
+    /// The block of its `else`, and the parameters that it starts with.
     If {
         otherwise: Block,
         params: Vec<Value>,
@@ -49,15 +49,22 @@ enum Kind {
 impl<'m> Lower<'m, '_> {
     pub(super) fn open_function(&mut self, ty: &'m FuncType) {
         let target = self.builder.create_block();
-        self.push_frame(Kind::Function, target, Types::Some(&[]), Types::Some(ty.results()), None);
+        self.push_frame(FrameKind::Function, target, Types::Some(&[]), Types::Some(ty.results()), None);
     }
 
-    fn push_frame(&mut self, kind: Kind, target: Block, params: Types<'m>, results: Types<'m>, saved: Option<usize>) {
-        let label = if matches!(kind, Kind::Loop) { params } else { results };
+    pub(super) fn push_frame(
+        &mut self,
+        kind: FrameKind,
+        target: Block,
+        params: Types<'m>,
+        results: Types<'m>,
+        saved: Option<usize>,
+    ) {
+        let label = if matches!(kind, FrameKind::Loop) { params } else { results };
         for ty in label.iter() {
             self.builder.append_block_param(target, abi::value_type(*ty));
         }
-        self.frames.push(Frame {
+        self.frames.push(ControlFrame {
             kind,
             target,
             arity: label.len(),
@@ -69,8 +76,8 @@ impl<'m> Lower<'m, '_> {
         });
     }
 
-    /// At a loop's header that is entered from elsewhere. What was proved before was proved of values that are not used
-    /// any more, as all operands and locals may come from elsewhere too.
+    /// At the header of a loop that the function can be entered at: forgets all proofs. They are about values that are not used
+    /// from here on, as an entry brings operands and locals of its own.
     pub(super) fn forget_proofs(&mut self) {
         self.bounds.forget(0);
         self.frames.iter_mut().for_each(|frame| frame.proofs = 0);
@@ -86,14 +93,7 @@ impl<'m> Lower<'m, '_> {
                 let (params, results) = self.block_types(blockty);
                 let saved = self.save_operands(params.len());
                 let target = self.builder.create_block();
-                self.push_frame(Kind::Block, target, params, results, saved);
-            }
-            Op::TryTable { ref try_table } => {
-                let (params, results) = self.block_types(try_table.ty);
-                let saved = self.save_operands(params.len());
-                let target = self.builder.create_block();
-                self.open_handler(try_table.catches.clone());
-                self.push_frame(Kind::TryTable, target, params, results, saved);
+                self.push_frame(FrameKind::Block, target, params, results, saved);
             }
             Op::Loop { blockty } => self.open_loop(blockty),
             Op::If { blockty } => self.open_if(blockty),
@@ -122,16 +122,12 @@ impl<'m> Lower<'m, '_> {
                 let result = self.ins().select(condition, x, y);
                 self.push(result);
             }
-            Op::Call { function_index } => self.call(function_index),
-            Op::CallIndirect { type_index, table_index } => self.call_indirect(type_index, table_index),
-            Op::ReturnCall { function_index } => self.return_call(function_index),
-            Op::ReturnCallIndirect { type_index, table_index } => self.return_call_indirect(type_index, table_index),
             _ => return false,
         }
         true
     }
 
-    /// Follows the nesting through code that is never reached.
+    /// Skips an instruction that is never reached, but follows the nesting of blocks.
     pub(super) fn skip(&mut self, op: &Op<'_>) {
         match op {
             Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } => self.skipped += 1,
@@ -142,7 +138,7 @@ impl<'m> Lower<'m, '_> {
         }
     }
 
-    fn block_types(&self, ty: BlockType) -> (Types<'m>, Types<'m>) {
+    pub(super) fn block_types(&self, ty: BlockType) -> (Types<'m>, Types<'m>) {
         match ty {
             BlockType::Empty => (Types::Some(&[]), Types::Some(&[])),
             BlockType::Type(ty) => (Types::Some(&[]), Types::One([ValType::from_wasmparser(ty)])),
@@ -158,14 +154,14 @@ impl<'m> Lower<'m, '_> {
         let saved = self.save_operands(params.len());
         let header = self.builder.create_block();
         let loads_lengths = self.load_lengths_for_loop();
-        self.push_frame(Kind::Loop, header, params, results, saved);
+        self.push_frame(FrameKind::Loop, header, params, results, saved);
         self.with_top(params.len(), |lower, args| lower.builder.ins().jump(header, args));
         if saved.is_some() {
             self.enter_loop(header, &params, loads_lengths);
         }
         self.builder.switch_to_block(header);
         self.stack.truncate(self.stack.len() - params.len());
-        // Before the builder adds parameters of its own.
+        // Taken before the builder adds parameters of its own.
         let own = self.builder.block_params(header).to_vec();
         if saved.is_some() {
             self.read_operands(self.stack.len());
@@ -185,14 +181,14 @@ impl<'m> Lower<'m, '_> {
         self.builder.seal_block(otherwise);
         self.builder.switch_to_block(then);
         let again = self.stack[self.stack.len() - params.len()..].to_vec();
-        self.push_frame(Kind::If { otherwise, params: again }, target, params, results, saved);
+        self.push_frame(FrameKind::If { otherwise, params: again }, target, params, results, saved);
     }
 
-    /// Goes from the first arm of an `if` to the second.
+    /// Ends the first arm of an `if` and begins the second.
     fn otherwise(&mut self) {
         let frame = self.frames.last_mut().expect("validation matched the else");
         let (height, target, results) = (frame.height, frame.target, frame.results.len());
-        let Kind::If { otherwise, params } = std::mem::replace(&mut frame.kind, Kind::Block) else {
+        let FrameKind::If { otherwise, params } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
             unreachable!("validation matched the else");
         };
         frame.branched |= self.reachable;
@@ -211,13 +207,13 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn end(&mut self) {
-        if let Some(Frame { kind: Kind::If { .. }, .. }) = self.frames.last() {
+        if let Some(ControlFrame { kind: FrameKind::If { .. }, .. }) = self.frames.last() {
             // No `else`: the parameters are the results.
             self.otherwise();
         }
         let mut frame = self.frames.pop().expect("validation matched the end");
         let results = frame.results.len();
-        if let Kind::TryTable = frame.kind
+        if let FrameKind::TryTable = frame.kind
             && let Some(handler) = self.close_handler()
         {
             if self.reachable {
@@ -228,7 +224,7 @@ impl<'m> Lower<'m, '_> {
             self.bounds.forget(frame.proofs);
             self.emit_dispatch(handler);
         }
-        if let Kind::Loop = frame.kind {
+        if let FrameKind::Loop = frame.kind {
             self.forget_saved(frame.saved);
             // Only running through its body leads here, so what the body proved still holds.
             self.builder.seal_block(frame.target);
@@ -244,7 +240,7 @@ impl<'m> Lower<'m, '_> {
             self.builder.seal_block(frame.target);
             self.builder.switch_to_block(frame.target);
             self.stack.truncate(frame.height);
-            // Before the builder adds parameters of its own.
+            // Taken before the builder adds parameters of its own.
             let own = self.builder.block_params(frame.target).to_vec();
             if frame.saved.is_some() {
                 self.read_operands(frame.height);
@@ -257,13 +253,13 @@ impl<'m> Lower<'m, '_> {
             self.bounds.forget(frame.proofs);
         }
         self.forget_saved(frame.saved);
-        if let (Kind::Function, true) = (frame.kind, self.reachable) {
+        if let (FrameKind::Function, true) = (frame.kind, self.reachable) {
             self.emit_return(&frame.results);
             self.reachable = false;
         }
     }
 
-    /// The block that branches to a label go to, and how many values they take along.
+    /// The block of a label, and the number of values that a branch to it carries.
     fn label(&mut self, depth: u32) -> (Block, usize) {
         let index = self.frames.len() - 1 - depth as usize;
         let frame = &mut self.frames[index];
@@ -290,7 +286,7 @@ impl<'m> Lower<'m, '_> {
         self.emit_return(&results);
     }
 
-    /// Returns the topmost values: to the frame, in code that has taken it over.
+    /// Returns the topmost values. Code that has taken over an interpreter's frame writes them to that frame.
     pub(super) fn emit_return(&mut self, types: &[ValType]) {
         self.canonical_top(types.len());
         let values = &self.stack[self.stack.len() - types.len()..];
@@ -303,9 +299,9 @@ impl<'m> Lower<'m, '_> {
         };
     }
 
-    /// Jumps through a table. A label that takes values along or occurs more than once gets a block of its own to jump
-    /// on from: its arguments, and those that SSA construction adds for locals, are then there once and not once for
-    /// each of maybe 50,000 entries.
+    /// Jumps through a table. A label that carries values or occurs more than once gets a block of its own that jumps on to
+    /// it. So its arguments, and those that SSA construction adds for locals, exist once and not once for each of maybe
+    /// 50,000 entries.
     fn branch_table(&mut self, targets: &BrTable<'_>) {
         let index = self.pop();
         // Validation has read the table already.
@@ -328,7 +324,7 @@ impl<'m> Lower<'m, '_> {
             entries.push(call);
         }
         let default = entries.pop().expect("the default is there");
-        // All labels take the same values: in the type of block parameters from here on, for all of them.
+        // All labels carry the same values, so these become canonical here for all of them.
         let (_, arity) = self.label(targets.default());
         self.canonical_top(arity);
         let table = self.builder.create_jump_table(JumpTableData::new(default, &entries));
@@ -341,7 +337,7 @@ impl<'m> Lower<'m, '_> {
         self.reachable = false;
     }
 
-    /// Gives the topmost `count` values to `emit` as arguments for a block; they stay on the stack.
+    /// Has `emit` use the topmost `count` values as arguments of a block; they stay on the stack.
     fn with_top<R>(&mut self, count: usize, emit: impl FnOnce(&mut Self, &[BlockArg]) -> R) -> R {
         self.canonical_top(count);
         let mut args = std::mem::take(&mut self.scratch);
@@ -352,7 +348,7 @@ impl<'m> Lower<'m, '_> {
         result
     }
 
-    /// An `i32` that is `x` where a condition is needed.
+    /// Pushes an `i32` constant, of which the low 32 bits of `x` are taken.
     pub(super) fn push_i32(&mut self, x: i64) {
         let value = self.ins().iconst(types::I32, x & 0xffff_ffff);
         self.push(value);

@@ -1,34 +1,36 @@
 //! Exceptions (the exception-handling proposal with `exnref`).
 //!
-//! All that may throw inside a `try_table` leads to one block of it, its dispatch, with the exception: calls as
-//! `try_call`s, `throw` and `throw_ref` by a jump. The dispatch is emitted at the `end`. It compares the exception's tag
-//! with those of the clauses, and goes on to the dispatch of the next `try_table` around it, or to the callers.
+//! Each `try_table` has one block that receives what is thrown inside it, its dispatch: calls lead there as `try_call`s, `throw`
+//! and `throw_ref` by a jump. The dispatch is emitted at the `end`. It compares the exception's tag with those of the
+//! clauses; if none catches it, it goes on to the dispatch of the `try_table` around this one, or to the callers.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, MemFlagsData, StackSlotData,
     StackSlotKind, Value, types,
 };
-use wasmparser::{Catch, Operator as Op};
+use wasmparser::{Catch, Operator as Op, TryTable};
 
 use super::Lower;
 use super::call::Callee;
+use super::control::FrameKind;
 use crate::error::Trap;
 use crate::jit::abi;
 use crate::module::types::ValType;
 use crate::vm::context::{VMContext, VMException, VMStore};
 
 /// A `try_table` whose `end` has not come yet.
-pub(super) struct Handler {
+pub(super) struct ExceptionHandler {
     dispatch: Block,
     catches: Vec<Catch>,
-    /// Whether anything leads to the dispatch.
+    /// Whether an instruction leads to the dispatch.
     used: bool,
 }
 
 impl<'m> Lower<'m, '_> {
     pub(super) fn exception(&mut self, op: &Op<'_>) -> bool {
         match *op {
+            Op::TryTable { ref try_table } => self.try_table(try_table),
             Op::Throw { tag_index } => self.throw(tag_index),
             Op::ThrowRef => {
                 let exception = self.pop();
@@ -45,32 +47,40 @@ impl<'m> Lower<'m, '_> {
         true
     }
 
-    pub(super) fn open_handler(&mut self, catches: Vec<Catch>) {
-        let dispatch = self.builder.create_block();
-        self.builder.append_block_param(dispatch, types::I64);
-        self.handlers.push(Handler { dispatch, catches, used: false });
+    fn try_table(&mut self, try_table: &TryTable) {
+        let (params, results) = self.block_types(try_table.ty);
+        let saved = self.save_operands(params.len());
+        let target = self.builder.create_block();
+        self.open_handler(try_table.catches.clone());
+        self.push_frame(FrameKind::TryTable, target, params, results, saved);
     }
 
-    /// The innermost dispatch, for an instruction that leads there.
+    fn open_handler(&mut self, catches: Vec<Catch>) {
+        let dispatch = self.builder.create_block();
+        self.builder.append_block_param(dispatch, types::I64);
+        self.handlers.push(ExceptionHandler { dispatch, catches, used: false });
+    }
+
+    /// The innermost dispatch, which counts as used from now on.
     fn dispatch(&mut self) -> Option<Block> {
         let handler = self.handlers.last_mut()?;
         handler.used = true;
         Some(handler.dispatch)
     }
 
-    /// Ends the handler that was opened last, and tells whether its dispatch is needed.
-    pub(super) fn close_handler(&mut self) -> Option<Handler> {
+    /// Closes the innermost handler, and returns it if its dispatch is used.
+    pub(super) fn close_handler(&mut self) -> Option<ExceptionHandler> {
         self.handlers.pop().filter(|handler| handler.used)
     }
 
     /// Emits the dispatch, with the frames outside the `try_table` on top.
-    pub(super) fn emit_dispatch(&mut self, handler: Handler) {
+    pub(super) fn emit_dispatch(&mut self, handler: ExceptionHandler) {
         self.builder.seal_block(handler.dispatch);
         self.builder.switch_to_block(handler.dispatch);
         self.reachable = true;
         let exception = self.builder.block_params(handler.dispatch)[0];
-        // Not free to move: the exception is known to be there only once control has come here. A `throw_ref` leads here
-        // behind its null check, which an earlier place in the code would not be.
+        // Not free to move: only here is the exception known to exist. `throw_ref` jumps here after its null check, and the
+        // load must not move before that.
         let thrown = self.ins().load(types::I64, MemFlagsData::trusted(), exception, VMException::TAG);
         for catch in handler.catches {
             let (tag, label, with_reference) = match catch {
@@ -128,7 +138,7 @@ impl<'m> Lower<'m, '_> {
         self.raise(exception, Self::throw_ref);
     }
 
-    /// Goes to the innermost dispatch, or leaves the function with the exception by `leave`.
+    /// Jumps to the innermost dispatch with the exception; without one, hands it to `leave` and leaves the function.
     fn raise(&mut self, exception: Value, leave: fn(&mut Self, Value) -> Value) {
         match self.dispatch() {
             Some(dispatch) => {
@@ -142,7 +152,7 @@ impl<'m> Lower<'m, '_> {
         self.reachable = false;
     }
 
-    /// Calls inside a `try_table`, and goes on in a new block. `false` if there is no `try_table`.
+    /// Emits a call inside a `try_table`, and goes on in a new block. `false`, with nothing emitted, outside of one.
     pub(super) fn try_call(&mut self, callee: &Callee, args: &[Value]) -> bool {
         let Some(dispatch) = self.dispatch() else {
             return false;

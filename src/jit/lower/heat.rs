@@ -1,7 +1,7 @@
-//! Counting in quick code, so that what is hot of it gets its best code first.
+//! Counting in quick code, so that the hottest functions are the first to get their best code.
 //!
-//! A function and each of its loops add to the function's number of [`VMContext::heat`] what they run at least: the
-//! instructions up to the first that may lead elsewhere, in the units of the interpreter's counters.
+//! At its start and at each loop's head a function adds to its number in [`VMContext::heat`] the instructions that will
+//! certainly run, those up to the next fork. The unit is that of the interpreter's counters.
 
 use cranelift_codegen::ir::immediates::Imm64;
 use cranelift_codegen::ir::{Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, types};
@@ -10,16 +10,17 @@ use wasmparser::Operator as Op;
 use super::Lower;
 use crate::vm::context::VMContext;
 
-/// WebAssembly's instructions for each of the interpreter's: many only name an operand.
+/// WebAssembly instructions for each instruction of bytecode: many only name an operand.
 const INSTRUCTIONS_PER_UNIT: u32 = 2;
 
-/// How code counts.
+/// The state of counting while a function is lowered.
 pub(super) struct Heat {
-    /// Where the function's number lies, from the first.
+    /// Byte offset of the function's number in the array.
     offset: i32,
-    /// The constants that are added where all instructions since then follow each other, and the number of those before.
+    /// The additions since which there was no fork: the instruction of the constant that is added, and the number of
+    /// WebAssembly instructions before it.
     straight: Vec<(Inst, u32)>,
-    /// Instructions so far.
+    /// WebAssembly instructions so far.
     instructions: u32,
 }
 
@@ -32,7 +33,7 @@ impl Heat {
 }
 
 impl Lower<'_, '_> {
-    /// Counts from here to the next fork.
+    /// Emits an addition that counts the instructions from here to the next fork.
     pub(super) fn count(&mut self) {
         let Some(offset) = self.heat.as_ref().map(|heat| heat.offset) else { return };
         let numbers = self.load_constant(self.vmctx, VMContext::HEAT);
@@ -46,7 +47,7 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// Takes note of an instruction that is about to be lowered.
+    /// Notes an instruction that is about to be lowered.
     pub(super) fn weigh(&mut self, op: &Op<'_>) {
         let Some(heat) = &mut self.heat else { return };
         heat.instructions += 1;
@@ -58,7 +59,7 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// What follows may be passed by.
+    /// Ends counting for the additions so far: control may leave here, so what follows does not certainly run.
     pub(super) fn fork(&mut self) {
         let Some(heat) = &mut self.heat else { return };
         for (weight, before) in heat.straight.drain(..) {

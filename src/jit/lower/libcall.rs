@@ -29,7 +29,7 @@ macro_rules! libcalls {
 for_each_libcall!(libcalls);
 
 impl Lower<'_, '_> {
-    /// Calls the function at an offset of the table, and traps if it says so.
+    /// Calls the function at an offset of the table. If its result is a status, traps where that is not zero.
     fn libcall(&mut self, offset: i32, params: &[Abi], result: Abi, args: &[Value]) -> Value {
         let convention = self.isa.default_call_conv();
         let func = &mut *self.builder.func;

@@ -1,15 +1,15 @@
-//! Memory (specification, section 4.6.6): loads and stores behind the checks of [`bounds`](crate::jit::bounds), bulk
-//! operations by the runtime.
+//! Memory (specification, section 4.6.6): loads and stores, checked by [`bounds`](crate::jit::bounds); the runtime does
+//! bulk operations.
 
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FuncInstBuilder;
 use wasmparser::{MemArg, MemArgTarget, Operator as Op};
 
 use super::{Lower, Region};
-use crate::jit::bounds::Access;
+use crate::jit::bounds::AccessKind;
 use crate::vm::memory::PAGE;
 
-/// Copies and fills up to this length are done in place.
+/// Copies and fills of a constant length up to this are done inline.
 const INLINE_BYTES: u64 = 64;
 
 impl<'b> Lower<'_, 'b> {
@@ -81,7 +81,7 @@ impl<'b> Lower<'_, 'b> {
         true
     }
 
-    /// Pops an index and pushes what `make` loads from there.
+    /// Pops an index and pushes the value that `make` loads from there.
     pub(super) fn load(
         &mut self,
         memarg: MemArg,
@@ -90,7 +90,7 @@ impl<'b> Lower<'_, 'b> {
     ) {
         let memory = memory_of(memarg);
         let index = self.pop();
-        let address = self.address(memory, index, memarg.offset, size, Access::Load);
+        let address = self.address(memory, index, memarg.offset, size, AccessKind::Load);
         let flags = self.memory_flags(memory, address.checked);
         let value = make(self.builder.ins(), flags, address.base, address.offset);
         self.push(value);
@@ -109,7 +109,7 @@ impl<'b> Lower<'_, 'b> {
     ) {
         let memory = memory_of(memarg);
         let index = self.pop();
-        let address = self.address(memory, index, memarg.offset, size, Access::Store);
+        let address = self.address(memory, index, memarg.offset, size, AccessKind::Store);
         let flags = self.memory_flags(memory, address.checked);
         make(self.builder.ins(), flags, address.base, address.offset);
     }
@@ -130,7 +130,7 @@ impl<'b> Lower<'_, 'b> {
     fn fill(&mut self, memory: u32) {
         let (dst, value, len) = self.pop3();
         if let Some(len) = self.small_constant(len) {
-            let address = self.address(memory, dst, 0, len, Access::Whole);
+            let address = self.address(memory, dst, 0, len, AccessKind::Whole);
             let flags = self.memory_flags(memory, true);
             let byte = self.ins().ireduce(types::I8, value);
             let mut bytes = None;
@@ -158,8 +158,8 @@ impl<'b> Lower<'_, 'b> {
     fn copy(&mut self, dst_memory: u32, src_memory: u32) {
         let (dst, src, len) = self.pop3();
         if let Some(len) = self.small_constant(len) {
-            let from = self.address(src_memory, src, 0, len, Access::Whole);
-            let to = self.address(dst_memory, dst, 0, len, Access::Whole);
+            let from = self.address(src_memory, src, 0, len, AccessKind::Whole);
+            let to = self.address(dst_memory, dst, 0, len, AccessKind::Whole);
             let (src_flags, dst_flags) = (self.memory_flags(src_memory, true), self.memory_flags(dst_memory, true));
             // All is read before anything is written: the ranges may overlap.
             let values: Vec<_> = pieces(len)
@@ -180,7 +180,7 @@ impl<'b> Lower<'_, 'b> {
         self.memory_copy(dst_memory, src_memory, dst, src, len);
     }
 
-    /// The value of a constant that is a length worth doing in place. Zero is not: it must be checked all the same.
+    /// The value of a constant length that is small enough to be done inline. Zero is not: its bounds must be checked too.
     fn small_constant(&self, len: Value) -> Option<u64> {
         self.constant(len).filter(|len| (1..=INLINE_BYTES).contains(len))
     }

@@ -1,7 +1,7 @@
 //! WebAssembly to Cranelift's IR, one function at a time.
 //!
 //! One walk over a validated body drives a [`FunctionBuilder`]. The operand stack holds CLIF values, locals are the
-//! builder's variables, structured control is a stack of [`control::Frame`]s, so nesting costs no native stack. Each
+//! builder's variables, structured control is a stack of [`control::ControlFrame`]s, so nesting costs no native stack. Each
 //! category of instructions has its file, named as in the interpreter.
 //!
 //! What may be here: what each instruction means in CLIF. What may not: machine code, and anything that outlives the
@@ -44,22 +44,22 @@ use crate::module::offsets::Location;
 use crate::module::types::{FuncType, ValType};
 use crate::vm::context::{VMContext, VMStore};
 
-/// Beyond these many CLIF values, Cranelift takes minutes and gigabytes: 50 times the largest functions of compilers
-/// and interpreters seen so far.
+/// The most CLIF values of a function: with more, Cranelift takes minutes and gigabytes. This is 50 times what the largest
+/// functions of compilers and interpreters need.
 const MAX_VALUES: usize = 2_000_000;
-/// The same for arguments of branches and calls, of which SSA construction may make one per local and branch.
+/// The most arguments of branches and calls, of which SSA construction may make one per local and branch.
 const MAX_ARGUMENTS: usize = 16_000_000;
-/// The builder has a table for each variable, as long as the number of the last block that has to do with it. Together they
-/// may have so many places (of 4 bytes): with many locals and many blocks they would have 100 GB.
+/// The most entries (of 4 bytes) in the builder's tables of variables. There is one for each variable, as long as the number of
+/// the last block that uses it; a hostile function with many locals and many blocks could make them 100 GB.
 const MAX_LOCAL_TABLES: u64 = 1 << 27;
 
 /// Lowers a defined function of `module` into `context.func`: signature of [`abi::signature`], locations that are byte
-/// offsets in the module, trap codes of [`abi::trap_code`]. Entered at a loop, it is a function of one `i64`, the address
-/// of the interpreter's frame, whose first slots get the results. If it `counts`, it does so as [`heat`] says.
+/// offsets in the module, trap codes of [`abi::trap_code`]. For [`Plan::Loop`] it is a function of one `i64`, the address of
+/// the interpreter's frame, and writes the results to that frame's first slots. If `counts`, the code counts as [`heat`] says.
 ///
 /// # Errors
-/// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or there is no
-/// loop at the offset that can be reached; the interpreter can still run it.
+/// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or the plan names an
+/// offset at which no reachable loop begins; the interpreter can still run it.
 pub(crate) fn function(
     module: &ModuleFacts,
     config: &Config,
@@ -96,18 +96,19 @@ fn too_large() -> Error {
     Error::resource("function too large to be compiled")
 }
 
-/// What code to make of a function; `far` tells whether the interpreter's frame has scratch slots.
+/// How a function is to be compiled; `far` tells whether the interpreter's frame has scratch slots.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Plan<'a> {
-    /// One that is called.
+    /// To be called.
     Function,
-    /// One that is called, and can be entered at these loops as well, of which there is at least one.
+    /// To be called, or entered at the loops at these offsets, of which there is at least one.
     FunctionWithLoops { offsets: &'a [u32], far: bool },
-    /// One that is entered at this loop, and never called.
+    /// To be entered at the loop at this offset, and never called.
     Loop { offset: u32, far: bool },
 }
 
-/// Parameters that every function has before those of its type: its context, and one for the resolver and the host.
+/// Parameters that every function has before those of its type: its context, and one for the lazy-compile trampoline and the
+/// host.
 const HIDDEN_PARAMS: usize = 2;
 
 /// Kinds of memory that never overlap, for Cranelift's alias analysis.
@@ -136,24 +137,25 @@ pub(super) struct Lower<'m, 'b> {
     entry: Block,
     /// Whether code traps by instructions that cause signals.
     signals: bool,
-    /// The operand stack. Vectors are of whatever lanes they were made with.
+    /// The operand stack. A vector has the lanes that the instruction before left it with.
     stack: Vec<Value>,
-    frames: Vec<control::Frame<'m>>,
+    frames: Vec<control::ControlFrame<'m>>,
     /// The `try_table`s around the current instruction.
-    handlers: Vec<exception::Handler>,
-    /// Whether the current instruction can be reached; if not, nothing is emitted for it.
+    handlers: Vec<exception::ExceptionHandler>,
+    /// Whether the current instruction can be reached; nothing is emitted for those that cannot.
     reachable: bool,
     /// Blocks opened since code became unreachable.
     skipped: usize,
     /// Byte offset of the current instruction.
     offset: u32,
-    /// Set where a limit is exceeded, as only hostile functions do. What is lowered from there on is wrong.
+    /// Set when a limit is exceeded, as only hostile functions do. What is lowered from then on is wrong, and thrown away.
     too_large: bool,
-    /// By local, the number behind that of the last block that has to do with it; and the sum of these.
+    /// For each local one more than the number of the last block that uses it, and the sum of these; see
+    /// [`MAX_LOCAL_TABLES`].
     local_tables: (Vec<u32>, u64),
-    /// Set if the function is entered at a loop.
+    /// Set if the function can be entered at a loop.
     osr: Option<osr::Osr>,
-    /// Set if the function counts what it runs.
+    /// Set if the code counts what it runs.
     heat: Option<heat::Heat>,
     /// The function's own context.
     pub(super) vmctx: Value,
@@ -216,7 +218,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             let (count, ty) = local.map_err(refused)?;
             locals.resize(locals.len() + count as usize, ValType::from_wasmparser(ty));
         }
-        // Those that are not defined before they are set: the builder makes a zero of such a variable when it is read.
+        // Locals that are no parameters are not defined here: the builder gives zero for a variable that was never set.
         for ty in &locals {
             self.builder.declare_var(abi::value_type(*ty));
         }
@@ -266,7 +268,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         self.check_size()
     }
 
-    /// A parameter of the function being made, hidden ones included.
+    /// A parameter of the function being lowered, hidden ones included.
     fn parameter(&self, index: usize) -> Value {
         self.builder.block_params(self.entry)[index]
     }
@@ -289,6 +291,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             || self.numeric(op)
             || self.memory(op)
             || self.control(op)
+            || self.call(op)
             || self.table(op)
             || self.reference(op)
             || self.exception(op)
@@ -342,7 +345,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         (first, second, third)
     }
 
-    /// Replaces the top of the stack by what `make` makes of it.
+    /// Replaces the topmost value by the result of `make`.
     fn unary(&mut self, make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value) -> Value) -> bool {
         let x = self.pop();
         let result = make(self.ins(), x);
@@ -350,7 +353,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         true
     }
 
-    /// Replaces the two topmost values by what `make` makes of them.
+    /// Replaces the two topmost values by the result of `make`.
     fn binary(&mut self, make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value, Value) -> Value) -> bool {
         let (x, y) = self.pop2();
         let result = make(self.ins(), x, y);
@@ -368,7 +371,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         if self.builder.func.dfg.value_type(x) == ty { x } else { self.ins().bitcast(ty, LANES, x) }
     }
 
-    /// The value under its canonical type, [`abi::value_type`]: variables, parameters of blocks and functions have it.
+    /// The value cast to its canonical type, [`abi::value_type`], which variables and parameters of blocks and functions have.
     fn canonical(&mut self, x: Value) -> Value {
         if self.builder.func.dfg.value_type(x).is_vector() { self.as_vector(x, types::I8X16) } else { x }
     }
@@ -385,14 +388,14 @@ impl<'m, 'b> Lower<'m, 'b> {
         self.ins().uextend(types::I64, x)
     }
 
-    /// A bool of an instruction as the `i32` it is in Wasm.
+    /// Pushes CLIF's 8-bit bool as the `i32` that Wasm has.
     fn push_bool(&mut self, x: Value) -> bool {
         let x = self.ins().uextend(types::I32, x);
         self.push(x);
         true
     }
 
-    /// Flags of an access that cannot trap to something of `region`.
+    /// Flags of an access to `region` that cannot trap.
     pub(super) fn flags(&mut self, region: Region) -> MemFlagsData {
         MemFlagsData::trusted().with_alias_region(Some(self.region(region)))
     }
@@ -407,13 +410,13 @@ impl<'m, 'b> Lower<'m, 'b> {
             Region::Memory(index) if index < offsets.imported_memories => (4, "imported memory".into()),
             Region::Global(index) if index < offsets.imported_globals => (5, "imported global".into()),
             Region::Memory(index) => (0x100 + index.min(0xff), format!("memory {index}").into()),
-            // Few, as the sets of flags are numbered with 16 bits.
+            // Not one for each of many globals: Cranelift numbers sets of flags with 16 bits.
             Region::Global(index) => (0x200 + index.min(0x3ff), format!("global {index}").into()),
         };
         self.builder.func.dfg.alias_regions.insert(AliasRegionData { user_id, description })
     }
 
-    /// Address and offset of an object of the context, imported or not.
+    /// Base and offset of an object of the context, imported or not.
     pub(super) fn locate(&mut self, place: Location) -> (Value, i32) {
         match place {
             Location::Inline(offset) => (self.vmctx, offset),
@@ -426,7 +429,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         self.ins().load(types::I64, CONSTANT, base, offset)
     }
 
-    /// The builder's variable of a local that is about to be used.
+    /// The builder's variable of a local, which is about to be used.
     fn use_local(&mut self, index: u32) -> Variable {
         let block = self.builder.current_block().map_or(0, |block| block.as_u32() + 1);
         let (tables, sum) = &mut self.local_tables;
@@ -442,8 +445,8 @@ impl<'m, 'b> Lower<'m, 'b> {
     }
 }
 
-/// Loads that may be merged, moved and hoisted at will, before any check: from the context, and from what such loads from
-/// it lead to ([`movable`] holds all to that).
+/// Flags of loads that Cranelift may merge, move and hoist, even before checks. Their address must be the context or
+/// have been loaded from there by such loads; [`movable`] checks that in tests.
 const CONSTANT: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
 
 /// Casts between vectors: lanes are numbered from the lowest byte.

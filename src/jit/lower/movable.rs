@@ -1,13 +1,13 @@
-//! Checks, in tests, that what may be moved may be.
+//! A check, in tests, of the loads that are marked as free to move.
 //!
-//! Cranelift moves a load that is marked `readonly`, `notrap` and `can_move` to wherever its address is known, out of
-//! loops and before checks. So its address must be that of something that lives as long as the function runs: the
-//! context, or what such a load from it leads to. An address from anywhere else may be null or dangling there.
+//! Cranelift moves a load that is marked `readonly`, `notrap` and `can_move` to any place where its address is computed
+//! already: out of loops, before checks. So the address must be valid for as long as the function runs: the context's, or
+//! one that was loaded from there by such loads. Any other address may be null or dangling before a check.
 
 use cranelift_codegen::ir::{Function, InstructionData, Opcode, Value};
 
 /// # Panics
-/// If a load may be moved whose address is not known to be good wherever it is known.
+/// If a load is free to move whose address is not valid for as long as the function runs.
 pub(super) fn check(func: &Function) {
     for block in func.layout.blocks() {
         for inst in func.layout.block_insts(block) {
@@ -25,7 +25,7 @@ pub(super) fn check(func: &Function) {
     }
 }
 
-/// Whether an address is good for as long as the function runs.
+/// Whether an address is valid for as long as the function runs.
 fn lives(func: &Function, mut address: Value) -> bool {
     let vmctx = func.special_param(cranelift_codegen::ir::ArgumentPurpose::VMContext);
     loop {

@@ -1,4 +1,4 @@
-//! Scalar arithmetic (specification, section 4.3): Cranelift's instructions mean the same, traps included.
+//! Scalar arithmetic (specification, section 4.3). Cranelift's instructions mean the same as WebAssembly's, traps included.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
@@ -8,6 +8,7 @@ use wasmparser::Operator as Op;
 use super::Lower;
 use types::{F32, F32X4, F64, I8, I16, I32, I64};
 
+/// Whether Cranelift's code for a minimum or maximum of two NaNs gives the second one, not the first.
 const SWAPS_EXTREMA: bool = cfg!(target_arch = "x86_64");
 
 impl<'b> Lower<'_, 'b> {
@@ -94,7 +95,6 @@ impl<'b> Lower<'_, 'b> {
             Op::F32Sub | Op::F64Sub => self.binary(|i, x, y| i.fsub(x, y)),
             Op::F32Mul | Op::F64Mul => self.binary(|i, x, y| i.fmul(x, y)),
             Op::F32Div | Op::F64Div => self.binary(|i, x, y| i.fdiv(x, y)),
-            // Of two NaNs, Cranelift's code for x86-64 takes the second.
             Op::F32Min | Op::F64Min if SWAPS_EXTREMA => self.binary(|i, x, y| i.fmin(y, x)),
             Op::F32Max | Op::F64Max if SWAPS_EXTREMA => self.binary(|i, x, y| i.fmax(y, x)),
             Op::F32Min | Op::F64Min => self.binary(|i, x, y| i.fmin(x, y)),
@@ -153,8 +153,9 @@ impl<'b> Lower<'_, 'b> {
         self.push_bool(result)
     }
 
-    /// The float or vector of floats with the sign of each turned. Where `fneg` is no instruction of the processor's, this
-    /// is its code, hidden from Cranelift, which takes the signs of both factors away: that of a NaN would change.
+    /// Negates a float or each lane of a vector. x86-64 has no instruction for `fneg`; there this emits the code that Cranelift
+    /// makes of it, so that Cranelift does not see an `fneg`: it removes those of both factors of a product, and the sign of
+    /// a NaN would change.
     pub(super) fn negate(&mut self, x: Value) -> Value {
         if cfg!(not(target_arch = "x86_64")) {
             return self.ins().fneg(x);

@@ -1,14 +1,14 @@
-//! On-stack replacement: code of a function that is entered at loops, with the frame of the interpreter.
+//! On-stack replacement (OSR): code that takes over the interpreter's frame of a function at the head of a loop.
 //!
-//! The whole body is lowered as for any function. An edge of its own goes from the entry, where the locals are loaded
-//! from the frame, to the header of each loop that is to be entered; there its operands are loaded too. Either that is
-//! all there is, for one loop: then the function's start leads nowhere, and Cranelift removes what is only reached from
-//! there. Or the code is an ordinary function as well, which tells by an argument where it is entered.
+//! The whole body is lowered as for any function. In addition, the entry loads the locals from the frame, and an edge goes from
+//! there to the header of each loop that is to be entered, loading its operands on the way. There are two kinds of such code.
+//! Code for one loop can only be entered there: nothing leads to the function's start, and Cranelift removes what is reached
+//! only from it. Or the code is an ordinary function as well, and an argument tells where it is entered.
 //!
-//! In SSA form that is not enough: operands that are on the stack since before a loop need not have been put there by the
-//! code before it. So the constructs around such a loop, and the loop itself, put the operands below them into variables
-//! of the builder when they are opened, and read them from there again at their header or behind a label of theirs, where
-//! an edge may have brought others. What is opened elsewhere is entered only at its start, and needs nothing.
+//! In SSA form that is not enough: an operand below a loop on the stack may come from the code before the loop or from the
+//! entry. So the constructs around such a loop, and the loop itself, store the operands below them in variables of the builder
+//! when they are opened, and read these again at their header and after their labels, where both values can arrive. All other
+//! constructs are entered only at their start, and need nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,28 +23,28 @@ use crate::interp::FrameLayout;
 use crate::jit::abi;
 use crate::module::types::ValType;
 
-/// So many operands are saved and read again for all constructs around loops together.
+/// The most operands that are saved and read again, for all constructs of a function together.
 const MAX_OPERANDS_READ: usize = 1 << 20;
-/// So many operands times blocks there may be, see `MAX_LOCAL_TABLES`.
+/// The most saved operands times blocks, see `MAX_LOCAL_TABLES`.
 const MAX_TABLES: usize = 1 << 26;
 
-/// How a function is entered at loops.
+/// The state of lowering a function that can be entered at loops.
 pub(super) struct Osr {
     /// The constructs around the loops and the loops themselves, by byte offset.
     around: HashSet<u32>,
     frame: Value,
-    /// Whether results go to the frame's first slots, because the code is no ordinary function.
+    /// Whether results are written to the frame's first slots, because the code is no ordinary function.
     pub results_to_frame: bool,
-    /// For each loop that the walk has not come by, where to put the operands' loads and the edge to it.
+    /// For each loop that has not been lowered yet, by byte offset: the block for the loads of its operands and the edge to it.
     entries: HashMap<u32, Block>,
     /// First slot of the operand stack.
     operands: u32,
-    /// What the constructs that are open keep of the operand stack, from its bottom.
+    /// The variables in which the open constructs have saved operands, from the bottom of the stack.
     saved: Vec<(Variable, Type)>,
     operands_read: usize,
 }
 
-/// What has to be known before a body is lowered.
+/// Facts about a body that its lowering needs in advance.
 pub(super) struct Scan {
     around: HashSet<u32>,
     /// The locals that are read from the first of the loops on, or from the outermost one around it.
@@ -72,7 +72,7 @@ impl Scan {
                     open.push((at as u32, is_loop));
                     if is_loop && offsets.contains(&(at as u32)) {
                         found += 1;
-                        // What is around a construct that is in the set already is in it too.
+                        // If a construct is in the set already, so are those around it.
                         open.iter().rev().take_while(|(at, _)| around.insert(*at)).for_each(drop);
                     }
                 }
@@ -80,7 +80,7 @@ impl Scan {
                     let (_, is_loop) = open.pop().unwrap_or_default();
                     loops -= usize::from(is_loop);
                     if loops == 0 && found == 0 {
-                        // What has been read so far is not reached from the loops.
+                        // No loop to be entered leads back to what has been read so far.
                         read.clear();
                     }
                 }
@@ -98,15 +98,15 @@ impl Scan {
 }
 
 impl Osr {
-    /// Whether the walk has not come by all loops.
+    /// Whether a loop to be entered has not been lowered.
     pub fn is_not_entered(&self) -> bool {
         !self.entries.is_empty()
     }
 }
 
 /// The hidden argument of an ordinary function that is to be entered at a loop has bit 63 set, the number of the loop
-/// in the bits from this one, and the frame's address below. Addresses of instances and numbers of functions, which it
-/// has else, are below 2^48 on both architectures.
+/// in the bits from this one, and the frame's address below. In ordinary calls it is the address of an instance or the index of
+/// a function, both below 2^48 on both architectures.
 const LOOP_SHIFT: u32 = 48;
 
 /// The hidden argument that enters an ordinary function at loop `number` of those it was compiled for.
@@ -119,7 +119,7 @@ pub(crate) fn hidden_argument(frame: *mut u64, number: u16) -> u64 {
 pub(crate) const MAX_LOOPS: usize = 1 << 10;
 
 impl Lower<'_, '_> {
-    /// Emits the entry of code that is entered at one loop only, and begins the function's start, to which nothing leads.
+    /// Emits the entry of code that can only be entered at one loop, and begins the function's start, to which nothing leads.
     /// The locals are declared already; the first `params` of them are parameters.
     pub(super) fn enter_at_loop(
         &mut self,
@@ -171,8 +171,8 @@ impl Lower<'_, '_> {
         self.osr.as_mut().expect("just begun").results_to_frame = false;
     }
 
-    /// Loads the locals that are read from the frame; parameters too if they are not `params` of the code already. Gives
-    /// the slot of the first operand.
+    /// Loads from the frame the locals that the scan found to be read; of parameters, which are the first `params`, only if
+    /// `with_params`. Returns the slot of the first operand.
     fn load_locals(
         &mut self,
         scan: &Scan,
@@ -208,13 +208,13 @@ impl Lower<'_, '_> {
         });
     }
 
-    /// Where results go, if not to the caller of the code.
+    /// The interpreter's frame, if results are written there.
     pub(super) fn result_frame(&self) -> Option<Value> {
         self.osr.as_ref().filter(|osr| osr.results_to_frame).map(|osr| osr.frame)
     }
 
-    /// Before a construct is opened with `params` of the topmost operands: if it is one of those around the loops, or a
-    /// loop, what lies below the parameters is saved. Gives then how many operands were saved before.
+    /// Before a construct with `params` parameters is opened: if it is a loop to be entered or around one, saves the operands
+    /// below the parameters, and returns how many were saved before.
     pub(super) fn save_operands(&mut self, params: usize) -> Option<usize> {
         let osr = self.osr.as_mut()?;
         if !osr.around.contains(&self.offset) {
@@ -228,7 +228,7 @@ impl Lower<'_, '_> {
         if self.too_large {
             return None;
         }
-        // What a construct around this one has saved has not changed since.
+        // The operands that a construct around this one has saved have not changed since.
         for index in osr.saved.len()..height {
             let value = self.canonical(self.stack[index]);
             self.stack[index] = value;
@@ -240,7 +240,8 @@ impl Lower<'_, '_> {
         Some(before)
     }
 
-    /// When a construct is closed: forgets the operands that [`save_operands`](Self::save_operands) saved for it.
+    /// When a construct is closed: forgets the operands that were saved for it; `before` is what
+    /// [`save_operands`](Self::save_operands) returned.
     pub(super) fn forget_saved(&mut self, before: Option<usize>) {
         if let (Some(osr), Some(before)) = (&mut self.osr, before) {
             osr.saved.truncate(before);
@@ -267,7 +268,7 @@ impl Lower<'_, '_> {
         let Some(entry) = osr.entries.remove(&self.offset) else { return };
         let (frame, mut slot) = (osr.frame, osr.operands);
         self.builder.switch_to_block(entry);
-        // Of a body of at most 7.6 million bytes: all offsets fit 31 bits.
+        // A body has at most 7.6 million bytes, so all offsets of slots fit 31 bits.
         let mut load = |builder: &mut FunctionBuilder<'_>, ty: Type| {
             let value = abi::load_slot(builder, ty, frame, slot);
             slot += ty.bytes().div_ceil(8);

@@ -1,4 +1,4 @@
-//! References (specification, section 4.6.2): 64-bit slots, null is zero.
+//! References (specification, section 4.6.2): values of 64 bits; null is zero.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, types};

@@ -1,7 +1,7 @@
 //! Vectors (specification, section 4.3.4), the relaxed ones with the results of the deterministic profile.
 //!
-//! A `v128` on the operand stack is of the lanes that the instruction before left it with; each instruction casts its
-//! operands to the lanes it works on, which costs no machine code.
+//! A `v128` on the operand stack has the lanes that the instruction before left it with. Each instruction casts its operands
+//! to the lanes that it works on, which costs no machine code.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{ConstantData, InstBuilder, Type, Value, types};
@@ -312,7 +312,7 @@ impl<'b> Lower<'_, 'b> {
         self.binary_lanes(ty, |i, x, y| i.icmp(condition, x, y))
     }
 
-    /// Shifts of all lanes by one scalar, of which Cranelift takes the low bits as Wasm does.
+    /// Shifts all lanes by one scalar. Cranelift takes its low bits, as Wasm does.
     fn shift(&mut self, ty: Type, make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value, Value) -> Value) -> bool {
         let amount = self.pop();
         self.unary_lanes(ty, |i, x| make(i, x, amount))
@@ -337,22 +337,22 @@ impl<'b> Lower<'_, 'b> {
             Op::I64x2ExtendHighI32x4S => self.unary_lanes(I32X4, |i, x| i.swiden_high(x)),
             Op::I64x2ExtendLowI32x4U => self.unary_lanes(I32X4, |i, x| i.uwiden_low(x)),
             Op::I64x2ExtendHighI32x4U => self.unary_lanes(I32X4, |i, x| i.uwiden_high(x)),
-            Op::I16x8ExtMulLowI8x16S => self.multiply_wide(I8X16, Half::LowSigned),
-            Op::I16x8ExtMulHighI8x16S => self.multiply_wide(I8X16, Half::HighSigned),
-            Op::I16x8ExtMulLowI8x16U => self.multiply_wide(I8X16, Half::LowUnsigned),
-            Op::I16x8ExtMulHighI8x16U => self.multiply_wide(I8X16, Half::HighUnsigned),
-            Op::I32x4ExtMulLowI16x8S => self.multiply_wide(I16X8, Half::LowSigned),
-            Op::I32x4ExtMulHighI16x8S => self.multiply_wide(I16X8, Half::HighSigned),
-            Op::I32x4ExtMulLowI16x8U => self.multiply_wide(I16X8, Half::LowUnsigned),
-            Op::I32x4ExtMulHighI16x8U => self.multiply_wide(I16X8, Half::HighUnsigned),
-            Op::I64x2ExtMulLowI32x4S => self.multiply_wide(I32X4, Half::LowSigned),
-            Op::I64x2ExtMulHighI32x4S => self.multiply_wide(I32X4, Half::HighSigned),
-            Op::I64x2ExtMulLowI32x4U => self.multiply_wide(I32X4, Half::LowUnsigned),
-            Op::I64x2ExtMulHighI32x4U => self.multiply_wide(I32X4, Half::HighUnsigned),
-            Op::I16x8ExtAddPairwiseI8x16S => self.add_pairs(I8X16, Half::LowSigned, Half::HighSigned),
-            Op::I16x8ExtAddPairwiseI8x16U => self.add_pairs(I8X16, Half::LowUnsigned, Half::HighUnsigned),
-            Op::I32x4ExtAddPairwiseI16x8S => self.add_pairs(I16X8, Half::LowSigned, Half::HighSigned),
-            Op::I32x4ExtAddPairwiseI16x8U => self.add_pairs(I16X8, Half::LowUnsigned, Half::HighUnsigned),
+            Op::I16x8ExtMulLowI8x16S => self.multiply_wide(I8X16, WidenedHalf::LowSigned),
+            Op::I16x8ExtMulHighI8x16S => self.multiply_wide(I8X16, WidenedHalf::HighSigned),
+            Op::I16x8ExtMulLowI8x16U => self.multiply_wide(I8X16, WidenedHalf::LowUnsigned),
+            Op::I16x8ExtMulHighI8x16U => self.multiply_wide(I8X16, WidenedHalf::HighUnsigned),
+            Op::I32x4ExtMulLowI16x8S => self.multiply_wide(I16X8, WidenedHalf::LowSigned),
+            Op::I32x4ExtMulHighI16x8S => self.multiply_wide(I16X8, WidenedHalf::HighSigned),
+            Op::I32x4ExtMulLowI16x8U => self.multiply_wide(I16X8, WidenedHalf::LowUnsigned),
+            Op::I32x4ExtMulHighI16x8U => self.multiply_wide(I16X8, WidenedHalf::HighUnsigned),
+            Op::I64x2ExtMulLowI32x4S => self.multiply_wide(I32X4, WidenedHalf::LowSigned),
+            Op::I64x2ExtMulHighI32x4S => self.multiply_wide(I32X4, WidenedHalf::HighSigned),
+            Op::I64x2ExtMulLowI32x4U => self.multiply_wide(I32X4, WidenedHalf::LowUnsigned),
+            Op::I64x2ExtMulHighI32x4U => self.multiply_wide(I32X4, WidenedHalf::HighUnsigned),
+            Op::I16x8ExtAddPairwiseI8x16S => self.add_pairs(I8X16, WidenedHalf::LowSigned, WidenedHalf::HighSigned),
+            Op::I16x8ExtAddPairwiseI8x16U => self.add_pairs(I8X16, WidenedHalf::LowUnsigned, WidenedHalf::HighUnsigned),
+            Op::I32x4ExtAddPairwiseI16x8S => self.add_pairs(I16X8, WidenedHalf::LowSigned, WidenedHalf::HighSigned),
+            Op::I32x4ExtAddPairwiseI16x8U => self.add_pairs(I16X8, WidenedHalf::LowUnsigned, WidenedHalf::HighUnsigned),
             Op::I32x4DotI16x8S => {
                 let (x, y) = self.pop2_lanes(I16X8);
                 let result = self.dot(x, y);
@@ -379,16 +379,16 @@ impl<'b> Lower<'_, 'b> {
         }
     }
 
-    fn widen(&mut self, x: Value, half: Half) -> Value {
+    fn widen(&mut self, x: Value, half: WidenedHalf) -> Value {
         match half {
-            Half::LowSigned => self.ins().swiden_low(x),
-            Half::HighSigned => self.ins().swiden_high(x),
-            Half::LowUnsigned => self.ins().uwiden_low(x),
-            Half::HighUnsigned => self.ins().uwiden_high(x),
+            WidenedHalf::LowSigned => self.ins().swiden_low(x),
+            WidenedHalf::HighSigned => self.ins().swiden_high(x),
+            WidenedHalf::LowUnsigned => self.ins().uwiden_low(x),
+            WidenedHalf::HighUnsigned => self.ins().uwiden_high(x),
         }
     }
 
-    fn multiply_wide(&mut self, ty: Type, half: Half) -> bool {
+    fn multiply_wide(&mut self, ty: Type, half: WidenedHalf) -> bool {
         let (x, y) = self.pop2_lanes(ty);
         let (x, y) = (self.widen(x, half), self.widen(y, half));
         let result = self.ins().imul(x, y);
@@ -396,7 +396,7 @@ impl<'b> Lower<'_, 'b> {
         true
     }
 
-    fn add_pairs(&mut self, ty: Type, low: Half, high: Half) -> bool {
+    fn add_pairs(&mut self, ty: Type, low: WidenedHalf, high: WidenedHalf) -> bool {
         let x = self.pop_vector(ty);
         let (low, high) = (self.widen(x, low), self.widen(x, high));
         let result = self.ins().iadd_pairwise(low, high);
@@ -404,7 +404,7 @@ impl<'b> Lower<'_, 'b> {
         true
     }
 
-    /// `i32x4.dot_i16x8_s`: the shape that x86-64 has one instruction for.
+    /// `i32x4.dot_i16x8_s`, in the shape that Cranelift turns into one instruction on x86-64.
     fn dot(&mut self, x: Value, y: Value) -> Value {
         let (x_low, y_low) = (self.ins().swiden_low(x), self.ins().swiden_low(y));
         let low = self.ins().imul(x_low, y_low);
@@ -548,9 +548,9 @@ impl<'b> Lower<'_, 'b> {
     }
 }
 
-/// Which half of a vector's lanes is widened, and how.
+/// The half of a vector's lanes that is widened, and how.
 #[derive(Clone, Copy)]
-enum Half {
+enum WidenedHalf {
     LowSigned,
     HighSigned,
     LowUnsigned,

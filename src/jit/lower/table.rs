@@ -1,4 +1,4 @@
-//! Tables (specification, section 4.6.5): access is inline, the rest is the runtime's.
+//! Tables (specification, section 4.6.5): elements are accessed inline, the runtime does the rest.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -65,7 +65,7 @@ impl Lower<'_, '_> {
         true
     }
 
-    /// An index of an index space as an argument for the runtime.
+    /// An index of a memory, table, segment or function as an argument for the runtime.
     pub(super) fn index(&mut self, index: u32) -> Value {
         self.ins().iconst(types::I32, i64::from(index))
     }
@@ -90,7 +90,7 @@ impl Lower<'_, '_> {
         let ty = self.module.tables[table as usize];
         let fixed = self.fixed_length(table);
         let wide = self.ins().uextend(types::I64, index);
-        // Tables never shrink: what is below the minimum stays below the length.
+        // Tables never shrink: an index below the minimum size is always in bounds.
         if bounds::upper_bound(&self.builder.func.dfg, index) >= ty.minimum {
             let outside = match fixed {
                 Some(length) if length <= u64::from(u32::MAX) => {
@@ -104,7 +104,7 @@ impl Lower<'_, '_> {
             self.trapnz(outside, trap);
         }
         let (header, offset) = self.locate(self.module.offsets.table(table));
-        // What cannot grow does not move.
+        // A table that cannot grow does not move.
         let flags = if fixed.is_some() { CONSTANT } else { self.flags(Region::TableHeader) };
         let base = self.ins().load(types::I64, flags, header, offset + VMTable::BASE);
         let scaled = self.ins().ishl_imm_u(wide, 3);

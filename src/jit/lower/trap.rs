@@ -1,8 +1,8 @@
-//! How compiled code traps: by an instruction that the processor traps at, or, in hosts that own their signals
+//! How compiled code traps: by an instruction that makes the processor trap or, in hosts that own their signals
 //! ([`Config::signals_based_traps`](crate::Config::signals_based_traps)), by a branch to a call.
 //!
-//! Without signals nothing may be left to the processor: divisions and conversions are checked before, every memory
-//! access in full, and the stack limit by the function itself.
+//! Without signals nothing may be left to the processor: code checks divisions and conversions beforehand, every memory access
+//! in full, and the stack limit at the start of the function.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Signature, Type, Value, types};
@@ -78,7 +78,7 @@ impl Lower<'_, '_> {
         });
     }
 
-    /// Has `cold` end the function's run if the condition is not zero.
+    /// If the condition is not zero, runs the code that `cold` emits, which must not return here.
     fn unless(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
         let (failed, next) = (self.builder.create_block(), self.builder.create_block());
         self.builder.set_cold_block(failed);
@@ -96,28 +96,28 @@ impl Lower<'_, '_> {
         self.raise_stored();
     }
 
-    /// Calls what raises the exception or the error in the store.
+    /// Raises the exception or the error in the store.
     pub(super) fn raise_stored(&mut self) {
         let store = self.load_constant(self.vmctx, VMContext::STORE);
         let raise = self.load_constant(store, VMStore::RAISE);
         let convention = self.isa.default_call_conv();
         let signature = self.builder.func.import_signature(Signature::new(convention));
         self.ins().call_indirect(signature, raise, &[]);
-        // It never comes back.
+        // The call never returns.
         self.ins().trap(abi::TRAP_RAISED);
     }
 
     /// At the start of a function: traps if the stack is exhausted. The frame is there already, and untouched.
     pub(super) fn check_stack(&mut self) {
         let store = self.load_constant(self.vmctx, VMContext::STORE);
-        // Not constant: the limit is another one where the host has changed stacks.
+        // Not marked constant: the limit changes when the host switches stacks.
         let limit = self.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::STACK_LIMIT);
         let stack = self.ins().get_stack_pointer(types::I64);
         let exhausted = self.ins().icmp(IntCC::UnsignedLessThan, stack, limit);
         self.trapnz(exhausted, Trap::StackOverflow);
     }
 
-    /// Traps where a signed division would: by zero, and where the quotient is too large if it `overflows`.
+    /// Traps where a division would: if the divisor is zero or, for divisions that can overflow, the quotient is too large.
     pub(super) fn check_division(&mut self, ty: Type, overflows: bool) {
         if self.signals {
             return;
@@ -134,7 +134,7 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// Pops a float and pushes the integer of type `to` that it is, rounded towards zero; traps if there is none.
+    /// Pops a float and pushes it as an integer of type `to`, rounded towards zero; traps if it does not fit.
     pub(super) fn truncate(&mut self, to: Type, signed: bool) -> bool {
         if self.signals {
             return match signed {
@@ -146,8 +146,8 @@ impl Lower<'_, '_> {
         let from = self.builder.func.dfg.value_type(x);
         let is_nan = self.ins().fcmp(FloatCC::Unordered, x, x);
         self.trapnz(is_nan, Trap::InvalidConversionToInteger);
-        // Whether the number is in range: `low < x < high`, where `low` is the last number below that is not. With fewer
-        // bits in the float than in the integer that is the one before the least integer, as floats go.
+        // In range is `low < x < high`, where `low` is the greatest float whose integer part is below the least integer: the
+        // least integer minus one if the float is precise enough, otherwise the next float below the least integer.
         let bits = to.bits() as i32;
         let high = 2f64.powi(if signed { bits - 1 } else { bits });
         let low = match (signed, from == types::F32, to == types::I64) {

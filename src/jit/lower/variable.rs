@@ -56,7 +56,7 @@ impl Lower<'_, '_> {
         self.ins().load(abi::value_type(global.content), flags, base, offset)
     }
 
-    /// The value of a global that never has another one.
+    /// The value of an immutable global that is initialised with a constant.
     fn constant_global(&mut self, index: u32) -> Option<Value> {
         let global = self.module.globals[index as usize];
         let defined = index.checked_sub(self.module.offsets.imported_globals)?;

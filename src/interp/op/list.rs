@@ -1,26 +1,4 @@
-//! The one list of the bytecode's instructions. The opcode numbers, the dispatch tables, the translation of those that
-//! map one to one to a WebAssembly instruction (they have wasmparser's names), and printing derive from it.
-//!
-//! An instruction is one 64-bit word, lowest bits first: `op: u16, a: u16, b: u16, c: u16`, followed by extension words
-//! where its form needs them. Unless said otherwise `a` is the slot of the result. A *form* says where operands come
-//! from:
-//!
-//! | form | operands |
-//! |---|---|
-//! | `ss` | two slots, `b` and `c` |
-//! | `as`, `sa` | one operand from the accumulator (see [`Machine`](super::machine::Machine)), one from slot `c`, `b` |
-//! | `si`, `ai` | the second operand is the sign-extended `c`, or `b` and `c` together |
-//! | `sk`, `ks` | one operand is the extension word |
-//!
-//! With `!` the result is only left in the accumulator, because the next instruction takes it from there.
-//!
-//! Jump offsets count words from the word they are in. So bytecode is independent of where it lies; all it refers to
-//! besides are indices and offsets of its module.
-
-use std::mem::offset_of;
-
-use super::value::{Bank, Value};
-use crate::numeric::simd::V128;
+//! The one list of the bytecode's instructions.
 
 /// Calls `$callback!` with the whole list and `$arg`s before it.
 macro_rules! for_each_op {
@@ -39,12 +17,13 @@ macro_rules! for_each_op {
                 Imm32U: [Def(A), LowBC],
                 Imm64: [Def(A), Word(1)],
                 ImmWide: [Def(A), Word(1), Word(2)],
-                /// Slots, in ascending order: destination, source, number.
+                /// Copies slots in ascending order: destination, source, number.
                 CopySpan: [Low(1), High(1), Low(2)],
-                /// Two slots, so that a vector is copied too, between a near slot and one beyond 65,535.
-                FarLoad: [Def(A), Low(1)],
-                FarStore: [Slot(A), Low(1), High(1)],
-                /// Moves the frame pointer by slots, around calls whose arguments are beyond slot 65,535.
+                /// Copies two slots, so that a vector is copied whole, from a wide slot, one beyond 65,535.
+                LoadWideSlot: [Def(A), Low(1)],
+                /// Copies slots to wide ones: destination, number.
+                StoreWideSlot: [Slot(A), Low(1), High(1)],
+                /// Moves the frame pointer by slots, around calls whose arguments are in wide slots.
                 ShiftFrame: [ImmBC],
                 Unreachable: [],
                 Br: [JumpBC],
@@ -53,23 +32,24 @@ macro_rules! for_each_op {
                 BrZero: [Slot(A), JumpBC],
                 BrZeroAcc: [JumpBC],
                 BrTable: [Slot(A), Table],
-                /// Slot of the frame's header.
+                /// `a` is the slot of the frame's header, as in the next two.
                 Return: [Slot(A)],
                 ReturnCopy: [Slot(A), Slot(B)],
                 ReturnImm: [Slot(A), ImmBC],
-                /// Jumps over its clauses; `a` is their number.
+                /// Jumps past its clauses; `a` is their number.
                 Try: [JumpBC, Clauses],
                 Throw: [LowBC, Low(1), High(1)],
                 ThrowRef: [Slot(A)],
                 Exit: [],
                 ReturnCross: [],
-                /// The first instruction of a function, and of a loop, with its weight, where what is hot gets compiled.
+                /// Adds its weight to the function's counter: the first instruction of a function, and of a loop, if hot functions
+                /// are compiled.
                 CountCall: [ImmA, FuncBC],
                 CountLoop: [ImmA, FuncBC, Low(1)],
-                /// All of a function that is native code: runs that and returns. Slot of the frame's header; two words of
-                /// addresses follow, of the glue that enters it and of where its entry is.
+                /// The only instruction of a function that has native code: runs that and returns. `a` is the slot of the frame's
+                /// header; two words follow, the address of the trampoline into native code and that of the function's entry.
                 Native: [Slot(A), FuncBC],
-                /// Goes on in native code at an address.
+                /// Goes on in baseline code at an address.
                 Baseline: [Word(1)],
                 Call: [Slot(A), FuncBC],
                 CallImport: [Slot(A), FuncBC, Low(1)],
@@ -82,7 +62,8 @@ macro_rules! for_each_op {
                 SelectWide: [Def(A), Slot(B), Slot(C), Low(1)],
                 GlobalGet: [Def(A), ImmBC],
                 GlobalGetIndirect: [Def(A), ImmBC],
-                /// The global plus a number; stored back to the global too; a slot plus a number stored to the global.
+                /// The sum of a global and a number; `GlobalBump` also stores it to the global, `GlobalSetAdd` stores the sum of a
+                /// slot and a number.
                 GlobalGetAdd: [Def(A), ImmB, GlobalC],
                 GlobalBump: [Def(A), ImmB, GlobalC],
                 GlobalSetAdd: [Slot(A), ImmB, GlobalC],
@@ -90,7 +71,7 @@ macro_rules! for_each_op {
                 GlobalSet: [Slot(A), ImmBC],
                 GlobalSetIndirect: [Slot(A), ImmBC],
                 GlobalSetWide: [Slot(A), PlaceBC],
-                /// From memory to memory: addresses of destination and source, their offsets.
+                /// A load and a store in one: addresses of destination and source, their offsets.
                 I32Move: [Slot(A), Slot(B), OffsetC, Offset(1)],
                 I64Move: [Slot(A), Slot(B), OffsetC, Offset(1)],
                 MemorySize: [Def(A), PlaceBC],
@@ -131,8 +112,8 @@ macro_rules! for_each_op {
                 F64Le(a, b: f64) { a <= b } F64Ge(a, b: f64) { a >= b }
             }
 
-            // What branches test besides: the negations of float comparisons, which are not comparisons themselves (NaN),
-            // and common bits.
+            // Conditions that only branches test: negated float comparisons, which hold for NaN, and whether two numbers have
+            // bits in common.
             tested {
                 I32Common(a, b: u32) { a & b != 0 } I32Apart(a, b: u32) { a & b == 0 }
                 F32NotLt(a, b: f32) { !(a < b) } F32NotGt(a, b: f32) { !(a > b) }
@@ -141,7 +122,7 @@ macro_rules! for_each_op {
                 F64NotLe(a, b: f64) { !(a <= b) } F64NotGe(a, b: f64) { !(a >= b) }
             }
 
-            // Two operands of one type, a result of the same. `true`: they may be swapped.
+            // Two operands and a result of one type. `true` if the operands may be swapped.
             binary {
                 I32Add(a, b: u32) true { numeric::i32_add(a, b) } I32Sub(a, b: u32) false { numeric::i32_sub(a, b) }
                 I32Mul(a, b: u32) true { numeric::i32_mul(a, b) }
@@ -177,7 +158,7 @@ macro_rules! for_each_op {
                 F64Copysign(a, b: f64) false { numeric::f64_copysign(a, b) }
             }
 
-            // `i64.extend_i32_u` and the reinterpretations are not here: they leave a slot as it is.
+            // `i64.extend_i32_u` and the reinterpretations are missing: they leave a slot as it is.
             unary {
                 I32Clz(a: u32) -> u32 { numeric::i32_clz(a) } I32Ctz(a: u32) -> u32 { numeric::i32_ctz(a) }
                 I32Popcnt(a: u32) -> u32 { numeric::i32_popcnt(a) }
@@ -228,7 +209,7 @@ macro_rules! for_each_op {
                 F64PromoteF32(a: f32) -> f64 { numeric::f64_promote_f32(a) }
             }
 
-            // What is in memory, and the value made of it.
+            // The unit in memory, and the value that it becomes.
             load {
                 I32Load(x: u32) -> u32 { x } I64Load(x: u64) -> u64 { x }
                 F32Load(x: u32) -> f32 { f32::from_bits(x) } F64Load(x: u64) -> f64 { f64::from_bits(x) }
@@ -252,7 +233,7 @@ macro_rules! for_each_op {
                 V128Load64Zero(x: u64) -> V128 { simd::v128_load64_zero(x) }
             }
 
-            // The value, and what is written of it.
+            // The value, and the unit that is written.
             store {
                 I32Store(x: u32) -> u32 { x } I64Store(x: u64) -> u64 { x }
                 F32Store(x: f32) -> u32 { x.to_bits() } F64Store(x: f64) -> u64 { x.to_bits() }
@@ -293,7 +274,7 @@ macro_rules! for_each_op {
                 F32x4ReplaceLane f32x4_replace_lane f32; F64x2ReplaceLane f64x2_replace_lane f64;
             }
 
-            // Vector instructions are named with the function of `numeric::simd` that they are.
+            // Vector instructions have the name of the function of `numeric::simd` that they call.
             vector_binary {
                 I8x16Eq i8x16_eq; I8x16Ne i8x16_ne; I8x16LtS i8x16_lt_s;
                 I8x16LtU i8x16_lt_u; I8x16GtS i8x16_gt_s; I8x16GtU i8x16_gt_u; I8x16LeS i8x16_le_s;
@@ -329,7 +310,7 @@ macro_rules! for_each_op {
                 F32x4Min f32x4_min; F32x4Max f32x4_max; F32x4PMin f32x4_pmin; F32x4PMax f32x4_pmax;
                 F64x2Add f64x2_add; F64x2Sub f64x2_sub; F64x2Mul f64x2_mul; F64x2Div f64x2_div;
                 F64x2Min f64x2_min; F64x2Max f64x2_max; F64x2PMin f64x2_pmin; F64x2PMax f64x2_pmax;
-                 F32x4RelaxedMin f32x4_relaxed_min;
+                F32x4RelaxedMin f32x4_relaxed_min;
                 F32x4RelaxedMax f32x4_relaxed_max; F64x2RelaxedMin f64x2_relaxed_min;
                 F64x2RelaxedMax f64x2_relaxed_max; I16x8RelaxedQ15mulrS i16x8_relaxed_q15mulr_s;
                 I16x8RelaxedDotI8x16I7x16S i16x8_relaxed_dot_i8x16_i7x16_s;
@@ -363,13 +344,11 @@ macro_rules! for_each_op {
             }
             vector_ternary {
                 V128Bitselect v128_bitselect;
-
-
                 I8x16RelaxedLaneselect i8x16_relaxed_laneselect; I16x8RelaxedLaneselect i16x8_relaxed_laneselect;
                 I32x4RelaxedLaneselect i32x4_relaxed_laneselect; I64x2RelaxedLaneselect i64x2_relaxed_laneselect;
                 I32x4RelaxedDotI8x16I7x16AddS i32x4_relaxed_dot_i8x16_i7x16_add_s;
             }
-            // Those whose function asks what the processor can do.
+            // Instructions whose function asks at run time what the processor can do.
             vector_swizzle { I8x16Swizzle i8x16_swizzle; I8x16RelaxedSwizzle i8x16_relaxed_swizzle; }
             vector_fused {
                 F32x4RelaxedMadd f32x4_relaxed_madd; F32x4RelaxedNmadd f32x4_relaxed_nmadd;
@@ -388,505 +367,4 @@ macro_rules! for_each_op {
         }
     };
 }
-pub(super) use for_each_op;
-
-/// Forms of instructions each of which is there twice: writing its result to a slot and the accumulator, or (so many
-/// opcodes further) only leaving it in the accumulator.
-const BINARY_FORMS: usize = 7;
-const UNARY_FORMS: usize = 2;
-const LOAD_FORMS: usize = 7;
-
-/// The forms in the order of the opcodes, of which comparisons have the first six.
-const FORMS: [Form; BINARY_FORMS] = [Form::SS, Form::AS, Form::SA, Form::SI, Form::AI, Form::SK, Form::KS];
-
-/// The same for loads, of which the last one has a place of its own.
-const LOADS: [LoadForm; LOAD_FORMS] = [
-    LoadForm::Slot,
-    LoadForm::Acc,
-    LoadForm::Const,
-    LoadForm::Plus,
-    LoadForm::Index,
-    LoadForm::Deref,
-    LoadForm::AccDeref,
-];
-
-/// The opcode that only leaves its result in the accumulator, for one that has such a variant.
-pub(super) fn kept(op: u16) -> Option<u16> {
-    let within = |base: u16, count: usize| op.checked_sub(base).filter(|i| usize::from(*i) < count).map(usize::from);
-    let variant = |index: usize, forms: usize, row: usize| (index % row < forms).then_some(op + forms as u16);
-    if let Some(i) = within(Binary::BASE, Binary::COUNT * 2 * BINARY_FORMS) {
-        variant(i, BINARY_FORMS, 2 * BINARY_FORMS)
-    } else if let Some(i) = within(Unary::BASE, Unary::COUNT * 2 * UNARY_FORMS) {
-        variant(i, UNARY_FORMS, 2 * UNARY_FORMS)
-    } else if let Some(i) = within(Load::BASE, Load::COUNT * (2 * LOAD_FORMS + 1)) {
-        variant(i, LOAD_FORMS, 2 * LOAD_FORMS + 1)
-    } else {
-        None
-    }
-}
-
-/// One entry for every opcode, in the order of the opcodes; the classes with forms have a row for each instruction.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(super) struct Table<T> {
-    pub plain: [T; Plain::COUNT],
-    pub compare: [[T; 6]; Compare::COUNT],
-    pub branch: [[T; 6]; Compare::COUNT],
-    pub step: [[T; 2]; Compare::I64Eq as usize],
-    pub binary: [[T; 2 * BINARY_FORMS]; Binary::COUNT],
-    pub unary: [[T; 2 * UNARY_FORMS]; Unary::COUNT],
-    pub load: [[T; 2 * LOAD_FORMS + 1]; Load::COUNT],
-    pub store: [[T; 7]; Store::COUNT],
-    pub load_lane: [T; LoadLane::COUNT],
-    pub store_lane: [T; StoreLane::COUNT],
-    pub splat: [T; Splat::COUNT],
-    pub extract: [T; Extract::COUNT],
-    pub replace: [T; Replace::COUNT],
-    pub vector_binary: [T; VectorBinary::COUNT],
-    pub vector_unary: [T; VectorUnary::COUNT],
-    pub vector_ternary: [T; VectorTernary::COUNT],
-    pub vector_swizzle: [T; VectorSwizzle::COUNT],
-    pub vector_fused: [T; VectorFused::COUNT],
-    pub vector_shift: [T; VectorShift::COUNT],
-    pub vector_test: [T; VectorTest::COUNT],
-}
-
-/// Number of opcodes.
-pub(super) const OPS: usize = size_of::<Table<u8>>();
-const _: () = assert!(OPS <= u16::MAX as usize);
-
-impl<T> Table<T> {
-    /// The entries by opcode.
-    pub const fn entries(&self) -> &[T; OPS] {
-        // SAFETY: `repr(C)` of arrays of one type is an array of as many, and a `Table<u8>` is `OPS` bytes.
-        unsafe { &*(&raw const *self).cast() }
-    }
-}
-
-/// Where the operands of an instruction with forms are; the table of the module says in which fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub(super) enum Form {
-    SS,
-    AS,
-    SA,
-    SI,
-    AI,
-    SK,
-    KS,
-}
-
-/// Where the address of a load is: slot `b` with offset `c`; the accumulator with offset `b, c`; constant `b, c`; the
-/// wrapping sum of slot `b` and the sign-extended `c`; that of slot `b` and slot `c` shifted left by the high half of the
-/// extension word, with the offset in the low half; what lies at slot `b` with offset `c`, or at the accumulator with
-/// offset `b, c`, with the offset in the extension word; slot `b` with the offset and the place of any memory in the
-/// extension word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub(super) enum LoadForm {
-    Slot,
-    Acc,
-    Const,
-    Plus,
-    Index,
-    Deref,
-    AccDeref,
-    Far = 2 * LOAD_FORMS as u16,
-}
-
-/// Where address and value of a store are: slots `a` and `b` with offset `c`; accumulator and slot `a`, slot `a` and
-/// accumulator with offset `b, c`; slot `a` and the sign-extended `b` with offset `c`; accumulator and the sign-extended
-/// `a` with offset `b, c`; constant `b, c` and slot `a`;
-/// slots `a` and `b` with the offset and the place of any memory in the extension word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub(super) enum StoreForm {
-    Slots,
-    AddrAcc,
-    ValueAcc,
-    Imm,
-    AccImm,
-    Const,
-    Far,
-}
-
-macro_rules! class {
-    ($(#[$doc:meta])* $class:ident $field:ident: $($name:ident)*) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u16)]
-        #[allow(clippy::enum_variant_names, reason = "the names are those of WebAssembly's instructions")]
-        pub(super) enum $class {
-            $($name,)*
-        }
-
-        impl $class {
-            pub const COUNT: usize = [$($class::$name),*].len();
-            #[allow(dead_code, reason = "not all are found by their number")]
-            const ALL: [$class; Self::COUNT] = [$($class::$name),*];
-            const BASE: u16 = offset_of!(Table<u8>, $field) as u16;
-        }
-    };
-}
-
-macro_rules! define {
-    (
-        plain { $($(#[$plain_doc:meta])* $plain:ident: $plain_fields:tt,)* }
-        compare { $($compare:ident($($c:tt)*) $compare_body:tt)* }
-        tested { $($negated:ident($($n:tt)*) $negated_body:tt)* }
-        binary { $($binary:ident($ba:ident, $bb:ident: $bt:ident) $comm:ident $binary_body:tt)* }
-        unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
-        load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
-        store { $($store:ident($sx:ident: $store_in:ident) -> $store_mem:ident $store_body:tt)* }
-        load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
-        store_lane { $($store_lane:ident($($sl:tt)*) -> $sl_mem:ident $sl_body:tt)* }
-        splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
-        extract { $($extract:ident $extract_fn:ident $extract_ty:ident;)* }
-        replace { $($replace:ident $replace_fn:ident $replace_ty:ident;)* }
-        vector_binary { $($vb:ident $vb_fn:ident;)* }
-        vector_unary { $($vu:ident $vu_fn:ident;)* }
-        vector_ternary { $($vt:ident $vt_fn:ident;)* }
-        vector_swizzle { $($vz:ident $vz_fn:ident;)* }
-        vector_fused { $($vf:ident $vf_fn:ident;)* }
-        vector_shift { $($vs:ident $vs_fn:ident;)* }
-        vector_test { $($vx:ident $vx_fn:ident;)* }
-    ) => {
-        class! {
-            /// Instructions with handlers of their own.
-            Plain plain: $($plain)*
-        }
-        class! { Compare compare: $($compare)* $($negated)* }
-        class! { Binary binary: $($binary)* }
-        class! { Unary unary: $($unary)* }
-        class! { Load load: $($load)* }
-        class! { Store store: $($store)* }
-        class! { LoadLane load_lane: $($load_lane)* }
-        class! { StoreLane store_lane: $($store_lane)* }
-        class! { Splat splat: $($splat)* }
-        class! { Extract extract: $($extract)* }
-        class! { Replace replace: $($replace)* }
-        class! { VectorBinary vector_binary: $($vb)* }
-        class! { VectorUnary vector_unary: $($vu)* }
-        class! { VectorTernary vector_ternary: $($vt)* }
-        class! { VectorSwizzle vector_swizzle: $($vz)* }
-        class! { VectorFused vector_fused: $($vf)* }
-        class! { VectorShift vector_shift: $($vs)* }
-        class! { VectorTest vector_test: $($vx)* }
-
-        impl Binary {
-            /// Bank of operands and result, and whether the operands may be swapped.
-            pub fn facts(self) -> (Bank, bool) {
-                const FACTS: [(Bank, bool); Binary::COUNT] = [$((<$bt as Value>::BANK, $comm)),*];
-                FACTS[self as usize]
-            }
-        }
-
-        impl Unary {
-            /// Banks of the operand and the result.
-            pub fn banks(self) -> (Bank, Bank) {
-                const BANKS: [(Bank, Bank); Unary::COUNT] = [$((unary_bank!($($u)*), <$unary_out as Value>::BANK)),*];
-                BANKS[self as usize]
-            }
-        }
-
-        impl Load {
-            /// Bank of the result.
-            pub fn bank(self) -> Bank {
-                const BANKS: [Bank; Load::COUNT] = [$(<$load_out as Value>::BANK),*];
-                BANKS[self as usize]
-            }
-        }
-
-        impl Store {
-            /// Bank of the value.
-            pub fn bank(self) -> Bank {
-                const BANKS: [Bank; Store::COUNT] = [$(<$store_in as Value>::BANK),*];
-                BANKS[self as usize]
-            }
-        }
-
-        impl Extract {
-            /// Bank of the result.
-            pub fn bank(self) -> Bank {
-                const BANKS: [Bank; Extract::COUNT] = [$(<$extract_ty as Value>::BANK),*];
-                BANKS[self as usize]
-            }
-        }
-    };
-}
-
-macro_rules! unary_bank {
-    ($a:ident: $ty:ident) => {
-        <$ty as Value>::BANK
-    };
-}
-
-for_each_op!(define);
-
-impl Plain {
-    pub const fn op(self) -> u16 {
-        Self::BASE + self as u16
-    }
-}
-
-impl Compare {
-    pub const fn op(self, form: Form) -> u16 {
-        Self::BASE + self as u16 * 6 + form as u16
-    }
-
-    /// The opcode of the branch taken where the comparison holds.
-    pub const fn branch_op(self, form: Form) -> u16 {
-        offset_of!(Table<u8>, branch) as u16 + self as u16 * 6 + form as u16
-    }
-
-    /// The opcode that adds a number to a slot and branches where the comparison of the sum with an immediate (`true`) or
-    /// a slot holds; for comparisons of `i32`.
-    pub fn step_op(self, imm: bool) -> Option<u16> {
-        self.is_32().then_some(offset_of!(Table<u8>, step) as u16 + self as u16 * 2 + u16::from(imm))
-    }
-
-    /// The comparison and form of an opcode that is one.
-    pub fn from_op(op: u16) -> Option<(Compare, Form)> {
-        let index = op.checked_sub(Self::BASE)?;
-        Some((*Self::ALL.get(index as usize / 6)?, FORMS[index as usize % 6]))
-    }
-
-    /// The bank of the operands.
-    pub fn bank(self) -> Bank {
-        use Compare::*;
-        match self {
-            F32Eq | F32Ne | F32Lt | F32Gt | F32Le | F32Ge | F32NotLt | F32NotGt | F32NotLe | F32NotGe => Bank::F32,
-            F64Eq | F64Ne | F64Lt | F64Gt | F64Le | F64Ge | F64NotLt | F64NotGt | F64NotLe | F64NotGe => Bank::F64,
-            _ => Bank::Int,
-        }
-    }
-
-    /// Whether the operands are `i32`.
-    pub fn is_32(self) -> bool {
-        (self as u16) < Compare::I64Eq as u16
-    }
-
-    /// The comparison that gives the same with the operands swapped.
-    pub fn swapped(self) -> Self {
-        use Compare::*;
-        match self {
-            I32LtS => I32GtS,
-            I32LtU => I32GtU,
-            I32GtS => I32LtS,
-            I32GtU => I32LtU,
-            I32LeS => I32GeS,
-            I32LeU => I32GeU,
-            I32GeS => I32LeS,
-            I32GeU => I32LeU,
-            I64LtS => I64GtS,
-            I64LtU => I64GtU,
-            I64GtS => I64LtS,
-            I64GtU => I64LtU,
-            I64LeS => I64GeS,
-            I64LeU => I64GeU,
-            I64GeS => I64LeS,
-            I64GeU => I64LeU,
-            F32Lt => F32Gt,
-            F32Gt => F32Lt,
-            F32Le => F32Ge,
-            F32Ge => F32Le,
-            F32NotLt => F32NotGt,
-            F32NotGt => F32NotLt,
-            F32NotLe => F32NotGe,
-            F32NotGe => F32NotLe,
-            F64Lt => F64Gt,
-            F64Gt => F64Lt,
-            F64Le => F64Ge,
-            F64Ge => F64Le,
-            F64NotLt => F64NotGt,
-            F64NotGt => F64NotLt,
-            F64NotLe => F64NotGe,
-            F64NotGe => F64NotLe,
-            I32Common | I32Apart | I32Eq | I32Ne | I64Eq | I64Ne | F32Eq | F32Ne | F64Eq | F64Ne => self,
-        }
-    }
-
-    /// The comparison that holds where this one does not.
-    pub fn negated(self) -> Self {
-        use Compare::*;
-        match self {
-            I32Eq => I32Ne,
-            I32Ne => I32Eq,
-            I32LtS => I32GeS,
-            I32LtU => I32GeU,
-            I32GtS => I32LeS,
-            I32GtU => I32LeU,
-            I32LeS => I32GtS,
-            I32LeU => I32GtU,
-            I32GeS => I32LtS,
-            I32GeU => I32LtU,
-            I64Eq => I64Ne,
-            I64Ne => I64Eq,
-            I64LtS => I64GeS,
-            I64LtU => I64GeU,
-            I64GtS => I64LeS,
-            I64GtU => I64LeU,
-            I64LeS => I64GtS,
-            I64LeU => I64GtU,
-            I64GeS => I64LtS,
-            I64GeU => I64LtU,
-            F32Eq => F32Ne,
-            F32Ne => F32Eq,
-            F32Lt => F32NotLt,
-            F32Gt => F32NotGt,
-            F32Le => F32NotLe,
-            F32Ge => F32NotGe,
-            F32NotLt => F32Lt,
-            F32NotGt => F32Gt,
-            F32NotLe => F32Le,
-            F32NotGe => F32Ge,
-            F64Eq => F64Ne,
-            F64Ne => F64Eq,
-            F64Lt => F64NotLt,
-            F64Gt => F64NotGt,
-            F64Le => F64NotLe,
-            F64Ge => F64NotGe,
-            F64NotLt => F64Lt,
-            F64NotGt => F64Gt,
-            F64NotLe => F64Le,
-            F64NotGe => F64Ge,
-            I32Common => I32Apart,
-            I32Apart => I32Common,
-        }
-    }
-}
-
-impl Binary {
-    /// Whether the operands are `i32`.
-    pub fn is_32(self) -> bool {
-        (self as u16) < Binary::I64Add as u16
-    }
-}
-
-macro_rules! formed {
-    ($($class:ident[$form:ident] $forms:expr;)*) => {
-        $(impl $class {
-            pub const fn op(self, form: $form) -> u16 {
-                Self::BASE + self as u16 * ($forms) + form as u16
-            }
-        })*
-    };
-}
-
-formed! {
-    Binary[Form] 2 * BINARY_FORMS as u16;
-    Load[LoadForm] 2 * LOAD_FORMS as u16 + 1;
-    Store[StoreForm] 7;
-}
-
-/// An opcode taken apart. Vector instructions are all `Other`.
-#[cfg(baseline)]
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Inst {
-    Plain(Plain),
-    Compare(Compare, Form),
-    Branch(Compare, Form),
-    /// `true`: compares with an immediate.
-    Step(Compare, bool),
-    /// `true`: the result is only left in the accumulator; for those below, too.
-    Binary(Binary, Form, bool),
-    /// `true`: the operand is in the accumulator.
-    Unary(Unary, bool, bool),
-    Load(Load, LoadForm, bool),
-    Store(Store, StoreForm),
-    Other,
-}
-
-#[cfg(baseline)]
-impl Inst {
-    pub fn of(op: u16) -> Self {
-        const STORES: [StoreForm; 7] = [
-            StoreForm::Slots,
-            StoreForm::AddrAcc,
-            StoreForm::ValueAcc,
-            StoreForm::Imm,
-            StoreForm::AccImm,
-            StoreForm::Const,
-            StoreForm::Far,
-        ];
-        // The number of the row, and the place in it.
-        let row = |base: usize, rows: usize, length: usize| {
-            let index = usize::from(op).checked_sub(base)?;
-            (index < rows * length).then_some((index / length, index % length))
-        };
-        macro_rules! class {
-            ($class:ident $field:ident $length:expr, |$i:ident, $at:ident| $inst:expr) => {
-                if let Some(($i, $at)) = row(offset_of!(Table<u8>, $field), $class::COUNT, $length) {
-                    return $inst;
-                }
-            };
-        }
-        if let Some(plain) = Plain::ALL.get(usize::from(op)) {
-            return Inst::Plain(*plain);
-        }
-        class!(Compare compare 6, |i, at| Inst::Compare(Compare::ALL[i], FORMS[at]));
-        class!(Compare branch 6, |i, at| Inst::Branch(Compare::ALL[i], FORMS[at]));
-        if let Some((i, at)) = row(offset_of!(Table<u8>, step), Compare::I64Eq as usize, 2) {
-            return Inst::Step(Compare::ALL[i], at == 1);
-        }
-        class!(Binary binary 2 * BINARY_FORMS, |i, at| {
-            Inst::Binary(Binary::ALL[i], FORMS[at % BINARY_FORMS], at >= BINARY_FORMS)
-        });
-        class!(Unary unary 2 * UNARY_FORMS, |i, at| {
-            Inst::Unary(Unary::ALL[i], at % UNARY_FORMS == 1, at >= UNARY_FORMS)
-        });
-        class!(Load load 2 * LOAD_FORMS + 1, |i, at| {
-            let form = if at == 2 * LOAD_FORMS { LoadForm::Far } else { LOADS[at % LOAD_FORMS] };
-            Inst::Load(Load::ALL[i], form, (LOAD_FORMS..2 * LOAD_FORMS).contains(&at))
-        });
-        class!(Store store 7, |i, at| Inst::Store(Store::ALL[i], STORES[at]));
-        Inst::Other
-    }
-}
-
-impl Unary {
-    /// The opcode, with the operand in slot `b` or in the accumulator.
-    pub const fn op(self, acc: bool) -> u16 {
-        Self::BASE + self as u16 * 2 * UNARY_FORMS as u16 + acc as u16
-    }
-}
-
-impl Load {
-    /// The form of an opcode of this load that writes a slot.
-    pub fn form(self, op: u16) -> Option<LoadForm> {
-        let index = op.checked_sub(self.op(LoadForm::Slot))?;
-        LOADS.get(usize::from(index)).copied()
-    }
-}
-
-impl Binary {
-    /// The form of an opcode of this instruction, and whether it writes a slot.
-    pub fn form(self, op: u16) -> Option<(Form, bool)> {
-        let index = usize::from(op.checked_sub(self.op(Form::SS))?);
-        (index < 2 * BINARY_FORMS).then_some((FORMS[index % BINARY_FORMS], index < BINARY_FORMS))
-    }
-}
-
-macro_rules! simple {
-    ($($class:ident)*) => {
-        $(impl $class {
-            pub const fn op(self) -> u16 {
-                Self::BASE + self as u16
-            }
-        })*
-    };
-}
-
-simple! { LoadLane StoreLane Splat Extract Replace VectorBinary VectorUnary VectorTernary VectorSwizzle VectorFused VectorShift VectorTest }
-
-/// The word of an instruction.
-#[inline(always)]
-pub(super) const fn word(op: u16, a: u16, b: u16, c: u16) -> u64 {
-    op as u64 | (a as u64) << 16 | (b as u64) << 32 | (c as u64) << 48
-}
-
-/// The word of an instruction whose `b` and `c` are one number.
-#[inline(always)]
-pub(super) const fn word_bc(op: u16, a: u16, bc: u32) -> u64 {
-    op as u64 | (a as u64) << 16 | (bc as u64) << 32
-}
+pub(in crate::interp) use for_each_op;

@@ -1,0 +1,250 @@
+//! Calls, to bytecode, native code and the host, and the instructions that functions begin with.
+
+use super::control::{cross, exit};
+use super::{control, exception, table, tier};
+use crate::error::{Error, Trap};
+use crate::interp::code::{Code, ModuleCode};
+use crate::interp::machine::{Flow, HEADER, Machine, SLACK, Step};
+use crate::interp::op::Plain;
+use crate::vm::context::{VMContext, VMFuncRef};
+use crate::vm::func::call_host;
+
+run! {
+    // If the callee has native code, its `Code` has one instruction, `Native`, which runs that.
+    Call(m) {
+        let code = m.code(m.bc());
+        let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(1));
+        if !code.is_null() && m.enter(code, base, ret) { Flow::Next } else { Flow::Slow(call) }
+    }
+    CallIndirect(m) {
+        match indirect_code(m) {
+            Some(code) if m.enter(code, m.slot(m.a()), m.ip.wrapping_add(3)) => Flow::Next,
+            _ => Flow::Slow(call_indirect),
+        }
+    }
+
+    Native(m) match tier::native(m) {
+        None => control::run::Return(m),
+        Some(path) => Flow::Slow(path),
+    }
+    CountCall(m) if m.counter().call(m.a()) { m.skip(1) } else { Flow::Slow(tier::count_call) }
+    ShiftFrame(m) {
+        m.fp = m.fp.wrapping_offset(m.bc() as i32 as isize);
+        m.skip(1)
+    }
+    CallImport(_m) Flow::Slow(call_import)
+    ReturnCall(_m) Flow::Slow(return_call)
+    ReturnCallImport(_m) Flow::Slow(return_call_import)
+    ReturnCallIndirect(_m) Flow::Slow(return_call_indirect)
+}
+
+/// The engine-wide number of a type of the running module.
+#[inline(always)]
+fn sig(m: &Machine, type_index: u32) -> u32 {
+    // SAFETY: the running instance, and an index of its module.
+    unsafe { (*(*m.ctx).sigs.add(type_index as usize)).number() }
+}
+
+/// The `Code` that an indirect call leads to, if its callee is a function of the running instance that has some.
+#[inline(always)]
+fn indirect_code(m: &Machine) -> Option<*const Code> {
+    let element = table::element(m, m.low(1), m.get(m.b()))?;
+    // SAFETY: elements of funcref tables are null or live references.
+    let func = unsafe { (*element as *const VMFuncRef).as_ref()? };
+    // The owner of a host function is no context.
+    if func.sig != sig(m, m.high(1)) || func.owner.cast() != m.vmctx() {
+        return None;
+    }
+    let code = m.code(func.index);
+    (!code.is_null()).then_some(code)
+}
+
+/// The callee of an indirect call, or the trap. Table, type and index are where `CallIndirect` has them.
+fn indirect_func(m: &Machine) -> Result<*mut VMFuncRef, Trap> {
+    let element = table::element(m, m.low(1), m.get(m.b())).ok_or(Trap::UndefinedElement)?;
+    // SAFETY: elements of funcref tables are null or live references.
+    let func = unsafe { *element as *mut VMFuncRef };
+    // SAFETY: as above.
+    match unsafe { func.as_ref() } {
+        None => Err(Trap::UninitializedElement),
+        Some(func) if func.sig != sig(m, m.high(1)) => Err(Trap::IndirectCallTypeMismatch),
+        Some(_) => Ok(func),
+    }
+}
+
+fn import_func(m: &Machine, func: u32) -> *mut VMFuncRef {
+    // SAFETY: the running instance, and an index of its module.
+    unsafe { crate::vm::instance::func_ref(m.vmctx(), func) }
+}
+
+/// The `Code` of a defined function, which is translated now if it has none.
+fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const Code, Error> {
+    // SAFETY: a live context, and an index of its module.
+    unsafe { ModuleCode::of(vmctx) }.get(index)
+}
+
+fn call(m: &mut Machine) -> Step {
+    let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(1));
+    match defined(m.vmctx(), m.bc()) {
+        Ok(code) if m.enter(code, base, ret) => Step::Next,
+        Ok(_) => m.stop(Trap::StackOverflow),
+        Err(error) => m.stop(error),
+    }
+}
+
+fn call_import(m: &mut Machine) -> Step {
+    let func = import_func(m, m.bc());
+    call_func(m, func, m.low(1), 2)
+}
+
+fn call_indirect(m: &mut Machine) -> Step {
+    match indirect_func(m) {
+        Ok(func) => call_func(m, func, m.low(2), 3),
+        Err(trap) => m.stop(trap),
+    }
+}
+
+/// Calls any function, from an instruction of `words` words. The arguments are in the slots from `a` on; arguments and results
+/// need no more than `slots`.
+fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) -> Step {
+    let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(words));
+    // SAFETY: a live reference.
+    let (index, owner) = unsafe { ((*func).index, (*func).owner) };
+    if index == VMFuncRef::HOST {
+        return match host(m, func, base, base.wrapping_add(slots as usize)) {
+            Ok(()) => {
+                m.ip = ret;
+                Step::Next
+            }
+            Err(error) => exception::failed(m, error),
+        };
+    }
+    let (caller, callee) = (m.vmctx(), owner.cast());
+    let code = match defined(callee, index) {
+        Ok(code) => code,
+        Err(error) => return m.stop(error),
+    };
+    let entered = m.enter(code, base, if callee == caller { ret } else { cross() });
+    if !entered {
+        return m.stop(Trap::StackOverflow);
+    }
+    if callee != caller {
+        // SAFETY: the header was just made; the callee is live.
+        unsafe {
+            let header = base.add((*code).header as usize);
+            *header.add(2) = caller as u64;
+            *header.add(3) = ret as u64;
+            m.context().switch(callee);
+        }
+    }
+    Step::Next
+}
+
+/// Calls a host function with its arguments at `slots`. The value stack is in use up to `top`.
+fn host(m: &mut Machine, func: *mut VMFuncRef, slots: *mut u64, top: *mut u64) -> Result<(), Error> {
+    let vmctx = m.vmctx();
+    // SAFETY: the running instance and a live reference to a host function; the slots are those of its type.
+    unsafe {
+        (*(*vmctx).store).value_top = top;
+        call_host(func, vmctx, slots)
+    }
+}
+
+fn return_call(m: &mut Machine) -> Step {
+    let vmctx = m.vmctx();
+    let code = tail_code(m, vmctx, m.low(1));
+    tail_defined(m, vmctx, code)
+}
+
+fn return_call_import(m: &mut Machine) -> Step {
+    let func = import_func(m, m.low(1));
+    tail_func(m, func)
+}
+
+fn return_call_indirect(m: &mut Machine) -> Step {
+    match indirect_func(m) {
+        Ok(func) => tail_func(m, func),
+        Err(trap) => m.stop(trap),
+    }
+}
+
+/// The address of a tail call's arguments, and the running frame's header.
+fn tail_operands(m: &Machine) -> (*mut u64, [u64; HEADER as usize]) {
+    let args = if m.op() == Plain::ReturnCallIndirect.op() { m.low(2) } else { m.high(1) };
+    // SAFETY: the machine's invariant.
+    let header = unsafe { m.slot(m.a()).cast::<[u64; HEADER as usize]>().read() };
+    (m.fp.wrapping_add(args as usize), header)
+}
+
+fn tail_func(m: &mut Machine, func: *mut VMFuncRef) -> Step {
+    // SAFETY: a live reference.
+    let (index, owner) = unsafe { ((*func).index, (*func).owner) };
+    if index == VMFuncRef::HOST {
+        return tail_host(m, func);
+    }
+    let code = tail_code(m, owner.cast(), index);
+    tail_defined(m, owner.cast(), code)
+}
+
+/// The callee's code for a tail call. In the outermost frame of an activation that is its bytecode even if it has native code:
+/// native code might tail-call back into a new activation, and so on, nesting without end.
+fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const Code, Error> {
+    let (_, header) = tail_operands(m);
+    let ret = if header[0] == cross() as u64 { header[3] } else { header[0] };
+    if ret != exit() as u64 || !tier::is_kept(tier::NestingRule::OutermostTailCall) {
+        return defined(callee, index);
+    }
+    // SAFETY: a live context, and an index of its module.
+    unsafe { ModuleCode::of(callee) }.translated(index)
+}
+
+/// Replaces the running frame with one of a defined function.
+fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Code, Error>) -> Step {
+    // SAFETY: published code lives as long as the module.
+    let code = match code {
+        Ok(code) => unsafe { &*code },
+        Err(error) => return m.stop(error),
+    };
+    if !m.room(code.frame_bytes) {
+        return m.stop(Trap::StackOverflow);
+    }
+    let (args, mut header) = tail_operands(m);
+    let caller = m.vmctx();
+    if callee != caller {
+        if header[0] != cross() as u64 {
+            header = [cross() as u64, header[1], caller as u64, header[0]];
+        }
+        // SAFETY: live, as it is the context of a function reference.
+        unsafe { m.context().switch(callee) };
+    }
+    // SAFETY: the arguments are on the operand stack, above where they are copied to; the new frame fits the stack.
+    unsafe {
+        args.copy_to(m.fp, code.params as usize);
+        let place = m.fp.add(code.header as usize);
+        place.cast::<[u64; HEADER as usize]>().write(header);
+        code.zero_locals(m.fp);
+    }
+    m.ip = code.entry;
+    Step::Next
+}
+
+/// Calls a host function in place of the running frame, and returns.
+fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
+    let (args, header) = tail_operands(m);
+    // SAFETY: a live reference; the engine knows the types of live references.
+    let ty = unsafe { ModuleCode::of(m.vmctx()).engine.types.get((*func).sig) };
+    let slots = ty.param_slots().max(ty.result_slots());
+    if !m.room(8 * (slots + (HEADER + SLACK) as usize)) {
+        return m.stop(Trap::StackOverflow);
+    }
+    let (base, place) = (m.fp, m.fp.wrapping_add(slots));
+    // SAFETY: the arguments are above where they are copied to; the header is copied above all that the host writes.
+    unsafe {
+        args.copy_to(base, ty.param_slots());
+        place.cast::<[u64; HEADER as usize]>().write(header);
+    }
+    if let Err(error) = host(m, func, base, place.wrapping_add(HEADER as usize)) {
+        return exception::failed_in_caller(m, header, error);
+    }
+    tier::return_from(m, place)
+}
