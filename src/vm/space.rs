@@ -154,6 +154,7 @@ impl Drop for Reservation {
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
+    use rustix::process::{Resource, Rlimit, setrlimit};
 
     const LEN: usize = 1 << 16;
 
@@ -183,10 +184,15 @@ mod tests {
     #[test]
     fn what_is_kept_goes_where_address_space_is_short() {
         const CHILD: &str = "WASMRUN_TEST_IDLE_SPACE";
+        /// An emulator can't start another program for its processor; nor do such limits hold there.
+        const NOT_STARTED: i32 = 127;
         if std::env::var_os(CHILD).is_none() {
             let name = "vm::space::tests::what_is_kept_goes_where_address_space_is_short";
             let mut child = std::process::Command::new(std::env::current_exe().unwrap());
             let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "").output().unwrap();
+            if output.status.code() == Some(NOT_STARTED) {
+                return;
+            }
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             return;
         }
@@ -195,9 +201,7 @@ mod tests {
         assert_eq!(spaces.idle().len(), 1);
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
         let most = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * region::page::size() as u64 + (16 << 20);
-        // SAFETY: a plain call with a pointer to a local.
-        let limited = unsafe { libc::setrlimit(libc::RLIMIT_AS, &libc::rlimit { rlim_cur: most, rlim_max: most }) };
-        assert_eq!(limited, 0);
+        setrlimit(Resource::As, Rlimit { current: Some(most), maximum: Some(most) }).unwrap();
         let other = Reservation::new(&spaces, 1 << 29, 0);
         assert!(other.is_some() && spaces.idle().is_empty());
     }
