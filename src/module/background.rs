@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::ModuleInner;
+use crate::sys::lower_priority;
 
 /// Programs that end within this time do not pay for functions they never call.
 const DELAY: Duration = Duration::from_millis(100);
@@ -14,6 +15,9 @@ const PATIENCE: u32 = 20;
 
 /// Bytes of code that are validated between looks at whether somebody still wants the module.
 const PIECE: usize = 256 << 10;
+
+/// By how much the priority of the thread is lower ("niceness"): it runs when no other does.
+const NICEST: i32 = 19;
 
 /// Stack of the thread; validation does not recurse.
 const STACK: usize = 256 << 10;
@@ -33,7 +37,7 @@ pub(super) fn start(module: &Arc<ModuleInner>) {
 /// Validates piece by piece. The module is not kept alive, and work stops where the outcome is known.
 fn run(module: &Weak<ModuleInner>) {
     thread::sleep(DELAY);
-    step_back();
+    lower_priority(NICEST);
     for _ in 0..PATIENCE {
         // Not held while asleep.
         if !module.upgrade().is_some_and(|module| module.engine.is_compiling()) {
@@ -63,12 +67,6 @@ fn run(module: &Weak<ModuleInner>) {
         }
         next = end;
     }
-}
-
-/// Gives the thread the lowest priority, where a thread has one of its own.
-fn step_back() {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = rustix::process::setpriority_process(None, 19);
 }
 
 #[cfg(test)]

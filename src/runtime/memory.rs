@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
 use crate::module::types::MemoryType;
 use crate::runtime::engine::Engine;
-use crate::vm::image::Image;
+use crate::sys::Image;
 use crate::vm::context::VMMemory;
 use crate::vm::space::Reservation;
 

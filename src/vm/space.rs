@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use miri as region;
 use region::Protection;
 
+use crate::sys::discard;
+
 /// Spaces that an engine keeps at most: with 4 GiB each, a small part of what a process can have.
 const IDLE: usize = 32;
 
@@ -50,17 +52,9 @@ impl Space {
     }
 
     /// Makes what is accessible zero again, and gives its pages back to the system.
-    #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
     fn clear(&mut self) -> Option<()> {
-        use rustix::mm::{Advice, madvise};
         // SAFETY: the range is in our own allocation, of which nothing is in use, and is private and anonymous.
-        unsafe { madvise(self.base().cast(), self.accessible, Advice::LinuxDontNeed).ok() }
-    }
-
-    /// Other systems do not promise zeros.
-    #[cfg(any(miri, not(any(target_os = "linux", target_os = "android"))))]
-    fn clear(&mut self) -> Option<()> {
-        None
+        unsafe { discard(self.base().cast(), self.accessible) }
     }
 }
 
