@@ -36,8 +36,12 @@ pub struct Outcome {
 
 /// The runner that cargo was told of, if the build is for another processor than this machine's.
 fn runner() -> Option<String> {
-    let arch = std::env::consts::ARCH.to_uppercase();
-    let is_runner = |name: &str| name.starts_with(&format!("CARGO_TARGET_{arch}_")) && name.ends_with("_RUNNER");
+    // The name of the target begins with the processor's, which may go on: `riscv64gc`.
+    let arch = match std::env::consts::ARCH {
+        "x86" => "I686".to_owned(),
+        arch => arch.to_uppercase(),
+    };
+    let is_runner = |name: &str| name.starts_with(&format!("CARGO_TARGET_{arch}")) && name.ends_with("_RUNNER");
     let mut vars =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     vars.find(|(name, _)| is_runner(name)).map(|(_, runner)| runner)

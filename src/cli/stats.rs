@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use super::output;
+use crate::sys::peak_memory;
 use crate::{Engine, Stats, Work};
 
 /// How the figures are told.
@@ -116,23 +117,6 @@ fn works(stats: &Stats) -> [(&'static str, Work); 6] {
 /// Milliseconds, to the microsecond.
 fn millis(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
-}
-
-/// The most memory that was resident at once, in bytes, where the system tells.
-#[cfg(unix)]
-fn peak_memory() -> Option<u64> {
-    // SAFETY: zeros are a valid value, and the call writes it whole.
-    let usage = unsafe {
-        let mut usage = std::mem::zeroed::<libc::rusage>();
-        (libc::getrusage(libc::RUSAGE_SELF, &mut usage) == 0).then_some(usage)?
-    };
-    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
-    Some(usage.ru_maxrss as u64 * unit)
-}
-
-#[cfg(not(unix))]
-fn peak_memory() -> Option<u64> {
-    None
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::ModuleFacts;
+use crate::sys::lower_priority;
 
 /// Programs that end within this time do not pay for functions they never call.
 const DELAY: Duration = Duration::from_millis(100);
@@ -14,6 +15,9 @@ const PATIENCE: u32 = 20;
 
 /// Bytes of code that are validated between looks at whether somebody still wants the module.
 const PIECE: usize = 256 << 10;
+
+/// By how much the priority of the thread is lower ("niceness"): it runs when no other does.
+const NICEST: i32 = 19;
 
 /// Stack of the thread; validation does not recurse.
 const STACK: usize = 256 << 10;
@@ -34,7 +38,7 @@ pub(crate) fn start(module: &Arc<ModuleFacts>, is_busy: impl Fn() -> bool + Send
 /// Validates piece by piece. The module is not kept alive, and work stops where the outcome is known.
 fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool) {
     thread::sleep(DELAY);
-    step_back();
+    lower_priority(NICEST);
     for _ in 0..PATIENCE {
         // Not held while asleep.
         if module.strong_count() == 0 || !is_busy() {
@@ -64,12 +68,6 @@ fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool) {
         }
         next = end;
     }
-}
-
-/// Gives the thread the lowest priority, where a thread has one of its own.
-fn step_back() {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = rustix::process::setpriority_process(None, 19);
 }
 
 #[cfg(test)]

@@ -302,6 +302,8 @@ impl<'a, T> From<&'a mut Store<T>> for StoreContextMut<'a, T> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+
     use super::*;
     use crate::vm::store::STACK_GUARD;
 
@@ -332,17 +334,19 @@ mod tests {
         }
     }
 
+    /// Bytes of value stack that are asked for: more than there is room for.
+    const WANTED: usize = if size_of::<usize>() == 8 { 4 << 30 } else { 1 << 30 };
+
     /// In a process of its own, with this much address space besides what it has already.
     fn with_address_space(room: u64) {
         let used: u64 =
             std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
         let most = used * region::page::size() as u64 + room;
-        let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
         let mut config = crate::Config::new();
-        let engine = Engine::new(config.strategy(crate::Strategy::Interpreter).max_wasm_stack(4 << 30)).unwrap();
+        let engine = Engine::new(config.strategy(crate::Strategy::Interpreter).max_wasm_stack(WANTED)).unwrap();
         let module = crate::Module::new(&engine, "(module (func (export \"f\") (result i32) (i32.const 7)))").unwrap();
-        // SAFETY: a plain call with a pointer to a local.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+        setrlimit(Resource::As, limit).unwrap();
         let mut store = Store::new(&engine, ());
         let instance = crate::Instance::new(&mut store, &module, &[]).unwrap();
         let f = instance.get_typed_func::<(), i32>(&mut store, "f").unwrap();
@@ -352,7 +356,7 @@ mod tests {
             0 => assert!(
                 matches!(result.unwrap_err().kind(), crate::ErrorKind::Resource(m) if m.contains("value stack"))
             ),
-            _ => assert!(result.unwrap() == 7 && (32 << 20..4 << 30).contains(&length)),
+            _ => assert!(result.unwrap() == 7 && (32 << 20..WANTED).contains(&length)),
         }
     }
 
@@ -360,6 +364,8 @@ mod tests {
     #[test]
     fn address_space_may_be_short() {
         const ROOM: &str = "WASMRUN_TEST_ADDRESS_SPACE";
+        /// An emulator can't start another program for its processor; nor do such limits hold there.
+        const NOT_STARTED: i32 = 127;
         if let Ok(room) = std::env::var(ROOM) {
             return with_address_space(room.parse().unwrap());
         }
@@ -367,6 +373,9 @@ mod tests {
             let mut child = std::process::Command::new(std::env::current_exe().unwrap());
             let name = "runtime::store::tests::address_space_may_be_short";
             let output = child.args(["--exact", name, "--nocapture"]).env(ROOM, room.to_string()).output().unwrap();
+            if output.status.code() == Some(NOT_STARTED) {
+                return;
+            }
             assert!(output.status.success(), "{room}: {}", String::from_utf8_lossy(&output.stderr));
         }
     }

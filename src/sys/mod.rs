@@ -1,254 +1,57 @@
-//! The platform.
+//! The operating system: everything that differs between Linux, Apple's systems and other Unixes.
 //!
-//! What may be here: what differs between systems. What may not: anything of WebAssembly.
+//! What may be here: a call that one system has and another lacks, and a call whose meaning differs between them. Each is
+//! one function or type of the same name and signature in `linux`, `apple` and `posix`; the code above calls it without a
+//! `cfg`. A system without the means has a twin that does the next best thing, or that says that it has none.
+//!
+//! What may not: calls that are the same on every Unix (rustix and cap-std make those where they are needed), what
+//! depends on the processor only, and decisions. What a guest may have, for instance, is decided in `wasi`; this room
+//! knows errors, and no other room.
 
-use std::cell::Cell;
-use std::time::Duration;
+mod process;
+mod stack;
 
-use crate::error::{Error, Result};
-
-/// Bytes of a native stack that are left to Rust code below the deepest WebAssembly frame: a quarter of the stack, within
-/// these limits.
-const RESERVE: std::ops::RangeInclusive<usize> = 32 << 10..=256 << 10;
-
-/// Bytes that a native stack must have for WebAssembly code to be run on it.
-const LEAST_STACK: usize = 96 << 10;
-
-/// A native stack that code runs on: what is left of it and what is in use, up to where the code was entered. The default
-/// is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NativeStack {
-    /// Its lowest usable address.
-    pub low: usize,
-    /// The stack pointer where the code was entered; 0 if there is none.
-    pub high: usize,
-}
-
-impl NativeStack {
-    #[inline]
-    pub fn is_running(self) -> bool {
-        self.high != 0
-    }
-
-    /// Whether what has this stack pointer was called, however deep, by the code's entry and on the same stack.
-    #[inline]
-    pub fn contains(self, stack_pointer: usize) -> bool {
-        stack_pointer.wrapping_sub(self.low) < self.high - self.low
-    }
-}
-
-/// The lowest usable address of the current thread's own stack, and its end. `(0, usize::MAX)` if it can't be told.
-#[inline]
-fn thread_stack() -> (usize, usize) {
-    thread_local!(static BOUNDS: Cell<(usize, usize)> = const { Cell::new((0, 0)) });
-    BOUNDS.with(|cell| {
-        if cell.get() == (0, 0) {
-            cell.set(query_stack_bounds().unwrap_or((0, usize::MAX)));
-        }
-        cell.get()
-    })
-}
-
-/// The stack of a stack pointer of the current thread, entered there, and how much of it is to be left to Rust code.
-///
-/// # Errors
-/// [`Resource`](crate::ErrorKind::Resource) if there is too little of it, or nobody knows how much.
-#[inline]
-pub(crate) fn current_stack(here: usize) -> Result<(NativeStack, usize)> {
-    let (low, high) = thread_stack();
-    if low <= here && here < high && high - low >= LEAST_STACK {
-        return Ok((NativeStack { low, high: here }, reserve(high - low)));
-    }
-    unusual_stack(here, low, high)
-}
-
-#[inline]
-fn reserve(size: usize) -> usize {
-    (size / 4).clamp(*RESERVE.start(), *RESERVE.end())
-}
-
-/// The same for a stack that is too small, or not the thread's own, such as a coroutine's. Then it is the mapping that has
-/// the stack pointer in it, provided that what comes below that can't be accessed. This takes some microseconds; what it
-/// finds can't be kept, because nothing tells when such a stack goes.
-#[cold]
-fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, usize)> {
-    let too_small = |size: usize| {
-        let (size, least) = (size >> 10, LEAST_STACK >> 10);
-        Error::resource(format!(
-            "a native stack of {size} KiB is too small for WebAssembly code, which needs {least} KiB"
-        ))
-    };
-    if low <= here && here < high {
-        return Err(too_small(high - low));
-    }
-    let unknown =
-        || Error::resource("nobody knows how large the native stack is that this call is on, or where it ends");
-    let (mut low, mut readable_below) = (None, 0);
-    for region in region::query_range(std::ptr::without_provenance::<u8>(1), here).map_err(|_| unknown())? {
-        let region = region.map_err(|_| unknown())?;
-        let (range, protection) = (region.as_range(), region.protection());
-        if range.contains(&here) {
-            low = protection.contains(region::Protection::READ_WRITE).then_some(range.start);
-            break;
-        }
-        if protection.contains(region::Protection::READ) && !region.is_guarded() {
-            readable_below = range.end;
-        }
-    }
-    let low = low.filter(|low| *low != readable_below).ok_or_else(unknown)?;
-    // Other mappings may follow without a gap, so its end is unknown; what counts is what is left.
-    let left = here - low;
-    if left < LEAST_STACK {
-        return Err(too_small(left));
-    }
-    Ok((NativeStack { low, high: here }, reserve(left)))
-}
-
+#[cfg(all(target_vendor = "apple", not(miri)))]
+mod apple;
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
-fn query_stack_bounds() -> Option<(usize, usize)> {
-    // SAFETY: plain calls with pointers to locals; the attribute object is destroyed after use.
-    unsafe {
-        let mut attr = std::mem::zeroed::<libc::pthread_attr_t>();
-        if libc::pthread_getattr_np(libc::pthread_self(), &mut attr) != 0 {
-            return None;
-        }
-        let (mut low, mut size, mut guard) = (std::ptr::null_mut(), 0, 0);
-        let ok = libc::pthread_attr_getstack(&attr, &mut low, &mut size) == 0
-            && libc::pthread_attr_getguardsize(&attr, &mut guard) == 0;
-        libc::pthread_attr_destroy(&mut attr);
-        let low = low as usize;
-        ok.then_some((low + guard, low + size))
-    }
-}
+mod linux;
+// Apple's systems take from it what they have no call of their own for. Miri has these calls only.
+#[cfg(any(miri, not(any(target_os = "linux", target_os = "android"))))]
+mod posix;
 
-#[cfg(target_vendor = "apple")]
-fn query_stack_bounds() -> Option<(usize, usize)> {
-    // SAFETY: plain calls about the current thread.
-    unsafe {
-        let this = libc::pthread_self();
-        let high = libc::pthread_get_stackaddr_np(this) as usize;
-        Some((high - libc::pthread_get_stacksize_np(this), high))
-    }
-}
-
+#[cfg(all(target_vendor = "apple", not(miri)))]
+use apple as system;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
+use linux as system;
 #[cfg(any(miri, not(any(target_os = "linux", target_os = "android", target_vendor = "apple"))))]
-fn query_stack_bounds() -> Option<(usize, usize)> {
-    None
-}
+use posix as system;
 
-/// The processor time that the current thread has used; the time that has passed where that can't be told.
-#[cfg_attr(not(jit), expect(dead_code, reason = "only compiling is timed"))]
-pub(crate) fn thread_time() -> Duration {
-    #[cfg(unix)]
-    {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    }
-    #[cfg(not(unix))]
-    {
-        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-        START.get_or_init(std::time::Instant::now).elapsed()
-    }
-}
+/// Finding things without a descriptor for them works on Linux as well: its tests run there.
+#[cfg(all(test, any(target_os = "linux", target_os = "android"), not(miri)))]
+#[path = "posix/found.rs"]
+mod posix_found;
 
-/// Bytes that are left of the native stack: far too many if the bounds of threads can't be told, none if it is not the
-/// thread's own.
-#[cfg_attr(not(jit), expect(dead_code, reason = "only the compiler needs much"))]
-pub(crate) fn stack_remaining() -> usize {
-    let ((low, high), here) = (thread_stack(), stack_pointer());
-    if low <= here && here < high { here - low } else { 0 }
-}
+pub(crate) use process::peak_memory;
+#[cfg(jit)]
+pub(crate) use process::thread_time;
+#[cfg(jit)]
+pub(crate) use stack::stack_remaining;
+pub(crate) use stack::{NativeStack, current_stack, saved_registers, stack_pointer};
+pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
+pub(crate) use system::found::{Found, open_directory};
+pub(crate) use system::image::Image;
+pub(crate) use system::procfs::{is_procfs, procfs_name};
+pub(crate) use system::socket::{accept, send};
+pub(crate) use system::space::discard;
+pub(crate) use system::thread::lower_priority;
 
-/// The registers that a called function must save before it uses them, as they are now.
-#[inline(always)]
-pub(crate) fn saved_registers() -> [u64; 12] {
-    let mut words = [0u64; 12];
-    // SAFETY: stores registers to the array, and nothing else.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    unsafe {
-        std::arch::asm!(
-            "mov [{0}], rbx", "mov [{0} + 8], rbp", "mov [{0} + 16], r12", "mov [{0} + 24], r13",
-            "mov [{0} + 32], r14", "mov [{0} + 40], r15",
-            in(reg) words.as_mut_ptr(), options(nostack, preserves_flags)
-        );
-    }
-    // SAFETY: as above.
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
-    unsafe {
-        std::arch::asm!(
-            "stp x19, x20, [{0}]", "stp x21, x22, [{0}, 16]", "stp x23, x24, [{0}, 32]",
-            "stp x25, x26, [{0}, 48]", "stp x27, x28, [{0}, 64]",
-            in(reg) words.as_mut_ptr(), options(nostack, preserves_flags)
-        );
-    }
-    // Other targets have no compiled code, and interpreted frames are on the value stack.
-    std::hint::black_box(&mut words);
-    words
-}
-
-/// The stack pointer, or an address in the current stack frame.
-#[inline(always)]
-pub(crate) fn stack_pointer() -> usize {
-    // Under Miri, frames lie anywhere.
-    #[cfg(miri)]
-    {
-        usize::MAX / 2
-    }
-    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
-    {
-        let here: usize;
-        // SAFETY: only a register is read.
-        unsafe {
-            #[cfg(target_arch = "x86_64")]
-            std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags));
-            #[cfg(target_arch = "aarch64")]
-            std::arch::asm!("mov {}, sp", out(reg) here, options(nomem, nostack, preserves_flags));
-        }
-        here
-    }
-    #[cfg(not(any(miri, target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        let marker = 0u8;
-        std::hint::black_box(&raw const marker) as usize
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn saved_registers_are_those_of_the_caller() {
-        extern "C" fn probe() -> usize {
-            let words = saved_registers();
-            (1..=4).filter(|n| words.contains(&(0x1234_5678_9ABC_DEF0 + n))).count()
-        }
-        let found: usize;
-        // SAFETY: what the function may change is said, and so are the registers that are set for it.
-        unsafe {
-            std::arch::asm!(
-                "lea r12, [{word} + 1]", "lea r13, [{word} + 2]", "lea r14, [{word} + 3]", "lea r15, [{word} + 4]",
-                "call {probe}",
-                word = in(reg) 0x1234_5678_9ABC_DEF0u64, probe = sym probe,
-                out("r12") _, out("r13") _, out("r14") _, out("r15") _, lateout("rax") found, clobber_abi("C")
-            );
-        }
-        assert_eq!(found, 4);
-    }
-
-    #[test]
-    fn the_reserve_is_a_quarter_within_limits() {
-        assert_eq!(reserve(64 << 10), 32 << 10);
-        assert_eq!(reserve(512 << 10), 128 << 10);
-        assert_eq!(reserve(8 << 20), 256 << 10);
-    }
-
-    #[test]
-    fn a_stack_has_what_is_between_its_ends() {
-        let stack = NativeStack { low: 1000, high: 2000 };
-        assert!(stack.is_running() && !NativeStack::default().is_running());
-        assert_eq!([999, 1000, 1999, 2000].map(|here| stack.contains(here)), [false, true, true, false]);
-        assert_eq!([0, 1, usize::MAX].map(|here| NativeStack::default().contains(here)), [false; 3]);
-    }
+/// What a program will do with a part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advice {
+    Normal,
+    Sequential,
+    Random,
+    WillNeed,
+    DontNeed,
+    NoReuse,
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::queue::{Job, Key, Queue};
 use super::{Made, ModuleTier, Outcome, make, publish};
+use crate::sys::lower_priority;
 
 /// The most threads: more than these find nothing to do.
 const MAX_THREADS: usize = 8;
@@ -265,14 +266,4 @@ fn forget(job: &Job) {
 fn threads() -> usize {
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, MAX_THREADS)))
-}
-
-#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "threads have no priority of their own"))]
-fn lower_priority(nicer: i32) {
-    // SAFETY: plain calls. On Linux the "process" with a thread's id is that thread.
-    #[cfg(target_os = "linux")]
-    unsafe {
-        let thread = libc::gettid() as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS, thread, libc::getpriority(libc::PRIO_PROCESS, thread) + nicer);
-    }
 }

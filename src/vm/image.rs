@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::module::offsets::Location;
 use crate::module::{ConstOp, ModuleFacts, SegmentMode};
+use crate::sys::Image;
 
 /// Bytes of data that are copied faster than they are mapped and then, page by page, copied where written to.
 const SMALL: usize = 64 << 10;
@@ -64,80 +65,4 @@ fn data_range(module: &ModuleFacts) -> Option<Range<usize>> {
     // Segments far from each other would make an image of zeros.
     let pays = bytes > SMALL && range.len() / 4 <= bytes;
     (pays && range.end as u64 <= module.memories[0].minimum * super::memory::PAGE).then_some(range)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) use linux::Image;
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod linux {
-    use std::fs::File;
-    use std::os::unix::fs::FileExt;
-
-    use rustix::fs::{MemfdFlags, SealFlags};
-    use rustix::mm::{MapFlags, ProtFlags};
-
-    use crate::error::{Error, Result};
-
-    /// Pages in a file that is in memory only.
-    pub(crate) struct Image {
-        file: File,
-        start: usize,
-        len: usize,
-    }
-
-    impl Image {
-        pub(super) fn new(bytes: &[u8], start: usize) -> Option<Self> {
-            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-            let file = File::from(rustix::fs::memfd_create("wasmrun-memory", flags).ok()?);
-            file.write_all_at(bytes, 0).ok()?;
-            // Never changed or cut off, so that a mapping can neither change nor fault.
-            let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-            rustix::fs::fcntl_add_seals(&file, seals).ok()?;
-            Some(Image { file, start, len: bytes.len() })
-        }
-
-        /// Maps it over a memory. What is written there stays in that memory.
-        ///
-        /// # Errors
-        /// [`Resource`](crate::ErrorKind::Resource) if the system refuses.
-        ///
-        /// # Safety
-        /// `base` must be that of a memory of the module the image was made for, of which nothing is needed any more
-        /// in the part the image has.
-        pub unsafe fn map(&self, base: *mut u8) -> Result<()> {
-            let refused = |error| Error::resource(format!("cannot map a memory's initial data: {error}"));
-            let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-            // SAFETY: the part lies in the accessible pages of the memory, whose mapping is replaced.
-            unsafe {
-                let place = base.add(self.start).cast();
-                rustix::mm::mmap(place, self.len, ProtFlags::READ | ProtFlags::WRITE, flags, &self.file, 0)
-                    .map_err(refused)?;
-            }
-            Ok(())
-        }
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) use none::Image;
-
-/// Systems without files in memory have no images.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-mod none {
-    use crate::error::Result;
-
-    pub(crate) enum Image {}
-
-    impl Image {
-        pub(super) fn new(_: &[u8], _: usize) -> Option<Self> {
-            None
-        }
-
-        /// # Safety
-        /// None is needed: there is no image.
-        pub unsafe fn map(&self, _: *mut u8) -> Result<()> {
-            match *self {}
-        }
-    }
 }

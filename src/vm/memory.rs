@@ -2,12 +2,12 @@
 
 use super::context::VMMemory;
 use super::engine::EngineCore;
-use super::image::Image;
 use super::space::Reservation;
 use super::store::{StoreOpaque, Stored};
 use crate::config::BoundsChecks;
 use crate::error::{Error, Result};
 use crate::module::types::MemoryType;
+use crate::sys::Image;
 
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 64 << 10;
@@ -16,8 +16,13 @@ pub(crate) const PAGE: u64 = 64 << 10;
 pub(crate) const MAX_PAGES: u64 = 1 << 16;
 
 /// Inaccessible bytes behind the reservation of every memory: constant offsets below this, less the widest access,
-/// need no check of their own once the index is below the length.
-pub(crate) const MEMORY_GUARD: usize = 32 << 20;
+/// need no check of their own once the index is below the length. Where addresses have 32 bits there is no compiled code,
+/// and a page will do so that no reservation is empty.
+pub(crate) const MEMORY_GUARD: usize = if size_of::<usize>() == 8 { 32 << 20 } else { 64 << 10 };
+
+/// The most bytes that are reserved for a memory beyond its minimum size: all that it can have, unless addresses have 32
+/// bits, where several memories must fit into 2 to 4 GiB.
+const MOST_RESERVED: usize = if size_of::<usize>() == 8 { 4 << 30 } else { 256 << 20 };
 
 /// The Rust side of a memory.
 pub(crate) struct MemoryData {
@@ -41,13 +46,13 @@ impl MemoryData {
             return Err(Error::usage("memory limits exceed 65536 pages or contradict each other"));
         }
         let minimum = usize::try_from(ty.minimum * PAGE).map_err(|_| refused())?;
-        let full = usize::try_from(MAX_PAGES * PAGE).unwrap_or(usize::MAX / 4);
-        let maximum = usize::try_from(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) * PAGE).unwrap_or(full);
+        let maximum = usize::try_from(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) * PAGE).unwrap_or(usize::MAX);
+        let maximum = maximum.min(minimum.max(MOST_RESERVED));
         // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
         let checks = engine.config.bounds_checks;
-        let mut wanted = if checks == BoundsChecks::Guard { full } else { maximum };
+        let mut wanted = if checks == BoundsChecks::Guard { MOST_RESERVED.max(maximum) } else { maximum };
         let reservation = loop {
-            match Reservation::new(&engine.spaces, wanted + MEMORY_GUARD, minimum) {
+            match Reservation::new(&engine.spaces, wanted.saturating_add(MEMORY_GUARD), minimum) {
                 Some(reservation) => break reservation,
                 None if checks == BoundsChecks::Inline && wanted > minimum => {
                     wanted = (wanted / 2 / PAGE as usize * PAGE as usize).max(minimum);

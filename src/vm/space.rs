@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use miri as region;
 use region::Protection;
 
+use crate::sys::discard;
+
 /// Spaces that an engine keeps at most: with 4 GiB each, a small part of what a process can have.
 const IDLE: usize = 32;
 
@@ -50,17 +52,9 @@ impl Space {
     }
 
     /// Makes what is accessible zero again, and gives its pages back to the system.
-    #[cfg(all(any(target_os = "linux", target_os = "android"), not(miri)))]
     fn clear(&mut self) -> Option<()> {
-        use rustix::mm::{Advice, madvise};
         // SAFETY: the range is in our own allocation, of which nothing is in use, and is private and anonymous.
-        unsafe { madvise(self.base().cast(), self.accessible, Advice::LinuxDontNeed).ok() }
-    }
-
-    /// Other systems do not promise zeros.
-    #[cfg(any(miri, not(any(target_os = "linux", target_os = "android"))))]
-    fn clear(&mut self) -> Option<()> {
-        None
+        unsafe { discard(self.base().cast(), self.accessible) }
     }
 }
 
@@ -154,6 +148,7 @@ impl Drop for Reservation {
 #[cfg(all(test, target_os = "linux", not(miri)))]
 mod tests {
     use super::*;
+    use rustix::process::{Resource, Rlimit, setrlimit};
 
     const LEN: usize = 1 << 16;
 
@@ -183,10 +178,15 @@ mod tests {
     #[test]
     fn what_is_kept_goes_where_address_space_is_short() {
         const CHILD: &str = "WASMRUN_TEST_IDLE_SPACE";
+        /// An emulator can't start another program for its processor; nor do such limits hold there.
+        const NOT_STARTED: i32 = 127;
         if std::env::var_os(CHILD).is_none() {
             let name = "vm::space::tests::what_is_kept_goes_where_address_space_is_short";
             let mut child = std::process::Command::new(std::env::current_exe().unwrap());
             let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "").output().unwrap();
+            if output.status.code() == Some(NOT_STARTED) {
+                return;
+            }
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             return;
         }
@@ -195,9 +195,7 @@ mod tests {
         assert_eq!(spaces.idle().len(), 1);
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
         let most = pages.split(' ').next().unwrap().parse::<u64>().unwrap() * region::page::size() as u64 + (16 << 20);
-        // SAFETY: a plain call with a pointer to a local.
-        let limited = unsafe { libc::setrlimit(libc::RLIMIT_AS, &libc::rlimit { rlim_cur: most, rlim_max: most }) };
-        assert_eq!(limited, 0);
+        setrlimit(Resource::As, Rlimit { current: Some(most), maximum: Some(most) }).unwrap();
         let other = Reservation::new(&spaces, 1 << 29, 0);
         assert!(other.is_some() && spaces.idle().is_empty());
     }

@@ -90,13 +90,16 @@ pub(crate) struct StoreOpaque {
 /// The smallest value stack, in bytes.
 const LEAST_STACK: usize = 64 << 10;
 
+/// The largest value stack, in bytes: a part of the address space.
+const MOST_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 20 };
+
 /// Bytes behind the value stack that are not accessible: the check of a frame's size, were it wrong, would let the frame's
 /// instructions reach so far at most, as they name a slot in 16 bits.
 pub(crate) const STACK_GUARD: usize = 8 << 16;
 
 /// Address space for frames, with a guard behind it: less than configured where there is not so much.
 fn value_stack(engine: &EngineCore) -> Option<Reservation> {
-    let mut bytes = engine.config.max_wasm_stack.clamp(LEAST_STACK, 16 << 30);
+    let mut bytes = engine.config.max_wasm_stack.clamp(LEAST_STACK, MOST_STACK);
     loop {
         match Reservation::new(&engine.spaces, bytes + STACK_GUARD, bytes) {
             None if bytes > LEAST_STACK => bytes = (bytes / 2).max(LEAST_STACK),

@@ -25,6 +25,8 @@ macro_rules! errno {
             fn from(error: rustix::io::Errno) -> Self {
                 match error {
                     $($(rustix::io::Errno::$host => Errno::$name,)?)*
+                    // On Linux another name for `NOTSUP`, elsewhere another number.
+                    error if error == rustix::io::Errno::OPNOTSUPP => Errno::NotSup,
                     _ => Errno::Io,
                 }
             }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::runtime::linear::LinearMemory;
+use crate::sys::{self, Advice};
 use crate::wasi::env::{Limits, Wasi};
 use crate::wasi::errno::Errno;
 use crate::wasi::fs;
@@ -13,10 +14,9 @@ use crate::wasi::types::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{Advice, FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::retry_on_intr;
 use std::io::{IoSlice, IoSliceMut};
-use std::num::NonZeroU64;
 
 /// `fd_advise`: says how a part of a file will be used. It is a hint: the system may act on it, and nothing comes of one
 /// about a part that no file reaches, or of one that the file system does not take.
@@ -46,7 +46,7 @@ pub(crate) fn fd_advise(
     descriptor.require_unless_never(Rights::FD_ADVISE)?;
     // A length that is negative to the system.
     file_range(0, len)?;
-    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), advice);
+    sys::advise(file.as_fd(), offset, len, advice);
     Ok(())
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn fd_allocate(
     descriptor.require(Rights::FD_ALLOCATE, missing)?;
     // Each of the two is a length that a file could have, and their sum is none.
     file_range(offset, len).map_err(|_| Errno::Fbig)?;
-    let allocate = || Ok(retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), offset, len))?);
+    let allocate = || Ok(retry_on_intr(|| sys::allocate(file.as_fd(), offset, len))?);
     let Some(limits) = limits else { return allocate() };
     limits.check_size(offset + len)?;
     // It takes as much of the disk as writing does.
@@ -107,12 +107,12 @@ pub(crate) fn fd_close(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> R
 
 /// `fd_datasync`: waits until a file's data, or a directory's names, are on the disk.
 pub(crate) fn fd_datasync(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
-    sync(&*wasi.get(fd)?, Rights::FD_DATASYNC, |file| rustix::fs::fdatasync(file))
+    sync(&*wasi.get(fd)?, Rights::FD_DATASYNC, sys::sync_data)
 }
 
 /// `fd_sync`: waits until a file's data and attributes are on the disk.
 pub(crate) fn fd_sync(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
-    sync(&*wasi.get(fd)?, Rights::FD_SYNC, |file| rustix::fs::fsync(file))
+    sync(&*wasi.get(fd)?, Rights::FD_SYNC, sys::sync_all)
 }
 
 fn sync(
@@ -546,9 +546,9 @@ fn sync_written(descriptor: &Descriptor) -> Result<(), Errno> {
         && let Object::Host(file) = &descriptor.object
     {
         if flags.has_any(Fdflags::SYNC.with(Fdflags::RSYNC)) {
-            rustix::fs::fsync(file)?;
+            sys::sync_all(file.as_fd())?;
         } else {
-            rustix::fs::fdatasync(file)?;
+            sys::sync_data(file.as_fd())?;
         }
     }
     Ok(())

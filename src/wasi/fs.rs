@@ -1,5 +1,6 @@
 //! Directories and files of the host, as a guest gets at them.
 
+use crate::sys::{Found, is_procfs};
 use crate::wasi::errno::Errno;
 use crate::wasi::guest::PATH_MAX;
 use crate::wasi::procfs;
@@ -10,8 +11,8 @@ use crate::wasi::types::{Fdflags, Filestat, Filetype, Fstflags, Lookupflags, Ofl
 use crate::wasi::watch::join;
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsMaybeDirExt, OpenOptionsSyncExt};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use rustix::net::SocketType;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -64,7 +65,7 @@ pub(crate) struct Entry {
 impl Directory {
     /// A directory that the program is given under a name.
     pub(crate) fn given(dir: Dir, name: String, budget: ListingBudget) -> Self {
-        let procfs = procfs::contains(&dir);
+        let procfs = is_procfs(&dir);
         Directory { dir, name, preopened: true, procfs, listing: Mutex::default(), budget }
     }
 
@@ -302,21 +303,8 @@ pub(crate) fn set_host_flag(file: &HostFile, flag: OFlags, on: bool) -> Result<(
 }
 
 /// Finds what `path` names below `dir`, without opening it: nothing is waited for, and no permission on it is needed.
-pub(crate) fn resolve(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<OwnedFd, Errno> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .follow(if lookup.has(Lookupflags::SYMLINK_FOLLOW) { FollowSymlinks::Yes } else { FollowSymlinks::No })
-        .maybe_dir(true)
-        .custom_flags(OFlags::PATH.bits() as i32);
-    Ok(dir.open_with(path, &options)?.into_std().into())
-}
-
-/// Finds the directory that `path` names below `dir`, as [`resolve`] does.
-pub(crate) fn resolve_directory(dir: &Dir, path: &str) -> Result<OwnedFd, Errno> {
-    let mut options = OpenOptions::new();
-    options.read(true).maybe_dir(true).custom_flags((OFlags::PATH | OFlags::DIRECTORY).bits() as i32);
-    Ok(dir.open_with(path, &options)?.into_std().into())
+pub(crate) fn resolve(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<Found, Errno> {
+    Ok(Found::find(dir, path, lookup.has(Lookupflags::SYMLINK_FOLLOW))?)
 }
 
 /// The times that `fd_filestat_set_times` and `path_filestat_set_times` ask for.
@@ -331,18 +319,6 @@ pub(crate) fn times(atim: Timestamp, mtim: Timestamp, flags: Fstflags) -> Result
         last_access: time(atim, Fstflags::ATIM, Fstflags::ATIM_NOW)?,
         last_modification: time(mtim, Fstflags::MTIM, Fstflags::MTIM_NOW)?,
     })
-}
-
-/// Sets the times of what [`resolve`] found.
-pub(crate) fn set_times_resolved(found: &OwnedFd, times: &Timestamps) -> Result<(), Errno> {
-    match rustix::fs::utimensat(found, "", times, AtFlags::EMPTY_PATH) {
-        // Linux before 5.8 does not take an empty path here.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
-            let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-            Ok(rustix::fs::utimensat(CWD, path, times, AtFlags::empty())?)
-        }
-        result => Ok(result?),
-    }
 }
 
 #[cfg(test)]

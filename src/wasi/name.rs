@@ -3,8 +3,8 @@
 //! The way to the name is found by cap-std, so that it stays below the directory of the guest. The name itself is one
 //! component, and the calls that take it follow no link there: Linux decides about it, slashes behind it included.
 
+use crate::sys;
 use crate::wasi::errno::Errno;
-use crate::wasi::fs;
 use cap_std::fs::Dir;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -32,7 +32,7 @@ impl<'a> Name<'a> {
         }
         let start = path[..end].rfind('/').map_or(0, |slash| slash + 1);
         let (way, name) = path.split_at(start);
-        let parent = if way.is_empty() { Parent::Given(dir) } else { Parent::Found(fs::resolve_directory(dir, way)?) };
+        let parent = if way.is_empty() { Parent::Given(dir) } else { Parent::Found(sys::open_directory(dir, way)?) };
         Ok(Name { parent, way, name })
     }
 

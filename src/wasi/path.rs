@@ -8,6 +8,7 @@
 //! there can't be opened (`noent`).
 
 use crate::runtime::linear::LinearMemory;
+use crate::sys;
 use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;
 use crate::wasi::fd::put_filestat;
@@ -82,7 +83,7 @@ pub(crate) fn path_filestat_get(
     let place = Place::to_read(wasi, fd, Rights::PATH_FILESTAT_GET)?;
     memory.check(stat, 1, Filestat::size(wasi.abi), 8)?;
     let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
-    put_filestat(wasi, memory, stat, &fs::stat(&found)?)
+    put_filestat(wasi, memory, stat, &Filestat::from(&found.stat()?))
 }
 
 /// `path_filestat_set_times`: sets the times of what a path names.
@@ -105,7 +106,7 @@ pub(crate) fn path_filestat_set_times(
     if place.0.read_only {
         return Err(Errno::Perm);
     }
-    fs::set_times_resolved(&found, &times)
+    Ok(found.set_times(&times)?)
 }
 
 /// `path_link`: gives a file another name. A symbolic link is not followed: asking for that is `inval`.
@@ -131,7 +132,7 @@ pub(crate) fn path_link(
     // Of a read-only directory not even this: under its new name the file could be written.
     let found = fs::resolve(old.dir()?, old_path, Lookupflags::NONE)?;
     // Nor of a directory anywhere. Its name may be one that Linux would follow, so it does not come that far.
-    if old.0.read_only || new.0.read_only || fs::stat(&found)?.filetype == Filetype::Directory {
+    if old.0.read_only || new.0.read_only || Filestat::from(&found.stat()?).filetype == Filetype::Directory {
         return Err(read_only::create(new.dir()?, new_path, false)?);
     }
     let old_name = Name::find(old.dir()?, old_path)?;
@@ -285,5 +286,5 @@ pub(crate) fn path_unlink_file(
     let refused = |dir: &Dir| read_only::remove(dir, path()?, Errno::IsDir, Errno::IsDir);
     let place = Place::to_change(wasi, fd, Rights::PATH_UNLINK_FILE, refused)?;
     let name = Name::find(place.dir()?, path()?)?;
-    Ok(rustix::fs::unlinkat(&name, name.name, AtFlags::empty())?)
+    Ok(sys::unlink(&name, name.name)?)
 }

@@ -5,47 +5,23 @@
 //! to show processes gives a directory of procfs itself. Memory is shown to nobody, and nothing is written.
 //! Links such as `root` and `fd/0` lead nowhere: they are never followed, wherever the directory is.
 
+use crate::sys;
 use crate::wasi::errno::Errno;
 use crate::wasi::types::Filestat;
 use rustix::fd::AsFd;
 
-/// Whether a directory that is given to a program is one of procfs itself.
-#[cfg(target_os = "linux")]
-pub(crate) fn contains(dir: impl AsFd) -> bool {
-    rustix::fs::fstatfs(dir).is_ok_and(|system| system.f_type == rustix::fs::PROC_SUPER_MAGIC)
-}
-
 /// Refuses what was opened if it is a file of procfs that the program may not have. `given` is whether it was found
 /// below a directory of procfs that was given, and `write` whether it could be written.
-#[cfg(target_os = "linux")]
 pub(crate) fn check(opened: impl AsFd, stat: &Filestat, given: bool, write: bool) -> Result<(), Errno> {
-    use rustix::fd::AsRawFd;
-    let opened = opened.as_fd();
-    // File systems on a device of their own need no second look.
-    if rustix::fs::major(stat.dev) != 0 || !contains(opened) {
-        return Ok(());
-    }
-    // The name of what is open, not of what was asked for, which may have changed since.
-    match rustix::fs::readlink(format!("/proc/self/fd/{}", opened.as_raw_fd()), Vec::new()) {
-        Ok(name) if !write && may_read(name.to_bytes(), given) => Ok(()),
+    match sys::procfs_name(opened, stat.dev) {
+        Ok(None) => Ok(()),
+        Ok(Some(name)) if !write && may_read(name.to_bytes(), given) => Ok(()),
         _ => Err(Errno::Acces),
     }
 }
 
-/// Elsewhere there is no such file system.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn contains(_dir: impl AsFd) -> bool {
-    false
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn check(_opened: impl AsFd, _stat: &Filestat, _given: bool, _write: bool) -> Result<(), Errno> {
-    Ok(())
-}
-
 /// Whether a program may read the file of procfs with this name. Each process and thread has a directory that is
 /// called by its number.
-#[cfg(target_os = "linux")]
 fn may_read(name: &[u8], given: bool) -> bool {
     // What the system adds when a process or thread has ended, with which its memory need not be gone.
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
@@ -54,7 +30,7 @@ fn may_read(name: &[u8], given: bool) -> bool {
     !shows_memory && (given || !name.split(|byte| *byte == b'/').any(is_number))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

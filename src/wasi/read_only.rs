@@ -6,7 +6,7 @@
 use crate::wasi::errno::Errno;
 use crate::wasi::fs::{self, Open};
 use crate::wasi::name::Name;
-use crate::wasi::types::{Filetype, Lookupflags, Oflags, Rights};
+use crate::wasi::types::{Filestat, Filetype, Lookupflags, Oflags, Rights};
 use cap_std::fs::Dir;
 use rustix::fs::AtFlags;
 
@@ -49,7 +49,7 @@ pub(super) fn open(dir: &Dir, path: &str, how: Open) -> Result<Errno, Errno> {
     }
     let found = match fs::resolve(dir, path, how.lookup) {
         Err(Errno::NoEnt) if creates => return create_behind_links(dir, path, how.lookup),
-        found => fs::stat(&found?)?.filetype,
+        found => Filestat::from(&found?.stat()?).filetype,
     };
     match found {
         Filetype::SymbolicLink => Err(Errno::Loop),

@@ -1,14 +1,16 @@
 //! The `sock_` functions: connections that come in on the listeners a program was given.
 
 use crate::runtime::linear::LinearMemory;
+use crate::sys;
 use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;
 use crate::wasi::fs;
 use crate::wasi::guest::{Buffers, Guest};
 use crate::wasi::table::{Descriptor, HostFile, Object};
 use crate::wasi::types::{Bits, Fd, Fdflags, Filetype, Pointer, Rights, Size, checked_flags};
+use rustix::fd::AsFd;
 use rustix::io::retry_on_intr;
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, Shutdown};
 use std::io::IoSliceMut;
 use std::sync::Arc;
 
@@ -44,11 +46,7 @@ pub(crate) fn sock_accept(
     memory.check(accepted_fd, 1, 4, 4)?;
     wasi.lock()?.table.check_room()?;
     let file = listener.file()?;
-    let mut host_flags = SocketFlags::CLOEXEC;
-    if flags.has(Fdflags::NONBLOCK) {
-        host_flags |= SocketFlags::NONBLOCK;
-    }
-    let accepted = retry_on_intr(|| rustix::net::accept_with(file, host_flags))?;
+    let accepted = retry_on_intr(|| sys::accept(file, flags.has(Fdflags::NONBLOCK)))?;
     let file = HostFile::Owned(accepted);
     let (filetype, rights) = fs::classify(&file);
     let accepted = Descriptor::new(Object::Host(file), filetype, flags, rights, rights);
@@ -132,10 +130,7 @@ pub(crate) fn sock_send(
     };
     batch.truncate(taken as usize);
     let file = socket.file()?;
-    let result = batch.with(memory, |buffers| {
-        let mut control = SendAncillaryBuffer::default();
-        retry_on_intr(|| rustix::net::sendmsg(file, buffers, &mut control, SendFlags::NOSIGNAL))
-    });
+    let result = batch.with(memory, |buffers| retry_on_intr(|| sys::send(file.as_fd(), buffers)));
     if let Some(limits) = limits {
         limits.give_back(taken - result.unwrap_or(0) as u64);
     }

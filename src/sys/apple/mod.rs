@@ -1,0 +1,7 @@
+//! macOS and its relatives.
+
+pub(super) mod file;
+pub(super) mod socket;
+pub(super) mod thread;
+
+pub(super) use super::posix::{found, image, procfs, space};

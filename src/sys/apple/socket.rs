@@ -1,0 +1,24 @@
+//! Sockets whose descriptors no child process inherits, and that cause no SIGPIPE.
+
+use std::io::IoSlice;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Result;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+/// Accepts a connection, which blocks unless `nonblocking`.
+pub(crate) fn accept(listener: impl AsFd, nonblocking: bool) -> Result<OwnedFd> {
+    let accepted = rustix::net::accept(listener)?;
+    // A process that is started between these two calls inherits it: there is no call that does both.
+    rustix::io::ioctl_fioclex(&accepted)?;
+    // Here it has the listener's flag.
+    rustix::io::ioctl_fionbio(&accepted, nonblocking)?;
+    Ok(accepted)
+}
+
+/// Sends data; `PIPE` if nobody receives it any more.
+pub(crate) fn send(socket: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> Result<usize> {
+    // The option of the socket stands in for the flag of the call.
+    rustix::net::sockopt::set_socket_nosigpipe(socket, true)?;
+    rustix::net::sendmsg(socket, buffers, &mut SendAncillaryBuffer::default(), SendFlags::empty())
+}

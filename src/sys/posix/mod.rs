@@ -1,0 +1,13 @@
+//! What every Unix has. Where that is not enough, a function does the next best thing or says that there is no such thing.
+
+#[cfg(any(miri, not(target_vendor = "apple")))]
+pub(super) mod socket;
+
+#[cfg_attr(target_vendor = "apple", allow(dead_code, reason = "some have a twin that does more"))]
+pub(super) mod file;
+pub(super) mod found;
+pub(super) mod image;
+pub(super) mod procfs;
+pub(super) mod space;
+#[cfg_attr(target_vendor = "apple", allow(dead_code, reason = "some have a twin that does more"))]
+pub(super) mod thread;
