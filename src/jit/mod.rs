@@ -3,9 +3,9 @@
 //!
 //! `lower` turns Wasm into Cranelift's IR (`bounds` checks memory accesses, `print` shows the results), `compile` runs
 //! Cranelift with the `settings` of a tier and makes an `artifact`, `code_space` puts it into `code_memory`, and `module` has
-//! calls go there. `abi` says how compiled code passes values, `trampoline` is the glue
-//! to Rust and to the interpreter, `resolver` what is called before there is code. `traps` enters code and catches its faults with the help
-//! of `registry`, which knows all code by address, and `origin`; `arch` is all that depends on the processor. `baseline` is
+//! calls go there. `abi` says how compiled code passes values, `trampoline` leads to Rust and to the interpreter, `resolver`
+//! is called before there is code. `enter` enters code and leaves it by traps, which `signals` catches and `fault` explains,
+//! and by throws, whose frames `unwind` walks; `registry` knows all code by address, `origin` what it was compiled from. `arch` is all that depends on the processor. `baseline` is
 //! the place of native code that the interpreter makes.
 //!
 //! What may be here: native code and everything that touches it. What may not: what an instruction means to the
@@ -23,6 +23,8 @@ mod code_file;
 mod code_memory;
 mod code_space;
 mod compile;
+mod enter;
+mod fault;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod golden;
 mod lower;
@@ -39,10 +41,11 @@ mod profile;
 mod registry;
 mod resolver;
 mod settings;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod trampoline;
-mod traps;
+mod unwind;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -58,22 +61,22 @@ pub(crate) use baseline::BaselineMemory;
 pub(crate) use cached::{cache_settings, portable_function};
 pub(crate) use code_file::CodeFile;
 pub(crate) use compile::{Compiled, compile, compile_with_loops};
+pub(crate) use enter::{call, call_native};
 pub(crate) use lower::osr::MAX_LOOPS;
 pub(crate) use module::ModuleCode;
 pub(crate) use print::{print_asm, print_clif};
 pub(crate) use settings::{Entry, Tier};
-pub(crate) use traps::{call, call_native};
 
 /// How compiled code is entered, for objects of stores and for the interpreter.
 pub(crate) static HOOKS: Hooks = Hooks {
-    raise: traps::raise_code,
+    raise: enter::raise_code,
     ref_entry: resolver::ref_entry,
     host_entry: resolver::host_entry,
     native_calls: Some(&NativeCalls {
-        by_trampoline: traps::call_by_trampoline,
-        by_type: traps::call_native,
-        at_loop: traps::call_loop,
-        at_loop_of_function: traps::call_native_at_loop,
+        by_trampoline: enter::call_by_trampoline,
+        by_type: enter::call_native,
+        at_loop: enter::call_loop,
+        at_loop_of_function: enter::call_native_at_loop,
     }),
 };
 
@@ -108,7 +111,7 @@ impl EngineState {
         profile::open(config.profile)?;
         let best = settings::isa(Tier::Best)?;
         if config.strategy != Strategy::Interpreter && config.signals_based_traps {
-            traps::install();
+            signals::install();
         }
         let trampolines = trampoline::Trampolines::new(&best, config);
         Ok(EngineState { core: core.clone(), best, quick: OnceLock::new(), trampolines, workspaces: Mutex::default() })

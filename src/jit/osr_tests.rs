@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::traps::call_loop;
+use super::enter::call_loop;
 use super::{Entry, Tier, compile};
 use crate::interp::FrameLayout;
 use crate::vm::context::VMContext;

@@ -15,7 +15,7 @@ use super::abi::{self, TRAP_RAISED};
 use super::artifact::{Artifact, Workspace, artifact};
 use super::code_space::CodeSpace;
 use super::compile::on_enough_stack;
-use super::traps::raise_code;
+use super::enter::raise_code;
 use super::{EngineState, Tier};
 use crate::config::Config;
 use crate::error::Result;

@@ -2,6 +2,9 @@
 //!
 //! A call looks its descriptor up under the environment's lock, lets the lock go and works on the host's object
 //! directly in guest memory. Files are reached only through the directory handles of cap-std.
+//!
+//! What may be here: what a guest sees of the host, and what it may not. What may not: knowledge of engines; it is host
+//! functions on the API, as an embedder writes them.
 
 mod clock;
 mod env;

@@ -4,7 +4,7 @@ use std::arch::naked_asm;
 use std::mem::offset_of;
 
 use super::super::Target;
-use crate::jit::traps::{self, Activation};
+use crate::jit::enter::{self, Activation};
 use crate::vm::context::{VMCode, VMContext};
 
 /// The end of [`enter`] and [`landing`].
@@ -70,7 +70,7 @@ pub(in crate::jit) unsafe extern "C" fn landing() {
     naked_asm!("mov w0, #1", leave!())
 }
 
-/// Raises the exception or error in the store, in place of a function of any type: goes on where [`find_target`](crate::jit::traps::find_target)
+/// Raises the exception or error in the store, in place of a function of any type: goes on where [`find_target`](crate::jit::enter::find_target)
 /// says, with the payload in the register of the first exception payload.
 ///
 /// # Safety
@@ -91,7 +91,7 @@ pub(in crate::jit) unsafe extern "C" fn raise() {
         "mov sp, x2",
         "br x1",
         size = const size_of::<Target>(),
-        find_target = sym traps::find_target,
+        find_target = sym enter::find_target,
         pc = const offset_of!(Target, pc),
         sp = const offset_of!(Target, sp),
         fp = const offset_of!(Target, fp),

@@ -4,7 +4,7 @@ use std::arch::naked_asm;
 use std::mem::offset_of;
 
 use super::super::Target;
-use crate::jit::traps::{self, Activation};
+use crate::jit::enter::{self, Activation};
 use crate::vm::context::{VMCode, VMContext};
 
 /// Calls `trampoline(callee, caller, code, slots)`, a function of the convention of compiled code, so that [`landing`] can
@@ -61,7 +61,7 @@ pub(in crate::jit) unsafe extern "C" fn landing() {
     naked_asm!("mov eax, 1", "add rsp, 8", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret",)
 }
 
-/// Raises the exception or error in the store, in place of a function of any type: goes on where [`find_target`](crate::jit::traps::find_target)
+/// Raises the exception or error in the store, in place of a function of any type: goes on where [`find_target`](crate::jit::enter::find_target)
 /// says, with the payload in the register of the first exception payload.
 ///
 /// # Safety
@@ -81,7 +81,7 @@ pub(in crate::jit) unsafe extern "C" fn raise() {
         "mov rsp, [rsp + {sp}]",
         "jmp rcx",
         size = const size_of::<Target>(),
-        find_target = sym traps::find_target,
+        find_target = sym enter::find_target,
         pc = const offset_of!(Target, pc),
         sp = const offset_of!(Target, sp),
         fp = const offset_of!(Target, fp),
