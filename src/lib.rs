@@ -70,6 +70,7 @@ pub use runtime::external::Extern;
 pub use runtime::func::Func;
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
+pub use runtime::limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use runtime::linear::LinearMemory;
 pub use runtime::linker::Linker;
 pub use runtime::memory::Memory;

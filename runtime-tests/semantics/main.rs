@@ -7,6 +7,7 @@ mod exceptions;
 mod heap;
 mod host_calls;
 mod lifetimes;
+mod limits;
 mod linking;
 mod memory;
 mod nans;

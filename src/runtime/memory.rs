@@ -4,7 +4,8 @@ use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut};
 use crate::error::{Error, ErrorKind, MemoryFault, Result, Trap};
 use crate::module::types::MemoryType;
-use crate::vm::memory::MemoryData;
+use crate::vm::limits::{self, Resource};
+use crate::vm::memory::{MemoryData, initial_growth};
 use crate::vm::store::{StoreOpaque, Stored};
 
 /// A linear memory of a store (specification, section 4.2.8).
@@ -28,10 +29,13 @@ impl Memory {
     /// [`Usage`](ErrorKind::Usage) for limits beyond 65536 pages, [`Resource`](ErrorKind::Resource) if the system does
     /// not give the memory.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
-        let store = &mut store.as_context_mut().into_inner().opaque;
-        // SAFETY: without a place given there is nothing to promise.
-        let data = unsafe { MemoryData::new(None, ty, &store.engine)? };
-        Ok(Memory(store.add_memory(data)))
+        let store = store.as_context_mut().into_inner().opaque.as_ptr();
+        // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
+        unsafe {
+            limits::admit(store, Resource::Memory, initial_growth(ty))?;
+            let data = MemoryData::new(None, ty, &(*store).engine)?;
+            Ok(Memory((*store).add_memory(data)))
+        }
     }
 
     fn in_store(self, store: &StoreOpaque) -> &MemoryData {
@@ -57,10 +61,16 @@ impl Memory {
     /// Grows it by `delta` pages and returns the old size in pages.
     ///
     /// # Errors
-    /// [`Resource`](ErrorKind::Resource) if its maximum or the system does not allow that.
+    /// [`Resource`](ErrorKind::Resource) if its maximum, the store's limiter or the system does not allow that, or what the
+    /// limiter returns.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
-        let memory = self.in_store_mut(&mut store.as_context_mut().into_inner().opaque);
-        memory.grow(delta).ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))
+        let store = store.as_context_mut().into_inner().opaque.as_ptr();
+        // SAFETY: the store's own pointer, which is borrowed.
+        let grown = unsafe {
+            let growth = self.in_store(&*store).growth(delta);
+            limits::grow(store, Resource::Memory, growth, |store| self.in_store_mut(store).grow(delta))?
+        };
+        grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))
     }
 
     /// Its bytes.

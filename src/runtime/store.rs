@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::engine::Engine;
+use super::limits::FindLimiter;
 use super::value::Value;
 use crate::vm::heap::HeapStats;
 use crate::vm::store::StoreOpaque;
@@ -45,6 +46,8 @@ unsafe impl<T: Sync> Sync for Store<T> {}
 pub(crate) struct StoreInner<T> {
     pub opaque: StoreOpaque,
     pub engine: Engine,
+    /// Finds the limiter in the data, if there is one.
+    pub limiter: Option<FindLimiter<T>>,
     /// Empty: room for the arguments and results of host functions over values, kept for the next.
     pub host_values: Vec<Value>,
     pub data: T,
@@ -56,6 +59,7 @@ impl<T> Store<T> {
         let inner = Box::into_raw(Box::new(StoreInner {
             opaque: StoreOpaque::new(engine.core()),
             engine: engine.clone(),
+            limiter: None,
             host_values: Vec::new(),
             data,
         }));

@@ -4,8 +4,9 @@ use super::store::{AsContext, AsContextMut};
 use super::value::Value;
 use crate::error::{Error, Result, Trap};
 use crate::module::types::TableType;
+use crate::vm::limits::{self, Resource};
 use crate::vm::store::{StoreOpaque, Stored};
-use crate::vm::table::TableData;
+use crate::vm::table::{TableData, initial_growth};
 
 /// A table of a store (specification, section 4.2.7).
 ///
@@ -32,9 +33,13 @@ impl Table {
         Value::check_all(std::slice::from_ref(&init), &[ty.element.into()], "initial element")?;
         store.collect_if_due();
         let init = init.to_slots(store)?[0];
-        // SAFETY: without a place given there is nothing to promise.
-        let data = unsafe { TableData::new(None, ty, init)? };
-        Ok(Table(store.add_table(data)))
+        let store = store.as_ptr();
+        // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
+        unsafe {
+            limits::admit(store, Resource::Table, initial_growth(ty))?;
+            let data = TableData::new(None, ty, init)?;
+            Ok(Table((*store).add_table(data)))
+        }
     }
 
     fn in_store(self, store: &StoreOpaque) -> &TableData {
@@ -95,7 +100,12 @@ impl Table {
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Value) -> Result<u64> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let slot = self.slot_of(store, &init)?;
-        let grown = self.in_store_mut(store).grow(delta, slot);
+        let store = store.as_ptr();
+        // SAFETY: the store's own pointer, which is borrowed.
+        let grown = unsafe {
+            let growth = self.in_store(&*store).growth(delta);
+            limits::grow(store, Resource::Table, growth, |store| self.in_store_mut(store).grow(delta, slot))?
+        };
         grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))
     }
 }

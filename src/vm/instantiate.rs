@@ -11,9 +11,10 @@ use super::context::{VMCode, VMContext, VMFuncRef, VMGlobal, VMMemory, VMTable, 
 use super::global::GlobalData;
 use super::image::MemoryImage;
 use super::instance::{InstanceData, context_layout, resolve};
-use super::memory::MemoryData;
+use super::limits::{self, Resource};
+use super::memory::{self, MemoryData};
 use super::store::{Shared, StoreOpaque, Stored};
-use super::table::TableData;
+use super::table::{self, TableData};
 use super::{libcalls, ops};
 use crate::error::Result;
 use crate::module::offsets::Location;
@@ -137,26 +138,29 @@ impl InstanceData {
     /// Makes the memories, tables and globals that the module defines.
     ///
     /// # Safety
-    /// The instance must be live and of the store. It is reached by its context too, so no reference is held.
-    pub unsafe fn define(this: *mut Self, store: &mut StoreOpaque) -> Result<()> {
+    /// The instance must be live and of the store, whose own pointer is given. Both are reached by others too (contexts, the
+    /// limiter), so no reference may be held.
+    pub unsafe fn define(this: *mut Self, store: *mut StoreOpaque) -> Result<()> {
         // SAFETY: the caller's promise. Each reference is gone before the next is made.
         let (module, vmctx) = unsafe { ((*this).module.clone(), (*this).vmctx) };
-        let this = || unsafe { &mut *this };
+        let (own, this) = (store, || unsafe { &mut *this });
+        let store = || unsafe { &mut *own };
         let inner = &module;
-        let engine = store.engine.clone();
+        let engine = store().engine.clone();
         for index in this().memories.len()..inner.memories.len() {
             // SAFETY: the place is the context's own, which lives as long as the store.
             let memory = unsafe {
+                limits::admit(own, Resource::Memory, memory::initial_growth(inner.memories[index]))?;
                 let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
                 MemoryData::new(Some(place), inner.memories[index], &engine)?
             };
-            this().memories.push(store.add_memory(memory));
+            this().memories.push(store().add_memory(memory));
         }
         for index in this().tags.len()..inner.tags.len() {
             let ty = &inner.types[inner.tags[index] as usize];
-            let tag = store.add_tag(ty, Some((inner.clone(), index as u32)));
+            let tag = store().add_tag(ty, Some((inner.clone(), index as u32)));
             // SAFETY: the context is ours.
-            unsafe { this().push_tag(tag, store) };
+            unsafe { this().push_tag(tag, store()) };
         }
         for index in this().globals.len()..inner.globals.len() {
             let init = &inner.global_inits[index - inner.offsets.imported_globals as usize];
@@ -166,17 +170,18 @@ impl InstanceData {
                 place.write(VMGlobal { slots: evaluate(vmctx, inner, init) });
                 GlobalData::in_context(place, inner.globals[index])
             };
-            this().globals.push(store.add_global(global));
+            this().globals.push(store().add_global(global));
         }
         for index in this().tables.len()..inner.tables.len() {
             let init = &inner.table_inits[index - inner.offsets.imported_tables as usize];
             // SAFETY: as above.
             let table = unsafe {
+                limits::admit(own, Resource::Table, table::initial_growth(inner.tables[index]))?;
                 let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
                 TableData::new(Some(place), inner.tables[index], init)?
             };
-            this().tables.push(store.add_table(table));
+            this().tables.push(store().add_table(table));
         }
         for segment in &inner.elements {
             let values = match &segment.items {
@@ -194,7 +199,7 @@ impl InstanceData {
             _ => (!this().memories.is_empty()).then_some(0),
         };
         if let Some(index) = memory {
-            this().host_memory = store.memories[this().memories[index as usize].index(store)].vm;
+            this().host_memory = store().memories[this().memories[index as usize].index(store())].vm;
         }
         Ok(())
     }

@@ -15,20 +15,25 @@ pub(crate) enum Abi {
     I64,
     /// A `u32` status: zero, or the error is in the store and the code must trap.
     Trap,
+    /// `u64`: a size, or [`FAILED`], with which the error is in the store and the code must trap.
+    Size,
 }
+
+/// In place of a size: the error is in the store. -1 says that there is no room.
+pub(crate) const FAILED: u64 = u64::MAX - 1;
 
 /// Calls `$callback!` with every runtime function: name, (arguments after the VMContext), result.
 macro_rules! for_each_libcall {
     ($callback:ident) => {
         $callback! {
             /// Grows a memory by `delta` pages; the old size in pages or -1.
-            memory_grow(memory: I32, delta: I64) -> I64;
+            memory_grow(memory: I32, delta: I64) -> Size;
             memory_fill(memory: I32, dst: I64, value: I32, len: I64) -> Trap;
             memory_copy(dst_memory: I32, src_memory: I32, dst: I64, src: I64, len: I64) -> Trap;
             memory_init(memory: I32, segment: I32, dst: I64, src: I32, len: I32) -> Trap;
             data_drop(segment: I32) -> I32;
             /// Grows a table by `delta` elements set to `init`; the old size or -1.
-            table_grow(table: I32, delta: I64, init: I64) -> I64;
+            table_grow(table: I32, delta: I64, init: I64) -> Size;
             table_fill(table: I32, dst: I64, value: I64, len: I64) -> Trap;
             table_copy(dst_table: I32, src_table: I32, dst: I64, src: I64, len: I64) -> Trap;
             table_init(table: I32, segment: I32, dst: I64, src: I32, len: I32) -> Trap;
@@ -61,6 +66,9 @@ macro_rules! rust_type {
     (Trap) => {
         u32
     };
+    (Size) => {
+        u64
+    };
 }
 
 macro_rules! declare {
@@ -86,7 +94,7 @@ pub(crate) fn table() -> *const Libcalls {
 /// validated indices and slots of the right type.
 mod entry {
     use super::super::{context::VMException, exception, instance, ops, store::StoreOpaque};
-    use super::VMContext;
+    use super::{FAILED, VMContext};
     use crate::error::{Result, Trap};
 
     /// Records a failure in the store.
@@ -101,6 +109,15 @@ mod entry {
         }
     }
 
+    /// Records a failure in the store.
+    unsafe fn size(vmctx: *mut VMContext, result: Result<u64>) -> u64 {
+        // SAFETY: the context is live.
+        result.unwrap_or_else(|error| unsafe {
+            status(vmctx, Err(error));
+            FAILED
+        })
+    }
+
     macro_rules! entries {
         ($($name:ident($vmctx:ident, $($arg:ident: $ty:ty),*) -> $result:ty { $body:expr })*) => {
             $(pub unsafe extern "C" fn $name($vmctx: *mut VMContext, $($arg: $ty),*) -> $result {
@@ -111,7 +128,7 @@ mod entry {
     }
 
     entries! {
-        memory_grow(vmctx, memory: u32, delta: u64) -> u64 { ops::memory_grow(vmctx, memory, delta) }
+        memory_grow(vmctx, memory: u32, delta: u64) -> u64 { size(vmctx, ops::memory_grow(vmctx, memory, delta)) }
         memory_fill(vmctx, memory: u32, dst: u64, value: u32, len: u64) -> u32 {
             status(vmctx, ops::memory_fill(vmctx, memory, dst, value, len))
         }
@@ -125,7 +142,9 @@ mod entry {
             ops::data_drop(vmctx, segment);
             0
         }}
-        table_grow(vmctx, table: u32, delta: u64, init: u64) -> u64 { ops::table_grow(vmctx, table, delta, init) }
+        table_grow(vmctx, table: u32, delta: u64, init: u64) -> u64 {
+            size(vmctx, ops::table_grow(vmctx, table, delta, init))
+        }
         table_fill(vmctx, table: u32, dst: u64, value: u64, len: u64) -> u32 {
             status(vmctx, ops::table_fill(vmctx, table, dst, value, len))
         }

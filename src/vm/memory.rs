@@ -2,6 +2,7 @@
 
 use super::context::VMMemory;
 use super::engine::EngineCore;
+use super::limits::Growth;
 use super::space::Reservation;
 use super::store::{StoreOpaque, Stored};
 use crate::config::BoundsChecks;
@@ -113,6 +114,12 @@ impl MemoryData {
         Some(old)
     }
 
+    /// What growth by `delta` pages is, in bytes; `None` if that is beyond all limits.
+    pub fn growth(&self, delta: u64) -> Option<Growth> {
+        let desired = usize::try_from(self.pages().checked_add(delta)?.checked_mul(PAGE)?).ok()?;
+        Some(Growth { current: self.length(), desired, ..initial_growth(self.ty) })
+    }
+
     /// The addresses that belong to the memory, guard included.
     #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
     pub fn address_range(&self) -> std::ops::Range<usize> {
@@ -136,6 +143,13 @@ impl MemoryData {
         // SAFETY: as above; `&mut self` is exclusive.
         unsafe { std::slice::from_raw_parts_mut((*self.vm).base, self.length()) }
     }
+}
+
+/// What making a memory of a type is, in bytes.
+pub(crate) fn initial_growth(ty: MemoryType) -> Growth {
+    let bytes = |pages: u64| usize::try_from(pages.saturating_mul(PAGE)).unwrap_or(usize::MAX);
+    let maximum = Some(bytes(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES)));
+    Growth { current: 0, desired: bytes(ty.minimum), maximum }
 }
 
 impl StoreOpaque {

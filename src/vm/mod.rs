@@ -21,6 +21,7 @@ pub(crate) mod instance;
 pub(crate) mod instantiate;
 #[cfg_attr(not(jit), allow(dead_code, unused_imports, reason = "only compiled code calls through the table"))]
 pub(crate) mod libcalls;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod ops;
 pub(crate) mod space;

@@ -2,8 +2,11 @@
 //!
 //! All take the context of the running instance; indices are validated ones of its module.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::context::{VMContext, VMMemory};
 use super::instance::{InstanceData, resolve};
+use super::limits::{self, Resource};
 use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
@@ -52,16 +55,33 @@ pub(crate) unsafe fn out_of_bounds(vmctx: *mut VMContext, memory: u32, address: 
     memory_fault(address, size, length)
 }
 
+/// Has the store's limiter asked, whose panics go to the innermost Rust caller of WebAssembly code, as those of host functions
+/// do.
+unsafe fn grow(store: *mut StoreOpaque, grow: impl FnOnce() -> Result<Option<u64>>) -> Result<u64> {
+    match catch_unwind(AssertUnwindSafe(grow)) {
+        Ok(grown) => Ok(grown?.unwrap_or(u64::MAX)),
+        Err(panic) => {
+            // SAFETY: the store of the running code.
+            unsafe { (*store).panic = Some(panic) };
+            Err(Error::host("a limiter panicked"))
+        }
+    }
+}
+
 /// `memory.grow`: the old size in pages, or `u64::MAX`.
+///
+/// # Errors
+/// What the store's limiter returns.
 ///
 /// # Safety
 /// A live context and an index of its module.
-pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64) -> u64 {
-    // SAFETY: the caller's promise.
+pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64) -> Result<u64> {
+    // SAFETY: the caller's promise; no reference is held while the limiter is asked.
     unsafe {
-        let store = store(vmctx);
-        let index = instance(vmctx).memory(memory).index(store);
-        store.memories[index].grow(delta).unwrap_or(u64::MAX)
+        let own = (*vmctx).store.cast::<StoreOpaque>();
+        let index = instance(vmctx).memory(memory).index(&*own);
+        let growth = (&(*own).memories)[index].growth(delta);
+        grow(own, || limits::grow(own, Resource::Memory, growth, |store| store.memories[index].grow(delta)))
     }
 }
 
@@ -149,14 +169,18 @@ pub(crate) unsafe fn data_drop(vmctx: *mut VMContext, segment: u32) {
 
 /// `table.grow`: the old size, or `u64::MAX`.
 ///
+/// # Errors
+/// What the store's limiter returns.
+///
 /// # Safety
 /// A live context, an index of its module, and a slot of the element type.
-pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, init: u64) -> u64 {
-    // SAFETY: the caller's promise.
+pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, init: u64) -> Result<u64> {
+    // SAFETY: the caller's promise; no reference is held while the limiter is asked.
     unsafe {
-        let store = store(vmctx);
-        let index = instance(vmctx).table(table).index(store);
-        store.tables[index].grow(delta, init).unwrap_or(u64::MAX)
+        let own = (*vmctx).store.cast::<StoreOpaque>();
+        let index = instance(vmctx).table(table).index(&*own);
+        let growth = (&(*own).tables)[index].growth(delta);
+        grow(own, || limits::grow(own, Resource::Table, growth, |store| store.tables[index].grow(delta, init)))
     }
 }
 

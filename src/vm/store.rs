@@ -13,6 +13,7 @@ use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
 use super::instance::InstanceData;
+use super::limits::{Limiter, Resource};
 use super::memory::MemoryData;
 use super::space::Reservation;
 use super::table::TableData;
@@ -68,6 +69,8 @@ pub(crate) struct StoreOpaque {
     pub panic: Option<Box<dyn Any + Send>>,
     /// Mapped for `vm.value_top..vm.value_end`.
     pub value_stack: Reservation,
+    /// Who decides how far the store may grow, if somebody does.
+    pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
     pub tables: Vec<TableData>,
     pub globals: Vec<GlobalData>,
@@ -134,6 +137,7 @@ impl StoreOpaque {
             way: Way::default(),
             panic: None,
             value_stack,
+            limiter: None,
             memories: Vec::new(),
             tables: Vec::new(),
             globals: Vec::new(),
@@ -144,6 +148,15 @@ impl StoreOpaque {
             instances: Vec::new(),
             host_refs: HashMap::new(),
             host_funcs: Vec::new(),
+        }
+    }
+
+    /// How many there are of what a limiter counts.
+    pub fn count(&self, resource: Resource) -> usize {
+        match resource {
+            Resource::Instance => self.instances.len(),
+            Resource::Memory => self.memories.len(),
+            Resource::Table => self.tables.len(),
         }
     }
 

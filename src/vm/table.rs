@@ -1,6 +1,7 @@
 //! Tables of references.
 
 use super::context::VMTable;
+use super::limits::Growth;
 use super::store::{StoreOpaque, Stored};
 use crate::error::{Error, Result};
 use crate::module::types::TableType;
@@ -61,6 +62,12 @@ impl TableData {
         (vm.base, vm.length)
     }
 
+    /// What growth by `delta` elements is; `None` if that is beyond all limits.
+    pub fn growth(&self, delta: u64) -> Option<Growth> {
+        let desired = usize::try_from(self.len().checked_add(delta)?).ok()?;
+        Some(Growth { current: self.elements.len(), desired, ..initial_growth(self.ty) })
+    }
+
     /// Grows by `delta` elements of `init`; the old size, or `None` if it can't (specification, `table.grow`).
     pub fn grow(&mut self, delta: u64, init: u64) -> Option<u64> {
         let old = self.len();
@@ -71,6 +78,13 @@ impl TableData {
         self.publish();
         Some(old)
     }
+}
+
+/// What making a table of a type is.
+pub(crate) fn initial_growth(ty: TableType) -> Growth {
+    let elements = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let maximum = Some(elements(ty.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS)));
+    Growth { current: 0, desired: elements(ty.minimum), maximum }
 }
 
 impl StoreOpaque {

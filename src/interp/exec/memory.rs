@@ -260,10 +260,9 @@ fn copy<U: Unit>(m: &mut Machine) -> Flow {
 
 fn memory_grow(m: &mut Machine) -> Step {
     // SAFETY: the running instance, and an index of its module.
-    let old = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
-    m.put(m.a(), old as u32);
-    m.skip(2);
-    Step::Next
+    let grown = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
+    let result = grown.map(|old| m.put(m.a(), old as u32));
+    after(m, 2, result)
 }
 
 /// The 32-bit operands in slots `a`, `b` and `c`.

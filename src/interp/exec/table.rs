@@ -46,9 +46,9 @@ pub(super) fn element(m: &Machine, place: u32, index: u32) -> Option<*mut u64> {
 
 fn table_grow(m: &mut Machine) -> Step {
     // SAFETY: the running instance, an index of its module, and a reference of the table's type.
-    let old = unsafe { ops::table_grow(m.vmctx(), m.low(1), m.get::<u32>(m.c()).into(), m.get(m.b())) };
-    m.put(m.a(), old as u32);
-    after(m, 2, Ok(()))
+    let grown = unsafe { ops::table_grow(m.vmctx(), m.low(1), m.get::<u32>(m.c()).into(), m.get(m.b())) };
+    let result = grown.map(|old| m.put(m.a(), old as u32));
+    after(m, 2, result)
 }
 
 fn table_fill(m: &mut Machine) -> Step {

@@ -2,16 +2,17 @@
 
 use std::mem::offset_of;
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Type, Value, types};
 
 use super::Lower;
 use crate::vm::context::VMContext;
-use crate::vm::libcalls::{Abi, Libcalls, for_each_libcall};
+use crate::vm::libcalls::{Abi, FAILED, Libcalls, for_each_libcall};
 
 fn clif_type(ty: Abi) -> Type {
     match ty {
         Abi::I32 | Abi::Trap => types::I32,
-        Abi::I64 => types::I64,
+        Abi::I64 | Abi::Size => types::I64,
     }
 }
 
@@ -45,8 +46,13 @@ impl Lower<'_, '_> {
         let args: Vec<Value> = [self.vmctx].into_iter().chain(args.iter().copied()).collect();
         let call = self.ins().call_indirect(signature, code, &args);
         let value = self.builder.inst_results(call)[0];
-        if result == Abi::Trap {
-            self.check_status(value);
+        match result {
+            Abi::Trap => self.check_status(value),
+            Abi::Size => {
+                let failed = self.ins().icmp_imm_s(IntCC::Equal, value, FAILED as i64);
+                self.check_status(failed);
+            }
+            Abi::I32 | Abi::I64 => {}
         }
         value
     }

@@ -1,0 +1,258 @@
+//! Limits on what a store may grow to.
+
+use super::store::{Store, StoreInner};
+use crate::error::{Error, Result};
+use crate::vm::limits::{Growth, Limiter, Resource};
+use crate::vm::store::StoreOpaque;
+
+/// Decides how far a store may grow; see [`Store::limiter`].
+///
+/// It is asked when a memory or table is made or grows, by a guest or by the host. What it can't bound: memory that the
+/// runtime needs beside that (code, the value stack of [`Config::max_wasm_stack`](crate::Config::max_wasm_stack), exceptions, which
+/// [`Config::max_exception_bytes`](crate::Config::max_exception_bytes) bounds) and what host functions allocate.
+pub trait ResourceLimiter: Send {
+    /// Whether a memory of `current` bytes may grow to `desired` bytes; `current` is 0 where it is to be made. `maximum` is that
+    /// of its type, in bytes.
+    ///
+    /// # Errors
+    /// An error is a trap for the guest, where `false` has `memory.grow` give -1.
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool>;
+
+    /// Takes note that a memory could not grow although it was allowed, or that its type does not allow it.
+    ///
+    /// # Errors
+    /// An error is a trap for the guest.
+    fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
+        let _ = error;
+        Ok(())
+    }
+
+    /// Whether a table of `current` elements may grow to `desired` elements; `current` is 0 where it is to be made.
+    ///
+    /// # Errors
+    /// An error is a trap for the guest, where `false` has `table.grow` give -1.
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool>;
+
+    /// As [`memory_grow_failed`](Self::memory_grow_failed), of a table.
+    ///
+    /// # Errors
+    /// An error is a trap for the guest.
+    fn table_grow_failed(&mut self, error: Error) -> Result<()> {
+        let _ = error;
+        Ok(())
+    }
+
+    /// How many instances the store may have. The default is 10,000, as for memories and tables.
+    fn instances(&self) -> usize {
+        DEFAULT_COUNT
+    }
+
+    /// How many memories the store may have.
+    fn memories(&self) -> usize {
+        DEFAULT_COUNT
+    }
+
+    /// How many tables the store may have.
+    fn tables(&self) -> usize {
+        DEFAULT_COUNT
+    }
+}
+
+const DEFAULT_COUNT: usize = 10_000;
+
+/// Fixed limits, made by [`StoreLimitsBuilder`].
+///
+/// ```
+/// use wasmrun::{Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder};
+/// struct Tenant {
+///     limits: StoreLimits,
+/// }
+/// let engine = Engine::default();
+/// let limits = StoreLimitsBuilder::new().memory_size(2 << 16).instances(1).build();
+/// let mut store = Store::new(&engine, Tenant { limits });
+/// store.limiter(|tenant| &mut tenant.limits);
+///
+/// let text = r#"(module (memory 1) (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0))))"#;
+/// let instance = Instance::new(&mut store, &Module::new(&engine, text)?, &[])?;
+/// let grow = instance.get_typed_func::<i32, i32>(&mut store, "grow")?;
+/// assert_eq!(grow.call(&mut store, 1)?, 1);
+/// assert_eq!(grow.call(&mut store, 1)?, -1);
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StoreLimits {
+    memory_size: Option<usize>,
+    table_elements: Option<usize>,
+    instances: usize,
+    memories: usize,
+    tables: usize,
+    trap_on_grow_failure: bool,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        StoreLimits {
+            memory_size: None,
+            table_elements: None,
+            instances: DEFAULT_COUNT,
+            memories: DEFAULT_COUNT,
+            tables: DEFAULT_COUNT,
+            trap_on_grow_failure: false,
+        }
+    }
+}
+
+impl StoreLimits {
+    fn grows(&self, desired: usize, limit: Option<usize>, maximum: Option<usize>, what: &str) -> Result<bool> {
+        let fits = limit.is_none_or(|limit| desired <= limit) && maximum.is_none_or(|maximum| desired <= maximum);
+        if !fits && self.trap_on_grow_failure {
+            return Err(Error::resource(format!("a {what} was to grow to {desired}, beyond the store's limit")));
+        }
+        Ok(fits)
+    }
+
+    fn failed(&self, error: Error) -> Result<()> {
+        if self.trap_on_grow_failure { Err(error) } else { Ok(()) }
+    }
+}
+
+impl ResourceLimiter for StoreLimits {
+    fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        self.grows(desired, self.memory_size, maximum, "memory")
+    }
+
+    fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
+        self.failed(error)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        self.grows(desired, self.table_elements, maximum, "table")
+    }
+
+    fn table_grow_failed(&mut self, error: Error) -> Result<()> {
+        self.failed(error)
+    }
+
+    fn instances(&self) -> usize {
+        self.instances
+    }
+
+    fn memories(&self) -> usize {
+        self.memories
+    }
+
+    fn tables(&self) -> usize {
+        self.tables
+    }
+}
+
+/// Makes [`StoreLimits`]. What is not set is not limited; instances, memories and tables are, to 10,000 each.
+#[derive(Clone, Debug, Default)]
+pub struct StoreLimitsBuilder(StoreLimits);
+
+impl StoreLimitsBuilder {
+    /// The default limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets how many bytes each memory may have.
+    pub fn memory_size(mut self, bytes: usize) -> Self {
+        self.0.memory_size = Some(bytes);
+        self
+    }
+
+    /// Sets how many elements each table may have.
+    pub fn table_elements(mut self, elements: usize) -> Self {
+        self.0.table_elements = Some(elements);
+        self
+    }
+
+    /// Sets how many instances there may be.
+    pub fn instances(mut self, count: usize) -> Self {
+        self.0.instances = count;
+        self
+    }
+
+    /// Sets how many memories there may be.
+    pub fn memories(mut self, count: usize) -> Self {
+        self.0.memories = count;
+        self
+    }
+
+    /// Sets how many tables there may be.
+    pub fn tables(mut self, count: usize) -> Self {
+        self.0.tables = count;
+        self
+    }
+
+    /// Sets whether growth that fails is a trap, rather than -1 for the guest.
+    pub fn trap_on_grow_failure(mut self, trap: bool) -> Self {
+        self.0.trap_on_grow_failure = trap;
+        self
+    }
+
+    /// The limits.
+    pub fn build(self) -> StoreLimits {
+        self.0
+    }
+}
+
+/// Finds the limiter in a store's data.
+pub(crate) type FindLimiter<T> = Box<dyn (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync>;
+
+impl<T: 'static> Store<T> {
+    /// Sets the limiter that decides how far the store may grow from now on; `limiter` finds it in the host's data.
+    ///
+    /// A panic of the limiter while a guest grows something resumes in the host's call, as that of a host function does.
+    ///
+    /// See [`StoreLimits`] for an example.
+    pub fn limiter(&mut self, limiter: impl (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync + 'static) {
+        let inner = self.inner_mut();
+        inner.limiter = Some(Box::new(limiter));
+        inner.opaque.limiter = Some(Limiter { growing: growing::<T>, failed: failed::<T>, most: most::<T> });
+    }
+}
+
+/// The limiter of a store.
+///
+/// # Safety
+/// `store` must be the own pointer of a store with data `T` that has one, and nobody else have access to data or limiter for
+/// `'a`.
+unsafe fn limiter<'a, T: 'static>(store: *mut StoreOpaque) -> &'a mut dyn ResourceLimiter {
+    let inner = store.cast::<StoreInner<T>>();
+    // SAFETY: the caller's promise; both are fields of their own.
+    unsafe {
+        let find = (*inner).limiter.as_mut().expect("it was set with the functions that ask it");
+        find(&mut (*inner).data)
+    }
+}
+
+unsafe fn growing<T: 'static>(store: *mut StoreOpaque, resource: Resource, growth: Growth) -> Result<bool> {
+    let Growth { current, desired, maximum } = growth;
+    // SAFETY: the caller's promise.
+    let limiter = unsafe { limiter::<T>(store) };
+    match resource {
+        Resource::Table => limiter.table_growing(current, desired, maximum),
+        Resource::Memory | Resource::Instance => limiter.memory_growing(current, desired, maximum),
+    }
+}
+
+unsafe fn failed<T: 'static>(store: *mut StoreOpaque, resource: Resource, error: Error) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let limiter = unsafe { limiter::<T>(store) };
+    match resource {
+        Resource::Table => limiter.table_grow_failed(error),
+        Resource::Memory | Resource::Instance => limiter.memory_grow_failed(error),
+    }
+}
+
+unsafe fn most<T: 'static>(store: *mut StoreOpaque, resource: Resource) -> usize {
+    // SAFETY: the caller's promise.
+    let limiter = unsafe { limiter::<T>(store) };
+    match resource {
+        Resource::Instance => limiter.instances(),
+        Resource::Memory => limiter.memories(),
+        Resource::Table => limiter.tables(),
+    }
+}
