@@ -1,7 +1,7 @@
 //! The frames of an activation, from the innermost outwards.
 
 use super::code::Code;
-use super::exec::control::{cross, exit};
+use super::exec::control::{cross_instance_return, exit};
 use super::machine::Machine;
 use super::op::Plain;
 use crate::module::ModuleInner;
@@ -51,7 +51,7 @@ impl Iterator for Frames {
         // so.
         unsafe {
             let mut ret = *header as *const u64;
-            if ret == cross() {
+            if ret == cross_instance_return() {
                 self.vmctx = *header.add(2) as *mut VMContext;
                 ret = *header.add(3) as *const u64;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::control::{cross, return_cross};
+use super::control::{cross_instance_return, return_cross_instance};
 use super::exception;
 use crate::error::Result;
 use crate::error::Trap;
@@ -209,9 +209,9 @@ pub(super) fn return_from(m: &mut Machine, header: *mut u64) -> Step {
         m.fp = *header.add(1) as *mut u64;
         m.ip = *header as *const u64;
     }
-    if m.ip == cross() {
+    if m.ip == cross_instance_return() {
         m.context().crossing = header;
-        return return_cross(m);
+        return return_cross_instance(m);
     }
     Step::Next
 }
