@@ -42,7 +42,7 @@ pub(super) struct Code {
     /// Slots of the parameters.
     pub params: u32,
     /// Whether the frame has scratch slots, between header and locals.
-    pub far: bool,
+    pub wide_slots: bool,
     pub defined: u32,
     /// Shared, as the pointers to it stay valid where this is moved.
     pub words: Arc<[u64]>,
@@ -77,7 +77,7 @@ impl Code {
     }
 
     fn of(module: &ModuleInner, defined: u32, translation: Translation) -> Self {
-        let Translation { words, header, zeroed, frame, far, tries, .. } = translation;
+        let Translation { words, header, zeroed, frame, wide_slots, tries, .. } = translation;
         let words: Arc<[u64]> = words.into();
         Code {
             entry: words.as_ptr(),
@@ -88,7 +88,7 @@ impl Code {
             zeroed_from: zeroed.start,
             zeroed_to: zeroed.end,
             params: module.defined_type(defined).param_slots() as u32,
-            far,
+            wide_slots,
             defined,
             words,
             tries: Tries::new(tries),
@@ -113,7 +113,7 @@ impl Code {
             header,
             zeroed: 0..0,
             frame: header + HEADER,
-            far: false,
+            wide_slots: false,
             tries: Vec::new(),
             positions: Vec::new(),
         };

@@ -43,7 +43,7 @@ impl Iterator for Frames {
         // SAFETY: contexts of running instances are live, and so are their modules.
         let module: &'static ModuleInner = unsafe { &(*(*vmctx).instance).module.0 };
         let (code, word) = module.interp.find(self.ip)?;
-        // Around a call with a far frame the frame pointer is moved.
+        // Around a call whose frame is at a wide slot the frame pointer is moved.
         let fp = self.fp.wrapping_offset(frame_shift(code.words(), word as usize, self.behind_call));
         self.behind_call = true;
         let header = fp.wrapping_add(code.header as usize);
@@ -63,7 +63,7 @@ impl Iterator for Frames {
     }
 }
 
-/// By how much a frame pointer has to be moved to the frame's start: around a call with a far frame it is further.
+/// By how much a frame pointer has to be moved to the frame's start: around a call whose frame is at a wide slot it is further.
 fn frame_shift(words: &[u64], word: usize, behind_call: bool) -> isize {
     let op = words[word] as u16;
     let next = match () {

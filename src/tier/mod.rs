@@ -268,9 +268,9 @@ impl ModuleTier {
     }
 
     /// What to do about a function whose budget is used up in a loop, at the `loop` of that byte offset, in a frame with
-    /// scratch slots if `far`: the code to go on with, if there is some that takes over the frame.
+    /// scratch slots if `wide_slots`: the code to go on with, if there is some that takes over the frame.
     #[cold]
-    pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, far: bool) -> Hot {
+    pub fn hot_loop(&self, module: &Module, defined: u32, offset: u32, wide_slots: bool) -> Hot {
         if module.0.engine.config().tiering == Tiering::Baseline {
             return Hot::Baseline(0);
         }
@@ -278,7 +278,7 @@ impl ModuleTier {
         if let Some(hot) = self.ask_for_baseline(all.entry(defined).or_default(), module, defined) {
             return hot;
         }
-        match self.native_at_loop(all, module, defined, offset, far) {
+        match self.native_at_loop(all, module, defined, offset, wide_slots) {
             Some(native) => Hot::Native(native),
             None => Hot::Same,
         }
@@ -301,7 +301,7 @@ impl ModuleTier {
         module: &Module,
         defined: u32,
         offset: u32,
-        far: bool,
+        wide_slots: bool,
     ) -> Option<Native> {
         let counter = &self.counters[defined as usize];
         let tiering = module.0.engine.config().tiering;
@@ -326,7 +326,7 @@ impl ModuleTier {
             Stage::Cold | Stage::Queued => {}
         }
         let (stage, missed) = (hot.stage, hot.missed >> progress.asked.min(31));
-        let at_loop = Entry::Loop { offset, far };
+        let at_loop = Entry::Loop { offset, wide_slots };
         let entry = policy::entry_for_loop(&module.0, defined, counter.calls(), function, missed, at_loop)?;
         let job = match (stage, entry, function) {
             (Stage::Cold, Entry::Loop { .. }, _) => {
@@ -335,7 +335,7 @@ impl ModuleTier {
                     .queued
                     .iter()
                     .filter_map(|offset| {
-                        let entry = Entry::Loop { offset: *offset, far };
+                        let entry = Entry::Loop { offset: *offset, wide_slots };
                         let job = module.0.engine.pool().withdraw(Key::new(&module.0, defined, entry))?;
                         Some((*offset, job.heat))
                     })
@@ -347,12 +347,12 @@ impl ModuleTier {
                 Some(job)
             }
             (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
-                Some(self.queue(progress, module, defined, Entry::Function, Some((offset, far))))
+                Some(self.queue(progress, module, defined, Entry::Function, Some((offset, wide_slots))))
             }
             (Stage::Cold, Entry::Function, _) if policy::is_large(&module.0, defined) => {
                 // It may still be made to have this loop as well.
                 let key = Key::new(&module.0, defined, Entry::Function);
-                if module.0.engine.pool().add_loop(key, offset, far) {
+                if module.0.engine.pool().add_loop(key, offset, wide_slots) {
                     progress.set_loop(offset, Stage::Queued);
                 }
                 None
@@ -390,10 +390,10 @@ impl ModuleTier {
         let mut job = Job::new(&module.0, Key::new(&module.0, defined, entry));
         progress.set(entry, Stage::Queued);
         progress.asked += u32::from(entry == Entry::Function);
-        if let (Entry::Function, Some((offset, far))) = (entry, hot)
+        if let (Entry::Function, Some((offset, wide_slots))) = (entry, hot)
             && policy::is_large(&module.0, defined)
         {
-            job.far = far;
+            job.wide_slots = wide_slots;
             let most = progress.loops.values().map(|l| l.found).max().unwrap_or(0);
             progress.set_loop(offset, Stage::Queued);
             if progress.asked > 1 {
@@ -473,7 +473,7 @@ impl ModuleTier {
         };
         change(entry, of_entry);
         for (number, offset) in (0..).zip(&job.loops) {
-            change(Entry::Loop { offset: *offset, far: job.far }, of_loop(number));
+            change(Entry::Loop { offset: *offset, wide_slots: job.wide_slots }, of_loop(number));
         }
     }
 }
@@ -496,7 +496,7 @@ fn make(module: &ModuleInner, job: &Job) -> Made {
     let func = module.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
-        Entry::Function => crate::jit::compile_with_loops(module, defined, tier, &job.loops, job.far),
+        Entry::Function => crate::jit::compile_with_loops(module, defined, tier, &job.loops, job.wide_slots),
         Entry::Loop { .. } => crate::jit::compile(module, defined, tier, entry),
     };
     let (wasm_bytes, loops) = (module.bodies[defined as usize].len(), &*job.loops);
@@ -635,7 +635,7 @@ mod tests {
             progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
         }
         assert!(progress.queued.is_empty() && progress.asks_for_baseline(true).is_none());
-        let job = module.0.tier.queue(&mut progress, &module, 0, Entry::Loop { offset: 7, far: false }, None);
+        let job = module.0.tier.queue(&mut progress, &module, 0, Entry::Loop { offset: 7, wide_slots: false }, None);
         assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
         assert!(progress.asks_for_baseline(true).is_some());
     }

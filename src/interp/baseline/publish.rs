@@ -111,7 +111,7 @@ impl Code {
             zeroed_from: self.zeroed_from,
             zeroed_to: self.zeroed_to,
             params: self.params,
-            far: self.far,
+            wide_slots: self.wide_slots,
             defined: self.defined,
             words,
             tries: Default::default(),

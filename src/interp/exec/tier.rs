@@ -150,7 +150,7 @@ pub(super) fn count_call(m: &mut Machine) -> Step {
 pub(super) fn count_loop(m: &mut Machine) -> Step {
     let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
     if let Some((code, word)) = module.0.interp.find(m.ip) {
-        let hot = module.0.tier.hot_loop(module, m.bc(), m.low(1), code.far);
+        let hot = module.0.tier.hot_loop(module, m.bc(), m.low(1), code.wide_slots);
         if let Hot::Native(native) = hot
             && may_nest(vmctx)
         {
