@@ -48,7 +48,7 @@ pub(super) struct Code {
     /// Slots of the parameters.
     pub params: u32,
     /// Whether the frame has scratch slots, between header and locals.
-    pub far: bool,
+    pub wide_slots: bool,
     pub defined: u32,
     /// Shared, as the pointers to it stay valid where this is moved.
     pub words: Arc<[u64]>,
@@ -86,7 +86,7 @@ impl Code {
     }
 
     fn of(module: &ModuleFacts, defined: u32, translation: Translation) -> Self {
-        let Translation { words, header, zeroed, frame, far, tries, .. } = translation;
+        let Translation { words, header, zeroed, frame, wide_slots, tries, .. } = translation;
         let words: Arc<[u64]> = words.into();
         Code {
             entry: words.as_ptr(),
@@ -97,7 +97,7 @@ impl Code {
             zeroed_from: zeroed.start,
             zeroed_to: zeroed.end,
             params: module.defined_type(defined).param_slots() as u32,
-            far,
+            wide_slots,
             defined,
             words,
             tries: Tries::new(tries),
@@ -122,7 +122,7 @@ impl Code {
             header,
             zeroed: 0..0,
             frame: header + HEADER,
-            far: false,
+            wide_slots: false,
             tries: Vec::new(),
             positions: Vec::new(),
         };

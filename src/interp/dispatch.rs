@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use super::exec::plain;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
 use super::machine::{Flow, Handler, Machine, SlowPath, Step};
-use super::op::Table;
+use super::op::OpTable;
 use crate::config::Dispatch;
 use crate::error::{Error, ErrorKind};
 use crate::error::{MemoryFault, Trap};
@@ -137,7 +137,7 @@ mod tail {
         };
     }
 
-    static HANDLERS: Table<Tail> = dispatch_table!(handler);
+    static HANDLERS: OpTable<Tail> = dispatch_table!(handler);
 
     pub fn run(mut m: Machine) {
         m.handlers = HANDLERS.entries().as_ptr().cast();
@@ -296,7 +296,7 @@ mod looped {
     /// Runs one instruction; false ends the activation.
     type Looped = fn(&mut Machine) -> bool;
 
-    static HANDLERS: Table<Looped> = dispatch_table!(handler);
+    static HANDLERS: OpTable<Looped> = dispatch_table!(handler);
 
     pub fn run(mut m: Machine) {
         loop {

@@ -1,7 +1,7 @@
 //! The frames of an activation, from the innermost outwards.
 
 use super::code::{Code, ModuleCode};
-use super::exec::control::{cross, exit};
+use super::exec::control::{cross_instance_return, exit};
 use super::machine::Machine;
 use super::op::Plain;
 use crate::vm::context::VMContext;
@@ -42,7 +42,7 @@ impl Iterator for Frames {
         // SAFETY: contexts of running instances are live, and so are their modules.
         let module: &'static ModuleCode = unsafe { ModuleCode::of(vmctx) };
         let (code, word) = module.find(self.ip)?;
-        // Around a call with a far frame the frame pointer is moved.
+        // Around a call whose frame is at a wide slot the frame pointer is moved.
         let fp = self.fp.wrapping_offset(frame_shift(code.words(), word as usize, self.behind_call));
         self.behind_call = true;
         let header = fp.wrapping_add(code.header as usize);
@@ -50,7 +50,7 @@ impl Iterator for Frames {
         // so.
         unsafe {
             let mut ret = *header as *const u64;
-            if ret == cross() {
+            if ret == cross_instance_return() {
                 self.vmctx = *header.add(2) as *mut VMContext;
                 ret = *header.add(3) as *const u64;
             }
@@ -62,7 +62,7 @@ impl Iterator for Frames {
     }
 }
 
-/// By how much a frame pointer has to be moved to the frame's start: around a call with a far frame it is further.
+/// By how much a frame pointer has to be moved to the frame's start: around a call whose frame is at a wide slot it is further.
 fn frame_shift(words: &[u64], word: usize, behind_call: bool) -> isize {
     let op = words[word] as u16;
     let next = match () {

@@ -25,11 +25,11 @@ pub(crate) struct FrameLayout {
 }
 
 impl FrameLayout {
-    /// The frame of a function of type `ty`; `far` if it has wide slots.
-    pub(crate) fn new(ty: &FuncType, far: bool) -> Self {
+    /// The frame of a function of type `ty`; `wide_slots` if it has wide slots.
+    pub(crate) fn new(ty: &FuncType, wide_slots: bool) -> Self {
         let header = ty.param_slots().max(ty.result_slots()) as u32;
         let after = header + HEADER;
-        let (scratch, locals) = if far { (Some(after), after + SCRATCH) } else { (None, after) };
+        let (scratch, locals) = if wide_slots { (Some(after), after + SCRATCH) } else { (None, after) };
         FrameLayout { header, scratch, locals }
     }
 

@@ -4,7 +4,7 @@
 //! Frames lie on the store's value stack, each at the place of its arguments on its caller's operand stack, and are laid
 //! out as [`FrameLayout`](super::layout::FrameLayout) says. The header holds the address to return to and
 //! the caller's frame pointer; and, in frames called from another instance, where the address is that of a
-//! `return_cross` instruction, the caller's context and the real address. Every local and every height of the operand
+//! `return_cross_instance` instruction, the caller's context and the real address. Every local and every height of the operand
 //! stack has a slot of its own. At a label all live values are in their slots (constants on the operand stack may
 //! have been folded into the code behind it instead) and no accumulator is live, so frames are alike there for all
 //! engines that keep to this layout.

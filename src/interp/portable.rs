@@ -15,8 +15,8 @@ const NUMBERS: usize = 7;
 pub(super) fn to_bytes(code: &Code, module: &ModuleFacts) -> Vec<u8> {
     let (zeroed, tries, words) = (code.zeroed(), code.tries(), code.words());
     let start = module.bodies[code.defined() as usize].start as u32;
-    let (frame, far, count) = (code.frame_slots() as u32, u32::from(code.far), tries.len() as u32);
-    let numbers: [u32; NUMBERS] = [start, code.header, zeroed.start, zeroed.end, frame, far, count];
+    let (frame, wide_slots, count) = (code.frame_slots() as u32, u32::from(code.wide_slots), tries.len() as u32);
+    let numbers: [u32; NUMBERS] = [start, code.header, zeroed.start, zeroed.end, frame, wide_slots, count];
     let mut bytes = Vec::with_capacity(4 * NUMBERS + 12 * tries.len() + 8 * words.len());
     bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     bytes.extend(tries.iter().flat_map(|t| [t.from, t.to, t.at]).flat_map(u32::to_le_bytes));
@@ -29,7 +29,7 @@ pub(super) fn to_bytes(code: &Code, module: &ModuleFacts) -> Vec<u8> {
 pub(super) fn from_bytes(module: &ModuleFacts, defined: u32, bytes: &[u8]) -> Option<Translation> {
     let (numbers, rest) = bytes.split_at_checked(4 * NUMBERS)?;
     let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| numbers[4 * at + byte]));
-    let [start, header, zeroed_from, zeroed_to, frame, far, count]: [u32; NUMBERS] = std::array::from_fn(number);
+    let [start, header, zeroed_from, zeroed_to, frame, wide_slots, count]: [u32; NUMBERS] = std::array::from_fn(number);
     let (tries, words) = rest.split_at_checked((count as usize).checked_mul(12)?)?;
     let (tries, _) = tries.as_chunks::<4>();
     let tries = tries.as_chunks().0.iter().map(|numbers| {
@@ -43,7 +43,7 @@ pub(super) fn from_bytes(module: &ModuleFacts, defined: u32, bytes: &[u8]) -> Op
         header,
         zeroed: zeroed_from..zeroed_to,
         frame,
-        far: far != 0,
+        wide_slots: wide_slots != 0,
         tries: tries.collect(),
         positions: Vec::new(),
     })

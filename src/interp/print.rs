@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::code::ModuleCode;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
 use super::machine::Handler;
-use super::op::{OPS, Table};
+use super::op::{OPS, OpTable};
 use super::translate;
 use crate::error::Result;
 use crate::printable::Printable;
@@ -60,7 +60,7 @@ pub(crate) enum Field {
 
 use Half::*;
 
-static NAMES: Table<fn() -> String> = dispatch_table!(name_of);
+static NAMES: OpTable<fn() -> String> = dispatch_table!(name_of);
 
 fn name_of<H: Handler>() -> String {
     H::name()
@@ -76,7 +76,7 @@ fn fields_of<H: Handler>() -> &'static [Field] {
     H::FIELDS
 }
 
-static FIELDS: Table<fn() -> &'static [Field]> = dispatch_table!(fields_of);
+static FIELDS: OpTable<fn() -> &'static [Field]> = dispatch_table!(fields_of);
 
 /// The operands of the instruction of an opcode.
 pub(super) fn fields(op: u16) -> &'static [Field] {

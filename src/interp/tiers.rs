@@ -44,8 +44,8 @@ pub(crate) trait Tiers: Send + Sync {
     fn hot_call(&self, defined: u32) -> Hot;
 
     /// How to go on with a function whose budget is used up in a loop, at the `loop` of this byte offset, in a frame with
-    /// wide slots if `far`.
-    fn hot_loop(&self, defined: u32, offset: u32, far: bool) -> Hot;
+    /// wide slots if `wide_slots`.
+    fn hot_loop(&self, defined: u32, offset: u32, wide_slots: bool) -> Hot;
 
     /// How many words of bytecode have to wait before baseline code is compiled from them, when it has been compiled from
     /// `made` words, and one function has asked for it `asked` times.

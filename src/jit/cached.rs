@@ -45,9 +45,9 @@ impl Cached {
 fn key(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
     let entry = match entry {
         Entry::Function => 0,
-        Entry::Loop { offset, far } => {
+        Entry::Loop { offset, wide_slots } => {
             let body = module.facts.bodies[defined as usize].start as u32;
-            (offset - body + 1) << 1 | u32::from(far)
+            (offset - body + 1) << 1 | u32::from(wide_slots)
         }
     };
     FunctionKey { defined, entry, tier: tier as u32 }
@@ -255,7 +255,7 @@ mod tests {
         let is_loop =
             |(operator, _): &(wasmparser::Operator<'_>, u64)| matches!(operator, wasmparser::Operator::Loop { .. });
         let (_, offset) = operators.find(is_loop).unwrap();
-        let entries = [Entry::Function, Entry::Loop { offset: offset as u32, far: false }];
+        let entries = [Entry::Function, Entry::Loop { offset: offset as u32, wide_slots: false }];
         let all = entries.iter().flat_map(|entry| [Tier::Quick, Tier::Best].map(|tier| (*entry, tier)));
         let code = all.map(|(entry, tier)| {
             let artifact = compile(&module.0.jit, 0, tier, entry).unwrap().artifact;

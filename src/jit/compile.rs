@@ -54,7 +54,7 @@ impl Compiled {
 pub(crate) fn compile(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> Result<Compiled> {
     let plan = match entry {
         Entry::Function => Plan::Function,
-        Entry::Loop { offset, far } => Plan::Loop { offset, far },
+        Entry::Loop { offset, wide_slots } => Plan::Loop { offset, wide_slots },
     };
     compile_as(module, defined, tier, entry, plan)
 }
@@ -70,11 +70,11 @@ pub(crate) fn compile_with_loops(
     defined: u32,
     tier: Tier,
     offsets: &[u32],
-    far: bool,
+    wide_slots: bool,
 ) -> Result<Compiled> {
     let plan = match &offsets[..offsets.len().min(MAX_LOOPS)] {
         [] => Plan::Function,
-        offsets => Plan::FunctionWithLoops { offsets, far },
+        offsets => Plan::FunctionWithLoops { offsets, wide_slots },
     };
     compile_as(module, defined, tier, Entry::Function, plan)
 }

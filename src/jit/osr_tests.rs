@@ -52,15 +52,15 @@ fn enter(
     locals: &[Value],
     operands: &[Value],
 ) -> Result<Vec<Value>> {
-    let (offset, far) = entry;
+    let (offset, wide_slots) = entry;
     let index = defined(module);
-    let compiled = compile(&module.0.jit, index, tier, Entry::Loop { offset, far })?;
+    let compiled = compile(&module.0.jit, index, tier, Entry::Loop { offset, wide_slots })?;
     assert!(compiled.size() > 0);
     let code = module.0.jit.publish(vec![compiled])?[0];
     assert_eq!(module.0.jit.native(index), None);
     let ty = module.0.facts.defined_type(index);
     let (params, rest) = locals.split_at(ty.params().len());
-    let layout = FrameLayout::new(ty, far);
+    let layout = FrameLayout::new(ty, wide_slots);
     let mut frame = vec![0xDEAD_BEEF_DEAD_BEEF; layout.locals as usize + 2 * (rest.len() + operands.len()) + 2];
     write(store, &mut frame, &mut 0, params);
     let mut next = layout.locals;
@@ -121,12 +121,12 @@ fn assert_entered(wat: &str, args: &[Value], number: usize, locals: &[Value], op
     let mut store = Store::new(module.engine(), Snapshot::default());
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let want = outcome(call(&mut store, instance, args));
-    for far in [false, true] {
+    for wide_slots in [false, true] {
         for tier in [Tier::Quick, Tier::Best] {
             let module = Module::new(&tiered(), wat).unwrap();
             let mut store = Store::new(module.engine(), Snapshot::default());
             let instance = Instance::new(&mut store, &module, &[]).unwrap();
-            let entry = (loops(&module)[number], far);
+            let entry = (loops(&module)[number], wide_slots);
             let got = enter(&mut store, instance, &module, tier, entry, locals, operands);
             assert_eq!(outcome(got), want, "{tier:?}");
         }
@@ -222,7 +222,7 @@ fn what_is_no_loop_is_refused() {
     let module = Module::new(&tiered(), wat).unwrap();
     let [first, second] = loops(&module)[..] else { panic!("two loops") };
     for tier in [Tier::Quick, Tier::Best] {
-        let refused = |offset| compile(&module.0.jit, 0, tier, Entry::Loop { offset, far: false }).is_err();
+        let refused = |offset| compile(&module.0.jit, 0, tier, Entry::Loop { offset, wide_slots: false }).is_err();
         assert!(!refused(first) && refused(second) && refused(first + 1) && refused(0) && refused(u32::MAX));
     }
 }
@@ -236,7 +236,7 @@ fn many_locals_in_many_blocks_are_refused_in_time() {
         "local.get 0 if end ".repeat(500_000)
     );
     let module = Module::new(&tiered(), &wat).unwrap();
-    for entry in [Entry::Function, Entry::Loop { offset: loops(&module)[0], far: false }] {
+    for entry in [Entry::Function, Entry::Loop { offset: loops(&module)[0], wide_slots: false }] {
         assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
     }
 }
@@ -250,7 +250,7 @@ fn deep_nesting_over_many_operands_is_refused_in_time() {
         "(br_if 0 (local.get 0)) end drop ".repeat(depth)
     );
     let module = Module::new(&tiered(), &wat).unwrap();
-    let entry = Entry::Loop { offset: loops(&module)[0], far: true };
+    let entry = Entry::Loop { offset: loops(&module)[0], wide_slots: true };
     assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
 }
 

@@ -5,7 +5,7 @@
 //!
 //! With [`Strategy::Jit`] a function is compiled on its first call; entries and references then lead to its code for
 //! good. With [`Strategy::Tiered`] nothing is compiled here: an entry leads to glue that calls the interpreter, until code
-//! is published there. A reference leads to `arch::through_entry`, so that it calls whatever the entry leads to: two
+//! is published there. A reference leads to `arch::indirect_via_entry`, so that it calls whatever the entry leads to: two
 //! loads more than a direct call. It also looks whether that is the best code there will be; if so it has the reference
 //! lead there directly, at a call that happens anyway, on the one thread that may write to the reference. (Publishing
 //! can't do that: it knows nothing of the stores that have references.)
@@ -24,22 +24,22 @@ use crate::vm::store::StoreOpaque;
 
 /// The first value of an entry of `VMContext::entries`, for a function of type `ty`.
 pub(super) fn entry(ty: &FuncType) -> *const VMCode {
-    let resolver = if abi::has_return_area(ty) { arch::resolve_entry_area } else { arch::resolve_entry };
+    let resolver = if abi::has_return_area(ty) { arch::lazy_compile_entry_area } else { arch::lazy_compile_entry };
     resolver as *const VMCode
 }
 
 /// The first `VMFuncRef::code` of a function of type `ty` of a module.
 pub(super) fn ref_entry(strategy: Strategy, ty: &FuncType) -> *const VMCode {
     match strategy {
-        Strategy::Tiered if abi::has_return_area(ty) => arch::through_entry_area as *const VMCode,
-        Strategy::Tiered => arch::through_entry as *const VMCode,
+        Strategy::Tiered if abi::has_return_area(ty) => arch::indirect_via_entry_area as *const VMCode,
+        Strategy::Tiered => arch::indirect_via_entry as *const VMCode,
         Strategy::Jit | Strategy::Interpreter => host_entry(ty),
     }
 }
 
 /// The first `VMFuncRef::code` of a host function of type `ty`.
 pub(super) fn host_entry(ty: &FuncType) -> *const VMCode {
-    let resolver = if abi::has_return_area(ty) { arch::resolve_ref_area } else { arch::resolve_ref };
+    let resolver = if abi::has_return_area(ty) { arch::lazy_compile_ref_area } else { arch::lazy_compile_ref };
     resolver as *const VMCode
 }
 

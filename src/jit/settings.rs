@@ -33,7 +33,7 @@ pub(crate) enum Entry {
     Loop {
         offset: u32,
         /// Whether the frame has scratch slots.
-        far: bool,
+        wide_slots: bool,
     },
 }
 

@@ -183,7 +183,7 @@ impl ModuleTier {
         mut all: MutexGuard<'_, HashMap<u32, Progress>>,
         defined: u32,
         offset: u32,
-        far: bool,
+        wide_slots: bool,
     ) -> Option<Native> {
         let counter = self.counter(defined);
         let tiering = self.engine.config.tiering;
@@ -208,7 +208,7 @@ impl ModuleTier {
             Stage::Cold | Stage::Queued => {}
         }
         let (stage, missed) = (hot.stage, hot.missed >> progress.asked.min(31));
-        let at_loop = Entry::Loop { offset, far };
+        let at_loop = Entry::Loop { offset, wide_slots };
         let entry = policy::entry_for_loop(self, defined, counter.calls(), function, missed, at_loop)?;
         let job = match (stage, entry, function) {
             (Stage::Cold, Entry::Loop { .. }, _) => {
@@ -217,7 +217,7 @@ impl ModuleTier {
                     .queued
                     .iter()
                     .filter_map(|offset| {
-                        let entry = Entry::Loop { offset: *offset, far };
+                        let entry = Entry::Loop { offset: *offset, wide_slots };
                         let job = self.pool.withdraw(Key::new(self, defined, entry))?;
                         Some((*offset, job.heat))
                     })
@@ -229,12 +229,12 @@ impl ModuleTier {
                 Some(job)
             }
             (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
-                Some(self.queue(progress, defined, Entry::Function, Some((offset, far))))
+                Some(self.queue(progress, defined, Entry::Function, Some((offset, wide_slots))))
             }
             (Stage::Cold, Entry::Function, _) if policy::is_large(self, defined) => {
                 // It may still be made to have this loop as well.
                 let key = Key::new(self, defined, Entry::Function);
-                if self.pool.add_loop(key, offset, far) {
+                if self.pool.add_loop(key, offset, wide_slots) {
                     progress.set_loop(offset, Stage::Queued);
                 }
                 None
@@ -265,10 +265,10 @@ impl ModuleTier {
         let mut job = Job::new(self, Key::new(self, defined, entry));
         progress.set(entry, Stage::Queued);
         progress.asked += u32::from(entry == Entry::Function);
-        if let (Entry::Function, Some((offset, far))) = (entry, hot)
+        if let (Entry::Function, Some((offset, wide_slots))) = (entry, hot)
             && policy::is_large(self, defined)
         {
-            job.far = far;
+            job.wide_slots = wide_slots;
             let most = progress.loops.values().map(|l| l.found).max().unwrap_or(0);
             progress.set_loop(offset, Stage::Queued);
             if progress.asked > 1 {
@@ -352,7 +352,7 @@ impl ModuleTier {
         };
         change(entry, of_entry);
         for (number, offset) in (0..).zip(&job.loops) {
-            change(Entry::Loop { offset: *offset, far: job.far }, of_loop(number));
+            change(Entry::Loop { offset: *offset, wide_slots: job.wide_slots }, of_loop(number));
         }
     }
 }
@@ -410,7 +410,7 @@ impl interp::Tiers for ModuleTier {
     }
 
     #[cold]
-    fn hot_loop(&self, defined: u32, offset: u32, far: bool) -> Hot {
+    fn hot_loop(&self, defined: u32, offset: u32, wide_slots: bool) -> Hot {
         if self.engine.config.tiering == Tiering::Baseline {
             return Hot::Baseline(0);
         }
@@ -418,7 +418,7 @@ impl interp::Tiers for ModuleTier {
         if let Some(hot) = self.ask_for_baseline(all.entry(defined).or_default(), defined) {
             return hot;
         }
-        match self.native_at_loop(all, defined, offset, far) {
+        match self.native_at_loop(all, defined, offset, wide_slots) {
             Some(native) => Hot::Native(native),
             None => Hot::Same,
         }
@@ -460,7 +460,7 @@ fn make(module: &ModuleTier, job: &Job) -> Made {
     let func = module.facts.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
-        Entry::Function => jit::compile_with_loops(&module.jit, defined, tier, &job.loops, job.far),
+        Entry::Function => jit::compile_with_loops(&module.jit, defined, tier, &job.loops, job.wide_slots),
         Entry::Loop { .. } => jit::compile(&module.jit, defined, tier, entry),
     };
     let (wasm_bytes, loops) = (module.facts.bodies[defined as usize].len(), &*job.loops);
@@ -599,7 +599,7 @@ mod tests {
             progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
         }
         assert!(progress.queued.is_empty() && progress.asks_for_baseline(true).is_none());
-        let job = module.0.tier.queue(&mut progress, 0, Entry::Loop { offset: 7, far: false }, None);
+        let job = module.0.tier.queue(&mut progress, 0, Entry::Loop { offset: 7, wide_slots: false }, None);
         assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
         assert!(progress.asks_for_baseline(true).is_some());
     }

@@ -224,11 +224,11 @@ impl Pool {
 
     /// Has a function that waits be compiled so that it can be entered at one more loop. False if it does not wait any
     /// more.
-    pub(super) fn add_loop(&self, key: Key, offset: u32, far: bool) -> bool {
+    pub(super) fn add_loop(&self, key: Key, offset: u32, wide_slots: bool) -> bool {
         let mut state = self.0.state();
         let Some(job) = state.queue.warm(key) else { return false };
         job.loops.push(offset);
-        job.far = far;
+        job.wide_slots = wide_slots;
         true
     }
 

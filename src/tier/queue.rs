@@ -33,7 +33,7 @@ pub(super) struct Job {
     /// Loops that a function is to be entered at as well, by byte offset.
     pub loops: Vec<u32>,
     /// Whether the interpreter's frame has scratch slots; known if there are such loops.
-    pub far: bool,
+    pub wide_slots: bool,
     /// The native code that there is already, if there is some.
     improves: Option<Improves>,
     /// Units it has run for in the code that there is, since the job was made.
@@ -54,7 +54,7 @@ impl Job {
             key,
             tier: Tier::Best,
             loops: Vec::new(),
-            far: false,
+            wide_slots: false,
             improves: None,
             heat: 0,
             size,

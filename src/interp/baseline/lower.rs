@@ -15,7 +15,7 @@ use crate::interp::op::{Inst, Plain, word};
 use crate::interp::print::{Field, fields, length};
 
 /// Native code for a function, which does not depend on where it lies.
-pub(super) struct Baseline {
+pub(super) struct BaselineCode {
     pub code: Vec<u8>,
     /// Bytecode for the handlers: copies of the instructions that the code leaves to them, each followed by a `Baseline`
     /// instruction that leads back into the code. The first instruction leads to the function's start.
@@ -34,7 +34,7 @@ const MOST: usize = 256 << 10;
 
 /// Compiles a function's bytecode. The code zeroes the slots `zeroed` and goes on with the first instruction; it refers to
 /// `words` by address, so these must not move while it can be run. `None` if the function is too large.
-pub(super) fn lower(words: &[u64], zeroed: Range<u32>, asm: &mut Assembler) -> Option<Baseline> {
+pub(super) fn lower(words: &[u64], zeroed: Range<u32>, asm: &mut Assembler) -> Option<BaselineCode> {
     if words.len() > MOST {
         return None;
     }
@@ -70,7 +70,7 @@ pub(super) struct Lowering<'a> {
     pub asm: &'a mut Assembler,
     /// Offsets of the labels in the code.
     labels: Vec<u32>,
-    /// What becomes [`Baseline::words`].
+    /// What becomes [`BaselineCode::words`].
     handled: Vec<u64>,
     origins: Vec<(u32, u32)>,
     counted: Vec<(u32, u32)>,
@@ -256,7 +256,7 @@ impl Lowering<'_> {
         if indirect { 0 } else { offset }
     }
 
-    fn finish(mut self) -> Option<Baseline> {
+    fn finish(mut self) -> Option<BaselineCode> {
         let interpret = self.label();
         for cold in std::mem::take(&mut self.cold) {
             match cold {
@@ -294,7 +294,7 @@ impl Lowering<'_> {
             Target::Word(at) => (word, labels[at as usize]),
         });
         let entries = entries.collect();
-        Some(Baseline { code, words, origins: self.origins, counted: self.counted, entries })
+        Some(BaselineCode { code, words, origins: self.origins, counted: self.counted, entries })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::time::Instant;
 
 use super::arch::Assembler;
-use super::lower::{Baseline, lower};
+use super::lower::{BaselineCode, lower};
 use crate::config::Dispatch;
 use crate::interp::code::{Code, ModuleCode};
 use crate::interp::tiers::{BaselineMemory, Tiers};
@@ -96,7 +96,7 @@ impl ModuleCode {
 
 impl Code {
     /// What is left to the handlers of native code that was made of this and lies at `base`; with the frame that this has.
-    fn of_baseline(&self, baseline: Baseline, base: *const u8) -> Self {
+    fn of_baseline(&self, baseline: BaselineCode, base: *const u8) -> Self {
         let mut words = baseline.words;
         // Where it is, as the native code has its address.
         let own = Arc::get_mut(&mut words).expect("nobody else has it yet");
@@ -111,7 +111,7 @@ impl Code {
             zeroed_from: self.zeroed_from,
             zeroed_to: self.zeroed_to,
             params: self.params,
-            far: self.far,
+            wide_slots: self.wide_slots,
             defined: self.defined,
             words,
             tries: Default::default(),

@@ -1,6 +1,6 @@
 //! Calls, to bytecode, native code and the host, and the instructions that functions begin with.
 
-use super::control::{cross, exit};
+use super::control::{cross_instance_return, exit};
 use super::{control, exception, table, tier};
 use crate::error::{Error, Trap};
 use crate::interp::code::{Code, ModuleCode};
@@ -124,7 +124,7 @@ fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) ->
         Ok(code) => code,
         Err(error) => return m.stop(error),
     };
-    let entered = m.enter(code, base, if callee == caller { ret } else { cross() });
+    let entered = m.enter(code, base, if callee == caller { ret } else { cross_instance_return() });
     if !entered {
         return m.stop(Trap::StackOverflow);
     }
@@ -190,7 +190,7 @@ fn tail_func(m: &mut Machine, func: *mut VMFuncRef) -> Step {
 /// native code might tail-call back into a new activation, and so on, nesting without end.
 fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const Code, Error> {
     let (_, header) = tail_operands(m);
-    let ret = if header[0] == cross() as u64 { header[3] } else { header[0] };
+    let ret = if header[0] == cross_instance_return() as u64 { header[3] } else { header[0] };
     if ret != exit() as u64 || !tier::is_kept(tier::NestingRule::OutermostTailCall) {
         return defined(callee, index);
     }
@@ -211,8 +211,8 @@ fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Cod
     let (args, mut header) = tail_operands(m);
     let caller = m.vmctx();
     if callee != caller {
-        if header[0] != cross() as u64 {
-            header = [cross() as u64, header[1], caller as u64, header[0]];
+        if header[0] != cross_instance_return() as u64 {
+            header = [cross_instance_return() as u64, header[1], caller as u64, header[0]];
         }
         // SAFETY: live, as it is the context of a function reference.
         unsafe { m.context().switch(callee) };

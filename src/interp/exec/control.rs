@@ -17,7 +17,7 @@ use crate::vm::context::VMContext;
 static EXIT: [u64; 1] = [word(Plain::Exit.op(), 0, 0, 0)];
 
 /// The instruction that a frame returns to whose caller is of another instance.
-static CROSS: [u64; 1] = [word(Plain::ReturnCross.op(), 0, 0, 0)];
+static CROSS_INSTANCE_RETURN: [u64; 1] = [word(Plain::ReturnCrossInstance.op(), 0, 0, 0)];
 
 /// The address of the instruction that ends an activation.
 pub(crate) fn exit() -> *const u64 {
@@ -25,8 +25,8 @@ pub(crate) fn exit() -> *const u64 {
 }
 
 /// The address of the instruction that returns to another instance.
-pub(crate) fn cross() -> *const u64 {
-    CROSS.as_ptr()
+pub(crate) fn cross_instance_return() -> *const u64 {
+    CROSS_INSTANCE_RETURN.as_ptr()
 }
 
 run! {
@@ -57,7 +57,7 @@ run! {
         m.finish(m.get::<V128>(from), 2)
     }
 
-    // Leaves the header's address in the accumulator, for `ReturnCross`.
+    // Leaves the header's address in the accumulator, for `ReturnCrossInstance`.
     Return(m) {
         let header = m.slot(m.a());
         // SAFETY: the machine's invariant; the header was written when the frame was made.
@@ -76,9 +76,9 @@ run! {
         m.put(0, m.bc() as i32 as u64);
         Return(m)
     }
-    ReturnCross(m) {
+    ReturnCrossInstance(m) {
         m.context().crossing = m.acc as *mut u64;
-        Flow::Slow(return_cross)
+        Flow::Slow(return_cross_instance)
     }
     CountLoop(m) if m.counter().pass(m.a()) { m.skip(2) } else { Flow::Slow(tier::count_loop) }
     Baseline(m) baseline(m)
@@ -97,9 +97,9 @@ fn baseline(_: &mut Machine) -> Flow {
     Flow::Trap(Trap::Unreachable)
 }
 
-pub(super) fn return_cross(m: &mut Machine) -> Step {
+pub(super) fn return_cross_instance(m: &mut Machine) -> Step {
     let header = m.context().crossing;
-    // SAFETY: `Return` left the address of a header that returns to `CROSS`, so the header's last two slots are written.
+    // SAFETY: `Return` left the address of a header that returns to `CROSS_INSTANCE_RETURN`, so the header's last two slots are written.
     // Nothing that could have overwritten them has run since.
     unsafe {
         m.context().switch(*header.add(2) as *mut VMContext);

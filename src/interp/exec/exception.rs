@@ -1,7 +1,7 @@
 //! Exceptions: a throw searches the frames of its activation, innermost first. If none catches it, it ends the activation as an
 //! error.
 
-use super::control::cross;
+use super::control::cross_instance_return;
 use crate::error::{Error, Trap};
 use crate::interp::frames::Frames;
 use crate::interp::machine::{Flow, HEADER, Machine, Step};
@@ -52,7 +52,7 @@ pub(super) fn failed(m: &mut Machine, error: Error) -> Step {
 pub(super) fn failed_in_caller(m: &mut Machine, header: [u64; HEADER as usize], error: Error) -> Step {
     m.ip = header[0] as *const u64;
     m.fp = header[1] as *mut u64;
-    if m.ip == cross() {
+    if m.ip == cross_instance_return() {
         // SAFETY: the header says that its last two words were written.
         unsafe { m.context().switch(header[2] as *mut VMContext) };
         m.ip = header[3] as *const u64;

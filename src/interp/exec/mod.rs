@@ -190,7 +190,7 @@ pub(super) fn kept(kept: bool) -> &'static str {
     if kept { "!" } else { "" }
 }
 
-/// A [`Table`](super::op::Table) with `$make::<H>` for every handler `H`.
+/// A [`OpTable`](super::op::OpTable) with `$make::<H>` for every handler `H`.
 macro_rules! dispatch_table {
     ($make:ident) => {
         $crate::interp::op::for_each_op!(handlers_of_list_into_table[$make])
@@ -221,7 +221,7 @@ macro_rules! handlers_of_list_into_table {
         vector_test { $($vx:ident $vx_fn:ident;)* }
     ) => {{
         use $crate::interp::exec::{control, memory, numeric as scalar, numeric::form, ops, plain, simd as vector};
-        $crate::interp::op::Table {
+        $crate::interp::op::OpTable {
             plain: [$($make::<plain::$plain>),*],
             compare: $crate::interp::exec::compare_rows!($make scalar::CompareHandler [$($compare)* $($negated)*]),
             branch: $crate::interp::exec::compare_rows!($make control::BranchHandler [$($compare)* $($negated)*]),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::control::{cross, return_cross};
+use super::control::{cross_instance_return, return_cross_instance};
 use super::exception;
 use crate::error::{Result, Trap};
 use crate::interp::code::{Code, ModuleCode};
@@ -157,7 +157,7 @@ pub(super) fn count_call(m: &mut Machine) -> Step {
 pub(super) fn count_loop(m: &mut Machine) -> Step {
     let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
     if let Some((code, word)) = module.find(m.ip) {
-        let hot = module.tiers().map_or(Hot::Same, |tiers| tiers.hot_loop(m.bc(), m.low(1), code.far));
+        let hot = module.tiers().map_or(Hot::Same, |tiers| tiers.hot_loop(m.bc(), m.low(1), code.wide_slots));
         if let Hot::Native(native) = hot
             && may_nest(vmctx)
         {
@@ -218,9 +218,9 @@ pub(super) fn return_from(m: &mut Machine, header: *mut u64) -> Step {
         m.fp = *header.add(1) as *mut u64;
         m.ip = *header as *const u64;
     }
-    if m.ip == cross() {
+    if m.ip == cross_instance_return() {
         m.context().crossing = header;
-        return return_cross(m);
+        return return_cross_instance(m);
     }
     Step::Next
 }

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use super::{
-    BINARY_FORMS, Binary, Compare, FORMS, Form, LOAD_FORMS, LOADS, Load, LoadForm, Plain, Store, StoreForm, Table,
+    BINARY_FORMS, Binary, Compare, FORMS, Form, LOAD_FORMS, LOADS, Load, LoadForm, OpTable, Plain, Store, StoreForm,
     UNARY_FORMS, Unary,
 };
 
@@ -42,7 +42,7 @@ impl Inst {
         };
         macro_rules! class {
             ($class:ident $field:ident $length:expr, |$i:ident, $at:ident| $inst:expr) => {
-                if let Some(($i, $at)) = row(offset_of!(Table<u8>, $field), $class::COUNT, $length) {
+                if let Some(($i, $at)) = row(offset_of!(OpTable<u8>, $field), $class::COUNT, $length) {
                     return $inst;
                 }
             };
@@ -52,7 +52,7 @@ impl Inst {
         }
         class!(Compare compare 6, |i, at| Inst::Compare(Compare::ALL[i], FORMS[at]));
         class!(Compare branch 6, |i, at| Inst::Branch(Compare::ALL[i], FORMS[at]));
-        if let Some((i, at)) = row(offset_of!(Table<u8>, step), Compare::I64Eq as usize, 2) {
+        if let Some((i, at)) = row(offset_of!(OpTable<u8>, step), Compare::I64Eq as usize, 2) {
             return Inst::Step(Compare::ALL[i], at == 1);
         }
         class!(Binary binary 2 * BINARY_FORMS, |i, at| {

@@ -41,7 +41,7 @@ macro_rules! for_each_op {
                 Throw: [LowBC, Low(1), High(1)],
                 ThrowRef: [Slot(A)],
                 Exit: [],
-                ReturnCross: [],
+                ReturnCrossInstance: [],
                 /// Adds its weight to the function's counter: the first instruction of a function, and of a loop, if hot functions
                 /// are compiled.
                 CountCall: [ImmA, FuncBC],

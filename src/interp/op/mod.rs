@@ -68,7 +68,7 @@ pub(in crate::interp) fn kept(op: u16) -> Option<u16> {
 /// An entry for every opcode, in the order of the opcodes. Classes with forms have a row for each instruction.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(in crate::interp) struct Table<T> {
+pub(in crate::interp) struct OpTable<T> {
     pub plain: [T; Plain::COUNT],
     pub compare: [[T; 6]; Compare::COUNT],
     pub branch: [[T; 6]; Compare::COUNT],
@@ -92,13 +92,13 @@ pub(in crate::interp) struct Table<T> {
 }
 
 /// Number of opcodes.
-pub(in crate::interp) const OPS: usize = size_of::<Table<u8>>();
+pub(in crate::interp) const OPS: usize = size_of::<OpTable<u8>>();
 const _: () = assert!(OPS <= u16::MAX as usize);
 
-impl<T> Table<T> {
+impl<T> OpTable<T> {
     /// The entries by opcode.
     pub const fn entries(&self) -> &[T; OPS] {
-        // SAFETY: `repr(C)` of arrays of one type is an array of as many, and a `Table<u8>` is `OPS` bytes.
+        // SAFETY: `repr(C)` of arrays of one type is an array of as many, and a `OpTable<u8>` is `OPS` bytes.
         unsafe { &*(&raw const *self).cast() }
     }
 }
@@ -173,7 +173,7 @@ macro_rules! class {
             pub const COUNT: usize = [$($class::$name),*].len();
             #[allow(dead_code, reason = "not all are found by their number")]
             const ALL: [$class; Self::COUNT] = [$($class::$name),*];
-            const BASE: u16 = offset_of!(Table<u8>, $field) as u16;
+            const BASE: u16 = offset_of!(OpTable<u8>, $field) as u16;
         }
     };
 }
@@ -285,13 +285,13 @@ impl Compare {
 
     /// The opcode of the branch taken where the comparison holds.
     pub const fn branch_op(self, form: Form) -> u16 {
-        offset_of!(Table<u8>, branch) as u16 + self as u16 * 6 + form as u16
+        offset_of!(OpTable<u8>, branch) as u16 + self as u16 * 6 + form as u16
     }
 
     /// The opcode that adds a number to a slot and branches where the comparison of the sum with an immediate (`true`) or
     /// a slot holds; for comparisons of `i32`.
     pub fn step_op(self, imm: bool) -> Option<u16> {
-        self.is_32().then_some(offset_of!(Table<u8>, step) as u16 + self as u16 * 2 + u16::from(imm))
+        self.is_32().then_some(offset_of!(OpTable<u8>, step) as u16 + self as u16 * 2 + u16::from(imm))
     }
 
     /// The comparison and form of an opcode that is one.

@@ -46,7 +46,7 @@ pub(super) struct Translation {
     /// Number of slots of the frame.
     pub frame: u32,
     /// Whether the frame has scratch slots.
-    pub far: bool,
+    pub wide_slots: bool,
     /// Inner ones before outer ones.
     pub tries: Vec<Try>,
     /// If asked for: sorted pairs (word, byte offset in the module) of where each WebAssembly instruction's bytecode starts.
@@ -61,9 +61,9 @@ const NEAR: u32 = 1 << 16;
 /// # Errors
 /// Those of [`ModuleFacts::ensure_valid`].
 pub(super) fn function(module: &ModuleFacts, defined: u32, counting: bool, positions: bool) -> Result<Translation> {
-    let translate = |far| {
+    let translate = |wide_slots| {
         module.read_body(defined, |body, check| {
-            Translator::new(module, defined, body, counting, positions, far)?.run(check)
+            Translator::new(module, defined, body, counting, positions, wide_slots)?.run(check)
         })
     };
     match translate(false)? {
@@ -136,11 +136,11 @@ impl<'m> Translator<'m> {
         body: wasmparser::FunctionBody<'m>,
         counting: bool,
         positions: bool,
-        far: bool,
+        wide_slots: bool,
     ) -> Parsed<Self> {
         let ty = module.defined_type(defined);
         let results = ty.result_slots() as u32;
-        let FrameLayout { header, scratch, locals: mut next } = FrameLayout::new(ty, far);
+        let FrameLayout { header, scratch, locals: mut next } = FrameLayout::new(ty, wide_slots);
         let mut locals = Vec::new();
         let mut param = 0;
         for ty in ty.params() {
@@ -207,7 +207,7 @@ impl<'m> Translator<'m> {
             header: self.header,
             zeroed: zeroed(&self.locals),
             frame: self.max_height,
-            far: self.scratch.is_some(),
+            wide_slots: self.scratch.is_some(),
             tries: self.tries,
             positions: self.positions.unwrap_or_default(),
         }))

@@ -96,15 +96,15 @@ fn too_large() -> Error {
     Error::resource("function too large to be compiled")
 }
 
-/// How a function is to be compiled; `far` tells whether the interpreter's frame has scratch slots.
+/// How a function is to be compiled; `wide_slots` tells whether the interpreter's frame has scratch slots.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Plan<'a> {
     /// To be called.
     Function,
     /// To be called, or entered at the loops at these offsets, of which there is at least one.
-    FunctionWithLoops { offsets: &'a [u32], far: bool },
+    FunctionWithLoops { offsets: &'a [u32], wide_slots: bool },
     /// To be entered at the loop at this offset, and never called.
-    Loop { offset: u32, far: bool },
+    Loop { offset: u32, wide_slots: bool },
 }
 
 /// Parameters that every function has before those of its type: its context, and one for the lazy-compile trampoline and the
@@ -232,13 +232,13 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         match plan {
             Plan::Function => {}
-            Plan::FunctionWithLoops { offsets, far } => {
+            Plan::FunctionWithLoops { offsets, wide_slots } => {
                 let scan = osr::Scan::new(&body, offsets)?;
-                self.enter_at_loops(offsets, scan, FrameLayout::new(ty, far), params, &locals);
+                self.enter_at_loops(offsets, scan, FrameLayout::new(ty, wide_slots), params, &locals);
             }
-            Plan::Loop { offset, far } => {
+            Plan::Loop { offset, wide_slots } => {
                 let scan = osr::Scan::new(&body, &[offset])?;
-                self.enter_at_loop(offset, scan, FrameLayout::new(ty, far), params, &locals);
+                self.enter_at_loop(offset, scan, FrameLayout::new(ty, wide_slots), params, &locals);
             }
         }
         self.open_function(ty);

@@ -8,7 +8,7 @@ use crate::vm::context::{VMContext, VMFuncRef};
 
 /// A lazy-compile trampoline: calls `$resolve` with the two hidden arguments and jumps to the code that it returns. All argument
 /// registers keep their values; `$after` replaces the callee's context.
-macro_rules! resolver {
+macro_rules! lazy_compile_trampoline {
     ($(#[$doc:meta])* $name:ident, $resolve:path, [$($after:literal)*] $(, $operand:ident)?) => {
         $(#[$doc])*
         ///
@@ -49,22 +49,22 @@ macro_rules! resolver {
     };
 }
 
-resolver! {
+lazy_compile_trampoline! {
     /// The entry of a function that is not compiled yet.
-    resolve_entry, resolver::resolve, []
+    lazy_compile_entry, resolver::resolve, []
 }
 
-resolver! {
+lazy_compile_trampoline! {
     /// The code of a `VMFuncRef` that has not been called yet.
-    resolve_ref, resolver::resolve_ref, ["ldr x2, [x2, {callee}]"], callee
+    lazy_compile_ref, resolver::resolve_ref, ["ldr x2, [x2, {callee}]"], callee
 }
 
+/// As above.
+pub(in crate::jit) use indirect_via_entry as indirect_via_entry_area;
 /// The address of the area for results has a register of its own, so these functions need nothing different.
-pub(in crate::jit) use resolve_entry as resolve_entry_area;
+pub(in crate::jit) use lazy_compile_entry as lazy_compile_entry_area;
 /// As above.
-pub(in crate::jit) use resolve_ref as resolve_ref_area;
-/// As above.
-pub(in crate::jit) use through_entry as through_entry_area;
+pub(in crate::jit) use lazy_compile_ref as lazy_compile_ref_area;
 
 /// The code of a `VMFuncRef` to a function that has no best code yet: jumps to whatever the function's entry points to. If that
 /// is the best code, it is written to the reference, so that the next call goes there directly.
@@ -72,7 +72,7 @@ pub(in crate::jit) use through_entry as through_entry_area;
 /// # Safety
 /// Only to be called by compiled code, in place of a function.
 #[unsafe(naked)]
-pub(in crate::jit) unsafe extern "C" fn through_entry() {
+pub(in crate::jit) unsafe extern "C" fn indirect_via_entry() {
     naked_asm!(
         "ldr x9, [x2, {owner}]",
         "ldr w3, [x2, {index}]",

@@ -8,7 +8,7 @@ use crate::vm::context::{VMContext, VMFuncRef};
 
 /// A lazy-compile trampoline: calls `$resolve` with the two hidden arguments and jumps to the code that it returns. All argument
 /// registers keep their values; `$before` moves the hidden arguments to the first two, `$after` replaces the callee's context.
-macro_rules! resolver {
+macro_rules! lazy_compile_trampoline {
     ($(#[$doc:meta])* $name:ident, $resolve:path, [$($before:literal)*], [$($after:literal)*] $(, $operand:ident)?) => {
         $(#[$doc])*
         ///
@@ -62,29 +62,29 @@ macro_rules! resolver {
     };
 }
 
-resolver! {
+lazy_compile_trampoline! {
     /// The entry of a function that is not compiled yet.
-    resolve_entry, resolver::resolve, [], []
+    lazy_compile_entry, resolver::resolve, [], []
 }
 
-resolver! {
-    /// [`resolve_entry`] for functions whose first argument is the address of an area for results.
-    resolve_entry_area, resolver::resolve, ["mov rdi, rsi" "mov rsi, rdx"], []
+lazy_compile_trampoline! {
+    /// [`lazy_compile_entry`] for functions whose first argument is the address of an area for results.
+    lazy_compile_entry_area, resolver::resolve, ["mov rdi, rsi" "mov rsi, rdx"], []
 }
 
-resolver! {
+lazy_compile_trampoline! {
     /// The code of a `VMFuncRef` that has not been called yet.
-    resolve_ref, resolver::resolve_ref, [], ["mov rdi, [rdi + {callee}]"], callee
+    lazy_compile_ref, resolver::resolve_ref, [], ["mov rdi, [rdi + {callee}]"], callee
 }
 
-resolver! {
-    /// [`resolve_ref`] for functions whose first argument is the address of an area for results.
-    resolve_ref_area, resolver::resolve_ref, ["mov rdi, rsi" "mov rsi, rdx"], ["mov rsi, [rsi + {callee}]"], callee
+lazy_compile_trampoline! {
+    /// [`lazy_compile_ref`] for functions whose first argument is the address of an area for results.
+    lazy_compile_ref_area, resolver::resolve_ref, ["mov rdi, rsi" "mov rsi, rdx"], ["mov rsi, [rsi + {callee}]"], callee
 }
 
 /// The code of a `VMFuncRef` to a function that has no best code yet: jumps to whatever the function's entry points to. If that
 /// is the best code, it is written to the reference, so that the next call goes there directly.
-macro_rules! through_entry {
+macro_rules! indirect_via_entry {
     ($(#[$doc:meta])* $name:ident, $reference:literal, $index:literal, $index32:literal) => {
         $(#[$doc])*
         ///
@@ -118,12 +118,12 @@ macro_rules! through_entry {
     };
 }
 
-through_entry! {
+indirect_via_entry! {
     /// For functions without an area for results.
-    through_entry, "rdi", "rsi", "esi"
+    indirect_via_entry, "rdi", "rsi", "esi"
 }
 
-through_entry! {
+indirect_via_entry! {
     /// For functions whose first argument is the address of an area for results.
-    through_entry_area, "rsi", "rdx", "edx"
+    indirect_via_entry_area, "rsi", "rdx", "edx"
 }
