@@ -70,7 +70,7 @@ fn call(store: &mut Store<()>, instance: Instance, name: &str, args: &[i32]) -> 
     let func = instance.get_func(&mut *store, name).unwrap();
     let args: Vec<_> = args.iter().map(|arg| Value::I32(*arg)).collect();
     let ty = func.ty(&*store);
-    let mut results: Vec<_> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+    let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();
     func.call(store, &args, &mut results).map(|()| results)
 }
 

@@ -60,8 +60,9 @@ pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
 pub use error::{Error, ErrorKind, Frame, MemoryFault, Result, Trap};
 pub use executor::Executor;
+pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{
-    ExternType, FuncType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, ValType,
+    ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, ValType,
 };
 pub use module::{ExportType, ImportType, Module};
 pub use runtime::caller::Caller;
@@ -76,7 +77,7 @@ pub use runtime::memory::Memory;
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
-pub use runtime::value::{ExternRef, Value};
+pub use runtime::value::{AnyRef, ExternRef, Value};
 pub use stats::{Stats, Work};
 pub use vm::exception::ExnRef;
 pub use vm::exception::tag::Tag;

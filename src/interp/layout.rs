@@ -34,7 +34,7 @@ impl FrameLayout {
     }
 
     /// The slot of a value of type `ty` that comes next, at `next`, which is moved behind it.
-    pub(crate) fn place(next: &mut u32, ty: ValType) -> u32 {
+    pub(crate) fn place(next: &mut u32, ty: &ValType) -> u32 {
         let slot = *next;
         *next += ty.slots() as u32;
         slot

@@ -16,7 +16,7 @@ use super::code::Code;
 use super::value::Value;
 use crate::error::Error;
 use crate::error::Trap;
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 use crate::runtime::instance::resolve;
 use crate::tier::Counter;
 use crate::vm::context::{Place, VMContext, VMMemory};
@@ -59,7 +59,7 @@ pub(super) struct Context {
     /// Length of memory 0.
     pub length: u64,
     /// Types of the running instance's module.
-    pub sigs: *const Sig,
+    pub sigs: *const RegisteredType,
     /// How hot the running instance's functions are, by defined index; null where nobody asks.
     pub counters: *const Counter,
     /// Memory 0 of the running instance, or a memory without bytes.

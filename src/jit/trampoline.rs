@@ -71,7 +71,7 @@ impl Trampolines {
     #[cold]
     fn make(&self, kind: Kind, number: u32, engine: &Engine) -> Result<*const VMCode> {
         let ty: Arc<FuncType> = engine.sig_type(number);
-        let lowered = |types: &[ValType]| types.iter().map(|ty| abi::value_type(*ty)).collect::<Vec<_>>();
+        let lowered = |types: &[ValType]| types.iter().map(abi::value_type).collect::<Vec<_>>();
         let shape = (kind, [lowered(ty.params()), lowered(ty.results())].concat().into(), ty.params().len());
         let mut guard = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         let (space, by_shape) = &mut *guard;

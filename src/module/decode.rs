@@ -11,6 +11,7 @@ use wasmparser::{
 };
 
 use super::features;
+use super::rec_group::RecGroup;
 use super::source::Source;
 use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
 use super::validate::{self, Lazy};
@@ -19,7 +20,6 @@ use super::{
     SegmentMode, background,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::registry::Sig;
 use crate::runtime::engine::Engine;
 use crate::vm::context::{Counts, VMOffsets};
 
@@ -39,7 +39,7 @@ pub(super) fn module(engine: &Engine, bytes: Cow<'_, [u8]>) -> Result<Module> {
         validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
     });
     match decoded {
-        Ok(unvalidated) => Ok(decoder.finish(engine, Source::Memory(binary.into()), unvalidated)),
+        Ok(unvalidated) => decoder.finish(engine, Source::Memory(binary.into()), unvalidated),
         Err(error) => Err(features::explain(&binary, &error)),
     }
 }
@@ -74,6 +74,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Vec<u8>> {
 #[derive(Default)]
 pub(super) struct Decoder {
     types: Vec<FuncType>,
+    groups: Vec<Option<RecGroup<u32>>>,
     imports: Vec<Import>,
     exports: Vec<Export>,
     funcs: Vec<u32>,
@@ -122,7 +123,9 @@ impl Decoder {
         match payload {
             Payload::TypeSection(section) => {
                 for group in section {
-                    for ty in group?.into_types() {
+                    let group = group?;
+                    self.groups.push(RecGroup::from_wasmparser(&group, self.types.len() as u32));
+                    for ty in group.into_types() {
                         let CompositeInnerType::Func(func) = &ty.composite_type.inner else {
                             unreachable!("only function types validate without the gc proposal")
                         };
@@ -261,9 +264,14 @@ impl Decoder {
     }
 
     /// The module; its bodies are validated later if it is given what to do that with.
-    pub(super) fn finish(self, engine: &Engine, source: Source, unvalidated: Option<ValidatorResources>) -> Module {
+    pub(super) fn finish(
+        self,
+        engine: &Engine,
+        source: Source,
+        unvalidated: Option<ValidatorResources>,
+    ) -> Result<Module> {
         let counts = Counts { types: self.types.len() as u32, ..self.counts };
-        let sigs: Vec<Sig> = self.types.iter().map(|ty| engine.register_sig(ty)).collect();
+        let sigs = engine.types().register_module(&self.groups, &self.types)?;
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
         let defined = self.bodies.len();
@@ -300,7 +308,7 @@ impl Decoder {
             tier: crate::tier::ModuleTier::new(engine, defined),
         });
         background::start(&module);
-        Module(module)
+        Ok(Module(module))
     }
 }
 

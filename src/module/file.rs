@@ -121,7 +121,7 @@ fn outline(engine: &Engine, file: &File, metadata: &Metadata) -> Option<Module> 
     let is_lazy = engine.config().is_lazy_for(decoder.code_bytes());
     let defined = decoder.bodies.len() as u32;
     let resources = decoder.resources.take()?;
-    let module = decoder.finish(engine, Source::File(source), Some(resources));
+    let module = decoder.finish(engine, Source::File(source), Some(resources)).ok()?;
     if !is_lazy {
         (0..defined).try_for_each(|defined| module.0.valid_body(defined).map(drop)).ok()?;
         module.0.assume_background_valid();

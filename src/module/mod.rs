@@ -12,6 +12,7 @@ pub(crate) mod decode;
 pub(crate) mod features;
 mod file;
 pub(crate) mod names;
+mod rec_group;
 pub(crate) mod registry;
 pub(crate) mod source;
 pub(crate) mod types;
@@ -24,7 +25,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 use crate::printable::Printable;
 use crate::runtime::engine::Engine;
 use crate::vm::context::VMOffsets;
@@ -56,7 +57,7 @@ pub(crate) struct ModuleInner {
     pub lazy: Option<Lazy>,
     pub types: Vec<FuncType>,
     /// Engine-wide type numbers, by type index.
-    pub sigs: Vec<Sig>,
+    pub sigs: Vec<RegisteredType>,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
     pub export_index: HashMap<Box<str>, u32>,
@@ -324,9 +325,9 @@ impl ModuleInner {
     fn extern_type(&self, index: ExternIndex) -> ExternType {
         match index {
             ExternIndex::Func(index) => ExternType::Func(self.func_type(index).clone()),
-            ExternIndex::Table(index) => ExternType::Table(self.tables[index as usize]),
+            ExternIndex::Table(index) => ExternType::Table(self.tables[index as usize].clone()),
             ExternIndex::Memory(index) => ExternType::Memory(self.memories[index as usize]),
-            ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize]),
+            ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize].clone()),
             ExternIndex::Tag(index) => ExternType::Tag(self.types[self.tags[index as usize] as usize].clone()),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{BoundsChecks, Config};
 use crate::error::{Error, Result};
-use crate::module::registry::{Sig, SigRegistry};
+use crate::module::registry::{RegisteredType, TypeRegistry};
 use crate::module::types::FuncType;
 use crate::stats::{Stats, StatsCounter};
 use crate::vm::space::Spaces;
@@ -17,7 +17,7 @@ pub struct Engine(Arc<EngineInner>);
 
 struct EngineInner {
     config: Config,
-    sigs: Arc<SigRegistry>,
+    types: Arc<TypeRegistry>,
     spaces: Arc<Spaces>,
     jit: crate::jit::EngineState,
     stats: StatsCounter,
@@ -56,7 +56,7 @@ impl Engine {
         let jit = crate::jit::EngineState::new(&config)?;
         Ok(Engine(Arc::new(EngineInner {
             config,
-            sigs: Arc::default(),
+            types: Arc::default(),
             spaces: Arc::default(),
             jit,
             stats: StatsCounter::default(),
@@ -133,13 +133,22 @@ impl Engine {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Registers a function type; equal types get equal numbers while any [`Sig`] of them lives.
-    pub(crate) fn register_sig(&self, ty: &FuncType) -> Sig {
-        self.0.sigs.clone().register(ty)
+    /// Makes a function type known to the engine, so that a [`HeapType`](crate::HeapType) can name it. Final, and without
+    /// supertype, it is the same type as that of all modules that define it so.
+    ///
+    /// # Panics
+    /// If it refers to a type of another engine.
+    pub fn register_type(&self, ty: &FuncType) -> RegisteredType {
+        self.0.types.register_func(ty)
     }
 
-    /// The type behind a number that some live [`Sig`] holds.
+    /// The types of all its modules.
+    pub(crate) fn types(&self) -> &Arc<TypeRegistry> {
+        &self.0.types
+    }
+
+    /// The function type behind a number that some live [`RegisteredType`] holds.
     pub(crate) fn sig_type(&self, number: u32) -> Arc<FuncType> {
-        self.0.sigs.get(number)
+        self.0.types.func_type(number)
     }
 }

@@ -118,7 +118,7 @@ impl HostFunc {
             // nobody else refers to it before the call.
             unsafe {
                 let mut values = std::mem::take(&mut (*store).host_values);
-                values.extend(params.iter().chain(results).map(|ty| Value::default_for(*ty)));
+                values.extend(params.iter().chain(results).map(Value::default_for));
                 let (args, out) = values.split_at_mut(params.len());
                 Value::read_all(params, slots, &*store, args);
                 func(Caller::<T>::new(store, vmctx), args, out)?;

@@ -12,7 +12,7 @@ use super::store::{AsContext, AsContextMut, Shared, StoreOpaque, Stored};
 use super::table::{Table, TableData};
 use super::typed::{TypedFunc, WasmParams, WasmResults};
 use crate::error::{Error, ErrorKind, Result};
-use crate::module::types::{ExternType, MemoryType, TableType};
+use crate::module::types::ExternType;
 use crate::module::{ConstExpr, ConstOp, ElementItems, ExternIndex, Module, ModuleInner, SegmentMode};
 use crate::printable::Printable;
 use crate::vm::context::{Place, VMContext, VMFuncRef, VMGlobal, VMMemory, VMOffsets, VMTable, VMTag};
@@ -288,7 +288,7 @@ impl InstanceData {
             let global = unsafe {
                 let place = resolve::<VMGlobal>(vmctx, inner.offsets.global(index as u32));
                 place.write(VMGlobal { slots: evaluate(vmctx, inner, init) });
-                GlobalData::in_context(place, inner.globals[index])
+                GlobalData::in_context(place, inner.globals[index].clone())
             };
             this().globals.push(store.add_global(global));
         }
@@ -298,7 +298,7 @@ impl InstanceData {
             let table = unsafe {
                 let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
-                TableData::new(Some(place), inner.tables[index], init)?
+                TableData::new(Some(place), inner.tables[index].clone(), init)?
             };
             this().tables.push(store.add_table(table));
         }
@@ -530,22 +530,20 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         }
         (ExternType::Memory(want), Extern::Memory(memory)) => {
             let data = &store.memories[memory.0.index(store)];
-            let got = MemoryType { minimum: data.pages(), ..data.ty };
-            let fits = limits_match((want.minimum, want.maximum), (got.minimum, got.maximum));
-            if fits { Ok(()) } else { mismatch(ExternType::Memory(got)) }
+            let got = data.ty.with_minimum(data.pages());
+            if got.matches(want) { Ok(()) } else { mismatch(ExternType::Memory(got)) }
         }
         (ExternType::Table(want), Extern::Table(table)) => {
             let data = &store.tables[table.0.index(store)];
-            let got = TableType { minimum: data.len(), ..data.ty };
-            let fits = limits_match((want.minimum, want.maximum), (got.minimum, got.maximum));
-            if fits && want.element == got.element { Ok(()) } else { mismatch(ExternType::Table(got)) }
+            let got = data.ty.with_minimum(data.len());
+            if got.matches(want) { Ok(()) } else { mismatch(ExternType::Table(got)) }
         }
         (ExternType::Global(want), Extern::Global(global)) => {
-            let got = store.globals[global.0.index(store)].ty;
+            let got = &store.globals[global.0.index(store)].ty;
             // What can be set through one must be what the other reads.
             let fits = got.mutability == want.mutability
-                && if got.is_mutable() { got.content == want.content } else { got.content.matches(want.content) };
-            if fits { Ok(()) } else { mismatch(ExternType::Global(got)) }
+                && if got.is_mutable() { got.content == want.content } else { got.content.matches(&want.content) };
+            if fits { Ok(()) } else { mismatch(ExternType::Global(got.clone())) }
         }
         (ExternType::Tag(want), Extern::Tag(tag)) => {
             let got = store.engine().sig_type(store.tags[tag.0.index(store)].sig.number());
@@ -557,11 +555,7 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         }
         (_, Extern::Func(func)) => mismatch(ExternType::Func((*store.engine().sig_type(func.sig(store))).clone())),
         (_, Extern::Memory(memory)) => mismatch(ExternType::Memory(store.memories[memory.0.index(store)].ty)),
-        (_, Extern::Table(table)) => mismatch(ExternType::Table(store.tables[table.0.index(store)].ty)),
-        (_, Extern::Global(global)) => mismatch(ExternType::Global(store.globals[global.0.index(store)].ty)),
+        (_, Extern::Table(table)) => mismatch(ExternType::Table(store.tables[table.0.index(store)].ty.clone())),
+        (_, Extern::Global(global)) => mismatch(ExternType::Global(store.globals[global.0.index(store)].ty.clone())),
     }
-}
-
-fn limits_match(want: (u64, Option<u64>), got: (u64, Option<u64>)) -> bool {
-    got.0 >= want.0 && want.1.is_none_or(|want| got.1.is_some_and(|got| got <= want))
 }

@@ -269,7 +269,7 @@ impl<T: 'static> Linker<T> {
     /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
     pub fn define_unknown_imports_as_default_values(&mut self, module: &Module) -> Result<()> {
         self.define_unknown(module, |_, _, ty| {
-            let zeros: Vec<Value> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+            let zeros: Vec<Value> = ty.results().iter().map(Value::default_for).collect();
             move |results: &mut [Value]| {
                 results.clone_from_slice(&zeros);
                 Ok(())

@@ -39,8 +39,14 @@ impl MemoryData {
     /// `vm` must be valid for writes as long as the memory lives.
     pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, engine: &Engine) -> Result<Self> {
         let refused = || Error::resource(format!("the system has no room for a memory of {} pages", ty.minimum));
-        if ty.minimum > MAX_PAGES || ty.maximum.is_some_and(|maximum| maximum < ty.minimum) {
-            return Err(Error::usage("memory limits exceed 65536 pages or contradict each other"));
+        ty.check()?;
+        let unsupported = [
+            (ty.is_64(), "with 64-bit addresses (the memory64 proposal)"),
+            (ty.is_shared(), "that are shared (the threads proposal)"),
+            (ty.page_size() != PAGE, "with pages of another size than 64 KiB (the custom-page-sizes proposal)"),
+        ];
+        if let Some((_, what)) = unsupported.iter().find(|(is_wanted, _)| *is_wanted) {
+            return Err(Error::usage(format!("memories {what} are not supported")));
         }
         let minimum = usize::try_from(ty.minimum * PAGE).map_err(|_| refused())?;
         let full = usize::try_from(MAX_PAGES * PAGE).unwrap_or(usize::MAX / 4);
@@ -153,8 +159,9 @@ impl Memory {
     /// Makes a zeroed memory.
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) for limits beyond 65536 pages, [`Resource`](ErrorKind::Resource) if the system does
-    /// not give the memory.
+    /// [`Usage`](ErrorKind::Usage) for limits beyond 65536 pages or a maximum below the minimum, and for what is not supported
+    /// yet: memories with 64-bit addresses, with pages of another size than 64 KiB, and shared ones.
+    /// [`Resource`](ErrorKind::Resource) if the system does not give the memory.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         // SAFETY: without a place given there is nothing to promise.
@@ -174,7 +181,7 @@ impl Memory {
     /// Its type, with the current size as minimum.
     pub fn ty(&self, store: impl AsContext) -> MemoryType {
         let memory = self.in_store(&store.as_context().0.opaque);
-        MemoryType { minimum: memory.pages(), ..memory.ty }
+        memory.ty.with_minimum(memory.pages())
     }
 
     /// Its size in pages of 64 KiB.

@@ -17,7 +17,7 @@ use super::table::TableData;
 use super::value::Value;
 use crate::error::Trap;
 use crate::error::{Error, Result};
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 use crate::sys::{self, NativeStack};
 use crate::vm::context::{VMException, VMFuncRef, VMStore, VMTag};
 use crate::vm::exception::{self, ExnRef, Way};
@@ -131,7 +131,7 @@ pub(crate) struct StoreOpaque {
     /// References to host functions, by the function's address.
     host_refs: HashMap<usize, Shared<VMFuncRef>>,
     /// Keeps the host functions that `host_refs` point to.
-    host_funcs: Vec<(Arc<HostFunc>, Sig)>,
+    host_funcs: Vec<(Arc<HostFunc>, RegisteredType)>,
 }
 
 /// The smallest value stack, in bytes.
@@ -325,7 +325,7 @@ impl StoreOpaque {
     /// The reference to a host function, the same each time.
     pub fn host_ref(&mut self, func: &Arc<HostFunc>) -> NonNull<VMFuncRef> {
         let reference = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
-            let sig = self.engine.register_sig(&func.ty);
+            let sig = self.engine.register_type(&func.ty);
             let reference = Shared::new(VMFuncRef {
                 code: crate::jit::host_entry(&func.ty),
                 callee: std::ptr::null_mut(),

@@ -25,6 +25,10 @@ impl TableData {
     /// # Safety
     /// `vm` must be valid for writes as long as the table lives.
     pub unsafe fn new(vm: Option<*mut VMTable>, ty: TableType, init: u64) -> Result<Self> {
+        ty.check()?;
+        if ty.is_64() {
+            return Err(Error::usage("tables with 64-bit indices (the memory64 proposal) are not supported"));
+        }
         if ty.minimum > MAX_ELEMENTS {
             let message = format!("a table of {} elements is larger than the limit of {MAX_ELEMENTS}", ty.minimum);
             return Err(Error::resource(message));
@@ -32,7 +36,7 @@ impl TableData {
         let mut owned = None;
         let vm =
             vm.unwrap_or_else(|| &raw mut **owned.insert(Box::new(VMTable { base: std::ptr::null_mut(), length: 0 })));
-        let mut table = TableData { vm, ty, elements: vec![init; ty.minimum as usize], _owned: owned };
+        let mut table = TableData { vm, elements: vec![init; ty.minimum as usize], ty, _owned: owned };
         table.publish();
         Ok(table)
     }
@@ -93,11 +97,12 @@ impl Table {
     /// Makes a table filled with `init`.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if `init` is not of the element type, [`Resource`](crate::ErrorKind::Resource)
-    /// if the table would be too large.
+    /// [`Usage`](crate::ErrorKind::Usage) if `init` is not of the element type, the maximum is below the minimum or no 32-bit
+    /// number, or indices have 64 bits, which is not supported yet; [`Resource`](crate::ErrorKind::Resource) if the table
+    /// would be too large.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        Value::check_all(std::slice::from_ref(&init), &[ty.element.into()], "initial element")?;
+        Value::check_all(std::slice::from_ref(&init), &[ty.element.clone().into()], "initial element")?;
         store.collect_if_due();
         let init = init.to_slots(store)?[0];
         // SAFETY: without a place given there is nothing to promise.
@@ -116,7 +121,7 @@ impl Table {
 
     /// The slot of a value that is to become an element.
     fn slot_of(self, store: &mut StoreOpaque, value: &Value) -> Result<u64> {
-        let element = self.in_store(store).ty.element;
+        let element = self.in_store(store).ty.element.clone();
         Value::check_all(std::slice::from_ref(value), &[element.into()], "element")?;
         store.collect_if_due();
         Ok(value.to_slots(store)?[0])
@@ -125,7 +130,7 @@ impl Table {
     /// Its type, with the current size as minimum.
     pub fn ty(&self, store: impl AsContext) -> TableType {
         let table = self.in_store(&store.as_context().0.opaque);
-        TableType { minimum: table.len(), ..table.ty }
+        table.ty.with_minimum(table.len())
     }
 
     /// Number of elements.
@@ -139,7 +144,7 @@ impl Table {
         let table = self.in_store(store);
         let slot = *table.elements().get(usize::try_from(index).ok()?)?;
         // SAFETY: elements of a funcref table are null or references of this store.
-        Some(unsafe { Value::from_slots(table.ty.element.into(), [slot, 0], store) })
+        Some(unsafe { Value::from_slots(&table.ty.element.clone().into(), [slot, 0], store) })
     }
 
     /// Sets the element at `index`.

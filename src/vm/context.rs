@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
 use super::libcalls::Libcalls;
 use crate::module::ModuleInner;
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 use crate::runtime::store::InstanceData;
 
 /// Native code; never called as a Rust function of this type.
@@ -133,7 +133,7 @@ impl VMFuncRef {
 pub(crate) struct VMTag {
     /// Slots of the payload of its exceptions.
     pub slots: usize,
-    pub sig: Sig,
+    pub sig: RegisteredType,
     /// The module that defines it, and its index there; `None` for one of the host's.
     pub origin: Option<(Arc<ModuleInner>, u32)>,
 }

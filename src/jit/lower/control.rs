@@ -53,9 +53,9 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn push_frame(&mut self, kind: Kind, target: Block, params: Types<'m>, results: Types<'m>, saved: Option<usize>) {
-        let label = if matches!(kind, Kind::Loop) { params } else { results };
+        let label = if matches!(kind, Kind::Loop) { &params } else { &results };
         for ty in label.iter() {
-            self.builder.append_block_param(target, abi::value_type(*ty));
+            self.builder.append_block_param(target, abi::value_type(ty));
         }
         self.frames.push(Frame {
             kind,
@@ -158,7 +158,7 @@ impl<'m> Lower<'m, '_> {
         let saved = self.save_operands(params.len());
         let header = self.builder.create_block();
         let loads_lengths = self.load_lengths_for_loop();
-        self.push_frame(Kind::Loop, header, params, results, saved);
+        self.push_frame(Kind::Loop, header, params.clone(), results, saved);
         self.with_top(params.len(), |lower, args| lower.builder.ins().jump(header, args));
         if saved.is_some() {
             self.enter_loop(header, &params, loads_lengths);
@@ -286,7 +286,7 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn return_values(&mut self) {
-        let results = self.frames[0].results;
+        let results = self.frames[0].results.clone();
         self.emit_return(&results);
     }
 
@@ -360,7 +360,7 @@ impl<'m> Lower<'m, '_> {
 }
 
 /// The types of a block's parameters or results.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Types<'m> {
     One([ValType; 1]),
     Some(&'m [ValType]),

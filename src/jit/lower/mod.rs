@@ -209,7 +209,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         // Those that are not defined before they are set: the builder makes a zero of such a variable when it is read.
         for ty in &locals {
-            self.builder.declare_var(abi::value_type(*ty));
+            self.builder.declare_var(abi::value_type(ty));
         }
         self.local_tables.0 = vec![0; locals.len()];
         let params = ty.params().len();

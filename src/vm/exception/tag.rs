@@ -34,7 +34,7 @@ impl Tag {
 
 impl StoreOpaque {
     pub(crate) fn add_tag(&mut self, ty: &FuncType, origin: Option<(Arc<ModuleInner>, u32)>) -> Stored {
-        let sig = self.engine().register_sig(ty);
+        let sig = self.engine().register_type(ty);
         self.tags.push(Box::new(VMTag { slots: ty.param_slots(), sig, origin }));
         Stored::new(self, self.tags.len() - 1)
     }

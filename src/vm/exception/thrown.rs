@@ -29,7 +29,7 @@ impl Thrown {
         unsafe {
             let tag = &*(*exception).tag;
             let ty = store.engine().sig_type(tag.sig.number());
-            let mut values: Vec<_> = ty.params().iter().take(VALUES).map(|ty| Value::default_for(*ty)).collect();
+            let mut values: Vec<_> = ty.params().iter().take(VALUES).map(Value::default_for).collect();
             Value::read_all(ty.params(), VMException::payload(exception), store, &mut values);
             let mut texts: Vec<_> = values.iter().map(text).collect();
             texts.extend((ty.params().len() > VALUES).then(|| "…".to_string()));
