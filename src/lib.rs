@@ -71,7 +71,7 @@ pub use runtime::external::Extern;
 pub use runtime::func::Func;
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
-pub use runtime::linear::LinearMemory;
+pub use runtime::linear::{IntoAddress, LinearMemory};
 pub use runtime::linker::Linker;
 pub use runtime::memory::Memory;
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};

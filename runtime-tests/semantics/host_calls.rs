@@ -133,15 +133,14 @@ fn closures_of_every_shape() {
             .unwrap();
         linker
             .func_wrap("h", "log", |mut caller: Caller<'_, Vec<String>>, at: u32, len: u32| -> Result<u32> {
-                let text = caller.memory().expect("the caller exports one").str(at, len)?.to_string();
+                let text = caller.memory().expect("the caller exports one").read_string(at, len)?;
                 caller.data_mut().push(text);
                 Ok(caller.data().len() as u32)
             })
             .unwrap();
         linker
             .func_wrap("h", "fill", |memory: &mut LinearMemory<'_>, at: u32, byte: u32| -> Result<()> {
-                memory.slice_mut(at, 4)?.fill(byte as u8);
-                Ok(())
+                memory.fill(at, 4, byte as u8)
             })
             .unwrap();
         let module = Module::new(

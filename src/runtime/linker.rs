@@ -27,7 +27,7 @@ use crate::printable::Printable;
 /// let engine = Engine::default();
 /// let mut linker = Linker::new(&engine);
 /// linker.func_wrap("host", "sum", |memory: &mut LinearMemory<'_>, at: u32, len: u32| {
-///     Ok(memory.slice(at, len)?.iter().map(|byte| u32::from(*byte)).sum::<u32>())
+///     Ok(memory.read_vec(at, len)?.iter().map(|byte| u32::from(*byte)).sum::<u32>())
 /// })?;
 /// let module = Module::new(&engine, r#"(module
 ///     (import "host" "sum" (func $sum (param i32 i32) (result i32)))
