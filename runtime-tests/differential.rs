@@ -92,7 +92,7 @@ impl Trace {
                 // An exception that compiled frames pass on tells of fewer frames than one that unwinds at once.
                 let exception = matches!(error.kind(), ErrorKind::Exception(_));
                 let frames = if exception { &[] } else { error.backtrace() };
-                let funcs: Vec<_> = frames.iter().map(|frame| frame.func_index).collect();
+                let funcs: Vec<_> = frames.iter().map(|frame| frame.func_index()).collect();
                 format!("{} {funcs:?}", error.trap().map_or(error.to_string(), |trap| trap.to_string()))
             }
         };
