@@ -670,6 +670,25 @@ mod tests {
         assert_eq!(sizes(&registry), (3, 4));
     }
 
+    /// A thread may register a group anew between the end of the last handle and the removal of what it was a handle of.
+    #[test]
+    fn a_group_that_goes_leaves_an_equal_one_that_came_meanwhile() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        let text = "(type (array i8)) (type (func))";
+        let kept = register(&registry, text);
+        for ty in &kept {
+            drop(Group {
+                registry: registry.clone(),
+                content: ty.group.content.clone(),
+                first: NO_TYPE - 1,
+                records: Box::default(),
+                starts: Box::default(),
+                outside: HashMap::new(),
+            });
+        }
+        assert_eq!(register(&registry, text), kept);
+    }
+
     #[test]
     fn modules_are_refused_before_the_host_is_out_of_numbers() {
         let registry: Arc<TypeRegistry> = Arc::default();

@@ -317,6 +317,9 @@ impl fmt::Display for ValType {
 
 /// The type of a function (specification, section 2.3.6).
 ///
+/// One that refers to a [`RegisteredType`] is only good for the engine of that: to make a function or tag of it in another
+/// engine panics.
+///
 /// ```
 /// use wasmrun::{FuncType, ValType};
 /// let ty = FuncType::new([ValType::I32, ValType::I64], [ValType::F32]);
