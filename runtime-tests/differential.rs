@@ -92,7 +92,7 @@ impl Trace {
                 // An exception that compiled frames pass on tells of fewer frames than one that unwinds at once.
                 let exception = matches!(error.kind(), ErrorKind::Exception(_));
                 let frames = if exception { &[] } else { error.backtrace() };
-                let funcs: Vec<_> = frames.iter().map(|frame| frame.func_index).collect();
+                let funcs: Vec<_> = frames.iter().map(|frame| frame.func_index()).collect();
                 format!("{} {funcs:?}", error.trap().map_or(error.to_string(), |trap| trap.to_string()))
             }
         };
@@ -122,9 +122,9 @@ fn show_all(values: &[Value]) -> String {
 fn import(store: &mut Store<Vec<String>>, ty: &ExternType, name: &str) -> Result<Extern, Error> {
     Ok(match ty {
         ExternType::Func(ty) => Func::new(&mut *store, ty.clone(), echo(ty, name)).into(),
-        ExternType::Global(ty) => Global::new(&mut *store, *ty, sample(ty.content, 3))?.into(),
+        ExternType::Global(ty) => Global::new(&mut *store, ty.clone(), sample(ty.content(), 3))?.into(),
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
-        ExternType::Table(ty) => Table::new(&mut *store, *ty, Value::null(ty.element.heap_type()))?.into(),
+        ExternType::Table(ty) => Table::new(&mut *store, ty.clone(), Value::null(ty.element().heap_type()))?.into(),
         ExternType::Tag(ty) => Tag::new(&mut *store, ty.clone()).into(),
         other => panic!("an unknown type of import: {other}"),
     })
@@ -139,13 +139,13 @@ fn echo(ty: &FuncType, name: &str) -> Host {
             caller.data_mut().push(format!("{name}({})", show_all(args)));
         }
         for (i, (slot, ty)) in out.iter_mut().zip(&results).enumerate() {
-            *slot = args.iter().find(|arg| arg.ty() == *ty).cloned().unwrap_or_else(|| sample(*ty, i as u32 + 1));
+            *slot = args.iter().find(|arg| arg.ty() == *ty).cloned().unwrap_or_else(|| sample(ty, i as u32 + 1));
         }
         Ok(())
     })
 }
 
-fn sample(ty: wasmrun::ValType, n: u32) -> Value {
+fn sample(ty: &wasmrun::ValType, n: u32) -> Value {
     match Value::default_for(ty) {
         Value::I32(_) => Value::I32(n as i32 * 0x101),
         Value::I64(_) => Value::I64(i64::from(n) << 33 | 5),
@@ -175,8 +175,8 @@ fn run(config: &Config, bytes: &[u8]) -> Trace {
     for round in 1..=2 {
         for (name, func) in exports.iter().filter_map(|(name, object)| Some((name, object.into_func()?))) {
             let ty = func.ty(&store);
-            let args: Vec<_> = ty.params().iter().map(|ty| sample(*ty, round)).collect();
-            let mut results: Vec<_> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+            let args: Vec<_> = ty.params().iter().map(|ty| sample(ty, round)).collect();
+            let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();
             let result = func.call(&mut store, &args, &mut results);
             trace.note(name, result.map(|()| show_all(&results)));
             if trace.overflowed {

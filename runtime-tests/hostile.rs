@@ -113,8 +113,8 @@ fn try_module(engine: &Engine, bytes: &[u8], running: impl Fn()) {
     for (_, object) in instance.exports(&mut store) {
         let Some(func) = object.into_func() else { continue };
         let ty = func.ty(&store);
-        let args: Vec<_> = ty.params().iter().map(|ty| Value::default_for(*ty)).collect();
-        let mut results: Vec<_> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+        let args: Vec<_> = ty.params().iter().map(Value::default_for).collect();
+        let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();
         if let Err(error) = func.call(&mut store, &args, &mut results) {
             assert!(!error.to_string().is_empty());
         }

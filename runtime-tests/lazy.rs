@@ -70,7 +70,7 @@ fn call(store: &mut Store<()>, instance: Instance, name: &str, args: &[i32]) -> 
     let func = instance.get_func(&mut *store, name).unwrap();
     let args: Vec<_> = args.iter().map(|arg| Value::I32(*arg)).collect();
     let ty = func.ty(&*store);
-    let mut results: Vec<_> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+    let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();
     func.call(store, &args, &mut results).map(|()| results)
 }
 
@@ -105,7 +105,7 @@ fn invalid_functions_fail_when_they_are_called() {
                 assert!(is_42(call(&mut store, instance, "indirect", &[0])));
             }
             let error = call(&mut store, instance, "calls", &[]).unwrap_err();
-            assert_eq!(error.backtrace()[0].func_name.as_deref(), Some("calls"));
+            assert_eq!(error.backtrace()[0].func_name(), Some("calls"));
         }
     }
 }
@@ -219,7 +219,7 @@ fn deleted_files_stay_readable() {
         let (mut store, instance) = instantiate(&module);
         assert!(is_42(call(&mut store, instance, "good", &[])));
         let error = call(&mut store, instance, "traps", &[]).unwrap_err();
-        assert_eq!(error.backtrace()[0].func_name.as_deref(), Some("traps"));
+        assert_eq!(error.backtrace()[0].func_name(), Some("traps"));
         call(&mut store, instance, "init", &[0, 0, 100_000]).unwrap();
     }
 }

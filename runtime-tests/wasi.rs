@@ -630,7 +630,7 @@ fn held(strategy: Strategy) -> Result<()> {
     let tells = |error: &Error| {
         matches!(error.kind(), wasmrun::ErrorKind::Host(_)) && error.to_string().contains("the lock on the `WasiEnv`")
     };
-    if !tells(&error) || !error.backtrace().iter().any(|frame| frame.func_index == 2) {
+    if !tells(&error) || !error.backtrace().iter().any(|frame| frame.func_index() == 2) {
         return Err(format!("{error}").into());
     }
     // What needs nothing of the environment does not need the lock.

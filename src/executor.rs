@@ -68,7 +68,7 @@ impl Executor {
 
     fn call(&mut self, func: crate::Func, args: &[Value]) -> Result<Vec<Value>> {
         let ty = func.ty(&self.store);
-        let mut results: Vec<Value> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+        let mut results: Vec<Value> = ty.results().iter().map(Value::default_for).collect();
         func.call(&mut self.store, args, &mut results)?;
         Ok(results)
     }

@@ -61,8 +61,9 @@ pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
 pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap};
 pub use executor::Executor;
+pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{
-    ExternType, FuncType, GlobalType, HeapType, MemoryType, Mutability, RefType, TableType, ValType,
+    ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, ValType,
 };
 pub use runtime::caller::Caller;
 pub use runtime::engine::Engine;
@@ -79,7 +80,7 @@ pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreCont
 pub use runtime::table::Table;
 pub use runtime::tag::Tag;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
-pub use runtime::value::Value;
+pub use runtime::value::{AnyRef, Value};
 pub use stats::{Stats, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;

@@ -25,7 +25,7 @@ fn run(config: &Config) -> (Stats, CacheStats) {
     assert_eq!(call("catch", 7).unwrap(), 107);
     let error = call("load", 65_536 - 16).unwrap_err();
     assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
-    assert_eq!(error.backtrace()[0].offset, load_offset());
+    assert_eq!(error.backtrace()[0].module_offset(), load_offset());
     let indirect = instance.get_typed_func::<(i32, i32), i32>(&mut store, "indirect").unwrap();
     assert_eq!(indirect.call(&mut store, (1, 5)).unwrap(), 5);
     assert_eq!(indirect.call(&mut store, (2, 1)).unwrap_err().trap(), Some(Trap::IndirectCallTypeMismatch));

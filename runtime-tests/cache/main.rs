@@ -75,7 +75,7 @@ fn check_module(module: &Module) {
     assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
     let frame = &error.backtrace()[0];
     // Where the load is in the binary: what the cache says of the code is right too.
-    assert_eq!((frame.func_index, frame.offset), (7, load_offset()));
+    assert_eq!((frame.func_index(), frame.module_offset()), (7, load_offset()));
     let mut indirect = |function: i32, arg: i32| {
         let func = instance.get_typed_func::<(i32, i32), i32>(&mut store, "indirect").unwrap();
         func.call(&mut store, (function, arg))

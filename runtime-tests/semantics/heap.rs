@@ -226,11 +226,11 @@ fn an_exception_of_another_store_is_refused() {
         let value = instance.get_func(&mut store, "value").unwrap();
         refused(value.call(&mut store, std::slice::from_ref(&foreign), &mut [Value::I64(0)]).unwrap_err());
         let ty = GlobalType::new(ValType::EXNREF, Mutability::Var);
-        refused(Global::new(&mut store, ty, foreign.clone()).unwrap_err());
+        refused(Global::new(&mut store, ty.clone(), foreign.clone()).unwrap_err());
         let global = Global::new(&mut store, ty, Value::ExnRef(None)).unwrap();
         refused(global.set(&mut store, foreign.clone()).unwrap_err());
         let ty = TableType::new(RefType::EXNREF, 1, None);
-        refused(Table::new(&mut store, ty, foreign.clone()).unwrap_err());
+        refused(Table::new(&mut store, ty.clone(), foreign.clone()).unwrap_err());
         let table = Table::new(&mut store, ty, Value::ExnRef(None)).unwrap();
         refused(table.set(&mut store, 0, foreign.clone()).unwrap_err());
         refused(table.grow(&mut store, 1, foreign.clone()).unwrap_err());

@@ -8,7 +8,7 @@ use wasmrun::{
 };
 
 /// Values of each type, with bits that a careless engine loses.
-fn samples(ty: ValType) -> Vec<Value> {
+fn samples(ty: &ValType) -> Vec<Value> {
     match ty {
         ValType::I32 => [0, -1, i32::MIN, 0x1234_5678].map(Value::I32).into(),
         ValType::I64 => [0, -1, i64::MIN, 0x1234_5678_9abc_def0].map(Value::I64).into(),
@@ -19,8 +19,8 @@ fn samples(ty: ValType) -> Vec<Value> {
             [0, 1 << 63, 0x7ff4_0000_dead_beef, 0xfff8_0000_0000_0000].map(f64::from_bits).map(Value::F64).into()
         }
         ValType::V128 => [0, u128::MAX, 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210].map(Value::V128).into(),
-        ValType::EXTERNREF => vec![Value::ExternRef(None), Value::ExternRef(Some(ExternRef::new(5)))],
-        ValType::FUNCREF => vec![Value::FuncRef(None)],
+        &ValType::EXTERNREF => vec![Value::ExternRef(None), Value::ExternRef(Some(ExternRef::new(5)))],
+        &ValType::FUNCREF => vec![Value::FuncRef(None)],
         other => panic!("an unknown type {other}"),
     }
 }
@@ -31,9 +31,9 @@ const TYPES: [ValType; 7] =
 #[test]
 fn values_of_every_type_come_through_unchanged() {
     for_each_engine(|engine| {
-        for ty in TYPES {
+        for ty in &TYPES {
             let mut store = Store::new(engine, ());
-            let same = FuncType::new([ty], [ty]);
+            let same = FuncType::new([ty.clone()], [ty.clone()]);
             let host = Func::new(&mut store, same, |_: Caller<'_, ()>, args, results| {
                 results[0] = args[0].clone();
                 Ok(())
@@ -48,7 +48,7 @@ fn values_of_every_type_come_through_unchanged() {
             for value in samples(ty) {
                 let mut results = [Value::default_for(ty)];
                 run.call(&mut store, std::slice::from_ref(&value), &mut results).unwrap();
-                assert_eq!((results[0].ty(), bits(&results[0])), (ty, bits(&value)));
+                assert_eq!((&results[0].ty(), bits(&results[0])), (ty, bits(&value)));
                 if let (Value::ExternRef(Some(sent)), Value::ExternRef(Some(got))) = (&value, &results[0]) {
                     assert!(sent.same(got));
                 }
@@ -61,8 +61,8 @@ fn values_of_every_type_come_through_unchanged() {
 
 /// Passes `count` values of mixed types through a host function that returns them in reverse order.
 fn many_params(engine: &Engine, count: usize) {
-    let types: Vec<_> = (0..count).map(|i| TYPES[i % 5]).collect();
-    let reversed: Vec<_> = types.iter().rev().copied().collect();
+    let types: Vec<_> = (0..count).map(|i| TYPES[i % 5].clone()).collect();
+    let reversed: Vec<_> = types.iter().rev().cloned().collect();
     let mut store = Store::new(engine, ());
     let ty = FuncType::new(types.clone(), reversed.clone());
     let host = Func::new(&mut store, ty.clone(), |_: Caller<'_, ()>, args, results| {
@@ -79,10 +79,10 @@ fn many_params(engine: &Engine, count: usize) {
             (func (export "tail") (type $t) {gets} (return_call $host)))"#
     );
     let instance = instantiate(&mut store, &wat, &[host.into()]);
-    let args: Vec<_> = types.iter().enumerate().map(|(i, ty)| samples(*ty)[1 + i % 2].clone()).collect();
+    let args: Vec<_> = types.iter().enumerate().map(|(i, ty)| samples(ty)[1 + i % 2].clone()).collect();
     for export in ["direct", "indirect", "tail"] {
         let run = instance.get_func(&mut store, export).unwrap();
-        let mut results: Vec<_> = reversed.iter().map(|ty| Value::default_for(*ty)).collect();
+        let mut results: Vec<_> = reversed.iter().map(Value::default_for).collect();
         run.call(&mut store, &args, &mut results).unwrap();
         let expected: Vec<_> = args.iter().rev().map(bits).collect();
         assert_eq!(results.iter().map(bits).collect::<Vec<_>>(), expected, "{export} with {count}");
@@ -133,15 +133,14 @@ fn closures_of_every_shape() {
             .unwrap();
         linker
             .func_wrap("h", "log", |mut caller: Caller<'_, Vec<String>>, at: u32, len: u32| -> Result<u32> {
-                let text = caller.memory().expect("the caller exports one").str(at, len)?.to_string();
+                let text = caller.memory().expect("the caller exports one").read_string(at, len)?;
                 caller.data_mut().push(text);
                 Ok(caller.data().len() as u32)
             })
             .unwrap();
         linker
             .func_wrap("h", "fill", |memory: &mut LinearMemory<'_>, at: u32, byte: u32| -> Result<()> {
-                memory.slice_mut(at, 4)?.fill(byte as u8);
-                Ok(())
+                memory.fill(at, 4, byte as u8)
             })
             .unwrap();
         let module = Module::new(

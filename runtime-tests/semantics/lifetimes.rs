@@ -173,7 +173,7 @@ fn many_host_functions_and_types() {
                 results[0] = Value::I32((n * 1000 + args.len()) as i32);
                 Ok(())
             });
-            let args: Vec<_> = params.iter().map(|ty| Value::default_for(*ty)).collect();
+            let args: Vec<_> = params.iter().map(Value::default_for).collect();
             let mut results = [Value::I32(0)];
             func.call(&mut store, &args, &mut results).unwrap();
             assert!(matches!(results[0], Value::I32(v) if v as usize == n * 1000 + n % 50));

@@ -84,7 +84,7 @@ fn objects_of_the_host_are_imported() {
         let memory = Memory::new(&mut store, MemoryType::new(1, Some(3))).unwrap();
         let global = Global::new(&mut store, GlobalType::new(ValType::V128, Mutability::Var), Value::V128(7)).unwrap();
         let table_type = TableType::new(RefType::FUNCREF, 2, None);
-        let table = Table::new(&mut store, table_type, Value::FuncRef(None)).unwrap();
+        let table = Table::new(&mut store, table_type.clone(), Value::FuncRef(None)).unwrap();
         let func = Func::wrap(&mut store, || 3i32);
         let instance = instantiate(
             &mut store,
@@ -487,16 +487,43 @@ fn what_is_of_another_store_or_engine_is_refused() {
 }
 
 #[test]
+fn what_is_not_supported_yet_is_refused_by_name() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let bytes = MemoryType::builder().minimum(1).page_size_log2(0).build().unwrap();
+        for (ty, proposal) in [
+            (MemoryType::new64(1, None), "memory64"),
+            (MemoryType::shared(1, 2), "threads"),
+            (bytes, "custom-page-sizes"),
+        ] {
+            let error = Memory::new(&mut store, ty).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)) && error.to_string().contains(proposal), "{error}");
+        }
+        let ty = TableType::new64(RefType::FUNCREF, 1, None);
+        let error = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Usage(_)) && error.to_string().contains("memory64"), "{error}");
+    });
+}
+
+#[test]
 fn objects_of_types_that_there_are_not_cannot_be_made() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, ());
         let usage = |error: wasmrun::Error| assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
         let ty = TableType::new(RefType::FUNCREF, 1, None);
-        usage(Table::new(&mut store, ty, Value::I32(0)).unwrap_err());
-        usage(Table::new(&mut store, ty, Value::ExternRef(None)).unwrap_err());
-        for (minimum, maximum) in [(65_537, None), (u64::MAX, None), (2, Some(1)), (u64::MAX, Some(u64::MAX))] {
+        usage(Table::new(&mut store, ty.clone(), Value::I32(0)).unwrap_err());
+        usage(Table::new(&mut store, ty.clone(), Value::ExternRef(None)).unwrap_err());
+        for (minimum, maximum) in [(2, 1), (0, 1 << 32), (1 << 32, 1 << 32), (0, u64::MAX)] {
+            let ty = TableType::new(RefType::FUNCREF, minimum, Some(maximum));
+            usage(Table::new(&mut store, ty, Value::FuncRef(None)).unwrap_err());
+        }
+        let largest = TableType::new(RefType::FUNCREF, 0, Some((1 << 32) - 1));
+        assert!(Table::new(&mut store, largest, Value::FuncRef(None)).is_ok());
+        let limits = [(65_537, None), (u64::MAX, None), (2, Some(1)), (0, Some(65_537)), (0, Some(u64::MAX))];
+        for (minimum, maximum) in limits {
             usage(Memory::new(&mut store, MemoryType::new(minimum, maximum)).unwrap_err());
         }
+        assert!(Memory::new(&mut store, MemoryType::new(0, Some(65_536))).is_ok());
         let exports = instantiate(&mut store, r#"(module (tag (export "tag") (param i32)))"#, &[]);
         let tag = exports.get_export(&mut store, "tag").unwrap();
         for (ty, fits) in [("(param i32)", true), ("(param i64)", false), ("", false), ("(param i32 i32)", false)] {

@@ -189,7 +189,7 @@ fn tail_calls_take_no_stack() {
         assert_eq!(call::<_, i64, i64>(&mut store, instance, "start mixed", n).unwrap(), 3);
         assert_eq!(call::<_, i64, i64>(&mut store, instance, "to host", 4).unwrap(), 43);
         let mixed = instance.get_func(&mut store, "mixed").unwrap();
-        let args: Vec<_> = mixed.ty(&store).params().iter().map(|ty| Value::default_for(*ty)).collect();
+        let args: Vec<_> = mixed.ty(&store).params().iter().map(Value::default_for).collect();
         let mut results = [Value::I64(1)];
         mixed.call(&mut store, &args, &mut results).unwrap();
         assert!(matches!(results, [Value::I64(0)]));

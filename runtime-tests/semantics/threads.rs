@@ -111,8 +111,7 @@ fn modules_are_compiled_on_many_threads_at_once() {
                         );
                         let (mut store, instance) = setup(engine, &wat);
                         let f = instance.get_func(&mut store, "f").unwrap();
-                        let args: Vec<_> =
-                            f.ty(&store).params().iter().map(|ty| wasmrun::Value::default_for(*ty)).collect();
+                        let args: Vec<_> = f.ty(&store).params().iter().map(wasmrun::Value::default_for).collect();
                         let mut results = [wasmrun::Value::I32(0)];
                         f.call(&mut store, &args, &mut results).unwrap();
                         assert!(matches!(results[0], wasmrun::Value::I32(v) if v == value));

@@ -30,7 +30,7 @@ impl Call {
         let args = value::parse_all(args, ty.params()).map_err(|why| {
             Failure::usage(format!("{why}\n`{}` is {}", Printable::name(name), ExternType::Func(ty.clone())))
         })?;
-        let results = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+        let results = ty.results().iter().map(Value::default_for).collect();
         Ok(Call { func, args, results })
     }
 

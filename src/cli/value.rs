@@ -32,7 +32,7 @@ pub(super) fn parse_all(texts: &[String], types: &[ValType]) -> Result<Vec<Value
             return Err(format!("argument {missing} missing"));
         };
         let text = texts.join(" ");
-        values.push(parse(&text, *ty).map_err(|why| format!("argument {}: {why}", index + 1))?);
+        values.push(parse(&text, ty).map_err(|why| format!("argument {}: {why}", index + 1))?);
         rest = behind;
     }
     match rest {
@@ -45,7 +45,7 @@ pub(super) fn parse_all(texts: &[String], types: &[ValType]) -> Result<Vec<Value
 ///
 /// # Errors
 /// What is wrong, and what such a value looks like.
-pub(super) fn parse(text: &str, ty: ValType) -> Result<Value, String> {
+pub(super) fn parse(text: &str, ty: &ValType) -> Result<Value, String> {
     let literal = text.trim();
     let literal = literal.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(literal).trim();
     let value = match ty {
@@ -57,9 +57,9 @@ pub(super) fn parse(text: &str, ty: ValType) -> Result<Value, String> {
             number(literal, "v128.const").map(|v: V128Const| Value::V128(u128::from_le_bytes(v.to_le_bytes())))
         }
         ValType::Ref(ty) => match (ty.heap_type().top(), literal) {
-            (heap, "null" | "ref.null") => Some(Value::null(heap)),
+            (heap, "null" | "ref.null") => Some(Value::null(&heap)),
             (heap, _) if literal.strip_prefix("ref.null ").is_some_and(|name| name == heap.to_string()) => {
-                Some(Value::null(heap))
+                Some(Value::null(&heap))
             }
             (HeapType::Extern, _) => literal
                 .strip_prefix("ref.extern")
@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str, ty: ValType) -> Result<Value, String> {
             ValType::I64 => "such as 1, -0x10 or 18446744073709551615",
             ValType::F32 | ValType::F64 => "such as 1, 0.5, 0x1p-3, -inf, nan or nan:0x200000",
             ValType::V128 => "such as `i32x4 1 2 3 4` or `f64x2 0.5 -inf`",
-            ValType::EXTERNREF => "such as null or `ref.extern 1`",
+            &ValType::EXTERNREF => "such as null or `ref.extern 1`",
             ValType::Ref(_) => "which can only be null here",
         };
         format!("`{text}` is no {ty}, {examples}")
@@ -104,9 +104,10 @@ pub(super) fn print(value: &Value) -> String {
             let _ = write!(text, " {lane}");
             text
         }),
-        Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None) => "null".into(),
+        Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None) | Value::AnyRef(None) => "null".into(),
         Value::FuncRef(Some(_)) => "ref.func".into(),
         Value::ExnRef(Some(_)) => "ref.exn".into(),
+        Value::AnyRef(Some(_)) => "ref.any".into(),
         Value::ExternRef(Some(object)) => match object.data().downcast_ref::<u32>() {
             Some(number) => format!("ref.extern {number}"),
             None => "ref.extern".into(),
@@ -122,7 +123,10 @@ pub(super) fn print_all(values: &[Value]) -> String {
             Value::FuncRef(None) => "(ref.null func)".to_string(),
             Value::ExternRef(None) => "(ref.null extern)".to_string(),
             Value::ExnRef(None) => "(ref.null exn)".to_string(),
-            Value::FuncRef(_) | Value::ExternRef(_) | Value::ExnRef(_) => format!("({})", print(value)),
+            Value::AnyRef(None) => "(ref.null any)".to_string(),
+            Value::FuncRef(_) | Value::ExternRef(_) | Value::ExnRef(_) | Value::AnyRef(_) => {
+                format!("({})", print(value))
+            }
             _ => format!("({}.const {})", value.ty(), print(value)),
         })
         .collect();
@@ -172,7 +176,7 @@ mod tests {
             ("ref.null extern", ValType::EXTERNREF, Value::ExternRef(None)),
         ];
         for (text, ty, expected) in cases {
-            let value = parse(text, ty).unwrap();
+            let value = parse(text, &ty).unwrap();
             assert!(same(&value, &expected), "{text}: {value:?}");
         }
     }
@@ -189,7 +193,7 @@ mod tests {
             ("i32x4 1 2 3", ValType::V128),
             ("1", ValType::FUNCREF),
         ] {
-            assert!(parse(text, ty).is_err(), "{text}");
+            assert!(parse(text, &ty).is_err(), "{text}");
         }
     }
 
@@ -212,7 +216,7 @@ mod tests {
         ];
         for value in values {
             let text = print(&value);
-            assert!(same(&parse(&text, value.ty()).unwrap(), &value), "{text}");
+            assert!(same(&parse(&text, &value.ty()).unwrap(), &value), "{text}");
         }
     }
 

@@ -24,7 +24,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`backtrace`](Error::backtrace) of the functions it left, innermost first, unless it is an exit.
 ///
 /// It can be shown on a terminal: in names that a module chose, control characters and those that change the direction of
-/// text are escaped, and long ones are cut. The fields of [`ErrorKind`] and [`Frame`] have them as they are. What a host
+/// text are escaped, and long ones are cut. The fields of [`ErrorKind`] and the methods of [`Frame`] give them as they are. What a host
 /// function returned is shown as it shows itself.
 ///
 /// ```
@@ -103,14 +103,38 @@ pub enum ErrorKind {
 }
 
 /// One WebAssembly function in a backtrace.
+///
+/// ```
+/// use wasmrun::{Engine, Instance, Module, Store};
+/// let engine = Engine::default();
+/// let module = Module::new(&engine, "(module (func $main unreachable) (start $main))")?;
+/// let error = Instance::new(Store::new(&engine, ()), &module, &[]).unwrap_err();
+/// let frame = &error.backtrace()[0];
+/// assert_eq!((frame.func_index(), frame.func_name()), (0, Some("main")));
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Index in the function index space of its module.
-    pub func_index: u32,
-    /// Name from the module's name section.
-    pub func_name: Option<String>,
-    /// Byte offset of the instruction in the binary module; for all but the innermost frame the call.
-    pub offset: usize,
+    pub(crate) func_index: u32,
+    pub(crate) func_name: Option<String>,
+    pub(crate) offset: usize,
+}
+
+impl Frame {
+    /// Index of the function in the function index space of its module.
+    pub fn func_index(&self) -> u32 {
+        self.func_index
+    }
+
+    /// Name of the function, from the module's name section or else of its import or export.
+    pub fn func_name(&self) -> Option<&str> {
+        self.func_name.as_deref()
+    }
+
+    /// Byte offset in the binary module of the instruction that was executed: the call, for all but the innermost frame.
+    pub fn module_offset(&self) -> usize {
+        self.offset
+    }
 }
 
 impl Error {

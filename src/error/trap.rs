@@ -65,8 +65,9 @@ impl fmt::Display for Trap {
     }
 }
 
-/// The access behind [`Trap::MemoryOutOfBounds`].
+/// The access that a [`Trap::MemoryOutOfBounds`] was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryFault {
     /// First byte that was to be accessed: index plus constant offset.
     pub address: u64,

@@ -34,7 +34,7 @@ impl FrameLayout {
     }
 
     /// Gives a value of type `ty` the slot `next`, and advances that past the value.
-    pub(crate) fn place(next: &mut u32, ty: ValType) -> u32 {
+    pub(crate) fn place(next: &mut u32, ty: &ValType) -> u32 {
         let slot = *next;
         *next += ty.slots() as u32;
         slot

@@ -18,7 +18,7 @@ use super::value::Value;
 use crate::error::Error;
 use crate::error::Trap;
 use crate::module::offsets::Location;
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 use crate::vm::context::{VMContext, VMMemory};
 use crate::vm::instance::resolve;
 
@@ -60,7 +60,7 @@ pub(super) struct Context {
     /// Length of memory 0.
     pub length: u64,
     /// Types of the running instance's module.
-    pub sigs: *const Sig,
+    pub sigs: *const RegisteredType,
     /// How hot the running instance's functions are, by defined index; dangling where nobody asks.
     pub counters: *const Counter,
     /// Memory 0 of the running instance, or a memory without bytes.

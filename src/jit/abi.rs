@@ -16,7 +16,7 @@ use crate::error::Trap;
 use crate::module::types::{FuncType, ValType};
 
 /// The type under which compiled code holds a value; `v128` is cast to the lanes an instruction needs.
-pub(crate) fn value_type(ty: ValType) -> Type {
+pub(crate) fn value_type(ty: &ValType) -> Type {
     match ty {
         ValType::I32 => types::I32,
         ValType::I64 | ValType::Ref(_) => types::I64,
@@ -31,8 +31,8 @@ pub(crate) fn signature(_isa: &dyn TargetIsa, ty: &FuncType) -> Signature {
     let mut signature = Signature::new(CallConv::Tail);
     signature.params.push(AbiParam::special(types::I64, ArgumentPurpose::VMContext));
     signature.params.push(AbiParam::new(types::I64));
-    signature.params.extend(ty.params().iter().map(|ty| AbiParam::new(value_type(*ty))));
-    signature.returns.extend(ty.results().iter().map(|ty| AbiParam::new(value_type(*ty))));
+    signature.params.extend(ty.params().iter().map(|ty| AbiParam::new(value_type(ty))));
+    signature.returns.extend(ty.results().iter().map(|ty| AbiParam::new(value_type(ty))));
     signature
 }
 
@@ -57,7 +57,7 @@ pub(super) fn load_slot(builder: &mut FunctionBuilder<'_>, ty: Type, base: Value
 pub(super) fn load_slots(builder: &mut FunctionBuilder<'_>, types: &[ValType], base: Value) -> Vec<Value> {
     let mut offset = 0;
     let mut load = |ty: &ValType| {
-        let value = builder.ins().load(value_type(*ty), SLOT, base, offset);
+        let value = builder.ins().load(value_type(ty), SLOT, base, offset);
         offset += 8 * ty.slots() as i32;
         value
     };
@@ -123,6 +123,6 @@ mod tests {
         let results = |count| FuncType::new([], vec![ValType::I64; count]);
         assert!(!has_return_area(&results(8)));
         assert!(has_return_area(&results(9)));
-        assert!(!has_return_area(&FuncType::new([], [[ValType::I32; 8], [ValType::F64; 8]].concat())));
+        assert!(!has_return_area(&FuncType::new([], [vec![ValType::I32; 8], vec![ValType::F64; 8]].concat())));
     }
 }

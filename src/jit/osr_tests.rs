@@ -33,7 +33,7 @@ fn loops(module: &Module) -> Vec<u32> {
 /// Writes values to slots, one behind the other.
 fn write(store: &mut Store<Snapshot>, slots: &mut [u64], next: &mut u32, values: &[Value]) {
     for value in values {
-        let slot = FrameLayout::place(next, value.ty()) as usize;
+        let slot = FrameLayout::place(next, &value.ty()) as usize;
         // SAFETY: the test makes the frame large enough.
         unsafe {
             Value::write_all(std::slice::from_ref(value), slots[slot..].as_mut_ptr(), &mut store.inner_mut().opaque)
@@ -67,7 +67,7 @@ fn enter(
     write(store, &mut frame, &mut next, rest);
     write(store, &mut frame, &mut next, operands);
     let func = instance.get_func(&mut *store, "f").unwrap();
-    let mut results: Vec<Value> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+    let mut results: Vec<Value> = ty.results().iter().map(Value::default_for).collect();
     let opaque = &raw mut store.inner_mut().opaque;
     // SAFETY: the context is that of the live instance, the frame is one of the function, at that loop.
     unsafe {
@@ -109,7 +109,7 @@ struct Snapshot {
 fn call(store: &mut Store<Snapshot>, instance: Instance, args: &[Value]) -> Result<Vec<Value>> {
     let func = instance.get_func(&mut *store, "f").unwrap();
     let results = func.ty(&mut *store).results().to_vec();
-    let mut results: Vec<Value> = results.iter().map(|ty| Value::default_for(*ty)).collect();
+    let mut results: Vec<Value> = results.iter().map(Value::default_for).collect();
     func.call(store, args, &mut results).map(|()| results)
 }
 

@@ -65,8 +65,8 @@ impl Trampolines {
 
     #[cold]
     fn make(&self, kind: Kind, number: u32, engine: &EngineState) -> Result<*const VMCode> {
-        let ty: Arc<FuncType> = engine.core.types.get(number);
-        let lowered = |types: &[ValType]| types.iter().map(|ty| abi::value_type(*ty)).collect::<Vec<_>>();
+        let ty: Arc<FuncType> = engine.core.types.func_type(number);
+        let lowered = |types: &[ValType]| types.iter().map(abi::value_type).collect::<Vec<_>>();
         let shape = (kind, [lowered(ty.params()), lowered(ty.results())].concat().into(), ty.params().len());
         let mut guard = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         let (space, by_shape) = &mut *guard;

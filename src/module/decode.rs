@@ -12,7 +12,8 @@ use wasmparser::{
 
 use super::features;
 use super::offsets::{Counts, VMOffsets};
-use super::registry::{Sig, SigRegistry};
+use super::rec_group::RecGroup;
+use super::registry::TypeRegistry;
 use super::source::Source;
 use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
 use super::validate::{self, Lazy};
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Decodes, and validates what the settings do not leave for later.
-pub(crate) fn module(config: &Config, types: &Arc<SigRegistry>, bytes: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
+pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
     let binary = if bytes.starts_with(b"\0asm") { bytes.into_owned() } else { text(&bytes)? };
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
         return Err(invalid("this is a component, and only core modules are run"));
@@ -39,7 +40,7 @@ pub(crate) fn module(config: &Config, types: &Arc<SigRegistry>, bytes: Cow<'_, [
         validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
     });
     match decoded {
-        Ok(unvalidated) => Ok(decoder.finish(types, Source::Memory(binary.into()), unvalidated)),
+        Ok(unvalidated) => decoder.finish(types, Source::Memory(binary.into()), unvalidated),
         Err(error) => Err(features::explain(&binary, &error)),
     }
 }
@@ -74,6 +75,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Vec<u8>> {
 #[derive(Default)]
 pub(super) struct Decoder {
     types: Vec<FuncType>,
+    groups: Vec<Option<RecGroup<u32>>>,
     imports: Vec<Import>,
     exports: Vec<Export>,
     funcs: Vec<u32>,
@@ -122,7 +124,9 @@ impl Decoder {
         match payload {
             Payload::TypeSection(section) => {
                 for group in section {
-                    for ty in group?.into_types() {
+                    let group = group?;
+                    self.groups.push(RecGroup::from_wasmparser(&group, self.types.len() as u32));
+                    for ty in group.into_types() {
                         let CompositeInnerType::Func(func) = &ty.composite_type.inner else {
                             unreachable!("only function types validate without the gc proposal")
                         };
@@ -263,17 +267,17 @@ impl Decoder {
     /// The module; its bodies are validated later if it is given what to do that with.
     pub(super) fn finish(
         self,
-        types: &Arc<SigRegistry>,
+        types: &Arc<TypeRegistry>,
         source: Source,
         unvalidated: Option<ValidatorResources>,
-    ) -> Arc<ModuleFacts> {
+    ) -> Result<Arc<ModuleFacts>> {
         let counts = Counts { types: self.types.len() as u32, ..self.counts };
-        let sigs: Vec<Sig> = self.types.iter().map(|ty| types.clone().register(ty)).collect();
+        let sigs = types.register_module(&self.groups, &self.types)?;
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
         let defined = self.bodies.len();
         let lazy = unvalidated.map(|resources| Lazy::new(resources, &source, defined));
-        Arc::new(ModuleFacts {
+        Ok(Arc::new(ModuleFacts {
             source,
             lazy,
             types: self.types,
@@ -295,7 +299,7 @@ impl Decoder {
             offsets: VMOffsets::new(counts),
             names: OnceLock::new(),
             name_section: self.name_section,
-        })
+        }))
     }
 }
 

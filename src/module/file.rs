@@ -13,7 +13,7 @@ use memmap2::MmapMut;
 use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
 
 use super::decode::{self, Decoder, i32_const};
-use super::registry::SigRegistry;
+use super::registry::TypeRegistry;
 use super::source::{FileSource, LoadedData, Source};
 use super::{ModuleFacts, features};
 use crate::config::Config;
@@ -61,7 +61,7 @@ fn segment(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
 }
 
 /// The module in a file.
-pub(crate) fn module(config: &Config, types: &Arc<SigRegistry>, mut file: File) -> Result<Arc<ModuleFacts>> {
+pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, mut file: File) -> Result<Arc<ModuleFacts>> {
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if config.lazy_validation
         && metadata.is_file()
@@ -80,7 +80,7 @@ pub(crate) fn module(config: &Config, types: &Arc<SigRegistry>, mut file: File) 
 
 /// A module of which only the outline has been read. `None` for whatever is wrong or just unusual: the module is then
 /// decoded as a whole, which also knows what the error is.
-fn outline(config: &Config, types: &Arc<SigRegistry>, file: &File, metadata: &Metadata) -> Option<Arc<ModuleFacts>> {
+fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &Metadata) -> Option<Arc<ModuleFacts>> {
     let len = usize::try_from(metadata.len()).ok()?;
     let mut source = FileSource::new(file.try_clone().ok()?, metadata, len);
     let mut decoder = Decoder::default();
@@ -123,7 +123,7 @@ fn outline(config: &Config, types: &Arc<SigRegistry>, file: &File, metadata: &Me
     let is_lazy = config.is_lazy_for(decoder.code_bytes());
     let defined = decoder.bodies.len() as u32;
     let resources = decoder.resources.take()?;
-    let module = decoder.finish(types, Source::File(source), Some(resources));
+    let module = decoder.finish(types, Source::File(source), Some(resources)).ok()?;
     if !is_lazy {
         (0..defined).try_for_each(|defined| module.valid_body(defined).map(drop)).ok()?;
         module.assume_background_valid();

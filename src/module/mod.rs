@@ -11,6 +11,7 @@ pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod names;
 pub(crate) mod offsets;
+mod rec_group;
 pub(crate) mod registry;
 pub(crate) mod source;
 pub(crate) mod types;
@@ -23,7 +24,7 @@ use std::sync::OnceLock;
 use crate::error::{Frame, FrameSource, Result};
 use names::Names;
 use offsets::VMOffsets;
-use registry::Sig;
+use registry::RegisteredType;
 use source::Source;
 use types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
 use validate::Lazy;
@@ -36,7 +37,7 @@ pub(crate) struct ModuleFacts {
     pub lazy: Option<Lazy>,
     pub types: Vec<FuncType>,
     /// Engine-wide type numbers, by type index.
-    pub sigs: Vec<Sig>,
+    pub sigs: Vec<RegisteredType>,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
     pub export_index: HashMap<Box<str>, u32>,
@@ -206,9 +207,9 @@ impl ModuleFacts {
     pub fn extern_type(&self, index: ExternIndex) -> ExternType {
         match index {
             ExternIndex::Func(index) => ExternType::Func(self.func_type(index).clone()),
-            ExternIndex::Table(index) => ExternType::Table(self.tables[index as usize]),
+            ExternIndex::Table(index) => ExternType::Table(self.tables[index as usize].clone()),
             ExternIndex::Memory(index) => ExternType::Memory(self.memories[index as usize]),
-            ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize]),
+            ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize].clone()),
             ExternIndex::Tag(index) => ExternType::Tag(self.types[self.tags[index as usize] as usize].clone()),
         }
     }

@@ -1,80 +1,703 @@
-//! Engine-wide numbers of types.
+//! The types of all modules of an engine, with numbers that say which are the same.
+//!
+//! Types are registered by recursive group, since that is what makes them the same or not (specification, section 3.1.4):
+//! equal groups get equal numbers. A group lives as long as any handle to a type of it, and keeps the groups it refers to
+//! alive. Its numbers are not used again after it has gone: code that was compiled for a number stays right.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::types::FuncType;
+use super::rec_group::{Component, CompositeType, RecGroup, SubType, TypeUse};
+use super::types::{FuncType, HeapType, ValType};
+use crate::error::{Error, Result};
 
-/// A registered function type: an engine-wide number, kept while this lives.
-pub(crate) struct Sig {
+/// A type that an engine knows: two of these are equal if they are the same type, whichever modules define it.
+///
+/// Types of modules are registered as the module is made, others by [`Engine::register_type`](crate::Engine::register_type).
+/// It is kept while this lives; cloning is cheap.
+///
+/// ```
+/// use wasmrun::{Engine, FuncType, HeapType, RefType, ValType};
+/// let engine = Engine::default();
+/// let callback = engine.register_type(&FuncType::new([ValType::I32], []));
+/// assert_eq!(callback, engine.register_type(&FuncType::new([ValType::I32], [])));
+/// let reference = RefType::new(true, HeapType::Concrete(callback));
+/// assert!(reference.matches(&RefType::FUNCREF) && !RefType::FUNCREF.matches(&reference));
+/// ```
+#[derive(Clone)]
+pub struct RegisteredType {
     number: u32,
-    registry: Arc<SigRegistry>,
+    /// Index in its group.
+    index: u32,
+    group: Arc<Group>,
 }
 
-impl Sig {
-    pub fn number(&self) -> u32 {
+/// What a registered type is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TypeKind {
+    /// Functions.
+    Func,
+    /// Structures.
+    Struct,
+    /// Arrays.
+    Array,
+}
+
+impl RegisteredType {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
-    /// Where in an array of these the number of one is, in bytes. There are fewer than 2^20.
+    /// Byte offset of element `index`'s number in a `[RegisteredType]` of fewer than 2^20 elements.
     #[cfg(baseline)]
-    pub fn numbers_offset(index: u32) -> i32 {
-        index as i32 * size_of::<Sig>() as i32 + std::mem::offset_of!(Sig, number) as i32
+    pub(crate) fn numbers_offset(index: u32) -> i32 {
+        index as i32 * size_of::<Self>() as i32 + std::mem::offset_of!(Self, number) as i32
     }
-}
 
-impl Drop for Sig {
-    fn drop(&mut self) {
-        let mut table = self.registry.lock();
-        let entry = table.by_number.get_mut(&self.number).expect("live signatures are registered");
-        entry.1 -= 1;
-        if entry.1 == 0 {
-            let (ty, _) = table.by_number.remove(&self.number).expect("it was there");
-            table.by_type.remove(&ty);
+    /// What it is of.
+    pub fn kind(&self) -> TypeKind {
+        match self.group.sub_type(self.index) {
+            None => TypeKind::Func,
+            Some(ty) => match ty.composite {
+                CompositeType::Func { .. } => TypeKind::Func,
+                CompositeType::Struct(_) => TypeKind::Struct,
+                CompositeType::Array(_) => TypeKind::Array,
+            },
+        }
+    }
+
+    /// Whether it can have no subtypes.
+    pub fn is_final(&self) -> bool {
+        self.group.sub_type(self.index).is_none_or(|ty| ty.is_final)
+    }
+
+    /// The type that its definition names as supertype.
+    pub fn supertype(&self) -> Option<RegisteredType> {
+        Some(self.resolve(self.group.sub_type(self.index)?.supertype?))
+    }
+
+    /// The type of functions, if it is one.
+    pub fn as_func(&self) -> Option<FuncType> {
+        match &self.group.content {
+            Content::Func(ty) => Some((**ty).clone()),
+            Content::Group(group) => match &group.types[self.index as usize].composite {
+                CompositeType::Func { params, results } => {
+                    let all = |types: &[Component<u32>]| {
+                        types.iter().map(|ty| ty.resolve(|ty| self.resolve(ty))).collect::<Vec<_>>()
+                    };
+                    Some(FuncType::new(all(params), all(results)))
+                }
+                CompositeType::Struct(_) | CompositeType::Array(_) => None,
+            },
+        }
+    }
+
+    /// Whether everything of this type is of `other`: it is the same one or its definition has it among its supertypes. Types
+    /// of different engines never match.
+    pub fn matches(&self, other: &RegisteredType) -> bool {
+        let by_depth = &self.supertypes()[SUPERTYPES..];
+        by_depth.get(other.depth()) == Some(&other.number) && self.is_of_engine_of(other)
+    }
+
+    /// How many supertypes it has.
+    fn depth(&self) -> usize {
+        self.supertypes()[DEPTH] as usize
+    }
+
+    /// Its record of supertypes, laid out as [`SUPERTYPES`] says. It stays where it is while the type lives.
+    pub(crate) fn supertypes(&self) -> &[u32] {
+        let start = self.group.starts.get(self.index as usize).map_or(0, |start| *start as usize);
+        let record = &self.group.records[start..];
+        &record[..record_len(record[DEPTH] as usize)]
+    }
+
+    fn is_of_engine_of(&self, other: &RegisteredType) -> bool {
+        Arc::ptr_eq(&self.group.registry, &other.group.registry)
+    }
+
+    /// The type that this one's group names so.
+    fn resolve(&self, ty: TypeUse<u32>) -> RegisteredType {
+        match ty {
+            TypeUse::InGroup(index) => Group::handle(&self.group, index),
+            TypeUse::Outside(number) => self.group.outside[&number].clone(),
         }
     }
 }
 
-#[derive(Default)]
-pub(crate) struct SigRegistry(Mutex<SigTable>);
+impl PartialEq for RegisteredType {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number && self.is_of_engine_of(other)
+    }
+}
 
-/// Numbers are not used again after their type has gone: code that was compiled for a number stays right.
+impl Eq for RegisteredType {}
+
+impl Hash for RegisteredType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
+
+impl fmt::Debug for RegisteredType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RegisteredType({})", self.number)
+    }
+}
+
+impl fmt::Display for RegisteredType {
+    /// Its number: a type may refer to itself, so it cannot be written out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "type#{}", self.number)
+    }
+}
+
+/// Most supertypes of a type (implementation limit of the specification's JavaScript API, also kept by wasmparser).
+const MAX_DEPTH: usize = 63;
+
+/// Word of a record of supertypes that says how many the type has.
+const DEPTH: usize = 0;
+
+/// First of a record's words with the numbers of the supertypes: the one without supertypes first, the type itself last.
+///
+/// A cast to a type of depth `d` is thus a load of word `SUPERTYPES + d` of the object's type and a comparison with the number
+/// wanted. Every record has [`ALWAYS`] such words, whatever its depth, so that compiled code looks at word [`DEPTH`] only for
+/// `d >= ALWAYS`; the words past the type's own number are [`NO_TYPE`], which no type has.
+///
+/// Compiled code reaches a record by its address, which is fixed while the type lives. A table indexed by number would cost one
+/// load less where only the number is at hand, but could never give memory back: numbers are not used twice, and a server
+/// registers new types as long as it loads modules. What carries a type at run time (a function reference, the description of
+/// an object's layout) carries the address beside the number.
+const SUPERTYPES: usize = 1;
+
+/// Numbers of supertypes that every record has room for.
+const ALWAYS: usize = 7;
+
+/// No type's number.
+const NO_TYPE: u32 = u32::MAX;
+
+/// Words of the record of a type of this depth.
+fn record_len(depth: usize) -> usize {
+    SUPERTYPES + (depth + 1).max(ALWAYS)
+}
+
+/// Appends the record of the type `number`, given that of its supertype.
+fn push_record(records: &mut Vec<u32>, supertype: Option<&[u32]>, number: u32) -> Result<()> {
+    let supertypes = supertype.map_or(&[][..], |record| &record[SUPERTYPES..][..=record[DEPTH] as usize]);
+    let depth = supertypes.len();
+    if depth > MAX_DEPTH {
+        return Err(Error::usage(format!("a type has more than {MAX_DEPTH} supertypes")));
+    }
+    let end = records.len() + record_len(depth);
+    records.push(depth as u32);
+    records.extend_from_slice(supertypes);
+    records.push(number);
+    records.resize(end, NO_TYPE);
+    Ok(())
+}
+
+/// A registered recursive group.
+struct Group {
+    registry: Arc<TypeRegistry>,
+    content: Content,
+    /// Number of its first type; the others follow.
+    first: u32,
+    /// The records of supertypes of its types.
+    records: Box<[u32]>,
+    /// Where in `records` each type's record starts; empty for a group of one.
+    starts: Box<[u32]>,
+    /// The types of other groups that it refers to, by number.
+    outside: HashMap<u32, RegisteredType>,
+}
+
+#[derive(Clone)]
+enum Content {
+    /// A final function type without supertype that refers to no defined type, as nearly all are.
+    Func(Arc<FuncType>),
+    Group(Arc<RecGroup<u32>>),
+}
+
+impl Group {
+    fn handle(self: &Arc<Self>, index: u32) -> RegisteredType {
+        RegisteredType { number: self.first + index, index, group: self.clone() }
+    }
+
+    fn len(&self) -> u32 {
+        match &self.content {
+            Content::Func(_) => 1,
+            Content::Group(group) => group.types.len() as u32,
+        }
+    }
+
+    /// `None` for a plain function type.
+    fn sub_type(&self, index: u32) -> Option<&SubType<u32>> {
+        match &self.content {
+            Content::Func(_) => None,
+            Content::Group(group) => Some(&group.types[index as usize]),
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.registry.forget(self);
+        // One by one: each may be the last handle of a group that refers to another one, in a chain as long as a module likes.
+        let mut handles: Vec<RegisteredType> = self.outside.drain().map(|(_, ty)| ty).collect();
+        while let Some(ty) = handles.pop() {
+            if let Some(mut group) = Arc::into_inner(ty.group) {
+                handles.extend(group.outside.drain().map(|(_, ty)| ty));
+            }
+        }
+    }
+}
+
+/// The types of an engine.
 #[derive(Default)]
-struct SigTable {
-    by_type: HashMap<Arc<FuncType>, u32>,
-    by_number: HashMap<u32, (Arc<FuncType>, usize)>,
+pub(crate) struct TypeRegistry(Mutex<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    funcs: HashMap<Arc<FuncType>, Weak<Group>>,
+    groups: HashMap<Arc<RecGroup<u32>>, Weak<Group>>,
+    by_number: HashMap<u32, Numbered>,
+    /// The number to be given next.
     next: u32,
 }
 
-impl SigRegistry {
-    /// The type behind a number that some live [`Sig`] holds.
-    pub fn get(&self, number: u32) -> Arc<FuncType> {
-        self.lock().by_number[&number].0.clone()
-    }
+struct Numbered {
+    /// Of a plain function type: what calls from the host ask for.
+    func: Option<Arc<FuncType>>,
+    group: Weak<Group>,
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, SigTable> {
+/// Numbers that no module's types get, so that modules without end are refused before the host's functions are.
+const FOR_THE_HOST: u32 = 1 << 24;
+
+impl TypeRegistry {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a function type; equal types get equal numbers while any [`Sig`] of them lives.
-    pub fn register(self: Arc<Self>, ty: &FuncType) -> Sig {
-        let mut guard = self.lock();
-        let table = &mut *guard;
-        let number = match table.by_type.get(ty) {
-            Some(&number) => {
-                table.by_number.get_mut(&number).expect("both maps agree").1 += 1;
-                number
+    /// The function type behind a number that a live handle has.
+    pub fn func_type(&self, number: u32) -> Arc<FuncType> {
+        let tables = self.lock();
+        let numbered = &tables.by_number[&number];
+        if let Some(ty) = &numbered.func {
+            return ty.clone();
+        }
+        let group = numbered.group.upgrade();
+        // If it is the last handle, dropping the group takes the lock.
+        drop(tables);
+        let group = group.expect("the number is that of a live handle");
+        let ty = group.handle(number - group.first).as_func();
+        Arc::new(ty.expect("functions have function types"))
+    }
+
+    /// Registers a function type, final and without supertype.
+    ///
+    /// # Panics
+    /// If it refers to a type of another engine, or the host registers millions of types after modules have used up all
+    /// numbers but those that are kept for it.
+    pub fn register_func(self: &Arc<Self>, ty: &FuncType) -> RegisteredType {
+        self.register(ty, NO_TYPE).expect("fewer than 2^32 types in the life of an engine")
+    }
+
+    /// Registers the types of a module by group, in the order of their indices; `None` stands for a group that is the function
+    /// type of its index alone.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if the numbers are used up.
+    pub fn register_module(
+        self: &Arc<Self>,
+        groups: &[Option<RecGroup<u32>>],
+        types: &[FuncType],
+    ) -> Result<Vec<RegisteredType>> {
+        let mut registered = Vec::with_capacity(types.len());
+        for group in groups {
+            match group {
+                None => registered.push(self.register(&types[registered.len()], NO_TYPE - FOR_THE_HOST)?),
+                Some(group) => {
+                    let named = group.map(|index| registered[*index as usize].clone());
+                    registered.extend(self.register_group(&named, NO_TYPE - FOR_THE_HOST)?);
+                }
             }
+        }
+        Ok(registered)
+    }
+
+    /// Registers a function type, if its number can be below `limit`.
+    fn register(self: &Arc<Self>, ty: &FuncType, limit: u32) -> Result<RegisteredType> {
+        let is_concrete = |ty: &ValType| ty.as_ref().is_some_and(|ty| matches!(ty.heap_type(), HeapType::Concrete(_)));
+        if ty.params().iter().chain(ty.results()).any(is_concrete) {
+            let mut types = self.register_group(&RecGroup::of_func(ty), limit)?;
+            return Ok(types.next().expect("it has one type"));
+        }
+        let mut tables = self.lock();
+        if let Some(group) = tables.funcs.get(ty).and_then(Weak::upgrade) {
+            return Ok(group.handle(0));
+        }
+        let first = tables.take_numbers(1, limit)?;
+        let mut records = Vec::new();
+        push_record(&mut records, None, first)?;
+        let content = Content::Func(Arc::new(ty.clone()));
+        Ok(tables.insert(self, content, first, records, Box::default(), HashMap::new()).handle(0))
+    }
+
+    /// Registers all types of a group, if their numbers can be below `limit`. Equal groups get equal numbers while any handle
+    /// of either lives.
+    fn register_group(
+        self: &Arc<Self>,
+        group: &RecGroup<RegisteredType>,
+        limit: u32,
+    ) -> Result<impl Iterator<Item = RegisteredType> + use<>> {
+        let mut outside = HashMap::new();
+        let key = group.map(|ty| {
+            assert!(Arc::ptr_eq(&ty.group.registry, self), "a type refers to a type of another engine");
+            outside.insert(ty.number, ty.clone());
+            ty.number
+        });
+        let mut tables = self.lock();
+        let found = tables.groups.get(&key).and_then(Weak::upgrade);
+        let group = match found {
+            Some(group) => group,
             None => {
-                let number = table.next;
-                table.next = number.checked_add(1).expect("fewer than 2^32 function types in the life of an engine");
-                let ty = Arc::new(ty.clone());
-                table.by_type.insert(ty.clone(), number);
-                table.by_number.insert(number, (ty, 1));
-                number
+                let first = tables.take_numbers(key.types.len() as u32, limit)?;
+                let (mut records, mut starts) = (Vec::new(), Vec::with_capacity(key.types.len()));
+                for (ty, number) in key.types.iter().zip(first..) {
+                    let start = records.len();
+                    // A copy: the supertype's record may be in the same buffer.
+                    let supertype = match ty.supertype {
+                        None => None,
+                        Some(TypeUse::InGroup(index)) => Some(records[starts[index as usize] as usize..].to_vec()),
+                        Some(TypeUse::Outside(number)) => Some(outside[&number].supertypes().to_vec()),
+                    };
+                    push_record(&mut records, supertype.as_deref(), number)?;
+                    starts.push(start as u32);
+                }
+                tables.insert(self, Content::Group(Arc::new(key)), first, records, starts.into(), outside)
             }
         };
-        drop(guard);
-        Sig { number, registry: self }
+        drop(tables);
+        Ok((0..group.len()).map(move |index| group.handle(index)))
+    }
+
+    /// Removes a group that no handle refers to any more.
+    fn forget(&self, group: &Group) {
+        let mut tables = self.lock();
+        for number in (group.first..).take(group.len() as usize) {
+            tables.by_number.remove(&number);
+        }
+        // An equal group may have been registered since the last handle went.
+        match &group.content {
+            Content::Func(ty) => remove_dead(&mut tables.funcs, ty.clone()),
+            Content::Group(types) => remove_dead(&mut tables.groups, types.clone()),
+        }
+    }
+}
+
+/// Removes an entry whose group is gone.
+fn remove_dead<K: Eq + Hash>(map: &mut HashMap<K, Weak<Group>>, key: K) {
+    if let Entry::Occupied(entry) = map.entry(key)
+        && entry.get().strong_count() == 0
+    {
+        entry.remove();
+    }
+}
+
+impl Tables {
+    /// The first of `count` numbers in a row that are used from now on.
+    fn take_numbers(&mut self, count: u32, limit: u32) -> Result<u32> {
+        let first = self.next;
+        let end = first.checked_add(count).filter(|end| *end <= limit);
+        self.next = end.ok_or_else(|| Error::resource("the engine has had too many types: make a new one"))?;
+        Ok(first)
+    }
+
+    fn insert(
+        &mut self,
+        registry: &Arc<TypeRegistry>,
+        content: Content,
+        first: u32,
+        records: Vec<u32>,
+        starts: Box<[u32]>,
+        outside: HashMap<u32, RegisteredType>,
+    ) -> Arc<Group> {
+        let group = Group { registry: registry.clone(), content, first, records: records.into(), starts, outside };
+        let group = Arc::new(group);
+        let func = match &group.content {
+            Content::Func(ty) => Some(ty.clone()),
+            Content::Group(_) => None,
+        };
+        for number in (first..).take(group.len() as usize) {
+            self.by_number.insert(number, Numbered { func: func.clone(), group: Arc::downgrade(&group) });
+        }
+        match &group.content {
+            Content::Func(ty) => self.funcs.insert(ty.clone(), Arc::downgrade(&group)),
+            Content::Group(types) => self.groups.insert(types.clone(), Arc::downgrade(&group)),
+        };
+        group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rec_group::{FieldType, StorageType};
+    use super::*;
+    use wasmparser::{Parser, Payload, Validator, WasmFeatures};
+
+    /// Registers the types of a module whose text is valid with the types of WebAssembly 3.0.
+    fn register(registry: &Arc<TypeRegistry>, text: &str) -> Vec<RegisteredType> {
+        let binary = crate::module::decode::text(format!("(module {text})").as_bytes()).unwrap();
+        Validator::new_with_features(WasmFeatures::default() | WasmFeatures::GC).validate_all(&binary).unwrap();
+        let mut groups = Vec::new();
+        let mut types: Vec<FuncType> = Vec::new();
+        for payload in Parser::new(0).parse_all(&binary) {
+            if let Payload::TypeSection(section) = payload.unwrap() {
+                for group in section {
+                    let group = group.unwrap();
+                    let read = RecGroup::from_wasmparser(&group, types.len() as u32);
+                    types.extend(group.types().map(|ty| match (&read, &ty.composite_type.inner) {
+                        (None, wasmparser::CompositeInnerType::Func(ty)) => {
+                            let all =
+                                |types: &[_]| types.iter().map(|ty| ValType::from_wasmparser(*ty)).collect::<Vec<_>>();
+                            FuncType::new(all(ty.params()), all(ty.results()))
+                        }
+                        _ => FuncType::new([], []),
+                    }));
+                    groups.push(read);
+                }
+            }
+        }
+        registry.register_module(&groups, &types).unwrap()
+    }
+
+    /// How many groups, types and numbers the registry holds.
+    fn sizes(registry: &TypeRegistry) -> (usize, usize) {
+        let tables = registry.lock();
+        (tables.funcs.len() + tables.groups.len(), tables.by_number.len())
+    }
+
+    #[test]
+    fn equal_groups_of_different_modules_are_the_same_types() {
+        let registry = Arc::default();
+        // Other indices, other names: what counts is the structure.
+        let list =
+            "(rec (type $list (sub (struct (field i32 (ref null $list))))) (type $f (func (param (ref $list)))))";
+        let one = register(&registry, list);
+        let other = register(&registry, &format!("(type (func)) (type (array i8)) {list}"));
+        assert_eq!(one[..], other[2..]);
+        assert_eq!((one[0].number(), one[1].number()), (other[2].number(), other[3].number()));
+        assert_eq!(
+            (one[0].kind(), one[1].kind(), other[1].kind()),
+            (TypeKind::Struct, TypeKind::Func, TypeKind::Array)
+        );
+        assert!(!one[0].is_final() && one[1].is_final());
+        // A type outside is the same if it is the same type, not if its index is.
+        let uses = |text: &str| register(&registry, &format!("{text} (type (struct (field (ref 1)))) ")).pop().unwrap();
+        assert_eq!(uses("(type (func)) (type (array i8))"), uses("(type (array i16)) (type (array i8))"));
+        assert_ne!(uses("(type (func)) (type (array i8))"), uses("(type (func)) (type (array i16))"));
+    }
+
+    #[test]
+    fn groups_that_differ_in_anything_are_other_types() {
+        let registry = Arc::default();
+        let groups = [
+            "(type (func))",
+            "(type (sub (func)))",
+            "(rec (type (func)) (type (func)))",
+            "(rec (type (func)) (type (func (param i32))))",
+            "(rec (type (func)) (type (func (result i32))))",
+            "(rec (type (func)) (type (func)) (type (func)))",
+            "(rec (type (func)) (type (sub 0 (func))))".replace("(type (func)) ", "(type (sub (func))) ").leak(),
+            "(rec (type (sub (func))) (type (func)))",
+            "(type (struct))",
+            "(type (struct (field i8)))",
+            "(type (struct (field i16)))",
+            "(type (struct (field (mut i8))))",
+            "(type (struct (field i8 i8)))",
+            "(type (array i8))",
+            "(type (array (ref null any)))",
+            "(type (array (ref any)))",
+            "(rec (type (array (ref 0))))",
+            "(rec (type (array (ref null 0))))",
+            "(rec (type (array (ref 0))) (type (struct)))",
+            "(rec (type (array (ref 1))) (type (struct)))",
+        ];
+        let types: Vec<_> = groups.iter().map(|text| register(&registry, text)).collect();
+        for (at, one) in types.iter().enumerate() {
+            for (text, other) in groups.iter().zip(&types).skip(at + 1) {
+                assert!(one.iter().all(|ty| !other.contains(ty)), "{} {text}", groups[at]);
+            }
+        }
+        // Types in their order of definition are of different numbers even if they look the same.
+        assert_ne!(types[2][0], types[2][1]);
+    }
+
+    #[test]
+    fn the_host_and_modules_name_one_function_type() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        let types = register(&registry, "(type $f (func (param i32))) (type (func (param (ref null $f))))");
+        let plain = registry.register_func(&FuncType::new([ValType::I32], []));
+        assert_eq!(plain, types[0]);
+        let reference = ValType::Ref(crate::RefType::new(true, HeapType::Concrete(plain)));
+        let of_reference = registry.register_func(&FuncType::new([reference.clone()], []));
+        assert_eq!(of_reference, types[1]);
+        assert_eq!(types[1].as_func(), Some(FuncType::new([reference], [])));
+        assert_eq!(*registry.func_type(types[1].number()), types[1].as_func().unwrap());
+    }
+
+    #[test]
+    #[should_panic(expected = "another engine")]
+    fn a_type_of_another_engine_panics() {
+        let [one, other]: [Arc<TypeRegistry>; 2] = Default::default();
+        let foreign = HeapType::Concrete(one.register_func(&FuncType::new([], [])));
+        other.register_func(&FuncType::new([crate::RefType::new(true, foreign).into()], []));
+    }
+
+    #[test]
+    fn types_of_different_engines_never_match() {
+        let [one, other]: [Arc<TypeRegistry>; 2] = Default::default();
+        let [one, other] = [one, other].map(|registry| registry.register_func(&FuncType::new([], [])));
+        assert_eq!(one.number(), other.number());
+        assert!(one != other && !one.matches(&other));
+    }
+
+    #[test]
+    fn every_type_matches_its_supertypes_alone() {
+        let registry = Arc::default();
+        let mut text = "(type $t0 (sub (struct)))".to_string();
+        for depth in 1..=MAX_DEPTH {
+            text += &format!("(type $t{depth} (sub $t{} (struct)))", depth - 1);
+        }
+        let chain = register(&registry, &text);
+        // In one group, so that the supertypes' records are made with it.
+        let group = register(&registry, &format!("(rec {text})"));
+        for chain in [&chain, &group] {
+            for (depth, ty) in chain.iter().enumerate() {
+                assert_eq!(ty.supertype().as_ref(), depth.checked_sub(1).map(|above| &chain[above]));
+                let record = ty.supertypes();
+                assert_eq!((record[DEPTH] as usize, record.len()), (depth, record_len(depth)));
+                for (above, supertype) in chain.iter().enumerate() {
+                    assert_eq!(ty.matches(supertype), above <= depth, "{depth} {above}");
+                }
+                assert!(record[SUPERTYPES + depth + 1..].iter().all(|number| *number == NO_TYPE));
+            }
+        }
+        assert!(chain.iter().zip(&group).all(|(one, other)| one != other && !one.matches(other)));
+        let sibling = register(&registry, &format!("{text} (type (sub $t3 (struct (field i32))))")).pop().unwrap();
+        assert!(sibling.matches(&chain[3]) && !sibling.matches(&chain[4]) && !chain[4].matches(&sibling));
+    }
+
+    #[test]
+    fn more_supertypes_than_the_limit_are_refused() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        let mut last: Option<RegisteredType> = None;
+        for depth in 0.. {
+            let supertype = last.clone().map(TypeUse::Outside);
+            let ty = SubType { is_final: false, supertype, composite: CompositeType::Struct([].into()) };
+            match registry.register_group(&RecGroup { types: [ty].into() }, NO_TYPE) {
+                Ok(mut types) => last = types.next(),
+                Err(_) => {
+                    assert_eq!(depth, MAX_DEPTH + 1);
+                    break;
+                }
+            }
+        }
+        drop(last);
+        assert_eq!(sizes(&registry), (0, 0));
+    }
+
+    #[test]
+    fn a_group_lives_as_long_as_what_refers_to_it_and_its_numbers_are_not_used_again() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        let text = "(type $a (array i8)) (rec (type $b (struct (field (ref $a)))) (type (struct (field (ref $b)))))";
+        let mut types = register(&registry, text);
+        let numbers: Vec<_> = types.iter().map(RegisteredType::number).collect();
+        // The handle of one type of a group is enough.
+        let last = types.pop().unwrap();
+        drop(types);
+        assert_eq!(sizes(&registry), (2, 3));
+        let again = register(&registry, text);
+        assert_eq!(numbers, Vec::from_iter(again.iter().map(RegisteredType::number)));
+        drop((again, last));
+        assert_eq!(sizes(&registry), (0, 0));
+        let new = register(&registry, text);
+        assert!(new.iter().all(|ty| !numbers.contains(&ty.number())));
+    }
+
+    /// As groups of one and as groups of two, each of which refers to the one before.
+    #[test]
+    fn chains_of_100_000_groups_are_registered_and_dropped() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        for len in [1, 2] {
+            let mut last: Option<RegisteredType> = None;
+            for _ in 0..100_000 {
+                let field = || {
+                    let ty = last.clone().map_or(TypeUse::InGroup(0), TypeUse::Outside);
+                    FieldType { storage: StorageType::Val(Component::Ref { nullable: true, ty }), is_mutable: false }
+                };
+                let ty = || SubType { is_final: true, supertype: None, composite: CompositeType::Array(field()) };
+                let group = RecGroup { types: (0..len).map(|_| ty()).collect() };
+                last = registry.register_group(&group, NO_TYPE).unwrap().last();
+            }
+            assert_eq!(sizes(&registry), (100_000, 100_000 * len));
+            drop(last);
+            assert_eq!(sizes(&registry), (0, 0));
+        }
+    }
+
+    #[test]
+    fn threads_agree_on_numbers() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        let text =
+            "(type $a (array i8)) (rec (type (struct (field (ref $a)))) (type (func))) (type (func (param i32)))";
+        let kept = register(&registry, text);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0..200 {
+                        assert_eq!(register(&registry, text), kept);
+                        // Some that nobody keeps, which threads drop while others find them.
+                        drop(register(&registry, &format!("(type (struct (field (mut i{}))))", 8 << (round % 2))));
+                        drop(registry.register_func(&FuncType::new([ValType::F32], [])));
+                    }
+                });
+            }
+        });
+        assert_eq!(sizes(&registry), (3, 4));
+    }
+
+    /// A thread may register a group anew between the end of the last handle and the removal of what it was a handle of.
+    #[test]
+    fn a_group_that_goes_leaves_an_equal_one_that_came_meanwhile() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        let text = "(type (array i8)) (type (func))";
+        let kept = register(&registry, text);
+        for ty in &kept {
+            drop(Group {
+                registry: registry.clone(),
+                content: ty.group.content.clone(),
+                first: NO_TYPE - 1,
+                records: Box::default(),
+                starts: Box::default(),
+                outside: HashMap::new(),
+            });
+        }
+        assert_eq!(register(&registry, text), kept);
+    }
+
+    #[test]
+    fn modules_are_refused_before_the_host_is_out_of_numbers() {
+        let registry: Arc<TypeRegistry> = Arc::default();
+        registry.lock().next = NO_TYPE - FOR_THE_HOST - 1;
+        let [one, other] = [ValType::I32, ValType::I64].map(|ty| FuncType::new([ty], []));
+        assert!(registry.register_module(&[None], std::slice::from_ref(&one)).is_ok());
+        let kept = registry.register_func(&other);
+        assert!(registry.register_module(&[None], std::slice::from_ref(&other)).is_ok());
+        assert!(registry.register_module(&[None], &[FuncType::new([], [])]).is_err());
+        assert_eq!(kept.number(), NO_TYPE - FOR_THE_HOST);
     }
 }

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::registry::{RegisteredType, TypeKind};
+use crate::error::{Error, Result};
+
 /// The type of a value (specification, section 2.3.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ValType {
     /// 32-bit integer.
@@ -26,18 +29,20 @@ impl ValType {
     pub const FUNCREF: ValType = ValType::Ref(RefType::FUNCREF);
     /// `externref`: a nullable reference to any object of the host.
     pub const EXTERNREF: ValType = ValType::Ref(RefType::EXTERNREF);
+    /// `anyref`: a nullable reference to any object of WebAssembly code.
+    pub const ANYREF: ValType = ValType::Ref(RefType::ANYREF);
     /// `exnref`: a nullable reference to any exception.
     pub const EXNREF: ValType = ValType::Ref(RefType::EXNREF);
     /// `nullexnref`: a reference to an exception that is always null.
     pub const NULLEXNREF: ValType = ValType::Ref(RefType::NULLEXNREF);
 
     /// Whether this is a reference type.
-    pub const fn is_ref(self) -> bool {
+    pub const fn is_ref(&self) -> bool {
         matches!(self, ValType::Ref(_))
     }
 
     /// This type, if it is a reference type.
-    pub const fn as_ref(self) -> Option<RefType> {
+    pub const fn as_ref(&self) -> Option<&RefType> {
         match self {
             ValType::Ref(ty) => Some(ty),
             _ => None,
@@ -48,10 +53,10 @@ impl ValType {
     ///
     /// ```
     /// use wasmrun::ValType;
-    /// assert!(ValType::NULLEXNREF.matches(ValType::EXNREF));
-    /// assert!(!ValType::EXNREF.matches(ValType::NULLEXNREF));
+    /// assert!(ValType::NULLEXNREF.matches(&ValType::EXNREF));
+    /// assert!(!ValType::EXNREF.matches(&ValType::NULLEXNREF));
     /// ```
-    pub fn matches(self, other: ValType) -> bool {
+    pub fn matches(&self, other: &ValType) -> bool {
         match (self, other) {
             (ValType::Ref(this), ValType::Ref(other)) => this.matches(other),
             _ => self == other,
@@ -60,8 +65,8 @@ impl ValType {
 
     /// How many 64-bit slots a value of this type takes in frames and argument buffers: two for `v128`, else one.
     #[inline]
-    pub(crate) fn slots(self) -> usize {
-        if self == ValType::V128 { 2 } else { 1 }
+    pub(crate) fn slots(&self) -> usize {
+        if matches!(self, ValType::V128) { 2 } else { 1 }
     }
 
     /// The type wasmparser read.
@@ -93,40 +98,66 @@ impl From<RefType> for ValType {
 /// assert_eq!(RefType::new(true, HeapType::Func), RefType::FUNCREF);
 /// assert_eq!(RefType::new(false, HeapType::Exn).to_string(), "(ref exn)");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RefType {
     nullable: bool,
     heap: HeapType,
 }
 
-impl RefType {
-    /// `(ref null func)`.
-    pub const FUNCREF: RefType = RefType::new(true, HeapType::Func);
-    /// `(ref null extern)`.
-    pub const EXTERNREF: RefType = RefType::new(true, HeapType::Extern);
-    /// `(ref null exn)`.
-    pub const EXNREF: RefType = RefType::new(true, HeapType::Exn);
-    /// `(ref null noexn)`.
-    pub const NULLEXNREF: RefType = RefType::new(true, HeapType::NoExn);
+macro_rules! ref_types {
+    ($($name:ident $shorthand:literal $heap:ident;)*) => {
+        impl RefType {
+            $(
+                #[doc = concat!("`", $shorthand, "`.")]
+                pub const $name: RefType = RefType::new(true, HeapType::$heap);
+            )*
 
+            /// The text format's short name of a nullable reference.
+            fn shorthand(&self) -> Option<&'static str> {
+                match &self.heap {
+                    _ if !self.nullable => None,
+                    $(HeapType::$heap => Some($shorthand),)*
+                    HeapType::Concrete(_) => None,
+                }
+            }
+        }
+    };
+}
+
+ref_types! {
+    FUNCREF "funcref" Func;
+    NULLFUNCREF "nullfuncref" NoFunc;
+    EXTERNREF "externref" Extern;
+    NULLEXTERNREF "nullexternref" NoExtern;
+    ANYREF "anyref" Any;
+    EQREF "eqref" Eq;
+    I31REF "i31ref" I31;
+    STRUCTREF "structref" Struct;
+    ARRAYREF "arrayref" Array;
+    NULLREF "nullref" None;
+    EXNREF "exnref" Exn;
+    NULLEXNREF "nullexnref" NoExn;
+}
+
+impl RefType {
     /// References to what `heap` says, and to nothing if they are `nullable`.
     pub const fn new(nullable: bool, heap: HeapType) -> Self {
         RefType { nullable, heap }
     }
 
     /// Whether null is a value of it.
-    pub const fn is_nullable(self) -> bool {
+    pub const fn is_nullable(&self) -> bool {
         self.nullable
     }
 
     /// What its references refer to.
-    pub const fn heap_type(self) -> HeapType {
-        self.heap
+    pub const fn heap_type(&self) -> &HeapType {
+        &self.heap
     }
 
     /// Whether every reference of this type is one of `other`.
-    pub fn matches(self, other: RefType) -> bool {
-        (other.nullable || !self.nullable) && self.heap.matches(other.heap)
+    pub fn matches(&self, other: &RefType) -> bool {
+        (other.nullable || !self.nullable) && self.heap.matches(&other.heap)
     }
 
     /// The type wasmparser read.
@@ -134,12 +165,8 @@ impl RefType {
     /// # Panics
     /// On types of proposals that validation has already refused.
     pub(crate) fn from_wasmparser(ty: wasmparser::RefType) -> Self {
-        use wasmparser::AbstractHeapType as Abstract;
         let heap = match ty.heap_type() {
-            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::Func } => HeapType::Func,
-            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::Extern } => HeapType::Extern,
-            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::Exn } => HeapType::Exn,
-            wasmparser::HeapType::Abstract { shared: false, ty: Abstract::NoExn } => HeapType::NoExn,
+            wasmparser::HeapType::Abstract { shared: false, ty } => HeapType::from_wasmparser(ty),
             other => unreachable!("validated modules have no references to {other:?}"),
         };
         RefType::new(ty.is_nullable(), heap)
@@ -148,54 +175,130 @@ impl RefType {
 
 impl fmt::Display for RefType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.nullable, self.heap) {
-            (true, HeapType::Func) => f.write_str("funcref"),
-            (true, HeapType::Extern) => f.write_str("externref"),
-            (true, HeapType::Exn) => f.write_str("exnref"),
-            (true, HeapType::NoExn) => f.write_str("nullexnref"),
-            (false, heap) => write!(f, "(ref {heap})"),
+        match self.shorthand() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "(ref {}{})", if self.nullable { "null " } else { "" }, self.heap),
         }
     }
 }
 
-/// What references refer to (specification, section 2.3.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HeapType {
+macro_rules! heap_types {
+    ($($(#[$doc:meta])* $name:ident $text:literal;)*) => {
+        /// What references refer to (specification, section 2.3.4).
+        ///
+        /// There are four hierarchies, and no type of one is a subtype of one of another. Each has a
+        /// [`top`](HeapType::top), to which all that is in it belongs, and a [`bottom`](HeapType::bottom), to which
+        /// nothing belongs.
+        ///
+        /// ```
+        /// use wasmrun::HeapType;
+        /// assert!(HeapType::I31.matches(&HeapType::Eq) && HeapType::Eq.matches(&HeapType::Any));
+        /// assert_eq!((HeapType::Struct.top(), HeapType::Struct.bottom()), (HeapType::Any, HeapType::None));
+        /// ```
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum HeapType {
+            $($(#[$doc])* $name,)*
+            /// The functions or objects of one type that a module defines, or of a subtype of it.
+            Concrete(RegisteredType),
+        }
+
+        impl HeapType {
+            /// The abstract type that wasmparser read.
+            ///
+            /// # Panics
+            /// On types of proposals that validation has already refused.
+            pub(super) fn from_wasmparser(ty: wasmparser::AbstractHeapType) -> Self {
+                match ty {
+                    $(wasmparser::AbstractHeapType::$name => HeapType::$name,)*
+                    other => unreachable!("validated modules have no references to {other:?}"),
+                }
+            }
+        }
+
+        impl fmt::Display for HeapType {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(HeapType::$name => f.write_str($text),)*
+                    HeapType::Concrete(ty) => ty.fmt(f),
+                }
+            }
+        }
+    };
+}
+
+heap_types! {
     /// Any function.
-    Func,
+    Func "func";
+    /// No function: such a reference can only be null.
+    NoFunc "nofunc";
     /// Any object of the host.
-    Extern,
+    Extern "extern";
+    /// No object of the host.
+    NoExtern "noextern";
+    /// Any object of WebAssembly code, and any object of the host that was converted to one.
+    Any "any";
+    /// Any object that can be compared with another: a structure, an array, an `i31`.
+    Eq "eq";
+    /// Any integer of 31 bits.
+    I31 "i31";
+    /// Any structure.
+    Struct "struct";
+    /// Any array.
+    Array "array";
+    /// No object.
+    None "none";
     /// Any exception.
-    Exn,
-    /// No exception: such a reference can only be null.
-    NoExn,
+    Exn "exn";
+    /// No exception.
+    NoExn "noexn";
 }
 
 impl HeapType {
-    /// Whether everything of this type is of `other`.
-    pub fn matches(self, other: HeapType) -> bool {
-        self == other || (self, other) == (HeapType::NoExn, HeapType::Exn)
+    /// Whether everything of this type is of `other` (specification, section 3.3.3, "heap types").
+    pub fn matches(&self, other: &HeapType) -> bool {
+        use HeapType::*;
+        match (self, other) {
+            (Concrete(this), Concrete(other)) => this.matches(other),
+            (NoFunc | NoExtern | None | NoExn, _) => self.top() == other.top(),
+            (Concrete(ty), Struct) => ty.kind() == TypeKind::Struct,
+            (Concrete(ty), Array) => ty.kind() == TypeKind::Array,
+            (Concrete(ty), Eq | Any) => ty.kind() != TypeKind::Func,
+            (Concrete(ty), Func) => ty.kind() == TypeKind::Func,
+            (I31 | Struct | Array, Eq | Any) | (Eq, Any) => true,
+            _ => self == other,
+        }
     }
 
     /// The type of the same hierarchy that every other one there is a subtype of: it says how references are represented.
-    pub const fn top(self) -> HeapType {
+    pub fn top(&self) -> HeapType {
+        use HeapType::*;
         match self {
-            HeapType::Func => HeapType::Func,
-            HeapType::Extern => HeapType::Extern,
-            HeapType::Exn | HeapType::NoExn => HeapType::Exn,
+            Func | NoFunc => Func,
+            Extern | NoExtern => Extern,
+            Any | Eq | I31 | Struct | Array | None => Any,
+            Exn | NoExn => Exn,
+            Concrete(ty) if ty.kind() == TypeKind::Func => Func,
+            Concrete(_) => Any,
         }
     }
-}
 
-impl fmt::Display for HeapType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            HeapType::Func => "func",
-            HeapType::Extern => "extern",
-            HeapType::Exn => "exn",
-            HeapType::NoExn => "noexn",
-        })
+    /// The type of the same hierarchy that is a subtype of every other one there: a reference to it can only be null.
+    pub fn bottom(&self) -> HeapType {
+        match self.top() {
+            HeapType::Func => HeapType::NoFunc,
+            HeapType::Extern => HeapType::NoExtern,
+            HeapType::Exn => HeapType::NoExn,
+            _ => HeapType::None,
+        }
+    }
+
+    /// The type that a module defines, if this is one.
+    pub const fn as_concrete(&self) -> Option<&RegisteredType> {
+        match self {
+            HeapType::Concrete(ty) => Some(ty),
+            _ => None,
+        }
     }
 }
 
@@ -213,6 +316,9 @@ impl fmt::Display for ValType {
 }
 
 /// The type of a function (specification, section 2.3.6).
+///
+/// One that refers to a [`RegisteredType`] is only good for the engine of that: to make a function or tag of it in another
+/// engine panics.
 ///
 /// ```
 /// use wasmrun::{FuncType, ValType};
@@ -268,25 +374,175 @@ impl fmt::Display for FuncType {
     }
 }
 
-/// The type of a linear memory (specification, section 2.3.8). Sizes are in pages of 64 KiB.
+/// The type of a linear memory (specification, section 2.3.8). Sizes are in pages, of 64 KiB where nothing else is said.
+///
+/// Any type can be described; [`Memory::new`](crate::Memory::new) says which ones cannot be had.
 ///
 /// ```
-/// let ty = wasmrun::MemoryType::new(1, Some(2));
-/// assert_eq!((ty.minimum, ty.maximum), (1, Some(2)));
+/// use wasmrun::MemoryType;
+/// let ty = MemoryType::new(1, Some(2));
+/// assert_eq!((ty.minimum(), ty.maximum(), ty.page_size()), (1, Some(2), 65536));
+/// assert_eq!(MemoryType::new64(1, None).to_string(), "i64 1");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct MemoryType {
-    /// Pages it has at first.
-    pub minimum: u64,
-    /// Pages it may grow to.
-    pub maximum: Option<u64>,
+    pub(crate) minimum: u64,
+    pub(crate) maximum: Option<u64>,
+    is_64: bool,
+    is_shared: bool,
+    page_size_log2: u8,
 }
+
+/// Logarithm of the size of a page where a type does not say another one.
+const PAGE_LOG2: u8 = 16;
 
 impl MemoryType {
     /// Memories of at least `minimum` pages, that grow to `maximum` at most.
     pub const fn new(minimum: u64, maximum: Option<u64>) -> Self {
-        MemoryType { minimum, maximum }
+        MemoryType { minimum, maximum, is_64: false, is_shared: false, page_size_log2: PAGE_LOG2 }
+    }
+
+    /// Memories with 64-bit addresses.
+    pub const fn new64(minimum: u64, maximum: Option<u64>) -> Self {
+        MemoryType { is_64: true, ..MemoryType::new(minimum, maximum) }
+    }
+
+    /// Memories that several threads can use; these always have a maximum.
+    pub const fn shared(minimum: u64, maximum: u64) -> Self {
+        MemoryType { is_shared: true, ..MemoryType::new(minimum, Some(maximum)) }
+    }
+
+    /// For types of which more is to be said.
+    pub const fn builder() -> MemoryTypeBuilder {
+        MemoryTypeBuilder { ty: MemoryType::new(0, None) }
+    }
+
+    /// Pages such a memory has at first.
+    pub const fn minimum(&self) -> u64 {
+        self.minimum
+    }
+
+    /// Pages it may grow to.
+    pub const fn maximum(&self) -> Option<u64> {
+        self.maximum
+    }
+
+    /// Whether its addresses have 64 bits.
+    pub const fn is_64(&self) -> bool {
+        self.is_64
+    }
+
+    /// Whether several threads can use it.
+    pub const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Bytes of a page.
+    pub const fn page_size(&self) -> u64 {
+        1 << self.page_size_log2
+    }
+
+    /// Logarithm of the size of a page.
+    pub const fn page_size_log2(&self) -> u8 {
+        self.page_size_log2
+    }
+
+    /// The type of such a memory that has grown to `pages`.
+    pub(crate) const fn with_minimum(self, pages: u64) -> Self {
+        MemoryType { minimum: pages, ..self }
+    }
+
+    /// Whether a memory of this type, with its current size as minimum, can be imported as one of `wanted` (specification,
+    /// section 3.3.7, "memory types").
+    pub fn matches(&self, wanted: &MemoryType) -> bool {
+        limits_match((self.minimum, self.maximum), (wanted.minimum, wanted.maximum))
+            && (self.is_64, self.is_shared, self.page_size_log2)
+                == (wanted.is_64, wanted.is_shared, wanted.page_size_log2)
+    }
+
+    /// Checks that the limits are in range and in order (specification, section 3.2.12, "memory types").
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage).
+    pub(crate) fn check(&self) -> Result<()> {
+        let address_bits = if self.is_64 { 64 } else { 32 };
+        let most = (1u128 << address_bits) >> self.page_size_log2;
+        check_limits("memory", "pages", most, self.minimum, self.maximum)
+    }
+}
+
+impl fmt::Display for MemoryType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        limits(f, self.is_64, self.minimum, self.maximum)?;
+        if self.is_shared {
+            f.write_str(" shared")?;
+        }
+        if self.page_size_log2 != PAGE_LOG2 {
+            write!(f, " (pagesize {})", self.page_size())?;
+        }
+        Ok(())
+    }
+}
+
+/// Describes a [`MemoryType`] step by step.
+///
+/// ```
+/// use wasmrun::MemoryType;
+/// let ty = MemoryType::builder().minimum(100).maximum(200).memory64(true).page_size_log2(0).build()?;
+/// assert_eq!(ty.to_string(), "i64 100 200 (pagesize 1)");
+/// assert!(MemoryType::builder().shared(true).build().is_err());
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct MemoryTypeBuilder {
+    ty: MemoryType,
+}
+
+impl MemoryTypeBuilder {
+    /// Pages such a memory has at first; 0 if this is not said.
+    pub const fn minimum(mut self, pages: u64) -> Self {
+        self.ty.minimum = pages;
+        self
+    }
+
+    /// Pages it may grow to.
+    pub const fn maximum(mut self, pages: u64) -> Self {
+        self.ty.maximum = Some(pages);
+        self
+    }
+
+    /// Whether its addresses have 64 bits.
+    pub const fn memory64(mut self, is_64: bool) -> Self {
+        self.ty.is_64 = is_64;
+        self
+    }
+
+    /// Whether several threads can use it.
+    pub const fn shared(mut self, is_shared: bool) -> Self {
+        self.ty.is_shared = is_shared;
+        self
+    }
+
+    /// Logarithm of the size of a page: 16 if this is not said, or 0.
+    pub const fn page_size_log2(mut self, log2: u8) -> Self {
+        self.ty.page_size_log2 = log2;
+        self
+    }
+
+    /// The type.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if no module can have it: the limits are out of range or contradict each other, it
+    /// is shared and has no maximum, or pages have another size.
+    pub fn build(self) -> Result<MemoryType> {
+        if ![0, PAGE_LOG2].contains(&self.ty.page_size_log2) {
+            return Err(Error::usage("a page of a memory has 1 or 65536 bytes"));
+        }
+        if self.ty.is_shared && self.ty.maximum.is_none() {
+            return Err(Error::usage("a shared memory must have a maximum"));
+        }
+        self.ty.check().map(|()| self.ty)
     }
 }
 
@@ -295,23 +551,74 @@ impl MemoryType {
 /// ```
 /// use wasmrun::{RefType, TableType};
 /// let ty = TableType::new(RefType::FUNCREF, 2, None);
-/// assert_eq!(ty.element, RefType::FUNCREF);
+/// assert_eq!(ty.element(), &RefType::FUNCREF);
+/// assert_eq!(TableType::new64(RefType::EXTERNREF, 0, Some(9)).to_string(), "i64 0 9 externref");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TableType {
-    /// Type of the elements.
-    pub element: RefType,
-    /// Elements it has at first.
-    pub minimum: u64,
-    /// Elements it may grow to.
-    pub maximum: Option<u64>,
+    pub(crate) element: RefType,
+    pub(crate) minimum: u64,
+    pub(crate) maximum: Option<u64>,
+    is_64: bool,
 }
 
 impl TableType {
     /// Tables of at least `minimum` elements, that grow to `maximum` at most.
     pub const fn new(element: RefType, minimum: u64, maximum: Option<u64>) -> Self {
-        TableType { element, minimum, maximum }
+        TableType { element, minimum, maximum, is_64: false }
+    }
+
+    /// Tables with 64-bit indices.
+    pub const fn new64(element: RefType, minimum: u64, maximum: Option<u64>) -> Self {
+        TableType { element, minimum, maximum, is_64: true }
+    }
+
+    /// Type of the elements.
+    pub const fn element(&self) -> &RefType {
+        &self.element
+    }
+
+    /// Elements such a table has at first.
+    pub const fn minimum(&self) -> u64 {
+        self.minimum
+    }
+
+    /// Elements it may grow to.
+    pub const fn maximum(&self) -> Option<u64> {
+        self.maximum
+    }
+
+    /// Whether its indices have 64 bits.
+    pub const fn is_64(&self) -> bool {
+        self.is_64
+    }
+
+    /// The type of such a table that has grown to this many elements.
+    pub(crate) fn with_minimum(&self, elements: u64) -> Self {
+        TableType { minimum: elements, ..self.clone() }
+    }
+
+    /// Whether a table of this type, with its current size as minimum, can be imported as one of `wanted` (specification,
+    /// section 3.3.8, "table types").
+    pub fn matches(&self, wanted: &TableType) -> bool {
+        limits_match((self.minimum, self.maximum), (wanted.minimum, wanted.maximum))
+            && (self.is_64, &self.element) == (wanted.is_64, &wanted.element)
+    }
+
+    /// Checks that the limits are in range and in order (specification, section 3.2.13, "table types").
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage).
+    pub(crate) fn check(&self) -> Result<()> {
+        let most = if self.is_64 { u64::MAX } else { u32::MAX.into() };
+        check_limits("table", "elements", most.into(), self.minimum, self.maximum)
+    }
+}
+
+impl fmt::Display for TableType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        limits(f, self.is_64, self.minimum, self.maximum)?;
+        write!(f, " {}", self.element)
     }
 }
 
@@ -321,14 +628,12 @@ impl TableType {
 /// use wasmrun::{GlobalType, Mutability, ValType};
 /// let ty = GlobalType::new(ValType::I32, Mutability::Var);
 /// assert!(ty.is_mutable());
+/// assert_eq!(ty.to_string(), "(mut i32)");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GlobalType {
-    /// Type of its value.
-    pub content: ValType,
-    /// Whether it can be set.
-    pub mutability: Mutability,
+    pub(crate) content: ValType,
+    pub(crate) mutability: Mutability,
 }
 
 impl GlobalType {
@@ -337,9 +642,28 @@ impl GlobalType {
         GlobalType { content, mutability }
     }
 
+    /// Type of its value.
+    pub const fn content(&self) -> &ValType {
+        &self.content
+    }
+
+    /// Whether it can be set.
+    pub const fn mutability(&self) -> Mutability {
+        self.mutability
+    }
+
     /// Whether it can be set.
     pub const fn is_mutable(&self) -> bool {
         matches!(self.mutability, Mutability::Var)
+    }
+}
+
+impl fmt::Display for GlobalType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mutability {
+            Mutability::Const => self.content.fmt(f),
+            Mutability::Var => write!(f, "(mut {})", self.content),
+        }
     }
 }
 
@@ -368,9 +692,26 @@ pub enum ExternType {
     Tag(FuncType),
 }
 
-fn limits(f: &mut fmt::Formatter<'_>, minimum: u64, maximum: Option<u64>) -> fmt::Result {
-    write!(f, "{minimum}")?;
+/// Writes the limits of a memory or table as the text format has them.
+fn limits(f: &mut fmt::Formatter<'_>, is_64: bool, minimum: u64, maximum: Option<u64>) -> fmt::Result {
+    write!(f, "{}{minimum}", if is_64 { "i64 " } else { "" })?;
     maximum.map_or(Ok(()), |maximum| write!(f, " {maximum}"))
+}
+
+/// Whether limits are within others (specification, section 3.3.6, "limits").
+fn limits_match(got: (u64, Option<u64>), wanted: (u64, Option<u64>)) -> bool {
+    got.0 >= wanted.0 && wanted.1.is_none_or(|wanted| got.1.is_some_and(|got| got <= wanted))
+}
+
+/// Checks that limits are at most `most`, and the maximum no less than the minimum.
+fn check_limits(what: &str, units: &str, most: u128, minimum: u64, maximum: Option<u64>) -> Result<()> {
+    if maximum.is_some_and(|maximum| maximum < minimum) {
+        return Err(Error::usage(format!("the maximum of a {what} must not be less than its minimum")));
+    }
+    if u128::from(maximum.unwrap_or(minimum)) > most {
+        return Err(Error::usage(format!("such a {what} cannot have more than {most} {units}")));
+    }
+    Ok(())
 }
 
 impl fmt::Display for ExternType {
@@ -378,20 +719,132 @@ impl fmt::Display for ExternType {
         match self {
             ExternType::Func(ty) if ty.params.is_empty() && ty.results.is_empty() => f.write_str("(func)"),
             ExternType::Func(ty) => write!(f, "(func {ty})"),
-            ExternType::Table(ty) => {
-                f.write_str("(table ")?;
-                limits(f, ty.minimum, ty.maximum)?;
-                write!(f, " {})", ty.element)
-            }
-            ExternType::Memory(ty) => {
-                f.write_str("(memory ")?;
-                limits(f, ty.minimum, ty.maximum)?;
-                f.write_str(")")
-            }
+            ExternType::Table(ty) => write!(f, "(table {ty})"),
+            ExternType::Memory(ty) => write!(f, "(memory {ty})"),
             ExternType::Tag(ty) if ty.params.is_empty() => f.write_str("(tag)"),
             ExternType::Tag(ty) => write!(f, "(tag {ty})"),
-            ExternType::Global(ty) if ty.is_mutable() => write!(f, "(global (mut {}))", ty.content),
-            ExternType::Global(ty) => write!(f, "(global {})", ty.content),
+            ExternType::Global(ty) => write!(f, "(global {ty})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+
+    /// The abstract types of each hierarchy, and the supertypes of each type in it.
+    const HIERARCHIES: &[&[(HeapType, &[HeapType])]] = {
+        use HeapType::*;
+        &[
+            &[(Func, &[]), (NoFunc, &[Func])],
+            &[(Extern, &[]), (NoExtern, &[Extern])],
+            &[(Exn, &[]), (NoExn, &[Exn])],
+            &[
+                (Any, &[]),
+                (Eq, &[Any]),
+                (I31, &[Eq, Any]),
+                (Struct, &[Eq, Any]),
+                (Array, &[Eq, Any]),
+                (None, &[I31, Struct, Array, Eq, Any]),
+            ],
+        ]
+    };
+
+    #[test]
+    fn abstract_types_match_their_supertypes_alone() {
+        let all = || HIERARCHIES.iter().flat_map(|types| types.iter());
+        for (ty, supertypes) in all() {
+            for (other, _) in all() {
+                assert_eq!(ty.matches(other), ty == other || supertypes.contains(other), "{ty} {other}");
+            }
+        }
+        for types in HIERARCHIES {
+            let (top, bottom) = (&types[0].0, &types[types.len() - 1].0);
+            for (ty, _) in *types {
+                assert_eq!((&ty.top(), &ty.bottom()), (top, bottom), "{ty}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_function_type_lies_between_nofunc_and_func() {
+        let engine = Engine::default();
+        let [one, other] =
+            [ValType::I32, ValType::I64].map(|ty| HeapType::Concrete(engine.register_type(&FuncType::new([ty], []))));
+        assert_eq!((one.top(), one.bottom()), (HeapType::Func, HeapType::NoFunc));
+        assert!(one.matches(&one) && !one.matches(&other) && !other.matches(&one));
+        assert!(one.matches(&HeapType::Func) && HeapType::NoFunc.matches(&one));
+        for (ty, _) in HIERARCHIES.iter().flat_map(|types| types.iter()) {
+            assert_eq!(one.matches(ty), *ty == HeapType::Func, "{ty}");
+            assert_eq!(ty.matches(&one), *ty == HeapType::NoFunc, "{ty}");
+        }
+        assert_eq!(RefType::new(true, one.clone()).to_string(), format!("(ref null {one})"));
+    }
+
+    #[test]
+    fn null_is_no_value_of_a_type_without_it() {
+        for (nullable, wanted, fits) in [(false, true, true), (true, false, false), (true, true, true)] {
+            let [ty, wanted] = [nullable, wanted].map(|nullable| RefType::new(nullable, HeapType::Eq));
+            assert_eq!(ty.matches(&wanted), fits);
+        }
+    }
+
+    #[test]
+    fn memories_match_by_all_of_their_type() {
+        let wanted = MemoryType::new(1, Some(4));
+        for (got, fits) in [
+            (wanted, true),
+            (MemoryType::new(2, Some(3)), true),
+            (MemoryType::new(0, Some(4)), false),
+            (MemoryType::new(1, Some(5)), false),
+            (MemoryType::new(1, None), false),
+            (MemoryType::new64(1, Some(4)), false),
+            (MemoryType::shared(1, 4), false),
+            (MemoryType { page_size_log2: 0, ..wanted }, false),
+        ] {
+            assert_eq!(got.matches(&wanted), fits, "{got}");
+        }
+        assert!(MemoryType::new(1, Some(4)).matches(&MemoryType::new(1, None)));
+    }
+
+    #[test]
+    fn tables_match_by_all_of_their_type() {
+        let wanted = TableType::new(RefType::FUNCREF, 1, Some(4));
+        for (got, fits) in [
+            (TableType::new(RefType::FUNCREF, 1, Some(4)), true),
+            (TableType::new(RefType::FUNCREF, 0, Some(4)), false),
+            (TableType::new64(RefType::FUNCREF, 1, Some(4)), false),
+            (TableType::new(RefType::NULLFUNCREF, 1, Some(4)), false),
+        ] {
+            assert_eq!(got.matches(&wanted), fits, "{got}");
+        }
+    }
+
+    #[test]
+    fn the_builder_refuses_what_no_module_can_have() {
+        let page = |log2| MemoryType::builder().page_size_log2(log2);
+        let all = 1 << 32;
+        assert!(page(0).minimum(all).build().is_ok() && page(0).minimum(all + 1).build().is_err());
+        assert!(page(16).minimum(1 << 16).build().is_ok() && page(16).maximum((1 << 16) + 1).build().is_err());
+        assert!(page(16).memory64(true).maximum(1 << 48).build().is_ok());
+        assert!(page(16).memory64(true).maximum((1 << 48) + 1).build().is_err());
+        assert!(page(0).memory64(true).maximum(u64::MAX).build().is_ok());
+        assert!(page(12).build().is_err());
+        assert!(page(16).minimum(2).maximum(1).build().is_err());
+        assert!(page(16).shared(true).build().is_err() && page(16).shared(true).maximum(1).build().is_ok());
+    }
+
+    #[test]
+    fn types_are_shown_as_the_text_format_has_them() {
+        let shared = MemoryType::builder().minimum(1).maximum(2).memory64(true).shared(true).page_size_log2(0);
+        for (ty, text) in [
+            (ExternType::Memory(shared.build().unwrap()), "(memory i64 1 2 shared (pagesize 1))"),
+            (ExternType::Memory(MemoryType::new(3, None)), "(memory 3)"),
+            (ExternType::Table(TableType::new64(RefType::I31REF, 3, None)), "(table i64 3 i31ref)"),
+            (ExternType::Global(GlobalType::new(ValType::ANYREF, Mutability::Var)), "(global (mut anyref))"),
+        ] {
+            assert_eq!(ty.to_string(), text);
         }
     }
 }

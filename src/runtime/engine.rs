@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::config::{BoundsChecks, Config};
 use crate::error::{Error, Result};
+use crate::module::registry::RegisteredType;
+use crate::module::types::FuncType;
 use crate::stats::Stats;
 use crate::vm::engine::EngineCore;
 #[cfg(not(jit))]
@@ -133,6 +135,15 @@ impl Engine {
             #[cfg(not(jit))]
             false
         }
+    }
+
+    /// Makes a function type known to the engine, so that a [`HeapType`](crate::HeapType) can name it. Final, and without
+    /// supertype, it is the same type as that of all modules that define it so.
+    ///
+    /// # Panics
+    /// If it refers to a type of another engine.
+    pub fn register_type(&self, ty: &FuncType) -> RegisteredType {
+        self.0.core.types.register_func(ty)
     }
 
     /// Whether both are handles of one engine.

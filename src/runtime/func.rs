@@ -32,7 +32,7 @@ pub(crate) fn host_func_over_values<T: 'static>(
         // nobody else refers to it before the call.
         unsafe {
             let mut values = std::mem::take(&mut (*store.cast::<StoreInner<T>>()).host_values);
-            values.extend(params.iter().chain(results).map(|ty| Value::default_for(*ty)));
+            values.extend(params.iter().chain(results).map(Value::default_for));
             let (args, out) = values.split_at_mut(params.len());
             Value::read_all(params, slots, &*store, args);
             func(Caller::<T>::new(store, vmctx), args, out)?;
@@ -187,7 +187,7 @@ impl Func {
     /// Its type.
     pub fn ty(&self, store: impl AsContext) -> FuncType {
         let store = &store.as_context().0.opaque;
-        (*store.engine.types.get(self.sig(store))).clone()
+        (*store.engine.types.func_type(self.sig(store))).clone()
     }
 
     /// Calls it.
@@ -200,7 +200,7 @@ impl Func {
     /// Resumes the panic of a host function that it calls.
     pub fn call(&self, mut store: impl AsContextMut, args: &[Value], results: &mut [Value]) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        let ty = store.engine.types.get(self.sig(store));
+        let ty = store.engine.types.func_type(self.sig(store));
         Value::check_all(args, ty.params(), "argument")?;
         if results.len() != ty.results().len() {
             let (want, got) = (ty.results().len(), results.len());

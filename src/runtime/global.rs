@@ -28,7 +28,7 @@ impl Global {
     /// [`Usage`](crate::ErrorKind::Usage) if the value is not of the type.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
+        Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
         store.collect_if_due();
         let slots = value.to_slots(store)?;
         Ok(Global(store.add_global(GlobalData::new(ty, slots))))
@@ -40,7 +40,7 @@ impl Global {
 
     /// Its type.
     pub fn ty(&self, store: impl AsContext) -> GlobalType {
-        self.in_store(&store.as_context().0.opaque).ty
+        self.in_store(&store.as_context().0.opaque).ty.clone()
     }
 
     /// Its value.
@@ -48,7 +48,7 @@ impl Global {
         let store = &store.as_context().0.opaque;
         let global = self.in_store(store);
         // SAFETY: `vm` is valid while the store lives and holds a value of the type.
-        unsafe { Value::from_slots(global.ty.content, (*global.vm).slots, store) }
+        unsafe { Value::from_slots(&global.ty.content, (*global.vm).slots, store) }
     }
 
     /// Sets its value.
@@ -57,11 +57,11 @@ impl Global {
     /// [`Usage`](crate::ErrorKind::Usage) if it is immutable or the value is not of its type.
     pub fn set(&self, mut store: impl AsContextMut, value: Value) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        let ty = self.in_store(store).ty;
+        let ty = &self.in_store(store).ty;
         if !ty.is_mutable() {
             return Err(Error::usage("an immutable global cannot be set"));
         }
-        Value::check_all(std::slice::from_ref(&value), &[ty.content], "value")?;
+        Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
         store.collect_if_due();
         let slots = value.to_slots(store)?;
         // SAFETY: `vm` is valid while the store lives, and the store is exclusively ours.

@@ -3,11 +3,15 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
 
-/// A view of one linear memory, for the time of a host call: all of its bytes, little-endian, bounds-checked.
+/// A view of one linear memory, for the time of a host call: bounds-checked, little-endian.
 ///
 /// The view borrows the store it came from, so the memory can neither grow nor go away while it is held.
 /// A failed access is [`Trap::MemoryOutOfBounds`], which a host function may pass on with `?`; nothing has been
 /// written then.
+///
+/// Addresses and lengths are what WebAssembly code has them in, see [`IntoAddress`]. How the memory's bytes are held is not
+/// to be seen: they are copied in and out, since other threads may write to a shared memory at any time. Where the memory is
+/// not shared, [`unshared_slice`](LinearMemory::unshared_slice) saves the copy.
 ///
 /// ```
 /// use wasmrun::LinearMemory;
@@ -15,12 +19,47 @@ use crate::error::{MemoryFault, Trap};
 /// let mut memory = LinearMemory::new(&mut bytes);
 /// memory.write_u32(4, 0x01020304)?;
 /// assert_eq!(memory.read_u8(4)?, 4);
+/// memory.write(10, b"hello")?;
+/// assert_eq!(memory.read_string(10, 5)?, "hello");
 /// assert!(memory.read_u64(9).is_err());
 /// # Ok::<(), wasmrun::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct LinearMemory<'a> {
     bytes: &'a mut [u8],
+}
+
+/// An address in a linear memory, or a number of bytes there: unsigned, whatever the Rust type says, as WebAssembly code
+/// means it. A negative `i32` is an address above 2 GiB.
+pub trait IntoAddress: Copy + private::Sealed {
+    /// The address.
+    fn into_address(self) -> u64;
+}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! addresses {
+    ($($ty:ty as $unsigned:ty;)*) => {
+        $(
+            impl private::Sealed for $ty {}
+            impl IntoAddress for $ty {
+                #[inline]
+                fn into_address(self) -> u64 {
+                    self as $unsigned as u64
+                }
+            }
+        )*
+    };
+}
+
+addresses! {
+    u32 as u32;
+    i32 as u32;
+    u64 as u64;
+    i64 as u64;
+    usize as usize;
 }
 
 macro_rules! typed {
@@ -31,8 +70,10 @@ macro_rules! typed {
             /// # Errors
             /// [`Trap::MemoryOutOfBounds`].
             #[inline]
-            pub fn $read(&self, address: u32) -> Result<$ty> {
-                Ok(<$ty>::from_le_bytes(*self.array(address)?))
+            pub fn $read(&self, address: impl IntoAddress) -> Result<$ty> {
+                let mut bytes = [0; size_of::<$ty>()];
+                self.read(address, &mut bytes)?;
+                Ok(<$ty>::from_le_bytes(bytes))
             }
 
             #[doc = concat!("Writes a `", stringify!($ty), "` in little-endian order at `address`.")]
@@ -40,9 +81,8 @@ macro_rules! typed {
             /// # Errors
             /// [`Trap::MemoryOutOfBounds`]; nothing is written then.
             #[inline]
-            pub fn $write(&mut self, address: u32, value: $ty) -> Result<()> {
-                self.slice_mut(address, size_of::<$ty>() as u32)?.copy_from_slice(&value.to_le_bytes());
-                Ok(())
+            pub fn $write(&mut self, address: impl IntoAddress, value: $ty) -> Result<()> {
+                self.write(address, &value.to_le_bytes())
             }
         )*
     };
@@ -55,8 +95,9 @@ impl<'a> LinearMemory<'a> {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
+    #[inline]
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// Whether the memory has no bytes.
@@ -64,58 +105,49 @@ impl<'a> LinearMemory<'a> {
         self.bytes.is_empty()
     }
 
-    /// All bytes.
-    pub fn as_slice(&self) -> &[u8] {
-        self.bytes
-    }
-
-    /// All bytes, to be written.
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.bytes
-    }
-
-    /// The `len` bytes from `address`.
+    /// Fills `buffer` from `address`.
     ///
     /// # Errors
-    /// [`Trap::MemoryOutOfBounds`] if they do not all lie in the memory.
+    /// [`Trap::MemoryOutOfBounds`] if the memory does not have all of these bytes.
     #[inline]
-    pub fn slice(&self, address: u32, len: u32) -> Result<&[u8]> {
-        let start = address as usize;
-        match self.bytes.get(start..start + len as usize) {
-            Some(bytes) => Ok(bytes),
-            None => Err(self.out_of_bounds(address, len)),
-        }
-    }
-
-    /// The `len` bytes from `address`, to be written.
-    ///
-    /// # Errors
-    /// [`Trap::MemoryOutOfBounds`] if they do not all lie in the memory.
-    #[inline]
-    pub fn slice_mut(&mut self, address: u32, len: u32) -> Result<&mut [u8]> {
-        let start = address as usize;
-        if start + len as usize > self.bytes.len() {
-            return Err(self.out_of_bounds(address, len));
-        }
-        Ok(&mut self.bytes[start..start + len as usize])
+    pub fn read(&self, address: impl IntoAddress, buffer: &mut [u8]) -> Result<()> {
+        buffer.copy_from_slice(self.unshared_slice(address, buffer.len())?);
+        Ok(())
     }
 
     /// Copies `data` to `address`.
     ///
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`]; nothing is written then.
-    pub fn write(&mut self, address: u32, data: &[u8]) -> Result<()> {
-        let len = u32::try_from(data.len()).map_err(|_| self.out_of_bounds(address, u32::MAX))?;
-        self.slice_mut(address, len)?.copy_from_slice(data);
+    #[inline]
+    pub fn write(&mut self, address: impl IntoAddress, data: &[u8]) -> Result<()> {
+        self.unshared_slice_mut(address, data.len())?.copy_from_slice(data);
         Ok(())
     }
 
-    /// The string of `len` bytes at `address`.
+    /// Sets the `len` bytes from `address` to `byte`.
+    ///
+    /// # Errors
+    /// [`Trap::MemoryOutOfBounds`]; nothing is written then.
+    pub fn fill(&mut self, address: impl IntoAddress, len: impl IntoAddress, byte: u8) -> Result<()> {
+        self.unshared_slice_mut(address, len)?.fill(byte);
+        Ok(())
+    }
+
+    /// A copy of the `len` bytes from `address`.
+    ///
+    /// # Errors
+    /// [`Trap::MemoryOutOfBounds`]; nothing is allocated then.
+    pub fn read_vec(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<Vec<u8>> {
+        Ok(self.unshared_slice(address, len)?.to_vec())
+    }
+
+    /// A copy of the string of `len` bytes at `address`.
     ///
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`], or [`ErrorKind::Host`] with the [`std::str::Utf8Error`] if it is not UTF-8.
-    pub fn str(&self, address: u32, len: u32) -> Result<&str> {
-        std::str::from_utf8(self.slice(address, len)?).map_err(Error::host)
+    pub fn read_string(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<String> {
+        String::from_utf8(self.read_vec(address, len)?).map_err(|error| Error::host(error.utf8_error()))
     }
 
     typed! {
@@ -129,18 +161,91 @@ impl<'a> LinearMemory<'a> {
         read_f64 write_f64 f64;
     }
 
-    fn array<const N: usize>(&self, address: u32) -> Result<&[u8; N]> {
-        match self.bytes.get(address as usize..).and_then(|tail| tail.first_chunk()) {
-            Some(bytes) => Ok(bytes),
-            None => Err(self.out_of_bounds(address, N as u32)),
+    /// The `len` bytes from `address`, of a memory that is not shared.
+    ///
+    /// # Errors
+    /// [`Trap::MemoryOutOfBounds`]. [`ErrorKind::Usage`] for a shared memory, once there are any: a slice would have to stay
+    /// as it is, and other threads write to these bytes.
+    #[inline]
+    pub fn unshared_slice(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<&[u8]> {
+        let (address, len) = (address.into_address(), len.into_address());
+        match self.range(address, len) {
+            Some(range) => Ok(&self.bytes[range]),
+            None => Err(self.out_of_bounds(address, len)),
         }
     }
 
+    /// The `len` bytes from `address`, to be written, of a memory that is not shared.
+    ///
+    /// # Errors
+    /// As for [`LinearMemory::unshared_slice`].
+    #[inline]
+    pub fn unshared_slice_mut(&mut self, address: impl IntoAddress, len: impl IntoAddress) -> Result<&mut [u8]> {
+        let (address, len) = (address.into_address(), len.into_address());
+        match self.range(address, len) {
+            Some(range) => Ok(&mut self.bytes[range]),
+            None => Err(self.out_of_bounds(address, len)),
+        }
+    }
+
+    /// Where these bytes are, if the memory has all of them.
+    #[inline]
+    fn range(&self, address: u64, len: u64) -> Option<std::ops::Range<usize>> {
+        let end = address.checked_add(len).filter(|end| *end <= self.len())?;
+        // No more than the length, which is a `usize`.
+        Some(address as usize..end as usize)
+    }
+
     #[cold]
-    fn out_of_bounds(&self, address: u32, size: u32) -> Error {
+    fn out_of_bounds(&self, address: u64, size: u64) -> Error {
         Error::new(ErrorKind::Trap {
             trap: Trap::MemoryOutOfBounds,
-            fault: Some(MemoryFault { address: address.into(), size: size.into(), length: self.bytes.len() as u64 }),
+            fault: Some(MemoryFault { address, size, length: self.len() }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(error: &Error) -> (u64, u64, u64) {
+        match error.kind() {
+            ErrorKind::Trap { trap: Trap::MemoryOutOfBounds, fault: Some(fault) } => {
+                (fault.address, fault.size, fault.length)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn accesses_end_where_the_memory_does() {
+        let mut bytes = [0; 16];
+        let mut memory = LinearMemory::new(&mut bytes);
+        assert!(memory.write(12, &[1, 2, 3, 4]).is_ok() && memory.read_u32(12).is_ok());
+        assert_eq!(fault(&memory.write(13, &[9; 4]).unwrap_err()), (13, 4, 16));
+        assert_eq!(fault(&memory.fill(13, 4, 9).unwrap_err()), (13, 4, 16));
+        assert_eq!(memory.read_vec(12, 4).unwrap(), [1, 2, 3, 4]);
+        assert!(memory.unshared_slice(16, 0).is_ok() && memory.unshared_slice(17, 0).is_err());
+        assert_eq!(fault(&memory.read_vec(0, u64::MAX).unwrap_err()), (0, u64::MAX, 16));
+        // The sum of both would be in bounds if it were allowed to wrap.
+        assert_eq!(fault(&memory.read_vec(u64::MAX, 2).unwrap_err()), (u64::MAX, 2, 16));
+        assert_eq!(fault(&memory.unshared_slice_mut(u64::MAX, 1).unwrap_err()), (u64::MAX, 1, 16));
+    }
+
+    #[test]
+    fn signed_addresses_are_those_that_webassembly_code_means() {
+        let memory = LinearMemory::new(&mut []);
+        assert_eq!(fault(&memory.read_u8(-1).unwrap_err()).0, u64::from(u32::MAX));
+        assert_eq!(fault(&memory.read_u8(-1i64).unwrap_err()).0, u64::MAX);
+        assert_eq!(fault(&memory.read_u8(7usize).unwrap_err()).0, 7);
+    }
+
+    #[test]
+    fn strings_are_utf_8() {
+        let mut bytes = *b"a\xc3\xa4\xff";
+        let memory = LinearMemory::new(&mut bytes);
+        assert_eq!(memory.read_string(0, 3).unwrap(), "a\u{e4}");
+        assert!(memory.read_string(1, 3).unwrap_err().downcast_host::<std::str::Utf8Error>().is_some());
     }
 }

@@ -30,7 +30,7 @@ use crate::vm::store::StoreOpaque;
 /// let engine = Engine::default();
 /// let mut linker = Linker::new(&engine);
 /// linker.func_wrap("host", "sum", |memory: &mut LinearMemory<'_>, at: u32, len: u32| {
-///     Ok(memory.slice(at, len)?.iter().map(|byte| u32::from(*byte)).sum::<u32>())
+///     Ok(memory.read_vec(at, len)?.iter().map(|byte| u32::from(*byte)).sum::<u32>())
 /// })?;
 /// let module = Module::new(&engine, r#"(module
 ///     (import "host" "sum" (func $sum (param i32 i32) (result i32)))
@@ -272,7 +272,7 @@ impl<T: 'static> Linker<T> {
     /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
     pub fn define_unknown_imports_as_default_values(&mut self, module: &Module) -> Result<()> {
         self.define_unknown(module, |_, _, ty| {
-            let zeros: Vec<Value> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+            let zeros: Vec<Value> = ty.results().iter().map(Value::default_for).collect();
             move |results: &mut [Value]| {
                 results.clone_from_slice(&zeros);
                 Ok(())

@@ -26,8 +26,9 @@ impl Memory {
     /// Makes a zeroed memory.
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) for limits beyond 65536 pages, [`Resource`](ErrorKind::Resource) if the system does
-    /// not give the memory.
+    /// [`Usage`](ErrorKind::Usage) for limits beyond 65536 pages or a maximum below the minimum, and for what is not supported
+    /// yet: memories with 64-bit addresses, with pages of another size than 64 KiB, and shared ones.
+    /// [`Resource`](ErrorKind::Resource) if the system does not give the memory.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
         // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
@@ -50,7 +51,7 @@ impl Memory {
     /// Its type, with the current size as minimum.
     pub fn ty(&self, store: impl AsContext) -> MemoryType {
         let memory = self.in_store(&store.as_context().0.opaque);
-        MemoryType { minimum: memory.pages(), ..memory.ty }
+        memory.ty.with_minimum(memory.pages())
     }
 
     /// Its size in pages of 64 KiB.

@@ -26,17 +26,18 @@ impl Table {
     /// Makes a table filled with `init`.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if `init` is not of the element type, [`Resource`](crate::ErrorKind::Resource)
-    /// if the table would be too large.
+    /// [`Usage`](crate::ErrorKind::Usage) if `init` is not of the element type, the maximum is below the minimum or no 32-bit
+    /// number, or indices have 64 bits, which is not supported yet; [`Resource`](crate::ErrorKind::Resource) if the table
+    /// would be too large.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        Value::check_all(std::slice::from_ref(&init), &[ty.element.into()], "initial element")?;
+        Value::check_all(std::slice::from_ref(&init), &[ty.element.clone().into()], "initial element")?;
         store.collect_if_due();
         let init = init.to_slots(store)?[0];
         let store = store.as_ptr();
         // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
         unsafe {
-            limits::admit(store, Resource::Table, initial_growth(ty))?;
+            limits::admit(store, Resource::Table, initial_growth(&ty))?;
             let data = TableData::new(None, ty, init)?;
             Ok(Table((*store).add_table(data)))
         }
@@ -53,7 +54,7 @@ impl Table {
 
     /// The slot of a value that is to become an element.
     fn slot_of(self, store: &mut StoreOpaque, value: &Value) -> Result<u64> {
-        let element = self.in_store(store).ty.element;
+        let element = self.in_store(store).ty.element.clone();
         Value::check_all(std::slice::from_ref(value), &[element.into()], "element")?;
         store.collect_if_due();
         Ok(value.to_slots(store)?[0])
@@ -62,7 +63,7 @@ impl Table {
     /// Its type, with the current size as minimum.
     pub fn ty(&self, store: impl AsContext) -> TableType {
         let table = self.in_store(&store.as_context().0.opaque);
-        TableType { minimum: table.len(), ..table.ty }
+        table.ty.with_minimum(table.len())
     }
 
     /// Number of elements.
@@ -76,7 +77,7 @@ impl Table {
         let table = self.in_store(store);
         let slot = *table.elements().get(usize::try_from(index).ok()?)?;
         // SAFETY: elements of a funcref table are null or references of this store.
-        Some(unsafe { Value::from_slots(table.ty.element.into(), [slot, 0], store) })
+        Some(unsafe { Value::from_slots(&table.ty.element.clone().into(), [slot, 0], store) })
     }
 
     /// Sets the element at `index`.

@@ -25,6 +25,6 @@ impl Tag {
     /// Its type.
     pub fn ty(&self, store: impl AsContext) -> FuncType {
         let store = &store.as_context().0.opaque;
-        (*store.engine.types.get(store.tags[self.0.index(store)].sig.number())).clone()
+        (*store.engine.types.func_type(store.tags[self.0.index(store)].sig.number())).clone()
     }
 }

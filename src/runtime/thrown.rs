@@ -27,8 +27,8 @@ impl Thrown {
         // the tag's parameter types.
         unsafe {
             let tag = &*(*exception).tag;
-            let ty = store.engine.types.get(tag.sig.number());
-            let mut values: Vec<_> = ty.params().iter().take(VALUES).map(|ty| Value::default_for(*ty)).collect();
+            let ty = store.engine.types.func_type(tag.sig.number());
+            let mut values: Vec<_> = ty.params().iter().take(VALUES).map(Value::default_for).collect();
             Value::read_all(ty.params(), VMException::payload(exception), store, &mut values);
             let mut texts: Vec<_> = values.iter().map(text).collect();
             texts.extend((ty.params().len() > VALUES).then(|| "…".to_string()));

@@ -27,7 +27,10 @@ pub trait WasmTy: Sealed + Sized {
     const TYPE: ValType;
     /// Whether values keep something of a store alive that is collected.
     #[doc(hidden)]
-    const COLLECTED: bool = matches!(Self::TYPE, ValType::EXTERNREF | ValType::EXNREF);
+    const COLLECTED: bool = false;
+    /// 64-bit slots that a value takes.
+    #[doc(hidden)]
+    const SLOTS: usize = 1;
     /// Reads a value.
     ///
     /// # Safety
@@ -87,6 +90,7 @@ scalars! {
 impl Sealed for u128 {}
 impl WasmTy for u128 {
     const TYPE: ValType = ValType::V128;
+    const SLOTS: usize = 2;
     #[inline]
     unsafe fn load(slot: *const u64, _: *mut StoreHandle) -> Self {
         // SAFETY: the caller's promise; a v128 has two slots.
@@ -120,6 +124,7 @@ impl WasmTy for Option<Func> {
 impl Sealed for Option<ExternRef> {}
 impl WasmTy for Option<ExternRef> {
     const TYPE: ValType = ValType::EXTERNREF;
+    const COLLECTED: bool = true;
     unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
         // SAFETY: the caller's promise.
         unsafe { (*opaque(store)).heap.extern_ref(*slot) }
@@ -158,7 +163,7 @@ impl<T: WasmTy> WasmParams for T {
     fn types() -> Vec<ValType> {
         vec![T::TYPE]
     }
-    const SLOTS: usize = if matches!(T::TYPE, ValType::V128) { 2 } else { 1 };
+    const SLOTS: usize = <T as WasmTy>::SLOTS;
     const COLLECTED: bool = <T as WasmTy>::COLLECTED;
     #[inline]
     unsafe fn store(self, slots: *mut u64, store: *mut StoreHandle) -> Result<()> {

@@ -27,7 +27,14 @@ pub enum Value {
     ExternRef(Option<ExternRef>),
     /// A reference to an exception, or null.
     ExnRef(Option<ExnRef>),
+    /// A reference to an object of WebAssembly code, or null.
+    AnyRef(Option<AnyRef>),
 }
+
+/// A reference to an object of WebAssembly code: a structure, an array, an `i31`. There are none yet, since the instructions
+/// that make them are not supported.
+#[derive(Clone, Debug)]
+pub struct AnyRef(std::convert::Infallible);
 
 impl Value {
     /// The value's type.
@@ -41,11 +48,12 @@ impl Value {
             Value::FuncRef(_) => ValType::FUNCREF,
             Value::ExternRef(_) => ValType::EXTERNREF,
             Value::ExnRef(_) => ValType::EXNREF,
+            Value::AnyRef(_) => ValType::ANYREF,
         }
     }
 
     /// Zero, or null.
-    pub fn default_for(ty: ValType) -> Self {
+    pub fn default_for(ty: &ValType) -> Self {
         match ty {
             ValType::I32 => Value::I32(0),
             ValType::I64 => Value::I64(0),
@@ -57,23 +65,30 @@ impl Value {
     }
 
     /// Null, as a reference of this kind.
-    pub fn null(heap: HeapType) -> Self {
+    pub fn null(heap: &HeapType) -> Self {
         match heap.top() {
-            HeapType::Extern => Value::ExternRef(None),
-            HeapType::Exn | HeapType::NoExn => Value::ExnRef(None),
             HeapType::Func => Value::FuncRef(None),
+            HeapType::Extern => Value::ExternRef(None),
+            HeapType::Exn => Value::ExnRef(None),
+            _ => Value::AnyRef(None),
         }
     }
 
     /// Whether this is a value of the type.
-    pub fn matches(&self, ty: ValType) -> bool {
-        let is_null = matches!(self, Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None));
+    pub fn matches(&self, ty: &ValType) -> bool {
+        let is_null = match self {
+            Value::FuncRef(func) => func.is_none(),
+            Value::ExternRef(object) => object.is_none(),
+            Value::ExnRef(exception) => exception.is_none(),
+            Value::AnyRef(object) => object.is_none(),
+            _ => false,
+        };
         match (self.ty(), ty) {
             (ValType::Ref(own), ValType::Ref(ty)) if is_null => {
-                ty.is_nullable() && own.heap_type() == ty.heap_type().top()
+                ty.is_nullable() && *own.heap_type() == ty.heap_type().top()
             }
             (ValType::Ref(own), ValType::Ref(ty)) => own.heap_type().matches(ty.heap_type()),
-            (own, ty) => own == ty,
+            (own, ty) => own == *ty,
         }
     }
 
@@ -87,6 +102,10 @@ impl Value {
             Value::F64(v) => [v.to_bits(), 0],
             Value::V128(v) => [*v as u64, (*v >> 64) as u64],
             Value::FuncRef(func) => [func.map_or(Ok(0), |func| func.to_slot(store))?, 0],
+            Value::AnyRef(object) => match object {
+                Some(object) => match object.0 {},
+                None => [0, 0],
+            },
             Value::ExternRef(object) => [object.as_ref().map_or(0, |object| store.heap.intern(object)), 0],
             Value::ExnRef(exception) => {
                 [exception.as_ref().map_or(Ok(0), |exception| exception::to_slot(store, exception))?, 0]
@@ -99,7 +118,7 @@ impl Value {
     /// # Safety
     /// A `funcref` slot must be null or a `VMFuncRef` of this store, an `exnref` slot null or one of its
     /// exceptions.
-    pub(crate) unsafe fn from_slots(ty: ValType, slots: [u64; 2], store: &StoreOpaque) -> Self {
+    pub(crate) unsafe fn from_slots(ty: &ValType, slots: [u64; 2], store: &StoreOpaque) -> Self {
         match ty {
             ValType::I32 => Value::I32(slots[0] as i32),
             ValType::I64 => Value::I64(slots[0] as i64),
@@ -111,7 +130,8 @@ impl Value {
                 HeapType::Func => Value::FuncRef(unsafe { Func::from_slot(slots[0], store) }),
                 HeapType::Extern => Value::ExternRef(store.heap.extern_ref(slots[0])),
                 // SAFETY: the caller's promise.
-                HeapType::Exn | HeapType::NoExn => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
+                HeapType::Exn => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
+                _ => Value::AnyRef(None),
             },
         }
     }
@@ -142,7 +162,7 @@ impl Value {
             // SAFETY: the caller's promise.
             unsafe {
                 let high = if ty.slots() == 2 { *slots.add(1) } else { 0 };
-                *out = Value::from_slots(*ty, [*slots, high], store);
+                *out = Value::from_slots(ty, [*slots, high], store);
                 slots = slots.add(ty.slots());
             }
         }
@@ -153,10 +173,10 @@ impl Value {
         if values.len() != types.len() {
             return Err(Error::usage(format!("expected {} {what}(s), got {}", types.len(), values.len())));
         }
-        match values.iter().zip(types).position(|(value, ty)| !value.matches(*ty)) {
+        match values.iter().zip(types).position(|(value, ty)| !value.matches(ty)) {
             None => Ok(()),
             Some(at) => {
-                let (want, got) = (types[at], values[at].ty());
+                let (want, got) = (&types[at], values[at].ty());
                 Err(Error::usage(format!("{what} {at} has type {want}, got {got}")))
             }
         }

@@ -20,7 +20,7 @@ use super::instance::InstanceData;
 use super::libcalls::Libcalls;
 use crate::module::ModuleFacts;
 use crate::module::offsets::{FUNC_REF_ALIGN, FUNC_REF_SIZE, VMCONTEXT_SIZE};
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 
 /// Native code; never called as a Rust function of this type.
 #[repr(C)]
@@ -137,7 +137,7 @@ impl VMFuncRef {
 pub(crate) struct VMTag {
     /// Slots of the payload of its exceptions.
     pub slots: usize,
-    pub sig: Sig,
+    pub sig: RegisteredType,
     /// The module that defines it, and its index there; `None` for one of the host's.
     pub origin: Option<(Arc<ModuleFacts>, u32)>,
 }

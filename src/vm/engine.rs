@@ -6,14 +6,14 @@ use super::context::{VMCode, VMContext};
 use super::space::Spaces;
 use crate::config::{Config, Strategy};
 use crate::error::Result;
-use crate::module::registry::SigRegistry;
+use crate::module::registry::TypeRegistry;
 use crate::module::types::FuncType;
 use crate::stats::StatsCounter;
 
 /// What all rooms see of an engine.
 pub(crate) struct EngineCore {
     pub config: Config,
-    pub types: Arc<SigRegistry>,
+    pub types: Arc<TypeRegistry>,
     /// The address space that its stores have given back.
     pub spaces: Arc<Spaces>,
     /// Where what is done is counted.

@@ -338,12 +338,12 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         registers.iter().for_each(|word| marks.word(*word));
         marks.words((here & !7) as *const u64, stack.high as *const u64);
     }
-    let is_collected = |ty: RefType| matches!(ty.heap_type().top(), HeapType::Exn | HeapType::Extern);
+    let is_collected = |ty: &RefType| matches!(ty.heap_type().top(), HeapType::Any | HeapType::Exn | HeapType::Extern);
     for global in store.globals.iter().filter(|global| global.ty.content.as_ref().is_some_and(is_collected)) {
         // SAFETY: cells live as long as the store.
         marks.word(unsafe { (*global.vm).slots[0] });
     }
-    for table in store.tables.iter().filter(|table| is_collected(table.ty.element)) {
+    for table in store.tables.iter().filter(|table| is_collected(&table.ty.element)) {
         table.elements().iter().for_each(|slot| marks.word(*slot));
     }
     {

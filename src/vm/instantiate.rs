@@ -168,7 +168,7 @@ impl InstanceData {
             let global = unsafe {
                 let place = resolve::<VMGlobal>(vmctx, inner.offsets.global(index as u32));
                 place.write(VMGlobal { slots: evaluate(vmctx, inner, init) });
-                GlobalData::in_context(place, inner.globals[index])
+                GlobalData::in_context(place, inner.globals[index].clone())
             };
             this().globals.push(store().add_global(global));
         }
@@ -176,10 +176,10 @@ impl InstanceData {
             let init = &inner.table_inits[index - inner.offsets.imported_tables as usize];
             // SAFETY: as above.
             let table = unsafe {
-                limits::admit(own, Resource::Table, table::initial_growth(inner.tables[index]))?;
+                limits::admit(own, Resource::Table, table::initial_growth(&inner.tables[index]))?;
                 let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
-                TableData::new(Some(place), inner.tables[index], init)?
+                TableData::new(Some(place), inner.tables[index].clone(), init)?
             };
             this().tables.push(store().add_table(table));
         }

@@ -43,8 +43,14 @@ impl MemoryData {
     /// `vm` must be valid for writes as long as the memory lives.
     pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, engine: &EngineCore) -> Result<Self> {
         let refused = || Error::resource(format!("the system has no room for a memory of {} pages", ty.minimum));
-        if ty.minimum > MAX_PAGES || ty.maximum.is_some_and(|maximum| maximum < ty.minimum) {
-            return Err(Error::usage("memory limits exceed 65536 pages or contradict each other"));
+        ty.check()?;
+        let unsupported = [
+            (ty.is_64(), "with 64-bit addresses (the memory64 proposal)"),
+            (ty.is_shared(), "that are shared (the threads proposal)"),
+            (ty.page_size() != PAGE, "with pages of another size than 64 KiB (the custom-page-sizes proposal)"),
+        ];
+        if let Some((_, what)) = unsupported.iter().find(|(is_wanted, _)| *is_wanted) {
+            return Err(Error::usage(format!("memories {what} are not supported")));
         }
         let minimum = usize::try_from(ty.minimum * PAGE).map_err(|_| refused())?;
         let maximum = usize::try_from(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) * PAGE).unwrap_or(usize::MAX);

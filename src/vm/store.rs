@@ -18,7 +18,7 @@ use super::memory::MemoryData;
 use super::space::Reservation;
 use super::table::TableData;
 use crate::error::{Error, ExnRef, Result, Trap};
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 use crate::sys::{self, NativeStack};
 
 /// What is ours, and what others point to. To move a `Box` or to reach into it would make their pointers invalid.
@@ -87,7 +87,7 @@ pub(crate) struct StoreOpaque {
     /// References to host functions, by the function's address.
     host_refs: HashMap<usize, Shared<VMFuncRef>>,
     /// Keeps the host functions that `host_refs` point to.
-    host_funcs: Vec<(Arc<HostFunc>, Sig)>,
+    host_funcs: Vec<(Arc<HostFunc>, RegisteredType)>,
 }
 
 /// The smallest value stack, in bytes.
@@ -295,7 +295,7 @@ impl StoreOpaque {
     /// The reference to a host function, the same each time.
     pub fn host_ref(&mut self, func: &Arc<HostFunc>) -> NonNull<VMFuncRef> {
         let reference = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
-            let sig = self.engine.types.clone().register(&func.ty);
+            let sig = self.engine.types.register_func(&func.ty);
             let reference = Shared::new(VMFuncRef {
                 code: (self.engine.hooks.host_entry)(&func.ty),
                 callee: std::ptr::null_mut(),

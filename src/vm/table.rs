@@ -24,6 +24,10 @@ impl TableData {
     /// # Safety
     /// `vm` must be valid for writes as long as the table lives.
     pub unsafe fn new(vm: Option<*mut VMTable>, ty: TableType, init: u64) -> Result<Self> {
+        ty.check()?;
+        if ty.is_64() {
+            return Err(Error::usage("tables with 64-bit indices (the memory64 proposal) are not supported"));
+        }
         if ty.minimum > MAX_ELEMENTS {
             let message = format!("a table of {} elements is larger than the limit of {MAX_ELEMENTS}", ty.minimum);
             return Err(Error::resource(message));
@@ -31,7 +35,7 @@ impl TableData {
         let mut owned = None;
         let vm =
             vm.unwrap_or_else(|| &raw mut **owned.insert(Box::new(VMTable { base: std::ptr::null_mut(), length: 0 })));
-        let mut table = TableData { vm, ty, elements: vec![init; ty.minimum as usize], _owned: owned };
+        let mut table = TableData { vm, elements: vec![init; ty.minimum as usize], ty, _owned: owned };
         table.publish();
         Ok(table)
     }
@@ -65,7 +69,7 @@ impl TableData {
     /// What growth by `delta` elements is; `None` if that is beyond all limits.
     pub fn growth(&self, delta: u64) -> Option<Growth> {
         let desired = usize::try_from(self.len().checked_add(delta)?).ok()?;
-        Some(Growth { current: self.elements.len(), desired, ..initial_growth(self.ty) })
+        Some(Growth { current: self.elements.len(), desired, ..initial_growth(&self.ty) })
     }
 
     /// Grows by `delta` elements of `init`; the old size, or `None` if it can't (specification, `table.grow`).
@@ -81,7 +85,7 @@ impl TableData {
 }
 
 /// What making a table of a type is.
-pub(crate) fn initial_growth(ty: TableType) -> Growth {
+pub(crate) fn initial_growth(ty: &TableType) -> Growth {
     let elements = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
     let maximum = Some(elements(ty.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS)));
     Growth { current: 0, desired: elements(ty.minimum), maximum }

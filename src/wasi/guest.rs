@@ -33,20 +33,18 @@ pub(crate) const PATH_MAX: usize = 4096;
 impl Guest for LinearMemory<'_> {
     #[inline]
     fn bytes(&self, pointer: Pointer, len: Size) -> Result<&[u8], Errno> {
-        let start = pointer as usize;
-        self.as_slice().get(start..start + len as usize).ok_or(Errno::Fault)
+        self.unshared_slice(pointer, len).map_err(|_| Errno::Fault)
     }
 
     #[inline]
     fn bytes_mut(&mut self, pointer: Pointer, len: Size) -> Result<&mut [u8], Errno> {
-        let start = pointer as usize;
-        self.as_mut_slice().get_mut(start..start + len as usize).ok_or(Errno::Fault)
+        self.unshared_slice_mut(pointer, len).map_err(|_| Errno::Fault)
     }
 
     #[inline]
     fn check(&self, pointer: Pointer, count: Size, size: Size, align: Size) -> Result<(), Errno> {
         let end = u64::from(pointer) + u64::from(count) * u64::from(size);
-        if !pointer.is_multiple_of(align) || end > self.len() as u64 {
+        if !pointer.is_multiple_of(align) || end > self.len() {
             return Err(Errno::Fault);
         }
         Ok(())
@@ -196,8 +194,13 @@ impl Batch {
 
     /// Calls `write` with the buffers.
     #[inline]
-    pub(crate) fn with<R>(&self, memory: &LinearMemory<'_>, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
-        let memory = memory.as_slice();
+    pub(crate) fn with<R, E: Into<Errno>>(
+        &self,
+        memory: &LinearMemory<'_>,
+        write: impl FnOnce(&[IoSlice<'_>]) -> Result<R, E>,
+    ) -> Result<R, Errno> {
+        let write = |buffers: &[IoSlice<'_>]| write(buffers).map_err(Into::into);
+        let memory = memory.unshared_slice(0, memory.len()).map_err(|_| Errno::Fault)?;
         if self.count == 1 {
             return write(&[IoSlice::new(&memory[self.ranges()[0].clone()])]);
         }
@@ -210,12 +213,13 @@ impl Batch {
 
     /// Calls `read` with the buffers. Where the guest lists buffers that overlap, that is the first of them alone.
     #[inline]
-    pub(crate) fn with_mut<R>(
+    pub(crate) fn with_mut<R, E: Into<Errno>>(
         &self,
         memory: &mut LinearMemory<'_>,
-        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> R,
-    ) -> R {
-        let memory = memory.as_mut_slice();
+        read: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<R, E>,
+    ) -> Result<R, Errno> {
+        let read = |buffers: &mut [IoSliceMut<'_>]| read(buffers).map_err(Into::into);
+        let memory = memory.unshared_slice_mut(0, memory.len()).map_err(|_| Errno::Fault)?;
         if !self.many.is_empty() {
             if is_disjoint(&self.many) {
                 return read(&mut split(memory, &self.many));
@@ -271,13 +275,22 @@ mod tests {
         test(&mut memory, buffers);
     }
 
+    /// Lengths of the buffers that are written from.
+    fn lens(batch: &Batch, memory: &LinearMemory<'_>) -> Vec<usize> {
+        batch.with(memory, |slices| Ok::<_, Errno>(slices.iter().map(|slice| slice.len()).collect())).unwrap()
+    }
+
+    /// Lengths of the buffers that are read into.
+    fn lens_mut(batch: &Batch, memory: &mut LinearMemory<'_>) -> Vec<usize> {
+        batch.with_mut(memory, |slices| Ok::<_, Errno>(slices.iter().map(|slice| slice.len()).collect())).unwrap()
+    }
+
     #[test]
     fn empty_buffers_are_skipped_wherever_they_point() {
         with_buffers(&[(u32::MAX, 0), (1000, 4), (0, 0), (2000, 5)], |memory, buffers| {
             let batch = buffers.unwrap().batch(memory).unwrap();
             assert_eq!(batch.bytes(), 9);
-            batch.with(memory, |slices| assert_eq!(slices.len(), 2));
-            batch.with_mut(memory, |slices| assert_eq!(slices.len(), 2));
+            assert_eq!((lens(&batch, memory).len(), lens_mut(&batch, memory).len()), (2, 2));
         });
     }
 
@@ -285,12 +298,12 @@ mod tests {
     fn overlapping_buffers_are_read_one_at_a_time() {
         with_buffers(&[(1000, 8), (1004, 8)], |memory, buffers| {
             let batch = buffers.unwrap().batch(memory).unwrap();
-            batch.with_mut(memory, |slices| assert_eq!((slices.len(), slices[0].len()), (1, 8)));
+            assert_eq!(lens_mut(&batch, memory), [8]);
         });
         let list: Vec<(u32, u32)> = (0..100).map(|index| (30000 + index * 7, 8)).collect();
         with_buffers(&list, |memory, buffers| {
             let batch = buffers.unwrap().batch(memory).unwrap();
-            batch.with_mut(memory, |slices| assert_eq!((slices.len(), slices[0].len()), (1, 8)));
+            assert_eq!(lens_mut(&batch, memory), [8]);
         });
     }
 
@@ -311,18 +324,19 @@ mod tests {
             let list: Vec<(u32, u32)> = (0..count as u32).map(|index| (30000 - 4 * index, 3)).collect();
             with_buffers(&list, |memory, buffers| {
                 let batch = buffers.unwrap().batch(memory).unwrap();
-                batch.with_mut(memory, |slices| {
-                    assert_eq!(slices.len(), count);
+                let filled = batch.with_mut(memory, |slices| {
                     for (index, slice) in slices.iter_mut().enumerate() {
                         slice.copy_from_slice(&[index as u8, (index >> 8) as u8, 7]);
                     }
+                    Ok::<_, Errno>(slices.len())
                 });
-                batch.with(memory, |slices| {
-                    assert_eq!(slices.len(), count);
+                let seen = batch.with(memory, |slices| {
                     for (index, slice) in slices.iter().enumerate() {
                         assert_eq!(&slice[..], &[index as u8, (index >> 8) as u8, 7]);
                     }
+                    Ok::<_, Errno>(slices.len())
                 });
+                assert_eq!((filled, seen), (Ok(count), Ok(count)));
                 for (index, (start, _)) in list.iter().enumerate() {
                     assert_eq!(memory.bytes(*start, 4).unwrap(), [index as u8, (index >> 8) as u8, 7, 0]);
                 }
@@ -337,14 +351,14 @@ mod tests {
             with_buffers(&list, |memory, buffers| {
                 let mut batch = buffers.unwrap().batch(memory).unwrap();
                 batch.skip(9);
-                let lens = batch.with(memory, |slices| slices.iter().map(|slice| slice.len()).collect::<Vec<_>>());
+                let lens = lens(&batch, memory);
                 assert_eq!(
                     (batch.bytes(), lens.len(), &lens[..2]),
                     (4 * count as usize - 9, count as usize - 2, &[3, 4][..])
                 );
                 batch.skip(4 * count as usize);
                 assert_eq!(batch.bytes(), 0);
-                batch.with_mut(memory, |slices| assert_eq!(slices[0].len(), 0));
+                assert_eq!(lens_mut(&batch, memory), [0]);
             });
         }
     }
@@ -354,7 +368,7 @@ mod tests {
         with_buffers(&[(1000, 4), (1010, 4)], |memory, buffers| {
             let mut batch = buffers.unwrap().batch(memory).unwrap();
             batch.truncate(5);
-            let lens = batch.with(memory, |slices| slices.iter().map(|slice| slice.len()).collect::<Vec<_>>());
+            let lens = lens(&batch, memory);
             assert_eq!((batch.bytes(), lens), (5, vec![4, 1]));
         });
     }

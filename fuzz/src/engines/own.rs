@@ -167,7 +167,7 @@ impl Instance for Running {
     fn call(&mut self, function: &str, args: &[Value], results: &[Type]) -> Outcome {
         let func = self.instance().get_func(&mut self.store, function).expect("it is exported");
         let ty = func.ty(&self.store);
-        let args: Vec<wasmrun::Value> = args.iter().zip(ty.params()).map(|(value, ty)| native(*value, *ty)).collect();
+        let args: Vec<wasmrun::Value> = args.iter().zip(ty.params()).map(|(value, ty)| native(*value, ty)).collect();
         let mut values = vec![wasmrun::Value::I32(0); results.len()];
         match func.call(&mut self.store, &args, &mut values) {
             Ok(()) => Outcome::Values(values.iter().map(value).collect()),
@@ -221,7 +221,7 @@ fn types(types: &[ValType]) -> Vec<Type> {
     types.iter().map(ty).collect()
 }
 
-fn native(value: Value, ty: ValType) -> wasmrun::Value {
+fn native(value: Value, ty: &ValType) -> wasmrun::Value {
     match value {
         Value::I32(bits) => wasmrun::Value::I32(bits as i32),
         Value::I64(bits) => wasmrun::Value::I64(bits as i64),
@@ -266,11 +266,11 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
     Ok(match ty {
         ExternType::Func(ty) => func(store, ty, number).into(),
         ExternType::Global(ty) => {
-            let content = Value::sample(types(&[ty.content])[0], number as u32);
-            Global::new(&mut *store, *ty, native(content, ty.content))?.into()
+            let content = Value::sample(types(std::slice::from_ref(ty.content()))[0], number as u32);
+            Global::new(&mut *store, ty.clone(), native(content, ty.content()))?.into()
         }
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
-        ExternType::Table(ty) => Table::new(&mut *store, *ty, wasmrun::Value::default_for(ty.element.into()))?.into(),
+        ExternType::Table(ty) => Table::new(&mut *store, ty.clone(), wasmrun::Value::null(ty.element().heap_type()))?.into(),
         ExternType::Tag(ty) => Tag::new(&mut *store, ty.clone()).into(),
         other => panic!("an unknown type of import: {other}"),
     })
@@ -290,7 +290,7 @@ fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
             for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
                 *slot = match answer {
                     Answer::Argument(i) => args[i].clone(),
-                    Answer::Value(value) => native(value, *ty),
+                    Answer::Value(value) => native(value, ty),
                 };
             }
             Ok(())
@@ -308,7 +308,7 @@ fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
     let func = caller.data().funcs[chosen % count];
     let ty = func.ty(&*caller);
     let args: Vec<wasmrun::Value> =
-        (0..).zip(ty.params()).map(|(n, ty)| native(Value::sample(types(&[*ty])[0], n), *ty)).collect();
+        (0..).zip(ty.params()).map(|(n, ty)| native(Value::sample(types(std::slice::from_ref(ty))[0], n), ty)).collect();
     let mut values = vec![wasmrun::Value::I32(0); ty.results().len()];
     let result = func.call(&mut *caller, &args, &mut values);
     let outcome = match &result {

@@ -168,7 +168,7 @@ impl Runner {
                 };
                 let args: Vec<_> = args.iter().map(Arg::value).collect();
                 let ty = func.ty(&self.store);
-                let mut results: Vec<_> = ty.results().iter().map(|ty| Value::default_for(*ty)).collect();
+                let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();
                 Ok(func.call(&mut self.store, &args, &mut results).map(|()| results))
             }
             Action::Get { instance, name } => match self.export(instance, name)? {

@@ -6,7 +6,7 @@ use super::lower::{Cold, Lowering};
 use super::{Cond, Label, Reg, Src, Width};
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
-use crate::module::registry::Sig;
+use crate::module::registry::RegisteredType;
 use crate::vm::context::{VMFuncRef, VMTable};
 
 use Reg::{Acc, T0, T1};
@@ -57,7 +57,7 @@ impl Lowering<'_> {
         self.asm.cmp(W64, Src::Reg(Acc), Src::Imm(0));
         self.asm.branch(Cond::Eq, otherwise);
         self.asm.load_context(T0, offset_of!(Context, sigs));
-        self.asm.load_at(T0, T0, Sig::numbers_offset(self.high(1)), W32);
+        self.asm.load_at(T0, T0, RegisteredType::numbers_offset(self.high(1)), W32);
         self.asm.load_at(T1, Acc, VMFuncRef::SIG, W32);
         self.asm.cmp(W32, Src::Reg(T0), Src::Reg(T1));
         self.asm.branch(Cond::Ne, otherwise);

@@ -232,7 +232,7 @@ fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Cod
 fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
     let (args, header) = tail_operands(m);
     // SAFETY: a live reference; the engine knows the types of live references.
-    let ty = unsafe { ModuleCode::of(m.vmctx()).engine.types.get((*func).sig) };
+    let ty = unsafe { ModuleCode::of(m.vmctx()).engine.types.func_type((*func).sig) };
     let slots = ty.param_slots().max(ty.result_slots());
     if !m.room(8 * (slots + (HEADER + SLACK) as usize)) {
         return m.stop(Trap::StackOverflow);

@@ -144,12 +144,12 @@ impl<'m> Translator<'m> {
         let mut locals = Vec::new();
         let mut param = 0;
         for ty in ty.params() {
-            locals.push(Local::param(&mut param, *ty));
+            locals.push(Local::param(&mut param, ty));
         }
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
             let ty = ValType::from_wasmparser(ty);
-            locals.extend((0..count).map(|_| Local::new(&mut next, ty)));
+            locals.extend((0..count).map(|_| Local::new(&mut next, &ty)));
         }
         let words = Vec::with_capacity(body.as_bytes().len() / 2 + 8);
         let mut translator = Translator {

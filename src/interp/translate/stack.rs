@@ -27,14 +27,14 @@ pub(super) struct Local {
 
 impl Local {
     /// A parameter at the next slot.
-    pub fn param(next: &mut u32, ty: ValType) -> Self {
+    pub fn param(next: &mut u32, ty: &ValType) -> Self {
         Local { set: true, ..Self::new(next, ty) }
     }
 
     /// A local at the next free slot.
-    pub fn new(next: &mut u32, ty: ValType) -> Self {
+    pub fn new(next: &mut u32, ty: &ValType) -> Self {
         let slot = FrameLayout::place(next, ty);
-        Local { slot, wide: ty == ValType::V128, head: NONE, set: false, zeroed: false }
+        Local { slot, wide: *ty == ValType::V128, head: NONE, set: false, zeroed: false }
     }
 }
 

@@ -60,9 +60,9 @@ impl<'m> Lower<'m, '_> {
         results: Types<'m>,
         saved: Option<usize>,
     ) {
-        let label = if matches!(kind, FrameKind::Loop) { params } else { results };
+        let label = if matches!(kind, FrameKind::Loop) { &params } else { &results };
         for ty in label.iter() {
-            self.builder.append_block_param(target, abi::value_type(*ty));
+            self.builder.append_block_param(target, abi::value_type(ty));
         }
         self.frames.push(ControlFrame {
             kind,
@@ -154,7 +154,7 @@ impl<'m> Lower<'m, '_> {
         let saved = self.save_operands(params.len());
         let header = self.builder.create_block();
         let loads_lengths = self.load_lengths_for_loop();
-        self.push_frame(FrameKind::Loop, header, params, results, saved);
+        self.push_frame(FrameKind::Loop, header, params.clone(), results, saved);
         self.with_top(params.len(), |lower, args| lower.builder.ins().jump(header, args));
         if saved.is_some() {
             self.enter_loop(header, &params, loads_lengths);
@@ -282,7 +282,7 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn return_values(&mut self) {
-        let results = self.frames[0].results;
+        let results = self.frames[0].results.clone();
         self.emit_return(&results);
     }
 
@@ -356,7 +356,7 @@ impl<'m> Lower<'m, '_> {
 }
 
 /// The types of a block's parameters or results.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Types<'m> {
     One([ValType; 1]),
     Some(&'m [ValType]),

@@ -159,7 +159,7 @@ impl<'m> Lower<'m, '_> {
         };
         let next = self.builder.create_block();
         for ty in callee.results {
-            self.builder.append_block_param(next, abi::value_type(*ty));
+            self.builder.append_block_param(next, abi::value_type(ty));
         }
         let results = (0..callee.results.len() as u32).map(BlockArg::TryCallRet);
         let pool = &mut self.builder.func.dfg.value_lists;

@@ -220,7 +220,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         // Locals that are no parameters are not defined here: the builder gives zero for a variable that was never set.
         for ty in &locals {
-            self.builder.declare_var(abi::value_type(*ty));
+            self.builder.declare_var(abi::value_type(ty));
         }
         self.local_tables.0 = vec![0; locals.len()];
         let params = ty.params().len();

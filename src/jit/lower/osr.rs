@@ -185,9 +185,9 @@ impl Lower<'_, '_> {
         let (mut param, mut local) = (0, layout.locals);
         for (index, ty) in locals.iter().enumerate() {
             let is_param = index < params;
-            let slot = FrameLayout::place(if is_param { &mut param } else { &mut local }, *ty);
+            let slot = FrameLayout::place(if is_param { &mut param } else { &mut local }, ty);
             if scan.read.contains(&(index as u32)) && (with_params || !is_param) {
-                let value = abi::load_slot(&mut self.builder, abi::value_type(*ty), frame, slot);
+                let value = abi::load_slot(&mut self.builder, abi::value_type(ty), frame, slot);
                 self.builder.def_var(Self::local(index as u32), value);
             }
         }
@@ -278,7 +278,7 @@ impl Lower<'_, '_> {
             let value = load(&mut self.builder, *ty);
             self.builder.def_var(*variable, value);
         }
-        let params = params.iter().map(|ty| BlockArg::Value(load(&mut self.builder, abi::value_type(*ty))));
+        let params = params.iter().map(|ty| BlockArg::Value(load(&mut self.builder, abi::value_type(ty))));
         let args: Vec<BlockArg> = params.collect();
         if loads_lengths {
             self.memory_length(0);

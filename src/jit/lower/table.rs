@@ -72,7 +72,7 @@ impl Lower<'_, '_> {
 
     /// The number of elements, if the table's type fixes it.
     fn fixed_length(&self, table: u32) -> Option<u64> {
-        let ty = self.module.tables[table as usize];
+        let ty = &self.module.tables[table as usize];
         (ty.maximum == Some(ty.minimum)).then_some(ty.minimum)
     }
 
@@ -87,7 +87,7 @@ impl Lower<'_, '_> {
 
     /// The address of an element; traps if there is none of that index.
     pub(super) fn element(&mut self, table: u32, index: Value, trap: Trap) -> Value {
-        let ty = self.module.tables[table as usize];
+        let ty = &self.module.tables[table as usize];
         let fixed = self.fixed_length(table);
         let wide = self.ins().uextend(types::I64, index);
         // Tables never shrink: an index below the minimum size is always in bounds.

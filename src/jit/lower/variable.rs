@@ -47,18 +47,18 @@ impl Lower<'_, '_> {
     }
 
     fn global_get(&mut self, index: u32) -> Value {
-        let global = self.module.globals[index as usize];
+        let global = &self.module.globals[index as usize];
         if let Some(value) = self.constant_global(index) {
             return value;
         }
         let (base, offset) = self.locate(self.module.offsets.global(index));
         let flags = if global.is_mutable() { self.flags(Region::Global(index)) } else { CONSTANT };
-        self.ins().load(abi::value_type(global.content), flags, base, offset)
+        self.ins().load(abi::value_type(&global.content), flags, base, offset)
     }
 
     /// The value of an immutable global that is initialised with a constant.
     fn constant_global(&mut self, index: u32) -> Option<Value> {
-        let global = self.module.globals[index as usize];
+        let global = &self.module.globals[index as usize];
         let defined = index.checked_sub(self.module.offsets.imported_globals)?;
         let ConstExpr(ops) = &self.module.global_inits[defined as usize];
         match (global.is_mutable(), &**ops) {
