@@ -31,7 +31,7 @@ use crate::module::ModuleInner;
 use crate::runtime::memory::{MEMORY_GUARD, PAGE};
 use crate::vm::context::VMMemory;
 
-/// What an address is for.
+/// The kind of access that an address is computed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AccessKind {
     Load,

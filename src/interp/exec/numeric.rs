@@ -36,7 +36,7 @@ pub(crate) trait UnaryOp: Named {
     fn apply(a: Self::Operand) -> Result<Self::Output, Trap>;
 }
 
-pub(crate) trait Comparison: Named {
+pub(crate) trait CompareOp: Named {
     type Operand: Value;
     fn holds(a: Self::Operand, b: Self::Operand) -> bool;
 }
@@ -156,7 +156,7 @@ impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for UnaryHandler<O, 
 /// A comparison whose result is 0 or 1.
 pub(crate) struct CompareHandler<O, F>(PhantomData<(O, F)>);
 
-impl<O: Comparison, F: FormOf> Handler for CompareHandler<O, F> {
+impl<O: CompareOp, F: FormOf> Handler for CompareHandler<O, F> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {
