@@ -9,7 +9,7 @@ use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::op::{Plain, word};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
-use crate::interp::value::Value;
+use crate::interp::value::SlotValue;
 use crate::numeric::simd::V128;
 use crate::vm::context::VMContext;
 
