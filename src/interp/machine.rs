@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::code::{Code, ModuleCode};
 use super::counter::Counter;
-use super::value::Value;
+use super::value::SlotValue;
 use crate::error::Error;
 use crate::error::Trap;
 use crate::module::offsets::Location;
@@ -215,28 +215,28 @@ impl Machine {
 
     /// The value in a slot.
     #[inline(always)]
-    pub fn get<T: Value>(&self, slot: u16) -> T {
+    pub fn get<T: SlotValue>(&self, slot: u16) -> T {
         // SAFETY: the type's invariant.
         unsafe { T::read(self.slot(slot)) }
     }
 
     /// Writes a value to a slot, and leaves the accumulators alone.
     #[inline(always)]
-    pub fn put<T: Value>(&mut self, slot: u16, value: T) {
+    pub fn put<T: SlotValue>(&mut self, slot: u16, value: T) {
         // SAFETY: the type's invariant.
         unsafe { value.write(self.slot(slot)) };
     }
 
     /// Writes a result to slot `a` and its accumulator, and goes `words` on.
     #[inline(always)]
-    pub fn finish<T: Value>(&mut self, value: T, words: usize) -> Flow {
+    pub fn finish<T: SlotValue>(&mut self, value: T, words: usize) -> Flow {
         self.put(self.a(), value);
         self.keep(value, words)
     }
 
     /// Leaves a result in its accumulator, and goes `words` on.
     #[inline(always)]
-    pub fn keep<T: Value>(&mut self, value: T, words: usize) -> Flow {
+    pub fn keep<T: SlotValue>(&mut self, value: T, words: usize) -> Flow {
         value.to_acc(self);
         self.skip(words)
     }

@@ -18,7 +18,7 @@ pub(crate) enum Half {
     C,
 }
 
-/// Where an operand of an instruction is, and what it means. Variants with a number are in that word of the instruction.
+/// Where an operand of an instruction is, and what it means. A number is that of the word in the instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Field {
     /// Slot of the result.

@@ -14,7 +14,7 @@ pub(super) enum Bank {
 }
 
 /// A value that handlers read and write.
-pub(super) trait Value: Copy {
+pub(super) trait SlotValue: Copy {
     const BANK: Bank;
 
     /// Reads a slot.
@@ -44,7 +44,7 @@ pub(super) trait Value: Copy {
 
 macro_rules! ints {
     ($($ty:ident via $slot:ident;)*) => {
-        $(impl Value for $ty {
+        $(impl SlotValue for $ty {
             const BANK: Bank = Bank::Int;
 
             #[inline(always)]
@@ -91,7 +91,7 @@ ints! {
 
 macro_rules! floats {
     ($($ty:ident as $bits:ident in $acc:ident, $bank:ident;)*) => {
-        $(impl Value for $ty {
+        $(impl SlotValue for $ty {
             const BANK: Bank = Bank::$bank;
 
             #[inline(always)]
@@ -134,7 +134,7 @@ floats! {
     f64 as u64 in acc64, F64;
 }
 
-impl Value for V128 {
+impl SlotValue for V128 {
     const BANK: Bank = Bank::Vector;
 
     #[inline(always)]

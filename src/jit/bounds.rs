@@ -31,7 +31,7 @@ use crate::module::ModuleFacts;
 use crate::vm::context::VMMemory;
 use crate::vm::memory::{MEMORY_GUARD, PAGE};
 
-/// What an address is for.
+/// The kind of access that an address is computed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AccessKind {
     Load,

@@ -372,7 +372,7 @@ impl Assembler {
         }
     }
 
-    /// Compares two integers, for the condition of what comes next.
+    /// Compares two integers. Conditions of later operations are about the last comparison.
     pub fn cmp(&mut self, width: Width, a: Src, b: Src) {
         let r = match a {
             Src::Reg(a) => number(a),

@@ -77,7 +77,7 @@ pub(super) struct Lowering<'a> {
     /// Pairs (offset in the code, word of `handled`): the address of that word must be written there.
     pub patches: Vec<(usize, u32)>,
     /// Words of `handled` that hold the address of code, the second words of `Baseline` instructions.
-    targets: Vec<(u32, Target)>,
+    targets: Vec<(u32, BaselineTarget)>,
     /// By word of the bytecode, the word of `handled` that leads to its code.
     entries: HashMap<u32, u32>,
     /// Code that is rarely run, emitted after all else.
@@ -95,7 +95,7 @@ pub(super) enum Cold {
 }
 
 /// Where a `Baseline` instruction leads.
-enum Target {
+enum BaselineTarget {
     /// To an offset in the code.
     Offset(u32),
     /// To the code of a word of the bytecode.
@@ -176,7 +176,7 @@ impl Lowering<'_> {
         let word = self.handled.len() as u32;
         self.origins.push((word, target));
         self.handled.extend([word_of(Plain::Baseline), 0]);
-        self.targets.push((word + 1, Target::Word(target)));
+        self.targets.push((word + 1, BaselineTarget::Word(target)));
         self.entries.insert(target, word);
         word
     }
@@ -210,7 +210,7 @@ impl Lowering<'_> {
     /// leads here.
     pub(super) fn comes_back(&mut self, copy: u32) -> u32 {
         let after = copy + length(self.handled[copy as usize]) as u32;
-        self.targets.push((after + 1, Target::Offset(self.asm.offset() as u32)));
+        self.targets.push((after + 1, BaselineTarget::Offset(self.asm.offset() as u32)));
         after
     }
 
@@ -290,8 +290,8 @@ impl Lowering<'_> {
             Assembler::patch(&mut code, place, &raw const words[word as usize] as u64);
         }
         let entries = self.targets.into_iter().map(|(word, target)| match target {
-            Target::Offset(offset) => (word, offset),
-            Target::Word(at) => (word, labels[at as usize]),
+            BaselineTarget::Offset(offset) => (word, offset),
+            BaselineTarget::Word(at) => (word, labels[at as usize]),
         });
         let entries = entries.collect();
         Some(BaselineCode { code, words, origins: self.origins, counted: self.counted, entries })

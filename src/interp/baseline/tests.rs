@@ -23,7 +23,7 @@ fn opcodes_are_taken_apart() {
         };
         assert_eq!(again, op);
     }
-    // The vector instructions, which come last.
+    // Vector instructions come last, and all are `Other`.
     assert!(matches!(Inst::of(OPS as u16 - others), Inst::Other));
     assert!(matches!(Inst::of(OPS as u16 - others - 1), Inst::Store(..)));
     assert_eq!(length(u64::from(Plain::Baseline.op())), 2);
@@ -34,8 +34,8 @@ const CALLS: &str = "(module
         (if (i32.eqz (local.get 0)) (then (return (i32.const 0))))
         (i32.add (call $f (i32.sub (local.get 0) (i32.const 1))) (i32.const 2))))";
 
-/// Calls the export as often; how many functions had baseline code made.
-fn made(text: &str, config: &Config, calls: usize) -> u64 {
+/// Calls the export `calls` times, and returns how many functions got baseline code.
+fn baseline_functions(text: &str, config: &Config, calls: usize) -> u64 {
     let engine = Engine::new(config).unwrap();
     let module = Module::new(&engine, text).unwrap();
     let mut store = Store::new(&engine, ());
@@ -48,24 +48,24 @@ fn made(text: &str, config: &Config, calls: usize) -> u64 {
 }
 
 #[test]
-fn it_is_made_where_handlers_jump_to_each_other() {
+fn baseline_code_needs_tail_call_dispatch() {
     let mut config = Config::new();
     config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
-    assert_eq!(made(CALLS, &config, 3), 1);
-    assert_eq!(made(CALLS, config.dispatch(Dispatch::Loop), 3), 0);
+    assert_eq!(baseline_functions(CALLS, &config, 3), 1);
+    assert_eq!(baseline_functions(CALLS, config.dispatch(Dispatch::Loop), 3), 0);
 }
 
-/// Before it is compiled.
+/// Long before the JIT compiles it, a warm function gets baseline code.
 #[test]
-fn it_is_made_of_what_is_warm() {
+fn warm_functions_get_baseline_code() {
     let nops = "(local.set 0 (i32.add (i32.const 0) (local.get 0)))".repeat(1200);
     let text = CALLS.replacen("(if ", &format!("{nops} (if "), 1);
     let mut config = Config::new();
     config.strategy(Strategy::Tiered);
-    assert_eq!(made(&text, &config, 200), 1);
+    assert_eq!(baseline_functions(&text, &config, 200), 1);
 }
 
-/// Those of the instance's own functions that have code are called at once, and all others are left to a slow path.
+/// Baseline code calls functions of its instance that have code, and leaves all other callees to a slow path.
 #[test]
 fn indirect_calls_are_checked() {
     let other = "(module (global $g i32 (i32.const 30)) (func) (func)
@@ -97,7 +97,7 @@ fn indirect_calls_are_checked() {
     }
 }
 
-/// Conditional jumps over more code than they reach; and what is too long for this.
+/// A conditional jump past more code than it reaches, and a function that is too long to be compiled.
 #[test]
 fn functions_may_be_long() {
     for (times, functions) in [(60_000, 1), (200_000, 0)] {
@@ -111,6 +111,6 @@ fn functions_may_be_long() {
         );
         let mut config = Config::new();
         config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
-        assert_eq!(made(&text, &config, 2), functions);
+        assert_eq!(baseline_functions(&text, &config, 2), functions);
     }
 }

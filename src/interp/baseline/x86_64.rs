@@ -282,7 +282,7 @@ impl Assembler {
         }
     }
 
-    /// Compares two integers, for the condition of what comes next.
+    /// Compares two integers. Conditions of later operations are about the last comparison.
     pub fn cmp(&mut self, width: Width, a: Src, b: Src) {
         let a = match (a, b) {
             (Src::Slot(slot), Src::Imm(value)) => {

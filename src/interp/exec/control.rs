@@ -2,14 +2,14 @@
 
 use std::marker::PhantomData;
 
-use super::numeric::{Comparison, FormOf};
+use super::numeric::{CompareOp, FormOf};
 use super::{printed, tier};
 use crate::error::Trap;
 use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::op::{Plain, word};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
-use crate::interp::value::Value;
+use crate::interp::value::SlotValue;
 use crate::numeric::simd::V128;
 use crate::vm::context::VMContext;
 
@@ -111,7 +111,7 @@ pub(super) fn return_cross_instance(m: &mut Machine) -> Step {
 /// A branch that is taken where a comparison holds.
 pub(crate) struct BranchHandler<O, F>(PhantomData<(O, F)>);
 
-impl<O: Comparison, F: FormOf> Handler for BranchHandler<O, F> {
+impl<O: CompareOp, F: FormOf> Handler for BranchHandler<O, F> {
     const FIELDS: &'static [Field] = F::BRANCH_FIELDS;
 
     fn name() -> String {
@@ -129,7 +129,7 @@ impl<O: Comparison, F: FormOf> Handler for BranchHandler<O, F> {
 /// in one.
 pub(crate) struct StepHandler<O, const IMM: bool>(PhantomData<O>);
 
-impl<O: Comparison, const IMM: bool> Handler for StepHandler<O, IMM> {
+impl<O: CompareOp, const IMM: bool> Handler for StepHandler<O, IMM> {
     const FIELDS: &'static [Field] =
         if IMM { &[Def(A), ImmC, Imm(1), Jump(1)] } else { &[Def(A), ImmC, Slot(B), Jump(1)] };
 

@@ -9,7 +9,7 @@ use super::{Named, kept, printed};
 use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
-use crate::interp::value::{Unit, Value};
+use crate::interp::value::{SlotValue, Unit};
 use crate::vm::context::VMMemory;
 use crate::vm::memory::PAGE;
 use crate::vm::ops;
@@ -31,12 +31,12 @@ run! {
 pub(crate) trait LoadOp: Named {
     /// What is read from memory.
     type Unit: Unit;
-    type Output: Value;
+    type Output: SlotValue;
     fn extend(unit: Self::Unit) -> Self::Output;
 }
 
 pub(crate) trait StoreOp: Named {
-    type Value: Value;
+    type Value: SlotValue;
     /// What is written to memory.
     type Unit: Unit;
     fn wrap(value: Self::Value) -> Self::Unit;
@@ -82,7 +82,7 @@ pub(crate) trait StoreAt {
     const SUFFIX: &'static str;
     const FIELDS: &'static [Field];
     fn address(m: &Machine) -> u64;
-    fn value<T: Value>(m: &Machine) -> T;
+    fn value<T: SlotValue>(m: &Machine) -> T;
 }
 
 macro_rules! load_forms {
@@ -131,7 +131,7 @@ macro_rules! store_forms {
                     $address
                 }
                 #[inline(always)]
-                fn value<T: Value>($m: &Machine) -> T {
+                fn value<T: SlotValue>($m: &Machine) -> T {
                     $value
                 }
             }

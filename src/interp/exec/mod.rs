@@ -67,12 +67,12 @@ pub(super) mod ops {
                 $($compare)* $($negated)* $($binary)* $($unary)* $($load)* $($store)* $($load_lane)* $($store_lane)*
                 $($splat)* $($extract)* $($replace)* $($vb)* $($vu)* $($vt)* $($vz)* $($vf)* $($vs)* $($vx)*
             }
-            $(impl scalar::Comparison for $compare {
+            $(impl scalar::CompareOp for $compare {
                 type Operand = $ct;
                 #[inline(always)]
                 fn holds($ca: $ct, $cb: $ct) -> bool $compare_body
             })*
-            $(impl scalar::Comparison for $negated {
+            $(impl scalar::CompareOp for $negated {
                 type Operand = $nt;
                 #[inline(always)]
                 #[allow(clippy::neg_cmp_op_on_partial_ord, reason = "true for NaN is what these are for")]

@@ -7,7 +7,7 @@ use crate::error::Trap;
 use crate::interp::machine::{Flow, Handler, Machine};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
-use crate::interp::value::Value;
+use crate::interp::value::SlotValue;
 
 run! {
     Imm32(m) {
@@ -26,18 +26,18 @@ run! {
 
 /// An operation with two operands and a result of one type.
 pub(crate) trait BinaryOp: Named {
-    type Operand: Value;
+    type Operand: SlotValue;
     fn apply(a: Self::Operand, b: Self::Operand) -> Result<Self::Operand, Trap>;
 }
 
 pub(crate) trait UnaryOp: Named {
-    type Operand: Value;
-    type Output: Value;
+    type Operand: SlotValue;
+    type Output: SlotValue;
     fn apply(a: Self::Operand) -> Result<Self::Output, Trap>;
 }
 
-pub(crate) trait Comparison: Named {
-    type Operand: Value;
+pub(crate) trait CompareOp: Named {
+    type Operand: SlotValue;
     fn holds(a: Self::Operand, b: Self::Operand) -> bool;
 }
 
@@ -51,8 +51,8 @@ pub(crate) trait FormOf {
     const BRANCH_WORDS: usize;
     const BRANCH_FIELDS: &'static [Field];
 
-    fn operands<T: Value>(m: &Machine) -> (T, T);
-    fn branch_operands<T: Value>(m: &Machine) -> (T, T);
+    fn operands<T: SlotValue>(m: &Machine) -> (T, T);
+    fn branch_operands<T: SlotValue>(m: &Machine) -> (T, T);
 }
 
 /// The forms as types.
@@ -74,12 +74,12 @@ pub(crate) mod form {
                     const BRANCH_FIELDS: &'static [Field] = &$branch_fields;
 
                     #[inline(always)]
-                    fn operands<T: Value>($m: &Machine) -> (T, T) {
+                    fn operands<T: SlotValue>($m: &Machine) -> (T, T) {
                         ($a, $b)
                     }
 
                     #[inline(always)]
-                    fn branch_operands<T: Value>($n: &Machine) -> (T, T) {
+                    fn branch_operands<T: SlotValue>($n: &Machine) -> (T, T) {
                         ($c, $d)
                     }
                 }
@@ -156,7 +156,7 @@ impl<O: UnaryOp, const ACC: bool, const KEPT: bool> Handler for UnaryHandler<O, 
 /// A comparison whose result is 0 or 1.
 pub(crate) struct CompareHandler<O, F>(PhantomData<(O, F)>);
 
-impl<O: Comparison, F: FormOf> Handler for CompareHandler<O, F> {
+impl<O: CompareOp, F: FormOf> Handler for CompareHandler<O, F> {
     const FIELDS: &'static [Field] = F::FIELDS;
 
     fn name() -> String {

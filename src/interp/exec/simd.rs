@@ -7,7 +7,7 @@ use super::{Named, printed};
 use crate::interp::machine::{Flow, Handler, Machine};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
-use crate::interp::value::{Unit, Value};
+use crate::interp::value::{SlotValue, Unit};
 use crate::numeric::simd::V128;
 
 run! {
@@ -44,17 +44,17 @@ pub(crate) trait VectorTestOp: Named {
 }
 
 pub(crate) trait SplatOp: Named {
-    type Operand: Value;
+    type Operand: SlotValue;
     fn apply(x: Self::Operand) -> V128;
 }
 
 pub(crate) trait ExtractOp: Named {
-    type Output: Value;
+    type Output: SlotValue;
     fn apply(v: V128, lane: u8) -> Self::Output;
 }
 
 pub(crate) trait ReplaceOp: Named {
-    type Operand: Value;
+    type Operand: SlotValue;
     fn apply(v: V128, lane: u8, x: Self::Operand) -> V128;
 }
 

@@ -1,7 +1,7 @@
 //! Locals, as copies between slots, and globals.
 
 use crate::interp::machine::{Flow, Machine};
-use crate::interp::value::Value;
+use crate::interp::value::SlotValue;
 use crate::numeric::simd::V128;
 
 run! {

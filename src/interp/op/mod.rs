@@ -23,7 +23,7 @@ mod list;
 
 use std::mem::offset_of;
 
-use super::value::{Bank, Value};
+use super::value::{Bank, SlotValue};
 use crate::numeric::simd::V128;
 
 #[cfg(baseline)]
@@ -225,7 +225,7 @@ macro_rules! define {
         impl Binary {
             /// Bank of operands and result, and whether the operands may be swapped.
             pub fn facts(self) -> (Bank, bool) {
-                const FACTS: [(Bank, bool); Binary::COUNT] = [$((<$bt as Value>::BANK, $comm)),*];
+                const FACTS: [(Bank, bool); Binary::COUNT] = [$((<$bt as SlotValue>::BANK, $comm)),*];
                 FACTS[self as usize]
             }
         }
@@ -233,7 +233,7 @@ macro_rules! define {
         impl Unary {
             /// Banks of the operand and the result.
             pub fn banks(self) -> (Bank, Bank) {
-                const BANKS: [(Bank, Bank); Unary::COUNT] = [$((unary_bank!($($u)*), <$unary_out as Value>::BANK)),*];
+                const BANKS: [(Bank, Bank); Unary::COUNT] = [$((unary_bank!($($u)*), <$unary_out as SlotValue>::BANK)),*];
                 BANKS[self as usize]
             }
         }
@@ -241,7 +241,7 @@ macro_rules! define {
         impl Load {
             /// Bank of the result.
             pub fn bank(self) -> Bank {
-                const BANKS: [Bank; Load::COUNT] = [$(<$load_out as Value>::BANK),*];
+                const BANKS: [Bank; Load::COUNT] = [$(<$load_out as SlotValue>::BANK),*];
                 BANKS[self as usize]
             }
         }
@@ -249,7 +249,7 @@ macro_rules! define {
         impl Store {
             /// Bank of the value.
             pub fn bank(self) -> Bank {
-                const BANKS: [Bank; Store::COUNT] = [$(<$store_in as Value>::BANK),*];
+                const BANKS: [Bank; Store::COUNT] = [$(<$store_in as SlotValue>::BANK),*];
                 BANKS[self as usize]
             }
         }
@@ -257,7 +257,7 @@ macro_rules! define {
         impl Extract {
             /// Bank of the result.
             pub fn bank(self) -> Bank {
-                const BANKS: [Bank; Extract::COUNT] = [$(<$extract_ty as Value>::BANK),*];
+                const BANKS: [Bank; Extract::COUNT] = [$(<$extract_ty as SlotValue>::BANK),*];
                 BANKS[self as usize]
             }
         }
@@ -266,7 +266,7 @@ macro_rules! define {
 
 macro_rules! unary_bank {
     ($a:ident: $ty:ident) => {
-        <$ty as Value>::BANK
+        <$ty as SlotValue>::BANK
     };
 }
 

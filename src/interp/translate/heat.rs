@@ -6,7 +6,7 @@ use crate::interp::op::Plain;
 /// The most that code with branches counts for: the more there is of it, the less of it one pass runs.
 pub(super) const MAX_WEIGHT: u32 = 64;
 
-/// The most that straight code counts for, all of which runs. This is what a counting instruction has room for.
+/// The most that straight code counts for, all of which runs: the greatest weight that fits a counting instruction.
 const MAX_STRAIGHT: u32 = i16::MAX as u32;
 
 impl Translator<'_> {

@@ -73,7 +73,7 @@ impl Translator<'_> {
             (Some((Form::SI, _)), _) if offset == 0 => (LoadForm::Plus, b, c, None),
             (Some((Form::SS, _)), _) => (LoadForm::Index, b, c, Some(offset.into())),
             (Some((Form::AS, _)), _) => {
-                // The sum of slot `c` and what was shifted before.
+                // The sum of slot `c` and the result of the shift before.
                 let shifted = self.before.map(|before| self.words[before.at as usize]);
                 let Some(shifted) =
                     shifted.filter(|first| Binary::I32Shl.form(*first as u16) == Some((Form::SI, false)))

@@ -171,6 +171,6 @@ impl Lower<'_, '_> {
     }
 }
 
-/// The largest frame of a function that checks the stack limit itself: while it calls what raises the trap, its frame lies
+/// The largest frame of a function that checks the stack limit itself: while it calls the function that raises the trap, its frame lies
 /// below the limit, on the stack that is kept for Rust code.
 pub(in crate::jit) const MAX_FRAME: u32 = 16 << 10;
