@@ -1,6 +1,6 @@
 //! Native stacks other than those of large threads: coroutines, above and below the thread's in address order, and small
 //! threads.
-#![cfg(unix)]
+#![cfg(all(unix, not(target_arch = "s390x")))]
 
 use crate::engines::{call, configs, for_each_engine, instantiate, setup};
 use crate::heap::{HOLDERS, for_each_engine_and_zeal, module};
