@@ -9,6 +9,8 @@
 //! knows errors, and no other room.
 
 mod process;
+#[cfg(jit)]
+pub(crate) mod signal;
 mod stack;
 
 #[cfg(all(target_vendor = "apple", not(miri)))]

@@ -4,6 +4,8 @@ pub(super) mod file;
 pub(super) mod image;
 pub(super) mod procfs;
 pub(super) mod resolve;
+#[cfg(jit)]
+pub(super) mod signal;
 pub(super) mod socket;
 pub(super) mod space;
 pub(super) mod thread;
