@@ -1,4 +1,4 @@
-//! The short path: one module, one linker, run it.
+//! [`Executor`]: the short way to run a module in a store of its own.
 
 use crate::error::{Error, Result};
 use crate::printable::Printable;
@@ -49,7 +49,7 @@ impl Executor {
     ///
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) if there is no such function or the arguments are not of its types;
-    /// otherwise whatever ends the call: see [`Executor::is_proc_exit`].
+    /// otherwise the error that ended the call, such as a trap or `proc_exit`: see [`Executor::is_proc_exit`].
     pub fn execute_with_args(&mut self, func_idx: u32, args: Vec<Value>) -> Result<Vec<Value>> {
         let func = self.instance.func_by_index(&mut self.store.inner_mut().opaque, func_idx);
         let func = func.ok_or_else(|| Error::usage(format!("the module has no function {func_idx}")))?;

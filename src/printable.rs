@@ -1,18 +1,18 @@
-//! Text that others chose, in messages: names from modules, paths and strings from programs.
+//! Escaping of untrusted text in messages: names from modules, paths and strings from programs.
 //!
 //! A message may end up on a terminal or in a log. There, control characters are commands, a line end begins what looks like
-//! a message of its own, and characters that change the direction of text make one name look like another. All places that
-//! put such text into a message do it by this type.
+//! another message, and characters that change the direction of text make one name look like another. Every message that
+//! contains such text formats it with [`Printable`].
 
 use std::fmt::{self, Write};
 
-/// Characters of a name that are shown.
+/// The most characters of a name that are shown.
 const NAME: usize = 256;
 
-/// Characters of a message that are shown, where it may hold names of any length.
+/// The most characters that are shown of a message that contains names of any length.
 const MESSAGE: usize = 2048;
 
-/// A piece of text as it can be shown: without any characters that do something else than being seen, those are escaped.
+/// Text that is displayed with every character escaped that has an effect other than being seen.
 #[derive(Clone, Copy)]
 pub(crate) struct Printable<'a> {
     text: &'a str,
@@ -27,27 +27,27 @@ impl<'a> Printable<'a> {
         Printable { text, longest: NAME, lines: false, quoted: false }
     }
 
-    /// A name in quotation marks, which can't be taken for others in it.
+    /// A name in quotation marks; quotation marks in it are escaped.
     pub fn quoted(text: &'a str) -> Self {
         Printable { quoted: true, ..Self::name(text) }
     }
 
-    /// A message in which names are as they were found: in one line, and cut if it is long.
+    /// A message that contains names which were not escaped: in one line, and cut if it is long.
     pub fn message(text: &'a str) -> Self {
         Printable { longest: MESSAGE, ..Self::name(text) }
     }
 
-    /// All of a text, in one line.
+    /// A text of any length, in one line.
     pub fn line(text: &'a str) -> Self {
         Printable { longest: usize::MAX, ..Self::name(text) }
     }
 
-    /// All of a text whose line ends and tabs are meant as such.
+    /// A text of any length whose line ends and tabs are kept.
     pub fn lines(text: &'a str) -> Self {
         Printable { lines: true, ..Self::line(text) }
     }
 
-    /// Whether a character is one that is escaped, but for control characters.
+    /// Whether a character that is no control character is escaped.
     #[cfg_attr(not(jit), allow(dead_code, reason = "only `wasmrun cache` writes JSON itself"))]
     pub fn hides(c: char) -> bool {
         is_invisible(c)

@@ -910,9 +910,9 @@ impl Terminal {
         command.args(args).stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
         // SAFETY: calls nothing but the system, as is allowed between fork and exec.
         unsafe {
-            command.pre_exec(|| match (libc::setsid(), libc::ioctl(0, libc::TIOCSCTTY, 0)) {
-                (-1, _) | (_, -1) => Err(std::io::Error::last_os_error()),
-                _ => Ok(()),
+            command.pre_exec(|| {
+                rustix::process::setsid()?;
+                Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
             });
         }
         let child = command.spawn().unwrap();

@@ -1,6 +1,6 @@
 //! Native stacks other than those of large threads: coroutines, above and below the thread's in address order, and small
 //! threads.
-#![cfg(unix)]
+#![cfg(all(unix, not(target_arch = "s390x")))]
 
 use crate::engines::{call, configs, for_each_engine, instantiate, setup};
 use crate::heap::{HOLDERS, for_each_engine_and_zeal, module};
@@ -461,6 +461,14 @@ fn on_thread<R: Send>(size: usize, run: impl FnOnce() -> R + Send) -> R {
     fn start<F: FnOnce() -> R, R>(_: &F) -> extern "C" fn(*mut libc::c_void) -> *mut libc::c_void {
         main::<F, R>
     }
+    // Declared here because the libc crate lacks it for Apple's systems.
+    unsafe extern "C" {
+        fn pthread_attr_setstack(
+            attr: *mut libc::pthread_attr_t,
+            low: *mut libc::c_void,
+            size: libc::size_t,
+        ) -> libc::c_int;
+    }
     let start = start(&run);
     let stack = TestStack::new(size, Side::Below);
     let mut work = Work(Some(run), None);
@@ -469,7 +477,7 @@ fn on_thread<R: Send>(size: usize, run: impl FnOnce() -> R + Send) -> R {
         let mut attr = std::mem::zeroed();
         assert_eq!(libc::pthread_attr_init(&mut attr), 0);
         let low = ptr::with_exposed_provenance_mut(stack.map + PAGE);
-        assert_eq!(libc::pthread_attr_setstack(&mut attr, low, size), 0);
+        assert_eq!(pthread_attr_setstack(&mut attr, low, size), 0);
         let mut id = std::mem::zeroed();
         assert_eq!(libc::pthread_create(&mut id, &attr, start, (&raw mut work).cast()), 0);
         assert_eq!(libc::pthread_join(id, ptr::null_mut()), 0);

@@ -1,4 +1,4 @@
-//! `wasmrun bench`: one program on interpreter and JIT, whole runs of the tool timed from outside.
+//! `wasmrun bench`: times whole runs of the tool on one program, with the interpreter and with the JIT.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -42,7 +42,7 @@ const ENOUGH: Duration = Duration::from_secs(20);
 /// Columns of the longest bar.
 const BAR: f64 = 32.0;
 
-/// What the runs of one engine gave.
+/// The times and the output of the runs on one engine.
 struct Measured {
     name: &'static str,
     times: Vec<Duration>,
@@ -107,7 +107,7 @@ fn measure(args: &BenchArgs, name: &'static str, flag: &str) -> Result<Measured,
     Ok(Measured { name, times, output: output.expect("there is at least one run") })
 }
 
-/// Shows what is going on, on a terminal, in a line that the next call overwrites.
+/// Shows progress on a terminal, in a line that the next call overwrites.
 fn progress(text: &str) {
     use std::io::Write;
     let mut stderr = std::io::stderr().lock();

@@ -1,4 +1,4 @@
-//! `exec --call`: one exported function, arguments and results as text.
+//! `exec --call`: calls an exported function with arguments from text, and gives its results as text.
 
 use super::output::Failure;
 use super::value;

@@ -1,4 +1,4 @@
-//! `--explain-denials`: what a program that failed was refused, and the flags that would allow it.
+//! `--explain-denials`: lists the paths that a failed program was refused, and the flags that would allow them.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use crate::{Denial, Refusal};
 
 const REFUSED_NOTHING: &str = "the program was refused nothing that a flag would allow";
 
-/// Tells what was refused, grouped by what would allow it.
+/// Lists the refused paths, grouped by the remedy.
 pub(super) fn explain(denials: &[Denial], sandbox: &SandboxArgs, args: &[String]) {
     // In the order of the first of each group.
     let mut groups: Vec<(String, Vec<String>)> = vec![];
@@ -35,7 +35,7 @@ pub(super) fn explain(denials: &[Denial], sandbox: &SandboxArgs, args: &[String]
     note(&text);
 }
 
-/// The path that was meant, and what would allow it. `None` if nothing was refused, as far as can be told.
+/// The path that the program meant, and the remedy. `None` if it seems that nothing was refused.
 fn explained(denial: &Denial, sandbox: &SandboxArgs, args: &[String]) -> Option<(String, String)> {
     let path = denial.path.clone();
     let limit = |otherwise: &str| match limit(&denial.reason, sandbox) {
@@ -85,8 +85,8 @@ fn is_named(path: &str, args: &[String]) -> bool {
     !path.is_empty() && args.iter().any(|arg| arg.ends_with(path))
 }
 
-/// The absolute path that a relative one was, where the arguments say so: C libraries look absolute paths up in a directory
-/// that is named `.`, without their first slash.
+/// The absolute path that the program meant by a relative one, if it is among the arguments: C libraries look absolute paths
+/// up in a directory that is named `.`, without their first slash.
 fn meant(path: &str, args: &[String]) -> Option<String> {
     let absolute = format!("/{path}");
     (!path.starts_with('/') && is_named(&absolute, args)).then_some(absolute)
@@ -101,7 +101,7 @@ fn argument(directory: &str) -> String {
     format!("'{}'", directory.replace('\'', "'\\''"))
 }
 
-/// What shows a program a path of the host that it has no directory for, if there is a directory.
+/// The remedy for a path of the host for which the program has no directory; `None` if the host has no such directory.
 fn in_no_directory(path: &str) -> Option<String> {
     let directory = match Path::new(path) {
         whole if whole.is_dir() => whole,
@@ -112,7 +112,8 @@ fn in_no_directory(path: &str) -> Option<String> {
     directory.is_dir().then(|| format!("is in no directory that it was given: {flag}"))
 }
 
-/// A path that was not found in a directory that is named `.`, if it was an absolute one of a file that the host has.
+/// The absolute path, and the remedy, for a path that was not found in a directory that is named `.`; `None` if the program
+/// seems to have meant a relative path, or the host has no such file.
 fn not_found(path: &str, args: &[String]) -> Option<(String, String)> {
     let guessed = || (path.contains('/') && !is_named(path, args)).then(|| format!("/{path}"));
     let absolute = meant(path, args).or_else(guessed).filter(|path| Path::new(path).exists())?;
@@ -120,8 +121,8 @@ fn not_found(path: &str, args: &[String]) -> Option<(String, String)> {
     Some((absolute, remedy))
 }
 
-/// A path for which the program has no directory, as it was meant, and what would allow it. Whether it was relative is
-/// not known: what is among the arguments says so, or else what is there.
+/// The path that the program meant, and the remedy, for a path for which it has no directory. Whether the path was relative is
+/// not known: the arguments decide, or else which of the two the host has.
 fn not_given(path: &str, args: &[String]) -> (String, String) {
     let absolute = format!("/{path}");
     let candidates = match (is_named(&absolute, args), is_named(path, args)) {
@@ -145,7 +146,7 @@ fn giving<'a>(path: &str, sandbox: &'a SandboxArgs) -> Option<&'a str> {
     Some(text.strip_suffix(":ro").unwrap_or(text))
 }
 
-/// Which of the directories a path of the program's is in: the one with the longest name.
+/// The index of the directory that a path of the program's is in: of those that contain it, the one with the longest name.
 fn best(path: &str, sandbox: &SandboxArgs) -> Option<usize> {
     let below = |(_, dir): &(usize, super::sandbox::DirFlag<'_>)| {
         matches!(dir.guest, "." | "./" | "") && !path.starts_with('/') || Path::new(path).starts_with(dir.guest)
@@ -153,7 +154,7 @@ fn best(path: &str, sandbox: &SandboxArgs) -> Option<usize> {
     sandbox.dirs().enumerate().filter(below).max_by_key(|(_, dir)| dir.guest.len()).map(|(index, _)| index)
 }
 
-/// What to do about a path that leads out of its directory.
+/// The remedy for a path that leads out of its directory.
 fn leads_out(path: &str, sandbox: &SandboxArgs) -> String {
     let place = best(path, sandbox).and_then(|index| Some((index, sandbox.dirs().nth(index)?)));
     let Some((index, dir)) = place else { return FORBIDDEN.into() };
@@ -169,8 +170,8 @@ fn leads_out(path: &str, sandbox: &SandboxArgs) -> String {
         }
         Walk::Out(common) => common,
     };
-    // The program goes on to use the name that it uses. So it must be possible to name what is `up` directories above so
-    // that the names below are those that they have on the host.
+    // The program will use the same path again. So the directory that is `up` levels above must get a guest name under which
+    // the directories below keep the names that they have now.
     let up = inside.components().count() - common.components().count();
     let guest: Vec<_> = Path::new(dir.guest).components().filter(|part| *part != Component::CurDir).collect();
     let dots = rest.components().take_while(|part| *part == Component::ParentDir).count();
@@ -194,7 +195,7 @@ fn leads_out(path: &str, sandbox: &SandboxArgs) -> String {
     format!("leads out of its directory: --dir {flag}{instead}")
 }
 
-/// `..`, so often.
+/// `..`, `up` times.
 fn guest_above(up: usize) -> PathBuf {
     std::iter::repeat_n(Component::ParentDir, up).collect()
 }
@@ -202,9 +203,9 @@ fn guest_above(up: usize) -> PathBuf {
 /// Where a path leads.
 enum Walk {
     Inside,
-    /// The deepest directory that holds all places on the way.
+    /// The deepest directory that contains every directory on the way.
     Out(PathBuf),
-    /// By this link.
+    /// Out, by this symbolic link with an absolute target.
     Absolute(PathBuf),
 }
 
@@ -287,7 +288,7 @@ mod tests {
         assert!(told(Refusal::MaxFileSize).contains("no flag"));
     }
 
-    /// The flags that are told do allow it: as C libraries look paths up, the program has the other end then.
+    /// With the suggested flags, C libraries find the path in a directory that contains its target.
     #[test]
     fn what_leads_out_is_allowed_by_what_is_told() {
         let top = tempfile::tempdir().unwrap();

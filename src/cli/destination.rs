@@ -1,4 +1,4 @@
-//! Files that a subcommand writes: whole or not at all, and without harm to what has their names now.
+//! Files that a subcommand writes: whole or not at all, so that a failure leaves the file of that name as it was.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::process;
 
-/// Symbolic links that are followed one after the other, as Linux does.
+/// The most symbolic links that are followed, as Linux has it.
 const MAX_LINKS: usize = 40;
 
 /// Where something is being written to.
@@ -20,7 +20,7 @@ pub(super) enum Destination {
         unfinished: PathBuf,
         place: PathBuf,
     },
-    /// What can't be replaced: a device, a FIFO.
+    /// Something that can't be replaced: a device, a FIFO.
     Stream(File),
     Stdout(io::Stdout),
 }
@@ -29,7 +29,7 @@ impl Destination {
     /// Begins to write to the file of a name, which need not exist; `-` is standard output.
     ///
     /// # Errors
-    /// The system's; one for a directory, or if binary data would go to a terminal.
+    /// Those of the system; also if it is a directory, or if binary data would go to a terminal.
     pub fn open(name: &Path) -> io::Result<Self> {
         if name.as_os_str() == "-" {
             let stdout = io::stdout();
@@ -54,7 +54,7 @@ impl Destination {
         if place.file_name().is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name of a file at its end"));
         }
-        // Short, as the name of the place may be as long as one may be; and one that nobody can have guessed.
+        // A short name, because the file's own may be as long as a name can be; and a random one, that nobody can have guessed.
         let unfinished = place.with_file_name(format!(".wasmrun-{:016x}", rand::random::<u64>()));
         // Until it has the mode of the file that it takes the place of, no more than that may be.
         let mode = if present.is_some() { 0o600 } else { 0o666 };
@@ -62,7 +62,7 @@ impl Destination {
         process::remove_at_interrupt(Some(&unfinished));
         let this = Destination::File { file, unfinished, place };
         if let (Some(present), Destination::File { file, .. }) = (present, &this) {
-            // Not everybody may give files away; the mode must not let new owners do what the old ones could.
+            // Only root may change owners. Where that fails, the set-user-ID bits go, which would now stand for another user.
             let is_owner_kept = fchown(file, Some(present.uid()), Some(present.gid())).is_ok();
             let mut permissions = present.permissions();
             if !is_owner_kept {
@@ -87,7 +87,7 @@ impl Destination {
 }
 
 impl Drop for Destination {
-    /// Removes what was not finished.
+    /// Removes an unfinished file.
     fn drop(&mut self) {
         if let Destination::File { unfinished, .. } = self {
             // Finished, it has that name no more.

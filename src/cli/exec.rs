@@ -59,9 +59,9 @@ pub(super) struct ExecArgs {
     #[command(flatten)]
     cache: CacheArgs,
 
-    /// Tell on standard error, when the program has ended, what the time went into
+    /// Report on standard error, when the program has ended, how the time was spent
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "text", help_heading = "What is told")]
+    #[arg(default_missing_value = "text", help_heading = "Reports")]
     stats: Option<stats::Format>,
 
     #[command(flatten)]
@@ -125,7 +125,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
     })?
 }
 
-/// One program, about to run.
+/// A program that is about to run.
 struct Run<'a> {
     args: &'a ExecArgs,
     file: &'a OsStr,
@@ -203,8 +203,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells which limits the program ran into. What it wrote is cut off, even if it has not noticed; not to get another
-    /// file open may be nothing new to it.
+    /// Reports the limits that the program ran into. Its output is incomplete then, even if it ended with success; a program
+    /// that ends with success after it could not open a file has dealt with that, so this is not reported.
     fn tell_limits(&self, status: u8) {
         let Ok(env) = self.wasi_env.lock() else { return };
         for limit in env.limits_reached() {
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
         Err(Failure::error(message))
     }
 
-    /// The exit status of a program that did not simply return, after telling why.
+    /// Reports the error that ended the program; the exit status for it.
     fn ended_by(&self, error: &Error) -> u8 {
         let status = match error.kind() {
             ErrorKind::Exit(code) => *code as u8,

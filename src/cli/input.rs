@@ -73,7 +73,7 @@ pub(super) fn module(engine: &Engine, file: &OsStr) -> Result<Module, Failure> {
     Module::new(engine, &bytes).map_err(invalid)
 }
 
-/// Refuses what people mistake for a module, with words that help more than a decoder's.
+/// Refuses files that people mistake for modules, with a clearer message than the decoder's.
 pub(super) fn check_kind(file: &OsStr, bytes: &[u8]) -> Result<(), Failure> {
     let what = match bytes {
         [] => "the file is empty",

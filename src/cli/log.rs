@@ -1,4 +1,4 @@
-//! `WASMRUN_LOG`: what the engine does, as it does it, on standard error.
+//! `WASMRUN_LOG`: a log of the engine's work on standard error.
 
 use std::env;
 use std::io;
@@ -9,7 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::output::Failure;
 
-/// The environment variable that says what is logged: a level (`debug`) or targets with levels (`wasmrun::tier=debug`).
+/// The environment variable that selects what is logged: a level (`debug`) or targets with levels (`wasmrun::tier=debug`).
 const VARIABLE: &str = "WASMRUN_LOG";
 
 /// Starts logging if it is asked for.

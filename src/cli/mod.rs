@@ -1,8 +1,9 @@
 //! The command-line tool: flags to a [`Config`](crate::Config), an exit status back.
 //!
-//! One file a subcommand; what they share is in `engine` (the engine's flags), `sandbox` (what a program may see),
-//! `streams` (where its streams go), `denials` (what it was refused), `input` (reading modules), `destination` (writing them), `value` (values as text), `process`
-//! (the guest's thread, Ctrl-C), `stats` (what a run was spent on), `log` (what the engine does) and `output`.
+//! Each subcommand is one file or folder. They share `engine` (the engine's flags), `sandbox` (what a program may see),
+//! `streams` (its standard streams and sockets), `denials` (what it was refused), `input` (reading modules), `destination`
+//! (writing them), `value` (values as text), `process` (the guest's thread, Ctrl-C), `stats` (the report of `--stats`), `log`
+//! and `output`.
 //!
 //! What may be here: flags, messages, exit statuses. What may not: anything that a program which embeds wasmrun could want.
 

@@ -1,4 +1,4 @@
-//! What the tool itself writes: results to standard output, everything else to standard error.
+//! The tool's own output: results go to standard output, everything else to standard error.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use super::status;
 use crate::printable::Printable;
 use crate::{Error, ErrorKind};
 
-/// Why a subcommand did not do what it was asked for: a message and the exit status.
+/// Why a subcommand failed: a message and the exit status.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: u8,
@@ -44,7 +44,7 @@ impl Failure {
         self
     }
 
-    /// Tells the user, and gives the exit status.
+    /// Prints the message; the exit status.
     pub fn report(self) -> u8 {
         note(&self.message);
         self.status
@@ -58,11 +58,11 @@ pub(super) fn note(message: &str) {
 
 /// Writes lines to standard error.
 pub(super) fn tell(text: &str) {
-    // When nobody listens, there is nobody to tell about it.
+    // If standard error is closed, the failure to write to it can't be reported.
     let _ = write!(io::stderr().lock(), "{}", Printable::lines(text));
 }
 
-/// Writes results to standard output; what can't be seen is escaped. A reader that went away early, such as `head`, has what it wanted.
+/// Writes results to standard output, with invisible characters escaped. A reader that has gone, such as `head`, is no error.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match write!(stdout, "{}", Printable::lines(text)).and_then(|()| stdout.flush()) {

@@ -10,7 +10,7 @@ use super::output::Failure;
 use super::status;
 use crate::Module;
 
-/// Stack that WebAssembly code may use in the tool: eight times what a native program usually has.
+/// Bytes of stack that WebAssembly code may use in the tool: eight times as much as a native program usually has.
 pub(super) const MAX_WASM_STACK: usize = 64 << 20;
 
 /// Room on the same thread for the engine and host functions.
@@ -45,12 +45,12 @@ pub(super) fn remove_at_interrupt(file: Option<&Path>) {
     *unfinished() = file.map(Path::to_path_buf);
 }
 
-/// Has what is compiled of a module written to the cache at the end, however that comes.
+/// Notes a module whose compiled code is to be written to the cache when the process ends, in whatever way.
 pub(super) fn flush_at_end(module: &Module) {
     MODULES.lock().unwrap_or_else(PoisonError::into_inner).push(module.clone());
 }
 
-/// Writes what was compiled to the cache.
+/// Writes the compiled code of all noted modules to the cache.
 pub(super) fn flush_caches() {
     MODULES.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Module::flush_cache);
 }

@@ -1,4 +1,4 @@
-//! What a program may see of the host: the flags, and the WASI environment they make.
+//! The flags for what a program may see of the host, and the WASI environment that they stand for.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -90,7 +90,7 @@ impl SandboxArgs {
         let mut env = WasiEnv::new().with_args(args).with_inherited_stdio().with_exit_on_closed_pipe();
         if self.inherit_env {
             for (name, value) in std::env::vars_os() {
-                // What is not UTF-8 a program could not be given. Windows' names such as `=C:` do not come here.
+                // WASI can only pass on UTF-8.
                 if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
                     env = env.with_env(name.into(), value.into());
                 }

@@ -1,4 +1,4 @@
-//! `--stats`: what a run was spent on, told on standard error when it has ended.
+//! `--stats`: a report on standard error of how the time of a run was spent.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::output;
 use crate::sys::peak_memory;
 use crate::{Engine, Stats, Work};
 
-/// How the figures are told.
+/// The form of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// A table
@@ -29,7 +29,7 @@ impl Phases {
         Phases { begun: Instant::now(), phases: Vec::new() }
     }
 
-    /// Ends the phase that has gone on since the last one ended.
+    /// Ends the phase that began when the last one ended.
     pub fn end(&mut self, name: &'static str) {
         self.phases.push((name, self.begun.elapsed().saturating_sub(self.total())));
     }
@@ -39,7 +39,7 @@ impl Phases {
         self.phases.iter().map(|(_, time)| *time).sum()
     }
 
-    /// Tells what was done.
+    /// Prints the report.
     pub fn report(&self, engine: &Engine, format: Format) {
         let stats = engine.stats();
         let text = match format {

@@ -1,4 +1,4 @@
-//! Where a program's standard streams go, the sockets it gets, and what is told about its calls.
+//! The flags for a program's standard streams, its sockets, and the recording of its calls.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -40,7 +40,7 @@ pub(super) struct StreamArgs {
 }
 
 impl StreamArgs {
-    /// Adds what the flags say to an environment that has its directories.
+    /// Adds streams, sockets and recording to an environment that already has its directories.
     pub fn apply(&self, mut env: WasiEnv) -> Result<WasiEnv, Failure> {
         match self.stdin.as_deref() {
             None => {}
@@ -60,7 +60,7 @@ impl StreamArgs {
         }
         let stdout = self.stdout.as_deref().map(|path| opened("--stdout", path, File::create(path))).transpose()?;
         if let Some(path) = self.stderr.as_deref() {
-            // One file for both has one position, or each would overwrite the other.
+            // If both streams go to one file, they share one position: otherwise each would overwrite the other's output.
             let shared = stdout.as_ref().filter(|_| self.stdout.as_deref() == Some(path));
             let file = shared.map_or_else(|| File::create(path), File::try_clone);
             env = env.with_stderr_file(opened("--stderr", path, file)?);
@@ -70,7 +70,7 @@ impl StreamArgs {
         }
         for address in &self.listen {
             let failed = |error: io::Error| Failure::error(format!("--listen {}: {error}", Printable::line(address)));
-            // A port alone is one of this machine only.
+            // A port without an address listens on the loopback interface only.
             let candidates = match address.trim_start_matches(':').parse::<u16>() {
                 Ok(port) => ("127.0.0.1", port).to_socket_addrs(),
                 Err(_) => address.to_socket_addrs(),

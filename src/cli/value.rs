@@ -1,4 +1,4 @@
-//! Values as text, both ways: the literals of the text format, so that what is printed can be given back.
+//! Values from text and to text, as literals of the text format: what is printed can be given as an argument again.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ const SHAPES: [(&str, usize); 6] =
 
 /// Reads the arguments of a function of these parameter types.
 ///
-/// Each is one string, but for a `v128`, whose lanes may be strings of their own: `i32x4 1 2 3 4`.
+/// An argument is one string; only a `v128` may be several, the shape and its lanes: `i32x4 1 2 3 4`.
 ///
 /// # Errors
 /// What is wrong, naming the argument.

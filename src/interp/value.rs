@@ -140,13 +140,13 @@ impl SlotValue for V128 {
     #[inline(always)]
     unsafe fn read(slot: *const u64) -> Self {
         // SAFETY: the caller's promise; a vector has no alignment.
-        unsafe { slot.cast::<V128>().read() }
+        unsafe { slot.cast::<V128>().read() }.in_slot_order()
     }
 
     #[inline(always)]
     unsafe fn write(self, slot: *mut u64) {
         // SAFETY: as above.
-        unsafe { slot.cast::<V128>().write(self) };
+        unsafe { slot.cast::<V128>().write(self.in_slot_order()) };
     }
 
     #[inline(always)]

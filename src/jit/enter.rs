@@ -19,7 +19,7 @@ use super::trampoline::Kind;
 use super::unwind::{CodePosition, Stack, find_handler, frames};
 use super::{fault, origin, registry, signals};
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
-use crate::sys;
+use crate::sys::{self, signal};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 use crate::vm::func::call_host;
 use crate::vm::store::StoreOpaque;
@@ -168,10 +168,10 @@ unsafe fn enter(
         if sys::stack_pointer() < (*store).vm.stack_limit {
             return Err(Trap::StackOverflow.into());
         }
-        if !signals::is_prepared() {
+        if !signal::is_prepared() {
             let engine = &(*store).engine;
             if engine.config.signals_based_traps {
-                signals::prepare()?;
+                signal::prepare(signals::on_signal)?;
             }
         }
         let mut activation = Activation { sp: 0, fp: 0, store };

@@ -111,7 +111,7 @@ impl EngineState {
         profile::open(config.profile)?;
         let best = settings::isa(Tier::Best)?;
         if config.strategy != Strategy::Interpreter && config.signals_based_traps {
-            signals::install();
+            crate::sys::signal::install(signals::on_signal);
         }
         let trampolines = trampoline::Trampolines::new(&best, config);
         Ok(EngineState { core: core.clone(), best, quick: OnceLock::new(), trampolines, workspaces: Mutex::default() })

@@ -9,6 +9,8 @@
 //! knows errors, and no other room.
 
 mod process;
+#[cfg(jit)]
+pub(crate) mod signal;
 mod stack;
 
 #[cfg(all(target_vendor = "apple", not(miri)))]
@@ -28,8 +30,8 @@ use posix as system;
 
 /// Finding things without a descriptor for them works on Linux as well: its tests run there.
 #[cfg(all(test, any(target_os = "linux", target_os = "android"), not(miri)))]
-#[path = "posix/found.rs"]
-mod posix_found;
+#[path = "posix/resolve.rs"]
+mod posix_resolve;
 
 pub(crate) use process::peak_memory;
 #[cfg(jit)]
@@ -38,9 +40,9 @@ pub(crate) use process::thread_time;
 pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{NativeStack, current_stack, saved_registers, stack_pointer};
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
-pub(crate) use system::found::{Found, open_directory};
 pub(crate) use system::image::Image;
 pub(crate) use system::procfs::{is_procfs, procfs_name};
+pub(crate) use system::resolve::{ResolvedPath, open_directory};
 pub(crate) use system::socket::{accept, send};
 pub(crate) use system::space::discard;
 pub(crate) use system::thread::lower_priority;

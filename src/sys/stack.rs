@@ -12,8 +12,7 @@ const RESERVE: std::ops::RangeInclusive<usize> = 32 << 10..=256 << 10;
 /// Bytes that a native stack must have for WebAssembly code to be run on it.
 const LEAST_STACK: usize = 96 << 10;
 
-/// A native stack that code runs on: what is left of it and what is in use, up to where the code was entered. The default
-/// is none.
+/// A native stack that WebAssembly code runs on, from its lowest address to where the code was entered. The default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NativeStack {
     /// Its lowest usable address.
@@ -28,7 +27,7 @@ impl NativeStack {
         self.high != 0
     }
 
-    /// Whether what has this stack pointer was called, however deep, by the code's entry and on the same stack.
+    /// Whether the frame at this stack pointer is on this stack and below the code's entry: called from there, however deep.
     #[inline]
     pub fn contains(self, stack_pointer: usize) -> bool {
         stack_pointer.wrapping_sub(self.low) < self.high - self.low
@@ -47,7 +46,8 @@ fn thread_stack() -> (usize, usize) {
     })
 }
 
-/// The stack of a stack pointer of the current thread, entered there, and how much of it is to be left to Rust code.
+/// The stack that the current thread's stack pointer `here` is on, as entered there, and the bytes of it to leave to Rust
+/// code.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if there is too little of it, or nobody knows how much.
@@ -65,9 +65,9 @@ fn reserve(size: usize) -> usize {
     (size / 4).clamp(*RESERVE.start(), *RESERVE.end())
 }
 
-/// The same for a stack that is too small, or not the thread's own, such as a coroutine's. Then it is the mapping that has
-/// the stack pointer in it, provided that what comes below that can't be accessed. This takes some microseconds; what it
-/// finds can't be kept, because nothing tells when such a stack goes.
+/// [`current_stack`] for a stack that is too small, or not the thread's own, such as a coroutine's. The latter is the mapping
+/// that contains the stack pointer, provided that the memory below it is not accessible. Finding it takes some microseconds;
+/// the result can't be kept, because nothing tells when such a stack is unmapped.
 #[cold]
 fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, usize)> {
     let too_small = |size: usize| {
@@ -94,7 +94,7 @@ fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, u
         }
     }
     let low = low.filter(|low| *low != readable_below).ok_or_else(unknown)?;
-    // Other mappings may follow without a gap, so its end is unknown; what counts is what is left.
+    // Other mappings may follow without a gap, so the end of the stack is unknown; only the rest below `here` counts.
     let left = here - low;
     if left < LEAST_STACK {
         return Err(too_small(left));
@@ -110,7 +110,7 @@ pub(crate) fn stack_remaining() -> usize {
     if low <= here && here < high { here - low } else { 0 }
 }
 
-/// The registers that a called function must save before it uses them, as they are now.
+/// The current values of the callee-saved registers.
 #[inline(always)]
 pub(crate) fn saved_registers() -> [u64; 12] {
     let mut words = [0u64; 12];

@@ -1,4 +1,4 @@
-//! Clocks, of the host or for a test.
+//! Clocks: the host's, or a virtual one for repeatable runs.
 
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::env::Wasi;
@@ -18,7 +18,7 @@ pub(crate) enum Clock {
         /// Nanoseconds on the host's monotonic clock.
         origin: u64,
     },
-    /// Time that passes only by being asked for, or waited for.
+    /// Time that passes only when it is read or waited for.
     Virtual {
         /// Nanoseconds from 1970 to the program's start.
         start: u64,
@@ -27,7 +27,7 @@ pub(crate) enum Clock {
     },
 }
 
-/// How far virtual time moves each time it is read, so that a program waiting in a loop gets on.
+/// Nanoseconds that virtual time advances with each read, so that a program that polls the clock in a loop gets on.
 const VIRTUAL_TICK: u64 = 1000;
 
 /// `clockid`.

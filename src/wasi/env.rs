@@ -66,9 +66,9 @@ pub(crate) struct Limits {
     file_size: u64,
     /// Bytes that may still be written.
     budget: AtomicU64,
-    /// A file was not let grow.
+    /// Whether a file was kept from growing.
     reached_size: AtomicBool,
-    /// Something was not written.
+    /// Whether something was not written because the budget was used up.
     reached_sum: AtomicBool,
 }
 
@@ -149,7 +149,7 @@ impl WasiEnv {
 
     /// Sets the arguments; the first is the program's name.
     ///
-    /// What is behind a NUL byte in one is not seen by a program written in C.
+    /// A program written in C sees an argument only up to its first NUL byte.
     #[must_use]
     pub fn with_args(mut self, args: Vec<String>) -> Self {
         self.args = args;
@@ -374,10 +374,10 @@ impl WasiEnv {
 
     /// Records what the program is refused, for [`denials`](WasiEnv::denials). Only linkers made afterwards do so.
     ///
-    /// Programs find out by themselves that they have no directory for a path, and do not ask then. So that these are
-    /// recorded too the program is shown one more directory, `/`, unless it has one that is called so or `.` already:
-    /// nothing is in it, and nothing can be made there. It takes no descriptor from the program: where it has the number of one
-    /// it only answers what is asked of directories. Give the program its directories before.
+    /// C libraries look for the directory of a path themselves, and make no call if there is none. So that these paths are
+    /// recorded too, the program is shown one more directory, `/`, unless it already has one of the name `/` or `.`: it is
+    /// empty, and nothing can be made in it. Its number stays free for a file of the program; calls on paths then still find
+    /// the directory. Add all other directories before.
     #[must_use]
     pub fn with_denials_recorded(mut self) -> Self {
         self.watch.denials = Some(Arc::default());
@@ -475,12 +475,12 @@ fn inherited(fd: BorrowedFd<'static>, right: Rights) -> Descriptor {
 fn standard(file: HostFile, right: Rights) -> Descriptor {
     let (filetype, rights) = fs::classify(&file);
     let appends = rustix::fs::fcntl_getfl(&file).is_ok_and(|flags| flags.contains(OFlags::APPEND));
-    // Whose file it is decides on its times, not the program that reads or writes it.
+    // The embedder's file: the program may read or write it, but its times are not the program's to set.
     let mut never = Rights::FD_READ.with(Rights::FD_WRITE).with(Rights::FD_FILESTAT_SET_TIMES);
     if right == Rights::FD_READ {
         never = never.with(Rights::FD_ALLOCATE).with(Rights::FD_FILESTAT_SET_SIZE);
     }
-    // A log is not cut off by who may add to it.
+    // A program that may only append to a file must not truncate it.
     if appends {
         never = never.with(Rights::FD_FILESTAT_SET_SIZE);
     }
@@ -489,12 +489,12 @@ fn standard(file: HostFile, right: Rights) -> Descriptor {
     Descriptor::new(Object::Host(file), filetype, flags, rights, rights)
 }
 
-/// Who watches the calls of the linkers that are made now.
+/// The watch for the calls of a linker that is made now, if a trace or denials are asked for.
 pub(crate) fn watch(env: &Mutex<WasiEnv>) -> Result<Option<Watch>, Errno> {
     Ok(Some(lock_in_time(env)?.watch.clone()).filter(Watch::is_wanted))
 }
 
-/// What a WASI function acts on: an environment, and under which name the function was imported.
+/// What a WASI function acts on: an environment, in the layout of the module that the function was imported from.
 #[derive(Clone, Debug)]
 pub(crate) struct Wasi {
     env: Arc<Mutex<WasiEnv>>,
@@ -507,7 +507,7 @@ impl Wasi {
         Wasi { env, abi, watch }
     }
 
-    /// The environment, for the time of a look-up: nothing that can block is done with it.
+    /// Locks the environment for a look-up. Nothing that can block is done under the lock.
     #[inline]
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, WasiEnv>, Errno> {
         lock_in_time(&self.env)
@@ -519,11 +519,11 @@ impl Wasi {
         self.lock()?.table.get(fd).cloned()
     }
 
-    /// The same for what is done with paths: where none of a directory has the number, that may be the one of the directory
-    /// that is shown to see what the program is refused.
+    /// The directory with this number, for a call on a path. If no directory has it, it may be that of the empty directory that
+    /// [`WasiEnv::with_denials_recorded`] shows.
     #[inline]
-    pub(crate) fn get_place(&self, fd: Fd) -> Result<Arc<Descriptor>, Errno> {
-        self.lock()?.table.get_place(fd).cloned()
+    pub(crate) fn get_for_path(&self, fd: Fd) -> Result<Arc<Descriptor>, Errno> {
+        self.lock()?.table.get_for_path(fd).cloned()
     }
 
     /// The descriptor with this number, and the limits on what is written to it.
@@ -535,7 +535,7 @@ impl Wasi {
 }
 
 /// Locks an environment. Fails if it stays locked for so long that the host must be holding it: a host that calls into
-/// a guest with the guard in its hands would otherwise wait for itself for ever.
+/// a guest while it holds the guard would otherwise wait for itself for ever.
 #[inline]
 fn lock_in_time(env: &Mutex<WasiEnv>) -> Result<MutexGuard<'_, WasiEnv>, Errno> {
     match env.try_lock() {
@@ -552,7 +552,7 @@ const YIELDS: u32 = 100;
 /// that is stopped for a while does not run out of it.
 const NAPS: u32 = 5_000;
 
-/// Waits for the lock. A mutex does not tell which thread holds it, so the thread that waits for itself is told by how
+/// Waits for the lock. A mutex does not tell which thread holds it, so a thread that waits for itself is recognised by how
 /// long it has waited.
 #[cold]
 fn await_lock(env: &Mutex<WasiEnv>) -> Result<MutexGuard<'_, WasiEnv>, Errno> {

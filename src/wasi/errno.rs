@@ -1,4 +1,4 @@
-//! `errno` of WASI, and what the host's errors are called there.
+//! `errno` of WASI, and the translation of the host's errors to it.
 
 use std::io;
 
@@ -116,8 +116,8 @@ errno! {
     Xdev = 75 "xdev" <- XDEV;
     /// Capabilities insufficient: a right that was given up.
     NotCapable = 76 "notcapable";
-    /// No errno of the witx, and none that a program gets: the host holds the lock on the environment, on the program's
-    /// own thread or for longer than a call waits. It ends the program with an error for the host.
+    /// Not an errno of the witx, and never returned to a program: the host holds the lock on the environment for longer than
+    /// a call waits. The program is ended with an error for the host.
     Held = 77 "held";
 }
 
@@ -132,7 +132,7 @@ impl From<io::Error> for Errno {
             io::ErrorKind::PermissionDenied => Errno::Perm,
             // A path with a NUL byte in it.
             io::ErrorKind::InvalidInput => Errno::Inval,
-            // What the streams of a program that embeds may say.
+            // Errors of an embedder's own streams.
             io::ErrorKind::NotFound => Errno::NoEnt,
             io::ErrorKind::AlreadyExists => Errno::Exist,
             io::ErrorKind::WouldBlock => Errno::Again,

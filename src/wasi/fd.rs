@@ -18,8 +18,8 @@ use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::retry_on_intr;
 use std::io::{IoSlice, IoSliceMut};
 
-/// `fd_advise`: says how a part of a file will be used. It is a hint: the system may act on it, and nothing comes of one
-/// about a part that no file reaches, or of one that the file system does not take.
+/// `fd_advise`: says how a part of a file will be used. The system may ignore the hint, and a part beyond the end of the
+/// file is no error.
 pub(crate) fn fd_advise(
     wasi: &Wasi,
     _memory: &mut LinearMemory<'_>,
@@ -39,12 +39,12 @@ pub(crate) fn fd_advise(
     };
     let descriptor = wasi.get(fd)?;
     let file = descriptor.seekable()?;
-    // As on Linux: of all that is no directory only pipes can't be advised on.
+    // As on Linux, which refuses advice for pipes only; directories were refused above.
     if descriptor.is_pipe() {
         return Err(Errno::Spipe);
     }
     descriptor.require_unless_never(Rights::FD_ADVISE)?;
-    // A length that is negative to the system.
+    // The system takes the length as a signed number.
     file_range(0, len)?;
     sys::advise(file.as_fd(), offset, len, advice);
     Ok(())
@@ -65,7 +65,7 @@ pub(crate) fn fd_allocate(
     if len == 0 {
         return Err(Errno::Inval);
     }
-    // What can be written but has no room to be given.
+    // The error for each kind of descriptor that has no place on a disk.
     let missing = match descriptor.filetype {
         _ if !descriptor.rights().has(Rights::FD_WRITE) => Errno::Badf,
         Filetype::SocketStream | Filetype::SocketDgram => Errno::NoDev,
@@ -73,12 +73,12 @@ pub(crate) fn fd_allocate(
         _ => Errno::Badf,
     };
     descriptor.require(Rights::FD_ALLOCATE, missing)?;
-    // Each of the two is a length that a file could have, and their sum is none.
+    // Offset and length are each possible, but no file can be as long as their sum.
     file_range(offset, len).map_err(|_| Errno::Fbig)?;
     let allocate = || Ok(retry_on_intr(|| sys::allocate(file.as_fd(), offset, len))?);
     let Some(limits) = limits else { return allocate() };
     limits.check_size(offset + len)?;
-    // It takes as much of the disk as writing does.
+    // Allocated bytes take room on the disk, so they count against the limit as written ones do.
     let taken = limits.take(len)?;
     let result = if taken == len { allocate() } else { Err(Errno::Dquot) };
     if result.is_err() {
@@ -97,7 +97,7 @@ fn file_range(offset: Filesize, len: Filesize) -> Result<(), Errno> {
 
 /// `fd_close`: closes a descriptor.
 pub(crate) fn fd_close(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd) -> Result<(), Errno> {
-    // Bound first, so that the lock is gone when the host closes what may take its time.
+    // Bound to a variable so that the lock is released before the host closes the file, which may take long.
     let closed = wasi.lock()?.table.remove(fd)?;
     match &closed.object {
         Object::Output(output) => output.flush(),
@@ -139,7 +139,7 @@ fn sync(
 /// `fd_fdstat_get`: type, flags and rights of a descriptor.
 pub(crate) fn fd_fdstat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, stat: Pointer) -> Result<(), Errno> {
     let env = wasi.lock()?;
-    let descriptor = env.table.get(fd).or_else(|_| env.table.get_place(fd))?;
+    let descriptor = env.table.get(fd).or_else(|_| env.table.get_for_path(fd))?;
     memory.check(stat, 1, 24, 8)?;
     let mut bytes = [0; 24];
     bytes[0] = descriptor.filetype as u8;
@@ -170,7 +170,7 @@ pub(crate) fn fd_fdstat_set_flags(
             let appends = descriptor.flags().has(Fdflags::APPEND);
             match file {
                 HostFile::Owned(_) => {
-                    // Who hands a log over does so for appending.
+                    // A file that was handed over for appending, such as a log, stays so.
                     flags = if appends { flags.with(Fdflags::APPEND) } else { flags };
                     fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
                     fs::set_host_flag(file, OFlags::NONBLOCK, flags.has(Fdflags::NONBLOCK))?;
@@ -193,7 +193,7 @@ pub(crate) fn fd_fdstat_set_flags(
     Ok(())
 }
 
-/// `fd_fdstat_set_rights`: gives up all other rights. `notcapable` if some of these are not there.
+/// `fd_fdstat_set_rights`: gives up all rights but `base` and `inheriting`; `notcapable` if the descriptor lacks one of them.
 pub(crate) fn fd_fdstat_set_rights(
     wasi: &Wasi,
     _memory: &mut LinearMemory<'_>,
@@ -214,7 +214,7 @@ pub(crate) fn fd_filestat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd
     descriptor.require(Rights::FD_FILESTAT_GET, Errno::Badf)?;
     let attributes = match &descriptor.object {
         Object::Host(file @ (HostFile::Owned(_) | HostFile::Found(_))) => fs::stat(file)?,
-        // When who last used the terminal is none of the guest's business.
+        // The times of a terminal tell when its user last typed: none of the guest's business.
         Object::Host(file @ HostFile::Inherited(_)) => Filestat { atim: 0, mtim: 0, ctim: 0, ..fs::stat(file)? },
         Object::Directory(directory) => fs::stat(&directory.dir)?,
         Object::Input(_) | Object::Output(_) | Object::Nowhere => {
@@ -272,7 +272,7 @@ pub(crate) fn fd_filestat_set_times(
     }
     match &descriptor.object {
         Object::Host(file) => Ok(rustix::fs::futimens(file, &times)?),
-        // By name, as the handle may be one that only finds things.
+        // By the name `.`, because the handle may have been opened with `O_PATH`, which `futimens` refuses.
         Object::Directory(directory) => {
             Ok(rustix::fs::utimensat(&directory.dir, ".", &times, rustix::fs::AtFlags::empty())?)
         }
@@ -289,7 +289,7 @@ pub(crate) fn fd_prestat_get(
 ) -> Result<(), Errno> {
     let mut env = wasi.lock()?;
     env.looked_for_directories = true;
-    let name = env.table.get_place(fd)?.preopened_as().ok_or(Errno::Badf)?;
+    let name = env.table.get_for_path(fd)?.preopened_as().ok_or(Errno::Badf)?;
     memory.check(prestat, 1, 8, 4)?;
     memory.store_u32(prestat, 0)?;
     memory.store_u32(prestat + 4, name.len() as u32)
@@ -304,7 +304,7 @@ pub(crate) fn fd_prestat_dir_name(
     path_len: Size,
 ) -> Result<(), Errno> {
     let env = wasi.lock()?;
-    let name = env.table.get_place(fd)?.preopened_as().ok_or(Errno::NotDir)?;
+    let name = env.table.get_for_path(fd)?.preopened_as().ok_or(Errno::NotDir)?;
     if name.len() > path_len as usize {
         return Err(Errno::NameTooLong);
     }
@@ -486,7 +486,7 @@ fn write_buffers(
         if batch.bytes() == 0 || total + batch.bytes() > u32::MAX as usize && total > 0 {
             break;
         }
-        // More than a result can tell, by naming the same bytes many times.
+        // A guest can list the same bytes many times, and the total must fit the result, a 32-bit number.
         batch.truncate(i32::MAX as usize);
         let wanted = batch.bytes();
         let result = match limits {
@@ -537,7 +537,8 @@ fn write_limited(
     result
 }
 
-/// Does what the flags for synchronous writing ask for. The host's descriptor never has them, so that they can change.
+/// Does what the flags for synchronous writing ask for. They are not set on the host's descriptor, because Linux can't
+/// change them later.
 #[inline]
 fn sync_written(descriptor: &Descriptor) -> Result<(), Errno> {
     let flags = descriptor.flags();
@@ -578,15 +579,15 @@ fn transfer(
     }
 }
 
-/// Whether a descriptor of the host is ready in time.
+/// Waits until a descriptor of the host is ready; false if it is not within `timeout`.
 #[cold]
 fn await_ready(file: &HostFile, events: PollFlags, timeout: Option<&Timespec>) -> Result<bool, Errno> {
     let ready = retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(file, events)], timeout))?;
     Ok(ready > 0)
 }
 
-/// `fd_readdir`: names in a directory, from the one that `cookie` stands for. What does not fit is cut off, and the
-/// buffer then full.
+/// `fd_readdir`: names in a directory, from the entry that `cookie` stands for. The last entry is cut off where the buffer
+/// ends.
 pub(crate) fn fd_readdir(
     wasi: &Wasi,
     memory: &mut LinearMemory<'_>,
@@ -623,16 +624,16 @@ pub(crate) fn fd_readdir(
 
 /// `fd_renumber`: closes `to` and gives its number to `fd`, in one step. Both must be open.
 pub(crate) fn fd_renumber(wasi: &Wasi, _memory: &mut LinearMemory<'_>, fd: Fd, to: Fd) -> Result<(), Errno> {
-    // Bound, so that the lock is gone when the host closes.
+    // Bound to a variable so that the lock is released before the host closes the file.
     let closed = wasi.lock()?.table.renumber(fd, to)?;
     if let Some(Object::Output(output)) = closed.as_ref().map(|closed| &closed.object) {
-        // The renumbering is done, so that this is no failure of it.
+        // The renumbering has succeeded, whatever becomes of the closed stream's last bytes.
         let _ = output.flush();
     }
     Ok(())
 }
 
-/// `fd_seek`: moves about in a file.
+/// `fd_seek`: moves the position in a file.
 pub(crate) fn fd_seek(
     wasi: &Wasi,
     memory: &mut LinearMemory<'_>,
@@ -656,7 +657,7 @@ pub(crate) fn fd_seek(
     memory.store_u64(newoffset, position)
 }
 
-/// `fd_tell`: where in a file the descriptor stands.
+/// `fd_tell`: the position in a file.
 pub(crate) fn fd_tell(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, offset: Pointer) -> Result<(), Errno> {
     let descriptor = wasi.get(fd)?;
     let file = descriptor.seekable()?;

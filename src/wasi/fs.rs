@@ -1,6 +1,6 @@
-//! Directories and files of the host, as a guest gets at them.
+//! Opening, listing and describing the host's directories and files for a guest.
 
-use crate::sys::{Found, is_procfs};
+use crate::sys::{ResolvedPath, is_procfs};
 use crate::wasi::errno::Errno;
 use crate::wasi::guest::PATH_MAX;
 use crate::wasi::procfs;
@@ -23,7 +23,7 @@ pub(crate) struct Directory {
     pub(crate) dir: Dir,
     /// Its name as the program knows it, for messages.
     pub(crate) name: String,
-    /// Whether it was given to the program, which did not open it.
+    /// Whether it is one of the directories that the embedder gave the program.
     pub(crate) preopened: bool,
     /// Whether it is one of procfs that was given, or was found below one.
     procfs: bool,
@@ -49,14 +49,14 @@ impl Default for ListingBudget {
 #[derive(Debug, Default)]
 struct Listing {
     source: Option<rustix::fs::Dir>,
-    entries: Vec<Entry>,
+    entries: Vec<DirectoryEntry>,
     /// Taken from the budget.
     bytes: usize,
 }
 
 /// One name in a directory.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct DirectoryEntry {
     pub(crate) ino: u64,
     pub(crate) filetype: Filetype,
     pub(crate) name: Box<[u8]>,
@@ -72,7 +72,7 @@ impl Directory {
     /// A directory that the program opened in this one.
     fn opened(&self, dir: Dir, path: &str) -> Self {
         let (procfs, budget) = (self.procfs, self.budget.clone());
-        // Opened in one another again and again, directories would otherwise get names without end.
+        // A program that opens directories one in the other for ever must not make their names grow for ever.
         let name = match self.name.len() + path.len() {
             0..=PATH_MAX => join(&self.name, path),
             _ => path.into(),
@@ -81,7 +81,7 @@ impl Directory {
     }
 
     /// Calls `visit` with the entries from number `cookie` on, until it returns false or there are no more.
-    pub(crate) fn read(&self, cookie: u64, mut visit: impl FnMut(u64, &Entry) -> bool) -> Result<(), Errno> {
+    pub(crate) fn read(&self, cookie: u64, mut visit: impl FnMut(u64, &DirectoryEntry) -> bool) -> Result<(), Errno> {
         let mut listing = lock(&self.listing);
         if cookie == 0 || listing.entries.is_empty() {
             let new = self.start_listing()?;
@@ -93,7 +93,7 @@ impl Directory {
             while index >= listing.entries.len() as u64 {
                 match self.next_entry(&mut listing)? {
                     Some(entry) => {
-                        let bytes = size_of::<Entry>() + entry.name.len();
+                        let bytes = size_of::<DirectoryEntry>() + entry.name.len();
                         let take = |left: usize| left.checked_sub(bytes);
                         let taken = self.budget.0.try_update(Ordering::Relaxed, Ordering::Relaxed, take);
                         taken.map_err(|_| Errno::NoMem)?;
@@ -110,7 +110,7 @@ impl Directory {
         }
     }
 
-    /// The directory with a description of its own: `dir` may be one that only finds things, and can't be read.
+    /// A new descriptor of the directory that can be read: `dir` may have been opened with `O_PATH`.
     pub(crate) fn readable(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?)
@@ -120,11 +120,12 @@ impl Directory {
         let source = rustix::fs::Dir::new(self.readable()?)?;
         let ino = Filestat::from(&rustix::fs::fstat(&self.dir)?).ino;
         // `..` has the number of the directory itself: what is above a preopen is none of the guest's business.
-        let dots = [".", ".."].map(|name| Entry { ino, filetype: Filetype::Directory, name: name.as_bytes().into() });
+        let dots =
+            [".", ".."].map(|name| DirectoryEntry { ino, filetype: Filetype::Directory, name: name.as_bytes().into() });
         Ok(Listing { source: Some(source), entries: dots.into(), bytes: 0 })
     }
 
-    fn next_entry(&self, listing: &mut Listing) -> Result<Option<Entry>, Errno> {
+    fn next_entry(&self, listing: &mut Listing) -> Result<Option<DirectoryEntry>, Errno> {
         let Some(source) = &mut listing.source else { return Ok(None) };
         loop {
             let Some(entry) = source.read() else {
@@ -144,7 +145,7 @@ impl Directory {
                 },
                 known => known.into(),
             };
-            return Ok(Some(Entry { ino: entry.ino(), filetype, name: name.to_bytes().into() }));
+            return Ok(Some(DirectoryEntry { ino: entry.ino(), filetype, name: name.to_bytes().into() }));
         }
     }
 }
@@ -165,7 +166,7 @@ pub(crate) fn stat(fd: impl AsFd) -> Result<Filestat, Errno> {
     Ok(stat)
 }
 
-/// What a descriptor of the host is, and what can be done with it if it can be read and written.
+/// The type of a descriptor of the host, and the rights to it if it can be read and written.
 ///
 /// C libraries take a character device for a terminal exactly if it can't seek, so only terminals lack that right.
 pub(crate) fn classify(file: &HostFile) -> (Filetype, Rights) {
@@ -196,8 +197,8 @@ pub(crate) struct Open {
 
 /// Opens `path` below `directory`, which is read-only for the guest if `read_only`.
 ///
-/// What is found there makes no call wait, now or later: FIFOs and devices are open for not blocking, whatever the guest
-/// asks for, and its flags say so. Only the terminal that this process was started from may be waited for.
+/// No later call waits for what was opened: FIFOs and devices are opened with `O_NONBLOCK`, whatever the guest asks for, and
+/// its flags show that. Only the terminal that this process was started from may block.
 pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool) -> Result<Descriptor, Errno> {
     let dir = &directory.dir;
     let write = how.rights.has(Rights::FD_WRITE);
@@ -262,7 +263,7 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
             Rights::INHERITING,
         )
     } else {
-        // Who gives a directory does not know what a FIFO or device in it will make a call wait for.
+        // A FIFO or device in a directory could block a call for ever, and the embedder need not know that it is there.
         let waits = found.filetype == Filetype::CharacterDevice && is_own_terminal(&file);
         let file = if waits { HostFile::Owned(file.into()) } else { HostFile::Found(file.into()) };
         let (filetype, mut rights) = classify(&file);
@@ -288,8 +289,8 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
     Ok(descriptor)
 }
 
-/// Whether this is the terminal that this process was started from: somebody sits there who can end a program that
-/// waits. Opened as `/dev/tty`, say.
+/// Whether this is the terminal that this process was started from, opened as `/dev/tty` for instance: its user can end a
+/// program that waits.
 fn is_own_terminal(file: impl AsFd) -> bool {
     let file = file.as_fd();
     rustix::termios::isatty(file) && rustix::termios::tcgetsid(file).is_ok()
@@ -303,8 +304,8 @@ pub(crate) fn set_host_flag(file: &HostFile, flag: OFlags, on: bool) -> Result<(
 }
 
 /// Finds what `path` names below `dir`, without opening it: nothing is waited for, and no permission on it is needed.
-pub(crate) fn resolve(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<Found, Errno> {
-    Ok(Found::find(dir, path, lookup.has(Lookupflags::SYMLINK_FOLLOW))?)
+pub(crate) fn resolve(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<ResolvedPath, Errno> {
+    Ok(ResolvedPath::resolve(dir, path, lookup.has(Lookupflags::SYMLINK_FOLLOW))?)
 }
 
 /// The times that `fd_filestat_set_times` and `path_filestat_set_times` ask for.

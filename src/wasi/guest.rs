@@ -14,8 +14,8 @@ pub(crate) trait Guest {
     fn bytes(&self, pointer: Pointer, len: Size) -> Result<&[u8], Errno>;
     /// The `len` bytes from `pointer`, to be written.
     fn bytes_mut(&mut self, pointer: Pointer, len: Size) -> Result<&mut [u8], Errno>;
-    /// Whether `count` elements of `size` bytes can be at `pointer`. Called for a result before there is one, so that
-    /// nothing is done whose result could not be told.
+    /// Fails unless `count` elements of `size` bytes can be at `pointer`. Functions check the places of their results with it
+    /// before they do anything.
     fn check(&self, pointer: Pointer, count: Size, size: Size, align: Size) -> Result<(), Errno>;
     /// The integer at `pointer`.
     fn load_u32(&self, pointer: Pointer) -> Result<u32, Errno>;
@@ -23,7 +23,7 @@ pub(crate) trait Guest {
     fn store_u32(&mut self, pointer: Pointer, value: u32) -> Result<(), Errno>;
     /// Writes an integer.
     fn store_u64(&mut self, pointer: Pointer, value: u64) -> Result<(), Errno>;
-    /// The path of `len` bytes at `pointer`: `ilseq` if it is not UTF-8, `nametoolong` if no system would take it.
+    /// The path of `len` bytes at `pointer`: `ilseq` if it is not UTF-8, `nametoolong` if it is longer than [`PATH_MAX`].
     fn path(&self, pointer: Pointer, len: Size) -> Result<&str, Errno>;
 }
 
@@ -77,11 +77,11 @@ impl Guest for LinearMemory<'_> {
     }
 }
 
-/// How many buffers go into one system call, which is as many as Linux takes (`IOV_MAX`). What the guest lists beyond is
-/// done by further ones, so that no list, however long, asks for more memory.
+/// The most buffers in one system call, as many as Linux takes (`IOV_MAX`). A longer list takes several calls, so that the
+/// host's memory for it is bounded.
 pub(crate) const BATCH: usize = 1024;
 
-/// How many of them need no memory of the heap.
+/// The most buffers of a call that are kept without allocating memory.
 const FEW: usize = 16;
 
 /// A list of buffers in guest memory (`iovec_array`, `ciovec_array`), read as far as it is needed.
@@ -95,7 +95,7 @@ pub(crate) struct Buffers {
 #[derive(Debug)]
 pub(crate) struct Batch {
     few: [Range<usize>; FEW],
-    /// All of them, if there are more than [`FEW`].
+    /// All buffers, if there are more than [`FEW`].
     many: Vec<Range<usize>>,
     count: usize,
     bytes: usize,
@@ -125,14 +125,14 @@ impl Buffers {
         Ok(batch)
     }
 
-    /// Whether there is nothing after the batches that were taken.
+    /// Whether all buffers have been taken.
     pub(crate) fn is_at_end(&self) -> bool {
         self.left == 0
     }
 }
 
 impl Batch {
-    /// Adds a buffer, after which up to `left` may follow.
+    /// Adds a buffer, which up to `left` others may follow.
     #[inline]
     fn push(&mut self, range: Range<usize>, left: Size) {
         self.bytes += range.len();
@@ -156,7 +156,7 @@ impl Batch {
         if self.many.is_empty() { &mut self.few[..self.count] } else { &mut self.many }
     }
 
-    /// All bytes of all buffers.
+    /// The sum of the buffers' lengths.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -172,7 +172,7 @@ impl Batch {
         self.bytes = self.bytes.min(bytes);
     }
 
-    /// Leaves the first `bytes` out, and the buffers that are empty then.
+    /// Removes the first `bytes`, and the buffers that are then empty.
     pub(crate) fn skip(&mut self, bytes: usize) {
         let mut left = bytes.min(self.bytes);
         self.bytes -= left;
@@ -211,7 +211,7 @@ impl Batch {
         write(&slices[..self.count])
     }
 
-    /// Calls `read` with the buffers. Where the guest lists buffers that overlap, that is the first of them alone.
+    /// Calls `read` with the buffers, or with the first one only if some of them overlap.
     #[inline]
     pub(crate) fn with_mut<R, E: Into<Errno>>(
         &self,
@@ -234,7 +234,7 @@ impl Batch {
     }
 }
 
-/// The numbers of `ranges`, in the order in which they are in memory.
+/// The indices of `ranges` in the order of their addresses.
 fn by_place(ranges: &[Range<usize>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_unstable_by_key(|index| ranges[*index].start);
@@ -246,7 +246,7 @@ fn is_disjoint(ranges: &[Range<usize>]) -> bool {
     by_place(ranges).windows(2).all(|pair| ranges[pair[0]].end <= ranges[pair[1]].start)
 }
 
-/// The parts of `memory` that are `ranges`, none of which overlap, in their order.
+/// The parts of `memory` that `ranges`, which do not overlap, stand for, in the order of `ranges`.
 fn split<'a>(mut memory: &'a mut [u8], ranges: &[Range<usize>]) -> Vec<IoSliceMut<'a>> {
     let mut slices = Vec::with_capacity(ranges.len());
     slices.resize_with(ranges.len(), || IoSliceMut::new(&mut []));

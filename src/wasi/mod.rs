@@ -42,12 +42,12 @@ use std::sync::{Arc, Mutex};
 /// let linker = create_wasi_linker(env.clone());
 /// ```
 ///
-/// The lock on `env` must be free whenever the program runs: each call takes it for a moment. A call that finds it held
-/// for seconds, which it is for ever if the caller of the program holds it, ends the program with an error of the kind
+/// Do not hold the lock on `env` while the program runs: each call takes it for a moment. A call that does not get it for
+/// five seconds, because the caller of the program holds it for instance, ends the program with an error of the kind
 /// [`ErrorKind::Host`](crate::ErrorKind::Host).
 ///
 /// # Panics
-/// If the lock on `env` is held, for seconds.
+/// If the lock on `env` stays held for five seconds.
 pub fn create_wasi_linker(env: Arc<Mutex<WasiEnv>>) -> Linker {
     let mut linker = Linker::default();
     // An empty linker has no names to clash with, so there is one reason only.
@@ -61,7 +61,7 @@ pub fn create_wasi_linker(env: Arc<Mutex<WasiEnv>>) -> Linker {
 ///
 /// # Errors
 /// [`ErrorKind::Link`](crate::ErrorKind::Link) if one of their names is taken and shadowing is not allowed;
-/// [`ErrorKind::Host`](crate::ErrorKind::Host) if the lock on `env` is held, for seconds.
+/// [`ErrorKind::Host`](crate::ErrorKind::Host) if the lock on `env` stays held for five seconds.
 pub fn add_wasi_to_linker<T: 'static>(linker: &mut Linker<T>, env: Arc<Mutex<WasiEnv>>) -> Result<()> {
     preview1::add_to_linker(linker, &env)
 }

@@ -1,19 +1,19 @@
-//! A path taken apart, for what is done to a name and not to what it stands for.
+//! A path split into directory and last name, for calls that act on the name itself and not on the file behind it.
 //!
-//! The way to the name is found by cap-std, so that it stays below the directory of the guest. The name itself is one
-//! component, and the calls that take it follow no link there: Linux decides about it, slashes behind it included.
+//! cap-std resolves the directory part, so that it stays below the directory of the guest. The last name is one component, and
+//! the system calls that take it do not follow it; trailing slashes are left on it, for the system to judge.
 
 use crate::sys;
 use crate::wasi::errno::Errno;
 use cap_std::fs::Dir;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A name, and the directory in which something is, or is to be, called so.
+/// The last name of a path, and the directory that it is in.
 pub(super) struct Name<'a> {
     parent: Parent<'a>,
-    /// The way to the directory.
-    pub(super) way: &'a str,
-    /// The name as it was given, with the slashes behind it.
+    /// The path of the directory.
+    pub(super) directory: &'a str,
+    /// The name as it was given, with trailing slashes.
     pub(super) name: &'a str,
 }
 
@@ -31,12 +31,13 @@ impl<'a> Name<'a> {
             return Err(if path.is_empty() { Errno::NoEnt } else { Errno::Perm });
         }
         let start = path[..end].rfind('/').map_or(0, |slash| slash + 1);
-        let (way, name) = path.split_at(start);
-        let parent = if way.is_empty() { Parent::Given(dir) } else { Parent::Found(sys::open_directory(dir, way)?) };
-        Ok(Name { parent, way, name })
+        let (directory, name) = path.split_at(start);
+        let parent =
+            if directory.is_empty() { Parent::Given(dir) } else { Parent::Found(sys::open_directory(dir, directory)?) };
+        Ok(Name { parent, directory, name })
     }
 
-    /// Whether there is a slash behind the name: it is one of a directory, then.
+    /// Whether the name ends in a slash, as only that of a directory may.
     pub(super) fn has_slash(&self) -> bool {
         self.name.ends_with('/')
     }
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn paths_are_taken_apart() {
         let dir = Dir::open_ambient_dir(".", ambient_authority()).unwrap();
-        for (path, way, name, bare) in [
+        for (path, directory, name, bare) in [
             ("src", "", "src", "src"),
             ("src/", "", "src/", "src"),
             ("src/wasi//", "src/", "wasi//", "wasi"),
@@ -73,7 +74,7 @@ mod tests {
             ("src/../..", "src/../", "..", ".."),
         ] {
             let found = Name::find(&dir, path).unwrap();
-            assert_eq!((found.way, found.name, found.bare()), (way, name, bare), "{path}");
+            assert_eq!((found.directory, found.name, found.bare()), (directory, name, bare), "{path}");
         }
         for (path, errno) in [
             ("", Errno::NoEnt),

@@ -1,4 +1,4 @@
-//! The `path_` functions: what is done with names in directories.
+//! The `path_` functions: operations on names in directories.
 //!
 //! A path is resolved below the directory it is given with, by cap-std: `..`, symbolic links and absolute paths that
 //! lead out of it are `perm`.
@@ -27,15 +27,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// A directory that the guest named, with the right to do something in it.
-struct Place(Arc<Descriptor>);
+struct NamedDirectory(Arc<Descriptor>);
 
-impl Place {
+impl NamedDirectory {
     /// The directory `fd`, for looking only.
     fn to_read(wasi: &Wasi, fd: Fd, right: Rights) -> Result<Self, Errno> {
-        let descriptor = wasi.get_place(fd)?;
+        let descriptor = wasi.get_for_path(fd)?;
         descriptor.directory()?;
         descriptor.require(right, Errno::NotCapable)?;
-        Ok(Place(descriptor))
+        Ok(NamedDirectory(descriptor))
     }
 
     /// The directory `fd`, for changing what is in it: `refused` tells why not, if nothing in it may be changed.
@@ -64,7 +64,7 @@ pub(crate) fn path_create_directory(
 ) -> Result<(), Errno> {
     let path = || memory.path(path, path_len);
     let refused = |dir: &Dir| read_only::create(dir, path()?, true);
-    let place = Place::to_change(wasi, fd, Rights::PATH_CREATE_DIRECTORY, refused)?;
+    let place = NamedDirectory::to_change(wasi, fd, Rights::PATH_CREATE_DIRECTORY, refused)?;
     let name = Name::find(place.dir()?, path()?)?;
     Ok(rustix::fs::mkdirat(&name, name.name, Mode::from_raw_mode(0o777))?)
 }
@@ -80,7 +80,7 @@ pub(crate) fn path_filestat_get(
     stat: Pointer,
 ) -> Result<(), Errno> {
     let lookup = checked_flags!(Lookupflags, flags)?;
-    let place = Place::to_read(wasi, fd, Rights::PATH_FILESTAT_GET)?;
+    let place = NamedDirectory::to_read(wasi, fd, Rights::PATH_FILESTAT_GET)?;
     memory.check(stat, 1, Filestat::size(wasi.abi), 8)?;
     let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
     put_filestat(wasi, memory, stat, &Filestat::from(&found.stat()?))
@@ -101,7 +101,7 @@ pub(crate) fn path_filestat_set_times(
 ) -> Result<(), Errno> {
     let lookup = checked_flags!(Lookupflags, flags)?;
     let times = fs::times(atim, mtim, checked_flags!(Fstflags, fst_flags)?)?;
-    let place = Place::to_read(wasi, fd, Rights::PATH_FILESTAT_SET_TIMES)?;
+    let place = NamedDirectory::to_read(wasi, fd, Rights::PATH_FILESTAT_SET_TIMES)?;
     let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
     if place.0.read_only {
         return Err(Errno::Perm);
@@ -125,13 +125,13 @@ pub(crate) fn path_link(
     if checked_flags!(Lookupflags, old_flags)?.has(Lookupflags::SYMLINK_FOLLOW) {
         return Err(Errno::Inval);
     }
-    let old = Place::to_read(wasi, old_fd, Rights::PATH_LINK_SOURCE)?;
-    let new = Place::to_read(wasi, new_fd, Rights::PATH_LINK_TARGET)?;
+    let old = NamedDirectory::to_read(wasi, old_fd, Rights::PATH_LINK_SOURCE)?;
+    let new = NamedDirectory::to_read(wasi, new_fd, Rights::PATH_LINK_TARGET)?;
     let old_path = memory.path(old_path, old_path_len)?;
     let new_path = memory.path(new_path, new_path_len)?;
-    // Of a read-only directory not even this: under its new name the file could be written.
+    // A file of a read-only directory gets no other name either: under that it could be written.
     let found = fs::resolve(old.dir()?, old_path, Lookupflags::NONE)?;
-    // Nor of a directory anywhere. Its name may be one that Linux would follow, so it does not come that far.
+    // Nor does a directory. It is refused here because its name may be one that Linux would follow.
     if old.0.read_only || new.0.read_only || Filestat::from(&found.stat()?).filetype == Filetype::Directory {
         return Err(read_only::create(new.dir()?, new_path, false)?);
     }
@@ -164,7 +164,7 @@ pub(crate) fn path_open(
     if (base | inheriting) & !Rights::ALL.0 != 0 {
         return Err(Errno::Inval);
     }
-    let place = Place::to_read(wasi, fd, Rights::PATH_OPEN)?;
+    let place = NamedDirectory::to_read(wasi, fd, Rights::PATH_OPEN)?;
     if how.oflags.has(Oflags::CREAT) {
         place.0.require(Rights::PATH_CREATE_FILE, Errno::NotCapable)?;
     }
@@ -176,16 +176,16 @@ pub(crate) fn path_open(
         return Err(Errno::NotCapable);
     }
     memory.check(opened_fd, 1, 4, 4)?;
-    // Before a file is created that then could not be handed over.
+    // Before a file is created for which there is no descriptor.
     wasi.lock()?.table.check_room()?;
     let opened = fs::open(place.0.directory()?, memory.path(path, path_len)?, how, place.0.read_only)?;
-    // What the directory has given up is not had back by opening.
+    // Opening does not bring back rights that the directory has given up.
     opened.restrict(Rights(opened.rights().0 & kept.0), Rights(opened.inheriting().0 & kept.0))?;
     let fd = wasi.lock()?.table.insert(opened)?;
     memory.store_u32(opened_fd, fd)
 }
 
-/// `path_readlink`: what a symbolic link says, cut off where the buffer ends.
+/// `path_readlink`: the target of a symbolic link, cut off where the buffer ends.
 #[allow(clippy::too_many_arguments, reason = "those of the witx")]
 pub(crate) fn path_readlink(
     wasi: &Wasi,
@@ -197,7 +197,7 @@ pub(crate) fn path_readlink(
     buf_len: Size,
     bufused: Pointer,
 ) -> Result<(), Errno> {
-    let place = Place::to_read(wasi, fd, Rights::PATH_READLINK)?;
+    let place = NamedDirectory::to_read(wasi, fd, Rights::PATH_READLINK)?;
     memory.check(buf, buf_len, 1, 1)?;
     memory.check(bufused, 1, 4, 4)?;
     let target = place.dir()?.read_link(memory.path(path, path_len)?)?;
@@ -217,7 +217,7 @@ pub(crate) fn path_remove_directory(
 ) -> Result<(), Errno> {
     let path = || memory.path(path, path_len);
     let refused = |dir: &Dir| read_only::remove(dir, path()?, Errno::Inval, Errno::NotEmpty);
-    let place = Place::to_change(wasi, fd, Rights::PATH_REMOVE_DIRECTORY, refused)?;
+    let place = NamedDirectory::to_change(wasi, fd, Rights::PATH_REMOVE_DIRECTORY, refused)?;
     let name = Name::find(place.dir()?, path()?)?;
     Ok(rustix::fs::unlinkat(&name, name.name, AtFlags::REMOVEDIR)?)
 }
@@ -234,8 +234,8 @@ pub(crate) fn path_rename(
     new_path: Pointer,
     new_path_len: Size,
 ) -> Result<(), Errno> {
-    let old = Place::to_read(wasi, old_fd, Rights::PATH_RENAME_SOURCE)?;
-    let new = Place::to_read(wasi, new_fd, Rights::PATH_RENAME_TARGET)?;
+    let old = NamedDirectory::to_read(wasi, old_fd, Rights::PATH_RENAME_SOURCE)?;
+    let new = NamedDirectory::to_read(wasi, new_fd, Rights::PATH_RENAME_TARGET)?;
     let old_path = memory.path(old_path, old_path_len)?;
     let new_path = memory.path(new_path, new_path_len)?;
     if old.0.read_only || new.0.read_only {
@@ -247,8 +247,8 @@ pub(crate) fn path_rename(
     Ok(rustix::fs::renameat(&old_name, old_name.name, &new_name, new_name.name)?)
 }
 
-/// `path_symlink`: makes a symbolic link. What it says may lead anywhere, since following it does not; only absolute
-/// paths are refused, which mean something else to the host.
+/// `path_symlink`: makes a symbolic link. Its target may lie outside the directory, because no call follows it there; only
+/// absolute targets are refused, since they would mean another file to the host.
 pub(crate) fn path_symlink(
     wasi: &Wasi,
     memory: &mut LinearMemory<'_>,
@@ -264,7 +264,7 @@ pub(crate) fn path_symlink(
         "" => Err(Errno::NoEnt),
         _ => read_only::create(dir, new_path, false),
     };
-    let place = Place::to_change(wasi, fd, Rights::PATH_SYMLINK, refused)?;
+    let place = NamedDirectory::to_change(wasi, fd, Rights::PATH_SYMLINK, refused)?;
     match old_path {
         "" => return Err(Errno::NoEnt),
         path if path.starts_with('/') => return Err(Errno::Perm),
@@ -284,7 +284,7 @@ pub(crate) fn path_unlink_file(
 ) -> Result<(), Errno> {
     let path = || memory.path(path, path_len);
     let refused = |dir: &Dir| read_only::remove(dir, path()?, Errno::IsDir, Errno::IsDir);
-    let place = Place::to_change(wasi, fd, Rights::PATH_UNLINK_FILE, refused)?;
+    let place = NamedDirectory::to_change(wasi, fd, Rights::PATH_UNLINK_FILE, refused)?;
     let name = Name::find(place.dir()?, path()?)?;
     Ok(sys::unlink(&name, name.name)?)
 }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The most subscriptions of one call. A guest's list asks for memory of the host's in proportion.
+/// The most subscriptions of one call: the host's memory for them grows with their number.
 const MAX_SUBSCRIPTIONS: u32 = 1 << 20;
 
 /// Bytes of an `event`.
@@ -26,23 +26,23 @@ const ABSTIME: u16 = 1;
 /// `eventrwflags::fd_readwrite_hangup`.
 const HANGUP: u16 = 1;
 
-/// What the guest waits for, with what it wants to be reminded of.
+/// What the guest waits for, with the number that it gave to tell the event by.
 struct Subscription {
     userdata: u64,
-    source: Source,
+    source: EventSource,
 }
 
-enum Source {
-    /// A time on a clock. Those relative to the wall clock's now are on the monotonic one.
+enum EventSource {
+    /// A time on a clock. A timeout relative to now is on the monotonic clock, also if the guest named the wall clock.
     Clock { id: Clockid, deadline: u64 },
     /// A descriptor that can be read from, or written to.
     Descriptor { descriptor: Arc<Descriptor>, write: bool },
-    /// What can't be waited for, such as a number without a descriptor. That occurs at once.
+    /// A subscription that can't be waited for, such as a number without a descriptor. It occurs at once, with the error.
     Bad { tag: u8, errno: Errno },
 }
 
-/// `poll_oneoff`: waits until at least one of the subscriptions occurs, and tells all that have. One that can't occur is
-/// told with its error, beside the others; if there is no other, the call fails.
+/// `poll_oneoff`: waits until at least one of the subscriptions occurs, and reports all that have. One that can't occur is
+/// reported with its error; if all of them are such, the call fails.
 pub(crate) fn poll_oneoff(
     wasi: &Wasi,
     memory: &mut LinearMemory<'_>,
@@ -64,8 +64,8 @@ pub(crate) fn poll_oneoff(
     for index in 0..count {
         list.push(decode(wasi, &clock, memory.bytes(subscriptions + index * size, size)?)?);
     }
-    if let Source::Bad { errno, .. } = list[0].source
-        && list.iter().all(|subscription| matches!(subscription.source, Source::Bad { .. }))
+    if let EventSource::Bad { errno, .. } = list[0].source
+        && list.iter().all(|subscription| matches!(subscription.source, EventSource::Bad { .. }))
     {
         return Err(errno);
     }
@@ -111,23 +111,23 @@ fn decode(wasi: &Wasi, clock: &Clock, bytes: &[u8]) -> Result<Subscription, Errn
             match Clockid::decode(u32_at(bytes, base)) {
                 Ok(id @ (Clockid::Realtime | Clockid::Monotonic)) if flags & !ABSTIME == 0 => {
                     if flags & ABSTIME != 0 {
-                        Source::Clock { id, deadline: timeout }
+                        EventSource::Clock { id, deadline: timeout }
                     } else {
                         let deadline = clock.now(Clockid::Monotonic).saturating_add(timeout);
-                        Source::Clock { id: Clockid::Monotonic, deadline }
+                        EventSource::Clock { id: Clockid::Monotonic, deadline }
                     }
                 }
-                _ => Source::Bad { tag: 0, errno: Errno::Inval },
+                _ => EventSource::Bad { tag: 0, errno: Errno::Inval },
             }
         }
         tag @ (1 | 2) => {
             let write = tag == 2;
             match wasi.get(u32_at(bytes, 16)) {
                 Err(Errno::Held) => return Err(Errno::Held),
-                Err(errno) => Source::Bad { tag, errno },
+                Err(errno) => EventSource::Bad { tag, errno },
                 Ok(descriptor) => match pollable(&descriptor, write) {
-                    Err(errno) => Source::Bad { tag, errno },
-                    Ok(()) => Source::Descriptor { descriptor, write },
+                    Err(errno) => EventSource::Bad { tag, errno },
+                    Ok(()) => EventSource::Descriptor { descriptor, write },
                 },
             }
         }
@@ -145,14 +145,14 @@ fn pollable(descriptor: &Descriptor, write: bool) -> Result<(), Errno> {
         false if descriptor.rights().has(Rights::SOCK_ACCEPT) => Rights::SOCK_ACCEPT,
         false => Rights::FD_READ,
     };
-    // As on Linux, files and directories are ready for everything, whatever they were opened for.
+    // As on Linux, files and directories are ready for reading and writing, whatever they were opened for.
     match descriptor.filetype {
         Filetype::RegularFile | Filetype::Directory => descriptor.require_unless_never(right),
         _ => descriptor.require(right, Errno::Badf),
     }
 }
 
-/// What is known of a subscription that has occurred.
+/// What an event reports about a descriptor that is ready.
 struct Ready {
     bytes: u64,
     flags: u16,
@@ -162,10 +162,10 @@ fn encode(subscription: &Subscription, ready: Ready) -> [u8; EVENT_SIZE as usize
     let mut event = [0; EVENT_SIZE as usize];
     event[0..8].copy_from_slice(&subscription.userdata.to_le_bytes());
     let (errno, tag) = match subscription.source {
-        Source::Clock { .. } => (Errno::Success, 0),
-        Source::Descriptor { write: false, .. } => (Errno::Success, 1),
-        Source::Descriptor { write: true, .. } => (Errno::Success, 2),
-        Source::Bad { tag, errno } => (errno, tag),
+        EventSource::Clock { .. } => (Errno::Success, 0),
+        EventSource::Descriptor { write: false, .. } => (Errno::Success, 1),
+        EventSource::Descriptor { write: true, .. } => (Errno::Success, 2),
+        EventSource::Bad { tag, errno } => (errno, tag),
     };
     event[8..10].copy_from_slice(&(errno as u16).to_le_bytes());
     event[10] = tag;
@@ -176,13 +176,14 @@ fn encode(subscription: &Subscription, ready: Ready) -> [u8; EVENT_SIZE as usize
 
 /// Waits until something has occurred and calls `occurred` with all that has, in the order of the list.
 fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscription, Ready)) -> Result<(), Errno> {
-    // Each once, however often it is subscribed to: the system takes no more than a process can have open.
+    // Each descriptor once, however often it is subscribed to: the system refuses a list that is longer than the number of
+    // files a process may have open.
     let mut wanted: Vec<(&HostFile, PollFlags)> = Vec::new();
     let mut index_of: HashMap<RawFd, usize> = HashMap::new();
     let mut is_ready = false;
     for subscription in list {
         match &subscription.source {
-            Source::Descriptor { descriptor, write } => match &descriptor.object {
+            EventSource::Descriptor { descriptor, write } => match &descriptor.object {
                 Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
                     let index = *index_of.entry(file.as_fd().as_raw_fd()).or_insert(wanted.len());
                     if index == wanted.len() {
@@ -190,11 +191,11 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
                     }
                     wanted[index].1 |= event(*write);
                 }
-                // Files always are, and of streams without a descriptor nothing is known.
+                // Files are always ready, and an embedder's stream can't be asked.
                 _ => is_ready = true,
             },
-            Source::Bad { .. } => is_ready = true,
-            Source::Clock { .. } => {}
+            EventSource::Bad { .. } => is_ready = true,
+            EventSource::Clock { .. } => {}
         }
     }
     let mut host: Vec<_> = wanted.iter().map(|(file, events)| PollFd::new(*file, *events)).collect();
@@ -204,10 +205,10 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
         let mut any = false;
         for subscription in list {
             let ready = match &subscription.source {
-                Source::Clock { id, deadline } => {
+                EventSource::Clock { id, deadline } => {
                     has_passed(clock, *id, *deadline).then_some(Ready { bytes: 0, flags: 0 })
                 }
-                Source::Descriptor { descriptor, write } => match &descriptor.object {
+                EventSource::Descriptor { descriptor, write } => match &descriptor.object {
                     Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
                         let polled = index_of.get(&file.as_fd().as_raw_fd()).and_then(|index| host.get(*index));
                         let always = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
@@ -223,8 +224,8 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
                     }
                     _ => Some(Ready { bytes: 1, flags: 0 }),
                 },
-                // Its error is in the subscription.
-                Source::Bad { .. } => Some(Ready { bytes: 0, flags: 0 }),
+                // `encode` takes the error from the subscription.
+                EventSource::Bad { .. } => Some(Ready { bytes: 0, flags: 0 }),
             };
             if let Some(ready) = ready {
                 any = true;
@@ -237,7 +238,7 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
     }
 }
 
-/// What the system calls readiness to be written to, or read from.
+/// The host's event for a descriptor that is ready to be written to, or read from.
 fn event(write: bool) -> PollFlags {
     if write { PollFlags::OUT } else { PollFlags::IN }
 }
@@ -246,7 +247,7 @@ fn has_passed(clock: &Clock, id: Clockid, deadline: u64) -> bool {
     peek(clock, id) >= deadline
 }
 
-/// The time, without moving it if it is virtual.
+/// The time on a clock, without advancing a virtual one.
 fn peek(clock: &Clock, id: Clockid) -> u64 {
     match clock {
         Clock::Host { .. } => clock.now(id),
@@ -257,15 +258,15 @@ fn peek(clock: &Clock, id: Clockid) -> u64 {
     }
 }
 
-/// Nanoseconds to the first of the deadlines, if there are any.
+/// Nanoseconds until the first deadline, if there is one.
 fn earliest(clock: &Clock, list: &[Subscription]) -> Option<u64> {
     let (realtime, monotonic) = (peek(clock, Clockid::Realtime), peek(clock, Clockid::Monotonic));
     let left = list.iter().filter_map(|subscription| match subscription.source {
-        Source::Clock { id, deadline } => {
+        EventSource::Clock { id, deadline } => {
             let now = if id == Clockid::Realtime { realtime } else { monotonic };
             Some(deadline.saturating_sub(now))
         }
-        Source::Descriptor { .. } | Source::Bad { .. } => None,
+        EventSource::Descriptor { .. } | EventSource::Bad { .. } => None,
     });
     left.min()
 }

@@ -1,4 +1,4 @@
-//! The functions of WASI Preview 1: one list, from which all is made that is the same for each of them.
+//! The functions of WASI Preview 1: one list, from which their definitions in the linker and their traces are made.
 
 use crate::error::{Error, Result};
 use crate::runtime::linear::LinearMemory;
@@ -91,32 +91,32 @@ macro_rules! for_each_function {
     };
 }
 
-/// The errno in what WebAssembly gets, where it gets one.
-trait Told {
+/// The errno in the result that WebAssembly gets, if it has one.
+trait HasErrno {
     fn errno(&self) -> Option<u32>;
 }
 
-impl Told for u32 {
+impl HasErrno for u32 {
     fn errno(&self) -> Option<u32> {
         Some(*self)
     }
 }
 
-impl Told for () {
+impl HasErrno for () {
     fn errno(&self) -> Option<u32> {
         None
     }
 }
 
-/// What WebAssembly gets for a function's result.
-trait Answer {
-    type Wasm: Told;
-    fn answer(self) -> Result<Self::Wasm>;
+/// The result that WebAssembly gets for the Rust result of a function.
+trait IntoWasmResult {
+    type Wasm: HasErrno;
+    fn into_wasm_result(self) -> Result<Self::Wasm>;
 }
 
-/// The errno for the program, or the error for the host if it is no program's.
+/// The errno as the program gets it; `Held`, which is none of the witx, as an error for the host.
 #[inline]
-fn told(errno: Errno) -> Result<u32> {
+fn errno_result(errno: Errno) -> Result<u32> {
     if errno == Errno::Held { Err(held()) } else { Ok(errno as u32) }
 }
 
@@ -128,27 +128,27 @@ fn held() -> Error {
     )
 }
 
-impl Answer for Result<(), Errno> {
+impl IntoWasmResult for Result<(), Errno> {
     type Wasm = u32;
     #[inline]
-    fn answer(self) -> Result<u32> {
+    fn into_wasm_result(self) -> Result<u32> {
         match self {
             Ok(()) => Ok(Errno::Success as u32),
-            Err(errno) => told(errno),
+            Err(errno) => errno_result(errno),
         }
     }
 }
 
-impl Answer for Result<Errno> {
+impl IntoWasmResult for Result<Errno> {
     type Wasm = u32;
-    fn answer(self) -> Result<u32> {
-        self.and_then(told)
+    fn into_wasm_result(self) -> Result<u32> {
+        self.and_then(errno_result)
     }
 }
 
-impl Answer for Result<()> {
+impl IntoWasmResult for Result<()> {
     type Wasm = ();
-    fn answer(self) -> Result<()> {
+    fn into_wasm_result(self) -> Result<()> {
         self
     }
 }
@@ -166,12 +166,12 @@ macro_rules! define_functions {
                         stringify!($name),
                         move |memory: &mut LinearMemory<'_>, $($param: $ty),*| {
                             let Some(watch) = &wasi.watch else {
-                                return Answer::answer($name(&wasi, memory, $($param),*));
+                                return IntoWasmResult::into_wasm_result($name(&wasi, memory, $($param),*));
                             };
                             let arguments =
                                 [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
                             let call = watch.begin(&wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
-                            let answer = Answer::answer($name(&wasi, memory, $($param),*));
+                            let answer = IntoWasmResult::into_wasm_result($name(&wasi, memory, $($param),*));
                             watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
                             answer
                         },

@@ -7,14 +7,14 @@ use crate::wasi::errno::Errno;
 use crate::wasi::guest::Guest;
 use crate::wasi::types::{Bits, Exitcode, Pointer};
 
-/// The number and the bytes of strings that are handed over with a NUL behind each.
+/// The number of strings, and their bytes with a NUL after each.
 fn sizes(lens: impl Iterator<Item = usize>) -> Result<(u32, u32), Errno> {
     let (count, bytes) = lens.fold((0, 0), |(count, bytes), len| (count + 1, bytes + len + 1));
     let size = |value: usize| u32::try_from(value).map_err(|_| Errno::Overflow);
     Ok((size(count)?, size(bytes)?))
 }
 
-/// Hands strings over: pointers at `pointers`, bytes at `buffer`. Each string comes in parts.
+/// Writes strings to the guest: pointers at `pointers`, bytes at `buffer`. Each string is given in parts.
 fn put_strings<'a, const N: usize>(
     memory: &mut LinearMemory<'_>,
     pointers: Pointer,
@@ -29,7 +29,7 @@ fn put_strings<'a, const N: usize>(
         memory.store_u32(pointers + 4 * index as u32, end)?;
         for bytes in parts.iter().map(|part| part.as_bytes()).chain([&b"\0"[..]]) {
             memory.bytes_mut(end, bytes.len() as u32)?.copy_from_slice(bytes);
-            // The last one may end where addresses do.
+            // The last string may end at address 2^32.
             end = end.wrapping_add(bytes.len() as u32);
         }
     }
@@ -92,8 +92,9 @@ pub(crate) fn proc_exit(_wasi: &Wasi, _memory: &mut LinearMemory<'_>, code: Exit
 
 /// `proc_raise`: does what a signal does to a process that does not handle it.
 ///
-/// One that would end the process ends the program, with 128 and the number the signal has on Linux, as a shell
-/// reports it. One that is ignored is ignored. One that would stop it is `notsup`: nobody could let it go on.
+/// A signal whose default is to end the process ends the program, with 128 plus the signal's number on Linux, as a shell
+/// reports it. One whose default is to be ignored does nothing. One that would stop the process is `notsup`: nobody could
+/// make it continue.
 pub(crate) fn proc_raise(_wasi: &Wasi, _memory: &mut LinearMemory<'_>, signal: Bits) -> crate::Result<Errno> {
     let number = match signal {
         // none; chld, cont, urg, winch

@@ -1,8 +1,9 @@
 //! Files of procfs among those that a program was given.
 //!
 //! Whoever gives a program a directory with procfs somewhere in it, `/` above all, gives it files, not the processes of
-//! the host, and least of all this one. So what shows a process from inside is refused there, with `acces`; who means
-//! to show processes gives a directory of procfs itself. Memory is shown to nobody, and nothing is written.
+//! the host, and least of all this one. So files that show the inside of a process are refused there, with `acces`; an
+//! embedder who means to show processes gives a directory of procfs itself. Files that show memory are always refused, and
+//! none is opened for writing.
 //! Links such as `root` and `fd/0` lead nowhere: they are never followed, wherever the directory is.
 
 use crate::sys;
@@ -23,7 +24,7 @@ pub(crate) fn check(opened: impl AsFd, stat: &Filestat, given: bool, write: bool
 /// Whether a program may read the file of procfs with this name. Each process and thread has a directory that is
 /// called by its number.
 fn may_read(name: &[u8], given: bool) -> bool {
-    // What the system adds when a process or thread has ended, with which its memory need not be gone.
+    // The system adds this to names of a process or thread that has ended. Its memory may still exist.
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
     let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
     let shows_memory = matches!(name.rsplit(|byte| *byte == b'/').next(), Some(b"mem" | b"kcore"));

@@ -19,7 +19,7 @@ pub(crate) enum Random {
     Seeded(Arc<Mutex<StdRng>>),
 }
 
-/// `random_get`: fills a buffer with random bytes. They are made in place, so that no size asks for memory.
+/// `random_get`: fills a buffer with random bytes, in place, so that a large buffer needs no memory of the host's.
 pub(crate) fn random_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, buffer: Pointer, len: Size) -> Result<(), Errno> {
     let bytes = memory.bytes_mut(buffer, len)?;
     // Without the environment's lock: gigabytes take seconds.

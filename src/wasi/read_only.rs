@@ -1,7 +1,7 @@
-//! Why something can't be done in a read-only directory: what Linux says on a file system that is mounted for reading
-//! only, with `perm` in the place of `rofs`.
+//! The errors of calls that would change something in a read-only directory: those of Linux on a file system that is mounted
+//! read-only, with `perm` in the place of `rofs`.
 //!
-//! All of this only looks. What changes something never gets as far as to try it.
+//! The functions here only look. The change itself is never tried.
 
 use crate::wasi::errno::Errno;
 use crate::wasi::fs::{self, Open};
@@ -13,7 +13,7 @@ use rustix::fs::AtFlags;
 /// The most symbolic links that are followed, as Linux has it.
 const MAX_LINKS: usize = 40;
 
-/// Why nothing can be made at `path`: a directory, or anything else.
+/// The error for making something at `path`: a directory if `directory`, else anything else.
 pub(super) fn create(dir: &Dir, path: &str, directory: bool) -> Result<Errno, Errno> {
     let found = Name::find(dir, path)?;
     match rustix::fs::statat(&found, found.bare(), AtFlags::SYMLINK_NOFOLLOW) {
@@ -24,8 +24,8 @@ pub(super) fn create(dir: &Dir, path: &str, directory: bool) -> Result<Errno, Er
     }
 }
 
-/// Why the name `path` can't be taken away or given to something else. `dot` and `dots` are for those that every
-/// directory has. Linux refuses before it looks whether the name is there.
+/// The error for removing or replacing the name `path`. `dot` and `dots` are the errors for `.` and `..`. Linux refuses before
+/// it looks whether the name exists.
 pub(super) fn remove(dir: &Dir, path: &str, dot: Errno, dots: Errno) -> Result<Errno, Errno> {
     match Name::find(dir, path)?.bare() {
         "." => Err(dot),
@@ -34,8 +34,8 @@ pub(super) fn remove(dir: &Dir, path: &str, dot: Errno, dots: Errno) -> Result<E
     }
 }
 
-/// Why `path` can't be opened for writing, making or cutting off a file: `success` if it is there and only was to be
-/// made if it is not.
+/// The error for opening `path` so as to write, create or truncate a file; `success` if the file exists and was to be created
+/// only otherwise.
 pub(super) fn open(dir: &Dir, path: &str, how: Open) -> Result<Errno, Errno> {
     let creates = how.oflags.has(Oflags::CREAT);
     if creates {
@@ -59,7 +59,7 @@ pub(super) fn open(dir: &Dir, path: &str, how: Open) -> Result<Errno, Errno> {
     }
 }
 
-/// Why no file can be made at `path`, where none is: a symbolic link may be there that leads to where it would be.
+/// The error for creating the missing file `path`: it may be a symbolic link, whose target is then the file to create.
 fn create_behind_links(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<Errno, Errno> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -69,7 +69,7 @@ fn create_behind_links(dir: &Dir, path: &str, lookup: Lookupflags) -> Result<Err
             _ => return Ok(Errno::Perm),
         };
         let target = target.to_str().map_err(|_| Errno::Ilseq)?;
-        path = if target.starts_with('/') { target.to_owned() } else { format!("{}{target}", found.way) };
+        path = if target.starts_with('/') { target.to_owned() } else { format!("{}{target}", found.directory) };
     }
     Err(Errno::Loop)
 }

@@ -83,7 +83,7 @@ pub(crate) fn sock_recv(
     let mut batch = buffers.batch(memory)?;
     let message = batch.with_mut(memory, receive)?;
     let (mut done, mut last) = (message.bytes, message.bytes);
-    // The system waits for what one call has room for. More buffers than it takes, and ones that overlap, need more calls.
+    // `RecvFlags::WAITALL` waits for the buffers of one system call. A longer list, or one with overlaps, takes several.
     let waits = host_flags == RecvFlags::WAITALL && socket.filetype == Filetype::SocketStream;
     while waits && last > 0 {
         batch.skip(last);
@@ -94,7 +94,7 @@ pub(crate) fn sock_recv(
         if batch.bytes() == 0 || done + batch.bytes() > u32::MAX as usize {
             break;
         }
-        // What has come is told, whatever becomes of the rest.
+        // Bytes that were received are reported, even if receiving the rest fails.
         let Ok(message) = batch.with_mut(memory, receive) else { break };
         last = message.bytes;
         done += last;
@@ -115,7 +115,7 @@ pub(crate) fn sock_send(
     sent: Pointer,
 ) -> Result<(), Errno> {
     let socket = socket(wasi, fd, Rights::FD_WRITE)?;
-    // There are none yet.
+    // WASI defines no flags for sending yet.
     if flags != 0 {
         return Err(Errno::Inval);
     }

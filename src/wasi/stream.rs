@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Locks, whatever became of a thread that panicked with the lock: all data here is whole between any two statements.
+/// Locks, also if a thread has panicked while it held the lock: the data here is consistent between any two statements.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -37,7 +37,7 @@ impl Input {
         let mut stream = lock(&self.0);
         loop {
             match stream.read_vectored(buffers) {
-                // A stream that claims more than there was room for would make the guest believe it.
+                // A faulty stream may claim to have read more than there was room for; the guest must not be told so.
                 Ok(read) if read <= buffers.iter().map(|buffer| buffer.len()).sum() => return Ok(read),
                 Ok(_) => return Err(Errno::Io),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -71,7 +71,7 @@ impl Output {
         }
     }
 
-    /// Passes on what the stream still holds back.
+    /// Flushes the embedder's stream.
     pub(crate) fn flush(&self) -> Result<(), Errno> {
         match self {
             Output::Captured(_) => Ok(()),

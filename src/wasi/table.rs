@@ -8,13 +8,13 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
-/// What a number of the guest stands for. Calls hold it by an `Arc` while they run, so that none of them, however long
-/// it blocks, holds the environment's lock.
+/// An open descriptor of the guest. Calls hold it by an `Arc` while they run, so that a call that blocks does not hold the
+/// environment's lock.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     pub(crate) object: Object,
     pub(crate) filetype: Filetype,
-    /// May the guest change anything of what this names? Not under a read-only preopen.
+    /// Whether it was opened below a read-only preopen, where the guest may change nothing.
     pub(crate) read_only: bool,
     flags: AtomicU16,
     rights: AtomicU64,
@@ -30,8 +30,8 @@ pub(crate) enum Object {
     Host(HostFile),
     /// A directory.
     Directory(Directory),
-    /// A root directory in which nothing is and nothing can be made: through it, paths are seen for which the program
-    /// has no directory.
+    /// An empty root directory in which nothing can be made. Calls on paths for which the program has no directory end up
+    /// here, so that they can be recorded.
     Nowhere,
     /// A stream to read from that the embedder supplied.
     Input(Input),
@@ -44,7 +44,7 @@ pub(crate) enum Object {
 pub(crate) enum HostFile {
     /// Opened for the guest alone, or handed over to it.
     Owned(OwnedFd),
-    /// Opened by a path, where anything may be: it stays open for not blocking.
+    /// Opened by a path, which may name anything, so it stays non-blocking.
     Found(OwnedFd),
     /// A standard stream of this process. Its flags belong to whoever started it as well, so they are left alone.
     Inherited(BorrowedFd<'static>),
@@ -89,7 +89,7 @@ impl Descriptor {
         Rights(self.inheriting.load(Ordering::Relaxed))
     }
 
-    /// Gives up all rights but these. `notcapable` if some of them are not there to be kept.
+    /// Gives up all rights but these; `notcapable` if it lacks one of them.
     pub(crate) fn restrict(&self, rights: Rights, inheriting: Rights) -> Result<(), Errno> {
         if !self.rights().has(rights) || !self.inheriting().has(inheriting) {
             return Err(Errno::NotCapable);
@@ -99,7 +99,7 @@ impl Descriptor {
         Ok(())
     }
 
-    /// Fails without all of `rights`: with `notcapable` if they were given up, with `missing` if they never were there.
+    /// Fails unless it has all of `rights`: with `notcapable` if one was given up, with `missing` if it was opened without.
     #[inline]
     pub(crate) fn require(&self, rights: Rights, missing: Errno) -> Result<(), Errno> {
         if self.rights().has(rights) {
@@ -111,7 +111,7 @@ impl Descriptor {
         }
     }
 
-    /// Fails with `notcapable` if one of `rights` was given up; that it never was there is no hindrance.
+    /// Fails with `notcapable` if one of `rights` was given up. A right that it was opened without is no reason to fail.
     pub(crate) fn require_unless_never(&self, rights: Rights) -> Result<(), Errno> {
         self.require(Rights(rights.0 & self.original.0), Errno::NotCapable)
     }
@@ -121,7 +121,7 @@ impl Descriptor {
         matches!(self.object, Object::Host(_)) && self.filetype == Filetype::Unknown
     }
 
-    /// The host's descriptor, for what makes sense for files only.
+    /// The host's descriptor, for operations on files.
     pub(crate) fn file(&self) -> Result<&HostFile, Errno> {
         match &self.object {
             Object::Host(file) => Ok(file),
@@ -129,7 +129,7 @@ impl Descriptor {
         }
     }
 
-    /// The host's descriptor, for what moves about in files.
+    /// The host's descriptor, for operations that seek.
     pub(crate) fn seekable(&self) -> Result<&HostFile, Errno> {
         match &self.object {
             Object::Host(file) => Ok(file),
@@ -138,7 +138,7 @@ impl Descriptor {
         }
     }
 
-    /// The host's descriptor, for what is done at a position of its own. Pipes, sockets and terminals have none.
+    /// The host's descriptor, for reading and writing at a given offset. Pipes, sockets and terminals have no offsets.
     pub(crate) fn positioned(&self) -> Result<&HostFile, Errno> {
         let file = self.seekable()?;
         if self.original.has(Rights::FD_SEEK) { Ok(file) } else { Err(Errno::Spipe) }
@@ -153,7 +153,7 @@ impl Descriptor {
         }
     }
 
-    /// The directory, for what is done to paths.
+    /// The directory, for operations on paths.
     pub(crate) fn directory(&self) -> Result<&Directory, Errno> {
         match &self.object {
             Object::Directory(directory) => Ok(directory),
@@ -172,9 +172,9 @@ pub(crate) struct Table {
     lowest: usize,
     open: usize,
     pub(crate) limit: usize,
-    /// A directory in which nothing is, and its number, which descriptors of files may have at the same time.
+    /// The empty directory, and its number, which a descriptor of a file may have at the same time.
     pub(crate) nowhere: Option<(Fd, Arc<Descriptor>)>,
-    /// There was no room for one more under the limit.
+    /// Whether the limit has kept something from being opened.
     reached: AtomicBool,
 }
 
@@ -193,7 +193,7 @@ impl Table {
 
     /// The descriptor of a directory to look paths up in.
     #[inline]
-    pub(crate) fn get_place(&self, fd: Fd) -> Result<&Arc<Descriptor>, Errno> {
+    pub(crate) fn get_for_path(&self, fd: Fd) -> Result<&Arc<Descriptor>, Errno> {
         let own = self.get(fd);
         match &self.nowhere {
             Some((number, nowhere))
@@ -227,7 +227,7 @@ impl Table {
         };
         let mut index = free(self.lowest);
         self.lowest = index + 1;
-        // A directory's number would take that of the one in which nothing is.
+        // A real directory must not hide the empty one.
         if let (Some((number, _)), Object::Directory(_)) = (&self.nowhere, &descriptor.object)
             && *number as usize == index
         {
@@ -266,7 +266,7 @@ impl Table {
         Ok(descriptor)
     }
 
-    /// Gives the descriptor `from` the number `to`, and returns what had it.
+    /// Gives the descriptor `from` the number `to`, and returns the descriptor that had that number.
     pub(crate) fn renumber(&mut self, from: Fd, to: Fd) -> Result<Option<Arc<Descriptor>>, Errno> {
         self.get(from)?;
         self.get(to)?;
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(table.insert(stream()), Ok(0));
     }
 
-    /// The directory in which nothing is shares its number with anything but a directory, which would be taken for it.
+    /// The empty directory shares its number with files, but not with a real directory, which would hide it.
     #[test]
     fn nowhere_takes_no_number_but_a_directorys() {
         use cap_std::ambient_authority;
@@ -336,14 +336,15 @@ mod tests {
         table.insert(stream()).unwrap();
         let nowhere = Descriptor::new(Object::Nowhere, Filetype::Directory, Fdflags::NONE, Rights::NONE, Rights::NONE);
         table.nowhere = Some((1, Arc::new(nowhere)));
-        let is_nowhere = |table: &Table, fd| table.get_place(fd).is_ok_and(|it| matches!(it.object, Object::Nowhere));
+        let is_nowhere =
+            |table: &Table, fd| table.get_for_path(fd).is_ok_and(|it| matches!(it.object, Object::Nowhere));
         assert!(is_nowhere(&table, 1) && table.get(1).is_err());
         assert_eq!(table.insert(directory("a")), Ok(2));
         assert!(is_nowhere(&table, 1) && table.get(1).is_err() && !is_nowhere(&table, 2));
         assert_eq!(table.insert(stream()), Ok(1));
         assert!(is_nowhere(&table, 1) && table.get(1).is_ok() && !is_nowhere(&table, 0));
         assert_eq!(table.insert(stream()), Ok(3));
-        assert!(table.get_place(9).is_err());
+        assert!(table.get_for_path(9).is_err());
     }
 
     #[test]

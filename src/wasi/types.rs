@@ -24,19 +24,19 @@ pub(crate) type RightsBits = u64;
 /// The exit code of a program.
 pub(crate) type Exitcode = u32;
 
-/// More names, for the one list of functions, where a trace finds how to show each argument.
+/// Names that stand for the same integers in the list of functions. They tell a trace how to show each argument.
 pub(crate) mod list {
     use super::{Bits, Pointer};
 
-    /// A path below the directory before it, with its length behind it.
+    /// A path below the directory that the previous argument names; the next argument is its length.
     pub(crate) type Path = Pointer;
-    /// What a symbolic link is to say, with its length behind it.
+    /// The target of a symbolic link; the next argument is its length.
     pub(crate) type Text = Pointer;
-    /// Buffers to read into, with their number behind it.
+    /// Buffers to read into; the next argument is their number.
     pub(crate) type Iovs = Pointer;
-    /// Buffers to write from, with their number behind it.
+    /// Buffers to write from; the next argument is their number.
     pub(crate) type Ciovs = Pointer;
-    /// A buffer to be filled, with its size behind it.
+    /// A buffer to be filled; the next argument is its size.
     pub(crate) type Buffer = Pointer;
     /// Where a result goes.
     pub(crate) type Out16 = Pointer;
@@ -68,7 +68,7 @@ pub(crate) mod list {
     pub(crate) type WhenceBits = Bits;
 }
 
-/// Which of the two modules of names was imported.
+/// The module that a function was imported from, which decides on the layout of some records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Abi {
     /// `wasi_snapshot_preview1`.
@@ -148,7 +148,7 @@ flags! {
 }
 
 impl Rights {
-    /// What a directory is for.
+    /// The rights to a directory.
     pub(crate) const DIRECTORY: Self = Rights(
         Self::PATH_CREATE_DIRECTORY.0
             | Self::PATH_CREATE_FILE.0
@@ -172,11 +172,11 @@ impl Rights {
             | Self::POLL_FD_READWRITE.0,
     );
 
-    /// What may be had of what is opened in a directory: anything, so that a program can ask for all that there is.
-    /// What the opened is not for it does not get.
+    /// Rights that descriptors opened in a directory may have: all, so that a program can ask for everything. A descriptor gets
+    /// those of them that its type allows.
     pub(crate) const INHERITING: Self = Self::ALL;
 
-    /// What a file that can be read and written is for.
+    /// The rights to a file that can be read and written.
     pub(crate) const FILE: Self = Rights(
         Self::FD_DATASYNC.0
             | Self::FD_READ.0
@@ -193,7 +193,7 @@ impl Rights {
             | Self::POLL_FD_READWRITE.0,
     );
 
-    /// What a pipe, a terminal or a stream of the embedder is for, before reading or writing is added.
+    /// The rights to a pipe, a terminal or a stream of the embedder, without those to read and write.
     pub(crate) const STREAM: Self =
         Rights(Self::FD_FDSTAT_SET_FLAGS.0 | Self::FD_FILESTAT_GET.0 | Self::POLL_FD_READWRITE.0);
 }
@@ -252,7 +252,7 @@ pub(crate) use checked_flags;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Filetype {
-    /// None of the others; FIFOs too, for which there is no number.
+    /// Any other type; FIFOs among them, for which the witx has no number.
     Unknown = 0,
     BlockDevice = 1,
     CharacterDevice = 2,
@@ -291,7 +291,7 @@ pub(crate) struct Filestat {
     pub(crate) ctim: Timestamp,
 }
 
-/// Nanoseconds since 1970; times that `timestamp` does not reach are its nearest.
+/// Nanoseconds since 1970; a time outside the range of `timestamp` becomes its nearest value.
 fn nanoseconds(seconds: i64, nanoseconds: u64) -> Timestamp {
     let time = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     time.clamp(0, u64::MAX.into()) as u64
@@ -314,7 +314,7 @@ impl From<&Stat> for Filestat {
 }
 
 impl Filestat {
-    /// The longer of its two layouts.
+    /// Bytes of the longer of its two layouts.
     pub(crate) const MAX_SIZE: usize = 64;
 
     /// Bytes it takes in guest memory.
@@ -325,7 +325,7 @@ impl Filestat {
         }
     }
 
-    /// Where in it the size is.
+    /// Byte offset of the size.
     pub(crate) const fn size_offset(abi: Abi) -> u32 {
         match abi {
             Abi::Preview1 => 32,

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Denial {
-    /// The path as the program sees it; empty where a limit was reached that is no single file's.
+    /// The path as the program sees it; empty if the reason is a limit that is not about one file.
     pub path: String,
     /// Why.
     pub reason: Refusal,
@@ -29,14 +29,14 @@ pub struct Denial {
 pub enum Refusal {
     /// The path lies in no directory that the program was given.
     NotGiven,
-    /// Nothing has the path in a directory that is named `.`. C libraries look absolute paths up there too, without their
-    /// first slash: if it was one, the program has no directory for it.
+    /// The path was not found in a directory that is named `.`. C libraries look absolute paths up there too, without the first
+    /// slash: if this was one, the program has no directory for it.
     NotFound,
     /// The path lies in a directory that was given for reading only.
     ReadOnly,
     /// The path, or a symbolic link on it, leads out of its directory.
     LeadsOut,
-    /// The host's own permissions are against it, or it is a file of procfs that shows a process from inside.
+    /// The host's permissions forbid it, or it is a file of procfs that shows the inside of a process.
     Host,
     /// The limit of [`WasiEnv::with_max_file_size`](crate::WasiEnv::with_max_file_size).
     MaxFileSize,
@@ -103,7 +103,7 @@ impl Argument {
     }
 }
 
-/// Who wants to know what.
+/// What is recorded of the calls: a trace, denials, or both.
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
     pub(crate) trace: Option<Arc<Mutex<dyn Write + Send>>>,
@@ -127,12 +127,12 @@ pub(crate) struct Call<'a> {
     /// What is still to be written of the trace.
     line: String,
     subjects: Vec<Subject>,
-    /// The limits that are set, so that only those are named.
+    /// The limits that are set: only these can have been the reason for a failure.
     limits: (bool, bool),
 }
 
 impl Watch {
-    /// Whether anybody wants to know anything.
+    /// Whether anything is recorded.
     pub(crate) fn is_wanted(&self) -> bool {
         self.trace.is_some() || self.denials.is_some()
     }
@@ -155,7 +155,7 @@ impl Watch {
         }
         if self.trace.is_some() {
             call.line = head(wasi, memory, function, arguments);
-            // What may wait is told first.
+            // A call that may wait is written before it is made.
             if matches!(function, "fd_read" | "poll_oneoff" | "sock_accept" | "sock_recv") {
                 self.write(&call.line);
                 call.line.clear();
@@ -164,7 +164,7 @@ impl Watch {
         Ok(call)
     }
 
-    /// Tells how a call ended: with an errno, or without one because the program ended with it.
+    /// Records how a call ended: with an errno, or without one because it ended the program.
     #[cold]
     pub(crate) fn end(&self, mut call: Call<'_>, memory: &LinearMemory<'_>, errno: Option<u32>) {
         let errno = errno.and_then(|number| errno::ALL.get(number as usize).copied());
@@ -195,7 +195,7 @@ impl Watch {
 
     fn write(&self, text: &str) {
         if let Some(trace) = &self.trace {
-            // When nobody listens, there is nobody to tell about it.
+            // An error of the trace's stream has nowhere to be reported.
             let _ = lock(trace).write_all(text.as_bytes());
         }
     }
@@ -223,7 +223,7 @@ fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argument]) -> V
     let mut subjects = vec![];
     for (index, argument) in arguments.iter().enumerate() {
         match argument.kind {
-            Kind::Fd => directory = wasi.get_place(argument.value as u32).ok(),
+            Kind::Fd => directory = wasi.get_for_path(argument.value as u32).ok(),
             Kind::Path => {
                 let (Some(descriptor), Some(len)) = (&directory, arguments.get(index + 1)) else { continue };
                 let Ok(path) = memory.path(argument.pointer(), len.value as u32) else { continue };
@@ -242,7 +242,7 @@ fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argument]) -> V
     subjects
 }
 
-/// What a call was refused, if that is why it failed.
+/// The denial that a failed call stands for, if it failed because something was refused.
 fn denial(call: &Call<'_>, errno: Errno) -> Option<Denial> {
     if errno != Errno::Success
         && let Some(subject) = call.subjects.iter().find(|subject| subject.absent)
@@ -270,7 +270,7 @@ fn denial(call: &Call<'_>, errno: Errno) -> Option<Denial> {
 }
 
 impl Call<'_> {
-    /// Whether it would change something in a directory.
+    /// Whether the call would change something in a directory.
     fn changes(&self) -> bool {
         match self.function {
             "path_filestat_get" | "path_readlink" => false,
@@ -284,7 +284,7 @@ impl Call<'_> {
     }
 }
 
-/// The call with what goes into it.
+/// The call with its arguments.
 fn head(wasi: &Wasi, memory: &LinearMemory<'_>, function: &str, arguments: &[Argument]) -> String {
     let mut line = format!("{function}(");
     let mut shown = arguments.iter();
@@ -306,7 +306,7 @@ fn head(wasi: &Wasi, memory: &LinearMemory<'_>, function: &str, arguments: &[Arg
     line
 }
 
-/// An argument that points at as many bytes or elements as the one behind it says.
+/// An argument that points to as many bytes or elements as the next argument says.
 fn sized(memory: &LinearMemory<'_>, argument: &Argument, count: u32) -> String {
     let pointer = argument.pointer();
     match argument.kind {
@@ -335,7 +335,7 @@ fn sized(memory: &LinearMemory<'_>, argument: &Argument, count: u32) -> String {
     }
 }
 
-/// Up to `most` bytes as a string, with all escaped that a terminal might take for more than text.
+/// Up to `most` bytes as a string, with everything escaped that a terminal might not show as text.
 fn quoted(bytes: &[u8], most: usize) -> String {
     let part = &bytes[..bytes.len().min(most)];
     let text = match std::str::from_utf8(part) {
@@ -441,7 +441,7 @@ const FILETYPES: [&str; 8] = [
     "symbolic_link",
 ];
 
-/// What a call that succeeded gave.
+/// The results of a call that succeeded.
 fn results(call: &Call<'_>, memory: &LinearMemory<'_>) -> String {
     let mut text = String::new();
     let mut count = None;

@@ -30,7 +30,7 @@ pub(super) struct CacheArgs {
     )]
     cache_size: u64,
 
-    /// Tell on standard error what the cache did, and why something in it was not used
+    /// Report on standard error what the cache did, and why something in it was not used
     #[arg(long, short)]
     verbose: bool,
 }
@@ -56,7 +56,7 @@ enum CacheUse {
 const NOWHERE: &str = "neither --cache-dir nor $XDG_CACHE_HOME says where it is, and $HOME names no directory";
 
 impl Place {
-    /// The directory; `None` if it was not given and the environment does not tell of one.
+    /// The directory; `None` if it was not given and the environment names none.
     fn path(&self) -> Option<PathBuf> {
         self.cache_dir.clone().or_else(default_path)
     }
@@ -78,7 +78,7 @@ impl CacheArgs {
         if self.verbose { cache.notes(note) } else { cache }
     }
 
-    /// Tells what the cache did for a module, if the user wants to know.
+    /// Reports what the cache did for a module, with `-v`.
     pub fn report(&self, file: &str, stats: CacheStats) {
         if self.verbose {
             let CacheStats { loaded, recorded, rejected } = stats;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wasmparser::{CompositeInnerType, CompositeType, MemoryType, Operator, RefType, TableType, ValType};
 
-/// Proposals by name, each with what was seen of it; [`describe`] says that to people.
+/// Proposals by name, each with the operators and types of it that occur; [`describe`] gives their names for people.
 #[derive(Default)]
 pub(super) struct Features(pub BTreeMap<&'static str, BTreeSet<&'static str>>);
 
@@ -28,8 +28,8 @@ macro_rules! define_proposal_of {
 
 wasmparser::for_each_operator!(define_proposal_of);
 
-/// What was seen of a proposal, in words: operators go by the name of wasmparser's method for them, which is the text
-/// format's with `_` for every `.`.
+/// The name of an operator or type in the text format. Operators are recorded by the name of wasmparser's method for them,
+/// which has `_` for every `.`.
 pub(super) fn describe(by: &str) -> String {
     const DOTTED: [&str; 20] = [
         "i32", "i64", "f32", "f64", "v128", "i8x16", "i16x8", "i32x4", "i64x2", "f32x4", "f64x2", "memory", "table",
@@ -121,7 +121,7 @@ pub(super) fn value_type(features: &mut Features, ty: ValType) {
     }
 }
 
-/// A memory, behind `before` others.
+/// Notes the proposals that a memory after `before` others makes use of.
 pub(super) fn memory(features: &mut Features, ty: &MemoryType, before: usize) {
     if before > 0 {
         features.add("multi-memory", "several memories");
@@ -137,7 +137,7 @@ pub(super) fn memory(features: &mut Features, ty: &MemoryType, before: usize) {
     }
 }
 
-/// A table, behind `before` others.
+/// Notes the proposals that a table after `before` others makes use of.
 pub(super) fn table(features: &mut Features, ty: &TableType, before: usize) {
     if before > 0 {
         features.add("reference-types", "several tables");

@@ -1,4 +1,4 @@
-//! Finding a function by what people call it, and printing what the engines make of it.
+//! Finding a function by index or name, and printing its bytecode, IR or native code.
 
 use crate::Module;
 use crate::cli::output::Failure;
@@ -51,7 +51,7 @@ fn find(module: &Module, name: &str) -> Result<u32, Failure> {
     }
 }
 
-/// Functions whose names contain what was asked for, as the end of a message.
+/// A list of functions whose names contain the wanted name, as the end of a message.
 fn similar(module: &Module, name: &str) -> String {
     let contains = |index: &u32| module.function_name(*index).is_some_and(|n| n.contains(name));
     let found: Vec<u32> = (0..module.function_counts().0).filter(contains).take(10).collect();

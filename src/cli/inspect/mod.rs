@@ -1,4 +1,4 @@
-//! `wasmrun inspect`: what is in a module, and what the engines make of its functions.
+//! `wasmrun inspect`: the contents of a module, and the bytecode, IR and native code of its functions.
 
 mod features;
 mod functions;

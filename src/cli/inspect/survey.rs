@@ -10,7 +10,7 @@ use wasmparser::{
 use super::features::{self, Features};
 use crate::printable::Printable;
 
-/// What is in a module.
+/// The facts of a module that a report shows.
 #[derive(Default)]
 pub(super) struct Survey<'a> {
     pub size: u64,
@@ -173,7 +173,7 @@ impl<'a> Survey<'a> {
                 if let Some((name, ..)) = self.sections.last_mut() {
                     *name = format!("custom {}", section.name());
                 }
-                // What a custom section says is optional; one that can't be read says nothing.
+                // Custom sections are optional: one that can't be read is left out.
                 match section.as_known() {
                     KnownCustom::Producers(fields) => {
                         for field in fields.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Whether results are what a script expects, and both as text.
+//! Comparison of results with what a script expects, and the text of both for messages.
 
 use std::fmt;
 

@@ -19,7 +19,7 @@ use crate::printable::Printable;
 /// Reads a script and runs it on an engine of these settings; `name` is for messages.
 ///
 /// # Errors
-/// What is wrong in it first.
+/// The first directive that does not hold, or the mistake in the script.
 pub fn run_script(name: &str, text: &str, config: &Config) -> Result<(), Failure> {
     Script::parse(name, text)?.run(config).map(drop)
 }
@@ -37,7 +37,7 @@ pub struct Failure {
     pub source: String,
     /// The directive's keyword.
     pub directive: &'static str,
-    /// What was expected and what came instead.
+    /// The expected result and the actual one.
     pub message: String,
 }
 

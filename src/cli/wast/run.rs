@@ -33,7 +33,7 @@ impl Script {
     }
 }
 
-/// What a script has made so far.
+/// The instances and modules that a script has made so far.
 struct Runner {
     engine: Engine,
     store: Store<()>,
@@ -159,7 +159,7 @@ impl Runner {
         instance.get_export(&mut self.store, name).ok_or_else(|| format!("there is no export {name:?}"))
     }
 
-    /// Does what an assertion is about.
+    /// Performs an action: calls a function, reads a global or instantiates a module.
     fn act(&mut self, action: &Action) -> Result<Outcome, String> {
         match action {
             Action::Invoke { instance, name, args } => {

@@ -1,4 +1,4 @@
-//! Test scripts, read: an owned form of what the `wast` crate parses.
+//! Test scripts in an owned form, which can be run many times, unlike the syntax tree of the `wast` crate.
 
 use ::wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use ::wast::lexer::Lexer;
@@ -86,7 +86,7 @@ pub(super) enum Kind {
     Unsupported,
 }
 
-/// What an assertion is about.
+/// The action that an assertion is about.
 #[derive(Debug)]
 pub(super) enum Action {
     Invoke {
@@ -116,7 +116,7 @@ pub(super) enum Arg {
     Extern(u32),
 }
 
-/// What a result is to match.
+/// The pattern that a result must match.
 #[derive(Clone, Debug)]
 pub(super) enum Pattern {
     I32(i32),

@@ -4,7 +4,7 @@ use crate::{
     Global, GlobalType, Linker, Memory, MemoryType, Mutability, RefType, Result, Store, Table, TableType, Value,
 };
 
-/// Defines it. What the functions are to print is dropped: no script depends on it.
+/// Defines the module. Its printing functions print nothing: no script depends on it.
 pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<()> {
     const NAME: &str = "spectest";
     linker.func_wrap(NAME, "print", || {})?;

@@ -17,7 +17,7 @@ pub(crate) use integer::*;
 pub(crate) use lanes::*;
 pub(crate) use relaxed::*;
 
-/// A 128-bit vector, its bytes in the order of memory and of the two slots it takes.
+/// A 128-bit vector, its bytes in the order of memory.
 ///
 /// Bytes and not `u128`: LLVM keeps an integer of 128 bits in general registers, taking lanes out and putting them back
 /// by shifts (63 instructions for `i16x8.add`); bytes it loads as a vector (3).
@@ -28,6 +28,14 @@ pub(crate) struct V128([u8; 16]);
 impl V128 {
     /// All bits zero.
     pub(crate) const ZERO: V128 = V128([0; 16]);
+
+    /// The vector with its bytes in the order of two slots, which are numbers, the low half first; and back. On little-endian
+    /// targets that is the order of memory.
+    #[inline(always)]
+    pub(crate) fn in_slot_order(self) -> V128 {
+        let halves: [u64; 2] = self.into();
+        halves.map(u64::to_le).into()
+    }
 }
 
 impl From<u128> for V128 {

@@ -4,4 +4,4 @@ pub(super) mod file;
 pub(super) mod socket;
 pub(super) mod thread;
 
-pub(super) use super::posix::{found, image, procfs, space};
+pub(super) use super::posix::{image, procfs, resolve, space};

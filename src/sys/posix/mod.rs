@@ -5,9 +5,9 @@ pub(super) mod socket;
 
 #[cfg_attr(target_vendor = "apple", allow(dead_code, reason = "some have a twin that does more"))]
 pub(super) mod file;
-pub(super) mod found;
 pub(super) mod image;
 pub(super) mod procfs;
+pub(super) mod resolve;
 pub(super) mod space;
 #[cfg_attr(target_vendor = "apple", allow(dead_code, reason = "some have a twin that does more"))]
 pub(super) mod thread;

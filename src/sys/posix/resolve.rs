@@ -15,26 +15,26 @@ const MAX_LINKS: usize = 40;
 ///
 /// Without descriptors that only stand for something, a name in an open directory has to do. It is never followed, so that
 /// it stays in that directory whatever it is replaced with.
-pub(crate) enum Found {
+pub(crate) enum ResolvedPath {
     Directory(OwnedFd),
     Name { parent: OwnedFd, name: String },
 }
 
-impl Found {
+impl ResolvedPath {
     /// Finds what `path` names below `dir`; `follow` tells whether a symbolic link that it ends in is followed.
-    pub fn find(dir: &Dir, path: &str, follow: bool) -> io::Result<Self> {
+    pub fn resolve(dir: &Dir, path: &str, follow: bool) -> io::Result<Self> {
         let mut path = path.to_owned();
         for _ in 0..=MAX_LINKS {
             let start = path.rfind('/').map_or(0, |slash| slash + 1);
             let (way, name) = path.split_at(start);
             // With a slash behind it, or one of these names, it is a directory, which can be opened.
             if name.is_empty() || matches!(name, "." | "..") {
-                return Ok(Found::Directory(open_directory(dir, &path)?));
+                return Ok(ResolvedPath::Directory(open_directory(dir, &path)?));
             }
             let parent = open_directory(dir, if way.is_empty() { "." } else { way })?;
             let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
             if !follow || !FileType::from_raw_mode(stat.st_mode).is_symlink() {
-                return Ok(Found::Name { parent, name: name.to_owned() });
+                return Ok(ResolvedPath::Name { parent, name: name.to_owned() });
             }
             let target = rustix::fs::readlinkat(&parent, name, Vec::new())?;
             let target = target.to_str().map_err(|_| Errno::ILSEQ)?;
@@ -46,16 +46,16 @@ impl Found {
     /// Its attributes.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(match self {
-            Found::Directory(directory) => rustix::fs::fstat(directory)?,
-            Found::Name { parent, name } => rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?,
+            ResolvedPath::Directory(directory) => rustix::fs::fstat(directory)?,
+            ResolvedPath::Name { parent, name } => rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?,
         })
     }
 
     /// Sets its times.
     pub fn set_times(&self, times: &Timestamps) -> io::Result<()> {
         match self {
-            Found::Directory(directory) => rustix::fs::futimens(directory, times)?,
-            Found::Name { parent, name } => {
+            ResolvedPath::Directory(directory) => rustix::fs::futimens(directory, times)?,
+            ResolvedPath::Name { parent, name } => {
                 rustix::fs::utimensat(parent, name, times, AtFlags::SYMLINK_NOFOLLOW)?;
             }
         }
@@ -95,7 +95,7 @@ mod tests {
             symlink(target, root.join(link)).unwrap();
         }
         let dir = Dir::open_ambient_dir(&root, ambient_authority()).unwrap();
-        let find = |path: &str, follow| Found::find(&dir, path, follow).and_then(|found| found.stat());
+        let find = |path: &str, follow| ResolvedPath::resolve(&dir, path, follow).and_then(|found| found.stat());
         for path in ["a", "a/", ".", "a/..", "a/./file", "to_dir/file", "to_dir/b/..", "to_file", "twice", "a/b/up"] {
             for follow in [true, false] {
                 let expected =
@@ -129,7 +129,7 @@ mod tests {
         let set = |path, follow, seconds| {
             let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
             let times = Timestamps { last_access: time, last_modification: time };
-            Found::find(&dir, path, follow).unwrap().set_times(&times).unwrap();
+            ResolvedPath::resolve(&dir, path, follow).unwrap().set_times(&times).unwrap();
         };
         set("link", true, 1000);
         set("link", false, 2000);

@@ -8,18 +8,18 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, OFlags, Stat, Timestamps};
 
 /// Something that a path names. Nothing was waited for to find it, and no permission on it was needed.
-pub(crate) struct Found(OwnedFd);
+pub(crate) struct ResolvedPath(OwnedFd);
 
-impl Found {
+impl ResolvedPath {
     /// Finds what `path` names below `dir`; `follow` tells whether a symbolic link that it ends in is followed.
-    pub fn find(dir: &Dir, path: &str, follow: bool) -> io::Result<Self> {
+    pub fn resolve(dir: &Dir, path: &str, follow: bool) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options
             .read(true)
             .follow(if follow { FollowSymlinks::Yes } else { FollowSymlinks::No })
             .maybe_dir(true)
             .custom_flags(OFlags::PATH.bits() as i32);
-        Ok(Found(dir.open_with(path, &options)?.into_std().into()))
+        Ok(ResolvedPath(dir.open_with(path, &options)?.into_std().into()))
     }
 
     /// Its attributes.
