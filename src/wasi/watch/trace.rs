@@ -1,53 +1,13 @@
-//! Watching a program's calls: a trace of each, and a record of what it was refused.
-//!
-//! All is derived from the one list of functions in `preview1`: the kinds below are the names of its argument types.
+//! Calls and their results as text.
 
+use std::fmt::Write as _;
+
+use super::{Argument, Call, Kind};
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::env::Wasi;
-use crate::wasi::errno::{self, Errno};
 use crate::wasi::guest::Guest;
-use crate::wasi::stream::lock;
 use crate::wasi::table::Object;
 use crate::wasi::types::{Abi, Fdflags, Filestat, Fstflags, Lookupflags, Oflags, Rights, Whence};
-use std::fmt::{self, Write as _};
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
-/// What a program was refused. See [`WasiEnv::denials`](crate::WasiEnv::denials).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Denial {
-    /// The path as the program sees it; empty if the reason is a limit that is not about one file.
-    pub path: String,
-    /// Why.
-    pub reason: Refusal,
-}
-
-/// Why a program was refused something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The path lies in no directory that the program was given.
-    NotGiven,
-    /// The path was not found in a directory that is named `.`. C libraries look absolute paths up there too, without the first
-    /// slash: if this was one, the program has no directory for it.
-    NotFound,
-    /// The path lies in a directory that was given for reading only.
-    ReadOnly,
-    /// The path, or a symbolic link on it, leads out of its directory.
-    LeadsOut,
-    /// The host's permissions forbid it, or it is a file of procfs that shows the inside of a process.
-    Host,
-    /// The limit of [`WasiEnv::with_max_file_size`](crate::WasiEnv::with_max_file_size).
-    MaxFileSize,
-    /// The limit of [`WasiEnv::with_max_written`](crate::WasiEnv::with_max_written).
-    MaxWritten,
-    /// The limit of [`WasiEnv::with_max_descriptors`](crate::WasiEnv::with_max_descriptors).
-    MaxDescriptors,
-}
-
-/// The most refusals that are kept: a program that tries for ever asks for no more memory.
-const MAX_DENIALS: usize = 256;
 
 /// How many bytes of a string or buffer a trace shows.
 const PREVIEW: usize = 48;
@@ -55,237 +15,8 @@ const PREVIEW: usize = 48;
 /// How many elements of a list a trace shows.
 const ELEMENTS: u32 = 4;
 
-/// How an argument is shown: by the name of its type in the list of functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    AdviceBits,
-    Bits,
-    Buffer,
-    Ciovs,
-    ClockBits,
-    Dircookie,
-    Exitcode,
-    Fd,
-    FdflagsBits,
-    Filedelta,
-    Filesize,
-    FstflagsBits,
-    Iovs,
-    LookupBits,
-    OflagsBits,
-    Out16,
-    Out32,
-    Out64,
-    OutFdstat,
-    OutFilestat,
-    Path,
-    Pointer,
-    RightsBits,
-    ShutdownBits,
-    Size,
-    Subscriptions,
-    Text,
-    Timestamp,
-    WhenceBits,
-}
-
-/// An argument of a call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Argument {
-    pub(crate) name: &'static str,
-    pub(crate) kind: Kind,
-    pub(crate) value: u64,
-}
-
-impl Argument {
-    fn pointer(&self) -> u32 {
-        self.value as u32
-    }
-}
-
-/// What is recorded of the calls: a trace, denials, or both.
-#[derive(Clone, Default)]
-pub(crate) struct Watch {
-    pub(crate) trace: Option<Arc<Mutex<dyn Write + Send>>>,
-    pub(crate) denials: Option<Arc<Mutex<Vec<Denial>>>>,
-}
-
-/// A path that a call names, and what is known of the directory it is in.
-struct Subject {
-    path: String,
-    absent: bool,
-    /// In a directory that the program was given as `.`.
-    in_dot: bool,
-    read_only: bool,
-}
-
-/// A call that has begun.
-pub(crate) struct Call<'a> {
-    function: &'static str,
-    arguments: &'a [Argument],
-    abi: Abi,
-    /// What is still to be written of the trace.
-    line: String,
-    subjects: Vec<Subject>,
-    /// The limits that are set: only these can have been the reason for a failure.
-    limits: (bool, bool),
-}
-
-impl Watch {
-    /// Whether anything is recorded.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.trace.is_some() || self.denials.is_some()
-    }
-
-    #[cold]
-    pub(crate) fn begin<'a>(
-        &self,
-        wasi: &Wasi,
-        memory: &LinearMemory<'_>,
-        function: &'static str,
-        arguments: &'a [Argument],
-    ) -> Result<Call<'a>, Errno> {
-        let limits = {
-            let env = wasi.lock()?;
-            (env.limits.is_some(), env.table.limit != usize::MAX)
-        };
-        let mut call = Call { function, arguments, abi: wasi.abi, line: String::new(), subjects: vec![], limits };
-        if self.denials.is_some() {
-            call.subjects = subjects(wasi, memory, arguments);
-        }
-        if self.trace.is_some() {
-            call.line = head(wasi, memory, function, arguments);
-            // A call that may wait is written before it is made.
-            if matches!(function, "fd_read" | "poll_oneoff" | "sock_accept" | "sock_recv") {
-                self.write(&call.line);
-                call.line.clear();
-            }
-        }
-        Ok(call)
-    }
-
-    /// Records how a call ended: with an errno, or without one because it ended the program.
-    #[cold]
-    pub(crate) fn end(&self, mut call: Call<'_>, memory: &LinearMemory<'_>, errno: Option<u32>) {
-        let errno = errno.and_then(|number| errno::ALL.get(number as usize).copied());
-        if let (Some(denials), Some(errno)) = (&self.denials, errno)
-            && let Some(denial) = denial(&call, errno)
-        {
-            let mut denials = lock(denials);
-            let most = if denial.reason == Refusal::NotFound { MAX_DENIALS / 2 } else { MAX_DENIALS };
-            if denials.len() < most && !denials.contains(&denial) {
-                denials.push(denial);
-            }
-        }
-        if self.trace.is_some() {
-            match errno {
-                None => call.line.push_str(" = ?"),
-                Some(errno) => {
-                    let _ = write!(call.line, " = {}", errno.name());
-                    if errno == Errno::Success {
-                        let results = results(&call, memory);
-                        call.line.push_str(&results);
-                    }
-                }
-            }
-            call.line.push('\n');
-            self.write(&call.line);
-        }
-    }
-
-    fn write(&self, text: &str) {
-        if let Some(trace) = &self.trace {
-            // An error of the trace's stream has nowhere to be reported.
-            let _ = lock(trace).write_all(text.as_bytes());
-        }
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("trace", &self.trace.is_some()).field("denials", &self.denials).finish()
-    }
-}
-
-/// `path` in the directory `name`, as the program would write it.
-pub(crate) fn join(name: &str, path: &str) -> String {
-    match (name, path) {
-        (name, "." | "") => name.into(),
-        (_, path) if path.starts_with('/') => path.into(),
-        ("." | "", path) => path.into(),
-        (name, path) => format!("{}/{path}", name.trim_end_matches('/')),
-    }
-}
-
-/// The paths that a call acts on.
-fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argument]) -> Vec<Subject> {
-    let mut directory = None;
-    let mut subjects = vec![];
-    for (index, argument) in arguments.iter().enumerate() {
-        match argument.kind {
-            Kind::Fd => directory = wasi.get_for_path(argument.value as u32).ok(),
-            Kind::Path => {
-                let (Some(descriptor), Some(len)) = (&directory, arguments.get(index + 1)) else { continue };
-                let Ok(path) = memory.path(argument.pointer(), len.value as u32) else { continue };
-                let (path, absent) = match &descriptor.object {
-                    Object::Directory(directory) => (join(&directory.name, path), false),
-                    // Relative and absolute paths look the same here.
-                    Object::Nowhere => (path.into(), true),
-                    _ => continue,
-                };
-                let in_dot = !absent && matches!(descriptor.preopened_as(), Some("." | "./" | ""));
-                subjects.push(Subject { path, absent, in_dot, read_only: descriptor.read_only });
-            }
-            _ => {}
-        }
-    }
-    subjects
-}
-
-/// The denial that a failed call stands for, if it failed because something was refused.
-fn denial(call: &Call<'_>, errno: Errno) -> Option<Denial> {
-    if errno != Errno::Success
-        && let Some(subject) = call.subjects.iter().find(|subject| subject.absent)
-    {
-        return Some(Denial { path: subject.path.clone(), reason: Refusal::NotGiven });
-    }
-    let (limits, descriptors) = call.limits;
-    let reason = match errno {
-        Errno::NoEnt if call.subjects.iter().any(|subject| subject.in_dot) => Refusal::NotFound,
-        Errno::Perm if call.changes() && call.subjects.iter().any(|subject| subject.read_only) => Refusal::ReadOnly,
-        Errno::Perm => Refusal::LeadsOut,
-        Errno::Acces | Errno::Rofs => Refusal::Host,
-        Errno::Fbig if limits => Refusal::MaxFileSize,
-        Errno::Dquot if limits => Refusal::MaxWritten,
-        Errno::Mfile if descriptors => Refusal::MaxDescriptors,
-        _ => return None,
-    };
-    let path = match reason {
-        Refusal::MaxFileSize | Refusal::MaxWritten | Refusal::MaxDescriptors => String::new(),
-        Refusal::NotFound => call.subjects.iter().find(|subject| subject.in_dot)?.path.clone(),
-        Refusal::ReadOnly => call.subjects.iter().find(|subject| subject.read_only)?.path.clone(),
-        _ => call.subjects.first()?.path.clone(),
-    };
-    Some(Denial { path, reason })
-}
-
-impl Call<'_> {
-    /// Whether the call would change something in a directory.
-    fn changes(&self) -> bool {
-        match self.function {
-            "path_filestat_get" | "path_readlink" => false,
-            "path_open" => self.arguments.iter().any(|argument| match argument.kind {
-                Kind::OflagsBits => Oflags(argument.value as u16).has_any(Oflags::CREAT.with(Oflags::TRUNC)),
-                Kind::RightsBits => argument.name == "base" && Rights(argument.value).has(Rights::FD_WRITE),
-                _ => false,
-            }),
-            _ => true,
-        }
-    }
-}
-
 /// The call with its arguments.
-fn head(wasi: &Wasi, memory: &LinearMemory<'_>, function: &str, arguments: &[Argument]) -> String {
+pub(super) fn head(wasi: &Wasi, memory: &LinearMemory<'_>, function: &str, arguments: &[Argument]) -> String {
     let mut line = format!("{function}(");
     let mut shown = arguments.iter();
     let mut first = true;
@@ -442,7 +173,7 @@ const FILETYPES: [&str; 8] = [
 ];
 
 /// The results of a call that succeeded.
-fn results(call: &Call<'_>, memory: &LinearMemory<'_>) -> String {
+pub(super) fn results(call: &Call<'_>, memory: &LinearMemory<'_>) -> String {
     let mut text = String::new();
     let mut count = None;
     for argument in call.arguments {
@@ -502,15 +233,6 @@ fn first_of_list<'m>(call: &Call<'_>, memory: &'m LinearMemory<'_>) -> Option<&'
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_joined_as_they_are_written() {
-        assert_eq!(join("/", "a"), "/a");
-        assert_eq!(join(".", "a/b"), "a/b");
-        assert_eq!(join("/data", "../x"), "/data/../x");
-        assert_eq!(join("/data", "."), "/data");
-        assert_eq!(join("/data", "/etc"), "/etc");
-    }
 
     #[test]
     fn flags_have_names() {
