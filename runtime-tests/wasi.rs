@@ -7,6 +7,7 @@ mod common;
 mod linux;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use wasmrun::{
-    Config, Engine, Error, Linker, Module, Store, Strategy, WasiEnv, add_wasi_to_linker, create_wasi_linker,
+    Config, Engine, Error, Linker, Module, Store, Strategy, WasiEnv, add_wasi_to_linker, create_wasi_linker, wasi,
 };
 
 type Result<T, E = Failed> = std::result::Result<T, E>;
@@ -33,8 +34,21 @@ fn engine(strategy: Strategy) -> Result<Engine> {
     Ok(Engine::new(Config::new().strategy(strategy))?)
 }
 
+thread_local! {
+    /// Whether programs get their environment in the store's data, and not from the linker.
+    static IN_STORE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Runs a module's `_start`.
 fn start(engine: &Engine, wasm: &[u8], env: WasiEnv) -> Result<Ended> {
+    if IN_STORE.get() {
+        let mut linker = Linker::new(engine);
+        wasi::add_to_linker(&mut linker, |env: &mut WasiEnv| env)?;
+        let mut store = Store::new(engine, env);
+        let instance = linker.instantiate_pre(&Module::new(engine, wasm)?)?.instantiate(&mut store)?;
+        let result = instance.get_typed_func::<(), ()>(&mut store, "_start")?.call(&mut store, ());
+        return Ok(Ended { code: exit_code(result)?, stdout: String::from_utf8(store.data().get_stdout())? });
+    }
     let env = Arc::new(Mutex::new(env));
     let module = Module::new(engine, wasm)?;
     let mut store = Store::new(engine, ());
@@ -613,6 +627,57 @@ fn shared(strategy: Strategy) -> Result<()> {
     Ok(())
 }
 
+/// Stores of one linker, each with an environment of its own, whose code calls each other's host functions in turn.
+fn tenants(strategy: Strategy) -> Result<()> {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\64\00\00\00\02\00\00\00")
+        (func (export "run")
+            (drop (call $args (i32.const 32) (i32.const 100)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
+    struct Tenant {
+        env: WasiEnv,
+    }
+    let engine = engine(strategy)?;
+    let mut linker = Linker::new(&engine);
+    wasi::add_to_linker(&mut linker, |tenant: &mut Tenant| &mut tenant.env)?;
+    let program = linker.instantiate_pre(&Module::new(&engine, text)?)?;
+    drop(linker);
+    let mut stores = vec![];
+    for name in ["t0", "t1", "t2"] {
+        let mut store = Store::new(&engine, Tenant { env: WasiEnv::new().with_args(vec![name.into()]) });
+        let run = program.instantiate(&mut store)?.get_typed_func::<(), ()>(&mut store, "run")?;
+        stores.push((store, run));
+    }
+    for _ in 0..10 {
+        for (store, run) in &mut stores {
+            run.call(store, ())?;
+        }
+    }
+    for (index, (store, _)) in stores.iter().enumerate() {
+        let stdout = String::from_utf8(store.data().env.get_stdout())?;
+        if stdout != format!("t{index}").repeat(10) {
+            return Err(format!("{index}: {stdout}").into());
+        }
+    }
+    // What does not fit is found when the imports are looked up.
+    let mut linker = Linker::<Tenant>::new(&engine);
+    linker.func_wrap("host", "f", |_: i32| {})?;
+    for (imports, expected) in [
+        (r#"(import "host" "f" (func (param i64)))"#, "incompatible import type"),
+        (r#"(import "host" "f" (func (param i32))) (import "host" "g" (func))"#, "unknown import"),
+    ] {
+        let module = Module::new(&engine, format!("(module {imports})"))?;
+        let error = linker.instantiate_pre(&module).map(drop).unwrap_err().to_string();
+        if !error.contains(expected) {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
 /// A host that calls into the guest with the lock on the environment in its hands gets an error, and does not wait for
 /// itself; one that holds it for a while on another thread is waited for.
 fn held(strategy: Strategy) -> Result<()> {
@@ -707,6 +772,7 @@ fn main() -> ExitCode {
         ("unstable", unstable),
         ("repeatable", repeatable),
         ("shared", shared),
+        ("tenants", tenants),
         ("held", held),
     ];
     let mut trials = vec![];
@@ -723,6 +789,15 @@ fn main() -> ExitCode {
         for (name, test) in tests.iter().chain(LINUX_TESTS).copied().filter(|(name, _)| is_wanted(name)) {
             trials.push(Trial::test(format!("{engine}::{name}"), move || test(strategy)));
         }
+    }
+    // Those that run programs by `start`, once more with the environment in the store.
+    let programs =
+        ["file", "path", "readdir", "escape", "readonly", "limits", "append", "wait", "socket", "devices", "tree"];
+    for (name, test) in tests.iter().copied().filter(|(name, _)| programs.contains(name)) {
+        trials.push(Trial::test(format!("in_store::{name}"), move || {
+            IN_STORE.set(true);
+            test(Strategy::Interpreter)
+        }));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

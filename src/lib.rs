@@ -55,7 +55,7 @@ mod sys;
 #[cfg(jit)]
 mod tier;
 mod vm;
-mod wasi;
+pub mod wasi;
 
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
@@ -73,7 +73,7 @@ pub use runtime::global::Global;
 pub use runtime::instance::Instance;
 pub use runtime::limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use runtime::linear::LinearMemory;
-pub use runtime::linker::Linker;
+pub use runtime::linker::{InstancePre, Linker};
 pub use runtime::memory::Memory;
 pub use runtime::module::{ExportType, ImportType, Module};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};

@@ -95,6 +95,18 @@ impl<'a, T> Caller<'a, T> {
         Some(unsafe { external(self.vmctx, index) })
     }
 
+    /// The calling instance's memory as [`Caller::memory`] gives it, or one without bytes if it has none, and the host's data.
+    pub fn memory_and_data(&mut self) -> (LinearMemory<'_>, &mut T) {
+        let memory = self.instance().map_or(std::ptr::null_mut(), |instance| instance.host_memory);
+        // SAFETY: null or live; the view borrows the store. Data and memories are apart.
+        let memory = match unsafe { memory.as_ref() } {
+            Some(memory) => unsafe { view(memory) },
+            None => LinearMemory::new(&mut []),
+        };
+        // SAFETY: the promise made to `new`.
+        (memory, unsafe { &mut self.store.as_mut().data })
+    }
+
     /// The calling instance's memory: its export `memory`, or else its first memory.
     pub fn memory(&mut self) -> Option<LinearMemory<'_>> {
         let memory = self.instance()?.host_memory;

@@ -15,6 +15,7 @@ use super::store::AsContextMut;
 use super::typed::IntoFunc;
 use super::value::Value;
 use crate::error::{Error, ErrorKind, Result};
+use crate::module::Import;
 use crate::module::types::{ExternType, FuncType};
 use crate::printable::Printable;
 use crate::vm::func::HostFunc;
@@ -213,6 +214,32 @@ impl<T: 'static> Linker<T> {
         imports.filter(|i| self.lookup(&i.module, &i.name).is_none()).map(|i| (&*i.module, &*i.name, &i.ty))
     }
 
+    /// Looks a module's imports up by name, once for any number of instances.
+    ///
+    /// See [`wasi::add_to_linker`](crate::wasi::add_to_linker) for an example.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) with all imports that are missing, or the first host function that does not fit. Objects of a
+    /// store are checked when the module is instantiated in that.
+    pub fn instantiate_pre(&self, module: &Module) -> Result<InstancePre<T>> {
+        let mut imports = Vec::with_capacity(module.0.facts.imports.len());
+        for import in &module.0.facts.imports {
+            let Some(definition) = self.lookup(&import.module, &import.name) else {
+                return Err(self.unresolved(module));
+            };
+            if let Definition::Host(host) = definition
+                && !matches!(&import.ty, ExternType::Func(ty) if *ty == host.ty)
+            {
+                let (wanted, import) = (&import.ty, both(&import.module, &import.name));
+                let got = ExternType::Func(host.ty.clone());
+                let message = format!("incompatible import type for {import}: expected {wanted}, got {got}");
+                return Err(Error::new(ErrorKind::Link(message)));
+            }
+            imports.push(definition.clone());
+        }
+        Ok(InstancePre { module: module.clone(), imports, _data: PhantomData })
+    }
+
     /// Instantiates a module, its imports looked up by name.
     ///
     /// # Errors
@@ -229,14 +256,7 @@ impl<T: 'static> Linker<T> {
                 return Err(self.unresolved(module));
             };
             let object = Self::object(definition, store);
-            if !object.belongs_to(store) {
-                let message = format!("{} is of another store", both(&import.module, &import.name));
-                return Err(Error::usage(message));
-            }
-            check_import(store, &import.ty, &object).map_err(|message| {
-                let import = both(&import.module, &import.name);
-                Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
-            })?;
+            check_object(store, import, &object)?;
             imports.push(object);
         }
         // SAFETY: the store's own pointer; the reference to it is not used any more.
@@ -298,6 +318,67 @@ impl<T: 'static> Linker<T> {
         }
         Ok(())
     }
+}
+
+/// A module with its imports looked up, from which instances are made; see [`Linker::instantiate_pre`].
+pub struct InstancePre<T: 'static> {
+    module: Module,
+    /// In the order of the module's imports; host functions are of the types wanted.
+    imports: Vec<Definition>,
+    /// Invariant, as for [`Linker`].
+    _data: PhantomData<fn(T) -> T>,
+}
+
+impl<T> Clone for InstancePre<T> {
+    fn clone(&self) -> Self {
+        InstancePre { module: self.module.clone(), imports: self.imports.clone(), _data: PhantomData }
+    }
+}
+
+impl<T> std::fmt::Debug for InstancePre<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InstancePre").field("module", &self.module).finish_non_exhaustive()
+    }
+}
+
+impl<T: 'static> InstancePre<T> {
+    /// The module.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Makes an instance, and runs the module's start function.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if an object of the store does not fit, and those of [`Instance::new`].
+    pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>) -> Result<Instance> {
+        let store = &mut store.as_context_mut().into_inner().opaque;
+        if !self.module.0.engine.is_of(store) {
+            return Err(Error::usage("the module is of another engine than the store"));
+        }
+        let mut imports = Vec::with_capacity(self.imports.len());
+        for (import, definition) in self.module.0.facts.imports.iter().zip(&self.imports) {
+            let object = Linker::<T>::object(definition, store);
+            if let Definition::Extern(_) = definition {
+                check_object(store, import, &object)?;
+            }
+            imports.push(object);
+        }
+        // SAFETY: the store's own pointer; the reference to it is not used any more.
+        unsafe { Instance::instantiate(store.as_ptr(), &self.module, &imports) }
+    }
+}
+
+/// Checks that an object can be imported into a store.
+fn check_object(store: &StoreOpaque, import: &Import, object: &Extern) -> Result<()> {
+    if !object.belongs_to(store) {
+        let message = format!("{} is of another store", both(&import.module, &import.name));
+        return Err(Error::usage(message));
+    }
+    check_import(store, &import.ty, object).map_err(|message| {
+        let import = both(&import.module, &import.name);
+        Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
+    })
 }
 
 /// Missing imports that an error lists.

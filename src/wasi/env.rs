@@ -15,9 +15,11 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
+use std::cell::{RefCell, RefMut};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -495,22 +497,71 @@ pub(crate) fn watch(env: &Mutex<WasiEnv>) -> Result<Option<Watch>, Errno> {
 }
 
 /// What a WASI function acts on: an environment, in the layout of the module that the function was imported from.
-#[derive(Clone, Debug)]
-pub(crate) struct Wasi {
-    env: Arc<Mutex<WasiEnv>>,
+#[derive(Debug)]
+pub(crate) struct Wasi<'a> {
+    env: Source<'a>,
     pub(crate) abi: Abi,
     pub(crate) watch: Option<Watch>,
 }
 
-impl Wasi {
-    pub(crate) fn new(env: Arc<Mutex<WasiEnv>>, abi: Abi, watch: Option<Watch>) -> Self {
-        Wasi { env, abi, watch }
+/// Where the environment is.
+#[derive(Debug)]
+enum Source<'a> {
+    /// Shared by all stores that a linker serves, and by the host.
+    Shared(&'a Mutex<WasiEnv>),
+    /// In the data of the store whose code calls, for the time of the call.
+    OfStore(RefCell<&'a mut WasiEnv>),
+}
+
+/// The environment, while a call looks something up in it.
+pub(crate) enum EnvGuard<'a, 'e> {
+    Shared(MutexGuard<'a, WasiEnv>),
+    OfStore(RefMut<'a, &'e mut WasiEnv>),
+}
+
+impl Deref for EnvGuard<'_, '_> {
+    type Target = WasiEnv;
+
+    #[inline]
+    fn deref(&self) -> &WasiEnv {
+        match self {
+            EnvGuard::Shared(env) => env,
+            EnvGuard::OfStore(env) => env,
+        }
+    }
+}
+
+impl DerefMut for EnvGuard<'_, '_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut WasiEnv {
+        match self {
+            EnvGuard::Shared(env) => env,
+            EnvGuard::OfStore(env) => env,
+        }
+    }
+}
+
+impl<'e> Wasi<'e> {
+    /// Of an environment that is shared, for one call.
+    #[inline]
+    pub(crate) fn shared(env: &'e Mutex<WasiEnv>, abi: Abi, watch: &Option<Watch>) -> Self {
+        Wasi { env: Source::Shared(env), abi, watch: watch.clone() }
+    }
+
+    /// Of the environment in a store's data, for one call.
+    #[inline]
+    pub(crate) fn of_store(env: &'e mut WasiEnv, abi: Abi) -> Self {
+        let watch = if env.watch.is_wanted() { Some(env.watch.clone()) } else { None };
+        Wasi { env: Source::OfStore(RefCell::new(env)), abi, watch }
     }
 
     /// Locks the environment for a look-up. Nothing that can block is done under the lock.
     #[inline]
-    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, WasiEnv>, Errno> {
-        lock_in_time(&self.env)
+    pub(crate) fn lock(&self) -> Result<EnvGuard<'_, 'e>, Errno> {
+        match &self.env {
+            Source::Shared(env) => Ok(EnvGuard::Shared(lock_in_time(env)?)),
+            Source::OfStore(env) => env.try_borrow_mut().map(EnvGuard::OfStore).map_err(|_| Errno::Held),
+        }
     }
 
     /// The descriptor with this number.

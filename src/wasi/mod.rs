@@ -57,7 +57,40 @@ pub fn create_wasi_linker(env: Arc<Mutex<WasiEnv>>) -> Linker {
     linker
 }
 
-/// Adds all functions of WASI Preview 1 to a [`Linker`] that may have others as well.
+/// Adds all functions of WASI Preview 1 to a [`Linker`], acting on the environment in the data of the store whose code calls:
+/// one linker serves any number of stores, and none sees another's output.
+///
+/// ```
+/// use wasmrun::{Engine, Linker, Module, Store, WasiEnv, wasi};
+/// struct Request {
+///     wasi: WasiEnv,
+/// }
+/// let engine = Engine::default();
+/// let mut linker = Linker::new(&engine);
+/// wasi::add_to_linker(&mut linker, |request: &mut Request| &mut request.wasi)?;
+/// let module = Module::new(&engine, r#"(module
+///     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+///     (func (export "_start") (call $exit (i32.const 3))))"#)?;
+/// let program = linker.instantiate_pre(&module)?;
+/// for name in ["one", "two"] {
+///     let mut store = Store::new(&engine, Request { wasi: WasiEnv::new().with_args(vec![name.into()]) });
+///     let instance = program.instantiate(&mut store)?;
+///     let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+///     assert_eq!(start.call(&mut store, ()).unwrap_err().exit_code(), Some(3));
+/// }
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Link`](crate::ErrorKind::Link) if one of their names is taken and shadowing is not allowed.
+pub fn add_to_linker<T: 'static>(
+    linker: &mut Linker<T>,
+    find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
+) -> Result<()> {
+    preview1::add_to_linker_of_stores(linker, find)
+}
+
+/// Adds all functions of WASI Preview 1 to a [`Linker`] that may have others as well, acting on a shared environment.
 ///
 /// # Errors
 /// [`ErrorKind::Link`](crate::ErrorKind::Link) if one of their names is taken and shadowing is not allowed;

@@ -1,6 +1,7 @@
 //! The functions of WASI Preview 1: one list, from which their definitions in the linker and their traces are made.
 
 use crate::error::{Error, Result};
+use crate::runtime::caller::Caller;
 use crate::runtime::linear::LinearMemory;
 use crate::runtime::linker::Linker;
 use crate::wasi::clock::{clock_res_get, clock_time_get};
@@ -153,6 +154,16 @@ impl IntoWasmResult for Result<()> {
     }
 }
 
+/// What WebAssembly code gets of a function: its errno, or nothing.
+macro_rules! wasm_result {
+    (Errno) => {
+        u32
+    };
+    () => {
+        ()
+    };
+}
+
 macro_rules! define_functions {
     ($($name:ident($($param:ident: $ty:ident),*) $(-> $result:ident)?;)*) => {
         /// Adds all functions under the names of both modules.
@@ -160,25 +171,56 @@ macro_rules! define_functions {
             let watch = env::watch(env).map_err(|_| held())?;
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
-                    let wasi = Wasi::new(env.clone(), abi, watch.clone());
+                    let (shared, watcher) = (env.clone(), watch.clone());
                     linker.func_wrap(
                         module,
                         stringify!($name),
                         move |memory: &mut LinearMemory<'_>, $($param: $ty),*| {
-                            let Some(watch) = &wasi.watch else {
-                                return IntoWasmResult::into_wasm_result($name(&wasi, memory, $($param),*));
-                            };
-                            let arguments =
-                                [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
-                            let call = watch.begin(&wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
-                            let answer = IntoWasmResult::into_wasm_result($name(&wasi, memory, $($param),*));
-                            watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
-                            answer
+                            watched::$name(&Wasi::shared(&shared, abi, &watcher), memory, $($param),*)
                         },
                     )?;
                 )*
             }
             Ok(())
+        }
+
+        /// Adds all functions, acting on the environment that `find` finds in the data of the store whose code calls.
+        pub(crate) fn add_to_linker_of_stores<T: 'static>(
+            linker: &mut Linker<T>,
+            find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
+        ) -> Result<()> {
+            for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
+                $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                    let (mut memory, data) = caller.memory_and_data();
+                    watched::$name(&Wasi::of_store(find(data), abi), &mut memory, $($param),*)
+                })?;)*
+            }
+            Ok(())
+        }
+
+        /// The functions as WebAssembly code calls them: recorded if somebody wants that.
+        mod watched {
+            use super::*;
+
+            $(
+                #[inline]
+                #[allow(clippy::too_many_arguments, reason = "they are the witx's")]
+                pub(super) fn $name(
+                    wasi: &Wasi<'_>,
+                    memory: &mut LinearMemory<'_>,
+                    $($param: $ty),*
+                ) -> Result<wasm_result!($($result)?)> {
+                    let Some(watch) = &wasi.watch else {
+                        return IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
+                    };
+                    let arguments =
+                        [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
+                    let call = watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
+                    let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
+                    watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                    answer
+                }
+            )*
         }
 
         #[cfg(test)]
