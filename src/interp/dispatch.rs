@@ -361,8 +361,10 @@ mod tests {
         let (first, last) = (*handlers.keys().next().unwrap(), *handlers.keys().next_back().unwrap());
         let range = [format!("--start-address={first}"), format!("--stop-address={}", last + 4096)];
         let exe = std::env::current_exe().unwrap();
-        let output = Command::new("objdump").args(["-d", "--no-show-raw-insn"]).args(range).arg(exe).output();
-        let output = output.expect("objdump is where the linker is");
+        // By its full name first: where this runs under emulation, the other one is for the machine's own processor.
+        let names = [format!("{}-linux-gnu-objdump", std::env::consts::ARCH), "objdump".into()];
+        let run = |name| Command::new(name).args(["-d", "--no-show-raw-insn"]).args(&range).arg(&exe).output();
+        let output = names.iter().find_map(|name| run(name).ok()).expect("objdump is where the linker is");
         assert!(output.status.success());
         let text = String::from_utf8_lossy(&output.stdout);
         let (mut seen, mut jumps, mut current) = (0, 0, None::<&String>);
