@@ -213,7 +213,7 @@ fn default_nan(cursor: &mut FuncCursor<'_>, ty: Type) -> Value {
 
 /// A NaN made quiet.
 fn quiet(cursor: &mut FuncCursor<'_>, nan: Value, ty: Type) -> Value {
-    let bits = ty.as_truthy();
+    let bits = ty.as_int();
     let as_bits = cursor.ins().bitcast(bits, LANES, nan);
     let quiet = match ty {
         types::F32 => cursor.ins().bor_imm_u(as_bits, i64::from(QUIET_F32)),

