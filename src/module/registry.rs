@@ -162,16 +162,18 @@ const MAX_DEPTH: usize = 63;
 /// Word of a record of supertypes with the number of supertypes.
 const DEPTH: usize = 0;
 
-/// First of a record's words with the numbers of the supertypes: the one without supertypes first, the type itself last.
+/// First of a record's words with the numbers of the supertypes: the one without supertypes first, the type itself
+/// last.
 ///
-/// A cast to a type of depth `d` is thus a load of word `SUPERTYPES + d` of the object's type and a comparison with the number
-/// wanted. Every record has [`ALWAYS`] such words, whatever its depth, so that compiled code looks at word [`DEPTH`] only for
+/// A cast to a type of depth `d` is thus a load of word `SUPERTYPES + d` of the object's type and a comparison with the
+/// number wanted. Every record has [`ALWAYS`] such words, whatever its depth, so that compiled code looks at word
+/// [`DEPTH`] only for
 /// `d >= ALWAYS`; the words past the type's own number are [`NO_TYPE`], which no type has.
 ///
-/// Compiled code reaches a record by its address, which is fixed while the type lives. A table indexed by number would cost one
-/// load less where only the number is at hand, but could never give memory back: numbers are not used twice, and a server
-/// registers new types as long as it loads modules. What carries a type at run time (a function reference, the description of
-/// an object's layout) carries the address beside the number.
+/// Compiled code reaches a record by its address, which is fixed while the type lives. A table indexed by number would
+/// cost one load less where only the number is at hand, but could never give memory back: numbers are not used twice,
+/// and a server registers new types as long as it loads modules. What carries a type at run time (a function reference,
+/// the description of an object's layout) carries the address beside the number.
 const SUPERTYPES: usize = 1;
 
 /// Numbers of supertypes that every record has room for.

@@ -455,8 +455,8 @@ impl MemoryType {
         MemoryType { minimum: pages, ..self }
     }
 
-    /// Whether a memory of this type, with its current size as minimum, can be imported as one of `wanted` (specification,
-    /// section 3.3.7, "memory types").
+    /// Whether a memory of this type, with its current size as minimum, can be imported as one of `wanted`
+    /// (specification, section 3.3.7, "memory types").
     pub fn matches(&self, wanted: &MemoryType) -> bool {
         limits_match((self.minimum, self.maximum), (wanted.minimum, wanted.maximum))
             && (self.is_64, self.is_shared, self.page_size_log2)
@@ -536,8 +536,8 @@ impl MemoryTypeBuilder {
     /// The type.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if no module can have it: the limits are out of range or contradict each other, it
-    /// is shared and has no maximum, or pages have another size.
+    /// [`Usage`](crate::ErrorKind::Usage) if no module can have it: the limits are out of range or contradict each
+    /// other, it is shared and has no maximum, or pages have another size.
     pub fn build(self) -> Result<MemoryType> {
         if ![0, PAGE_LOG2].contains(&self.ty.page_size_log2) {
             return Err(Error::usage("a page of a memory has 1 or 65536 bytes"));
@@ -601,8 +601,8 @@ impl TableType {
         TableType { minimum: elements, ..self.clone() }
     }
 
-    /// Whether a table of this type, with its current size as minimum, can be imported as one of `wanted` (specification,
-    /// section 3.3.8, "table types").
+    /// Whether a table of this type, with its current size as minimum, can be imported as one of `wanted`
+    /// (specification, section 3.3.8, "table types").
     pub fn matches(&self, wanted: &TableType) -> bool {
         limits_match((self.minimum, self.maximum), (wanted.minimum, wanted.maximum))
             && (self.is_64, &self.element) == (wanted.is_64, &wanted.element)

@@ -54,7 +54,7 @@ struct Progress {
     has_baseline: bool,
     function: Stage,
     /// How often code of the function was requested: more than once if another loop got hot later.
-    asked: u32,
+    requests: u32,
     /// By byte offset of the `loop`.
     loops: BTreeMap<u32, Loop>,
     /// Offsets of the loops that are queued. Searching `loops` for them would be slow: a function may have a hundred
@@ -69,7 +69,7 @@ struct Loop {
     /// How often it was found hot.
     found: u32,
     /// How often it was found hot while the function had code, but none that can be entered at this loop.
-    missed: u32,
+    hot_without_entry: u32,
 }
 
 impl Progress {
@@ -88,14 +88,14 @@ impl Progress {
 
     /// How often baseline code was requested before, if it is time to request it: at once in a first run; in later runs
     /// only if the function is queued, which means that the compiler did not get to it in time.
-    fn asks_for_baseline(&mut self, later_run: bool) -> Option<u8> {
+    fn is_time_for_baseline(&mut self, later_run: bool) -> Option<u8> {
         let waits = self.function == Stage::Queued || !self.queued.is_empty();
         if self.has_baseline || later_run && !waits {
             return None;
         }
-        let asked = self.baseline;
-        self.baseline = asked.saturating_add(1);
-        Some(asked)
+        let requests = self.baseline;
+        self.baseline = requests.saturating_add(1);
+        Some(requests)
     }
 
     fn stage(&self, entry: Entry) -> Stage {
@@ -169,13 +169,13 @@ impl ModuleTier {
     }
 
     /// Requests baseline code if it is time for that, and grants the budget for the time until it is there.
-    fn ask_for_baseline(&self, progress: &mut Progress, defined: u32) -> Option<Hot> {
+    fn request_baseline(&self, progress: &mut Progress, defined: u32) -> Option<Hot> {
         if self.engine.config.tiering != Tiering::Measured {
             return None;
         }
-        let asked = progress.asks_for_baseline(policy::is_later_run(self))?;
-        self.counter(defined).grant(policy::waiting_budget(self, defined, asked));
-        Some(Hot::Baseline(asked))
+        let requests = progress.is_time_for_baseline(policy::is_later_run(self))?;
+        self.counter(defined).grant(policy::waiting_budget(self, defined, requests));
+        Some(Hot::Baseline(requests))
     }
 
     /// The native code to continue in at a loop, if there is some; if not, it may be queued.
@@ -200,17 +200,17 @@ impl ModuleTier {
                 if function == Stage::Cold && policy::is_called_often(tiering, counter.calls()) {
                     let job = self.queue(progress, defined, Entry::Function, None);
                     drop(all);
-                    self.have_done(job);
+                    self.carry_out(job);
                 }
                 return Some(native);
             }
             Stage::Refused => return None,
-            Stage::Cold if matches!(function, Stage::Ready(_)) => hot.missed += 1,
+            Stage::Cold if matches!(function, Stage::Ready(_)) => hot.hot_without_entry += 1,
             Stage::Cold | Stage::Queued => {}
         }
-        let (stage, missed) = (hot.stage, hot.missed >> progress.asked.min(31));
+        let (stage, hot_without_entry) = (hot.stage, hot.hot_without_entry >> progress.requests.min(31));
         let at_loop = Entry::Loop { offset, wide_slots };
-        let entry = policy::entry_for_loop(self, defined, counter.calls(), function, missed, at_loop)?;
+        let entry = policy::entry_for_loop(self, defined, counter.calls(), function, hot_without_entry, at_loop)?;
         let job = match (stage, entry, function) {
             (Stage::Cold, Entry::Loop { .. }, _) => {
                 // Loops of the function that were queued before have probably ended: their heat goes to this one.
@@ -245,7 +245,7 @@ impl ModuleTier {
         drop(all);
         match job {
             None => self.pool.warm(Key::new(self, defined, entry)),
-            Some(job) => self.have_done(job),
+            Some(job) => self.carry_out(job),
         }
         match self.progress()[&defined].loops.get(&offset)?.stage {
             Stage::Ready(native) => Some(native),
@@ -265,14 +265,14 @@ impl ModuleTier {
     fn queue(&self, progress: &mut Progress, defined: u32, entry: Entry, hot: Option<(u32, bool)>) -> Job {
         let mut job = Job::new(self, Key::new(self, defined, entry));
         progress.set(entry, Stage::Queued);
-        progress.asked += u32::from(entry == Entry::Function);
+        progress.requests += u32::from(entry == Entry::Function);
         if let (Entry::Function, Some((offset, wide_slots))) = (entry, hot)
             && policy::is_large(self, defined)
         {
             job.wide_slots = wide_slots;
             let most = progress.loops.values().map(|l| l.found).max().unwrap_or(0);
             progress.set_loop(offset, Stage::Queued);
-            if progress.asked > 1 {
+            if progress.requests > 1 {
                 // The function is compiled again for the sake of this loop: `choose_loops` must not drop it.
                 progress.at(offset).found = most;
             }
@@ -284,7 +284,7 @@ impl ModuleTier {
     }
 
     /// Gets a job done: from the cache, by the pool, or, in tests' tierings, at once on this thread.
-    fn have_done(&self, job: Job) {
+    fn carry_out(&self, job: Job) {
         let Key { defined, entry, .. } = job.key;
         if job.loops.is_empty()
             && let Some(code) = self.jit.load(defined, Tier::Quick, entry)
@@ -292,10 +292,10 @@ impl ModuleTier {
             if entry == Entry::Function {
                 self.redirect_calls(defined);
             }
-            return self.set(&job, Outcome::Code(code));
+            return self.set(&job, JobOutcome::Code(code));
         }
         if !self.jit.may_compile() {
-            return self.set(&job, Outcome::Refused);
+            return self.set(&job, JobOutcome::Refused);
         }
         match self.engine.config.tiering {
             Tiering::Measured => self.pool.add(job),
@@ -333,17 +333,17 @@ impl ModuleTier {
     }
 
     /// Records what became of a job.
-    fn set(&self, job: &Job, outcome: Outcome) {
+    fn set(&self, job: &Job, outcome: JobOutcome) {
         let Key { defined, entry, .. } = job.key;
         let mut all = self.progress();
         let progress = all.entry(defined).or_default();
         let (of_entry, of_loop): (_, &dyn Fn(u16) -> Stage) = match outcome {
-            Outcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
-            Outcome::Refused => (Stage::Refused, &|_| Stage::Refused),
-            Outcome::Code(code) if entry == Entry::Function => {
+            JobOutcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
+            JobOutcome::Refused => (Stage::Refused, &|_| Stage::Refused),
+            JobOutcome::Code(code) if entry == Entry::Function => {
                 (Stage::Ready(Native::Function), &move |number| Stage::Ready(Native::FunctionAtLoop(code, number)))
             }
-            Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
+            JobOutcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
         };
         // Existing code stays if there is no better code.
         let mut change = |entry, to| {
@@ -385,7 +385,7 @@ impl interp::Tiers for ModuleTier {
             counter.grant(policy::first_budget(self, defined));
             return Hot::Same;
         }
-        if let Some(hot) = self.ask_for_baseline(progress, defined) {
+        if let Some(hot) = self.request_baseline(progress, defined) {
             return hot;
         }
         counter.grant(policy::next_budget(tiering));
@@ -402,7 +402,7 @@ impl interp::Tiers for ModuleTier {
         drop(all);
         match job {
             None => self.pool.warm(Key::new(self, defined, Entry::Function)),
-            Some(job) => self.have_done(job),
+            Some(job) => self.carry_out(job),
         }
         match self.progress()[&defined].function {
             Stage::Ready(native) if !first => Hot::Native(native),
@@ -416,7 +416,7 @@ impl interp::Tiers for ModuleTier {
             return Hot::Baseline(0);
         }
         let mut all = self.progress();
-        if let Some(hot) = self.ask_for_baseline(all.entry(defined).or_default(), defined) {
+        if let Some(hot) = self.request_baseline(all.entry(defined).or_default(), defined) {
             return hot;
         }
         match self.native_at_loop(all, defined, offset, wide_slots) {
@@ -426,8 +426,8 @@ impl interp::Tiers for ModuleTier {
     }
 
     #[cfg(baseline)]
-    fn baseline_batch(&self, made: usize, asked: u8) -> usize {
-        policy::baseline_batch(self.engine.config.tiering, made, asked)
+    fn baseline_batch(&self, made: usize, requests: u8) -> usize {
+        policy::baseline_batch(self.engine.config.tiering, made, requests)
     }
 
     fn has_baseline(&self, defined: u32) {
@@ -445,7 +445,7 @@ impl interp::Tiers for ModuleTier {
 
 /// What became of a job.
 #[derive(Clone, Copy)]
-enum Outcome {
+enum JobOutcome {
     Code(*const VMCode),
     Refused,
     /// It was given up, and may be requested again.
@@ -453,10 +453,10 @@ enum Outcome {
 }
 
 /// The code that was compiled for a job, not published yet; or why it was refused.
-type Made = Result<Compiled>;
+type CompileResult = Result<Compiled>;
 
 /// Compiles the code of a job.
-fn make(module: &ModuleTier, job: &Job) -> Made {
+fn compile_job(module: &ModuleTier, job: &Job) -> CompileResult {
     let Job { key: Key { defined, entry, .. }, tier, .. } = *job;
     let func = module.facts.imported_funcs() + defined;
     let started = sys::thread_time();
@@ -477,7 +477,7 @@ fn make(module: &ModuleTier, job: &Job) -> Made {
 }
 
 /// Publishes the code of jobs of one module, and redirects calls to it.
-fn publish(module: &ModuleTier, batch: Vec<(Job, Made)>) {
+fn publish(module: &ModuleTier, batch: Vec<(Job, CompileResult)>) {
     let mut jobs = Vec::with_capacity(batch.len());
     let mut code = Vec::with_capacity(batch.len());
     for (job, made) in batch {
@@ -487,7 +487,7 @@ fn publish(module: &ModuleTier, batch: Vec<(Job, Made)>) {
                 jobs.push(job);
                 code.push(compiled);
             }
-            Err(_) => module.set(&job, Outcome::Refused),
+            Err(_) => module.set(&job, JobOutcome::Refused),
         }
     }
     let tiers: Vec<_> = code.iter().map(Compiled::tier).collect();
@@ -496,7 +496,7 @@ fn publish(module: &ModuleTier, batch: Vec<(Job, Made)>) {
         let Ok(codes) = &published else {
             // There is no memory for code: these functions stay interpreted.
             module.engine.stats.refused.fetch_add(1, Ordering::Relaxed);
-            module.set(job, Outcome::Refused);
+            module.set(job, JobOutcome::Refused);
             continue;
         };
         if let Entry::Function = job.key.entry {
@@ -505,7 +505,7 @@ fn publish(module: &ModuleTier, batch: Vec<(Job, Made)>) {
                 module.improve(job.key.defined, tiers[at]);
             }
         }
-        module.set(job, Outcome::Code(codes[at]));
+        module.set(job, JobOutcome::Code(codes[at]));
     }
 }
 
@@ -579,7 +579,7 @@ mod tests {
         job.loops = (0..most + 2).collect();
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, Vec::from_iter(0..most));
-        tier.set(&job, Outcome::Code(std::ptr::null()));
+        tier.set(&job, JobOutcome::Code(std::ptr::null()));
         let mut all = tier.progress();
         let progress = all.get_mut(&0).unwrap();
         assert_eq!(
@@ -599,21 +599,21 @@ mod tests {
             progress.set_loop(offset, Stage::Queued);
             progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
         }
-        assert!(progress.queued.is_empty() && progress.asks_for_baseline(true).is_none());
+        assert!(progress.queued.is_empty() && progress.is_time_for_baseline(true).is_none());
         let job = module.0.tier.queue(&mut progress, 0, Entry::Loop { offset: 7, wide_slots: false }, None);
         assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
-        assert!(progress.asks_for_baseline(true).is_some());
+        assert!(progress.is_time_for_baseline(true).is_some());
     }
 
     /// The loop for which a function is compiled again is among the loops that it is compiled with.
     #[test]
-    fn a_loop_that_was_missed_is_entered() {
+    fn a_loop_that_was_hot_without_an_entry_is_entered() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
         let module = Module::new(&engine, looping()).unwrap();
         let tier = &module.0.tier;
-        let mut progress = Progress { asked: 1, ..Progress::default() };
-        *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, missed: 0 };
-        *progress.at(2) = Loop { stage: Stage::Cold, found: 5, missed: 5 };
+        let mut progress = Progress { requests: 1, ..Progress::default() };
+        *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, hot_without_entry: 0 };
+        *progress.at(2) = Loop { stage: Stage::Cold, found: 5, hot_without_entry: 5 };
         let mut job = tier.queue(&mut progress, 0, Entry::Function, Some((2, false)));
         tier.progress().insert(0, progress);
         tier.choose_loops(&mut job);

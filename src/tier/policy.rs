@@ -16,9 +16,9 @@ pub(super) const NEXT_BUDGET: u64 = 20_000;
 
 /// Units that any function runs in baseline code before it is worth compiling; see `PER_BYTE`.
 ///
-/// Measured on two cores: with twice this and `PER_BYTE` CPython's start took up to 5 % less, resvg up to 5 % more, and later
-/// runs, for which less had been compiled, longer; with 20,000 and 200 `work.py` took a quarter more. With two thirds of it all
-/// were as fast or slower.
+/// Measured on two cores: with twice this and `PER_BYTE` CPython's start took up to 5 % less, resvg up to 5 % more, and
+/// later runs, for which less had been compiled, longer; with 20,000 and 200 `work.py` took a quarter more. With two
+/// thirds of it all were as fast or slower.
 const LEAST: u64 = 3_000;
 
 /// Units to add to `LEAST` for each byte of the body. Compiling takes 1,000 units a byte at best settings.
@@ -37,7 +37,7 @@ const LARGE: Range<usize> = 4 << 10..128 << 10;
 
 /// A function that has code is compiled again for a loop without an entry when the loop was found hot so often; twice
 /// as often each time, so that a function of many loops is not compiled for each.
-const MISSES: u32 = 5;
+const HOT_WITHOUT_ENTRY: u32 = 5;
 
 /// Units that a function is interpreted for before baseline code is compiled from it, and units to add for each byte of
 /// the body. Compiling it takes 20 to 30 units a byte. Measured: with 200 and 2 CPython's start took as long; clang,
@@ -53,9 +53,9 @@ pub(super) fn first_budget(module: &ModuleTier, defined: u32) -> u32 {
     units.min(i32::MAX as u64) as u32
 }
 
-/// Units that a function is interpreted for after it has requested baseline code, `asked` times before.
-pub(super) fn waiting_budget(module: &ModuleTier, defined: u32, asked: u8) -> u32 {
-    let units = u64::from(first_budget(module, defined)) << asked.min(31);
+/// Units that a function is interpreted for after it has requested baseline code, `requests` times before.
+pub(super) fn waiting_budget(module: &ModuleTier, defined: u32, requests: u8) -> u32 {
+    let units = u64::from(first_budget(module, defined)) << requests.min(31);
     units.min(i32::MAX as u64) as u32
 }
 
@@ -72,12 +72,12 @@ pub(super) fn is_later_run(module: &ModuleTier) -> bool {
 }
 
 /// How many words of bytecode have to wait before baseline code is compiled from them together, after `made` words, and
-/// for a function that has requested it `asked` times before. Large batches save time, because making pages executable
-/// takes a quarter of a millisecond while other threads run; small ones make code available sooner.
+/// for a function that has requested it `requests` times before. Large batches save time, because making pages
+/// executable takes a quarter of a millisecond while other threads run; small ones make code available sooner.
 #[cfg(baseline)]
-pub(super) fn baseline_batch(tiering: Tiering, made: usize, asked: u8) -> usize {
+pub(super) fn baseline_batch(tiering: Tiering, made: usize, requests: u8) -> usize {
     match tiering {
-        Tiering::Measured => (made / 4).clamp(BATCH.start, BATCH.end) >> (2 * u32::from(asked.min(15))),
+        Tiering::Measured => (made / 4).clamp(BATCH.start, BATCH.end) >> (2 * u32::from(requests.min(15))),
         _ => 0,
     }
 }
@@ -112,14 +112,14 @@ pub(super) fn is_worth_entering(found: u32, most: u32) -> bool {
     found >= most / 8
 }
 
-/// What to compile, if anything, for a function that is hot in a loop. `missed` says how often the loop was hot without
-/// an entry in the function's code, halved for each time that the function was compiled.
+/// What to compile, if anything, for a function that is hot in a loop. `hot_without_entry` says how often the loop was
+/// hot without an entry in the function's code, halved for each time that the function was compiled.
 pub(super) fn entry_for_loop(
     module: &ModuleTier,
     defined: u32,
     calls: u32,
     function: Stage,
-    missed: u32,
+    hot_without_entry: u32,
     at_loop: Entry,
 ) -> Option<Entry> {
     if module.engine.config.tiering != Tiering::Measured {
@@ -127,7 +127,7 @@ pub(super) fn entry_for_loop(
     }
     let is_ready = matches!(function, Stage::Ready(_));
     match is_large(module, defined) {
-        true => (!is_ready || missed >= MISSES).then_some(Entry::Function),
+        true => (!is_ready || hot_without_entry >= HOT_WITHOUT_ENTRY).then_some(Entry::Function),
         false => Some(if calls > FEW_CALLS && !is_ready { Entry::Function } else { at_loop }),
     }
 }

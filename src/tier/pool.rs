@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::queue::{Job, Key, Queue};
-use super::{Made, ModuleTier, Outcome, make, publish};
+use super::{CompileResult, JobOutcome, ModuleTier, compile_job, publish};
 use crate::sys::lower_priority;
 
 /// The most threads: more find nothing to do.
@@ -24,10 +24,10 @@ const STACK: usize = 8 << 20;
 
 /// The compiling threads of an engine: started when there is something to do, ended when the engine is dropped.
 #[derive(Default)]
-pub(crate) struct Pool(Arc<Shared>);
+pub(crate) struct Pool(Arc<PoolShared>);
 
 #[derive(Default)]
-struct Shared {
+struct PoolShared {
     state: Mutex<State>,
     /// A job was queued, or the pool was closed.
     changed: Condvar,
@@ -44,7 +44,7 @@ struct State {
     /// How many threads wait for `changed`.
     idle: usize,
     /// The state of the thread for long jobs.
-    long: Long,
+    long: LongThread,
     /// When the jobs that threads are working on were begun.
     begun: Vec<Instant>,
     /// The threads are to end.
@@ -52,7 +52,7 @@ struct State {
 }
 
 #[derive(Default, PartialEq, Eq)]
-enum Long {
+enum LongThread {
     #[default]
     NotStarted,
     Busy,
@@ -66,7 +66,7 @@ impl Drop for Pool {
     }
 }
 
-impl Shared {
+impl PoolShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,15 +89,15 @@ impl Shared {
 
     /// Waits for `calm`, on the thread for long jobs.
     fn wait_long<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.long = Long::Idle;
+        state.long = LongThread::Idle;
         let mut state = self.calm.wait(state).unwrap_or_else(PoisonError::into_inner);
-        state.long = Long::Busy;
+        state.long = LongThread::Busy;
         state
     }
 
     /// Wakes the thread for long jobs, if it waits and there is time for them.
-    fn tell_long(&self, state: &State) {
-        if state.long == Long::Idle && state.queue.is_time_for_long() {
+    fn wake_long(&self, state: &State) {
+        if state.long == LongThread::Idle && state.queue.is_time_for_long() {
             self.calm.notify_one();
         }
     }
@@ -105,7 +105,7 @@ impl Shared {
     /// Does jobs until the pool is closed: long ones if `long`, else all others.
     fn work(&self, long: bool) {
         let mut cold = Vec::new();
-        let mut batch = Batch::default();
+        let mut batch = PublishBatch::default();
         let mut state = self.state();
         loop {
             if state.closed {
@@ -116,7 +116,7 @@ impl Shared {
             }
             let job = if long { state.queue.take_long() } else { state.queue.take(&mut cold) };
             if job.is_none() && cold.is_empty() && batch.is_empty() {
-                self.tell_long(&state);
+                self.wake_long(&state);
                 state = if long { self.wait_long(state) } else { self.wait(state) };
                 continue;
             }
@@ -139,14 +139,14 @@ impl Shared {
 /// Compiled code that is published together: each time, pages of code are made writable and executable again, which
 /// stops the program for some microseconds.
 #[derive(Default)]
-struct Batch {
-    made: Vec<(Job, Made)>,
+struct PublishBatch {
+    made: Vec<(Job, CompileResult)>,
     /// The module of all the code.
     module: Option<Arc<ModuleTier>>,
     begun: Option<Instant>,
 }
 
-impl Batch {
+impl PublishBatch {
     /// How long finished code waits for more.
     const PATIENCE: Duration = Duration::from_millis(1);
 
@@ -161,7 +161,7 @@ impl Batch {
         if self.module.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &module)) {
             self.publish();
         }
-        let made = make(&module, &job);
+        let made = compile_job(&module, &job);
         self.made.push((job, made));
         self.module = Some(module);
         if self.begun.get_or_insert_with(Instant::now).elapsed() >= Self::PATIENCE {
@@ -184,16 +184,16 @@ impl Pool {
         let mut state = self.0.state();
         let is_long = job.is_long();
         let refused = state.queue.add(job);
-        let others = usize::from(state.long != Long::NotStarted);
+        let others = usize::from(state.long != LongThread::NotStarted);
         // If no thread can be started, all functions stay interpreted.
         if state.idle > 0 {
             self.0.changed.notify_one();
         } else if state.threads - others < state.queue.len().min(threads()) {
             state.threads += usize::from(self.spawn(false));
         }
-        if is_long && state.long == Long::NotStarted && self.spawn(true) {
+        if is_long && state.long == LongThread::NotStarted && self.spawn(true) {
             state.threads += 1;
-            state.long = Long::Busy;
+            state.long = LongThread::Busy;
         }
         drop(state);
         if let Some(job) = refused {
@@ -248,7 +248,7 @@ impl Pool {
 
     /// Does a job at once, on this thread.
     pub(super) fn run(&self, job: Job) {
-        let mut batch = Batch::default();
+        let mut batch = PublishBatch::default();
         batch.add(job);
         batch.publish();
     }
@@ -257,7 +257,7 @@ impl Pool {
 /// Gives up a job.
 fn forget(job: &Job) {
     if let Some(module) = job.module() {
-        module.set(job, Outcome::Dropped);
+        module.set(job, JobOutcome::Dropped);
     }
 }
 

@@ -178,9 +178,9 @@ impl Queue {
         self.first.remove(&key)
     }
 
-    /// Removes and returns the most urgent job. Jobs that have gone cold are moved to `cold` before. Long jobs are left
-    /// for [`take_long`](Self::take_long) if nothing waits for its first native code: they would keep the compiler busy
-    /// when something comes.
+    /// Removes and returns the most urgent job. Jobs that have gone cold are moved to `cold` before. LongThread jobs
+    /// are left for [`take_long`](Self::take_long) if nothing waits for its first native code: they would keep the
+    /// compiler busy when something comes.
     pub fn take(&mut self, cold: &mut Vec<Job>) -> Option<Job> {
         let now = Instant::now();
         cold.extend(self.first.extract_if(|_, job| now.duration_since(job.last) > COLD).map(|(_, job)| job));
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
     }
 
-    /// Long jobs that only improve native code are left to a thread of their own when nothing else waits.
+    /// LongThread jobs that only improve native code are left to a thread of their own when nothing else waits.
     #[test]
     fn what_takes_long_is_left() {
         let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
