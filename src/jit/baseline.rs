@@ -1,4 +1,4 @@
-//! A place for baseline code, which the interpreter makes from its bytecode.
+//! Executable memory for baseline code, which the interpreter compiles from its bytecode.
 
 use std::io;
 use std::sync::Weak;
@@ -10,13 +10,13 @@ use super::code_memory::CodeMemory;
 use super::registry;
 use crate::interp;
 
-/// What the starts of functions are multiples of.
+/// Alignment of functions.
 const ALIGN: usize = 16;
 
 /// The baseline code of one module. Freed when dropped.
 pub(crate) struct BaselineMemory {
     memory: CodeMemory,
-    /// The module whose functions they are.
+    /// The module of the functions.
     module: Weak<ModuleCode>,
 }
 
@@ -38,7 +38,7 @@ impl interp::BaselineMemory for BaselineMemory {
         )?;
         let places = codes.iter().map(|(_, code)| {
             let place = next;
-            // SAFETY: so many bytes were allocated there, and are writable until they are finalized.
+            // SAFETY: `place` has room for the code, and is writable until the memory is finalized.
             unsafe { place.copy_from_nonoverlapping(code.as_ptr(), code.len()) };
             next = next.wrapping_add(size(code));
             place.cast_const()
@@ -47,7 +47,7 @@ impl interp::BaselineMemory for BaselineMemory {
         self.memory.finalize(BranchProtection::None).map_err(io::Error::other)?;
         if let Some(module) = self.module.upgrade() {
             for ((defined, code), place) in codes.iter().zip(&places) {
-                // SAFETY: as above, and nothing writes there any more.
+                // SAFETY: the code lies there, readable, and nothing writes there any more.
                 let code = unsafe { std::slice::from_raw_parts(*place, code.len()) };
                 registry::tell_profiler(&module, *defined, " (baseline)", code);
             }

@@ -1,8 +1,8 @@
-//! Memory for native code: written, then executable, never both.
+//! Memory for native code: pages are writable or executable, never both.
 //!
-//! Address space is reserved in chunks, functions are packed into them one behind the other. To add one, its pages are
-//! made writable, and executable again after. Another thread that runs code on the first of these pages meanwhile
-//! faults; the signal handler lets it try again until it succeeds (see `traps`).
+//! Address space is reserved in chunks, into which functions are packed one after the other. To add a function, its
+//! pages are made writable, and executable again afterwards. Another thread that runs code on the first of these pages
+//! meanwhile faults; the signal handler lets it try again until it succeeds (see `signals`).
 
 use std::io;
 use std::ops::Range;
@@ -14,15 +14,15 @@ use region::Protection;
 
 use super::registry::{self, Chunk, GRANULE};
 
-/// The largest step in which address space is reserved; a function larger than that gets what it needs.
+/// The largest step in which address space is reserved, except for a function that is larger.
 const MAX_CHUNK: usize = 64 << 20;
 
-/// The code memory of one module, or of an engine's glue. Freed when dropped.
+/// The code memory of one module, or of an engine's trampolines. Freed when dropped.
 pub(super) struct CodeMemory {
     spaces: Vec<Space>,
-    /// Bytes to reserve next.
+    /// Bytes to reserve for the next region.
     step: usize,
-    /// Whether no page is written to again once there is code on it that runs.
+    /// Whether pages are never written to again after they were executable.
     fresh_pages: bool,
 }
 
@@ -68,7 +68,7 @@ impl JITMemoryProvider for CodeMemory {
     }
 }
 
-/// One reserved range.
+/// One reserved range of address space, which is a chunk of the registry.
 struct Space {
     /// Whole granules within the allocation.
     range: Range<usize>,
@@ -80,7 +80,7 @@ struct Space {
     _allocation: region::Allocation,
 }
 
-// SAFETY: the space is the only owner of its allocation, and threads get at it through `&mut` only.
+// SAFETY: it is the only owner of its allocation, and changes it through `&mut` only.
 unsafe impl Send for Space {}
 
 impl Space {
@@ -90,7 +90,7 @@ impl Space {
         let start = allocation.as_range().start.next_multiple_of(GRANULE);
         let range = start..start + size;
         let chunk = Box::<Chunk>::default();
-        // SAFETY: the chunk is boxed and removed when the space is dropped.
+        // SAFETY: the chunk is boxed, and removed from the registry when this is dropped.
         unsafe { registry::add_chunk(range.clone(), &*chunk) }.ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Space { used: start, writable: start..start, range, chunk, _allocation: allocation })
     }
@@ -123,7 +123,7 @@ impl Space {
         }
         icache::clean(&pages);
         if let Err(error) = protect(&pages, Protection::READ_EXECUTE) {
-            // What was there before can't run any more either: threads must not wait for it.
+            // Code that was on these pages before can't run any more either: threads must not wait for it.
             self.chunk.broken.store(true, Ordering::Release);
             return Err(error);
         }
@@ -138,7 +138,7 @@ impl Drop for Space {
 }
 
 fn protect(pages: &Range<usize>, protection: Protection) -> io::Result<()> {
-    // SAFETY: the pages are part of our allocation, and hold no Rust objects.
+    // SAFETY: callers pass pages of their own allocation, which hold no Rust objects.
     unsafe { region::protect(pages.start as *const u8, pages.len(), protection) }.map_err(region::Error::into_io_error)
 }
 

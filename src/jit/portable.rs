@@ -1,14 +1,13 @@
-//! Compiled functions as bytes, for the cache and from it.
+//! Compiled functions as bytes, for the cache.
 //!
-//! Code is good wherever it lies and whichever process runs it, if it needs no relocation: what it needs of the process
-//! it loads from its context. What goes with it is a table each of traps, locations and handlers: numbers in LEB128,
-//! ascending ones as distances. Locations are counted from the start of the body, which need not be at the same place of
-//! the module next time.
+//! Code without relocations works at any address and in any process: it loads whatever it needs of the process from its
+//! context. Its tables of traps, locations and handlers are written as LEB128 numbers; ascending ones as differences.
+//! Locations are relative to the start of the body, which need not be at the same place in the module next time.
 
 use super::artifact::Artifact;
 use super::registry::{Handler, NO_LOCATION};
 
-/// The tables that go with code.
+/// The tables of a piece of code; see [`FunctionCode`](super::registry::FunctionCode).
 pub(super) struct Tables {
     pub traps: Box<[(u32, u8)]>,
     pub locations: Box<[(u32, u32)]>,
@@ -16,12 +15,12 @@ pub(super) struct Tables {
 }
 
 impl Artifact {
-    /// Whether the code is good in another place and process too.
+    /// Whether the code also works at another address and in another process.
     pub(super) fn is_portable(&self) -> bool {
         self.relocs.is_empty()
     }
 
-    /// What goes with the code of a body that begins at `body` in the module.
+    /// The code's tables as bytes; `body` is where the function's body begins in the module.
     pub(super) fn tables(&self, body: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(3 * (self.traps.len() + self.locations.len()) + 8);
         let mut last = 0;
@@ -35,7 +34,7 @@ impl Artifact {
         number(&mut out, self.locations.len() as u32);
         for (offset, location) in &self.locations {
             number(&mut out, offset - last);
-            // Zero for none. Locations are within the body or at its end.
+            // Zero means `NO_LOCATION`. Locations are within the body or at its end.
             number(&mut out, if *location == NO_LOCATION { 0 } else { location - body + 1 });
             last = *offset;
         }
@@ -47,7 +46,7 @@ impl Artifact {
     }
 }
 
-/// Reads what [`Artifact::tables`] wrote; `None` if it can't have.
+/// Reads what [`Artifact::tables`] wrote for code of `code` bytes; `None` if the bytes are malformed.
 pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<Tables> {
     let mut reader = Reader { bytes, code };
     let traps = reader.list(2, |reader, last| {
@@ -108,7 +107,7 @@ impl Reader<'_> {
         (offset as usize <= self.code).then_some(offset)
     }
 
-    /// A list of items that take `least` bytes at least; each gets the offset that the one before it gave.
+    /// Reads a list of items, each of at least `least` bytes. `item` gets the offset of the item before.
     fn list<T>(&mut self, least: usize, mut item: impl FnMut(&mut Self, u32) -> Option<(u32, T)>) -> Option<Box<[T]>> {
         let count = self.number()? as usize;
         let mut items = Vec::with_capacity(count.min(self.bytes.len() / least));

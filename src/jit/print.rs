@@ -16,7 +16,7 @@ pub(crate) fn print_clif(module: &ModuleCode, defined: u32) -> Result<String> {
     Ok(lowered(module, defined)?.func.display().to_string())
 }
 
-/// The assembly of a defined function as it is run.
+/// The assembly of a defined function as it runs at the best tier.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function.

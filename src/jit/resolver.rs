@@ -1,14 +1,15 @@
-//! What entries and references lead to before there is code.
+//! Lazy-compile trampolines: what entries and references point to before there is code.
 //!
-//! The naked functions in `arch` save the argument registers, call one of the functions here, and jump to the code
-//! these return. If there is none, that is [`arch::raise`], which traps with the error in the store.
+//! The trampolines themselves are naked functions in `arch`: they save the argument registers, call one of the
+//! functions here, and jump to the code that it returns. If there is an error, that is [`arch::raise`], which traps
+//! with the error in the store.
 //!
-//! With [`Strategy::Jit`] a function is compiled on its first call; entries and references then lead to its code for
-//! good. With [`Strategy::Tiered`] nothing is compiled here: an entry leads to glue that calls the interpreter, until code
-//! is published there. A reference leads to `arch::indirect_via_entry`, so that it calls whatever the entry leads to: two
-//! loads more than a direct call. It also looks whether that is the best code there will be; if so it has the reference
-//! lead there directly, at a call that happens anyway, on the one thread that may write to the reference. (Publishing
-//! can't do that: it knows nothing of the stores that have references.)
+//! With [`Strategy::Jit`] a function is compiled on its first call; its entry and references then point to its code for
+//! good. With [`Strategy::Tiered`] nothing is compiled here: the entry points to an interpreter trampoline until code
+//! is published. References point to `arch::indirect_via_entry`, which jumps to the code that the entry points to; this
+//! costs two loads more than a direct call. If that code is of the best tier, it also makes the reference point to the
+//! code directly: it runs on the only thread that may write to the reference. (Publishing can't do this, because it
+//! does not know the stores that have references.)
 
 use std::sync::atomic::Ordering;
 
@@ -43,21 +44,21 @@ pub(super) fn host_entry(ty: &FuncType) -> *const VMCode {
     resolver as *const VMCode
 }
 
-/// The code to go on with, or what raises the error.
+/// The code to continue with; if there is an error, `raise`, with the error in the store.
 fn code_or_raise(result: Result<*const VMCode>, store: *mut StoreOpaque) -> *const VMCode {
     result.unwrap_or_else(|error| {
-        // SAFETY: the caller passes the store of a live context.
+        // SAFETY: both callers pass the store of a live context.
         unsafe { (*store).raise(error) };
         arch::raise as *const VMCode
     })
 }
 
-/// Finds the code of a function called through its entry.
+/// Finds the code of a function that was called through its entry. Called by a lazy-compile trampoline.
 ///
 /// # Safety
 /// `vmctx` must be a live context and `defined` one of its module's functions.
 pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> *const VMCode {
-    // SAFETY: the caller's promise; instance and store live as long as the context.
+    // SAFETY: the context is live by the caller's promise; its module and store live as long.
     let (store, module) = unsafe { ((*vmctx).store.cast::<StoreOpaque>(), ModuleCode::of(vmctx)) };
     let defined = defined as u32;
     let code = match module.engine.config().strategy {
@@ -67,8 +68,8 @@ pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> 
     code_or_raise(code, store)
 }
 
-/// What the entry of a function leads to that has no code yet: what the cache has, or else from here on glue that calls
-/// the interpreter.
+/// Makes the entry of a function without code point to its code in the cache, or else to the interpreter trampoline,
+/// and returns that.
 fn interpreted(module: &ModuleCode, defined: u32) -> Result<*const VMCode> {
     if let Some(code) = module.load(defined, Tier::Quick, Entry::Function) {
         return Ok(code);
@@ -76,17 +77,19 @@ fn interpreted(module: &ModuleCode, defined: u32) -> Result<*const VMCode> {
     let sig = module.facts.defined_sig(defined);
     let glue = module.engine.trampoline(Kind::Interpret, sig)?;
     let (entry, first) = (module.entry(defined), self::entry(module.facts.defined_type(defined)));
-    // Code may have been published meanwhile, which stays.
+    // If code was published meanwhile, the entry keeps it.
     let found = entry.compare_exchange(first.cast_mut(), glue.cast_mut(), Ordering::AcqRel, Ordering::Acquire);
     Ok(found.map_or_else(|code| code.cast_const(), |_| glue))
 }
 
-/// Finds the code of a function called through a reference to it, and keeps it there.
+/// Finds the code of a function that was called through a reference, and makes the reference point to it. Called by a
+/// lazy-compile trampoline.
 ///
 /// # Safety
 /// `func` must be a live reference, and `caller` a live context of its store if it is to a host function.
 pub(super) unsafe extern "C" fn resolve_ref(func: *mut VMFuncRef, caller: *mut VMContext) -> *const VMCode {
-    // SAFETY: the caller's promise. Only the store's thread comes here, so nobody else sees the reference change.
+    // SAFETY: reference and caller are live by the caller's promise. Only the store's thread runs this, so no other
+    // thread reads the reference while it changes.
     unsafe {
         if (*func).index == VMFuncRef::HOST {
             let store = (*caller).store.cast::<StoreOpaque>();
