@@ -71,7 +71,7 @@ pub(super) struct Code {
 
 impl Code {
     /// The bytecode of a function: from the cache if it is there, else translated now.
-    fn new(module: &ModuleCode, defined: u32) -> Result<Self> {
+    fn new(module: &InterpretedModule, defined: u32) -> Result<Self> {
         // Wall-clock time, not the thread's: reading that takes a system call, and translating most functions little
         // more.
         let started = Instant::now();
@@ -155,13 +155,13 @@ impl Code {
 }
 
 /// The functions of a module as the interpreter runs them; each is translated on its first call.
-pub(crate) struct ModuleCode {
+pub(crate) struct InterpretedModule {
     /// What calls of the defined functions enter; null for functions that were not called yet.
     pub(super) codes: Box<[AtomicPtr<Code>]>,
     pub(super) facts: Arc<ModuleFacts>,
     pub(super) engine: Arc<EngineCore>,
     /// A weak pointer to this, for the frames of errors, which keep it alive.
-    pub(super) this: Weak<ModuleCode>,
+    pub(super) this: Weak<InterpretedModule>,
     /// How hot the defined functions are; empty unless the engine tiers.
     counters: Box<[Counter]>,
     /// The other tiers; set once, if the engine's strategy has some.
@@ -192,12 +192,12 @@ impl All {
     }
 }
 
-impl ModuleCode {
+impl InterpretedModule {
     /// A module with no function translated.
     pub fn new(engine: &Arc<EngineCore>, facts: &Arc<ModuleFacts>) -> Arc<Self> {
         let functions = facts.bodies.len();
         let counted = if cfg!(jit) && engine.config.strategy == Strategy::Tiered { functions } else { 0 };
-        Arc::new_cyclic(|this| ModuleCode {
+        Arc::new_cyclic(|this| InterpretedModule {
             codes: (0..functions).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             facts: facts.clone(),
             engine: engine.clone(),
@@ -213,8 +213,8 @@ impl ModuleCode {
     /// # Safety
     /// `vmctx` must be live for `'a`.
     pub unsafe fn of<'a>(vmctx: *mut VMContext) -> &'a Self {
-        // SAFETY: the context is live by the caller's promise; its `interp` points to a `ModuleCode` that lives as long
-        // as the instance.
+        // SAFETY: the context is live by the caller's promise; its `interp` points to a `InterpretedModule` that lives
+        // as long as the instance.
         unsafe { &*(*vmctx).interp.cast() }
     }
 
@@ -357,7 +357,7 @@ impl ModuleCode {
     }
 }
 
-impl FrameSource for ModuleCode {
+impl FrameSource for InterpretedModule {
     /// Positions are word indices in the function's bytecode.
     fn resolve(&self, defined: u32, position: usize) -> Frame {
         self.facts.frame(defined, backtrace::offset_of(self, defined, position as u32))
@@ -365,7 +365,7 @@ impl FrameSource for ModuleCode {
 }
 
 #[cfg(not(baseline))]
-impl ModuleCode {
+impl InterpretedModule {
     /// There is no baseline code on this target.
     pub(super) fn want_baseline(&self, _: &Code, _: u8) -> bool {
         true

@@ -1,6 +1,6 @@
 //! The frames of an activation, from the innermost outwards.
 
-use super::code::{Code, ModuleCode};
+use super::code::{Code, InterpretedModule};
 use super::exec::control::{cross_instance_return, exit};
 use super::machine::Machine;
 use super::op::Plain;
@@ -8,7 +8,7 @@ use crate::vm::context::VMContext;
 
 /// The frame of a function that is running.
 pub(super) struct RunningFrame<'a> {
-    pub module: &'a ModuleCode,
+    pub module: &'a InterpretedModule,
     pub vmctx: *mut VMContext,
     pub code: &'a Code,
     pub fp: *mut u64,
@@ -40,7 +40,7 @@ impl Iterator for Frames {
     fn next(&mut self) -> Option<RunningFrame<'static>> {
         let vmctx = self.vmctx;
         // SAFETY: contexts of running instances are live, and so are their modules.
-        let module: &'static ModuleCode = unsafe { ModuleCode::of(vmctx) };
+        let module: &'static InterpretedModule = unsafe { InterpretedModule::of(vmctx) };
         let (code, word) = module.find(self.ip)?;
         // During a call whose frame is at a wide slot the frame pointer is shifted.
         let fp = self.fp.wrapping_offset(frame_shift(code.words(), word as usize, self.behind_call));

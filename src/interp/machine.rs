@@ -13,7 +13,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::code::{Code, ModuleCode};
+use super::code::{Code, InterpretedModule};
 use super::counter::Counter;
 use super::value::Value;
 use crate::error::Error;
@@ -93,7 +93,7 @@ impl Context {
     pub unsafe fn switch(&mut self, vmctx: *mut VMContext) {
         // SAFETY: the context is live by the caller's promise; module and memories live as long as their instance.
         unsafe {
-            let module = ModuleCode::of(vmctx);
+            let module = InterpretedModule::of(vmctx);
             self.vmctx = vmctx;
             self.codes = module.codes();
             self.sigs = module.facts.sigs.as_ptr();

@@ -27,7 +27,7 @@ mod translate;
 mod tries;
 mod value;
 
-pub(crate) use code::ModuleCode;
+pub(crate) use code::InterpretedModule;
 #[cfg_attr(not(jit), expect(unused_imports, reason = "there are no other tiers"))]
 pub(crate) use counter::Counter;
 pub(crate) use dispatch::available as available_dispatch;
@@ -66,7 +66,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if sys::stack_pointer() < (*store).stack_limit {
             return Err(Trap::StackOverflow.into());
         }
-        let module = ModuleCode::of(vmctx);
+        let module = InterpretedModule::of(vmctx);
         let code = module.get(defined)?;
         let base = (*store).value_top;
         let mut saved = MaybeUninit::<Machine>::uninit();

@@ -19,7 +19,7 @@ use crate::vm::context::{VMCode, VMContext};
 pub(crate) struct ModuleCode {
     pub(super) facts: Arc<ModuleFacts>,
     pub(super) engine: Arc<EngineState>,
-    pub(super) interp: Arc<interp::ModuleCode>,
+    pub(super) interp: Arc<interp::InterpretedModule>,
     /// A weak pointer to this, for owners that must not keep it alive.
     #[cfg_attr(not(baseline), expect(dead_code, reason = "only baseline code needs it"))]
     pub(super) this: Weak<ModuleCode>,
@@ -39,7 +39,7 @@ impl ModuleCode {
     pub(crate) fn new(
         engine: &Arc<EngineState>,
         facts: &Arc<ModuleFacts>,
-        interp: &Arc<interp::ModuleCode>,
+        interp: &Arc<interp::InterpretedModule>,
     ) -> Arc<Self> {
         let defined = match engine.config().strategy {
             Strategy::Interpreter => 0,

@@ -264,7 +264,7 @@ extern "C" fn interpreted_called(vmctx: *mut VMContext, defined: u64, slots: *mu
     // function whose entry it was called through. The slots hold the function's arguments and have room for its
     // results.
     let result = unsafe {
-        interp::ModuleCode::of(vmctx).count_transition(defined as u32);
+        interp::InterpretedModule::of(vmctx).count_transition(defined as u32);
         interp::call(vmctx, defined as u32, slots)
     };
     let Err(error) = result else { return 0 };

@@ -35,7 +35,7 @@ pub(crate) struct ModuleInner {
     pub facts: Arc<ModuleFacts>,
     /// What the data segments make of memory 0, once that is worth keeping.
     pub image: MemoryImage,
-    pub interp: Arc<interp::ModuleCode>,
+    pub interp: Arc<interp::InterpretedModule>,
     #[cfg(jit)]
     pub jit: Arc<jit::ModuleCode>,
     #[cfg(jit)]
@@ -151,7 +151,7 @@ impl Module {
 
     /// Puts a module's facts together with what the engines will keep of it.
     fn of_facts(engine: &Engine, facts: Arc<ModuleFacts>) -> Result<Self> {
-        let interp = interp::ModuleCode::new(engine.core(), &facts);
+        let interp = interp::InterpretedModule::new(engine.core(), &facts);
         #[cfg(jit)]
         let jit = jit::ModuleCode::new(engine.jit(), &facts, &interp);
         #[cfg(jit)]

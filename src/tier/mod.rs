@@ -6,7 +6,7 @@
 //! baseline code, which the interpreter compiles itself and which counts in the same way; or in optimised code.
 //! `policy` decides what is worth compiling, and at which tier; `queue` holds the jobs that wait for the compiler, the
 //! hottest first; `pool` has the threads that compile. Finished code is published through `jit::ModuleCode`, where
-//! compiled callers find it, and `interp::ModuleCode`, where interpreted callers do.
+//! compiled callers find it, and `interp::InterpretedModule`, where interpreted callers do.
 //!
 //! What may be here: when which function gets which code. What may not: how code is compiled or entered. Builds without
 //! the JIT do not have this room.
@@ -117,7 +117,7 @@ impl Progress {
 pub(crate) struct ModuleTier {
     facts: Arc<ModuleFacts>,
     engine: Arc<EngineCore>,
-    interp: Arc<interp::ModuleCode>,
+    interp: Arc<interp::InterpretedModule>,
     jit: Arc<jit::ModuleCode>,
     pool: Arc<Pool>,
     /// A weak pointer to this, for jobs: they must not keep the module alive.
@@ -135,7 +135,7 @@ impl ModuleTier {
     pub fn new(
         engine: &Arc<EngineCore>,
         facts: &Arc<ModuleFacts>,
-        interp: &Arc<interp::ModuleCode>,
+        interp: &Arc<interp::InterpretedModule>,
         jit: &Arc<jit::ModuleCode>,
         pool: &Arc<Pool>,
     ) -> Arc<Self> {

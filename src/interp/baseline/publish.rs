@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::arch::Assembler;
 use super::lower::{BaselineCode, lower};
 use crate::config::Dispatch;
-use crate::interp::code::{Code, ModuleCode};
+use crate::interp::code::{Code, InterpretedModule};
 use crate::interp::tiers::{BaselineMemory, Tiers};
 
 /// The most words of a module's bytecode that baseline code is compiled from: they give some 100 MB of code.
@@ -39,7 +39,7 @@ pub(in crate::interp) struct Origin {
     counted: Box<[(u32, u32)]>,
 }
 
-impl ModuleCode {
+impl InterpretedModule {
     /// Requests baseline code for the function `code`, which has requested it `asked` times before. It is compiled
     /// together with that of other functions as soon as enough bytecode waits. False if the function should request it
     /// again later.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::control::{cross_instance_return, return_cross_instance};
 use super::exception;
 use crate::error::{Result, Trap};
-use crate::interp::code::{Code, ModuleCode};
+use crate::interp::code::{Code, InterpretedModule};
 use crate::interp::machine::{Context, HEADER, Machine, SlowPath, Step};
 use crate::interp::tiers::{Hot, Native};
 use crate::sys;
@@ -42,9 +42,9 @@ pub(super) fn is_kept(rule: NestingRule) -> bool {
 }
 
 /// The interpreter's functions of the running instance's module.
-fn module<'a>(m: &Machine) -> &'a ModuleCode {
+fn module<'a>(m: &Machine) -> &'a InterpretedModule {
     // SAFETY: the instance of running code is live, and keeps its module alive.
-    unsafe { ModuleCode::of(m.vmctx()) }
+    unsafe { InterpretedModule::of(m.vmctx()) }
 }
 
 /// The functions that enter native code.
