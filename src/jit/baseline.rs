@@ -5,7 +5,7 @@ use std::sync::Weak;
 
 use cranelift_jit::{BranchProtection, JITMemoryKind, JITMemoryProvider};
 
-use super::ModuleCode;
+use super::CompiledModule;
 use super::code_memory::CodeMemory;
 use super::registry;
 use crate::interp;
@@ -17,12 +17,12 @@ const ALIGN: usize = 16;
 pub(crate) struct BaselineMemory {
     memory: CodeMemory,
     /// The module of the functions.
-    module: Weak<ModuleCode>,
+    module: Weak<CompiledModule>,
 }
 
 impl BaselineMemory {
     /// Nothing is reserved before the first function.
-    pub fn new(module: &ModuleCode) -> Self {
+    pub fn new(module: &CompiledModule) -> Self {
         let bytes: usize = module.facts.bodies.iter().map(|body| body.len()).sum();
         BaselineMemory { memory: CodeMemory::new(bytes, true), module: module.this.clone() }
     }

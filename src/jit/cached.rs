@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::artifact::Artifact;
 use super::compile::{Compiled, compile};
-use super::module::ModuleCode;
+use super::module::CompiledModule;
 use super::portable::{Tables, read_tables};
 use super::registry::{self, FunctionCode, WasmFunction};
 use super::settings::{Entry, Tier};
@@ -34,7 +34,7 @@ struct Pointer(*const VMCode);
 unsafe impl Send for Pointer {}
 
 impl Cached {
-    fn get(&self, module: &ModuleCode) -> Option<&ModuleCache> {
+    fn get(&self, module: &CompiledModule) -> Option<&ModuleCache> {
         let engine = &module.engine;
         let open = || ModuleCache::open(&module.facts, &engine.config().cache, &cache_settings(engine), CodeFile::map);
         self.cache.get_or_init(open).as_ref()
@@ -42,7 +42,7 @@ impl Cached {
 }
 
 /// The cache's key for a piece of code. A loop is identified by its offset from the start of the body.
-fn key(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
+fn key(module: &CompiledModule, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
     let entry = match entry {
         Entry::Function => 0,
         Entry::Loop { offset, wide_slots } => {
@@ -55,21 +55,21 @@ fn key(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> FunctionK
 
 /// Compiles a function at the best tier for a file: gives its key in the cache, code, alignment, and tables. `None` if
 /// Cranelift refuses it, or if the code only works in this process.
-pub(crate) fn portable_function(module: &ModuleCode, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
+pub(crate) fn portable_function(module: &CompiledModule, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
     let Compiled { artifact, .. } = compile(module, defined, Tier::Best, Entry::Function).ok()?;
     let tables = artifact.tables(module.facts.bodies[defined as usize].start as u32);
     let key = key(module, defined, Tier::Best, Entry::Function);
     artifact.is_portable().then_some((key, artifact.bytes, artifact.alignment as u32, tables))
 }
 
-impl ModuleCode {
+impl CompiledModule {
     /// Makes the module use this code instead of that in the engine's cache. No function must have been called yet.
     pub(crate) fn use_cache(&self, cache: ModuleCache) {
         let set = self.cached.cache.set(Some(cache));
         debug_assert!(set.is_ok(), "the cache was asked already");
     }
 
-    /// Whether functions that [`ModuleCode::load`] does not find may be compiled: not those of a module that was
+    /// Whether functions that [`CompiledModule::load`] does not find may be compiled: not those of a module that was
     /// compiled ahead of time.
     pub(crate) fn may_compile(&self) -> bool {
         !self.cached.get(self).is_some_and(ModuleCache::is_sealed)
@@ -80,8 +80,8 @@ impl ModuleCode {
         self.cached.get(self).is_some_and(ModuleCache::has_native)
     }
 
-    /// Loads code of tier `least` or better from the cache and publishes it, as [`ModuleCode::publish`] does. `None` if
-    /// there is none, which is found out quickly.
+    /// Loads code of tier `least` or better from the cache and publishes it, as [`CompiledModule::publish`] does.
+    /// `None` if there is none, which is found out quickly.
     ///
     /// If there is code, the function counts as valid: it was compiled from the same body in a module with the same
     /// declarations.
@@ -152,7 +152,7 @@ impl ModuleCode {
     }
 
     /// Calls `read` with the bytecode of a function that earlier runs recorded, if there is some. The function counts
-    /// as valid then, as for [`ModuleCode::load`].
+    /// as valid then, as for [`CompiledModule::load`].
     pub(crate) fn load_bytecode(&self, defined: u32, read: &mut dyn FnMut(&[u8])) {
         // The cache only has bytecode that counts.
         if !self.interp.counts() {
@@ -200,7 +200,7 @@ impl ModuleCode {
     }
 }
 
-impl Drop for ModuleCode {
+impl Drop for CompiledModule {
     fn drop(&mut self) {
         self.flush_cache();
     }

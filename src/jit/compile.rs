@@ -11,7 +11,7 @@ use super::artifact::{Artifact, Workspace, artifact};
 use super::lower::Plan;
 use super::lower::osr::MAX_LOOPS;
 use super::lower::trap::MAX_FRAME;
-use super::module::ModuleCode;
+use super::module::CompiledModule;
 use super::registry::WasmFunction;
 use super::settings::{Entry, Tier};
 use super::{EngineState, lower, resolver, trampoline};
@@ -51,7 +51,7 @@ impl Compiled {
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function, or if there is no reachable loop at the
 /// entry's offset.
-pub(crate) fn compile(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> Result<Compiled> {
+pub(crate) fn compile(module: &CompiledModule, defined: u32, tier: Tier, entry: Entry) -> Result<Compiled> {
     let plan = match entry {
         Entry::Function => Plan::Function,
         Entry::Loop { offset, wide_slots } => Plan::Loop { offset, wide_slots },
@@ -65,7 +65,7 @@ pub(crate) fn compile(module: &ModuleCode, defined: u32, tier: Tier, entry: Entr
 /// # Errors
 /// As for [`compile`].
 pub(crate) fn compile_with_loops(
-    module: &ModuleCode,
+    module: &CompiledModule,
     defined: u32,
     tier: Tier,
     offsets: &[u32],
@@ -78,7 +78,7 @@ pub(crate) fn compile_with_loops(
     compile_as(module, defined, tier, Entry::Function, plan)
 }
 
-fn compile_as(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry, plan: Plan<'_>) -> Result<Compiled> {
+fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: Entry, plan: Plan<'_>) -> Result<Compiled> {
     let started = sys::thread_time();
     let compiled = on_enough_stack(|| {
         let state = &*module.engine;
@@ -123,7 +123,7 @@ fn compile_as(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry, plan:
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code, and those of
 /// [`ModuleFacts::ensure_valid`].
-pub(super) fn function(module: &ModuleCode, defined: u32) -> Result<*const VMCode> {
+pub(super) fn function(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
     let first = resolver::entry(module.facts.defined_type(defined));
     let ready = || Some(module.entry(defined).load(Ordering::Acquire).cast_const()).filter(|code| *code != first);
     if let Some(code) = ready() {
@@ -156,7 +156,7 @@ pub(super) fn function(module: &ModuleCode, defined: u32) -> Result<*const VMCod
 }
 
 /// An adapter: code that is called like a compiled function, and calls the interpreter for it.
-fn adapter(module: &ModuleCode, defined: u32) -> Result<Compiled> {
+fn adapter(module: &CompiledModule, defined: u32) -> Result<Compiled> {
     on_enough_stack(|| {
         let (state, tier) = (&*module.engine, Tier::Best);
         let ty = module.facts.defined_type(defined);

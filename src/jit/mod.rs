@@ -67,7 +67,7 @@ pub(crate) use code_file::CodeFile;
 pub(crate) use compile::{Compiled, compile, compile_with_loops};
 pub(crate) use enter::{call, call_native};
 pub(crate) use lower::osr::MAX_LOOPS;
-pub(crate) use module::ModuleCode;
+pub(crate) use module::CompiledModule;
 pub(crate) use print::{print_asm, print_clif};
 pub(crate) use settings::{Entry, Tier};
 
@@ -91,7 +91,7 @@ pub(crate) static HOOKS: Hooks = Hooks {
 #[inline]
 pub(crate) unsafe fn native(vmctx: *mut VMContext, defined: u32) -> Option<*const VMCode> {
     // SAFETY: the context is live by the caller's promise.
-    unsafe { ModuleCode::of(vmctx) }.native(defined)
+    unsafe { CompiledModule::of(vmctx) }.native(defined)
 }
 
 /// What all modules of an engine share: the compiler's settings, and trampolines.

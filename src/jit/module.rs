@@ -16,13 +16,13 @@ use crate::vm::context::{VMCode, VMContext};
 
 /// The native code of a module. Each defined function has an entry: a pointer to its code, and before there is code, to
 /// the lazy-compile trampoline or the interpreter trampoline. The code lives as long as this.
-pub(crate) struct ModuleCode {
+pub(crate) struct CompiledModule {
     pub(super) facts: Arc<ModuleFacts>,
     pub(super) engine: Arc<EngineState>,
     pub(super) interp: Arc<interp::InterpretedModule>,
     /// A weak pointer to this, for owners that must not keep it alive.
     #[cfg_attr(not(baseline), expect(dead_code, reason = "only baseline code needs it"))]
-    pub(super) this: Weak<ModuleCode>,
+    pub(super) this: Weak<CompiledModule>,
     /// Called with functions whose code came from the cache and is not of the best tier.
     improve: OnceLock<Box<dyn Fn(u32, Tier) + Send + Sync>>,
     entries: Box<[AtomicPtr<VMCode>]>,
@@ -34,7 +34,7 @@ pub(crate) struct ModuleCode {
     pub(super) cached: Cached,
 }
 
-impl ModuleCode {
+impl CompiledModule {
     /// A module whose entries are lazy-compile trampolines; it has no entries if the engine only interprets.
     pub(crate) fn new(
         engine: &Arc<EngineState>,
@@ -46,7 +46,7 @@ impl ModuleCode {
             Strategy::Jit | Strategy::Tiered => facts.bodies.len() as u32,
         };
         let entry = |defined| AtomicPtr::new(resolver::entry(facts.defined_type(defined)).cast_mut());
-        Arc::new_cyclic(|this| ModuleCode {
+        Arc::new_cyclic(|this| CompiledModule {
             facts: facts.clone(),
             engine: engine.clone(),
             interp: interp.clone(),
@@ -65,8 +65,8 @@ impl ModuleCode {
     /// # Safety
     /// `vmctx` must be live for `'a`.
     pub(crate) unsafe fn of<'a>(vmctx: *mut VMContext) -> &'a Self {
-        // SAFETY: the context is live by the caller's promise; its `jit` points to a `ModuleCode` that lives as long as
-        // the instance.
+        // SAFETY: the context is live by the caller's promise; its `jit` points to a `CompiledModule` that lives as
+        // long as the instance.
         unsafe { &*(*vmctx).jit.cast() }
     }
 

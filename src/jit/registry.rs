@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::ModuleCode;
+use super::CompiledModule;
 use super::profile;
 use crate::config::Profile;
 use crate::error::UnresolvedFrame;
@@ -43,7 +43,7 @@ pub(super) struct Handler {
 /// The Wasm function that a piece of code was compiled from.
 #[derive(Clone, Copy)]
 pub(super) struct WasmFunction {
-    pub module: *const ModuleCode,
+    pub module: *const CompiledModule,
     pub defined: u32,
 }
 
@@ -209,7 +209,7 @@ pub(super) unsafe fn add_function(code: FunctionCode) {
 }
 
 /// Tells the profiler the name of a Wasm function's code, if the engine has one configured.
-pub(super) fn tell_profiler(module: &ModuleCode, defined: u32, tier: &str, code: &[u8]) {
+pub(super) fn tell_profiler(module: &CompiledModule, defined: u32, tier: &str, code: &[u8]) {
     let profile = module.engine.config().profile;
     if profile != Profile::None {
         let index = module.facts.imported_funcs() + defined;

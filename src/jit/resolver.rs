@@ -13,7 +13,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::module::ModuleCode;
+use super::module::CompiledModule;
 use super::settings::{Entry, Tier};
 use super::trampoline::Kind;
 use super::{abi, arch, compile};
@@ -59,7 +59,7 @@ fn code_or_raise(result: Result<*const VMCode>, store: *mut StoreOpaque) -> *con
 /// `vmctx` must be a live context and `defined` one of its module's functions.
 pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> *const VMCode {
     // SAFETY: the context is live by the caller's promise; its module and store live as long.
-    let (store, module) = unsafe { ((*vmctx).store.cast::<StoreOpaque>(), ModuleCode::of(vmctx)) };
+    let (store, module) = unsafe { ((*vmctx).store.cast::<StoreOpaque>(), CompiledModule::of(vmctx)) };
     let defined = defined as u32;
     let code = match module.engine.config().strategy {
         Strategy::Tiered => interpreted(module, defined),
@@ -70,7 +70,7 @@ pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> 
 
 /// Makes the entry of a function without code point to its code in the cache, or else to the interpreter trampoline,
 /// and returns that.
-fn interpreted(module: &ModuleCode, defined: u32) -> Result<*const VMCode> {
+fn interpreted(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
     if let Some(code) = module.load(defined, Tier::Quick, Entry::Function) {
         return Ok(code);
     }
@@ -93,7 +93,7 @@ pub(super) unsafe extern "C" fn resolve_ref(func: *mut VMFuncRef, caller: *mut V
     unsafe {
         if (*func).index == VMFuncRef::HOST {
             let store = (*caller).store.cast::<StoreOpaque>();
-            let code = ModuleCode::of(caller).engine.trampoline(Kind::Host, (*func).sig);
+            let code = CompiledModule::of(caller).engine.trampoline(Kind::Host, (*func).sig);
             if let Ok(code) = code {
                 (*func).code = code;
             }

@@ -37,7 +37,7 @@ pub(crate) struct ModuleInner {
     pub image: MemoryImage,
     pub interp: Arc<interp::InterpretedModule>,
     #[cfg(jit)]
-    pub jit: Arc<jit::ModuleCode>,
+    pub jit: Arc<jit::CompiledModule>,
     #[cfg(jit)]
     #[cfg_attr(
         not(test),
@@ -153,7 +153,7 @@ impl Module {
     fn of_facts(engine: &Engine, facts: Arc<ModuleFacts>) -> Result<Self> {
         let interp = interp::InterpretedModule::new(engine.core(), &facts);
         #[cfg(jit)]
-        let jit = jit::ModuleCode::new(engine.jit(), &facts, &interp);
+        let jit = jit::CompiledModule::new(engine.jit(), &facts, &interp);
         #[cfg(jit)]
         let tier = ModuleTier::new(engine.core(), &facts, &interp, &jit, engine.pool());
         background::start(&facts, engine.compiling_probe());

@@ -5,7 +5,7 @@
 //! [`interp::Tiers`], which is implemented here, and is told how to continue, with a new budget: interpreted; in
 //! baseline code, which the interpreter compiles itself and which counts in the same way; or in optimised code.
 //! `policy` decides what is worth compiling, and at which tier; `queue` holds the jobs that wait for the compiler, the
-//! hottest first; `pool` has the threads that compile. Finished code is published through `jit::ModuleCode`, where
+//! hottest first; `pool` has the threads that compile. Finished code is published through `jit::CompiledModule`, where
 //! compiled callers find it, and `interp::InterpretedModule`, where interpreted callers do.
 //!
 //! What may be here: when which function gets which code. What may not: how code is compiled or entered. Builds without
@@ -118,7 +118,7 @@ pub(crate) struct ModuleTier {
     facts: Arc<ModuleFacts>,
     engine: Arc<EngineCore>,
     interp: Arc<interp::InterpretedModule>,
-    jit: Arc<jit::ModuleCode>,
+    jit: Arc<jit::CompiledModule>,
     pool: Arc<Pool>,
     /// A weak pointer to this, for jobs: they must not keep the module alive.
     this: Weak<ModuleTier>,
@@ -136,7 +136,7 @@ impl ModuleTier {
         engine: &Arc<EngineCore>,
         facts: &Arc<ModuleFacts>,
         interp: &Arc<interp::InterpretedModule>,
-        jit: &Arc<jit::ModuleCode>,
+        jit: &Arc<jit::CompiledModule>,
         pool: &Arc<Pool>,
     ) -> Arc<Self> {
         let this = Arc::new_cyclic(|this| ModuleTier {
