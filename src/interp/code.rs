@@ -1,6 +1,7 @@
 //! Functions as the interpreter runs them, and the table of a module's functions.
 //!
-//! Every call enters a [`Code`]. For a function with native code this is a native-call shim: a single instruction,
+//! Every call enters a [`InterpretedFunction`]. For a function with native code this is a native-call shim: a single
+//! instruction,
 //! `native`, which runs the native code in the frame that the call has made.
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,7 +34,7 @@ use crate::vm::store::Shared;
 /// come first, in one cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(super) struct Code {
+pub(super) struct InterpretedFunction {
     /// First instruction, in `words`.
     pub entry: *const u64,
     /// Native code that starts the function: it expects the ip at `entry` and a pointer to this in the accumulator, and
@@ -63,13 +64,13 @@ pub(super) struct Code {
     pub is_wanted: AtomicBool,
     /// The baseline code that was compiled from it, or null.
     #[cfg(baseline)]
-    pub baseline: AtomicPtr<Code>,
+    pub baseline: AtomicPtr<InterpretedFunction>,
     /// If this is baseline code: the bytecode that it was compiled from.
     #[cfg(baseline)]
     pub origin: Option<Box<Origin>>,
 }
 
-impl Code {
+impl InterpretedFunction {
     /// The bytecode of a function: from the cache if it is there, else translated now.
     fn new(module: &InterpretedModule, defined: u32) -> Result<Self> {
         // Wall-clock time, not the thread's: reading that takes a system call, and translating most functions little
@@ -84,7 +85,7 @@ impl Code {
             Some(translation) => (translation, &stats.cached_bytecode, true),
             None => (translate::function(facts, defined, module.counts(), false)?, &stats.interpreted, false),
         };
-        let code = Code { is_kept: is_kept.into(), ..Self::of(facts, defined, translation) };
+        let code = InterpretedFunction { is_kept: is_kept.into(), ..Self::of(facts, defined, translation) };
         work.add(facts.bodies[defined as usize].len(), 8 * code.words.len(), started.elapsed());
         Ok(code)
     }
@@ -92,7 +93,7 @@ impl Code {
     fn of(module: &ModuleFacts, defined: u32, translation: Translation) -> Self {
         let Translation { words, header, zeroed, frame, wide_slots, tries, .. } = translation;
         let words: Arc<[u64]> = words.into();
-        Code {
+        InterpretedFunction {
             entry: words.as_ptr(),
             #[cfg(baseline)]
             start: dispatch::start(),
@@ -130,7 +131,7 @@ impl Code {
             tries: Vec::new(),
             positions: Vec::new(),
         };
-        Code {
+        InterpretedFunction {
             is_kept: AtomicBool::new(true),
             #[cfg(baseline)]
             start: dispatch::start_native(),
@@ -157,7 +158,7 @@ impl Code {
 /// The functions of a module as the interpreter runs them; each is translated on its first call.
 pub(crate) struct InterpretedModule {
     /// What calls of the defined functions enter; null for functions that were not called yet.
-    pub(super) codes: Box<[AtomicPtr<Code>]>,
+    pub(super) codes: Box<[AtomicPtr<InterpretedFunction>]>,
     pub(super) facts: Arc<ModuleFacts>,
     pub(super) engine: Arc<EngineCore>,
     /// A weak pointer to this, for the frames of errors, which keep it alive.
@@ -173,9 +174,9 @@ pub(crate) struct InterpretedModule {
 #[derive(Default)]
 pub(super) struct All {
     /// By the address of the end of its words, to find the function of an instruction.
-    by_end: BTreeMap<usize, Shared<Code>>,
+    by_end: BTreeMap<usize, Shared<InterpretedFunction>>,
     /// The bytecode or baseline code of functions whose calls enter a native-call shim.
-    pub behind_stubs: HashMap<u32, *const Code>,
+    pub behind_stubs: HashMap<u32, *const InterpretedFunction>,
     #[cfg(baseline)]
     pub making: Making,
 }
@@ -184,7 +185,7 @@ pub(super) struct All {
 unsafe impl Send for All {}
 
 impl All {
-    pub fn add(&mut self, code: Code) -> *const Code {
+    pub fn add(&mut self, code: InterpretedFunction) -> *const InterpretedFunction {
         let code = Shared::new(code);
         let at = code.as_ptr().cast_const();
         self.by_end.insert(code.words.as_ptr_range().end as usize, code);
@@ -249,7 +250,7 @@ impl InterpretedModule {
         }
     }
 
-    pub(super) fn codes(&self) -> *const AtomicPtr<Code> {
+    pub(super) fn codes(&self) -> *const AtomicPtr<InterpretedFunction> {
         self.codes.as_ptr()
     }
 
@@ -261,7 +262,7 @@ impl InterpretedModule {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) if the function is invalid, and those of reading the module's file.
-    pub(super) fn get(&self, defined: u32) -> Result<*const Code> {
+    pub(super) fn get(&self, defined: u32) -> Result<*const InterpretedFunction> {
         let place = &self.codes[defined as usize];
         let present = place.load(Ordering::Acquire);
         if !present.is_null() {
@@ -269,8 +270,8 @@ impl InterpretedModule {
         }
         // A function that earlier runs compiled is not even translated.
         let code = match self.tiers().filter(|tiers| tiers.starts_native(defined)) {
-            Some(tiers) => Code::native_call(&self.facts, defined, tiers.native_entry(defined)),
-            None => Code::new(self, defined)?,
+            Some(tiers) => InterpretedFunction::native_call(&self.facts, defined, tiers.native_entry(defined)),
+            None => InterpretedFunction::new(self, defined)?,
         };
         // The lock is held until the code is published, so that its range is found as soon as the code runs.
         let mut all = self.all();
@@ -284,7 +285,7 @@ impl InterpretedModule {
     }
 
     /// The bytecode or baseline code of a function, also if calls of it enter a native-call shim.
-    pub(super) fn translated(&self, defined: u32) -> Result<*const Code> {
+    pub(super) fn translated(&self, defined: u32) -> Result<*const InterpretedFunction> {
         let code = self.get(defined)?;
         // SAFETY: code lives as long as the module.
         if !unsafe { (*code).is_stub() } {
@@ -293,7 +294,7 @@ impl InterpretedModule {
         if let Some(code) = self.all().behind_stubs.get(&defined) {
             return Ok(*code);
         }
-        let code = Code::new(self, defined)?;
+        let code = InterpretedFunction::new(self, defined)?;
         let mut all = self.all();
         let code = all.add(code);
         Ok(*all.behind_stubs.entry(defined).or_insert(code))
@@ -304,10 +305,10 @@ impl InterpretedModule {
     pub fn redirect_calls(&self, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) {
         let place = &self.codes[defined as usize];
         // SAFETY: published code lives as long as the module.
-        if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(Code::is_stub) {
+        if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(InterpretedFunction::is_stub) {
             return;
         }
-        let stub = Code::native_call(&self.facts, defined, entry);
+        let stub = InterpretedFunction::native_call(&self.facts, defined, entry);
         let mut all = self.all();
         let present = place.load(Ordering::Acquire).cast_const();
         // SAFETY: published code lives as long as the module.
@@ -347,11 +348,11 @@ impl InterpretedModule {
 
     /// The bytecode that an instruction belongs to, and the index of the instruction's word in it. If the instruction
     /// is in baseline code, the bytecode is what that was compiled from.
-    pub(super) fn find(&self, ip: *const u64) -> Option<(&Code, u32)> {
+    pub(super) fn find(&self, ip: *const u64) -> Option<(&InterpretedFunction, u32)> {
         let all = self.all();
         let (_, code) = all.by_end.range(ip as usize + 1..).next()?;
         // SAFETY: code lives as long as the module.
-        let code: &Code = unsafe { &*code.as_ptr() };
+        let code: &InterpretedFunction = unsafe { &*code.as_ptr() };
         let word = (ip as usize).checked_sub(code.entry as usize)? / 8;
         Some(code.origin_of(word as u32))
     }
@@ -367,27 +368,27 @@ impl FrameSource for InterpretedModule {
 #[cfg(not(baseline))]
 impl InterpretedModule {
     /// There is no baseline code on this target.
-    pub(super) fn want_baseline(&self, _: &Code, _: u8) -> bool {
+    pub(super) fn want_baseline(&self, _: &InterpretedFunction, _: u8) -> bool {
         true
     }
 }
 
 #[cfg(not(baseline))]
-impl Code {
+impl InterpretedFunction {
     pub fn behind_count(&self, _: u32) -> Option<*const u64> {
         None
     }
 
-    fn bytecode(&self) -> &Code {
+    fn bytecode(&self) -> &InterpretedFunction {
         self
     }
 
-    fn origin_of(&self, word: u32) -> (&Code, u32) {
+    fn origin_of(&self, word: u32) -> (&InterpretedFunction, u32) {
         (self, word)
     }
 }
 
-impl Code {
+impl InterpretedFunction {
     pub fn words(&self) -> &[u64] {
         &self.words
     }

@@ -72,7 +72,7 @@ fn fail(mut m: Machine, error: Error) {
     unsafe { *m.context().saved = m };
 }
 
-/// The start of functions that are bytecode: see [`Code::start`](super::code::Code).
+/// The start of functions that are bytecode: see [`InterpretedFunction::start`](super::code::Code).
 #[cfg(baseline)]
 pub(super) fn start() -> *const u8 {
     tail::start as *const u8
@@ -89,7 +89,7 @@ pub(super) fn start_native() -> *const u8 {
 mod tail {
     use super::*;
     #[cfg(baseline)]
-    use crate::interp::code::Code;
+    use crate::interp::code::InterpretedFunction;
     use crate::interp::exec::numeric::{self as scalar, form};
     use crate::interp::exec::plain;
     use crate::interp::exec::{control, ops};
@@ -259,7 +259,7 @@ mod tail {
         pub fn start(ip, fp, memory, handlers, ctx, acc, acc32, acc64) {
             // SAFETY: callers jump here with a function in the accumulator, which lives as long as its module, and a
             // frame of it at `fp`.
-            unsafe { (*(acc as *const Code)).zero_locals(fp) };
+            unsafe { (*(acc as *const InterpretedFunction)).zero_locals(fp) };
             next(Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 });
         }
     }

@@ -1,6 +1,6 @@
 //! The frames of an activation, from the innermost outwards.
 
-use super::code::{Code, InterpretedModule};
+use super::code::{InterpretedFunction, InterpretedModule};
 use super::exec::control::{cross_instance_return, exit};
 use super::machine::Machine;
 use super::op::Plain;
@@ -10,7 +10,7 @@ use crate::vm::context::VMContext;
 pub(super) struct RunningFrame<'a> {
     pub module: &'a InterpretedModule,
     pub vmctx: *mut VMContext,
-    pub code: &'a Code,
+    pub code: &'a InterpretedFunction,
     pub fp: *mut u64,
     /// Index, in the words of `code`, of the instruction that it is in.
     pub word: u32,

@@ -13,7 +13,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::code::{Code, InterpretedModule};
+use super::code::{InterpretedFunction, InterpretedModule};
 use super::counter::Counter;
 use super::value::Value;
 use crate::error::Error;
@@ -55,7 +55,7 @@ pub(super) struct Machine {
 /// The state of an activation of the interpreter besides its registers.
 pub(super) struct Context {
     /// The functions of the running instance, by defined index; null for functions that were not called yet.
-    pub codes: *const AtomicPtr<Code>,
+    pub codes: *const AtomicPtr<InterpretedFunction>,
     /// End of the value stack.
     pub stack_end: *mut u64,
     /// Length of memory 0.
@@ -296,7 +296,7 @@ impl Machine {
 
     /// What calls of a defined function enter, or null if it was not called yet.
     #[inline(always)]
-    pub fn code(&self, defined: u32) -> *const Code {
+    pub fn code(&self, defined: u32) -> *const InterpretedFunction {
         // SAFETY: the translator takes indices from a validated module.
         unsafe { (*(*self.ctx).codes.add(defined as usize)).load(Ordering::Acquire) }
     }
@@ -311,7 +311,7 @@ impl Machine {
     /// Enters a function whose arguments are at `base`, with the return address `ret`. Does nothing and returns false
     /// if the frame does not fit the stack.
     #[inline(always)]
-    pub fn enter(&mut self, code: *const Code, base: *mut u64, ret: *const u64) -> bool {
+    pub fn enter(&mut self, code: *const InterpretedFunction, base: *mut u64, ret: *const u64) -> bool {
         // SAFETY: callers pass a function of the running instance and a `base` on the value stack; the frame is only
         // written after the check that it fits.
         unsafe {

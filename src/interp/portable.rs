@@ -4,7 +4,7 @@
 //! the function must be at the same place. What is read back runs unchecked: the cache must give back the bytes that it
 //! got.
 
-use super::code::Code;
+use super::code::InterpretedFunction;
 use super::translate::Translation;
 use super::tries::Try;
 use crate::module::ModuleFacts;
@@ -13,7 +13,7 @@ use crate::module::ModuleFacts;
 const NUMBERS: usize = 7;
 
 /// A translated function as bytes.
-pub(super) fn to_bytes(code: &Code, module: &ModuleFacts) -> Vec<u8> {
+pub(super) fn to_bytes(code: &InterpretedFunction, module: &ModuleFacts) -> Vec<u8> {
     let (zeroed, tries, words) = (code.zeroed(), code.tries(), code.words());
     let start = module.bodies[code.defined() as usize].start as u32;
     let (frame, wide_slots, count) = (code.frame_slots() as u32, u32::from(code.wide_slots), tries.len() as u32);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::arch::Assembler;
 use super::lower::{BaselineCode, lower};
 use crate::config::Dispatch;
-use crate::interp::code::{Code, InterpretedModule};
+use crate::interp::code::{InterpretedFunction, InterpretedModule};
 use crate::interp::tiers::{BaselineMemory, Tiers};
 
 /// The most words of a module's bytecode that baseline code is compiled from: they give some 100 MB of code.
@@ -18,7 +18,7 @@ const MOST: usize = 4 << 20;
 #[derive(Default)]
 pub(in crate::interp) struct Making {
     /// The functions that wait for baseline code; they live as long as the module.
-    wanted: Vec<*const Code>,
+    wanted: Vec<*const InterpretedFunction>,
     /// Words of bytecode of the functions that wait.
     words: usize,
     /// Words of bytecode that were compiled.
@@ -30,7 +30,7 @@ pub(in crate::interp) struct Making {
 #[derive(Debug)]
 pub(in crate::interp) struct Origin {
     /// The bytecode, which lives as long as the baseline code.
-    code: *const Code,
+    code: *const InterpretedFunction,
     /// Pairs (word of the baseline code, word of the bytecode), one for the start of each run of copied words,
     /// ascending.
     words: Box<[(u32, u32)]>,
@@ -43,7 +43,7 @@ impl InterpretedModule {
     /// Requests baseline code for the function `code`, which has requested it `asked` times before. It is compiled
     /// together with that of other functions as soon as enough bytecode waits. False if the function should request it
     /// again later.
-    pub(in crate::interp) fn want_baseline(&self, code: &Code, asked: u8) -> bool {
+    pub(in crate::interp) fn want_baseline(&self, code: &InterpretedFunction, asked: u8) -> bool {
         let Some(tiers) = self.tiers() else { return true };
         let mut all = self.all();
         // Baseline code continues like handlers of the dispatch by tail calls.
@@ -69,7 +69,7 @@ impl InterpretedModule {
     }
 
     /// Compiles baseline code and publishes it. Functions that cannot be compiled stay interpreted.
-    fn make_baseline(&self, tiers: &dyn Tiers, wanted: Vec<*const Code>) {
+    fn make_baseline(&self, tiers: &dyn Tiers, wanted: Vec<*const InterpretedFunction>) {
         let started = Instant::now();
         let mut asm = Assembler::new();
         // SAFETY: functions live as long as the module.
@@ -97,7 +97,7 @@ impl InterpretedModule {
     }
 }
 
-impl Code {
+impl InterpretedFunction {
     /// The function whose native code was compiled from this and lies at `base`. Its words are the instructions that
     /// are left to the handlers; its frame is this one's.
     fn of_baseline(&self, baseline: BaselineCode, base: *const u8) -> Self {
@@ -107,7 +107,7 @@ impl Code {
         for (word, offset) in baseline.entries {
             own[word as usize] = base as u64 + u64::from(offset);
         }
-        Code {
+        InterpretedFunction {
             entry: words.as_ptr(),
             start: base,
             frame_bytes: self.frame_bytes,
@@ -131,13 +131,13 @@ impl Code {
     }
 
     /// The bytecode: this, or what this baseline code was compiled from.
-    pub(in crate::interp) fn bytecode(&self) -> &Code {
+    pub(in crate::interp) fn bytecode(&self) -> &InterpretedFunction {
         // SAFETY: both live as long as the module.
         self.origin.as_ref().map_or(self, |origin| unsafe { &*origin.code })
     }
 
     /// The bytecode, as [`bytecode`](Self::bytecode), and the word of it that word `word` of this was copied from.
-    pub(in crate::interp) fn origin_of(&self, word: u32) -> (&Code, u32) {
+    pub(in crate::interp) fn origin_of(&self, word: u32) -> (&InterpretedFunction, u32) {
         let Some(origin) = &self.origin else { return (self, word) };
         let at = origin.words.partition_point(|(first, _)| *first <= word);
         let (first, of) = at.checked_sub(1).map_or((0, 0), |at| origin.words[at]);

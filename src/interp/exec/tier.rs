@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::control::{cross_instance_return, return_cross_instance};
 use super::exception;
 use crate::error::{Result, Trap};
-use crate::interp::code::{Code, InterpretedModule};
+use crate::interp::code::{InterpretedFunction, InterpretedModule};
 use crate::interp::machine::{Context, HEADER, Machine, SlowPath, Step};
 use crate::interp::tiers::{Hot, Native};
 use crate::sys;
@@ -61,7 +61,8 @@ unsafe fn native_calls(vmctx: *mut VMContext) -> &'static NativeCalls {
 /// transitions between engines take much of that stack, and interpreted calls none.
 #[inline(always)]
 pub(super) fn native(m: &mut Machine) -> Option<SlowPath> {
-    // SAFETY: the machine is valid by its invariant; the words at `ip` are those that `Code::native_call` wrote.
+    // SAFETY: the machine is valid by its invariant; the words at `ip` are those that
+    // `InterpretedFunction::native_call` wrote.
     let path = unsafe { run_stub(m.ctx, m.ip, m.fp, m.slot(m.a())) };
     if path.is_none() {
         m.reload_memory();
@@ -190,7 +191,7 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
 
 /// Continues in baseline code, after the counting instruction at word `word` of the function's bytecode; requests
 /// baseline code first if `hot` says so. False if there is none.
-fn go_on(m: &mut Machine, code: &Code, word: u32, hot: Hot) -> bool {
+fn go_on(m: &mut Machine, code: &InterpretedFunction, word: u32, hot: Hot) -> bool {
     if let Hot::Baseline(asked) = hot {
         let module = module(m);
         if let Some(tiers) = module.tiers()
