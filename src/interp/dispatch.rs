@@ -72,7 +72,7 @@ fn fail(mut m: Machine, error: Error) {
     unsafe { *m.context().saved = m };
 }
 
-/// The start of functions that are bytecode: see [`InterpretedFunction::start`](super::code::Code).
+/// The start of functions that are bytecode: see [`InterpretedFunction::start`](super::code::InterpretedFunction).
 #[cfg(baseline)]
 pub(super) fn start() -> *const u8 {
     tail::start as *const u8

@@ -10,7 +10,7 @@ use super::compile::{Compiled, compile};
 use super::module::CompiledModule;
 use super::portable::{Tables, read_tables};
 use super::registry::{self, FunctionCode, WasmFunction};
-use super::settings::{Entry, Tier};
+use super::settings::{CodeEntry, Tier};
 use super::{CodeFile, EngineState};
 use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache, Settings, VERSION};
 use crate::config::cache::CacheStats;
@@ -42,10 +42,10 @@ impl Cached {
 }
 
 /// The cache's key for a piece of code. A loop is identified by its offset from the start of the body.
-fn key(module: &CompiledModule, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
+fn key(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntry) -> FunctionKey {
     let entry = match entry {
-        Entry::Function => 0,
-        Entry::Loop { offset, wide_slots } => {
+        CodeEntry::Function => 0,
+        CodeEntry::Loop { offset, wide_slots } => {
             let body = module.facts.bodies[defined as usize].start as u32;
             (offset - body + 1) << 1 | u32::from(wide_slots)
         }
@@ -56,9 +56,9 @@ fn key(module: &CompiledModule, defined: u32, tier: Tier, entry: Entry) -> Funct
 /// Compiles a function at the best tier for a file: gives its key in the cache, code, alignment, and tables. `None` if
 /// Cranelift refuses it, or if the code only works in this process.
 pub(crate) fn portable_function(module: &CompiledModule, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
-    let Compiled { artifact, .. } = compile(module, defined, Tier::Best, Entry::Function).ok()?;
+    let Compiled { artifact, .. } = compile(module, defined, Tier::Best, CodeEntry::Function).ok()?;
     let tables = artifact.tables(module.facts.bodies[defined as usize].start as u32);
-    let key = key(module, defined, Tier::Best, Entry::Function);
+    let key = key(module, defined, Tier::Best, CodeEntry::Function);
     artifact.is_portable().then_some((key, artifact.bytes, artifact.alignment as u32, tables))
 }
 
@@ -85,7 +85,7 @@ impl CompiledModule {
     ///
     /// If there is code, the function counts as valid: it was compiled from the same body in a module with the same
     /// declarations.
-    pub(crate) fn load(&self, defined: u32, least: Tier, entry: Entry) -> Option<*const VMCode> {
+    pub(crate) fn load(&self, defined: u32, least: Tier, entry: CodeEntry) -> Option<*const VMCode> {
         if self.tiers.is_empty() {
             return None;
         }
@@ -96,15 +96,15 @@ impl CompiledModule {
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         let mut loops = self.cached.loops.lock().unwrap_or_else(PoisonError::into_inner);
         match entry {
-            Entry::Function if self.tiers[defined as usize].load(Ordering::Relaxed) >= least as u8 => {
+            CodeEntry::Function if self.tiers[defined as usize].load(Ordering::Relaxed) >= least as u8 => {
                 return self.native(defined);
             }
-            Entry::Loop { .. } => {
+            CodeEntry::Loop { .. } => {
                 if let Some((code, _)) = loops.get(&(defined, wanted.entry)).filter(|(_, tier)| *tier >= least) {
                     return Some(code.0);
                 }
             }
-            Entry::Function => {}
+            CodeEntry::Function => {}
         }
         let started = Instant::now();
         let found = cache.find(&self.facts, wanted)?;
@@ -125,7 +125,7 @@ impl CompiledModule {
                 let code = range.start as *mut VMCode;
                 // SAFETY: the file stays mapped as long as the cache, which lives as long as the module.
                 unsafe { registry::add_function(FunctionCode { range, function, traps, locations, handlers }) };
-                if entry == Entry::Function {
+                if entry == CodeEntry::Function {
                     self.lead_to(code, defined, Some(tier));
                 }
                 code.cast_const()
@@ -144,9 +144,9 @@ impl CompiledModule {
         let work = &module.engine.core.stats.cached;
         work.add(module.facts.bodies[defined as usize].len(), length, started.elapsed());
         match entry {
-            Entry::Function if tier < Tier::Best => self.improve(defined, tier),
-            Entry::Function => {}
-            Entry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (Pointer(code), tier))),
+            CodeEntry::Function if tier < Tier::Best => self.improve(defined, tier),
+            CodeEntry::Function => {}
+            CodeEntry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (Pointer(code), tier))),
         }
         Some(code)
     }
@@ -259,7 +259,7 @@ mod tests {
         let is_loop =
             |(operator, _): &(wasmparser::Operator<'_>, u64)| matches!(operator, wasmparser::Operator::Loop { .. });
         let (_, offset) = operators.find(is_loop).unwrap();
-        let entries = [Entry::Function, Entry::Loop { offset: offset as u32, wide_slots: false }];
+        let entries = [CodeEntry::Function, CodeEntry::Loop { offset: offset as u32, wide_slots: false }];
         let all = entries.iter().flat_map(|entry| [Tier::Quick, Tier::Best].map(|tier| (*entry, tier)));
         let code = all.map(|(entry, tier)| {
             let artifact = compile(&module.0.jit, 0, tier, entry).unwrap().artifact;

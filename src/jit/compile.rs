@@ -13,7 +13,7 @@ use super::lower::osr::MAX_LOOPS;
 use super::lower::trap::MAX_FRAME;
 use super::module::CompiledModule;
 use super::registry::WasmFunction;
-use super::settings::{Entry, Tier};
+use super::settings::{CodeEntry, Tier};
 use super::{EngineState, lower, resolver, trampoline};
 use crate::error::{Error, Result};
 use crate::sys;
@@ -29,7 +29,7 @@ pub(crate) struct Compiled {
     /// `None` for an adapter to the interpreter: backtraces leave it out, because the interpreter names the function.
     pub(super) function: Option<WasmFunction>,
     pub(super) defined: u32,
-    pub(super) entry: Entry,
+    pub(super) entry: CodeEntry,
     pub(super) tier: Tier,
 }
 
@@ -51,10 +51,10 @@ impl Compiled {
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function, or if there is no reachable loop at the
 /// entry's offset.
-pub(crate) fn compile(module: &CompiledModule, defined: u32, tier: Tier, entry: Entry) -> Result<Compiled> {
+pub(crate) fn compile(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntry) -> Result<Compiled> {
     let plan = match entry {
-        Entry::Function => Plan::Function,
-        Entry::Loop { offset, wide_slots } => Plan::Loop { offset, wide_slots },
+        CodeEntry::Function => Plan::Function,
+        CodeEntry::Loop { offset, wide_slots } => Plan::Loop { offset, wide_slots },
     };
     compile_as(module, defined, tier, entry, plan)
 }
@@ -75,10 +75,10 @@ pub(crate) fn compile_with_loops(
         [] => Plan::Function,
         offsets => Plan::FunctionWithLoops { offsets, wide_slots },
     };
-    compile_as(module, defined, tier, Entry::Function, plan)
+    compile_as(module, defined, tier, CodeEntry::Function, plan)
 }
 
-fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: Entry, plan: Plan<'_>) -> Result<Compiled> {
+fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntry, plan: Plan<'_>) -> Result<Compiled> {
     let started = sys::thread_time();
     let compiled = on_enough_stack(|| {
         let state = &*module.engine;
@@ -130,11 +130,11 @@ pub(super) fn function(module: &CompiledModule, defined: u32) -> Result<*const V
         return Ok(code);
     }
     let tier = if module.engine.config().quick_code { Tier::Quick } else { Tier::Best };
-    if let Some(code) = module.load(defined, tier, Entry::Function) {
+    if let Some(code) = module.load(defined, tier, CodeEntry::Function) {
         return Ok(code);
     }
     module.facts.ensure_valid(defined)?;
-    let compiled = module.may_compile().then(|| compile(module, defined, tier, Entry::Function));
+    let compiled = module.may_compile().then(|| compile(module, defined, tier, CodeEntry::Function));
     let code = match compiled {
         Some(Ok(code)) => {
             module.record(&code);
@@ -162,7 +162,7 @@ fn adapter(module: &CompiledModule, defined: u32) -> Result<Compiled> {
         let ty = module.facts.defined_type(defined);
         let artifact =
             state.with_workspace(|workspace| trampoline::to_interpreter(state.isa(tier), ty, defined, workspace))?;
-        Ok(Compiled { artifact, function: None, defined, entry: Entry::Function, tier })
+        Ok(Compiled { artifact, function: None, defined, entry: CodeEntry::Function, tier })
     })
 }
 

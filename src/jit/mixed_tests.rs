@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Entry, Tier, compile};
+use super::{CodeEntry, Tier, compile};
 use crate::vm::context::VMFuncRef;
 use crate::*;
 
@@ -25,7 +25,7 @@ impl Drop for AtEnd<'_> {
 /// Compiles exported functions, and publishes them together.
 fn publish(module: &Module, names: &[&str], tier: Tier) {
     let defined = |name| module.export_func_index(name).unwrap() - module.0.facts.imported_funcs();
-    let compiled = names.iter().map(|name| compile(&module.0.jit, defined(name), tier, Entry::Function).unwrap());
+    let compiled = names.iter().map(|name| compile(&module.0.jit, defined(name), tier, CodeEntry::Function).unwrap());
     let codes = module.0.jit.publish(compiled.collect()).unwrap();
     for (name, code) in names.iter().zip(codes) {
         assert_eq!(module.0.jit.native(defined(name)), Some(code));
@@ -172,7 +172,7 @@ fn what_was_compiled_better_stays() {
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     publish(&module, &["inner"], Tier::Best);
     let best = module.0.jit.native(0);
-    let late = compile(&module.0.jit, 0, Tier::Quick, Entry::Function).unwrap();
+    let late = compile(&module.0.jit, 0, Tier::Quick, CodeEntry::Function).unwrap();
     module.0.jit.publish(vec![late]).unwrap();
     assert_eq!(module.0.jit.native(0), best);
     assert_eq!(call(&mut store, instance, "inner", &[3], 1).unwrap(), [3]);

@@ -69,7 +69,7 @@ pub(crate) use enter::{call, call_native};
 pub(crate) use lower::osr::MAX_LOOPS;
 pub(crate) use module::CompiledModule;
 pub(crate) use print::{print_asm, print_clif};
-pub(crate) use settings::{Entry, Tier};
+pub(crate) use settings::{CodeEntry, Tier};
 
 /// The functions by which `vm` and the interpreter enter compiled code.
 pub(crate) static HOOKS: Hooks = Hooks {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use super::cached::Cached;
 use super::code_space::CodeSpace;
 use super::compile::Compiled;
-use super::settings::{Entry, Tier};
+use super::settings::{CodeEntry, Tier};
 use super::{EngineState, resolver, trampoline};
 use crate::config::Strategy;
 use crate::error::Result;
@@ -147,7 +147,7 @@ impl CompiledModule {
             batch.iter().map(|code| (code.entry, code.defined, code.function.map(|_| code.tier))).collect();
         let codes = space.define_all(batch.into_iter().map(|code| (code.artifact, code.function)).collect())?;
         for (code, (entry, defined, tier)) in codes.iter().zip(targets) {
-            if entry == Entry::Function {
+            if entry == CodeEntry::Function {
                 self.lead_to(*code, defined, tier);
             }
         }

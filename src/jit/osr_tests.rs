@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::enter::call_loop;
-use super::{Entry, Tier, compile};
+use super::{CodeEntry, Tier, compile};
 use crate::interp::FrameLayout;
 use crate::vm::context::VMContext;
 use crate::*;
@@ -54,7 +54,7 @@ fn enter(
 ) -> Result<Vec<Value>> {
     let (offset, wide_slots) = entry;
     let index = defined(module);
-    let compiled = compile(&module.0.jit, index, tier, Entry::Loop { offset, wide_slots })?;
+    let compiled = compile(&module.0.jit, index, tier, CodeEntry::Loop { offset, wide_slots })?;
     assert!(compiled.size() > 0);
     let code = module.0.jit.publish(vec![compiled])?[0];
     assert_eq!(module.0.jit.native(index), None);
@@ -223,7 +223,7 @@ fn what_is_no_loop_is_refused() {
     let module = Module::new(&tiered(), wat).unwrap();
     let [first, second] = loops(&module)[..] else { panic!("two loops") };
     for tier in [Tier::Quick, Tier::Best] {
-        let refused = |offset| compile(&module.0.jit, 0, tier, Entry::Loop { offset, wide_slots: false }).is_err();
+        let refused = |offset| compile(&module.0.jit, 0, tier, CodeEntry::Loop { offset, wide_slots: false }).is_err();
         assert!(!refused(first) && refused(second) && refused(first + 1) && refused(0) && refused(u32::MAX));
     }
 }
@@ -237,7 +237,7 @@ fn many_locals_in_many_blocks_are_refused_in_time() {
         "local.get 0 if end ".repeat(500_000)
     );
     let module = Module::new(&tiered(), &wat).unwrap();
-    for entry in [Entry::Function, Entry::Loop { offset: loops(&module)[0], wide_slots: false }] {
+    for entry in [CodeEntry::Function, CodeEntry::Loop { offset: loops(&module)[0], wide_slots: false }] {
         assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
     }
 }
@@ -251,7 +251,7 @@ fn deep_nesting_over_many_operands_is_refused_in_time() {
         "(br_if 0 (local.get 0)) end drop ".repeat(depth)
     );
     let module = Module::new(&tiered(), &wat).unwrap();
-    let entry = Entry::Loop { offset: loops(&module)[0], wide_slots: true };
+    let entry = CodeEntry::Loop { offset: loops(&module)[0], wide_slots: true };
     assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
 }
 

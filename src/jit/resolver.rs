@@ -14,7 +14,7 @@
 use std::sync::atomic::Ordering;
 
 use super::module::CompiledModule;
-use super::settings::{Entry, Tier};
+use super::settings::{CodeEntry, Tier};
 use super::trampoline::Kind;
 use super::{abi, arch, compile};
 use crate::config::Strategy;
@@ -71,7 +71,7 @@ pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> 
 /// Makes the entry of a function without code point to its code in the cache, or else to the interpreter trampoline,
 /// and returns that.
 fn interpreted(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
-    if let Some(code) = module.load(defined, Tier::Quick, Entry::Function) {
+    if let Some(code) = module.load(defined, Tier::Quick, CodeEntry::Function) {
         return Ok(code);
     }
     let sig = module.facts.defined_sig(defined);

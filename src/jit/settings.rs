@@ -26,7 +26,7 @@ impl Tier {
 
 /// Where code that is compiled from a function is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Entry {
+pub(crate) enum CodeEntry {
     /// At the start, with its arguments.
     Function,
     /// At the `loop` operator of this byte offset in the module, with the interpreter's frame.

@@ -25,7 +25,7 @@ use tracing::{debug, trace};
 use crate::config::Tiering;
 use crate::error::Result;
 use crate::interp::{self, Counter, Hot, Native};
-use crate::jit::{self, Compiled, Entry, MAX_LOOPS, Tier};
+use crate::jit::{self, CodeEntry, Compiled, MAX_LOOPS, Tier};
 use crate::module::ModuleFacts;
 use crate::sys;
 use crate::vm::context::VMCode;
@@ -98,17 +98,17 @@ impl Progress {
         Some(requests)
     }
 
-    fn stage(&self, entry: Entry) -> Stage {
+    fn stage(&self, entry: CodeEntry) -> Stage {
         match entry {
-            Entry::Function => self.function,
-            Entry::Loop { offset, .. } => self.loops.get(&offset).map_or(Stage::Cold, |l| l.stage),
+            CodeEntry::Function => self.function,
+            CodeEntry::Loop { offset, .. } => self.loops.get(&offset).map_or(Stage::Cold, |l| l.stage),
         }
     }
 
-    fn set(&mut self, entry: Entry, stage: Stage) {
+    fn set(&mut self, entry: CodeEntry, stage: Stage) {
         match entry {
-            Entry::Function => self.function = stage,
-            Entry::Loop { offset, .. } => self.set_loop(offset, stage),
+            CodeEntry::Function => self.function = stage,
+            CodeEntry::Loop { offset, .. } => self.set_loop(offset, stage),
         }
     }
 }
@@ -198,7 +198,7 @@ impl ModuleTier {
             Stage::Ready(native) => {
                 // The loop is native, but each call of the function is interpreted up to the loop.
                 if function == Stage::Cold && policy::is_called_often(tiering, counter.calls()) {
-                    let job = self.queue(progress, defined, Entry::Function, None);
+                    let job = self.queue(progress, defined, CodeEntry::Function, None);
                     drop(all);
                     self.carry_out(job);
                 }
@@ -209,16 +209,16 @@ impl ModuleTier {
             Stage::Cold | Stage::Queued => {}
         }
         let (stage, hot_without_entry) = (hot.stage, hot.hot_without_entry >> progress.requests.min(31));
-        let at_loop = Entry::Loop { offset, wide_slots };
+        let at_loop = CodeEntry::Loop { offset, wide_slots };
         let entry = policy::entry_for_loop(self, defined, counter.calls(), function, hot_without_entry, at_loop)?;
         let job = match (stage, entry, function) {
-            (Stage::Cold, Entry::Loop { .. }, _) => {
+            (Stage::Cold, CodeEntry::Loop { .. }, _) => {
                 // Loops of the function that were queued before have probably ended: their heat goes to this one.
                 let dropped: Vec<_> = progress
                     .queued
                     .iter()
                     .filter_map(|offset| {
-                        let entry = Entry::Loop { offset: *offset, wide_slots };
+                        let entry = CodeEntry::Loop { offset: *offset, wide_slots };
                         let job = self.pool.withdraw(Key::new(self, defined, entry))?;
                         Some((*offset, job.heat))
                     })
@@ -229,12 +229,12 @@ impl ModuleTier {
                 job.heat = heat;
                 Some(job)
             }
-            (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
-                Some(self.queue(progress, defined, Entry::Function, Some((offset, wide_slots))))
+            (Stage::Cold, CodeEntry::Function, Stage::Cold | Stage::Ready(_)) => {
+                Some(self.queue(progress, defined, CodeEntry::Function, Some((offset, wide_slots))))
             }
-            (Stage::Cold, Entry::Function, _) if policy::is_large(self, defined) => {
+            (Stage::Cold, CodeEntry::Function, _) if policy::is_large(self, defined) => {
                 // The function may still be waiting: then it is compiled with an entry at this loop as well.
-                let key = Key::new(self, defined, Entry::Function);
+                let key = Key::new(self, defined, CodeEntry::Function);
                 if self.pool.add_loop(key, offset, wide_slots) {
                     progress.set_loop(offset, Stage::Queued);
                 }
@@ -256,17 +256,17 @@ impl ModuleTier {
     /// Queues a function whose native code is of tier `from` to be compiled at the best tier.
     fn improve(&self, defined: u32, from: Tier) {
         if self.engine.config.tiering == Tiering::Measured {
-            let key = Key::new(self, defined, Entry::Function);
+            let key = Key::new(self, defined, CodeEntry::Function);
             self.pool.add(Job::new(self, key).improve(from, self.jit.shared_heat()));
         }
     }
 
     /// Makes a job for an entry. A large function is compiled with entries at its hot loops too.
-    fn queue(&self, progress: &mut Progress, defined: u32, entry: Entry, hot: Option<(u32, bool)>) -> Job {
+    fn queue(&self, progress: &mut Progress, defined: u32, entry: CodeEntry, hot: Option<(u32, bool)>) -> Job {
         let mut job = Job::new(self, Key::new(self, defined, entry));
         progress.set(entry, Stage::Queued);
-        progress.requests += u32::from(entry == Entry::Function);
-        if let (Entry::Function, Some((offset, wide_slots))) = (entry, hot)
+        progress.requests += u32::from(entry == CodeEntry::Function);
+        if let (CodeEntry::Function, Some((offset, wide_slots))) = (entry, hot)
             && policy::is_large(self, defined)
         {
             job.wide_slots = wide_slots;
@@ -289,7 +289,7 @@ impl ModuleTier {
         if job.loops.is_empty()
             && let Some(code) = self.jit.load(defined, Tier::Quick, entry)
         {
-            if entry == Entry::Function {
+            if entry == CodeEntry::Function {
                 self.redirect_calls(defined);
             }
             return self.set(&job, JobOutcome::Code(code));
@@ -340,7 +340,7 @@ impl ModuleTier {
         let (of_entry, of_loop): (_, &dyn Fn(u16) -> Stage) = match outcome {
             JobOutcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
             JobOutcome::Refused => (Stage::Refused, &|_| Stage::Refused),
-            JobOutcome::Code(code) if entry == Entry::Function => {
+            JobOutcome::Code(code) if entry == CodeEntry::Function => {
                 (Stage::Ready(Native::Function), &move |number| Stage::Ready(Native::FunctionAtLoop(code, number)))
             }
             JobOutcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
@@ -353,7 +353,7 @@ impl ModuleTier {
         };
         change(entry, of_entry);
         for (number, offset) in (0..).zip(&job.loops) {
-            change(Entry::Loop { offset: *offset, wide_slots: job.wide_slots }, of_loop(number));
+            change(CodeEntry::Loop { offset: *offset, wide_slots: job.wide_slots }, of_loop(number));
         }
     }
 }
@@ -364,7 +364,7 @@ impl interp::Tiers for ModuleTier {
     }
 
     fn starts_native(&self, defined: u32) -> bool {
-        self.jit.load(defined, Tier::Quick, Entry::Function).is_some()
+        self.jit.load(defined, Tier::Quick, CodeEntry::Function).is_some()
     }
 
     fn native_entry(&self, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
@@ -397,11 +397,11 @@ impl interp::Tiers for ModuleTier {
             Stage::Ready(native) => return Hot::Native(native),
             Stage::Refused => return Hot::Same,
             Stage::Queued => None,
-            Stage::Cold => Some(self.queue(progress, defined, Entry::Function, None)),
+            Stage::Cold => Some(self.queue(progress, defined, CodeEntry::Function, None)),
         };
         drop(all);
         match job {
-            None => self.pool.warm(Key::new(self, defined, Entry::Function)),
+            None => self.pool.warm(Key::new(self, defined, CodeEntry::Function)),
             Some(job) => self.carry_out(job),
         }
         match self.progress()[&defined].function {
@@ -461,8 +461,8 @@ fn compile_job(module: &ModuleTier, job: &Job) -> CompileResult {
     let func = module.facts.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
-        Entry::Function => jit::compile_with_loops(&module.jit, defined, tier, &job.loops, job.wide_slots),
-        Entry::Loop { .. } => jit::compile(&module.jit, defined, tier, entry),
+        CodeEntry::Function => jit::compile_with_loops(&module.jit, defined, tier, &job.loops, job.wide_slots),
+        CodeEntry::Loop { .. } => jit::compile(&module.jit, defined, tier, entry),
     };
     let (wasm_bytes, loops) = (module.facts.bodies[defined as usize].len(), &*job.loops);
     let (name, time) = (module.facts.func_name(func), sys::thread_time().saturating_sub(started));
@@ -499,7 +499,7 @@ fn publish(module: &ModuleTier, batch: Vec<(Job, CompileResult)>) {
             module.set(job, JobOutcome::Refused);
             continue;
         };
-        if let Entry::Function = job.key.entry {
+        if let CodeEntry::Function = job.key.entry {
             module.redirect_calls(job.key.defined);
             if tiers[at] < Tier::Best && !module.jit.is_best(job.key.defined) {
                 module.improve(job.key.defined, tiers[at]);
@@ -556,7 +556,7 @@ mod tests {
                 progress.at(offset).found = found;
             }
         }
-        let mut job = Job::new(tier, Key::new(tier, 0, Entry::Function));
+        let mut job = Job::new(tier, Key::new(tier, 0, CodeEntry::Function));
         job.loops = vec![1, 2, 3];
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, [1, 3]);
@@ -575,7 +575,7 @@ mod tests {
         for offset in 0..most + 2 {
             tier.progress().entry(0).or_default().set_loop(offset, Stage::Queued);
         }
-        let mut job = Job::new(tier, Key::new(tier, 0, Entry::Function));
+        let mut job = Job::new(tier, Key::new(tier, 0, CodeEntry::Function));
         job.loops = (0..most + 2).collect();
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, Vec::from_iter(0..most));
@@ -600,7 +600,7 @@ mod tests {
             progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
         }
         assert!(progress.queued.is_empty() && progress.is_time_for_baseline(true).is_none());
-        let job = module.0.tier.queue(&mut progress, 0, Entry::Loop { offset: 7, wide_slots: false }, None);
+        let job = module.0.tier.queue(&mut progress, 0, CodeEntry::Loop { offset: 7, wide_slots: false }, None);
         assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
         assert!(progress.is_time_for_baseline(true).is_some());
     }
@@ -614,7 +614,7 @@ mod tests {
         let mut progress = Progress { requests: 1, ..Progress::default() };
         *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, hot_without_entry: 0 };
         *progress.at(2) = Loop { stage: Stage::Cold, found: 5, hot_without_entry: 5 };
-        let mut job = tier.queue(&mut progress, 0, Entry::Function, Some((2, false)));
+        let mut job = tier.queue(&mut progress, 0, CodeEntry::Function, Some((2, false)));
         tier.progress().insert(0, progress);
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, [1, 2]);

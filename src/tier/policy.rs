@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::queue::Job;
 use super::{ModuleTier, Stage};
 use crate::config::Tiering;
-use crate::jit::{Entry, Tier};
+use crate::jit::{CodeEntry, Tier};
 
 /// Budget of a function that waits for its code: units until it is found hot again.
 pub(super) const NEXT_BUDGET: u64 = 20_000;
@@ -120,15 +120,15 @@ pub(super) fn entry_for_loop(
     calls: u32,
     function: Stage,
     hot_without_entry: u32,
-    at_loop: Entry,
-) -> Option<Entry> {
+    at_loop: CodeEntry,
+) -> Option<CodeEntry> {
     if module.engine.config.tiering != Tiering::Measured {
-        return Some(if is_large(module, defined) { Entry::Function } else { at_loop });
+        return Some(if is_large(module, defined) { CodeEntry::Function } else { at_loop });
     }
     let is_ready = matches!(function, Stage::Ready(_));
     match is_large(module, defined) {
-        true => (!is_ready || hot_without_entry >= HOT_WITHOUT_ENTRY).then_some(Entry::Function),
-        false => Some(if calls > FEW_CALLS && !is_ready { Entry::Function } else { at_loop }),
+        true => (!is_ready || hot_without_entry >= HOT_WITHOUT_ENTRY).then_some(CodeEntry::Function),
+        false => Some(if calls > FEW_CALLS && !is_ready { CodeEntry::Function } else { at_loop }),
     }
 }
 
@@ -151,7 +151,7 @@ const HOTTER: u64 = 4;
 pub(super) fn tier(job: &Job, bytes: u64, heat: u64) -> Tier {
     let backlog = if job.later_run { BACKLOG_LATER } else { BACKLOG };
     match job.key.entry {
-        Entry::Function if job.loops.is_empty() && bytes > backlog && heat > HOTTER * job.all_heat() => Tier::Quick,
+        CodeEntry::Function if job.loops.is_empty() && bytes > backlog && heat > HOTTER * job.all_heat() => Tier::Quick,
         _ => Tier::Best,
     }
 }

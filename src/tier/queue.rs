@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ModuleTier;
 use super::policy::{self, NEXT_BUDGET};
-use crate::jit::{Entry, Tier};
+use crate::jit::{CodeEntry, Tier};
 
 /// Identifies a job: the entry of a function of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,11 +15,11 @@ pub(super) struct Key {
     /// The address of the module.
     pub module: usize,
     pub defined: u32,
-    pub entry: Entry,
+    pub entry: CodeEntry,
 }
 
 impl Key {
-    pub fn new(module: &ModuleTier, defined: u32, entry: Entry) -> Self {
+    pub fn new(module: &ModuleTier, defined: u32, entry: CodeEntry) -> Self {
         Key { module: std::ptr::from_ref(module) as usize, defined, entry }
     }
 }
@@ -243,7 +243,7 @@ mod tests {
 
     /// A job of function `defined`, which need not exist.
     fn job(module: &Module, defined: u32, size: u64) -> Job {
-        let key = Key::new(&module.0.tier, defined, Entry::Function);
+        let key = Key::new(&module.0.tier, defined, CodeEntry::Function);
         Job { key, size, ..Job::new(&module.0.tier, Key { defined: 0, ..key }) }
     }
 
@@ -264,9 +264,9 @@ mod tests {
             assert!(queue.add(job(&module, defined, size)).is_none());
         }
         for _ in 0..200 {
-            queue.warm(Key::new(&module.0.tier, 2, Entry::Function)).unwrap();
+            queue.warm(Key::new(&module.0.tier, 2, CodeEntry::Function)).unwrap();
         }
-        assert!(queue.warm(Key::new(&module.0.tier, 3, Entry::Function)).is_none());
+        assert!(queue.warm(Key::new(&module.0.tier, 3, CodeEntry::Function)).is_none());
         assert_eq!(taken(&mut queue), [(2, Tier::Best), (1, Tier::Best), (0, Tier::Best)]);
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let mut add = |defined, size, warmth| {
             queue.add(job(&module, defined, size));
             for _ in 0..warmth {
-                queue.warm(Key::new(&module.0.tier, defined, Entry::Function)).unwrap();
+                queue.warm(Key::new(&module.0.tier, defined, CodeEntry::Function)).unwrap();
             }
         };
         // The first is hotter than all others together, and is compiled at the best tier while they wait; the next is
