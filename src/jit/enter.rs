@@ -15,7 +15,7 @@ use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Registers, Target};
 use super::lower::osr::hidden_argument;
 use super::module::CompiledModule;
-use super::trampoline::Kind;
+use super::trampoline::TrampolineKind;
 use super::unwind::{CodePosition, Stack, find_handler, frames};
 use super::{fault, origin, registry, signals};
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
@@ -67,7 +67,7 @@ pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
         }
         let vmctx = (*func).owner.cast::<VMContext>();
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = CompiledModule::of(vmctx).engine.trampoline(Kind::Enter, (*func).sig)?;
+        let glue = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, (*func).sig)?;
         enter(store, glue, (*func).callee, caller, (*func).code, slots)
     }
 }
@@ -86,7 +86,7 @@ pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig
     // SAFETY: context, code and slots are as the caller promises; the trampoline is for functions of the type.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = CompiledModule::of(vmctx).engine.trampoline(Kind::Enter, sig)?;
+        let glue = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
         enter(store, glue, vmctx.cast(), vmctx, code, slots)
     }
 }
@@ -148,7 +148,7 @@ pub(super) unsafe fn call_native_at_loop(
     // caller's context.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = CompiledModule::of(vmctx).engine.trampoline(Kind::Enter, sig)?;
+        let glue = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
         let hidden = hidden_argument(frame, number) as usize;
         enter(store, glue, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
     }

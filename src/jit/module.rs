@@ -119,7 +119,7 @@ impl CompiledModule {
     /// What a native-call shim needs: the entry trampoline for the function's type, null if there is no memory for one,
     /// and the address of the function's entry.
     pub(crate) fn native_entry(&self, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
-        let trampoline = self.engine.trampoline(trampoline::Kind::Enter, self.facts.defined_sig(defined));
+        let trampoline = self.engine.trampoline(trampoline::TrampolineKind::Enter, self.facts.defined_sig(defined));
         (trampoline.unwrap_or(std::ptr::null()), self.entry(defined))
     }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use super::module::CompiledModule;
 use super::settings::{CodeEntry, Tier};
-use super::trampoline::Kind;
+use super::trampoline::TrampolineKind;
 use super::{abi, arch, compile};
 use crate::config::Strategy;
 use crate::error::Result;
@@ -75,7 +75,7 @@ fn interpreted(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
         return Ok(code);
     }
     let sig = module.facts.defined_sig(defined);
-    let glue = module.engine.trampoline(Kind::Interpret, sig)?;
+    let glue = module.engine.trampoline(TrampolineKind::Interpret, sig)?;
     let (entry, first) = (module.entry(defined), self::entry(module.facts.defined_type(defined)));
     // If code was published meanwhile, the entry keeps it.
     let found = entry.compare_exchange(first.cast_mut(), glue.cast_mut(), Ordering::AcqRel, Ordering::Acquire);
@@ -93,7 +93,7 @@ pub(super) unsafe extern "C" fn resolve_ref(func: *mut VMFuncRef, caller: *mut V
     unsafe {
         if (*func).index == VMFuncRef::HOST {
             let store = (*caller).store.cast::<StoreOpaque>();
-            let code = CompiledModule::of(caller).engine.trampoline(Kind::Host, (*func).sig);
+            let code = CompiledModule::of(caller).engine.trampoline(TrampolineKind::Host, (*func).sig);
             if let Ok(code) = code {
                 (*func).code = code;
             }

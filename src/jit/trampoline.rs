@@ -29,7 +29,7 @@ use crate::vm::store::StoreOpaque;
 
 /// The kinds of trampolines that depend on a function type alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum TrampolineKind {
     /// Entry trampoline: Rust calls compiled code with it, through `arch::enter`. A function (callee, caller, code,
     /// slots) with the calling convention of compiled code, so that no registers are saved twice.
     Enter,
@@ -41,19 +41,19 @@ pub(super) enum Kind {
     Interpret,
 }
 
-impl Kind {
-    const COUNT: usize = Kind::Interpret as usize + 1;
+impl TrampolineKind {
+    const COUNT: usize = TrampolineKind::Interpret as usize + 1;
 }
 
 /// What a trampoline depends on: its kind, the types of the parameters and then of the results as Cranelift has them,
 /// and the number of parameters.
-type Shape = (Kind, Box<[cranelift_codegen::ir::Type]>, usize);
+type Shape = (TrampolineKind, Box<[cranelift_codegen::ir::Type]>, usize);
 
 /// The trampolines of an engine.
 pub(super) struct Trampolines {
     space: Mutex<(CodeSpace, HashMap<Shape, *mut VMCode>)>,
     /// For each kind, the trampolines that exist, by type number; read without a lock.
-    by_number: [Directory; Kind::COUNT],
+    by_number: [TrampolineIndex; TrampolineKind::COUNT],
 }
 
 // SAFETY: the pointers are to code, which any thread may run and which lives as long as this.
@@ -64,11 +64,14 @@ unsafe impl Sync for Trampolines {}
 impl Trampolines {
     pub fn new(isa: &OwnedTargetIsa, config: &Config) -> Self {
         let space = CodeSpace::new(isa, 1 << 20, config);
-        Trampolines { space: Mutex::new((space, HashMap::new())), by_number: std::array::from_fn(|_| Directory::new()) }
+        Trampolines {
+            space: Mutex::new((space, HashMap::new())),
+            by_number: std::array::from_fn(|_| TrampolineIndex::new()),
+        }
     }
 
     #[cold]
-    fn make(&self, kind: Kind, number: u32, engine: &EngineState) -> Result<*const VMCode> {
+    fn make(&self, kind: TrampolineKind, number: u32, engine: &EngineState) -> Result<*const VMCode> {
         let ty: Arc<FuncType> = engine.core.types.func_type(number);
         let lowered = |types: &[ValType]| types.iter().map(abi::value_type).collect::<Vec<_>>();
         let shape = (kind, [lowered(ty.params()), lowered(ty.results())].concat().into(), ty.params().len());
@@ -79,9 +82,9 @@ impl Trampolines {
             None => {
                 let isa = engine.isa(Tier::Best);
                 let make = |workspace: &mut Workspace| match kind {
-                    Kind::Enter => enter(isa, &ty, workspace),
-                    Kind::Host => to_host(isa, &ty, workspace),
-                    Kind::Interpret => to_interpreted(isa, &ty, workspace),
+                    TrampolineKind::Enter => enter(isa, &ty, workspace),
+                    TrampolineKind::Host => to_host(isa, &ty, workspace),
+                    TrampolineKind::Interpret => to_interpreted(isa, &ty, workspace),
                 };
                 let glue = on_enough_stack(|| engine.with_workspace(make))?;
                 let code = space.define(glue, None)?;
@@ -100,7 +103,7 @@ impl EngineState {
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for it.
     #[inline]
-    pub(super) fn trampoline(&self, kind: Kind, number: u32) -> Result<*const VMCode> {
+    pub(super) fn trampoline(&self, kind: TrampolineKind, number: u32) -> Result<*const VMCode> {
         let code = self.trampolines.by_number[kind as usize].slot(number).load(Ordering::Acquire);
         if code.is_null() { self.trampolines.make(kind, number, self) } else { Ok(code) }
     }
@@ -108,11 +111,11 @@ impl EngineState {
 
 /// A growing array of pointers that is read without a lock: boxes never move, and each is twice as long as the one
 /// before.
-struct Directory([OnceLock<Box<[AtomicPtr<VMCode>]>>; 32]);
+struct TrampolineIndex([OnceLock<Box<[AtomicPtr<VMCode>]>>; 32]);
 
-impl Directory {
+impl TrampolineIndex {
     fn new() -> Self {
-        Directory([const { OnceLock::new() }; 32])
+        TrampolineIndex([const { OnceLock::new() }; 32])
     }
 
     #[inline]
@@ -278,10 +281,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_has_a_place_for_every_number() {
-        let directory = Directory::new();
-        let mut places: Vec<_> = (0..100).map(|index| std::ptr::from_ref(directory.slot(index))).collect();
-        assert_eq!(places[5], directory.slot(5));
+    fn an_index_has_a_slot_for_every_number() {
+        let index = TrampolineIndex::new();
+        let mut places: Vec<_> = (0..100).map(|number| std::ptr::from_ref(index.slot(number))).collect();
+        assert_eq!(places[5], index.slot(5));
         places.sort();
         places.dedup();
         assert_eq!(places.len(), 100);
