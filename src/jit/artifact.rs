@@ -5,7 +5,7 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedMachReloc, FinalizedRelocTarget, ir};
 use cranelift_frontend::FunctionBuilderContext;
 
-use super::registry::{Handler, NO_LOCATION};
+use super::registry::{HandlerEntry, NO_LOCATION};
 use crate::error::{Error, Result};
 
 /// Buffers of the compiler that are reused for the next function.
@@ -28,7 +28,7 @@ pub(super) struct Artifact {
     pub relocs: Vec<FinalizedMachReloc>,
     pub traps: Box<[(u32, u8)]>,
     pub locations: Box<[(u32, u32)]>,
-    pub handlers: Box<[Handler]>,
+    pub handlers: Box<[HandlerEntry]>,
 }
 
 /// Compiles the function in `context`.
@@ -60,7 +60,7 @@ pub(super) fn artifact(isa: &dyn TargetIsa, context: &mut Context) -> Result<Art
     // Compiled code itself compares an exception's tag, so a call has one handler for all exceptions.
     let handlers = code.buffer.call_sites().filter_map(|site| match site.exception_handlers {
         [FinalizedMachExceptionHandler::Default(entry)] => {
-            Some(Handler { after: site.ret_addr, entry: *entry, frame: site.frame_offset? })
+            Some(HandlerEntry { after: site.ret_addr, entry: *entry, frame: site.frame_offset? })
         }
         _ => None,
     });

@@ -24,14 +24,14 @@ pub(super) struct Cached {
     /// Opened on first use.
     cache: OnceLock<Option<ModuleCache>>,
     /// The code of loops that was loaded, by function and loop. (The code of functions is in their entries.)
-    loops: Mutex<HashMap<(u32, u32), (Pointer, Tier)>>,
+    loops: Mutex<HashMap<(u32, u32), (CodePointer, Tier)>>,
 }
 
 #[derive(Clone, Copy)]
-struct Pointer(*const VMCode);
+struct CodePointer(*const VMCode);
 
 // SAFETY: a pointer to code, which any thread may run.
-unsafe impl Send for Pointer {}
+unsafe impl Send for CodePointer {}
 
 impl Cached {
     fn get(&self, module: &CompiledModule) -> Option<&ModuleCache> {
@@ -146,7 +146,7 @@ impl CompiledModule {
         match entry {
             CodeEntry::Function if tier < Tier::Best => self.improve(defined, tier),
             CodeEntry::Function => {}
-            CodeEntry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (Pointer(code), tier))),
+            CodeEntry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (CodePointer(code), tier))),
         }
         Some(code)
     }

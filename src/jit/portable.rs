@@ -5,13 +5,13 @@
 //! Locations are relative to the start of the body, which need not be at the same place in the module next time.
 
 use super::artifact::Artifact;
-use super::registry::{Handler, NO_LOCATION};
+use super::registry::{HandlerEntry, NO_LOCATION};
 
 /// The tables of a piece of code; see [`FunctionCode`](super::registry::FunctionCode).
 pub(super) struct Tables {
     pub traps: Box<[(u32, u8)]>,
     pub locations: Box<[(u32, u32)]>,
-    pub handlers: Box<[Handler]>,
+    pub handlers: Box<[HandlerEntry]>,
 }
 
 impl Artifact {
@@ -62,7 +62,7 @@ pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<Tables
         Some((offset, (offset, location)))
     })?;
     let handlers = reader.list(3, |reader, last| {
-        let handler = Handler { after: reader.number()?, entry: reader.number()?, frame: reader.number()? };
+        let handler = HandlerEntry { after: reader.number()?, entry: reader.number()?, frame: reader.number()? };
         let within = handler.after >= last && handler.after as usize <= code && (handler.entry as usize) < code;
         within.then_some((handler.after, handler))
     })?;

@@ -26,12 +26,12 @@ pub(super) struct FunctionCode {
     /// module.
     pub locations: Box<[(u32, u32)]>,
     /// Calls within a `try_table`, by return address.
-    pub handlers: Box<[Handler]>,
+    pub handlers: Box<[HandlerEntry]>,
 }
 
 /// The handler for exceptions that leave a call within a `try_table`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Handler {
+pub(super) struct HandlerEntry {
     /// Offset of the call's return address.
     pub after: u32,
     /// Offset of the code that takes the exception.
@@ -75,7 +75,7 @@ impl FunctionCode {
     }
 
     /// The handler for exceptions out of the call that returns to `pc`.
-    pub fn handler_at(&self, pc: usize) -> Option<Handler> {
+    pub fn handler_at(&self, pc: usize) -> Option<HandlerEntry> {
         let offset = u32::try_from(pc - self.range.start).ok()?;
         let index = self.handlers.binary_search_by_key(&offset, |handler| handler.after).ok()?;
         Some(self.handlers[index])
@@ -239,7 +239,7 @@ mod tests {
 
     fn code(range: Range<usize>) -> FunctionCode {
         let (traps, locations) = (Box::new([(4, 1)]), Box::new([(2, 100), (6, NO_LOCATION)]));
-        let handlers = Box::new([Handler { after: 9, entry: 12, frame: 32 }]);
+        let handlers = Box::new([HandlerEntry { after: 9, entry: 12, frame: 32 }]);
         FunctionCode { range, function: None, traps, locations, handlers }
     }
 
