@@ -84,7 +84,7 @@ fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntr
         let state = &*module.engine;
         let with = |tier| {
             let tier = match plan {
-                Plan::FunctionWithLoops { .. } => Tier::Entered.min(tier),
+                Plan::FunctionWithLoops { .. } => Tier::BestWithLoops.min(tier),
                 Plan::Function | Plan::Loop { .. } => tier,
             };
             state.with_workspace(|workspace| {
@@ -107,7 +107,7 @@ fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntr
     let counted = &module.engine.core.stats;
     let work = match compiled.tier {
         Tier::Quick => &counted.quick,
-        Tier::Entered | Tier::Best => &counted.best,
+        Tier::BestWithLoops | Tier::Best => &counted.best,
     };
     work.add(module.facts.bodies[defined as usize].len(), compiled.size(), sys::thread_time().saturating_sub(started));
     if !matches!(plan, Plan::Function) {

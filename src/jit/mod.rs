@@ -133,7 +133,7 @@ impl EngineState {
 
     fn owned_isa(&self, tier: Tier) -> &OwnedTargetIsa {
         match tier {
-            Tier::Entered | Tier::Best => &self.best,
+            Tier::BestWithLoops | Tier::Best => &self.best,
             // Only the optimisation settings differ, so this does not fail if the best settings did not.
             Tier::Quick => self.quick.get_or_init(|| settings::isa(tier).unwrap_or_else(|_| self.best.clone())),
         }

@@ -12,7 +12,7 @@ pub(crate) enum Tier {
     Quick = 1,
     /// Compiled with the best settings, but with OSR entries at some loops. These make loops much slower in some
     /// programs: Yosys takes 1.25 times as long.
-    Entered = 2,
+    BestWithLoops = 2,
     /// Compiled with the best settings and no entry but the start.
     Best = 3,
 }
@@ -20,7 +20,7 @@ pub(crate) enum Tier {
 impl Tier {
     /// The tier that has this number in the cache.
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        [Tier::Quick, Tier::Entered, Tier::Best].into_iter().find(|tier| *tier as u32 == number)
+        [Tier::Quick, Tier::BestWithLoops, Tier::Best].into_iter().find(|tier| *tier as u32 == number)
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
     let verify = if cfg!(any(debug_assertions, test)) { "true" } else { "false" };
     let (opt_level, regalloc) = match tier {
         Tier::Quick => ("none", "single_pass"),
-        Tier::Entered | Tier::Best => ("speed", "backtracking"),
+        Tier::BestWithLoops | Tier::Best => ("speed", "backtracking"),
     };
     let settings = [
         ("opt_level", opt_level),

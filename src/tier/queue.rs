@@ -71,7 +71,7 @@ impl Job {
     /// Makes this a job to replace native code of tier `from` by the best. `counted` has the units that quick code of
     /// each function has run.
     pub fn improve(self, from: Tier, counted: Arc<[AtomicU32]>) -> Self {
-        let heat = if from == Tier::Entered { ENTERED } else { 0 };
+        let heat = if from == Tier::BestWithLoops { WITH_LOOPS_HEAT } else { 0 };
         let seen = counted[self.key.defined as usize].load(Ordering::Relaxed);
         Job { loops: Vec::new(), tier: Tier::Best, improves: Some(Improves { counted, seen }), heat, ..self }
     }
@@ -123,7 +123,7 @@ const HEAD_START: u64 = 1_000;
 
 /// Heat of a function whose code has loop entries: it is hotter than most, and that code costs it more than quick code
 /// would.
-const ENTERED: u64 = 200_000;
+const WITH_LOOPS_HEAT: u64 = 200_000;
 
 /// Bytes of a body that take the compiler some 10 ms at best settings.
 const LONG: u64 = 8 << 10;
@@ -307,13 +307,13 @@ mod tests {
     fn what_takes_long_is_left() {
         let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
         let mut queue = Queue::default();
-        queue.add(job(&module, 0, LONG + 1).improve(Tier::Entered, no_heat()));
-        queue.add(job(&module, 1, LONG).improve(Tier::Entered, no_heat()));
+        queue.add(job(&module, 0, LONG + 1).improve(Tier::BestWithLoops, no_heat()));
+        queue.add(job(&module, 1, LONG).improve(Tier::BestWithLoops, no_heat()));
         queue.add(job(&module, 2, 1 << 20));
         assert!(queue.has_long() && !queue.is_time_for_long() && queue.take_long().is_none());
         // Both improvements are more urgent than so large a function.
         assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
-        queue.add(job(&module, 0, LONG + 1).improve(Tier::Entered, no_heat()));
+        queue.add(job(&module, 0, LONG + 1).improve(Tier::BestWithLoops, no_heat()));
         assert_eq!(taken(&mut queue), []);
         assert!(queue.is_time_for_long());
         assert_eq!(queue.take_long().map(|job| job.key.defined), Some(0));
