@@ -14,7 +14,7 @@ use super::lower::trap::MAX_FRAME;
 use super::module::CompiledModule;
 use super::registry::WasmFunction;
 use super::settings::{CodeEntry, Tier};
-use super::{EngineState, lower, resolver, trampoline};
+use super::{EngineState, lazy_compile, lower, trampoline};
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::vm::context::VMCode;
@@ -124,7 +124,7 @@ fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntr
 /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code, and those of
 /// [`ModuleFacts::ensure_valid`].
 pub(super) fn function(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
-    let first = resolver::entry(module.facts.defined_type(defined));
+    let first = lazy_compile::entry(module.facts.defined_type(defined));
     let ready = || Some(module.entry(defined).load(Ordering::Acquire).cast_const()).filter(|code| *code != first);
     if let Some(code) = ready() {
         return Ok(code);

@@ -7,7 +7,7 @@
 //! from the cache and records it there, as the bytes that `portable` writes; `code_file` maps code of files; `baseline`
 //! has memory for the interpreter's baseline code.
 //! Calls: `abi` says how compiled code passes values, `trampoline` connects compiled code with Rust and the
-//! interpreter, `resolver` has what is called before there is code. `enter` enters compiled code and leaves it by
+//! interpreter, `lazy_compile` has what is called before there is code. `enter` enters compiled code and leaves it by
 //! traps, which `signals` catches and `fault` explains, and by throws, whose frames `unwind` walks.
 //! Tables: `registry` finds code by address, `origin` what it was compiled from, `profile` tells profilers. `arch` is
 //! everything that depends on the processor.
@@ -31,6 +31,7 @@ mod enter;
 mod fault;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod golden;
+mod lazy_compile;
 mod lower;
 #[cfg(test)]
 mod mixed_tests;
@@ -43,7 +44,6 @@ mod portable;
 mod print;
 mod profile;
 mod registry;
-mod resolver;
 mod settings;
 mod signals;
 #[cfg(test)]
@@ -74,8 +74,8 @@ pub(crate) use settings::{CodeEntry, Tier};
 /// The functions by which `vm` and the interpreter enter compiled code.
 pub(crate) static HOOKS: Hooks = Hooks {
     raise: enter::raise_code,
-    ref_entry: resolver::ref_entry,
-    host_entry: resolver::host_entry,
+    ref_entry: lazy_compile::ref_entry,
+    host_entry: lazy_compile::host_entry,
     native_calls: Some(&NativeCalls {
         by_trampoline: enter::call_by_trampoline,
         by_type: enter::call_native,

@@ -7,7 +7,7 @@ use super::cached::Cached;
 use super::code_space::CodeSpace;
 use super::compile::Compiled;
 use super::settings::{CodeEntry, Tier};
-use super::{EngineState, resolver, trampoline};
+use super::{EngineState, lazy_compile, trampoline};
 use crate::config::Strategy;
 use crate::error::Result;
 use crate::interp;
@@ -45,7 +45,7 @@ impl CompiledModule {
             Strategy::Interpreter => 0,
             Strategy::Jit | Strategy::Tiered => facts.bodies.len() as u32,
         };
-        let entry = |defined| AtomicPtr::new(resolver::entry(facts.defined_type(defined)).cast_mut());
+        let entry = |defined| AtomicPtr::new(lazy_compile::entry(facts.defined_type(defined)).cast_mut());
         Arc::new_cyclic(|this| CompiledModule {
             facts: facts.clone(),
             engine: engine.clone(),

@@ -25,8 +25,8 @@ use crate::vm::store::StoreOpaque;
 
 /// The first value of an entry of `VMContext::entries`, for a function of type `ty`.
 pub(super) fn entry(ty: &FuncType) -> *const VMCode {
-    let resolver = if abi::has_return_area(ty) { arch::lazy_compile_entry_area } else { arch::lazy_compile_entry };
-    resolver as *const VMCode
+    let trampoline = if abi::has_return_area(ty) { arch::lazy_compile_entry_area } else { arch::lazy_compile_entry };
+    trampoline as *const VMCode
 }
 
 /// The first `VMFuncRef::code` of a function of type `ty` of a module.
@@ -40,8 +40,8 @@ pub(super) fn ref_entry(strategy: Strategy, ty: &FuncType) -> *const VMCode {
 
 /// The first `VMFuncRef::code` of a host function of type `ty`.
 pub(super) fn host_entry(ty: &FuncType) -> *const VMCode {
-    let resolver = if abi::has_return_area(ty) { arch::lazy_compile_ref_area } else { arch::lazy_compile_ref };
-    resolver as *const VMCode
+    let trampoline = if abi::has_return_area(ty) { arch::lazy_compile_ref_area } else { arch::lazy_compile_ref };
+    trampoline as *const VMCode
 }
 
 /// The code to continue with; if there is an error, `raise`, with the error in the store.
