@@ -126,7 +126,7 @@ impl CompiledModule {
                 // SAFETY: the file stays mapped as long as the cache, which lives as long as the module.
                 unsafe { registry::add_function(FunctionCode { range, function, traps, locations, handlers }) };
                 if entry == CodeEntry::Function {
-                    self.lead_to(code, defined, Some(tier));
+                    self.set_entry(code, defined, Some(tier));
                 }
                 code.cast_const()
             }

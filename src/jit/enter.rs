@@ -67,8 +67,8 @@ pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
         }
         let vmctx = (*func).owner.cast::<VMContext>();
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, (*func).sig)?;
-        enter(store, glue, (*func).callee, caller, (*func).code, slots)
+        let trampoline = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, (*func).sig)?;
+        enter(store, trampoline, (*func).callee, caller, (*func).code, slots)
     }
 }
 
@@ -86,8 +86,8 @@ pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig
     // SAFETY: context, code and slots are as the caller promises; the trampoline is for functions of the type.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
-        enter(store, glue, vmctx.cast(), vmctx, code, slots)
+        let trampoline = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
+        enter(store, trampoline, vmctx.cast(), vmctx, code, slots)
     }
 }
 
@@ -101,12 +101,12 @@ pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig
 #[inline]
 pub(super) unsafe fn call_by_trampoline(
     vmctx: *mut VMContext,
-    glue: *const VMCode,
+    trampoline: *const VMCode,
     code: *const VMCode,
     slots: *mut u64,
 ) -> Result<()> {
     // SAFETY: context, trampoline, code and slots are as the caller promises.
-    unsafe { enter((*vmctx).store.cast(), glue, vmctx.cast(), vmctx, code, slots) }
+    unsafe { enter((*vmctx).store.cast(), trampoline, vmctx.cast(), vmctx, code, slots) }
 }
 
 /// Enters code that was compiled for a loop, with the frame of the interpreted function that is at this loop. The
@@ -148,9 +148,9 @@ pub(super) unsafe fn call_native_at_loop(
     // caller's context.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
+        let trampoline = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
         let hidden = hidden_argument(frame, number) as usize;
-        enter(store, glue, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
+        enter(store, trampoline, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
     }
 }
 
@@ -161,7 +161,7 @@ pub(super) unsafe fn call_native_at_loop(
 #[inline]
 unsafe fn enter(
     store: *mut StoreOpaque,
-    glue: *const VMCode,
+    trampoline: *const VMCode,
     callee: *mut u8,
     caller: *mut VMContext,
     code: *const VMCode,
@@ -182,7 +182,7 @@ unsafe fn enter(
         let mut activation = Activation { sp: 0, fp: 0, store };
         let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());
         activation::set_current((&raw mut activation).cast());
-        let status = arch::enter(&raw mut activation, glue, callee, caller, code, slots);
+        let status = arch::enter(&raw mut activation, trampoline, callee, caller, code, slots);
         (*store).activation = outer;
         activation::set_current(outer);
         if status == 0 {

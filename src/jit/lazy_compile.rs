@@ -75,11 +75,11 @@ fn interpreted(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
         return Ok(code);
     }
     let sig = module.facts.defined_sig(defined);
-    let glue = module.engine.trampoline(TrampolineKind::Interpret, sig)?;
+    let trampoline = module.engine.trampoline(TrampolineKind::Interpret, sig)?;
     let (entry, first) = (module.entry(defined), self::entry(module.facts.defined_type(defined)));
     // If code was published meanwhile, the entry keeps it.
-    let found = entry.compare_exchange(first.cast_mut(), glue.cast_mut(), Ordering::AcqRel, Ordering::Acquire);
-    Ok(found.map_or_else(|code| code.cast_const(), |_| glue))
+    let found = entry.compare_exchange(first.cast_mut(), trampoline.cast_mut(), Ordering::AcqRel, Ordering::Acquire);
+    Ok(found.map_or_else(|code| code.cast_const(), |_| trampoline))
 }
 
 /// Finds the code of a function that was called through a reference, and makes the reference point to it. Called by a

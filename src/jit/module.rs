@@ -148,7 +148,7 @@ impl CompiledModule {
         let codes = space.define_all(batch.into_iter().map(|code| (code.artifact, code.function)).collect())?;
         for (code, (entry, defined, tier)) in codes.iter().zip(targets) {
             if entry == CodeEntry::Function {
-                self.lead_to(*code, defined, tier);
+                self.set_entry(*code, defined, tier);
             }
         }
         Ok(codes.into_iter().map(<*mut VMCode>::cast_const).collect())
@@ -156,7 +156,7 @@ impl CompiledModule {
 
     /// Makes the entry of a function point to code of this tier (`None` for an adapter), unless it points to better
     /// code. The caller holds the lock of `space`, so no other thread publishes.
-    pub(super) fn lead_to(&self, code: *mut VMCode, defined: u32, tier: Option<Tier>) {
+    pub(super) fn set_entry(&self, code: *mut VMCode, defined: u32, tier: Option<Tier>) {
         let (place, tier) = (&self.tiers[defined as usize], tier.map_or(0, |tier| tier as u8));
         if place.load(Ordering::Relaxed) <= tier {
             self.entry(defined).store(code, Ordering::Release);

@@ -223,7 +223,7 @@ fn arguments_and_results_of_all_types_pass_in_registers_and_on_the_stack() {
 }
 
 #[test]
-fn vectors_pass_through_glue() {
+fn vectors_pass_through_trampolines() {
     let mut store = inline_store();
     let text = r#"(module
         (import "" "host" (func $host (param i32 v128 v128) (result v128)))

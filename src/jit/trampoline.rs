@@ -86,8 +86,8 @@ impl Trampolines {
                     TrampolineKind::Host => to_host(isa, &ty, workspace),
                     TrampolineKind::Interpret => to_interpreted(isa, &ty, workspace),
                 };
-                let glue = on_enough_stack(|| engine.with_workspace(make))?;
-                let code = space.define(glue, None)?;
+                let trampoline = on_enough_stack(|| engine.with_workspace(make))?;
+                let code = space.define(trampoline, None)?;
                 by_shape.insert(shape, code);
                 code
             }

@@ -84,13 +84,13 @@ unsafe fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *
     unsafe {
         let vmctx = (*ctx).vmctx;
         let store = (*vmctx).store;
-        let (glue, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
+        let (trampoline, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
         let is_deep = sys::stack_pointer() <= (*store).nest_limit && is_kept(NestingRule::NestLimit);
-        if is_deep || glue.is_null() {
+        if is_deep || trampoline.is_null() {
             return Some(interpret);
         }
         (*store).value_top = header.add(HEADER as usize);
-        let result = (native_calls(vmctx).by_trampoline)(vmctx, glue, (*entry).load(Ordering::Acquire), frame);
+        let result = (native_calls(vmctx).by_trampoline)(vmctx, trampoline, (*entry).load(Ordering::Acquire), frame);
         (*ctx).error = Some(result.err()?);
         Some(native_failed)
     }
