@@ -117,7 +117,7 @@ impl InterpretedFunction {
     }
 
     /// The native-call shim of a function; `entry` is the trampoline for its type and the address of its entry.
-    fn native_call(module: &ModuleFacts, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) -> Self {
+    fn native_call_shim(module: &ModuleFacts, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) -> Self {
         let ty = module.defined_type(defined);
         let header = ty.param_slots().max(ty.result_slots()) as u32;
         let op = word_bc(Plain::Native.op(), header as u16, defined);
@@ -176,7 +176,7 @@ pub(super) struct All {
     /// By the address of the end of its words, to find the function of an instruction.
     by_end: BTreeMap<usize, Shared<InterpretedFunction>>,
     /// The bytecode or baseline code of functions whose calls enter a native-call shim.
-    pub behind_stubs: HashMap<u32, *const InterpretedFunction>,
+    pub replaced_by_shims: HashMap<u32, *const InterpretedFunction>,
     #[cfg(baseline)]
     pub making: Making,
 }
@@ -270,7 +270,7 @@ impl InterpretedModule {
         }
         // A function that earlier runs compiled is not even translated.
         let code = match self.tiers().filter(|tiers| tiers.starts_native(defined)) {
-            Some(tiers) => InterpretedFunction::native_call(&self.facts, defined, tiers.native_entry(defined)),
+            Some(tiers) => InterpretedFunction::native_call_shim(&self.facts, defined, tiers.native_entry(defined)),
             None => InterpretedFunction::new(self, defined)?,
         };
         // The lock is held until the code is published, so that its range is found as soon as the code runs.
@@ -288,16 +288,16 @@ impl InterpretedModule {
     pub(super) fn translated(&self, defined: u32) -> Result<*const InterpretedFunction> {
         let code = self.get(defined)?;
         // SAFETY: code lives as long as the module.
-        if !unsafe { (*code).is_stub() } {
+        if !unsafe { (*code).is_native_call_shim() } {
             return Ok(code);
         }
-        if let Some(code) = self.all().behind_stubs.get(&defined) {
+        if let Some(code) = self.all().replaced_by_shims.get(&defined) {
             return Ok(*code);
         }
         let code = InterpretedFunction::new(self, defined)?;
         let mut all = self.all();
         let code = all.add(code);
-        Ok(*all.behind_stubs.entry(defined).or_insert(code))
+        Ok(*all.replaced_by_shims.entry(defined).or_insert(code))
     }
 
     /// Makes calls of a function run its native code from now on.
@@ -305,21 +305,21 @@ impl InterpretedModule {
     pub fn redirect_calls(&self, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) {
         let place = &self.codes[defined as usize];
         // SAFETY: published code lives as long as the module.
-        if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(InterpretedFunction::is_stub) {
+        if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(InterpretedFunction::is_native_call_shim) {
             return;
         }
-        let stub = InterpretedFunction::native_call(&self.facts, defined, entry);
+        let shim = InterpretedFunction::native_call_shim(&self.facts, defined, entry);
         let mut all = self.all();
         let present = place.load(Ordering::Acquire).cast_const();
         // SAFETY: published code lives as long as the module.
         if let Some(present) = unsafe { present.as_ref() } {
-            if present.is_stub() {
+            if present.is_native_call_shim() {
                 return;
             }
-            all.behind_stubs.insert(defined, present);
+            all.replaced_by_shims.insert(defined, present);
         }
-        let stub = all.add(stub);
-        place.store(stub.cast_mut(), Ordering::Release);
+        let shim = all.add(shim);
+        place.store(shim.cast_mut(), Ordering::Release);
     }
 
     /// Bytes of the bodies of the functions that [`to_keep`](Self::to_keep) would give.
@@ -375,7 +375,7 @@ impl InterpretedModule {
 
 #[cfg(not(baseline))]
 impl InterpretedFunction {
-    pub fn behind_count(&self, _: u32) -> Option<*const u64> {
+    pub fn after_count(&self, _: u32) -> Option<*const u64> {
         None
     }
 
@@ -411,7 +411,7 @@ impl InterpretedFunction {
     }
 
     /// Whether this is a native-call shim.
-    pub fn is_stub(&self) -> bool {
+    pub fn is_native_call_shim(&self) -> bool {
         self.words[0] as u16 == Plain::Native.op()
     }
 

@@ -23,14 +23,14 @@ pub(super) struct Frames {
     fp: *mut u64,
     vmctx: *mut VMContext,
     /// Whether `ip` is the last word of a call, not the first of an instruction.
-    behind_call: bool,
+    after_call: bool,
 }
 
 impl Frames {
     /// The frames of an activation that stopped in the instruction at `m.ip`.
     pub fn new(m: &mut Machine) -> Self {
-        let behind_call = std::mem::take(&mut m.context().behind_call);
-        Frames { ip: m.ip, fp: m.fp, vmctx: m.vmctx(), behind_call }
+        let after_call = std::mem::take(&mut m.context().after_call);
+        Frames { ip: m.ip, fp: m.fp, vmctx: m.vmctx(), after_call }
     }
 }
 
@@ -43,8 +43,8 @@ impl Iterator for Frames {
         let module: &'static InterpretedModule = unsafe { InterpretedModule::of(vmctx) };
         let (code, word) = module.find(self.ip)?;
         // During a call whose frame is at a wide slot the frame pointer is shifted.
-        let fp = self.fp.wrapping_offset(frame_shift(code.words(), word as usize, self.behind_call));
-        self.behind_call = true;
+        let fp = self.fp.wrapping_offset(frame_shift(code.words(), word as usize, self.after_call));
+        self.after_call = true;
         let header = fp.wrapping_add(code.header as usize);
         // SAFETY: the header of a live frame was written when the frame was entered; its last two slots only in
         // cross-instance frames, which the return address identifies.
@@ -63,10 +63,10 @@ impl Iterator for Frames {
 }
 
 /// Offset in slots from the frame pointer to the frame's start: not zero during a call whose frame is at a wide slot.
-fn frame_shift(words: &[u64], word: usize, behind_call: bool) -> isize {
+fn frame_shift(words: &[u64], word: usize, after_call: bool) -> isize {
     let op = words[word] as u16;
     let next = match () {
-        () if behind_call => word + 1,
+        () if after_call => word + 1,
         () if op == Plain::Call.op() => word + 1,
         () if op == Plain::CallImport.op() => word + 2,
         () if op == Plain::CallIndirect.op() => word + 3,

@@ -74,7 +74,7 @@ pub(super) struct Context {
     pub crossing: *mut u64,
     /// Whether the saved `ip` is the last word of a call, not the start of an instruction: the callee failed after it
     /// had replaced its own frame.
-    pub behind_call: bool,
+    pub after_call: bool,
     /// Why the activation stopped, if not by returning.
     pub error: Option<Error>,
 }

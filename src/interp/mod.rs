@@ -80,7 +80,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             vmctx,
             saved: saved.as_mut_ptr(),
             crossing: ptr::null_mut(),
-            behind_call: false,
+            after_call: false,
             error: None,
         };
         context.switch(vmctx);

@@ -90,7 +90,7 @@ impl InterpretedModule {
             let place = &self.codes[code.defined as usize];
             if place.load(Ordering::Acquire).cast_const() == ptr::from_ref(code) {
                 place.store(made, Ordering::Release);
-            } else if let Some(behind) = all.behind_stubs.get_mut(&code.defined) {
+            } else if let Some(behind) = all.replaced_by_shims.get_mut(&code.defined) {
                 *behind = made;
             }
         }
@@ -145,7 +145,7 @@ impl InterpretedFunction {
     }
 
     /// Where the baseline code of this bytecode, if there is any, continues after the counting instruction at `word`.
-    pub(in crate::interp) fn behind_count(&self, word: u32) -> Option<*const u64> {
+    pub(in crate::interp) fn after_count(&self, word: u32) -> Option<*const u64> {
         // SAFETY: functions live as long as the module.
         let baseline = unsafe { self.baseline.load(Ordering::Acquire).as_ref()? };
         let counted = &baseline.origin.as_ref()?.counted;

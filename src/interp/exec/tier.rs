@@ -62,8 +62,8 @@ unsafe fn native_calls(vmctx: *mut VMContext) -> &'static NativeCalls {
 #[inline(always)]
 pub(super) fn native(m: &mut Machine) -> Option<SlowPath> {
     // SAFETY: the machine is valid by its invariant; the words at `ip` are those that
-    // `InterpretedFunction::native_call` wrote.
-    let path = unsafe { run_stub(m.ctx, m.ip, m.fp, m.slot(m.a())) };
+    // `InterpretedFunction::native_call_shim` wrote.
+    let path = unsafe { call_native_code(m.ctx, m.ip, m.fp, m.slot(m.a())) };
     if path.is_none() {
         m.reload_memory();
         (m.acc32, m.acc64) = (0.0, 0.0);
@@ -78,7 +78,7 @@ pub(super) fn native(m: &mut Machine) -> Option<SlowPath> {
 /// The registers must be those of a valid machine that is at a native-call shim's instruction, in the frame `frame`
 /// with the header `header`.
 #[inline(never)]
-unsafe fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *mut u64) -> Option<SlowPath> {
+unsafe fn call_native_code(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *mut u64) -> Option<SlowPath> {
     // SAFETY: the registers are valid by the caller's promise. The frame holds the arguments, and has room for the
     // results below its header.
     unsafe {
@@ -200,7 +200,7 @@ fn go_on(m: &mut Machine, code: &InterpretedFunction, word: u32, hot: Hot) -> bo
             tiers.has_baseline(code.defined());
         }
     }
-    let Some(ip) = code.behind_count(word) else { return false };
+    let Some(ip) = code.after_count(word) else { return false };
     m.ip = ip;
     true
 }
