@@ -71,7 +71,7 @@ pub(super) struct Context {
     /// Where slow paths find the saved registers.
     pub saved: *mut Machine,
     /// Header of the cross-instance frame that is returning.
-    pub crossing: *mut u64,
+    pub cross_instance_header: *mut u64,
     /// Whether the saved `ip` is the last word of a call, not the start of an instruction: the callee failed after it
     /// had replaced its own frame.
     pub after_call: bool,

@@ -79,7 +79,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             memory: ptr::null(),
             vmctx,
             saved: saved.as_mut_ptr(),
-            crossing: ptr::null_mut(),
+            cross_instance_header: ptr::null_mut(),
             after_call: false,
             error: None,
         };

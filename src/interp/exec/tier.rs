@@ -225,7 +225,7 @@ pub(super) fn return_from(m: &mut Machine, header: *mut u64) -> Step {
         m.ip = *header as *const u64;
     }
     if m.ip == cross_instance_return() {
-        m.context().crossing = header;
+        m.context().cross_instance_header = header;
         return return_cross_instance(m);
     }
     Step::Next
