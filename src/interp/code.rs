@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::backtrace;
 #[cfg(baseline)]
-use super::baseline::{Making, Origin};
+use super::baseline::{BaselineWork, Origin};
 use super::counter::{Counter, TRANSITION};
 #[cfg(baseline)]
 use super::dispatch;
@@ -58,10 +58,10 @@ pub(super) struct InterpretedFunction {
     pub words: Arc<[u64]>,
     pub tries: Tries,
     /// Whether the bytecode was recorded for the cache, or need not be.
-    pub is_kept: AtomicBool,
+    pub is_recorded: AtomicBool,
     /// Whether baseline code of it was requested.
     #[cfg(baseline)]
-    pub is_wanted: AtomicBool,
+    pub is_requested: AtomicBool,
     /// The baseline code that was compiled from it, or null.
     #[cfg(baseline)]
     pub baseline: AtomicPtr<InterpretedFunction>,
@@ -81,11 +81,11 @@ impl InterpretedFunction {
         if let Some(tiers) = module.tiers() {
             tiers.load_bytecode(defined, &mut |bytes| kept = portable::from_bytes(facts, defined, bytes));
         }
-        let (translation, work, is_kept) = match kept {
+        let (translation, work, is_recorded) = match kept {
             Some(translation) => (translation, &stats.cached_bytecode, true),
             None => (translate::function(facts, defined, module.counts(), false)?, &stats.interpreted, false),
         };
-        let code = InterpretedFunction { is_kept: is_kept.into(), ..Self::of(facts, defined, translation) };
+        let code = InterpretedFunction { is_recorded: is_recorded.into(), ..Self::of(facts, defined, translation) };
         work.add(facts.bodies[defined as usize].len(), 8 * code.words.len(), started.elapsed());
         Ok(code)
     }
@@ -106,9 +106,9 @@ impl InterpretedFunction {
             defined,
             words,
             tries: Tries::new(tries),
-            is_kept: AtomicBool::new(false),
+            is_recorded: AtomicBool::new(false),
             #[cfg(baseline)]
-            is_wanted: AtomicBool::new(false),
+            is_requested: AtomicBool::new(false),
             #[cfg(baseline)]
             baseline: AtomicPtr::default(),
             #[cfg(baseline)]
@@ -132,7 +132,7 @@ impl InterpretedFunction {
             positions: Vec::new(),
         };
         InterpretedFunction {
-            is_kept: AtomicBool::new(true),
+            is_recorded: AtomicBool::new(true),
             #[cfg(baseline)]
             start: dispatch::start_native(),
             ..Self::of(module, defined, translation)
@@ -178,7 +178,7 @@ pub(super) struct All {
     /// The bytecode or baseline code of functions whose calls enter a native-call shim.
     pub replaced_by_shims: HashMap<u32, *const InterpretedFunction>,
     #[cfg(baseline)]
-    pub making: Making,
+    pub baseline_work: BaselineWork,
 }
 
 // SAFETY: the pointers are to functions that `by_end` owns; any thread may use these.
@@ -322,13 +322,13 @@ impl InterpretedModule {
         place.store(shim.cast_mut(), Ordering::Release);
     }
 
-    /// Bytes of the bodies of the functions that [`to_keep`](Self::to_keep) would give.
+    /// Bytes of the bodies of the functions that [`to_record`](Self::to_record) would give.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
-    pub fn new_bytes(&self) -> usize {
+    pub fn unrecorded_bytes(&self) -> usize {
         let new = self.codes.iter().zip(&self.facts.bodies).filter(|(place, _)| {
             // SAFETY: published code lives as long as the module.
             let code = unsafe { place.load(Ordering::Acquire).as_ref() };
-            code.is_some_and(|code| !code.bytecode().is_kept.load(Ordering::Relaxed))
+            code.is_some_and(|code| !code.bytecode().is_recorded.load(Ordering::Relaxed))
         });
         new.map(|(_, body)| body.len()).sum()
     }
@@ -336,12 +336,12 @@ impl InterpretedModule {
     /// The bytecode of translated functions as bytes for later runs, with the defined index: of functions that have no
     /// native code, and whose bytecode was not given before.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
-    pub fn to_keep(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
+    pub fn to_record(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
         (0..).zip(&self.codes).filter_map(|(defined, place)| {
             // SAFETY: published code lives as long as the module.
             let code = unsafe { place.load(Ordering::Acquire).as_ref()? };
             let code = code.bytecode();
-            let is_new = !code.is_kept.swap(true, Ordering::Relaxed);
+            let is_new = !code.is_recorded.swap(true, Ordering::Relaxed);
             is_new.then(|| (defined, portable::to_bytes(code, &self.facts)))
         })
     }
@@ -368,7 +368,7 @@ impl FrameSource for InterpretedModule {
 #[cfg(not(baseline))]
 impl InterpretedModule {
     /// There is no baseline code on this target.
-    pub(super) fn want_baseline(&self, _: &InterpretedFunction, _: u8) -> bool {
+    pub(super) fn request_baseline(&self, _: &InterpretedFunction, _: u8) -> bool {
         true
     }
 }

@@ -187,8 +187,8 @@ impl CompiledModule {
     /// whole module was found to be valid.
     pub(crate) fn flush_cache(&self) {
         if let Some(Some(cache)) = self.cached.cache.get() {
-            if cache.is_recording() && self.interp.counts() && cache.is_worth_writing(self.interp.new_bytes()) {
-                for (defined, bytes) in self.interp.to_keep() {
+            if cache.is_recording() && self.interp.counts() && cache.is_worth_writing(self.interp.unrecorded_bytes()) {
+                for (defined, bytes) in self.interp.to_record() {
                     cache.record(&self.facts, FunctionKey { defined, entry: 0, tier: BYTECODE }, 1, &[], bytes);
                 }
             }

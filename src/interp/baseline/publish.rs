@@ -12,11 +12,11 @@ use crate::interp::code::{InterpretedFunction, InterpretedModule};
 use crate::interp::tiers::{BaselineMemory, Tiers};
 
 /// The most words of a module's bytecode that baseline code is compiled from: they give some 100 MB of code.
-const MOST: usize = 4 << 20;
+const MAX_WORDS: usize = 4 << 20;
 
 /// The state of compiling a module's baseline code.
 #[derive(Default)]
-pub(in crate::interp) struct Making {
+pub(in crate::interp) struct BaselineWork {
     /// The functions that wait for baseline code; they live as long as the module.
     wanted: Vec<*const InterpretedFunction>,
     /// Words of bytecode of the functions that wait.
@@ -40,36 +40,36 @@ pub(in crate::interp) struct Origin {
 }
 
 impl InterpretedModule {
-    /// Requests baseline code for the function `code`, which has requested it `asked` times before. It is compiled
+    /// Requests baseline code for the function `code`, which has requested it `requests` times before. It is compiled
     /// together with that of other functions as soon as enough bytecode waits. False if the function should request it
     /// again later.
-    pub(in crate::interp) fn want_baseline(&self, code: &InterpretedFunction, asked: u8) -> bool {
+    pub(in crate::interp) fn request_baseline(&self, code: &InterpretedFunction, requests: u8) -> bool {
         let Some(tiers) = self.tiers() else { return true };
         let mut all = self.all();
         // Baseline code continues like handlers of the dispatch by tail calls.
         if self.engine.config.dispatch != Dispatch::TailCall || !code.baseline.load(Ordering::Acquire).is_null() {
             return true;
         }
-        let making = &mut all.making;
-        if making.done > MOST {
+        let baseline_work = &mut all.baseline_work;
+        if baseline_work.done > MAX_WORDS {
             return true;
         }
-        if !code.is_wanted.swap(true, Ordering::Relaxed) {
-            making.wanted.push(code);
-            making.words += code.words.len();
+        if !code.is_requested.swap(true, Ordering::Relaxed) {
+            baseline_work.wanted.push(code);
+            baseline_work.words += code.words.len();
         }
-        let enough = making.words >= tiers.baseline_batch(making.done, asked);
+        let enough = baseline_work.words >= tiers.baseline_batch(baseline_work.done, requests);
         if enough {
-            making.done += std::mem::take(&mut making.words);
-            let wanted = std::mem::take(&mut making.wanted);
+            baseline_work.done += std::mem::take(&mut baseline_work.words);
+            let wanted = std::mem::take(&mut baseline_work.wanted);
             drop(all);
-            self.make_baseline(&*tiers, wanted);
+            self.compile_baseline(&*tiers, wanted);
         }
         enough
     }
 
     /// Compiles baseline code and publishes it. Functions that cannot be compiled stay interpreted.
-    fn make_baseline(&self, tiers: &dyn Tiers, wanted: Vec<*const InterpretedFunction>) {
+    fn compile_baseline(&self, tiers: &dyn Tiers, wanted: Vec<*const InterpretedFunction>) {
         let started = Instant::now();
         let mut asm = Assembler::new();
         // SAFETY: functions live as long as the module.
@@ -78,7 +78,7 @@ impl InterpretedModule {
         let made: Vec<_> = made.collect();
         // The lock is held until the code is published, so that its range is found as soon as the code runs.
         let mut all = self.all();
-        let memory = all.making.memory.get_or_insert_with(|| tiers.baseline_memory());
+        let memory = all.baseline_work.memory.get_or_insert_with(|| tiers.baseline_memory());
         let codes: Vec<_> = made.iter().map(|(code, baseline)| (code.defined, &*baseline.code)).collect();
         let Ok(places) = memory.add(&codes) else { return };
         let time = started.elapsed() / made.len().max(1) as u32;
@@ -119,8 +119,8 @@ impl InterpretedFunction {
             defined: self.defined,
             words,
             tries: Default::default(),
-            is_kept: AtomicBool::new(true),
-            is_wanted: AtomicBool::new(true),
+            is_recorded: AtomicBool::new(true),
+            is_requested: AtomicBool::new(true),
             baseline: AtomicPtr::default(),
             origin: Some(Box::new(Origin {
                 code: self,

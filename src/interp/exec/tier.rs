@@ -192,10 +192,10 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
 /// Continues in baseline code, after the counting instruction at word `word` of the function's bytecode; requests
 /// baseline code first if `hot` says so. False if there is none.
 fn go_on(m: &mut Machine, code: &InterpretedFunction, word: u32, hot: Hot) -> bool {
-    if let Hot::Baseline(asked) = hot {
+    if let Hot::Baseline(requests) = hot {
         let module = module(m);
         if let Some(tiers) = module.tiers()
-            && module.want_baseline(code, asked)
+            && module.request_baseline(code, requests)
         {
             tiers.has_baseline(code.defined());
         }
