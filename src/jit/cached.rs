@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::artifact::Artifact;
 use super::compile::{Compiled, compile};
 use super::module::CompiledModule;
-use super::portable::{Tables, read_tables};
+use super::portable::{CodeTables, read_tables};
 use super::registry::{self, FunctionCode, WasmFunction};
 use super::settings::{CodeEntry, Tier};
 use super::{CodeFile, EngineState};
@@ -114,7 +114,7 @@ impl CompiledModule {
             FoundCode::Bytes(bytes) => bytes.len(),
         };
         let body = module.facts.bodies[defined as usize].start as u32;
-        let Tables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
+        let CodeTables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
         let function = Some(WasmFunction { module, defined });
         // For code in a file, profilers look for names in that file; only names of code in anonymous memory can be
         // given to them.

@@ -257,7 +257,7 @@ fn deep_nesting_over_many_operands_is_refused_in_time() {
 
 /// Writes random programs, in which a random number generator decides about every branch. Before each loop they write
 /// their locals to exported globals; operands are written to globals too, by height.
-struct Random {
+struct RandomProgram {
     state: u64,
     text: String,
     /// Types of the operands on the stack.
@@ -277,7 +277,7 @@ const LOCALS: [&str; 14] =
 const RESULTS: [&str; 4] = ["i64", "i32", "v128", "f64"];
 const MAX_HEIGHT: usize = 24;
 
-impl Random {
+impl RandomProgram {
     fn below(&mut self, n: u64) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -466,9 +466,9 @@ impl Random {
         self.pop_all(below.len());
     }
 
-    fn program(seed: u64) -> Random {
+    fn program(seed: u64) -> RandomProgram {
         let (text, stack, labels) = Default::default();
-        let mut this = Random { state: seed, text, stack, labels, tries: 0, loops: Vec::new(), statements: 60 };
+        let mut this = RandomProgram { state: seed, text, stack, labels, tries: 0, loops: Vec::new(), statements: 60 };
         for _ in 0..4 {
             this.construct(4);
         }
@@ -541,7 +541,7 @@ fn random_programs_are_entered_at_all_of_their_loops() {
     let (args, engine, tiered) = ([Value::I32(77), Value::I64(-5)], interpreter(), tiered());
     let mut entered = 0;
     for seed in 1..60 {
-        let program_text = Random::program(seed * 0x9E37_79B9_7F4A_7C15);
+        let program_text = RandomProgram::program(seed * 0x9E37_79B9_7F4A_7C15);
         let module = Module::new(&engine, &program_text.text).unwrap();
         let (mut store, instance) = program(&module);
         let result = call(&mut store, instance, &args);

@@ -8,7 +8,7 @@ use super::artifact::Artifact;
 use super::registry::{HandlerEntry, NO_LOCATION};
 
 /// The tables of a piece of code; see [`FunctionCode`](super::registry::FunctionCode).
-pub(super) struct Tables {
+pub(super) struct CodeTables {
     pub traps: Box<[(u32, u8)]>,
     pub locations: Box<[(u32, u32)]>,
     pub handlers: Box<[HandlerEntry]>,
@@ -47,8 +47,8 @@ impl Artifact {
 }
 
 /// Reads what [`Artifact::tables`] wrote for code of `code` bytes; `None` if the bytes are malformed.
-pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<Tables> {
-    let mut reader = Reader { bytes, code };
+pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<CodeTables> {
+    let mut reader = TablesReader { bytes, code };
     let traps = reader.list(2, |reader, last| {
         let offset = reader.offset(last)?;
         Some((offset, (offset, reader.byte()?)))
@@ -66,7 +66,7 @@ pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<Tables
         let within = handler.after >= last && handler.after as usize <= code && (handler.entry as usize) < code;
         within.then_some((handler.after, handler))
     })?;
-    reader.bytes.is_empty().then_some(Tables { traps, locations, handlers })
+    reader.bytes.is_empty().then_some(CodeTables { traps, locations, handlers })
 }
 
 fn number(out: &mut Vec<u8>, mut number: u32) {
@@ -77,13 +77,13 @@ fn number(out: &mut Vec<u8>, mut number: u32) {
     out.push(number as u8);
 }
 
-struct Reader<'a> {
+struct TablesReader<'a> {
     bytes: &'a [u8],
     /// Length of the code, which no offset is beyond.
     code: usize,
 }
 
-impl Reader<'_> {
+impl TablesReader<'_> {
     fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.bytes.split_first()?;
         self.bytes = rest;
@@ -130,11 +130,11 @@ mod tests {
         for value in [0, 1, 127, 128, 300, 1 << 28, u32::MAX] {
             let mut bytes = Vec::new();
             number(&mut bytes, value);
-            let mut reader = Reader { bytes: &bytes, code: 0 };
+            let mut reader = TablesReader { bytes: &bytes, code: 0 };
             assert_eq!((reader.number(), reader.bytes.len()), (Some(value), 0));
         }
         for bytes in [&[0x80; 5][..], &[0xFF, 0xFF, 0xFF, 0xFF, 0x7F], &[0x80], &[]] {
-            assert_eq!(Reader { bytes, code: 0 }.number(), None);
+            assert_eq!(TablesReader { bytes, code: 0 }.number(), None);
         }
     }
 

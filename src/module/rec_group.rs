@@ -120,7 +120,7 @@ impl RecGroup<u32> {
     /// # Panics
     /// On types of proposals that validation has already refused.
     pub fn from_wasmparser(group: &wasmparser::RecGroup, first: u32) -> Option<Self> {
-        let read = Reader { first };
+        let read = GroupReader { first };
         let types: Box<[_]> = group.types().map(|ty| read.sub_type(ty)).collect();
         let is_plain = matches!(
             &*types,
@@ -132,12 +132,12 @@ impl RecGroup<u32> {
 }
 
 /// Translates the types of a group from wasmparser.
-struct Reader {
+struct GroupReader {
     /// Type index of the group's first type.
     first: u32,
 }
 
-impl Reader {
+impl GroupReader {
     fn sub_type(&self, ty: &wasmparser::SubType) -> SubType<u32> {
         let all = |types: &[wasmparser::ValType]| types.iter().map(|ty| self.component(*ty)).collect();
         let composite = match &ty.composite_type.inner {

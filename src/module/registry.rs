@@ -260,10 +260,10 @@ impl Drop for Group {
 
 /// The types of an engine.
 #[derive(Default)]
-pub(crate) struct TypeRegistry(Mutex<Tables>);
+pub(crate) struct TypeRegistry(Mutex<RegistryTables>);
 
 #[derive(Default)]
-struct Tables {
+struct RegistryTables {
     funcs: HashMap<Arc<FuncType>, Weak<Group>>,
     groups: HashMap<Arc<RecGroup<u32>>, Weak<Group>>,
     by_number: HashMap<u32, Numbered>,
@@ -282,7 +282,7 @@ struct Numbered {
 const FOR_THE_HOST: u32 = 1 << 24;
 
 impl TypeRegistry {
-    fn lock(&self) -> MutexGuard<'_, Tables> {
+    fn lock(&self) -> MutexGuard<'_, RegistryTables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -412,7 +412,7 @@ fn remove_dead<K: Eq + Hash>(map: &mut HashMap<K, Weak<Group>>, key: K) {
     }
 }
 
-impl Tables {
+impl RegistryTables {
     /// Takes `count` consecutive numbers out of use for others, and returns the first.
     fn take_numbers(&mut self, count: u32, limit: u32) -> Result<u32> {
         let first = self.next;
