@@ -129,7 +129,7 @@ impl Appended {
     /// there is no room for it.
     ///
     /// # Safety
-    /// The file must have been written by [`write`], and not be changed as long as the module is in use.
+    /// The file must have been written by [`write()`], and not be changed as long as the module is in use.
     pub unsafe fn open(&self, module: &ModuleFacts, map: MapCode) -> Result<ModuleCache> {
         let key = ModuleKey::of(&self.settings, module);
         let part = self.footer.segment..self.footer.end;
@@ -205,7 +205,7 @@ mod tests {
         // Code of another module is reported as damaged.
         let other = Module::new(&engine, "(module (func) (memory 1))").unwrap();
         let found = Appended { file: File::open(&path).unwrap(), ..found };
-        // SAFETY: as above.
+        // SAFETY: the same file, which is not changed.
         let error = unsafe { found.open(&other.0.facts, jit::CodeFile::map) }.err().unwrap();
         assert!(matches!(error.kind(), ErrorKind::Invalid { .. }), "{error}");
     }

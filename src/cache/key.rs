@@ -46,7 +46,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// As lines, the last of which may be several.
+    /// As text: a line for each field, several for the last one.
     pub fn to_text(&self) -> String {
         let Settings { version, target, features, checks, compiler } = self;
         format!("{version}\n{target}\n{}\n{checks}\n{compiler}\0", features.join(" "))

@@ -151,7 +151,7 @@ pub(super) fn write(out: &mut dyn Write, key: &ModuleKey, records: &mut [Record]
     pad(out, end - written)
 }
 
-/// Bytes that [`write`] writes.
+/// Bytes that [`write()`] writes.
 pub(super) fn size(records: &mut [Record]) -> usize {
     records.sort_by_key(|record| record.key);
     Layout::of(records).end

@@ -45,8 +45,8 @@ pub(super) struct InterpretedFunction {
     pub frame_bytes: usize,
     /// Slot of the frame's header.
     pub header: u32,
-    /// The range of slots that are zeroed on entry, rounded up to a multiple of four slots: the slots after it are not
-    /// read before they are written.
+    /// The range of slots that are zeroed on entry, four at a time: slots after the range may be zeroed too, which are
+    /// not read before they are written.
     pub zeroed_from: u32,
     pub zeroed_to: u32,
     /// Slots of the parameters.
@@ -116,7 +116,8 @@ impl InterpretedFunction {
         }
     }
 
-    /// The native-call shim of a function; `entry` is the trampoline for its type and the address of its entry.
+    /// The native-call shim of a function; `entry` holds the entry trampoline for its type, and the address of its
+    /// entry.
     fn native_call_shim(module: &ModuleFacts, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) -> Self {
         let ty = module.defined_type(defined);
         let header = ty.param_slots().max(ty.result_slots()) as u32;

@@ -45,7 +45,8 @@ pub(super) fn run(m: Machine, dispatch: Dispatch) {
 #[cold]
 fn slow_path(m: Machine, path: SlowPath) -> Option<Machine> {
     let ctx = m.ctx;
-    // SAFETY: the machine's invariant; `saved` is not part of the context itself.
+    // SAFETY: the context is live by the machine's invariant, and so is `saved`, which is not part of the context
+    // itself.
     let saved = unsafe { &mut *(*ctx).saved };
     *saved = m;
     (path(saved) == Step::Next).then(|| {
@@ -68,7 +69,7 @@ fn out_of_bounds(m: Machine, address: u64, size: u64) {
 
 fn fail(mut m: Machine, error: Error) {
     m.context().error = Some(error);
-    // SAFETY: the machine's invariant.
+    // SAFETY: the context is live by the machine's invariant, and so is `saved`.
     unsafe { *m.context().saved = m };
 }
 

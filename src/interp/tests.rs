@@ -175,10 +175,10 @@ fn throws_pass_by_try_tables() {
 #[cfg(jit)]
 fn what_may_be_passed_by_weighs_little() {
     let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
-    let weight = |before: &str, behind: &str| -> u32 {
+    let weight = |before: &str, after: &str| -> u32 {
         let much = "(local.set 0 (i32.rotl (i32.add (local.get 0) (i32.const 7)) (local.get 0)))".repeat(1000);
         let text = format!(
-            "(module (func (param i32) (loop $l (block $out {before} {much} {behind}) (br_if $l (local.get 0)))))"
+            "(module (func (param i32) (loop $l (block $out {before} {much} {after}) (br_if $l (local.get 0)))))"
         );
         let printed = print_bytecode(&Module::new(&engine, text).unwrap().0.interp, 0).unwrap();
         let line = printed.lines().find_map(|line| line.split_once("count_loop ")).expect("a loop is counted").1;

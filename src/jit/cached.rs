@@ -66,7 +66,7 @@ impl CompiledModule {
     /// Makes the module use this code instead of that in the engine's cache. No function must have been called yet.
     pub(crate) fn use_cache(&self, cache: ModuleCache) {
         let set = self.cached.cache.set(Some(cache));
-        debug_assert!(set.is_ok(), "the cache was asked already");
+        debug_assert!(set.is_ok(), "the cache is in use already");
     }
 
     /// Whether functions that [`CompiledModule::load`] does not find may be compiled: not those of a module that was

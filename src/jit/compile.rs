@@ -122,7 +122,7 @@ fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntr
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code, and those of
-/// [`ModuleFacts::ensure_valid`].
+/// [`ModuleFacts::ensure_valid`](crate::module::ModuleFacts::ensure_valid).
 pub(super) fn function(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
     let first = lazy_compile::entry(module.facts.defined_type(defined));
     let ready = || Some(module.entry(defined).load(Ordering::Acquire).cast_const()).filter(|code| *code != first);

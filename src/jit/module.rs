@@ -123,7 +123,7 @@ impl CompiledModule {
         (trampoline.unwrap_or(std::ptr::null()), self.entry(defined))
     }
 
-    /// Whether a defined function has the best code there will be.
+    /// Whether a defined function has code of the best tier.
     pub(crate) fn is_best(&self, defined: u32) -> bool {
         self.tiers[defined as usize].load(Ordering::Relaxed) == Tier::Best as u8
     }

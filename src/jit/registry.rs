@@ -154,7 +154,7 @@ fn leaf(root: usize) -> Option<&'static Leaf> {
         leaves = match slot.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(other) => {
-                // SAFETY: it came from a box, and nobody else has seen it.
+                // SAFETY: the pointer came from a box, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(fresh) });
                 other
             }

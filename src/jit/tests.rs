@@ -307,7 +307,7 @@ fn in_child(variable: &str, test: &str, status: i32) -> bool {
 fn handlers() -> [usize; 4] {
     [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS].map(|signal| {
         let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: asks for the action only.
+        // SAFETY: only reads the action, into memory that has room for it.
         unsafe {
             libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
             action.assume_init().sa_sigaction

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::ModuleFacts;
 use crate::sys::lower_priority;
 
-/// Programs that end within this time do not pay for functions they never call.
+/// Time before validation begins: programs that end sooner do not pay for functions that they never call.
 const DELAY: Duration = Duration::from_millis(100);
 
 /// While the compiler is busy, validation waits another [`DELAY`], at most so many times: the program waits for the

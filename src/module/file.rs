@@ -18,7 +18,7 @@ use super::{ModuleFacts, features};
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// Files below this are read in full: that takes less than half a millisecond.
+/// Files of fewer bytes are read in full: that takes less than half a millisecond.
 const SMALL_FILE: u64 = 1 << 20;
 
 /// Bytes that are read at once of a data section; longer segments are left in the file.

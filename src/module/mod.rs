@@ -1,4 +1,5 @@
-//! The facts of a module: decoded and validated once, immutable after, shared by all its instances and both engines.
+//! The facts of a module: decoded once, immutable afterwards except for the progress of lazy validation, shared by all
+//! its instances and both engines.
 //!
 //! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
 //! access to the module's bytes (`source`), validation of function bodies (`validate`, `background`), types (`types`,
@@ -58,7 +59,7 @@ pub(crate) struct ModuleFacts {
     /// Byte range in the binary of each defined function's body (locals and code, without the size).
     pub bodies: Vec<Range<usize>>,
     pub offsets: VMOffsets,
-    /// The name section, read when first asked for.
+    /// The name section, read on first use.
     pub names: OnceLock<Names>,
     /// Byte range of the contents of the custom section `name`, if there is one.
     pub name_section: Option<Range<usize>>,

@@ -1,4 +1,4 @@
-//! Names of functions and tags for messages and backtraces, read when first asked for.
+//! Names of functions and tags for messages and backtraces, read on first use.
 
 use std::collections::HashMap;
 

@@ -90,8 +90,8 @@ impl InterpretedModule {
             let place = &self.codes[code.defined as usize];
             if place.load(Ordering::Acquire).cast_const() == ptr::from_ref(code) {
                 place.store(made, Ordering::Release);
-            } else if let Some(behind) = all.replaced_by_shims.get_mut(&code.defined) {
-                *behind = made;
+            } else if let Some(replaced) = all.replaced_by_shims.get_mut(&code.defined) {
+                *replaced = made;
             }
         }
     }
