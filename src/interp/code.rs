@@ -168,12 +168,12 @@ pub(crate) struct InterpretedModule {
     counters: Box<[Counter]>,
     /// The other tiers; set once, if the engine's strategy has some.
     tiers: OnceLock<Weak<dyn Tiers>>,
-    all: Mutex<All>,
+    all: Mutex<OwnedFunctions>,
 }
 
 /// All functions ever made for a module. They live as long as the module, because calls may be running them.
 #[derive(Default)]
-pub(super) struct All {
+pub(super) struct OwnedFunctions {
     /// By the address of the end of its words, to find the function of an instruction.
     by_end: BTreeMap<usize, Shared<InterpretedFunction>>,
     /// The bytecode or baseline code of functions whose calls enter a native-call shim.
@@ -183,9 +183,9 @@ pub(super) struct All {
 }
 
 // SAFETY: the pointers are to functions that `by_end` owns; any thread may use these.
-unsafe impl Send for All {}
+unsafe impl Send for OwnedFunctions {}
 
-impl All {
+impl OwnedFunctions {
     pub fn add(&mut self, code: InterpretedFunction) -> *const InterpretedFunction {
         let code = Shared::new(code);
         let at = code.as_ptr().cast_const();
@@ -255,7 +255,7 @@ impl InterpretedModule {
         self.codes.as_ptr()
     }
 
-    pub(super) fn all(&self) -> MutexGuard<'_, All> {
+    pub(super) fn all(&self) -> MutexGuard<'_, OwnedFunctions> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

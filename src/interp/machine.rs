@@ -193,7 +193,7 @@ impl Machine {
     /// Word `index` of the instruction.
     #[inline(always)]
     pub fn word(&self, index: usize) -> u64 {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ip` is at an instruction that has this word, by the type's invariant.
         unsafe { *self.ip.add(index) }
     }
 
@@ -218,14 +218,14 @@ impl Machine {
     /// The value in a slot.
     #[inline(always)]
     pub fn get<T: Value>(&self, slot: u16) -> T {
-        // SAFETY: the type's invariant.
+        // SAFETY: `fp` is at a frame that has the slot, by the type's invariant.
         unsafe { T::read(self.slot(slot)) }
     }
 
     /// Writes a value to a slot, and leaves the accumulators alone.
     #[inline(always)]
     pub fn put<T: Value>(&mut self, slot: u16, value: T) {
-        // SAFETY: the type's invariant.
+        // SAFETY: `fp` is at a frame that has the slot, by the type's invariant.
         unsafe { value.write(self.slot(slot)) };
     }
 
@@ -259,28 +259,29 @@ impl Machine {
 
     #[inline(always)]
     pub fn context(&mut self) -> &mut Context {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live and nobody else uses it, by the type's invariant.
         unsafe { &mut *self.ctx }
     }
 
     /// The running instance.
     #[inline(always)]
     pub fn vmctx(&self) -> *mut VMContext {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live by the type's invariant.
         unsafe { (*self.ctx).vmctx }
     }
 
     /// Length of memory 0.
     #[inline(always)]
     pub fn length(&self) -> u64 {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live by the type's invariant.
         unsafe { (*self.ctx).length }
     }
 
     /// Reads memory 0's base and length anew.
     #[inline(always)]
     pub fn reload_memory(&mut self) {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live by the type's invariant, and points to a memory of the running instance or to an empty
+        // one.
         let memory = unsafe { &*(*self.ctx).memory };
         self.memory = memory.base;
         self.context().length = memory.length as u64;
