@@ -17,9 +17,9 @@ const USE_INTERVAL: Duration = Duration::from_secs(3600);
 const UNFINISHED: &str = "tmp-";
 
 /// An open directory that belongs to the user, and that nobody else can write to.
-pub(super) struct Directory(OwnedFd);
+pub(super) struct CacheDirectory(OwnedFd);
 
-/// A file in a [`Directory`].
+/// A file in a [`CacheDirectory`].
 pub(super) struct Listed {
     pub name: String,
     pub bytes: u64,
@@ -50,7 +50,7 @@ fn distrusted(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-impl Directory {
+impl CacheDirectory {
     /// Opens the cache's directory; with `create`, makes it and its parents if they are missing.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Directory {
 
     fn checked(fd: OwnedFd) -> io::Result<Self> {
         is_own(&rustix::fs::fstat(&fd)?).map_err(distrusted)?;
-        Ok(Directory(fd))
+        Ok(CacheDirectory(fd))
     }
 
     /// Opens a file in it for reading; symbolic links are not followed.
@@ -194,9 +194,9 @@ pub(crate) struct Contents {
 /// Counts the modules, files and bytes in the directory; `None` if there is no directory.
 ///
 /// # Errors
-/// As for [`Directory::open`].
+/// As for [`CacheDirectory::open`].
 pub(crate) fn contents(path: &Path) -> io::Result<Option<Contents>> {
-    let root = match Directory::open(path, false) {
+    let root = match CacheDirectory::open(path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         root => root?,
     };
@@ -213,9 +213,9 @@ pub(crate) fn contents(path: &Path) -> io::Result<Option<Contents>> {
 /// Removes all modules from the directory. Processes that have mapped files of them can go on using these.
 ///
 /// # Errors
-/// As for [`Directory::open`].
+/// As for [`CacheDirectory::open`].
 pub(crate) fn clear(path: &Path) -> io::Result<()> {
-    match Directory::open(path, false) {
+    match CacheDirectory::open(path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         root => {
             let root = root?;
@@ -226,7 +226,7 @@ pub(crate) fn clear(path: &Path) -> io::Result<()> {
 }
 
 /// Removes modules, the least recently used first, until the rest take `max_bytes` at most; and abandoned files.
-pub(super) fn evict(root: &Directory, max_bytes: u64) {
+pub(super) fn evict(root: &CacheDirectory, max_bytes: u64) {
     let mut modules: Vec<(i128, u64, String)> = Vec::new();
     for name in root.subdirectories() {
         let Ok(folder) = root.subdirectory(&name, false) else { continue };
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn files_are_there_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::open(folder.path(), true).unwrap();
+        let directory = CacheDirectory::open(folder.path(), true).unwrap();
         let names = || directory.names();
         let written = directory.write("0123456789abcdef", |file| {
             file.write_all(b"half")?;
@@ -280,8 +280,8 @@ mod tests {
             let file = File::create(module.join(name)).unwrap();
             file.set_modified(time).unwrap();
         }
-        evict(&Directory::open(root.path(), false).unwrap(), u64::MAX);
-        let mut left: Vec<_> = Directory::open(&module, false).unwrap().names();
+        evict(&CacheDirectory::open(root.path(), false).unwrap(), u64::MAX);
+        let mut left: Vec<_> = CacheDirectory::open(&module, false).unwrap().names();
         left.sort();
         assert_eq!(left, ["other", "tmp-new"]);
     }

@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use super::directory::Directory;
+use super::directory::CacheDirectory;
 use crate::module::ModuleFacts;
 use crate::module::source::Source;
 
@@ -40,12 +40,12 @@ impl Identity {
         Identity(format!("{MARK}{}", &hasher.finalize().to_hex()[..32]))
     }
 
-    pub fn is_marked(&self, folder: &Directory) -> bool {
+    pub fn is_marked(&self, folder: &CacheDirectory) -> bool {
         folder.file(&self.0).is_ok()
     }
 
     /// Marks the file, and removes old marks if there are many.
-    pub fn mark(&self, folder: &Directory) -> io::Result<()> {
+    pub fn mark(&self, folder: &CacheDirectory) -> io::Result<()> {
         folder.write(&self.0, |_| Ok(()))?;
         let marks = folder.files().into_iter().filter(|file| file.name.starts_with(MARK));
         marks.skip(MAX_MARKS).for_each(|file| folder.remove(&file.name));
@@ -58,7 +58,7 @@ mod tests {
     use std::path::Path;
 
     use super::{Identity, MARK, MAX_MARKS};
-    use crate::cache::directory::Directory;
+    use crate::cache::directory::CacheDirectory;
     use crate::cache::key::ModuleKey;
     use crate::module::validate::ValidationState;
     use crate::{Cache, Config, Engine, Instance, Module, Store, Strategy};
@@ -70,7 +70,7 @@ mod tests {
         config.strategy(Strategy::Jit).lazy_validation(true).lazy_validation_from(0).cache(Cache::in_dir(cache));
         let engine = Engine::new(&config).unwrap();
         let module = Module::from_file(&engine, file).unwrap();
-        let folder = Directory::open(cache, true).unwrap();
+        let folder = CacheDirectory::open(cache, true).unwrap();
         let folder =
             folder.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module.0.facts).to_string(), true).unwrap();
         let marked = Identity::of(&module.0.facts).unwrap().is_marked(&folder);
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_module_has_few_marks() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Directory::open(dir.path(), true).unwrap();
+        let folder = CacheDirectory::open(dir.path(), true).unwrap();
         let marks: Vec<_> = (0..3 * MAX_MARKS).map(|n| Identity(format!("{MARK}{n}"))).collect();
         for mark in &marks {
             mark.mark(&folder).unwrap();
@@ -113,7 +113,7 @@ mod tests {
         config.cache(Cache::in_dir(&cache).read_only());
         let engine = Engine::new(&config).unwrap();
         let module = Module::from_file(&engine, &file).unwrap();
-        let root = Directory::open(&cache, true).unwrap();
+        let root = CacheDirectory::open(&cache, true).unwrap();
         let folder =
             root.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module.0.facts).to_string(), true).unwrap();
         assert!(!module.0.jit.has_cached());

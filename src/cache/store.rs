@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::directory::{self, Directory};
+use super::directory::{self, CacheDirectory};
 use super::key::{ModuleKey, Settings, body_hash};
 use super::marks::Identity;
 use super::segment::{self, BYTECODE, FunctionKey, MapCode, MappedCode, Record, Segment, SegmentCode};
@@ -67,7 +67,7 @@ impl ModuleCache {
         let key = ModuleKey::of(compiled, module);
         let mut this = Self::new(key, settings.clone(), Vec::new(), map);
         this.unmarked = Identity::of(module);
-        let root = match Directory::open(path, !settings.read_only) {
+        let root = match CacheDirectory::open(path, !settings.read_only) {
             Ok(root) => root,
             Err(error) => {
                 if !settings.read_only || error.kind() != io::ErrorKind::NotFound {
@@ -111,7 +111,7 @@ impl ModuleCache {
         }
     }
 
-    fn open_segments(&self, folder: &Directory) -> Vec<Segment> {
+    fn open_segments(&self, folder: &CacheDirectory) -> Vec<Segment> {
         let mut segments = Vec::new();
         for listed in folder.files().into_iter().filter(directory::Listed::is_segment) {
             let opened = folder.file(&listed.name).map_err(segment::Refused::Io).and_then(|file| {
@@ -233,7 +233,7 @@ impl ModuleCache {
     }
 
     fn write(&self, path: &Path, mut records: Vec<Record>) -> io::Result<()> {
-        let root = Directory::open(path, true)?;
+        let root = CacheDirectory::open(path, true)?;
         let folder = root.subdirectory(&self.key.to_string(), true)?;
         let mut files = folder.files();
         files.retain(directory::Listed::is_segment);
@@ -283,7 +283,8 @@ impl ModuleCache {
     pub fn mark_valid(&self) {
         let (Some(file), Some(path)) = (&self.unmarked, &self.settings.dir) else { return };
         if !self.settings.read_only {
-            let folder = Directory::open(path, true).and_then(|root| root.subdirectory(&self.key.to_string(), true));
+            let folder =
+                CacheDirectory::open(path, true).and_then(|root| root.subdirectory(&self.key.to_string(), true));
             if let Err(error) = folder.and_then(|folder| file.mark(&folder)) {
                 self.note(&format!("{} cannot be written to: {error}", path.display()));
             }
@@ -387,7 +388,7 @@ mod tests {
         let new = || open(&engine, &module);
         new().write(folder.path(), vec![large(0, 1 << 20), large(1, 16)]).unwrap();
         let files = || {
-            let folder = Directory::open(folder.path(), false).unwrap();
+            let folder = CacheDirectory::open(folder.path(), false).unwrap();
             folder.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module).to_string(), false).unwrap().files()
         };
         let first = files().remove(0);

@@ -448,9 +448,9 @@ fn a_handler_that_replaced_ours_is_called_behind_it() {
     extern "C" fn later(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         CALLS.fetch_add(1, Ordering::Relaxed);
         let ours = OURS.lock().unwrap().expect("it was there");
-        type Handler = unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+        type SignalHandler = unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
         // SAFETY: it was installed as a handler of this type.
-        unsafe { std::mem::transmute::<usize, Handler>(ours.sa_sigaction)(signal, info, context) }
+        unsafe { std::mem::transmute::<usize, SignalHandler>(ours.sa_sigaction)(signal, info, context) }
     }
 
     if !in_child("WASMRUN_TEST_REPLACED", NAME, STATUS) {
