@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::directory::CacheDirectory;
 use crate::module::ModuleFacts;
-use crate::module::source::Source;
+use crate::module::source::ModuleSource;
 
 /// Prefix of the names of marks, which are empty files.
 const MARK: &str = "valid-";
@@ -24,8 +24,8 @@ impl Identity {
     /// The identity of the file that a module reads its bodies from; `None` if the module is in memory.
     pub fn of(module: &ModuleFacts) -> Option<Self> {
         match &module.source {
-            Source::File(source) => source.file().metadata().ok().map(|metadata| Self::of_file(&metadata)),
-            Source::Memory(_) => None,
+            ModuleSource::File(source) => source.file().metadata().ok().map(|metadata| Self::of_file(&metadata)),
+            ModuleSource::Memory(_) => None,
         }
     }
 

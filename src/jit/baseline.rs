@@ -14,21 +14,21 @@ use crate::interp;
 const ALIGN: usize = 16;
 
 /// The baseline code of one module. Freed when dropped.
-pub(crate) struct BaselineMemory {
+pub(crate) struct BaselineCodeMemory {
     memory: CodeMemory,
     /// The module of the functions.
     module: Weak<CompiledModule>,
 }
 
-impl BaselineMemory {
+impl BaselineCodeMemory {
     /// Nothing is reserved before the first function.
     pub fn new(module: &CompiledModule) -> Self {
         let bytes: usize = module.facts.bodies.iter().map(|body| body.len()).sum();
-        BaselineMemory { memory: CodeMemory::new(bytes, true), module: module.this.clone() }
+        BaselineCodeMemory { memory: CodeMemory::new(bytes, true), module: module.this.clone() }
     }
 }
 
-impl interp::BaselineMemory for BaselineMemory {
+impl interp::BaselineMemory for BaselineCodeMemory {
     fn add(&mut self, codes: &[(u32, &[u8])]) -> io::Result<Vec<*const u8>> {
         let size = |code: &[u8]| code.len().next_multiple_of(ALIGN);
         let mut next = self.memory.allocate(

@@ -61,7 +61,7 @@ use crate::vm::context::{VMCode, VMContext};
 use crate::vm::engine::{EngineCore, Hooks, NativeCalls};
 
 #[cfg(baseline)]
-pub(crate) use baseline::BaselineMemory;
+pub(crate) use baseline::BaselineCodeMemory;
 pub(crate) use cached::{cache_settings, portable_function};
 pub(crate) use code_file::CodeFile;
 pub(crate) use compile::{Compiled, compile, compile_with_loops};

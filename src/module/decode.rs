@@ -14,7 +14,7 @@ use super::features;
 use super::offsets::{Counts, VMOffsets};
 use super::rec_group::RecGroup;
 use super::registry::TypeRegistry;
-use super::source::Source;
+use super::source::ModuleSource;
 use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
 use super::validate::{self, Lazy};
 use super::{
@@ -40,7 +40,7 @@ pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, 
         validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
     });
     match decoded {
-        Ok(unvalidated) => decoder.finish(types, Source::Memory(binary.into()), unvalidated),
+        Ok(unvalidated) => decoder.finish(types, ModuleSource::Memory(binary.into()), unvalidated),
         Err(error) => Err(features::explain(&binary, &error)),
     }
 }
@@ -269,7 +269,7 @@ impl Decoder {
     pub(super) fn finish(
         self,
         types: &Arc<TypeRegistry>,
-        source: Source,
+        source: ModuleSource,
         unvalidated: Option<ValidatorResources>,
     ) -> Result<Arc<ModuleFacts>> {
         let counts = Counts { types: self.types.len() as u32, ..self.counts };

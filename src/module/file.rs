@@ -13,7 +13,7 @@ use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Pa
 
 use super::decode::{self, Decoder, i32_const};
 use super::registry::TypeRegistry;
-use super::source::{FileSource, LoadedData, Source};
+use super::source::{FileSource, LoadedData, ModuleSource};
 use super::{ModuleFacts, features};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -123,7 +123,7 @@ fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &M
     let is_lazy = config.is_lazy_for(decoder.code_bytes());
     let defined = decoder.bodies.len() as u32;
     let resources = decoder.resources.take()?;
-    let module = decoder.finish(types, Source::File(source), Some(resources)).ok()?;
+    let module = decoder.finish(types, ModuleSource::File(source), Some(resources)).ok()?;
     if !is_lazy {
         (0..defined).try_for_each(|defined| module.valid_body(defined).map(drop)).ok()?;
         module.assume_background_valid();

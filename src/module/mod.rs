@@ -27,14 +27,14 @@ use crate::error::{Frame, FrameSource, Result};
 use names::Names;
 use offsets::VMOffsets;
 use registry::RegisteredType;
-use source::Source;
+use source::ModuleSource;
 use types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
 use validate::Lazy;
 
 /// The declarations of a module, and where in its binary they are. Index spaces hold the imported items first.
 pub(crate) struct ModuleFacts {
     /// The bytes of the binary module; the text format has been translated to them.
-    pub source: Source,
+    pub source: ModuleSource,
     /// Lazy validation: which functions are known to be valid. `None` if all were validated when the module was made.
     pub lazy: Option<Lazy>,
     pub types: Vec<FuncType>,

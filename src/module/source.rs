@@ -10,17 +10,17 @@ use memmap2::MmapMut;
 use crate::error::{Error, Result};
 
 /// The bytes of a binary module.
-pub(crate) enum Source {
+pub(crate) enum ModuleSource {
     Memory(Box<[u8]>),
     File(FileSource),
 }
 
-impl Source {
+impl ModuleSource {
     /// Bytes of the whole module.
     pub fn len(&self) -> usize {
         match self {
-            Source::Memory(bytes) => bytes.len(),
-            Source::File(file) => file.len(),
+            ModuleSource::Memory(bytes) => bytes.len(),
+            ModuleSource::File(file) => file.len(),
         }
     }
 
@@ -30,8 +30,8 @@ impl Source {
     /// [`Resource`](crate::ErrorKind::Resource) if the file can't be read, or was written to since it was opened.
     pub fn read(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
         match self {
-            Source::Memory(bytes) => Ok(bytes[range].into()),
-            Source::File(file) => {
+            ModuleSource::Memory(bytes) => Ok(bytes[range].into()),
+            ModuleSource::File(file) => {
                 let mut bytes = vec![0; range.len()];
                 file.read_into(range.start, &mut bytes)?;
                 Ok(bytes.into())
@@ -42,16 +42,16 @@ impl Source {
     /// Copies the bytes from `start` of one data segment into `target`.
     ///
     /// # Errors
-    /// As [`Source::read`]; part of `target` may have been written then.
+    /// As [`ModuleSource::read`]; part of `target` may have been written then.
     pub fn copy_data(&self, start: usize, target: &mut [u8]) -> Result<()> {
         let loaded = match self {
-            Source::Memory(bytes) => Some(&bytes[start..][..target.len()]),
-            Source::File(file) => file.loaded_data(start, target.len()),
+            ModuleSource::Memory(bytes) => Some(&bytes[start..][..target.len()]),
+            ModuleSource::File(file) => file.loaded_data(start, target.len()),
         };
         match (self, loaded) {
             (_, Some(bytes)) => target.copy_from_slice(bytes),
-            (Source::File(file), None) => file.read_into(start, target)?,
-            (Source::Memory(_), None) => unreachable!("all of it is in memory"),
+            (ModuleSource::File(file), None) => file.read_into(start, target)?,
+            (ModuleSource::Memory(_), None) => unreachable!("all of it is in memory"),
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl FileSource {
     /// Fills `target` from byte `start` on.
     ///
     /// # Errors
-    /// As [`Source::read`].
+    /// As [`ModuleSource::read`].
     pub fn read_into(&self, start: usize, target: &mut [u8]) -> Result<()> {
         let refused = |error| Error::resource(format!("cannot read the module's file any more: {error}"));
         let read = self.file.read_exact_at(target, start as u64);

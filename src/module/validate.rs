@@ -12,7 +12,7 @@ use wasmparser::{
 };
 
 use super::decode::Parsed;
-use super::source::Source;
+use super::source::ModuleSource;
 use super::{ModuleFacts, features};
 use crate::error::{Error, Result};
 
@@ -149,10 +149,10 @@ pub(crate) enum ValidationState<'a> {
 }
 
 impl Lazy {
-    pub fn new(resources: ValidatorResources, source: &Source, defined: usize) -> Self {
+    pub fn new(resources: ValidatorResources, source: &ModuleSource, defined: usize) -> Self {
         let bodies = match source {
-            Source::Memory(_) => Bodies::Memory((0..defined).map(|_| AtomicBool::new(false)).collect()),
-            Source::File(_) => Bodies::File((0..defined).map(|_| OnceLock::new()).collect()),
+            ModuleSource::Memory(_) => Bodies::Memory((0..defined).map(|_| AtomicBool::new(false)).collect()),
+            ModuleSource::File(_) => Bodies::File((0..defined).map(|_| OnceLock::new()).collect()),
         };
         Lazy { resources, bodies, background: OnceLock::new() }
     }
@@ -221,8 +221,8 @@ impl ModuleFacts {
         let at = defined as usize;
         let range = self.bodies[at].clone();
         match (&self.source, self.lazy.as_ref().map(|lazy| (lazy, &lazy.bodies))) {
-            (Source::Memory(bytes), None) => Ok(&bytes[range]),
-            (Source::Memory(bytes), Some((lazy, Bodies::Memory(valid)))) => {
+            (ModuleSource::Memory(bytes), None) => Ok(&bytes[range]),
+            (ModuleSource::Memory(bytes), Some((lazy, Bodies::Memory(valid)))) => {
                 let bytes = &bytes[range];
                 if !valid[at].load(Ordering::Relaxed) {
                     self.validate(lazy, defined, bytes, Default::default())?;
@@ -230,7 +230,7 @@ impl ModuleFacts {
                 }
                 Ok(bytes)
             }
-            (Source::File(_), Some((lazy, Bodies::File(valid)))) => {
+            (ModuleSource::File(_), Some((lazy, Bodies::File(valid)))) => {
                 if let Some(bytes) = valid[at].get() {
                     return Ok(bytes);
                 }

@@ -439,7 +439,7 @@ impl interp::Tiers for ModuleTier {
 
     #[cfg(baseline)]
     fn baseline_memory(&self) -> Box<dyn interp::BaselineMemory> {
-        Box::new(jit::BaselineMemory::new(&self.jit))
+        Box::new(jit::BaselineCodeMemory::new(&self.jit))
     }
 }
 
