@@ -4,8 +4,9 @@
 //! module | id, size, "wasmrun.code" | settings | padding | segment | footer
 //! ```
 //!
-//! To everything but [`Appended`] such a file is the module it was made of. The settings are lines of text, so that a
-//! file that does not fit can be told why. The footer says where they are, and is found from the end of the file.
+//! To everything but [`Appended`] such a file is the module that was compiled. The settings are lines of text, so that
+//! the error for a file that cannot be used here says why. The footer holds the offsets of the parts, and is found from
+//! the end of the file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,12 +20,13 @@ use crate::module::ModuleFacts;
 
 const SECTION: &str = "wasmrun.code";
 const MAGIC: [u8; 16] = *b"\0wasmrun.cwasm\0\x01";
-/// Where the section, the settings and the segment begin, where the segment ends; then the magic bytes.
+/// Bytes of the footer: four offsets, where the section, the settings and the segment begin and where the segment ends;
+/// then the magic bytes.
 const FOOTER: usize = 4 * 8 + MAGIC.len();
-/// More settings than this are none.
+/// The most bytes of settings; a file that claims more is damaged.
 const MAX_SETTINGS: u64 = 64 << 10;
 
-/// Where things are in a file.
+/// Offsets of the parts of a file.
 #[derive(Clone, Copy)]
 struct Footer {
     section: u64,
@@ -46,12 +48,12 @@ impl Footer {
     }
 }
 
-/// A module's bytes without what was appended to them when they were compiled before.
+/// A module's bytes without the code that an earlier compilation appended.
 fn without_code(bytes: &[u8]) -> &[u8] {
     Footer::read(bytes, bytes.len() as u64).map_or(bytes, |footer| &bytes[..footer.section as usize])
 }
 
-/// Writes a module with code of its functions, compiled with these settings.
+/// Writes a module and the code of its functions, which was compiled with these settings.
 ///
 /// # Errors
 /// Those of reading the module and of `out`.
@@ -92,7 +94,7 @@ fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid { message: message.into(), offset: None, function: None })
 }
 
-/// The code in a file.
+/// The code that is appended to a module in a file.
 pub(crate) struct Appended {
     file: File,
     footer: Footer,
@@ -100,7 +102,7 @@ pub(crate) struct Appended {
 }
 
 impl Appended {
-    /// Finds the code in a file, and whether it can be used here, with these settings.
+    /// Finds the code in a file, and checks that it can be used with the settings `here`.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if there is none that this build can use on this machine with these settings.
@@ -120,14 +122,14 @@ impl Appended {
         Ok(Appended { file: file.try_clone().map_err(unreadable)?, footer, settings })
     }
 
-    /// The code, for the module that was read from the file.
+    /// Opens the code for the module that was read from the file.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if it is not of this module, or damaged; [`Resource`](ErrorKind::Resource) if there is
-    /// no room for it.
+    /// [`Invalid`](ErrorKind::Invalid) if it is not of this module, or damaged; [`Resource`](ErrorKind::Resource) if
+    /// there is no room for it.
     ///
     /// # Safety
-    /// The file must have been written by [`write`], and not be changed as long as the module is in use.
+    /// The file must have been written by [`write()`], and not be changed as long as the module is in use.
     pub unsafe fn open(&self, module: &ModuleFacts, map: MapCode) -> Result<ModuleCache> {
         let key = ModuleKey::of(&self.settings, module);
         let part = self.footer.segment..self.footer.end;
@@ -140,7 +142,7 @@ impl Appended {
                     Refused::Foreign | Refused::Damaged => damaged(),
                 },
             )?;
-        // All of it was valid when it was compiled.
+        // The whole module was valid when it was compiled.
         module.assume_background_valid();
         Ok(ModuleCache::sealed(key, segment, map))
     }
@@ -194,16 +196,16 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let found = Appended::find(&engine.cache_settings(), &File::open(&path).unwrap()).unwrap();
         let module = Module::from_file(&engine, &path).unwrap();
-        // The system does not map what was not opened for reading, as if there were no room.
+        // The system refuses to map a file that was not opened for reading, as it does if there is no address space.
         let unmappable = OpenOptions::new().write(true).open(&path).unwrap();
         let found = Appended { file: unmappable, ..found };
         // SAFETY: the file was written above, and is not changed.
         let error = unsafe { found.open(&module.0.facts, jit::CodeFile::map) }.err().unwrap();
         assert!(matches!(error.kind(), ErrorKind::Resource(_)), "{error}");
-        // One of another module is, or might as well be.
+        // Code of another module is reported as damaged.
         let other = Module::new(&engine, "(module (func) (memory 1))").unwrap();
         let found = Appended { file: File::open(&path).unwrap(), ..found };
-        // SAFETY: as above.
+        // SAFETY: the same file, which is not changed.
         let error = unsafe { found.open(&other.0.facts, jit::CodeFile::map) }.err().unwrap();
         assert!(matches!(error.kind(), ErrorKind::Invalid { .. }), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The cache's directory: whether it can be trusted, its files, and how much they take.
+//! The cache's directory: whether it can be trusted, access to its files, and eviction.
 
 use std::fs::File;
 use std::io;
@@ -8,18 +8,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 
-/// Files that were used are marked so when the last mark is older than this: a run in which nothing is new writes
-/// nothing then.
+/// A file that is used gets a new modification time only if the present one is older than this, so that a run which
+/// compiles nothing new usually writes nothing.
 const USE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Files that are being written have names that start so. Those that are older than [`USE_INTERVAL`] were left by a
-/// process that did not live to finish them.
+/// Prefix of the names of files that are being written. Those that are older than [`USE_INTERVAL`] were left by a
+/// process that ended before it finished them.
 const UNFINISHED: &str = "tmp-";
 
 /// An open directory that belongs to the user, and that nobody else can write to.
-pub(super) struct Directory(OwnedFd);
+pub(super) struct CacheDirectory(OwnedFd);
 
-/// A file in a [`Directory`].
+/// A file in a [`CacheDirectory`].
 pub(super) struct Listed {
     pub name: String,
     pub bytes: u64,
@@ -35,7 +35,7 @@ fn now() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i128)
 }
 
-/// Whether the user alone can change what `stat` is of.
+/// Whether only the user can change the file or directory with this `stat`; if not, why.
 fn is_own(stat: &Stat) -> Result<(), &'static str> {
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err("belongs to another user");
@@ -50,8 +50,8 @@ fn distrusted(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-impl Directory {
-    /// Opens the cache's directory, made with its parents if `create` says so.
+impl CacheDirectory {
+    /// Opens the cache's directory; with `create`, makes it and its parents if they are missing.
     ///
     /// # Errors
     /// The system's, and `PermissionDenied` for one that others can write to.
@@ -83,7 +83,7 @@ impl Directory {
 
     fn checked(fd: OwnedFd) -> io::Result<Self> {
         is_own(&rustix::fs::fstat(&fd)?).map_err(distrusted)?;
-        Ok(Directory(fd))
+        Ok(CacheDirectory(fd))
     }
 
     /// Opens a file in it for reading; symbolic links are not followed.
@@ -98,7 +98,7 @@ impl Directory {
         Ok(fd.into())
     }
 
-    /// Writes a file under a name of its own: it is there whole or not at all.
+    /// Writes a file under another name, and then renames it: the file `name` is there whole or not at all.
     pub fn write<R>(&self, name: &str, contents: impl FnOnce(&mut File) -> io::Result<R>) -> io::Result<R> {
         let unfinished = format!("{UNFINISHED}{:016x}", rand::random::<u64>());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -113,11 +113,12 @@ impl Directory {
 
     /// Removes a file, if it is there.
     pub fn remove(&self, name: &str) {
-        // Somebody else may have; what can't be removed is counted, and tried again at the next eviction.
+        // Another process may have removed it. A file that can't be removed still counts, and the next eviction tries
+        // again.
         let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::empty());
     }
 
-    /// Removes a directory with the files in it; it stays if another process puts more there.
+    /// Removes a directory with the files in it; it stays if another process adds files meanwhile.
     pub fn remove_subdirectory(&self, name: &str) {
         if let Ok(folder) = self.subdirectory(name, false) {
             folder.files().iter().for_each(|file| folder.remove(&file.name));
@@ -125,23 +126,23 @@ impl Directory {
         let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR);
     }
 
-    /// Notes that files were used now, if that has not been noted lately.
+    /// Sets a file's modification time to now, unless it is recent.
     pub fn mark_used(&self, file: &File, name: &str) {
         let recent = |stat: Stat| now() - used(&stat) < USE_INTERVAL.as_nanos() as i128;
         if !rustix::fs::fstat(file).is_ok_and(recent) {
             let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
             let times = Timestamps { last_access: now, last_modification: now };
-            // What can't be marked is only evicted earlier.
+            // A file that can't be marked is only evicted earlier.
             let _ = rustix::fs::utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW);
         }
     }
 
-    /// Names of the directories in it.
+    /// Names of the modules' directories in it.
     pub fn subdirectories(&self) -> Vec<String> {
         self.names().into_iter().filter(|name| is_module(name)).collect()
     }
 
-    /// The files in it, those used last first.
+    /// The files in it, the most recently used first.
     pub fn files(&self) -> Vec<Listed> {
         let stat = |name: String| {
             let stat = rustix::fs::statat(&self.0, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -161,28 +162,28 @@ impl Directory {
 }
 
 impl Listed {
-    /// Whether this is a segment that somebody finished.
+    /// Whether this is a finished segment.
     pub fn is_segment(&self) -> bool {
         self.name.len() == 16 && self.name.bytes().all(|byte| byte.is_ascii_hexdigit())
     }
 
-    /// Whether the process that was writing it is gone.
+    /// Whether this is an unfinished file whose process is gone.
     pub fn is_abandoned(&self) -> bool {
         self.name.starts_with(UNFINISHED) && now() - self.used > USE_INTERVAL.as_nanos() as i128
     }
 }
 
-/// A name that no other segment has.
+/// A random name for a segment; no other has the same.
 pub(super) fn new_name() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
-/// Whether a directory has the name of a module's. Others are none of ours.
+/// Whether this is the name of a module's directory. Others are not the cache's, and left alone.
 fn is_module(name: &str) -> bool {
     name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// What a cache's directory holds.
+/// What a cache's directory holds, in numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Contents {
     pub modules: usize,
@@ -190,12 +191,12 @@ pub(crate) struct Contents {
     pub bytes: u64,
 }
 
-/// Counts what is in the directory; `None` if there is no directory.
+/// Counts the modules, files and bytes in the directory; `None` if there is no directory.
 ///
 /// # Errors
-/// As for [`Directory::open`].
+/// As for [`CacheDirectory::open`].
 pub(crate) fn contents(path: &Path) -> io::Result<Option<Contents>> {
-    let root = match Directory::open(path, false) {
+    let root = match CacheDirectory::open(path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         root => root?,
     };
@@ -209,12 +210,12 @@ pub(crate) fn contents(path: &Path) -> io::Result<Option<Contents>> {
     Ok(Some(contents))
 }
 
-/// Removes all modules from the directory. Processes that have files of theirs mapped go on with them.
+/// Removes all modules from the directory. Processes that have mapped files of them can go on using these.
 ///
 /// # Errors
-/// As for [`Directory::open`].
+/// As for [`CacheDirectory::open`].
 pub(crate) fn clear(path: &Path) -> io::Result<()> {
-    match Directory::open(path, false) {
+    match CacheDirectory::open(path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         root => {
             let root = root?;
@@ -224,8 +225,8 @@ pub(crate) fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes modules, the one not used for the longest time first, until the others take `max_bytes` at most.
-pub(super) fn evict(root: &Directory, max_bytes: u64) {
+/// Removes modules, the least recently used first, until the rest take `max_bytes` at most; and abandoned files.
+pub(super) fn evict(root: &CacheDirectory, max_bytes: u64) {
     let mut modules: Vec<(i128, u64, String)> = Vec::new();
     for name in root.subdirectories() {
         let Ok(folder) = root.subdirectory(&name, false) else { continue };
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn files_are_there_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::open(folder.path(), true).unwrap();
+        let directory = CacheDirectory::open(folder.path(), true).unwrap();
         let names = || directory.names();
         let written = directory.write("0123456789abcdef", |file| {
             file.write_all(b"half")?;
@@ -279,8 +280,8 @@ mod tests {
             let file = File::create(module.join(name)).unwrap();
             file.set_modified(time).unwrap();
         }
-        evict(&Directory::open(root.path(), false).unwrap(), u64::MAX);
-        let mut left: Vec<_> = Directory::open(&module, false).unwrap().names();
+        evict(&CacheDirectory::open(root.path(), false).unwrap(), u64::MAX);
+        let mut left: Vec<_> = CacheDirectory::open(&module, false).unwrap().names();
         left.sort();
         assert_eq!(left, ["other", "tmp-new"]);
     }

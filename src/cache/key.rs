@@ -1,23 +1,23 @@
-//! What compiled code depends on.
+//! Keys of the cache: hashes of everything that compiled code depends on.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::module::ModuleFacts;
 
-/// Changes with every change of the files' layout.
+/// Version of the files' layout.
 pub(super) const FORMAT: u32 = 1;
 
-/// The version of this crate, and of the sources it was built from.
+/// The version of this crate, with a hash of its sources.
 pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("WASMRUN_SOURCES"));
 
-/// Names all that the code of a module depends on but the bodies of its functions: the compiler, its settings, and
-/// what the module declares.
+/// Hash of everything that the code of a module depends on except the bodies of its functions: the compiler, its
+/// settings, and the module's declarations.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ModuleKey(pub [u8; 32]);
 
 impl ModuleKey {
-    /// The key of a module with code of these settings.
+    /// The key of a module whose code is compiled with these settings.
     pub fn of(settings: &Settings, module: &ModuleFacts) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(settings.to_text().as_bytes());
@@ -33,26 +33,26 @@ impl fmt::Display for ModuleKey {
     }
 }
 
-/// The compiler and its settings, in words.
+/// The compiler and its settings, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub version: String,
     pub target: String,
-    /// Parts of the processor that code may use.
+    /// Features of the processor that code may use.
     pub features: Vec<String>,
     pub checks: String,
-    /// Cranelift's version and its settings that no flag of ours changes.
+    /// Cranelift's version, and those of its settings that no option of wasmrun changes.
     pub compiler: String,
 }
 
 impl Settings {
-    /// As lines, the last of which may be several.
+    /// As text: a line for each field, several for the last one.
     pub fn to_text(&self) -> String {
         let Settings { version, target, features, checks, compiler } = self;
         format!("{version}\n{target}\n{}\n{checks}\n{compiler}\0", features.join(" "))
     }
 
-    /// Reads what [`Settings::to_text`] wrote; what comes behind it does not matter.
+    /// Reads what [`Settings::to_text`] wrote; anything after it is ignored.
     pub fn from_text(text: &str) -> Option<Self> {
         let (text, _) = text.split_once('\0')?;
         let mut lines = text.splitn(5, '\n').map(str::to_string);
@@ -61,11 +61,11 @@ impl Settings {
         Some(Settings { version, target, features, checks: lines.next()?, compiler: lines.next()? })
     }
 
-    /// Whether code of these settings can run where code of `here` can. Code that uses less of the processor than it
-    /// could is as good.
+    /// Checks that code with these settings can run where code with the settings `here` can. It need not use all
+    /// features of the processor.
     ///
     /// # Errors
-    /// What does not fit, for the user.
+    /// The first difference, as a text for the user.
     pub fn fits(&self, here: &Self) -> Result<(), String> {
         let differs = |what: &str, found: &str, expected: &str| {
             Err(format!("it was compiled for {what} {found}, and this is {expected}: compile it again"))
@@ -94,8 +94,8 @@ impl Settings {
     }
 }
 
-/// Feeds all that lowering and validating a body may read of its module. It is taken from what was decoded: the file may
-/// not be the same any more.
+/// Hashes everything that validating and compiling a body may read of its module. The decoded module is hashed, not its
+/// file, which may have changed.
 fn environment(module: &ModuleFacts, hasher: &mut blake3::Hasher) {
     let mut to = Feed(hasher);
     module.types.hash(&mut to);
@@ -109,14 +109,15 @@ fn environment(module: &ModuleFacts, hasher: &mut blake3::Hasher) {
     module.table_inits.hash(&mut to);
     module.global_inits.hash(&mut to);
     module.elements.hash(&mut to);
-    // Of data segments a body can only name the index.
+    // A body can only name data segments by their index.
     module.data.len().hash(&mut to);
-    // Another build of a program gets a folder of its own, as few of its functions are at the same place.
+    // The size of the code, so that another build of a program gets a folder of its own: few of its functions would be
+    // the same.
     module.bodies.iter().map(ExactSizeIterator::len).sum::<usize>().hash(&mut to);
 }
 
-/// A hasher of the standard library's kind over one that does not forget. What it is fed need not be the same with
-/// another version of Rust: then the key is another one.
+/// A standard library [`Hasher`] that feeds a cryptographic hash. Another version of Rust may feed other bytes: the key
+/// is another one then.
 struct Feed<'a>(&'a mut blake3::Hasher);
 
 impl Hasher for Feed<'_> {
@@ -129,7 +130,7 @@ impl Hasher for Feed<'_> {
     }
 }
 
-/// What the code of a function depends on besides its module's key.
+/// Hash of a function's body: the code of a function depends on this and its module's key.
 pub(crate) fn body_hash(body: &[u8]) -> [u8; 32] {
     blake3::hash(body).into()
 }
@@ -162,7 +163,7 @@ mod tests {
         }
     }
 
-    /// Each kind of declaration counts, if nothing else differs.
+    /// Each kind of declaration changes the key, if nothing else differs.
     #[test]
     fn all_that_is_declared_counts() {
         let key = |text: &str| key_of(&Module::new(&Engine::default(), text).unwrap()).to_string();

@@ -1,31 +1,31 @@
-//! Which files are known to be valid modules as a whole: they need no validation in the background.
+//! Marks for files that are known to be valid modules as a whole, so that they need no validation in the background.
 //!
-//! That is all a mark is good for. A function is validated before it first runs, or its code was compiled from the same
-//! body, whatever a mark says; so it does no harm if a file was changed without its times telling.
+//! A mark has no other effect. Whether or not there is one, a function is validated before its first call, or its code
+//! was compiled from the same body; so it does no harm if a file was changed and its times were not.
 
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use super::directory::Directory;
+use super::directory::CacheDirectory;
 use crate::module::ModuleFacts;
-use crate::module::source::Source;
+use crate::module::source::ModuleSource;
 
-/// The names of marks start so; their files are empty.
+/// Prefix of the names of marks, which are empty files.
 const MARK: &str = "valid-";
 
-/// Marks that a module has at most: as many copies of its file.
+/// The most marks of a module: one for each of so many copies of its file.
 const MAX_MARKS: usize = 4;
 
-/// A file in one state of it.
+/// The name of the mark for a file in its present state: a hash of its device, inode, size and times.
 pub(super) struct Identity(String);
 
 impl Identity {
-    /// The file a module is read from; `None` if it was validated from the start.
+    /// The identity of the file that a module reads its bodies from; `None` if the module is in memory.
     pub fn of(module: &ModuleFacts) -> Option<Self> {
         match &module.source {
-            Source::File(source) => source.file().metadata().ok().map(|metadata| Self::of_file(&metadata)),
-            Source::Memory(_) => None,
+            ModuleSource::File(source) => source.file().metadata().ok().map(|metadata| Self::of_file(&metadata)),
+            ModuleSource::Memory(_) => None,
         }
     }
 
@@ -40,12 +40,12 @@ impl Identity {
         Identity(format!("{MARK}{}", &hasher.finalize().to_hex()[..32]))
     }
 
-    pub fn is_marked(&self, folder: &Directory) -> bool {
+    pub fn is_marked(&self, folder: &CacheDirectory) -> bool {
         folder.file(&self.0).is_ok()
     }
 
     /// Marks the file, and removes old marks if there are many.
-    pub fn mark(&self, folder: &Directory) -> io::Result<()> {
+    pub fn mark(&self, folder: &CacheDirectory) -> io::Result<()> {
         folder.write(&self.0, |_| Ok(()))?;
         let marks = folder.files().into_iter().filter(|file| file.name.starts_with(MARK));
         marks.skip(MAX_MARKS).for_each(|file| folder.remove(&file.name));
@@ -58,19 +58,19 @@ mod tests {
     use std::path::Path;
 
     use super::{Identity, MARK, MAX_MARKS};
-    use crate::cache::directory::Directory;
+    use crate::cache::directory::CacheDirectory;
     use crate::cache::key::ModuleKey;
     use crate::module::validate::ValidationState;
     use crate::{Cache, Config, Engine, Instance, Module, Store, Strategy};
 
-    /// Whether the file of a module is marked before it is run. If so it is known to be valid when it has been; if not
-    /// it is found to be, if `validate` says so, and marked.
+    /// Runs the module in `file`, and returns whether the file had a mark before. With `validate`, it is then found to
+    /// be valid, and marked.
     fn is_marked(cache: &Path, file: &Path, validate: bool) -> bool {
         let mut config = Config::new();
         config.strategy(Strategy::Jit).lazy_validation(true).lazy_validation_from(0).cache(Cache::in_dir(cache));
         let engine = Engine::new(&config).unwrap();
         let module = Module::from_file(&engine, file).unwrap();
-        let folder = Directory::open(cache, true).unwrap();
+        let folder = CacheDirectory::open(cache, true).unwrap();
         let folder =
             folder.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module.0.facts).to_string(), true).unwrap();
         let marked = Identity::of(&module.0.facts).unwrap().is_marked(&folder);
@@ -83,7 +83,7 @@ mod tests {
             module.0.facts.assume_background_valid();
         }
         module.flush_cache();
-        // Where the machine is slow, the background has validated all of it by now.
+        // On a slow machine the background may have validated all of it by now.
         let is_marked = Identity::of(&module.0.facts).unwrap().is_marked(&folder);
         let is_pending = matches!(module.0.facts.validation_state(), ValidationState::Pending);
         assert!(if is_pending { !is_marked } else { is_marked || !validate });
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_module_has_few_marks() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Directory::open(dir.path(), true).unwrap();
+        let folder = CacheDirectory::open(dir.path(), true).unwrap();
         let marks: Vec<_> = (0..3 * MAX_MARKS).map(|n| Identity(format!("{MARK}{n}"))).collect();
         for mark in &marks {
             mark.mark(&folder).unwrap();
@@ -113,7 +113,7 @@ mod tests {
         config.cache(Cache::in_dir(&cache).read_only());
         let engine = Engine::new(&config).unwrap();
         let module = Module::from_file(&engine, &file).unwrap();
-        let root = Directory::open(&cache, true).unwrap();
+        let root = CacheDirectory::open(&cache, true).unwrap();
         let folder =
             root.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module.0.facts).to_string(), true).unwrap();
         assert!(!module.0.jit.has_cached());
@@ -136,7 +136,7 @@ mod tests {
         assert!(!is_marked(&cache, &file, false));
         is_marked(&cache, &file, true);
         assert!(is_marked(&cache, &file, true));
-        // The same bytes in another file are not known to be the same.
+        // The same bytes in another file: that they are the same is not known.
         std::fs::write(dir.path().join("copy"), &binary).unwrap();
         std::fs::rename(dir.path().join("copy"), &file).unwrap();
         assert!(!is_marked(&cache, &file, false));

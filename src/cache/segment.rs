@@ -1,12 +1,12 @@
-//! A file of compiled functions, or such a part of a file. Written once, in one go; read by mapping.
+//! Segments: files, or parts of files, with compiled functions. Written once, in one go; read by mapping.
 //!
 //! ```text
 //! header | records, sorted by function | tables of the functions | padding | code, from a page boundary on
 //! ```
 //!
-//! The header has a checksum of its own, and each record covers its function: record, code and tables. So opening
-//! reads one page, and a function costs the search in the records and the hash of what is its own. All numbers are
-//! little-endian; offsets are those in the segment.
+//! The header has a checksum of its own, and each record has a checksum of the record, the function's code and its
+//! tables. So opening a segment reads one page, and loading a function costs a search in the records and the hash of
+//! its own bytes. All numbers are little-endian; offsets are relative to the segment.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,18 +17,18 @@ use memmap2::{Mmap, MmapOptions};
 
 use super::key::{FORMAT, ModuleKey};
 
-/// A piece of code of a module.
+/// Identifies a piece of code of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionKey {
     /// Index among the module's defined functions.
     pub defined: u32,
-    /// Where the code is entered: 0 for the function's start, else what stands for a loop in it (see `jit::cached`).
+    /// Where the code is entered: 0 for the function's start, else a number for one of its loops (see `jit::cached`).
     pub entry: u32,
     /// The higher, the better the code; [`BYTECODE`] or one of `jit::Tier`.
     pub tier: u32,
 }
 
-/// The tier of the interpreter's bytecode, which is in a record's tables.
+/// The tier of the interpreter's bytecode. A record of this tier has the bytecode as its tables, and no code.
 pub(crate) const BYTECODE: u32 = 0;
 
 /// A function to be written.
@@ -42,21 +42,21 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Bytes it takes, about.
+    /// Bytes that it takes in a segment, about.
     pub fn bytes(&self) -> usize {
         RECORD + self.code.len() + self.tables.len()
     }
 }
 
 /// What a verified record holds.
-pub(super) struct Entry<'a> {
+pub(super) struct VerifiedRecord<'a> {
     pub alignment: u32,
-    /// Bytes of the code in the segment's [`Code`].
+    /// Byte range of the code in the segment's [`SegmentCode`].
     pub code: Range<usize>,
     pub tables: &'a [u8],
 }
 
-/// Why a file is not used. Each has a text for the user.
+/// Why a file is not used. Displayed to the user.
 #[derive(Debug)]
 pub(super) enum Refused {
     Io(io::Error),
@@ -83,10 +83,10 @@ impl From<io::Error> for Refused {
 const MAGIC: [u8; 12] = *b"\0wasmruncode";
 const HEADER: usize = 96;
 const RECORD: usize = 104;
-/// Where the checksums begin in header and record: they are last.
+/// Where the checksums begin in the header and in a record: they come last.
 const HEADER_SUM: usize = HEADER - 24;
 const RECORD_SUM: usize = RECORD - 24;
-/// The strictest alignment that code may ask for.
+/// The strictest alignment that code may need.
 const MAX_ALIGNMENT: u32 = 4096;
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -151,18 +151,18 @@ pub(super) fn write(out: &mut dyn Write, key: &ModuleKey, records: &mut [Record]
     pad(out, end - written)
 }
 
-/// Bytes that [`write`] writes.
+/// Bytes that [`write()`] writes.
 pub(super) fn size(records: &mut [Record]) -> usize {
     records.sort_by_key(|record| record.key);
     Layout::of(records).end
 }
 
-/// Where the parts of a segment are.
+/// Offsets of the parts of a segment.
 struct Layout {
     tables_start: usize,
     tables_end: usize,
     code_start: usize,
-    /// Of each function's code.
+    /// Offset of each function's code.
     places: Vec<usize>,
     end: usize,
 }
@@ -188,7 +188,7 @@ pub(super) fn pad(out: &mut dyn Write, bytes: usize) -> io::Result<()> {
     io::copy(&mut io::Read::take(io::repeat(0), bytes as u64), out).map(drop)
 }
 
-/// Code of a file that lies where it can be run, until it is dropped.
+/// Code of a file that is mapped so that it can be run, until this is dropped.
 pub(crate) trait MappedCode: Send + Sync {
     /// All of it.
     fn bytes(&self) -> &[u8];
@@ -197,24 +197,25 @@ pub(crate) trait MappedCode: Send + Sync {
     fn address(&self, at: usize) -> usize;
 }
 
-/// Maps so many bytes of a file, from an offset on that is a multiple of the page size, so that code there can be run.
+/// Maps a part of a file so that its code can be run: takes the file, the offset, which must be a multiple of the page
+/// size, and the length.
 pub(crate) type MapCode = fn(&File, u64, usize) -> io::Result<Box<dyn MappedCode>>;
 
 /// The code of a segment.
-pub(super) enum Code {
-    /// Mapped to be run where it is.
+pub(super) enum SegmentCode {
+    /// Mapped so that it can be run where it is.
     Run(Box<dyn MappedCode>),
-    /// To be copied: the system does not let files there be run, or address space is short.
+    /// Mapped to be copied: the system does not allow files there to be run, or address space is short.
     Copy(Mmap),
     None,
 }
 
-impl Code {
+impl SegmentCode {
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Code::Run(code) => code.bytes(),
-            Code::Copy(code) => code,
-            Code::None => &[],
+            SegmentCode::Run(code) => code.bytes(),
+            SegmentCode::Copy(code) => code,
+            SegmentCode::None => &[],
         }
     }
 }
@@ -225,14 +226,14 @@ pub(super) struct Segment {
     pub name: String,
     /// Set when a record was found to be damaged.
     pub damaged: AtomicBool,
-    /// All before the code.
+    /// Everything before the code.
     map: Mmap,
-    code: Code,
+    code: SegmentCode,
     count: usize,
 }
 
 impl Segment {
-    /// Opens a segment that is a part of a file, from a multiple of the page size on.
+    /// Opens a segment in a part of a file, which must start at a multiple of the page size.
     pub fn open(
         name: String,
         file: &File,
@@ -244,8 +245,9 @@ impl Segment {
         if length < HEADER as u64 || part.end > file.metadata()?.len() {
             return Err(Refused::Damaged);
         }
-        // SAFETY: files of the cache are written once and then renamed into place; that nobody but their owner can
-        // change them is seen to by `directory`, and is what the caller of `deserialize_file` promises.
+        // SAFETY: a mapped file must not change. Files of the cache are written once and then renamed into place, and
+        // `directory` checks that only their owner can change them; for other files the caller of
+        // `Module::deserialize_file` promises it.
         let map = |offset: u64, length: u64| unsafe {
             MmapOptions::new().offset(start + offset).len(length as usize).map_copy_read_only(file)
         };
@@ -260,17 +262,17 @@ impl Segment {
             return Err(Refused::Damaged);
         }
         let code = match end - code_start {
-            0 => Code::None,
+            0 => SegmentCode::None,
             bytes => match map_code(file, start + code_start, bytes as usize) {
-                Ok(code) => Code::Run(code),
-                Err(_) => Code::Copy(map(code_start, bytes)?),
+                Ok(code) => SegmentCode::Run(code),
+                Err(_) => SegmentCode::Copy(map(code_start, bytes)?),
             },
         };
         let map = map(0, code_start)?;
         Ok(Segment { name, damaged: AtomicBool::new(false), map, code, count: count as usize })
     }
 
-    pub fn code(&self) -> &Code {
+    pub fn code(&self) -> &SegmentCode {
         &self.code
     }
 
@@ -278,7 +280,7 @@ impl Segment {
         &self.map[HEADER + RECORD * index..][..RECORD]
     }
 
-    /// The function of a record, not verified.
+    /// The key of a record, not verified.
     pub fn key(&self, index: usize) -> FunctionKey {
         let record = self.record(index);
         FunctionKey { defined: u32_at(record, 0), entry: u32_at(record, 4), tier: u32_at(record, 8) }
@@ -289,7 +291,7 @@ impl Segment {
         &self.record(index)[48..80]
     }
 
-    /// The best record for a function and entry that is of `wanted.tier` at least.
+    /// The index of the best record for this function and entry, if its tier is at least `wanted.tier`.
     pub fn find(&self, wanted: FunctionKey) -> Option<usize> {
         let last = FunctionKey { tier: u32::MAX, ..wanted };
         let (mut low, mut high) = (0, self.count);
@@ -302,13 +304,13 @@ impl Segment {
         (found >= wanted && found.defined == wanted.defined && found.entry == wanted.entry).then_some(index)
     }
 
-    /// Whether the same function is here already, compiled as well, from the same body.
+    /// Whether this segment has code of the same function and body that is as good as the record's.
     pub fn has(&self, record: &Record) -> bool {
         self.find(record.key).is_some_and(|index| self.body(index) == record.body)
     }
 
-    /// What a record holds, if it is as it was written.
-    pub fn entry(&self, index: usize, key: &ModuleKey) -> Option<Entry<'_>> {
+    /// Verifies a record, and gives what it holds. A damaged one is noted in `damaged`.
+    pub fn verified(&self, index: usize, key: &ModuleKey) -> Option<VerifiedRecord<'_>> {
         let entry = self.check(index, key);
         if entry.is_none() {
             self.damaged.store(true, Ordering::Relaxed);
@@ -316,7 +318,7 @@ impl Segment {
         entry
     }
 
-    fn check(&self, index: usize, key: &ModuleKey) -> Option<Entry<'_>> {
+    fn check(&self, index: usize, key: &ModuleKey) -> Option<VerifiedRecord<'_>> {
         let record = self.record(index);
         let range = |at, base: usize| {
             let start = usize::try_from(u64_at(record, at)).ok()?.checked_sub(base)?;
@@ -328,13 +330,13 @@ impl Segment {
         let alignment = u32_at(record, 12);
         let sound = alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT && code.start % alignment as usize == 0;
         let sum = checksum(key, &[&record[..RECORD_SUM], bytes, tables]);
-        (sound && record[RECORD_SUM..] == sum).then_some(Entry { alignment, code, tables })
+        (sound && record[RECORD_SUM..] == sum).then_some(VerifiedRecord { alignment, code, tables })
     }
 
-    /// All records that are as they were written, to be written again.
+    /// All undamaged records, to be written to another segment.
     pub fn records(&self, key: &ModuleKey) -> impl Iterator<Item = Record> {
         (0..self.count).filter_map(move |index| {
-            let entry = self.entry(index, key)?;
+            let entry = self.verified(index, key)?;
             Some(Record {
                 key: self.key(index),
                 body: self.body(index).try_into().expect("it is 32 bytes"),
@@ -376,7 +378,7 @@ mod tests {
         Segment::open("test".into(), &file, 0..bytes.len() as u64, &KEY, crate::jit::CodeFile::map)
     }
 
-    /// Changes a header so that its checksum is right.
+    /// A segment with a number of its header changed, and the checksum right.
     fn with_header(at: usize, number: u64) -> Vec<u8> {
         let mut bytes = written(vec![record(0, 0, 1)]);
         bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
@@ -389,7 +391,7 @@ mod tests {
     fn a_header_must_be_right_in_all_parts() {
         let bytes = written(vec![record(0, 0, 1)]);
         assert!(opened(&bytes).is_ok());
-        // Magic bytes, the format's number, the key: not even the checksum is looked at.
+        // Magic bytes, the format's number, the key: these are checked before the checksum.
         for at in [0, 11, 12, 15, 16, 47] {
             let mut foreign = bytes.clone();
             foreign[at] ^= 1;
@@ -421,7 +423,8 @@ mod tests {
         }
     }
 
-    /// Changes a field of the only record so that its checksum is right.
+    /// Changes a field of the only record, with the checksum right; gives the length of its code if it passes
+    /// verification.
     fn with_record(at: usize, number: u64, width: usize) -> Option<usize> {
         let mut bytes = written(vec![record(0, 0, 1)]);
         let (code, tables) = (u64_at(&bytes, HEADER + 16) as usize, u64_at(&bytes, HEADER + 32) as usize);
@@ -430,7 +433,7 @@ mod tests {
         let sum = checksum(&KEY, &parts);
         bytes[HEADER + RECORD_SUM..][..24].copy_from_slice(&sum);
         let segment = opened(&bytes).unwrap();
-        let entry = segment.entry(0, &KEY).map(|entry| entry.code.len());
+        let entry = segment.verified(0, &KEY).map(|entry| entry.code.len());
         assert_eq!(segment.damaged.load(Ordering::Relaxed), entry.is_none());
         entry
     }
@@ -450,13 +453,13 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
             let segment = opened(&damaged).unwrap();
-            assert!(segment.entry(0, &KEY).is_none(), "byte {at}");
+            assert!(segment.verified(0, &KEY).is_none(), "byte {at}");
             assert!(segment.damaged.load(Ordering::Relaxed));
             assert_eq!(segment.records(&KEY).count(), 0);
         }
     }
 
-    /// Code that is aligned to less than its record says is not run, though all of it is as it was written.
+    /// Code that is not aligned as its record says is not used, even if the checksum is right.
     #[test]
     fn code_lies_where_it_may() {
         let mut bytes =
@@ -468,11 +471,11 @@ mod tests {
         let sum = checksum(&KEY, &[&bytes[second..][..RECORD_SUM], &bytes[code..][..20], &bytes[tables..][..5]]);
         bytes[second + RECORD_SUM..][..24].copy_from_slice(&sum);
         let segment = opened(&bytes).unwrap();
-        assert!(segment.entry(0, &KEY).is_some() && segment.entry(1, &KEY).is_none());
-        // Ready to be mapped and run.
+        assert!(segment.verified(0, &KEY).is_some() && segment.verified(1, &KEY).is_none());
+        // Segments in files of their own can be mapped and run.
         let start = u64_at(&bytes, 56);
         assert_eq!(start % region::page::size() as u64, 0);
-        assert!(matches!(segment.code(), Code::Run(_)));
+        assert!(matches!(segment.code(), SegmentCode::Run(_)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The code of one module in the cache: looked up, added to, written.
+//! The code of one module in the cache: finding it, adding to it, writing it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -7,66 +7,67 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::directory::{self, Directory};
+use super::directory::{self, CacheDirectory};
 use super::key::{ModuleKey, Settings, body_hash};
 use super::marks::Identity;
-use super::segment::{self, BYTECODE, Code, FunctionKey, MapCode, MappedCode, Record, Segment};
+use super::segment::{self, BYTECODE, FunctionKey, MapCode, MappedCode, Record, Segment, SegmentCode};
 use crate::config::cache::{Cache, CacheStats};
 use crate::module::ModuleFacts;
 
-/// New code that is worth writing before the module is done: it is not lost then if the process is killed.
+/// New code of so many bytes is written before the module is dropped, so that it is not lost if the process is killed.
 const FLUSH_BYTES: usize = 16 << 20;
 
-/// Files that are not larger than twice this are always merged: that costs less than to open them one by one.
+/// Files of up to twice this size are always merged: that costs less than opening them one by one.
 const SMALL: u64 = 64 << 10;
 
-/// Where the code of a module comes from, and where new code goes.
+/// The code of one module in the cache, and its new code.
 pub(crate) struct ModuleCache {
     key: ModuleKey,
     settings: Cache,
     map: MapCode,
-    /// Those used last first.
+    /// The most recently used first.
     segments: Vec<Segment>,
-    /// The file that the module was read from, unless it is known to be valid.
+    /// The file that the module is read from, unless it is marked as valid.
     unmarked: Option<Identity>,
-    /// What was compiled and is not written yet.
+    /// New code that is not written yet.
     pending: Mutex<Pending>,
     loaded: AtomicU64,
     recorded: AtomicU64,
     rejected: AtomicU64,
 }
 
-/// Code that waits for being written, with its size.
+/// Code that waits to be written, with its size.
 #[derive(Default)]
 struct Pending {
     records: Vec<Record>,
     bytes: usize,
 }
 
-/// A function from the cache, verified.
-pub(crate) struct Found<'a> {
+/// A piece of code from the cache, verified.
+pub(crate) struct FoundRecord<'a> {
     pub code: FoundCode<'a>,
     pub alignment: u32,
     pub tables: &'a [u8],
     pub tier: u32,
 }
 
-/// Where its code is.
+/// Where the code found in the cache is.
 pub(crate) enum FoundCode<'a> {
-    /// Ready to run, at these bytes of the mapping.
+    /// Ready to run, in this byte range of the mapping.
     Mapped(&'a dyn MappedCode, std::ops::Range<usize>),
-    /// To be copied to where it can run.
+    /// To be copied into code memory.
     Bytes(&'a [u8]),
 }
 
 impl ModuleCache {
-    /// Opens what the cache has for a module that is compiled with these settings, and whose code `map` maps; `None` if no cache is to be used, or none can be.
+    /// Opens the cache for a module that is compiled with the settings `compiled`; `map` maps code of its files. `None`
+    /// if the cache is off or cannot be used.
     pub fn open(module: &ModuleFacts, settings: &Cache, compiled: &Settings, map: MapCode) -> Option<Self> {
         let path = settings.dir.as_ref()?;
         let key = ModuleKey::of(compiled, module);
         let mut this = Self::new(key, settings.clone(), Vec::new(), map);
         this.unmarked = Identity::of(module);
-        let root = match Directory::open(path, !settings.read_only) {
+        let root = match CacheDirectory::open(path, !settings.read_only) {
             Ok(root) => root,
             Err(error) => {
                 if !settings.read_only || error.kind() != io::ErrorKind::NotFound {
@@ -91,7 +92,7 @@ impl ModuleCache {
         Some(this)
     }
 
-    /// The code of a module from a file that it is in itself, to which nothing is added.
+    /// The code of a module that was compiled ahead of time, from its own file. Nothing is added to it.
     pub(super) fn sealed(key: ModuleKey, segment: Segment, map: MapCode) -> Self {
         Self::new(key, Cache::off(), vec![segment], map)
     }
@@ -110,7 +111,7 @@ impl ModuleCache {
         }
     }
 
-    fn open_segments(&self, folder: &Directory) -> Vec<Segment> {
+    fn open_segments(&self, folder: &CacheDirectory) -> Vec<Segment> {
         let mut segments = Vec::new();
         for listed in folder.files().into_iter().filter(directory::Listed::is_segment) {
             let opened = folder.file(&listed.name).map_err(segment::Refused::Io).and_then(|file| {
@@ -135,70 +136,72 @@ impl ModuleCache {
         }
     }
 
-    /// Whether there was no code when it was opened.
+    /// Whether the cache had no code of the module when it was opened.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Whether there was native code when it was opened, not just bytecode.
+    /// Whether the cache had native code of the module when it was opened, not just bytecode.
     pub fn has_native(&self) -> bool {
-        self.segments.iter().any(|segment| !matches!(segment.code(), Code::None))
+        self.segments.iter().any(|segment| !matches!(segment.code(), SegmentCode::None))
     }
 
-    /// Whether there is something to write, or `bytes` of function bodies whose bytecode is new are worth it by themselves.
+    /// Whether there is native code to write, or the bytecode of functions with `bytes` bytes of bodies is worth
+    /// writing by itself.
     pub fn is_worth_writing(&self, bytes: usize) -> bool {
         bytes >= self.settings.min_bytecode || !self.lock_pending().records.is_empty()
     }
 
-    /// Whether all code there will be is here: nothing is to be compiled.
+    /// Whether the module was compiled ahead of time: nothing more is to be compiled.
     pub fn is_sealed(&self) -> bool {
         self.settings.dir.is_none()
     }
 
-    /// Finds the best code of a function that is of `wanted.tier` at least, and verifies it: that it is as it was
-    /// written, and of the body that the function has.
-    pub fn find(&self, module: &ModuleFacts, wanted: FunctionKey) -> Option<Found<'_>> {
+    /// Finds the best code of a function and entry that is of `wanted.tier` at least, and verifies that it is undamaged
+    /// and was compiled from the function's body.
+    pub fn find(&self, module: &ModuleFacts, wanted: FunctionKey) -> Option<FoundRecord<'_>> {
         let at = |segment| Some((segment, Segment::find(segment, wanted)?));
         let mut candidates: Vec<(&Segment, usize)> = self.segments.iter().filter_map(at).collect();
         if candidates.is_empty() {
             return None;
         }
         candidates.sort_by_key(|(segment, index)| std::cmp::Reverse(segment.key(*index).tier));
-        // Valid or not: code of the same body in the same surroundings was compiled from a valid one.
+        // The body need not have been validated: cached code with the same key and body hash was compiled from a valid
+        // one.
         let body = body_hash(&module.source.read(module.bodies[wanted.defined as usize].clone()).ok()?);
         for (segment, index) in candidates {
             if segment.body(index) != body {
                 self.rejected.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let Some(entry) = segment.entry(index, &self.key) else {
+            let Some(entry) = segment.verified(index, &self.key) else {
                 self.rejected.fetch_add(1, Ordering::Relaxed);
                 self.note(&format!("function {} in {}/{} is damaged", wanted.defined, self.key, segment.name));
                 continue;
             };
             let code = match segment.code() {
-                Code::Run(file) => FoundCode::Mapped(&**file, entry.code),
-                Code::Copy(bytes) => FoundCode::Bytes(&bytes[entry.code]),
-                Code::None => FoundCode::Bytes(&[]),
+                SegmentCode::Run(file) => FoundCode::Mapped(&**file, entry.code),
+                SegmentCode::Copy(bytes) => FoundCode::Bytes(&bytes[entry.code]),
+                SegmentCode::None => FoundCode::Bytes(&[]),
             };
             let tier = segment.key(index).tier;
             self.loaded.fetch_add(u64::from(tier > BYTECODE), Ordering::Relaxed);
-            return Some(Found { code, alignment: entry.alignment, tables: entry.tables, tier });
+            return Some(FoundRecord { code, alignment: entry.alignment, tables: entry.tables, tier });
         }
         None
     }
 
-    /// Whether code of this run is kept for the next.
+    /// Whether code of this run is kept for later runs.
     pub fn is_recording(&self) -> bool {
         self.settings.keeps()
     }
 
-    /// Remembers code for the next run.
+    /// Keeps code for later runs.
     pub fn record(&self, module: &ModuleFacts, key: FunctionKey, alignment: u32, code: &[u8], tables: Vec<u8>) {
         if !self.is_recording() {
             return;
         }
-        // The bytes that were validated and compiled; a file may have changed since.
+        // Not read from the file, which may have changed: these are the bytes that were validated and compiled.
         let Ok(body) = module.body(key.defined) else { return };
         let body = body_hash(body.as_bytes());
         self.recorded.fetch_add(u64::from(key.tier > BYTECODE), Ordering::Relaxed);
@@ -217,7 +220,7 @@ impl ModuleCache {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what was compiled since the last time.
+    /// Writes the code that was recorded since the last time.
     pub fn flush(&self) {
         let Some(path) = self.settings.dir.as_ref().filter(|_| !self.settings.read_only) else { return };
         let records = std::mem::take(&mut *self.lock_pending()).records;
@@ -230,26 +233,27 @@ impl ModuleCache {
     }
 
     fn write(&self, path: &Path, mut records: Vec<Record>) -> io::Result<()> {
-        let root = Directory::open(path, true)?;
+        let root = CacheDirectory::open(path, true)?;
         let folder = root.subdirectory(&self.key.to_string(), true)?;
         let mut files = folder.files();
         files.retain(directory::Listed::is_segment);
         files.sort_by_key(|file| file.bytes);
-        // Those that another process has written since.
+        // Segments that other processes have written since this was opened.
         let mut others: HashMap<&str, Segment> = HashMap::new();
         let mut removed: Vec<&str> = Vec::new();
         for file in files.iter().filter(|file| self.segments.iter().all(|known| known.name != file.name)) {
             let open = folder.file(&file.name);
             match open.map(|open| Segment::open(file.name.clone(), &open, 0..file.bytes, &self.key, self.map)) {
                 Ok(Ok(segment)) => drop(others.insert(&file.name, segment)),
-                // Of no use to anybody: the folder's name says what its files are for.
+                // Of no use to any process, because the folder's name is the key that its files must have.
                 Ok(Err(_)) => removed.push(&file.name),
                 Err(_) => {}
             }
         }
         records.retain(|record| !others.values().any(|segment| segment.has(record)));
-        // Small files are merged into the new one. Each is at most twice the new one's size when it is, so that a file
-        // is written again only when it grows by half: there are few files, and adding little costs little.
+        // Small files are merged into the new one: each that is at most twice as large as what has been gathered so
+        // far. So a file is written again only when it grows by half: there are few files, and adding little costs
+        // little.
         let mut bytes: u64 = records.iter().map(|record| record.bytes() as u64).sum();
         let mut best: HashMap<(u32, u32), Record> = HashMap::new();
         records.into_iter().for_each(|record| keep(&mut best, record));
@@ -275,25 +279,27 @@ impl ModuleCache {
         Ok(())
     }
 
-    /// Notes that the module's file was found to be valid as a whole, for later runs.
+    /// Marks the module's file as valid as a whole, for later runs.
     pub fn mark_valid(&self) {
         let (Some(file), Some(path)) = (&self.unmarked, &self.settings.dir) else { return };
         if !self.settings.read_only {
-            let folder = Directory::open(path, true).and_then(|root| root.subdirectory(&self.key.to_string(), true));
+            let folder =
+                CacheDirectory::open(path, true).and_then(|root| root.subdirectory(&self.key.to_string(), true));
             if let Err(error) = folder.and_then(|folder| file.mark(&folder)) {
                 self.note(&format!("{} cannot be written to: {error}", path.display()));
             }
         }
     }
 
-    /// What has been done so far.
+    /// What the cache has done for the module so far.
     pub fn stats(&self) -> CacheStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStats { loaded: get(&self.loaded), recorded: get(&self.recorded), rejected: get(&self.rejected) }
     }
 }
 
-/// Adds a record unless there is one as good. Those that come first are newer.
+/// Adds a record, unless there is a newer one of the same function and entry that is as good or of another body. Newer
+/// records must come first.
 fn keep(best: &mut HashMap<(u32, u32), Record>, record: Record) {
     match best.entry((record.key.defined, record.key.entry)) {
         Slot::Vacant(slot) => drop(slot.insert(record)),
@@ -318,7 +324,7 @@ mod tests {
         Record { key, body, alignment: 16, code: vec![0; 16], tables: Vec::new() }
     }
 
-    /// Code is copied, as where files can't be run.
+    /// A [`MapCode`] that refuses, as where files can't be run: code is copied.
     fn unmapped(_: &File, _: u64, _: usize) -> io::Result<Box<dyn MappedCode>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -335,7 +341,7 @@ mod tests {
         Segment::open(String::new(), &file, 0..bytes.len() as u64, key, unmapped).unwrap()
     }
 
-    /// Of several files that have a function, the one with the best code of the same body is used.
+    /// If several segments have a function, the best code of the same body is used.
     #[test]
     fn the_best_code_of_the_body_is_found() {
         let module = Module::new(&Engine::default(), "(module (func))").unwrap();
@@ -353,7 +359,7 @@ mod tests {
         assert_eq!((cache.stats().loaded, cache.stats().rejected), (2, 3));
     }
 
-    /// What is merged: newer records come first, and stay unless an older one is of better code of the same body.
+    /// When segments are merged, a newer record stays, unless an older one has better code of the same body.
     #[test]
     fn newer_records_stay_unless_older_ones_are_better() {
         let kept = |records: [Record; 2]| {
@@ -366,7 +372,7 @@ mod tests {
         assert_eq!(kept([record(1, [1; 32]), record(3, [2; 32])]), [(1, 1)]);
     }
 
-    /// What a run finds damaged is gone after it, in large files too, which are not merged otherwise.
+    /// Records that a run finds damaged are gone after it, also in large files, which are not merged otherwise.
     #[test]
     fn damaged_files_are_written_again_whatever_their_size() {
         let folder = tempfile::tempdir().unwrap();
@@ -382,12 +388,12 @@ mod tests {
         let new = || open(&engine, &module);
         new().write(folder.path(), vec![large(0, 1 << 20), large(1, 16)]).unwrap();
         let files = || {
-            let folder = Directory::open(folder.path(), false).unwrap();
+            let folder = CacheDirectory::open(folder.path(), false).unwrap();
             folder.subdirectory(&ModuleKey::of(&engine.cache_settings(), &module).to_string(), false).unwrap().files()
         };
         let first = files().remove(0);
         let path = folder.path().join(ModuleKey::of(&engine.cache_settings(), &module).to_string()).join(&first.name);
-        // A small one beside it; the large one stays as it is.
+        // A small segment is added; the large one stays as it is.
         new().write(folder.path(), vec![large(2, 16)]).unwrap();
         assert_eq!(files().len(), 2);
         let mut bytes = std::fs::read(&path).unwrap();
@@ -404,7 +410,7 @@ mod tests {
         assert!(has(0) && !has(1) && has(2) && has(3));
     }
 
-    /// What another process has written since is not written again.
+    /// Code that another process has written meanwhile is not written again.
     #[test]
     fn what_others_have_written_is_not_written_twice() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Which functions were running, from the frames of a stopped activation.
+//! Backtraces: the functions that were running when an activation stopped.
 
-use super::code::ModuleCode;
+use super::code::InterpretedModule;
 use super::frames::Frames;
 use super::machine::Machine;
 use super::translate;
@@ -14,9 +14,9 @@ pub(super) fn frames(m: &mut Machine) -> impl Iterator<Item = UnresolvedFrame> {
     })
 }
 
-/// Byte offset in the module of the WebAssembly instruction that a word of bytecode came from. Only failures ask for
-/// this, so it is not kept: the function is translated once more, the same way, with the positions recorded.
-pub(super) fn offset_of(module: &ModuleCode, defined: u32, word: u32) -> usize {
+/// Byte offset in the module of the WebAssembly instruction that a word of bytecode was translated from. Only errors
+/// need this, so it is not stored: the function is translated again, in the same way, with the positions recorded.
+pub(super) fn offset_of(module: &InterpretedModule, defined: u32, word: u32) -> usize {
     let body = module.facts.bodies[defined as usize].start;
     match translate::function(&module.facts, defined, module.counts(), true) {
         Ok(translation) => {

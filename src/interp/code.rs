@@ -1,7 +1,8 @@
-//! Translated functions, and where a module keeps them.
+//! Functions as the interpreter runs them, and the table of a module's functions.
 //!
-//! What calls lead to is a [`Code`] in any case. That of a function that has native code is a stub: one instruction,
-//! which runs the native code in the frame that the call has made.
+//! Every call enters a [`InterpretedFunction`]. For a function with native code this is a native-call shim: a single
+//! instruction,
+//! `native`, which runs the native code in the frame that the call has made.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -12,7 +13,7 @@ use std::time::Instant;
 
 use super::backtrace;
 #[cfg(baseline)]
-use super::baseline::{Making, Origin};
+use super::baseline::{BaselineWork, Origin};
 use super::counter::{Counter, TRANSITION};
 #[cfg(baseline)]
 use super::dispatch;
@@ -29,20 +30,23 @@ use crate::vm::context::{VMCode, VMContext};
 use crate::vm::engine::EngineCore;
 use crate::vm::store::Shared;
 
-/// A translated function. What calls read comes first, in one line of the processor's cache.
+/// A function as the interpreter runs it: bytecode, baseline code, or a native-call shim. The fields that calls read
+/// come first, in one cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(super) struct Code {
+pub(super) struct InterpretedFunction {
     /// First instruction, in `words`.
     pub entry: *const u64,
-    /// Native code to jump to with the ip at `entry` and this code in the accumulator: it zeroes the locals, and runs the function.
+    /// Native code that starts the function: it expects the ip at `entry` and a pointer to this in the accumulator, and
+    /// zeroes the locals.
     #[cfg(baseline)]
     pub start: *const u8,
     /// Bytes of a frame, slack included.
     pub frame_bytes: usize,
     /// Slot of the frame's header.
     pub header: u32,
-    /// The slots that are zeroed on entry, in steps of four: what follows is not read before it is written.
+    /// The range of slots that are zeroed on entry, four at a time: slots after the range may be zeroed too, which are
+    /// not read before they are written.
     pub zeroed_from: u32,
     pub zeroed_to: u32,
     /// Slots of the parameters.
@@ -50,37 +54,38 @@ pub(super) struct Code {
     /// Whether the frame has scratch slots, between header and locals.
     pub wide_slots: bool,
     pub defined: u32,
-    /// Shared, as the pointers to it stay valid where this is moved.
+    /// The bytecode. In an `Arc`, so that pointers into it stay valid when this is moved.
     pub words: Arc<[u64]>,
     pub tries: Tries,
-    /// Whether the cache has it.
-    pub is_kept: AtomicBool,
-    /// Whether baseline code is to be made of it, or has been.
+    /// Whether the bytecode was recorded for the cache, or need not be.
+    pub is_recorded: AtomicBool,
+    /// Whether baseline code of it was requested.
     #[cfg(baseline)]
-    pub is_wanted: AtomicBool,
-    /// The baseline code that was made of it, or null.
+    pub is_requested: AtomicBool,
+    /// The baseline code that was compiled from it, or null.
     #[cfg(baseline)]
-    pub baseline: AtomicPtr<Code>,
-    /// If this is baseline code: where it is from.
+    pub baseline: AtomicPtr<InterpretedFunction>,
+    /// If this is baseline code: the bytecode that it was compiled from.
     #[cfg(baseline)]
     pub origin: Option<Box<Origin>>,
 }
 
-impl Code {
-    /// The function as earlier runs have left it, or else translated.
-    fn new(module: &ModuleCode, defined: u32) -> Result<Self> {
-        // Not the processor's time: to ask for that takes a system call, and most functions little more.
+impl InterpretedFunction {
+    /// The bytecode of a function: from the cache if it is there, else translated now.
+    fn new(module: &InterpretedModule, defined: u32) -> Result<Self> {
+        // Wall-clock time, not the thread's: reading that takes a system call, and translating most functions little
+        // more.
         let started = Instant::now();
         let (facts, stats) = (&module.facts, &module.engine.stats);
         let mut kept = None;
         if let Some(tiers) = module.tiers() {
             tiers.load_bytecode(defined, &mut |bytes| kept = portable::from_bytes(facts, defined, bytes));
         }
-        let (translation, work, is_kept) = match kept {
+        let (translation, work, is_recorded) = match kept {
             Some(translation) => (translation, &stats.cached_bytecode, true),
             None => (translate::function(facts, defined, module.counts(), false)?, &stats.interpreted, false),
         };
-        let code = Code { is_kept: is_kept.into(), ..Self::of(facts, defined, translation) };
+        let code = InterpretedFunction { is_recorded: is_recorded.into(), ..Self::of(facts, defined, translation) };
         work.add(facts.bodies[defined as usize].len(), 8 * code.words.len(), started.elapsed());
         Ok(code)
     }
@@ -88,7 +93,7 @@ impl Code {
     fn of(module: &ModuleFacts, defined: u32, translation: Translation) -> Self {
         let Translation { words, header, zeroed, frame, wide_slots, tries, .. } = translation;
         let words: Arc<[u64]> = words.into();
-        Code {
+        InterpretedFunction {
             entry: words.as_ptr(),
             #[cfg(baseline)]
             start: dispatch::start(),
@@ -101,9 +106,9 @@ impl Code {
             defined,
             words,
             tries: Tries::new(tries),
-            is_kept: AtomicBool::new(false),
+            is_recorded: AtomicBool::new(false),
             #[cfg(baseline)]
-            is_wanted: AtomicBool::new(false),
+            is_requested: AtomicBool::new(false),
             #[cfg(baseline)]
             baseline: AtomicPtr::default(),
             #[cfg(baseline)]
@@ -111,8 +116,9 @@ impl Code {
         }
     }
 
-    /// What runs the native code of a function.
-    fn native_call(module: &ModuleFacts, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) -> Self {
+    /// The native-call shim of a function; `entry` holds the entry trampoline for its type, and the address of its
+    /// entry.
+    fn native_call_shim(module: &ModuleFacts, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) -> Self {
         let ty = module.defined_type(defined);
         let header = ty.param_slots().max(ty.result_slots()) as u32;
         let op = word_bc(Plain::Native.op(), header as u16, defined);
@@ -126,8 +132,8 @@ impl Code {
             tries: Vec::new(),
             positions: Vec::new(),
         };
-        Code {
-            is_kept: AtomicBool::new(true),
+        InterpretedFunction {
+            is_recorded: AtomicBool::new(true),
             #[cfg(baseline)]
             start: dispatch::start_native(),
             ..Self::of(module, defined, translation)
@@ -143,44 +149,44 @@ impl Code {
         let mut at = base.wrapping_add(self.zeroed_from as usize);
         let end = base.wrapping_add(self.zeroed_to as usize);
         while at < end {
-            // SAFETY: within the frame, or the slack behind it.
+            // SAFETY: within the frame, or the slack after it, both of which the caller promises.
             unsafe { at.cast::<[u64; 4]>().write([0; 4]) };
             at = at.wrapping_add(4);
         }
     }
 }
 
-/// The interpreter's part of a module: functions are translated when first called.
-pub(crate) struct ModuleCode {
-    /// What calls of the defined functions lead to; null where not yet called.
-    pub(super) codes: Box<[AtomicPtr<Code>]>,
+/// The functions of a module as the interpreter runs them; each is translated on its first call.
+pub(crate) struct InterpretedModule {
+    /// What calls of the defined functions enter; null for functions that were not called yet.
+    pub(super) codes: Box<[AtomicPtr<InterpretedFunction>]>,
     pub(super) facts: Arc<ModuleFacts>,
     pub(super) engine: Arc<EngineCore>,
-    /// Itself, for errors that keep it.
-    pub(super) this: Weak<ModuleCode>,
+    /// A weak pointer to this, for the frames of errors, which keep it alive.
+    pub(super) this: Weak<InterpretedModule>,
     /// How hot the defined functions are; empty unless the engine tiers.
     counters: Box<[Counter]>,
-    /// Set once if the engine tiers.
+    /// The other tiers; set once, if the engine's strategy has some.
     tiers: OnceLock<Weak<dyn Tiers>>,
-    all: Mutex<All>,
+    all: Mutex<OwnedFunctions>,
 }
 
-/// All code of a module, which lives as long as the module: calls may be running it.
+/// All functions ever made for a module. They live as long as the module, because calls may be running them.
 #[derive(Default)]
-pub(super) struct All {
-    /// By the address where its words end, for backtraces.
-    by_end: BTreeMap<usize, Shared<Code>>,
-    /// The translations of functions that calls find a stub for.
-    pub behind_stubs: HashMap<u32, *const Code>,
+pub(super) struct OwnedFunctions {
+    /// By the address of the end of its words, to find the function of an instruction.
+    by_end: BTreeMap<usize, Shared<InterpretedFunction>>,
+    /// The bytecode or baseline code of functions whose calls enter a native-call shim.
+    pub replaced_by_shims: HashMap<u32, *const InterpretedFunction>,
     #[cfg(baseline)]
-    pub making: Making,
+    pub baseline_work: BaselineWork,
 }
 
-// SAFETY: the pointers are to code that is owned by the same value, and never changes.
-unsafe impl Send for All {}
+// SAFETY: the pointers are to functions that `by_end` owns; any thread may use these.
+unsafe impl Send for OwnedFunctions {}
 
-impl All {
-    pub fn add(&mut self, code: Code) -> *const Code {
+impl OwnedFunctions {
+    pub fn add(&mut self, code: InterpretedFunction) -> *const InterpretedFunction {
         let code = Shared::new(code);
         let at = code.as_ptr().cast_const();
         self.by_end.insert(code.words.as_ptr_range().end as usize, code);
@@ -188,12 +194,12 @@ impl All {
     }
 }
 
-impl ModuleCode {
-    /// Nothing is translated yet.
+impl InterpretedModule {
+    /// A module with no function translated.
     pub fn new(engine: &Arc<EngineCore>, facts: &Arc<ModuleFacts>) -> Arc<Self> {
         let functions = facts.bodies.len();
         let counted = if cfg!(jit) && engine.config.strategy == Strategy::Tiered { functions } else { 0 };
-        Arc::new_cyclic(|this| ModuleCode {
+        Arc::new_cyclic(|this| InterpretedModule {
             codes: (0..functions).map(|_| AtomicPtr::new(ptr::null_mut())).collect(),
             facts: facts.clone(),
             engine: engine.clone(),
@@ -204,28 +210,29 @@ impl ModuleCode {
         })
     }
 
-    /// What the interpreter keeps of the module of a context.
+    /// The interpreter's functions of the module of a context.
     ///
     /// # Safety
     /// `vmctx` must be live for `'a`.
     pub unsafe fn of<'a>(vmctx: *mut VMContext) -> &'a Self {
-        // SAFETY: the caller's promise; `VMContext::interp` is this room's, and lives as long as the instance.
+        // SAFETY: the context is live by the caller's promise; its `interp` points to a `InterpretedModule` that lives
+        // as long as the instance.
         unsafe { &*(*vmctx).interp.cast() }
     }
 
-    /// Sets whom to ask about other tiers. Nothing may have been called yet.
+    /// Connects the other tiers. No function may have been called yet.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there are no other tiers"))]
     pub fn set_tiers(&self, tiers: Weak<dyn Tiers>) {
         let set = self.tiers.set(tiers);
         debug_assert!(set.is_ok(), "a module has one tiering");
     }
 
-    /// The other tiers, if the engine tiers.
+    /// The other tiers, if there are any.
     pub(super) fn tiers(&self) -> Option<Arc<dyn Tiers>> {
         self.tiers.get()?.upgrade()
     }
 
-    /// Whether functions count how hot they are.
+    /// Whether functions count how hot they are: only if there are other tiers.
     pub fn counts(&self) -> bool {
         !self.counters.is_empty()
     }
@@ -235,39 +242,39 @@ impl ModuleCode {
         &self.counters
     }
 
-    /// Counts what a call of a function from native code takes, besides what the function itself does.
+    /// Counts the cost of the transition when native code calls an interpreted function.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no native code"))]
     pub fn count_transition(&self, defined: u32) {
         if let Some(counter) = self.counters.get(defined as usize) {
-            // If the budget is used up now, the function's own next count finds that.
+            // If the budget is used up now, the function's next counting instruction finds it.
             counter.pass(TRANSITION);
         }
     }
 
-    pub(super) fn codes(&self) -> *const AtomicPtr<Code> {
+    pub(super) fn codes(&self) -> *const AtomicPtr<InterpretedFunction> {
         self.codes.as_ptr()
     }
 
-    pub(super) fn all(&self) -> MutexGuard<'_, All> {
+    pub(super) fn all(&self) -> MutexGuard<'_, OwnedFunctions> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What calls of a function lead to, translated now if it was not called yet.
+    /// What calls of a function enter; the function is translated now if it was not called yet.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if the function is, and others of reading it.
-    pub(super) fn get(&self, defined: u32) -> Result<*const Code> {
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the function is invalid, and those of reading the module's file.
+    pub(super) fn get(&self, defined: u32) -> Result<*const InterpretedFunction> {
         let place = &self.codes[defined as usize];
         let present = place.load(Ordering::Acquire);
         if !present.is_null() {
             return Ok(present);
         }
-        // What earlier runs compiled is not even translated.
+        // A function that earlier runs compiled is not even translated.
         let code = match self.tiers().filter(|tiers| tiers.starts_native(defined)) {
-            Some(tiers) => Code::native_call(&self.facts, defined, tiers.native_entry(defined)),
-            None => Code::new(self, defined)?,
+            Some(tiers) => InterpretedFunction::native_call_shim(&self.facts, defined, tiers.native_entry(defined)),
+            None => InterpretedFunction::new(self, defined)?,
         };
-        // Held while publishing, so that whoever runs the code finds its range.
+        // The lock is held until the code is published, so that its range is found as soon as the code runs.
         let mut all = self.all();
         let present = place.load(Ordering::Acquire);
         if !present.is_null() {
@@ -278,115 +285,116 @@ impl ModuleCode {
         Ok(code)
     }
 
-    /// The translation of a function, whatever calls of it lead to.
-    pub(super) fn translated(&self, defined: u32) -> Result<*const Code> {
+    /// The bytecode or baseline code of a function, also if calls of it enter a native-call shim.
+    pub(super) fn translated(&self, defined: u32) -> Result<*const InterpretedFunction> {
         let code = self.get(defined)?;
         // SAFETY: code lives as long as the module.
-        if !unsafe { (*code).is_stub() } {
+        if !unsafe { (*code).is_native_call_shim() } {
             return Ok(code);
         }
-        if let Some(code) = self.all().behind_stubs.get(&defined) {
+        if let Some(code) = self.all().replaced_by_shims.get(&defined) {
             return Ok(*code);
         }
-        let code = Code::new(self, defined)?;
+        let code = InterpretedFunction::new(self, defined)?;
         let mut all = self.all();
         let code = all.add(code);
-        Ok(*all.behind_stubs.entry(defined).or_insert(code))
+        Ok(*all.replaced_by_shims.entry(defined).or_insert(code))
     }
 
-    /// Has calls of a function run its native code from now on.
+    /// Makes calls of a function run its native code from now on.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no native code"))]
     pub fn redirect_calls(&self, defined: u32, entry: (*const VMCode, *const AtomicPtr<VMCode>)) {
         let place = &self.codes[defined as usize];
         // SAFETY: published code lives as long as the module.
-        if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(Code::is_stub) {
+        if unsafe { place.load(Ordering::Acquire).as_ref() }.is_some_and(InterpretedFunction::is_native_call_shim) {
             return;
         }
-        let stub = Code::native_call(&self.facts, defined, entry);
+        let shim = InterpretedFunction::native_call_shim(&self.facts, defined, entry);
         let mut all = self.all();
         let present = place.load(Ordering::Acquire).cast_const();
         // SAFETY: published code lives as long as the module.
         if let Some(present) = unsafe { present.as_ref() } {
-            if present.is_stub() {
+            if present.is_native_call_shim() {
                 return;
             }
-            all.behind_stubs.insert(defined, present);
+            all.replaced_by_shims.insert(defined, present);
         }
-        let stub = all.add(stub);
-        place.store(stub.cast_mut(), Ordering::Release);
+        let shim = all.add(shim);
+        place.store(shim.cast_mut(), Ordering::Release);
     }
 
-    /// Bytes of the bodies of those functions that [`to_keep`](Self::to_keep) gives.
+    /// Bytes of the bodies of the functions that [`to_record`](Self::to_record) would give.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
-    pub fn new_bytes(&self) -> usize {
+    pub fn unrecorded_bytes(&self) -> usize {
         let new = self.codes.iter().zip(&self.facts.bodies).filter(|(place, _)| {
             // SAFETY: published code lives as long as the module.
             let code = unsafe { place.load(Ordering::Acquire).as_ref() };
-            code.is_some_and(|code| !code.bytecode().is_kept.load(Ordering::Relaxed))
+            code.is_some_and(|code| !code.bytecode().is_recorded.load(Ordering::Relaxed))
         });
         new.map(|(_, body)| body.len()).sum()
     }
 
-    /// The functions that were translated, as bytes for later runs, by defined index: those that have no native code, and that
-    /// have not been given before.
+    /// The bytecode of translated functions as bytes for later runs, with the defined index: of functions that have no
+    /// native code, and whose bytecode was not given before.
     #[cfg_attr(not(jit), expect(dead_code, reason = "there is no cache"))]
-    pub fn to_keep(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
+    pub fn to_record(&self) -> impl Iterator<Item = (u32, Vec<u8>)> {
         (0..).zip(&self.codes).filter_map(|(defined, place)| {
             // SAFETY: published code lives as long as the module.
             let code = unsafe { place.load(Ordering::Acquire).as_ref()? };
             let code = code.bytecode();
-            let is_new = !code.is_kept.swap(true, Ordering::Relaxed);
+            let is_new = !code.is_recorded.swap(true, Ordering::Relaxed);
             is_new.then(|| (defined, portable::to_bytes(code, &self.facts)))
         })
     }
 
-    /// The bytecode an instruction belongs to, and the instruction's word there.
-    pub(super) fn find(&self, ip: *const u64) -> Option<(&Code, u32)> {
+    /// The bytecode that an instruction belongs to, and the index of the instruction's word in it. If the instruction
+    /// is in baseline code, the bytecode is what that was compiled from.
+    pub(super) fn find(&self, ip: *const u64) -> Option<(&InterpretedFunction, u32)> {
         let all = self.all();
         let (_, code) = all.by_end.range(ip as usize + 1..).next()?;
         // SAFETY: code lives as long as the module.
-        let code: &Code = unsafe { &*code.as_ptr() };
+        let code: &InterpretedFunction = unsafe { &*code.as_ptr() };
         let word = (ip as usize).checked_sub(code.entry as usize)? / 8;
         Some(code.origin_of(word as u32))
     }
 }
 
-impl FrameSource for ModuleCode {
-    /// Positions are words of the function's bytecode.
+impl FrameSource for InterpretedModule {
+    /// Positions are word indices in the function's bytecode.
     fn resolve(&self, defined: u32, position: usize) -> Frame {
         self.facts.frame(defined, backtrace::offset_of(self, defined, position as u32))
     }
 }
 
 #[cfg(not(baseline))]
-impl ModuleCode {
-    /// There is no baseline code to be had.
-    pub(super) fn want_baseline(&self, _: &Code, _: u8) -> bool {
+impl InterpretedModule {
+    /// There is no baseline code on this target.
+    pub(super) fn request_baseline(&self, _: &InterpretedFunction, _: u8) -> bool {
         true
     }
 }
 
 #[cfg(not(baseline))]
-impl Code {
-    pub fn behind_count(&self, _: u32) -> Option<*const u64> {
+impl InterpretedFunction {
+    pub fn after_count(&self, _: u32) -> Option<*const u64> {
         None
     }
 
-    fn bytecode(&self) -> &Code {
+    fn bytecode(&self) -> &InterpretedFunction {
         self
     }
 
-    fn origin_of(&self, word: u32) -> (&Code, u32) {
+    fn origin_of(&self, word: u32) -> (&InterpretedFunction, u32) {
         (self, word)
     }
 }
 
-impl Code {
+impl InterpretedFunction {
     pub fn words(&self) -> &[u64] {
         &self.words
     }
 
-    /// The clauses of the `try_table`s that an instruction is in, as bytecode, innermost first.
+    /// The bytecode of the clauses of the `try_table`s around an instruction, innermost first.
     pub fn clauses(&self, word: u32) -> impl Iterator<Item = &[u64; 2]> {
         self.tries.around(word).flat_map(|t| {
             let count = (self.words[t.at as usize] >> 16) as u16;
@@ -394,7 +402,7 @@ impl Code {
         })
     }
 
-    /// The slots that are zeroed on entry.
+    /// The range of slots that are zeroed on entry.
     pub fn zeroed(&self) -> Range<u32> {
         self.zeroed_from..self.zeroed_to
     }
@@ -403,12 +411,12 @@ impl Code {
         self.tries.all()
     }
 
-    /// Whether this only leads to native code.
-    pub fn is_stub(&self) -> bool {
+    /// Whether this is a native-call shim.
+    pub fn is_native_call_shim(&self) -> bool {
         self.words[0] as u16 == Plain::Native.op()
     }
 
-    /// The slot behind the frame.
+    /// Slots of the frame, without the slack after it.
     pub fn frame_slots(&self) -> usize {
         self.frame_bytes / 8 - SLACK as usize
     }

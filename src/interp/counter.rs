@@ -1,13 +1,13 @@
-//! How hot functions are, as the interpreter counts it.
+//! Counters of how hot functions are, against a budget.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Units that a call from native code to an interpreted function and back takes besides the function: native code of the
-/// function saves them too. With this `work.py` took 0.96 of what it did without it (five times as much: the same), Yosys as
-/// long.
+/// Units that the transition from native code to an interpreted function and back takes: compiling the function saves
+/// these too. With this `work.py` took 0.96 of the time that it took without (the same with five times as much), Yosys
+/// as long as before.
 pub(super) const TRANSITION: u16 = 40;
 
-/// How hot a function is: what is left of its budget, in the upper half, and the number of its calls, in the lower.
+/// How hot a function is: the rest of its budget in the upper half, the number of its calls in the lower half.
 /// Threads that run the same function may lose each other's counts; nothing but speed depends on them.
 #[derive(Debug, Default)]
 #[repr(transparent)]

@@ -1,11 +1,11 @@
-//! From one instruction to the next: by tail calls, where each handler jumps to the next one with the registers in
-//! registers, or by a loop that handlers return to.
+//! Dispatch, from one instruction to the next: by tail calls, where each handler jumps to the next one and the machine
+//! stays in the processor's registers, or by a loop to which handlers return.
 //!
-//! Rust does not promise tail calls. LLVM makes one of a call in tail position when caller and callee have the same
-//! signature, all arguments are in registers and nothing of the caller's stack frame is live, in optimised builds.
-//! `build.rs` sets `tail_dispatch` only there; the test `deep_loops` runs enough instructions to overflow the native
-//! stack if a handler should lose the property. So handlers hand nothing of theirs to other functions by reference:
-//! slow paths get the registers by way of the context.
+//! Rust does not promise tail calls. In optimised builds LLVM turns a call in tail position into a jump if caller and
+//! callee have the same signature, all arguments are in registers, and nothing of the caller's stack frame is live.
+//! `build.rs` sets `tail_dispatch` only for such builds; the test `deep_loops` runs enough instructions to overflow the
+//! native stack if a handler loses the property. So handlers pass no reference to their locals to other functions: slow
+//! paths find the registers in the context.
 
 #[cfg(tail_dispatch)]
 use std::sync::OnceLock;
@@ -19,7 +19,8 @@ use crate::config::Dispatch;
 use crate::error::{Error, ErrorKind};
 use crate::error::{MemoryFault, Trap};
 
-/// The dispatch that this build has for the one that is asked for: tail calls only where they leave the native stack as it is.
+/// The dispatch to use when `wanted` is configured: by tail calls only if this build has it and its handlers leave
+/// nothing on the native stack.
 pub(crate) fn available(wanted: Dispatch) -> Dispatch {
     #[cfg(tail_dispatch)]
     {
@@ -44,7 +45,8 @@ pub(super) fn run(m: Machine, dispatch: Dispatch) {
 #[cold]
 fn slow_path(m: Machine, path: SlowPath) -> Option<Machine> {
     let ctx = m.ctx;
-    // SAFETY: the machine's invariant; `saved` is not part of the context itself.
+    // SAFETY: the context is live by the machine's invariant, and so is `saved`, which is not part of the context
+    // itself.
     let saved = unsafe { &mut *(*ctx).saved };
     *saved = m;
     (path(saved) == Step::Next).then(|| {
@@ -67,17 +69,17 @@ fn out_of_bounds(m: Machine, address: u64, size: u64) {
 
 fn fail(mut m: Machine, error: Error) {
     m.context().error = Some(error);
-    // SAFETY: the machine's invariant.
+    // SAFETY: the context is live by the machine's invariant, and so is `saved`.
     unsafe { *m.context().saved = m };
 }
 
-/// What runs a function's bytecode after zeroing its locals; see [`Code::start`](super::code::Code).
+/// The start of functions that are bytecode: see [`InterpretedFunction::start`](super::code::InterpretedFunction).
 #[cfg(baseline)]
 pub(super) fn start() -> *const u8 {
     tail::start as *const u8
 }
 
-/// The same for the code of stubs, which has no locals.
+/// The start of native-call shims, which have no locals to zero.
 #[cfg(baseline)]
 pub(super) fn start_native() -> *const u8 {
     tail::handler::<plain::Native> as *const u8
@@ -88,7 +90,7 @@ pub(super) fn start_native() -> *const u8 {
 mod tail {
     use super::*;
     #[cfg(baseline)]
-    use crate::interp::code::Code;
+    use crate::interp::code::InterpretedFunction;
     use crate::interp::exec::numeric::{self as scalar, form};
     use crate::interp::exec::plain;
     use crate::interp::exec::{control, ops};
@@ -98,14 +100,14 @@ mod tail {
     use crate::sys;
     use std::mem::transmute;
 
-    /// The registers as arguments: six integers and two floats, all that the conventions have room for.
+    /// The machine as arguments: six integers and two floats, which all calling conventions here pass in registers.
     #[cfg(target_arch = "x86_64")]
     type Tail = unsafe extern "sysv64" fn(*const u64, *mut u64, *mut u8, *const u8, *mut Context, u64, f32, f64);
     #[cfg(not(target_arch = "x86_64"))]
     type Tail = unsafe extern "C" fn(*const u64, *mut u64, *mut u8, *const u8, *mut Context, u64, f32, f64);
 
-    /// A function of type `Tail`. The convention is named where there is more than one: what C has on Windows passes four
-    /// arguments in registers.
+    /// Declares a function of type `Tail`. On x86-64 the convention is named because there are two: that of C on
+    /// Windows passes only four arguments in registers.
     macro_rules! tail_fn {
         (
             $(#[$meta:meta])* $vis:vis fn $name:ident $(<$handler:ident: $bound:ident>)?(
@@ -144,7 +146,7 @@ mod tail {
         next(m);
     }
 
-    /// Of the handlers, by opcode, and the probe.
+    /// Addresses of the handlers, by opcode, and of the probe.
     #[cfg(test)]
     pub fn addresses() -> Vec<usize> {
         let probe: Tail = handler::<Probe>;
@@ -168,8 +170,9 @@ mod tail {
         }
     }
 
-    /// Whether handlers leave the native stack as they find it, for which nothing but the compiler's habit speaks. The
-    /// test below looks at all of them; here some of each shape run once, in case a build was made in another way.
+    /// Whether handlers leave the native stack as they find it, which the compiler usually ensures but never promises.
+    /// The test below checks the machine code of all handlers of its own build; this runs one handler of each shape,
+    /// because a user's build may be compiled differently.
     pub fn keeps_stack() -> bool {
         type Add<F, const KEPT: bool> = scalar::BinaryHandler<ops::I32Add, F, KEPT>;
         static HANDLERS: [Tail; 8] = [
@@ -185,7 +188,7 @@ mod tail {
         let mut words = vec![word(1, 0, 0, 0)];
         for _ in 0..16 {
             words.extend([word(2, 2, 3, 0), word(3, 4, 2, 3), word(4, 0, 0, 3), word(5, 5, 4, 4)]);
-            // A branch that is taken, one that is not, and one without a condition, each to what comes after.
+            // A branch that is taken, one that is not, and one without a condition, each to the next instruction.
             words.extend([word(6, 2, 3, 0), 1, word(6, 4, 2, 0), 1, word(7, 0, 1, 0)]);
         }
         words.extend([word(1, 1, 0, 0), word(0, 0, 0, 0)]);
@@ -196,21 +199,21 @@ mod tail {
         slots[0] == slots[1] && slots[0] != 0 && slots[4] == 14
     }
 
-    /// The next instruction.
+    /// Jumps to the handler of the next instruction.
     #[inline(always)]
     pub fn next(m: Machine) {
-        // SAFETY: translated code has only opcodes of the table, which `run` set; the machine is valid.
+        // SAFETY: `run` set `handlers` to the table, bytecode has only opcodes of it, and the machine is valid.
         unsafe {
             let handler = *m.handlers.cast::<Tail>().add(m.op() as usize);
             handler(m.ip, m.fp, m.memory, m.handlers, m.ctx, m.acc, m.acc32, m.acc64)
         }
     }
 
-    /// Nothing, but nothing that LLVM could run on both sides of a branch: else it makes one dispatch of a conditional
-    /// branch's two, by a conditional move that the next instruction has to wait for (1.3 times on a sieve).
+    /// No instruction, but a barrier that LLVM cannot merge: else it would merge the two dispatches of a conditional
+    /// branch into one, with a conditional move on which the next instruction depends (1.3 times the time on a sieve).
     #[inline(always)]
     fn keep_apart() {
-        // SAFETY: no instruction.
+        // SAFETY: there is no instruction in it.
         unsafe { std::arch::asm!("", options(nomem, nostack, preserves_flags)) };
     }
 
@@ -224,21 +227,23 @@ mod tail {
                     keep_apart();
                     next(m)
                 }
-                // The accumulator is the one register that these paths don't need.
-                // SAFETY: the machine is valid.
+                // These paths don't need the accumulator, so their extra argument takes its place.
+                // SAFETY: the machine is valid, and `slow` expects a path in the accumulator.
                 Flow::Slow(path) => unsafe {
                     slow(m.ip, m.fp, m.memory, m.handlers, m.ctx, path as usize as u64, m.acc32, m.acc64)
                 },
-                // SAFETY: as above.
+                // SAFETY: the machine is valid, and `trapped` expects a trap in the accumulator.
                 Flow::Trap(trap) => unsafe {
                     trapped(m.ip, m.fp, m.memory, m.handlers, m.ctx, trap as u64, m.acc32, m.acc64)
                 },
-                // SAFETY: as above; the base is not needed any more.
+                // SAFETY: the machine is valid; `faulted` expects the address in the accumulator and the size in place
+                // of the memory's base, which is not needed any more.
                 Flow::OutOfBounds { address, size } => unsafe {
                     let size = std::ptr::without_provenance_mut(size as usize);
                     faulted(m.ip, m.fp, size, m.handlers, m.ctx, address, m.acc32, m.acc64)
                 },
-                // SAFETY: only baseline code's bytecode has addresses, which are those of native code for these registers.
+                // SAFETY: only words of baseline code make handlers return this, with addresses of native code that has
+                // the signature `Tail`.
                 #[cfg(baseline)]
                 Flow::Native(code) => unsafe {
                     let code = transmute::<*const u8, Tail>(code);
@@ -250,11 +255,12 @@ mod tail {
     }
 
     tail_fn! {
-        /// Starts the function whose code the accumulator points to, in a frame that was made for it.
+        /// Starts the function that the accumulator points to, in the frame at `fp`.
         #[cfg(baseline)]
         pub fn start(ip, fp, memory, handlers, ctx, acc, acc32, acc64) {
-            // SAFETY: the caller's promise; code lives as long as the module.
-            unsafe { (*(acc as *const Code)).zero_locals(fp) };
+            // SAFETY: callers jump here with a function in the accumulator, which lives as long as its module, and a
+            // frame of it at `fp`.
+            unsafe { (*(acc as *const InterpretedFunction)).zero_locals(fp) };
             next(Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 });
         }
     }
@@ -263,7 +269,7 @@ mod tail {
         #[cold]
         #[inline(never)]
         fn slow(ip, fp, memory, handlers, ctx, path, acc32, acc64) {
-            // SAFETY: `handler` passes a path.
+            // SAFETY: `handler` passes a `SlowPath` in the accumulator.
             let path = unsafe { transmute::<usize, SlowPath>(path as usize) };
             if let Some(m) = slow_path(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32, acc64 }, path) {
                 next(m);
@@ -300,7 +306,7 @@ mod looped {
 
     pub fn run(mut m: Machine) {
         loop {
-            // SAFETY: translated code has only opcodes of the table.
+            // SAFETY: bytecode has only opcodes of the table.
             let handler = unsafe { *HANDLERS.entries().get_unchecked(m.op() as usize) };
             if !handler(&mut m) {
                 return;
@@ -339,7 +345,7 @@ mod tests {
         assert_eq!(available(Dispatch::TailCall), Dispatch::TailCall);
     }
 
-    /// Where this program lies in memory, less where its file says that it does.
+    /// The load bias: the difference between this program's addresses in memory and those in its file.
     fn bias() -> usize {
         let path = std::env::current_exe().unwrap();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -347,8 +353,8 @@ mod tests {
         usize::from_str_radix(first.split('-').next().unwrap(), 16).unwrap()
     }
 
-    /// Every handler in the machine code of this program: it goes on by jumps, calls no handler, and returns only if it is the
-    /// one that ends an activation.
+    /// Checks every handler in this program's machine code: it ends in jumps, calls no handler, and only `exit`, which
+    /// ends an activation, returns.
     #[test]
     fn handlers_end_in_jumps() {
         let bias = bias();
@@ -386,7 +392,7 @@ mod tests {
                     jumps += 1;
                 }
                 "call" | "bl" => {
-                    // By a pointer at a fixed place: a function of a library.
+                    // A call through a pointer at a fixed address is one of a library's function.
                     let fixed = !operands.starts_with('*') || operands.contains("(%rip)");
                     assert!(fixed && !operands.contains("dispatch4tail"), "{name} calls {operands}");
                 }

@@ -1,18 +1,19 @@
-//! The state of running bytecode: what rides in registers from handler to handler, and what is behind a pointer.
+//! The state of running bytecode: the registers that handlers pass on ([`Machine`]), and the rest, behind a pointer
+//! ([`Context`]).
 //!
 //! # Frames
-//! Frames lie on the store's value stack, each at the place of its arguments on its caller's operand stack, and are laid
-//! out as [`FrameLayout`](super::layout::FrameLayout) says. The header holds the address to return to and
-//! the caller's frame pointer; and, in frames called from another instance, where the address is that of a
-//! `return_cross_instance` instruction, the caller's context and the real address. Every local and every height of the operand
-//! stack has a slot of its own. At a label all live values are in their slots (constants on the operand stack may
-//! have been folded into the code behind it instead) and no accumulator is live, so frames are alike there for all
-//! engines that keep to this layout.
+//! Frames lie on the store's value stack. Each begins at the slots where its caller's operand stack holds the
+//! arguments, and is laid out as [`FrameLayout`](super::layout::FrameLayout) says. The header holds the return address
+//! and the caller's frame pointer. In a cross-instance frame (the callee of a call from another instance) the return
+//! address is that of a `return_cross_instance` instruction, and the header also holds the caller's context and the
+//! real return address. Every local and every height of the operand stack has a slot of its own. At a label all live
+//! values are in their slots (except constants on the operand stack, which may have been folded into the instructions
+//! after the label) and no accumulator is live, so frames look the same there for all engines that keep to this layout.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::code::{Code, ModuleCode};
+use super::code::{InterpretedFunction, InterpretedModule};
 use super::counter::Counter;
 use super::value::SlotValue;
 use crate::error::Error;
@@ -24,7 +25,7 @@ use crate::vm::instance::resolve;
 
 pub(super) use super::layout::HEADER;
 
-/// Slots behind every frame that may be written: locals are zeroed four at a time, and copies of slots that may hold a
+/// Slots after every frame that may be written: locals are zeroed four at a time, and copies of slots that may hold a
 /// vector move two.
 pub(super) const SLACK: u32 = 8;
 
@@ -33,16 +34,16 @@ pub(super) const SLACK: u32 = 8;
 /// Results are written to their slot and, unless they are vectors, left in the accumulator of their bank, from where
 /// the next instruction may take them without the latency of a store and a load.
 ///
-/// Invariant: one exists only while code runs that was translated from a validated function. Then `ip` is at a whole
-/// instruction, `fp` at a frame of it, which has all slots that its instructions name; `memory` is the base of memory
-/// 0, if there is one; `ctx` is live and used by nobody else. `handlers` is the dispatch's own.
+/// Invariant: a machine exists only while bytecode of a validated function runs. `ip` is at the start of an
+/// instruction; `fp` at a frame of the function, which has all slots that its instructions name; `memory` is the base
+/// of memory 0, if there is one; `ctx` is live and nobody else uses it. Only the dispatch uses `handlers`.
 #[derive(Clone, Copy)]
 pub(super) struct Machine {
     pub ip: *const u64,
     pub fp: *mut u64,
     pub memory: *mut u8,
-    /// Where the tail-calling dispatch finds the handlers. In a register, a dispatch is one instruction shorter; memory
-    /// 0's length instead is compared with where it lies.
+    /// The table of handlers of the dispatch by tail calls. It is in a register because that makes each dispatch one
+    /// instruction shorter; memory 0's length got no register, so bounds checks compare with it in memory.
     #[cfg_attr(not(tail_dispatch), allow(dead_code, reason = "the loop does without"))]
     pub handlers: *const u8,
     pub ctx: *mut Context,
@@ -51,47 +52,48 @@ pub(super) struct Machine {
     pub acc64: f64,
 }
 
-/// What an activation of the interpreter needs besides its registers.
+/// The state of an activation of the interpreter besides its registers.
 pub(super) struct Context {
-    /// The running instance's translated functions, by defined index; null where not yet called.
-    pub codes: *const AtomicPtr<Code>,
+    /// The functions of the running instance, by defined index; null for functions that were not called yet.
+    pub codes: *const AtomicPtr<InterpretedFunction>,
     /// End of the value stack.
     pub stack_end: *mut u64,
     /// Length of memory 0.
     pub length: u64,
-    /// Types of the running instance's module.
+    /// The types of the running instance's module, by type index.
     pub sigs: *const RegisteredType,
-    /// How hot the running instance's functions are, by defined index; dangling where nobody asks.
+    /// The counters of the running instance's functions, by defined index; dangling if nothing is counted.
     pub counters: *const Counter,
-    /// Memory 0 of the running instance, or a memory without bytes.
+    /// Memory 0 of the running instance, or an empty memory if it has none.
     pub memory: *const VMMemory,
     /// The running instance.
     pub vmctx: *mut VMContext,
-    /// Where slow paths find the registers.
+    /// Where slow paths find the saved registers.
     pub saved: *mut Machine,
-    /// Header of the frame that returns across instances.
-    pub crossing: *mut u64,
-    /// Whether the saved `ip` is the last word of a call, whose callee has failed after replacing its own frame.
-    pub behind_call: bool,
+    /// Header of the cross-instance frame that is returning.
+    pub cross_instance_header: *mut u64,
+    /// Whether the saved `ip` is the last word of a call, not the start of an instruction: the callee failed after it
+    /// had replaced its own frame.
+    pub after_call: bool,
     /// Why the activation stopped, if not by returning.
     pub error: Option<Error>,
 }
 
-/// Stands in for memory 0 where there is none.
+/// An empty memory, in place of memory 0 where there is none.
 struct NoMemory(VMMemory);
-// SAFETY: never written, and nothing is behind its pointer.
+// SAFETY: never written, and its pointer is null.
 unsafe impl Sync for NoMemory {}
 static NO_MEMORY: NoMemory = NoMemory(VMMemory { base: ptr::null_mut(), length: 0 });
 
 impl Context {
-    /// Makes `vmctx` the running instance. The registers of memory 0 are to be reloaded.
+    /// Makes `vmctx` the running instance. The caller must then reload memory 0's registers.
     ///
     /// # Safety
     /// `vmctx` must be a live context.
     pub unsafe fn switch(&mut self, vmctx: *mut VMContext) {
-        // SAFETY: live by the caller's promise; module and memories live as long as their instance.
+        // SAFETY: the context is live by the caller's promise; module and memories live as long as their instance.
         unsafe {
-            let module = ModuleCode::of(vmctx);
+            let module = InterpretedModule::of(vmctx);
             self.vmctx = vmctx;
             self.codes = module.codes();
             self.sigs = module.facts.sigs.as_ptr();
@@ -104,12 +106,12 @@ impl Context {
     }
 }
 
-/// What a handler wants next. It is known at compile time in most, so that nothing of it remains.
+/// What comes after a handler. Most handlers return a constant, so that the compiler removes the value.
 pub(super) enum Flow {
     /// The instruction at `ip`.
     Next,
-    /// The instruction at `ip`, after a taken branch; a variant of its own so that a conditional branch gets two
-    /// dispatches, which the processor's predictors tell apart.
+    /// The instruction at `ip`, after a taken branch. This is a variant of its own so that a conditional branch has two
+    /// dispatches, which the processor predicts separately.
     Jump,
     /// A path that is too long or too rare for the registers, with `ip` at its instruction.
     Slow(SlowPath),
@@ -117,14 +119,14 @@ pub(super) enum Flow {
     Trap(Trap),
     /// An out-of-bounds access of the instruction at `ip`.
     OutOfBounds { address: u64, size: u64 },
-    /// Native code at an address, which goes on with these registers.
+    /// Native code at this address, which continues with the machine's registers.
     #[cfg(baseline)]
     Native(*const u8),
     /// Back to the activation's caller.
     Exit,
 }
 
-/// Code off the fast path. It works on the saved registers, and may replace the accumulators' contents.
+/// Code off the fast path. It works on the saved registers, and may clobber the accumulators.
 pub(super) type SlowPath = fn(&mut Machine) -> Step;
 
 /// What comes after a slow path.
@@ -136,12 +138,12 @@ pub(super) enum Step {
     Stop,
 }
 
-/// One instruction.
+/// The handler of one instruction of the bytecode.
 pub(super) trait Handler {
     /// Name of the instruction with its form.
     fn name() -> String;
 
-    /// Where its operands are.
+    /// The fields of its operands, for printing.
     const FIELDS: &'static [super::print::Field];
 
     /// Runs it.
@@ -151,8 +153,8 @@ pub(super) trait Handler {
 impl Machine {
     #[inline(always)]
     fn field(&self, index: usize) -> u16 {
-        // SAFETY: the type's invariant. Fields are read one by one where they lie in this order, which is less work
-        // than shifting them out of a word.
+        // SAFETY: `ip` is at the start of an instruction by the type's invariant. On little-endian machines the fields
+        // of a word lie in this order in memory, and reading one is less work than shifting it out of the word.
         unsafe {
             if cfg!(target_endian = "little") {
                 self.ip.cast::<u16>().add(index).read()
@@ -182,7 +184,7 @@ impl Machine {
         self.field(3)
     }
 
-    /// Fields `b` and `c` as one.
+    /// Fields `b` and `c` as one 32-bit number.
     #[inline(always)]
     pub fn bc(&self) -> u32 {
         self.high(0)
@@ -191,7 +193,7 @@ impl Machine {
     /// Word `index` of the instruction.
     #[inline(always)]
     pub fn word(&self, index: usize) -> u64 {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ip` is at an instruction that has this word, by the type's invariant.
         unsafe { *self.ip.add(index) }
     }
 
@@ -207,7 +209,7 @@ impl Machine {
         (self.word(index) >> 32) as u32
     }
 
-    /// The place of a slot of the frame.
+    /// The address of a slot of the frame.
     #[inline(always)]
     pub fn slot(&self, slot: u16) -> *mut u64 {
         self.fp.wrapping_add(slot.into())
@@ -216,39 +218,39 @@ impl Machine {
     /// The value in a slot.
     #[inline(always)]
     pub fn get<T: SlotValue>(&self, slot: u16) -> T {
-        // SAFETY: the type's invariant.
+        // SAFETY: `fp` is at a frame that has the slot, by the type's invariant.
         unsafe { T::read(self.slot(slot)) }
     }
 
     /// Writes a value to a slot, and leaves the accumulators alone.
     #[inline(always)]
     pub fn put<T: SlotValue>(&mut self, slot: u16, value: T) {
-        // SAFETY: the type's invariant.
+        // SAFETY: `fp` is at a frame that has the slot, by the type's invariant.
         unsafe { value.write(self.slot(slot)) };
     }
 
-    /// Writes a result to slot `a` and its accumulator, and goes `words` on.
+    /// Writes a result to slot `a` and its accumulator, and moves `ip` on by `words`.
     #[inline(always)]
     pub fn finish<T: SlotValue>(&mut self, value: T, words: usize) -> Flow {
         self.put(self.a(), value);
         self.keep(value, words)
     }
 
-    /// Leaves a result in its accumulator, and goes `words` on.
+    /// Leaves a result in its accumulator only, and moves `ip` on by `words`.
     #[inline(always)]
     pub fn keep<T: SlotValue>(&mut self, value: T, words: usize) -> Flow {
         value.to_acc(self);
         self.skip(words)
     }
 
-    /// Goes `words` on.
+    /// Moves `ip` on by `words`.
     #[inline(always)]
     pub fn skip(&mut self, words: usize) -> Flow {
         self.ip = self.ip.wrapping_add(words);
         Flow::Next
     }
 
-    /// Jumps by the offset in the half word that starts `halves` half words into the instruction.
+    /// Jumps by `offset` words from word `word` of the instruction.
     #[inline(always)]
     pub fn jump(&mut self, word: usize, offset: u32) -> Flow {
         self.ip = self.ip.wrapping_add(word).wrapping_offset(offset as i32 as isize);
@@ -257,60 +259,62 @@ impl Machine {
 
     #[inline(always)]
     pub fn context(&mut self) -> &mut Context {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live and nobody else uses it, by the type's invariant.
         unsafe { &mut *self.ctx }
     }
 
     /// The running instance.
     #[inline(always)]
     pub fn vmctx(&self) -> *mut VMContext {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live by the type's invariant.
         unsafe { (*self.ctx).vmctx }
     }
 
     /// Length of memory 0.
     #[inline(always)]
     pub fn length(&self) -> u64 {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live by the type's invariant.
         unsafe { (*self.ctx).length }
     }
 
     /// Reads memory 0's base and length anew.
     #[inline(always)]
     pub fn reload_memory(&mut self) {
-        // SAFETY: the type's invariant.
+        // SAFETY: `ctx` is live by the type's invariant, and points to a memory of the running instance or to an empty
+        // one.
         let memory = unsafe { &*(*self.ctx).memory };
         self.memory = memory.base;
         self.context().length = memory.length as u64;
     }
 
-    /// The object at a place of the context: a byte offset, with bit 0 set where a pointer to it lies there.
+    /// The object at an encoded place of the context: see [`encode_place`].
     #[inline(always)]
     pub fn at_place<T>(&self, place: u32) -> *mut T {
         let at = self.vmctx().wrapping_byte_add((place & !1) as usize);
-        // SAFETY: the translator took the place from the module's offsets.
+        // SAFETY: the translator took the place from the module's offsets, so a pointer to the object lies there.
         if place & 1 == 0 { at.cast() } else { unsafe { *at.cast::<*mut T>() } }
     }
 
-    /// The translated code of a defined function, or null.
+    /// What calls of a defined function enter, or null if it was not called yet.
     #[inline(always)]
-    pub fn code(&self, defined: u32) -> *const Code {
+    pub fn code(&self, defined: u32) -> *const InterpretedFunction {
         // SAFETY: the translator takes indices from a validated module.
         unsafe { (*(*self.ctx).codes.add(defined as usize)).load(Ordering::Acquire) }
     }
 
-    /// How hot the function is that the instruction at `ip` counts for.
+    /// The counter that the counting instruction at `ip` names.
     #[inline(always)]
     pub fn counter(&self) -> &Counter {
-        // SAFETY: there are counters where the translator puts out instructions that count, and one for each function.
+        // SAFETY: the translator emits counting instructions only if the module has counters, one for each function.
         unsafe { &*(*self.ctx).counters.add(self.bc() as usize) }
     }
 
-    /// Enters a function whose arguments are at `base`, to return to `ret`. False, and nothing done, if its frame does
-    /// not fit the stack.
+    /// Enters a function whose arguments are at `base`, with the return address `ret`. Does nothing and returns false
+    /// if the frame does not fit the stack.
     #[inline(always)]
-    pub fn enter(&mut self, code: *const Code, base: *mut u64, ret: *const u64) -> bool {
-        // SAFETY: code of the running instance; the frame is written within the bounds that are checked.
+    pub fn enter(&mut self, code: *const InterpretedFunction, base: *mut u64, ret: *const u64) -> bool {
+        // SAFETY: callers pass a function of the running instance and a `base` on the value stack; the frame is only
+        // written after the check that it fits.
         unsafe {
             let code = &*code;
             if ((*self.ctx).stack_end as usize).wrapping_sub(base as usize) < code.frame_bytes {
@@ -326,7 +330,7 @@ impl Machine {
         true
     }
 
-    /// Whether so many bytes fit the stack from the running frame's start.
+    /// Whether a frame of so many bytes fits the stack at the running frame's start.
     pub fn room(&mut self, bytes: usize) -> bool {
         self.context().stack_end as usize - self.fp as usize >= bytes
     }
@@ -338,7 +342,8 @@ impl Machine {
     }
 }
 
-/// A [`Location`] in 32 bits: offsets are multiples of 8.
+/// A [`Location`] in 32 bits: the byte offset, which is a multiple of 8, with bit 0 set if a pointer to the object lies
+/// there.
 pub(super) fn encode_place(location: Location) -> u32 {
     match location {
         Location::Inline(offset) => offset as u32,

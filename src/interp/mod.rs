@@ -1,8 +1,11 @@
 //! The interpreter: functions are translated to register bytecode when first called, and run from that.
 //!
-//! What may be here: translation (`translate`), the bytecode (`op`, `print`), handlers (`exec`), how they follow each
-//! other (`dispatch`), frames (`layout`, `machine`), native code in place of bytecode (`baseline`). What may not: objects of the store and what instructions do to them
-//! (`vm::ops`), arithmetic (`numeric`), other tiers, which it reaches through `Tiers` and the hooks of `vm::engine`.
+//! What may be here: translation (`translate`), the bytecode (`op`, `print`, `portable`), translated functions
+//! (`code`), the instruction handlers (`exec`) and dispatch from one to the next (`dispatch`), frames (`layout`,
+//! `machine`, `frames`, `backtrace`), how hot functions are (`counter`), and baseline code compiled from bytecode
+//! (`baseline`).
+//! What may not: objects of the store and what instructions do to them (`vm::ops`), arithmetic (`numeric`), other
+//! tiers, which it reaches through `Tiers` and the hooks of `vm::engine`.
 
 mod backtrace;
 #[cfg(baseline)]
@@ -24,7 +27,7 @@ mod translate;
 mod tries;
 mod value;
 
-pub(crate) use code::ModuleCode;
+pub(crate) use code::InterpretedModule;
 #[cfg_attr(not(jit), expect(unused_imports, reason = "there are no other tiers"))]
 pub(crate) use counter::Counter;
 pub(crate) use dispatch::available as available_dispatch;
@@ -47,23 +50,23 @@ use crate::sys;
 use crate::vm::context::VMContext;
 use machine::{Context, Machine};
 
-/// Runs a defined function with its arguments in `slots`, over which its results are written. Nothing is copied if these are
-/// where its frame begins, at the store's `value_top`.
+/// Runs a defined function. `slots` hold the arguments and take the results; nothing is copied if they are at the
+/// store's `value_top`, where the function's frame begins.
 ///
 /// # Errors
-/// What ended it, with the backtrace of its frames.
+/// Whatever ended the call, with the backtrace of its frames.
 ///
 /// # Safety
 /// `vmctx` must be a live context, `defined` in its module, and `slots` hold arguments and have room for results.
 pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise; the store and its value stack live as long as the context. The machine is at the
-    // function's entry, in a frame that fits the stack.
+    // SAFETY: the caller promises a live context; its store and value stack live as long. `enter` checks that the frame
+    // fits the value stack, and puts the machine at the function's entry in this frame.
     unsafe {
         let store = (*vmctx).store;
         if sys::stack_pointer() < (*store).stack_limit {
             return Err(Trap::StackOverflow.into());
         }
-        let module = ModuleCode::of(vmctx);
+        let module = InterpretedModule::of(vmctx);
         let code = module.get(defined)?;
         let base = (*store).value_top;
         let mut saved = MaybeUninit::<Machine>::uninit();
@@ -76,8 +79,8 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             memory: ptr::null(),
             vmctx,
             saved: saved.as_mut_ptr(),
-            crossing: ptr::null_mut(),
-            behind_call: false,
+            cross_instance_header: ptr::null_mut(),
+            after_call: false,
             error: None,
         };
         context.switch(vmctx);

@@ -1,18 +1,19 @@
-//! Translated functions as bytes, for the cache and from it.
+//! Translated functions as bytes, for the cache.
 //!
-//! Bytecode holds no addresses, so it is good in any process; but it holds where loops are in the module, which must be the
-//! same. What comes back is run unchecked: whoever keeps the bytes must be sure to give back what it got.
+//! Bytecode holds no addresses, so it works in any process. It does hold the byte offsets of loops in the module, so
+//! the function must be at the same place. What is read back runs unchecked: the cache must give back the bytes that it
+//! got.
 
-use super::code::Code;
+use super::code::InterpretedFunction;
 use super::translate::Translation;
 use super::tries::Try;
 use crate::module::ModuleFacts;
 
-/// Numbers before those of the `try_table`s and the words.
+/// The numbers at the beginning, before the `try_table`s and the words.
 const NUMBERS: usize = 7;
 
-/// The code as bytes.
-pub(super) fn to_bytes(code: &Code, module: &ModuleFacts) -> Vec<u8> {
+/// A translated function as bytes.
+pub(super) fn to_bytes(code: &InterpretedFunction, module: &ModuleFacts) -> Vec<u8> {
     let (zeroed, tries, words) = (code.zeroed(), code.tries(), code.words());
     let start = module.bodies[code.defined() as usize].start as u32;
     let (frame, wide_slots, count) = (code.frame_slots() as u32, u32::from(code.wide_slots), tries.len() as u32);
@@ -24,8 +25,8 @@ pub(super) fn to_bytes(code: &Code, module: &ModuleFacts) -> Vec<u8> {
     bytes
 }
 
-/// What [`to_bytes`] was given, for the same body of the same module; `None` if the body is at another place now, or these
-/// are no such bytes.
+/// Reads what [`to_bytes`] wrote for the same function; `None` if the body is at another place in the module now, or
+/// the bytes are malformed.
 pub(super) fn from_bytes(module: &ModuleFacts, defined: u32, bytes: &[u8]) -> Option<Translation> {
     let (numbers, rest) = bytes.split_at_checked(4 * NUMBERS)?;
     let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| numbers[4 * at + byte]));

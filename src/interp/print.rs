@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::code::ModuleCode;
+use super::code::InterpretedModule;
 use super::exec::{dispatch_table, handlers_of_list_into_table};
 use super::machine::Handler;
 use super::op::{OPS, OpTable};
@@ -18,7 +18,8 @@ pub(crate) enum Half {
     C,
 }
 
-/// Where an operand of an instruction is, and what it means. A number is that of the word in the instruction.
+/// Where an operand of an instruction is, and what it means. Variants with a number are in that word of the
+/// instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Field {
     /// Slot of the result.
@@ -53,8 +54,8 @@ pub(crate) enum Field {
     Jump(usize),
     /// The targets of `br_table`.
     Table,
-    /// The catch clauses of `try`, two words each. The first holds the jump to the label and the slot of the first operand
-    /// there; the second holds the tag, or all ones for any, and whether the reference follows the payload.
+    /// The catch clauses of `try`, two words each. The first holds the jump to the label and the slot of the first
+    /// operand there; the second holds the tag, or all ones for any, and whether the reference follows the payload.
     Clauses,
 }
 
@@ -154,9 +155,9 @@ impl Field {
     }
 }
 
-/// The bytecode of a defined function: a line for the frame, then one for each instruction, which starts with the number of its
-/// first word.
-pub(crate) fn print_bytecode(module: &ModuleCode, defined: u32) -> Result<String> {
+/// The bytecode of a defined function: a line for the frame, then one for each instruction, which starts with the
+/// number of its first word.
+pub(crate) fn print_bytecode(module: &InterpretedModule, defined: u32) -> Result<String> {
     let (code, module) = (translate::function(&module.facts, defined, module.counts(), false)?, &module.facts);
     let mut out = String::new();
     let name = Printable::name(module.func_name(module.imported_funcs() + defined).unwrap_or(""));

@@ -1,3 +1,5 @@
+//! Tests of the bytecode that functions are translated to, and of the interpreter under both dispatches.
+
 use super::print_bytecode;
 use crate::Engine;
 use crate::config::{Config, Dispatch, Strategy};
@@ -84,8 +86,8 @@ fn operands_outlive_the_locals_they_came_from() {
     assert_eq!(run(wat, 7), [Ok(2), Ok(2)]);
 }
 
-/// Every kind of instruction often enough that the native stack would overflow if its handler kept a frame of it. (Calls of native
-/// code are in the tests of `jit`.)
+/// Runs every kind of instruction so often that the native stack would overflow if its handler left a frame on it.
+/// (Calls of native code are in the tests of `jit`.)
 #[test]
 fn deep_loops() {
     let body = "(local.set $v (f64x2.add (local.get $v) (f64x2.splat (f64.const 1))))
@@ -154,7 +156,8 @@ fn locals_are_zero_unless_set_on_every_way() {
     assert!(bytecode(wat).contains("zeroed 5..6"), "{}", bytecode(wat));
 }
 
-/// 60,000 `try_table`s side by side, in each of which something is thrown 50 times: what a throw is not in costs it nothing.
+/// 60,000 `try_table`s side by side, in each of which something is thrown 50 times: a throw must not search those that
+/// it is not in.
 #[test]
 fn throws_pass_by_try_tables() {
     let wat = format!(
@@ -167,15 +170,15 @@ fn throws_pass_by_try_tables() {
     assert_eq!(run(&wat, 50), [Ok(3_000_000); 2]);
 }
 
-/// Much code in a loop counts for much only if each pass goes through it.
+/// A loop's weight counts only code that every pass goes through.
 #[test]
 #[cfg(jit)]
 fn what_may_be_passed_by_weighs_little() {
     let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
-    let weight = |before: &str, behind: &str| -> u32 {
+    let weight = |before: &str, after: &str| -> u32 {
         let much = "(local.set 0 (i32.rotl (i32.add (local.get 0) (i32.const 7)) (local.get 0)))".repeat(1000);
         let text = format!(
-            "(module (func (param i32) (loop $l (block $out {before} {much} {behind}) (br_if $l (local.get 0)))))"
+            "(module (func (param i32) (loop $l (block $out {before} {much} {after}) (br_if $l (local.get 0)))))"
         );
         let printed = print_bytecode(&Module::new(&engine, text).unwrap().0.interp, 0).unwrap();
         let line = printed.lines().find_map(|line| line.split_once("count_loop ")).expect("a loop is counted").1;
@@ -188,8 +191,8 @@ fn what_may_be_passed_by_weighs_little() {
     assert!(weight("(block $in (br_table $in $out (local.get 0)))", "") <= 64);
 }
 
-/// Bodies that are wrong somewhere in the middle, translated as they are validated: it ends with the error that validation
-/// of the whole gives, or with the bytecode that a valid body gives.
+/// Damaged bodies, translated while they are validated: the result is the error that validation of the whole module
+/// gives, or, if the damaged body is valid, the same bytecode.
 #[test]
 fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
     use arbitrary::Unstructured;
@@ -232,7 +235,7 @@ fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
                 damaged[body.start + random() as usize % body.len()] = random() as u8;
             }
             let whole = Module::new(&eager, &damaged);
-            // What is not in the bodies is as it was.
+            // Outside of the bodies the module is as it was.
             let module = Module::new(&lazy, &damaged).unwrap();
             let translated = |module: &Module| -> Vec<_> {
                 let all = 0..bodies.len() as u32;
@@ -253,7 +256,7 @@ fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
                     assert_eq!(first.to_string(), error.to_string());
                 }
             }
-            // What was found to be valid stays so, what was not does not become so.
+            // Translating again and validating give the same answer.
             for (again, defined) in translated(&module).iter().zip(0..) {
                 assert_eq!(again.is_ok(), module.0.facts.ensure_valid(defined).is_ok());
             }

@@ -1,4 +1,4 @@
-//! What the interpreter asks of the other tiers, and what they answer.
+//! The interface between the interpreter and the other tiers.
 
 use std::io;
 use std::sync::atomic::AtomicPtr;
@@ -11,48 +11,50 @@ use crate::vm::context::VMCode;
 pub(crate) enum Native {
     /// Code of the function, to be called.
     Function,
-    /// Code that takes over a frame at a loop, and does nothing else.
+    /// Code compiled for one loop: it takes over the interpreter's frame there.
     Loop(*const VMCode),
-    /// The same, but code of the function as well: the number of the loop in that.
+    /// Code of the function that has loop entries as well, and the number of the loop.
     FunctionAtLoop(*const VMCode, u16),
 }
 
-/// How a function goes on whose budget is used up.
+/// How a function continues when its budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(jit), expect(dead_code, reason = "the interpreter knows what there could be"))]
 pub(crate) enum Hot {
     /// As before, with a new budget.
     Same,
-    /// In baseline code, which is to be made; it has been asked for so often.
+    /// In baseline code, which is requested now; the number is how often it was requested before.
     Baseline(u8),
+    /// In native code.
     Native(Native),
 }
 
 /// The tiering of one module's functions, as the interpreter sees it. A higher room implements it.
 pub(crate) trait Tiers: Send + Sync {
-    /// Has `read` take the bytecode of a function that earlier runs left, if there is some. The function counts as valid then.
+    /// Calls `read` with the bytecode of a function that earlier runs recorded, if there is some. The function counts
+    /// as valid then.
     fn load_bytecode(&self, defined: u32, read: &mut dyn FnMut(&[u8]));
 
-    /// Whether a function that is called for the first time has native code already, from earlier runs.
+    /// Whether a function that is called for the first time has native code from earlier runs, which is loaded now.
     fn starts_native(&self, defined: u32) -> bool;
 
-    /// How to call a function that has native code: the trampoline for its type, null if there is no memory for one, and
-    /// where the function's entry is.
+    /// What a native-call shim needs: the entry trampoline for the function's type, null if there is no memory for one,
+    /// and the address of the function's entry.
     fn native_entry(&self, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>);
 
-    /// How to go on with a function whose budget is used up as it is called.
+    /// How to continue a function whose budget is used up when it is called.
     fn hot_call(&self, defined: u32) -> Hot;
 
-    /// How to go on with a function whose budget is used up in a loop, at the `loop` of this byte offset, in a frame with
-    /// wide slots if `wide_slots`.
+    /// How to continue a function whose budget is used up at the `loop` with this byte offset. `wide_slots` says
+    /// whether its frame has scratch slots.
     fn hot_loop(&self, defined: u32, offset: u32, wide_slots: bool) -> Hot;
 
-    /// How many words of bytecode have to wait before baseline code is compiled from them, when it has been compiled from
-    /// `made` words, and one function has asked for it `asked` times.
+    /// How many words of bytecode have to wait before baseline code is compiled from them together, after `made` words,
+    /// and for a function that has requested it `requests` times before.
     #[cfg(baseline)]
-    fn baseline_batch(&self, made: usize, asked: u8) -> usize;
+    fn baseline_batch(&self, made: usize, requests: u8) -> usize;
 
-    /// Takes note that a function runs baseline code from now on, or that there is none to be had.
+    /// Tells that a function has baseline code now, or cannot have any: it does not request it again.
     fn has_baseline(&self, defined: u32);
 
     /// Memory for the module's baseline code.
@@ -60,10 +62,11 @@ pub(crate) trait Tiers: Send + Sync {
     fn baseline_memory(&self) -> Box<dyn BaselineMemory>;
 }
 
-/// Memory for baseline code, which goes when this is dropped.
+/// Memory for baseline code; freed when dropped.
 #[cfg_attr(not(baseline), expect(dead_code, reason = "there is no baseline code"))]
 pub(crate) trait BaselineMemory: Send {
-    /// Puts code of functions, by defined index, where it can be run. It must not depend on where that is.
+    /// Copies code of functions, given with their defined indices, into executable memory, and returns its addresses.
+    /// The code must be position-independent.
     ///
     /// # Errors
     /// If there is no memory for it.

@@ -1,14 +1,14 @@
-//! From Cranelift's output to machine code with its tables, not yet in its place.
+//! Artifacts: finished machine code with its tables, not yet in code memory.
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedMachReloc, FinalizedRelocTarget, ir};
 use cranelift_frontend::FunctionBuilderContext;
 
-use super::registry::{Handler, NO_LOCATION};
+use super::registry::{HandlerEntry, NO_LOCATION};
 use crate::error::{Error, Result};
 
-/// What compiling takes and is worth keeping for the next function.
+/// Buffers of the compiler that are reused for the next function.
 pub(super) struct Workspace {
     pub context: Context,
     pub builder: FunctionBuilderContext,
@@ -20,14 +20,15 @@ impl Default for Workspace {
     }
 }
 
-/// Finished machine code, not yet in its place.
+/// Finished machine code with its tables, not yet in code memory. [`FunctionCode`](super::registry::FunctionCode)
+/// explains the tables.
 pub(super) struct Artifact {
     pub bytes: Vec<u8>,
     pub alignment: u64,
     pub relocs: Vec<FinalizedMachReloc>,
     pub traps: Box<[(u32, u8)]>,
     pub locations: Box<[(u32, u32)]>,
-    pub handlers: Box<[Handler]>,
+    pub handlers: Box<[HandlerEntry]>,
 }
 
 /// Compiles the function in `context`.
@@ -35,7 +36,8 @@ pub(super) fn artifact(isa: &dyn TargetIsa, context: &mut Context) -> Result<Art
     let failed = |error: String| Error::resource(format!("cannot compile a function: {error}"));
     context.compile(isa, &mut ControlPlane::default()).map_err(|error| failed(format!("{:?}", error.inner)))?;
     let code = context.compiled_code().ok_or_else(|| failed("no code".into()))?;
-    // Functions are called through entries and references; by name only what stands in for an instruction.
+    // Compiled functions are called through entries and references. By name only the functions are called that replace
+    // a missing machine instruction.
     let known = |reloc: &FinalizedMachReloc| {
         use ir::{ExternalName::LibCall, LibCall as L};
         matches!(reloc.target, FinalizedRelocTarget::ExternalName(LibCall(L::FmaF32 | L::FmaF64)))
@@ -55,10 +57,10 @@ pub(super) fn artifact(isa: &dyn TargetIsa, context: &mut Context) -> Result<Art
         }
         end = location.end;
     }
-    // Compiled code tells exceptions apart itself, so a call has one handler for all.
+    // Compiled code itself compares an exception's tag, so a call has one handler for all exceptions.
     let handlers = code.buffer.call_sites().filter_map(|site| match site.exception_handlers {
         [FinalizedMachExceptionHandler::Default(entry)] => {
-            Some(Handler { after: site.ret_addr, entry: *entry, frame: site.frame_offset? })
+            Some(HandlerEntry { after: site.ret_addr, entry: *entry, frame: site.frame_offset? })
         }
         _ => None,
     });

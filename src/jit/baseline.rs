@@ -1,34 +1,34 @@
-//! A place for baseline code, which the interpreter makes from its bytecode.
+//! Executable memory for baseline code, which the interpreter compiles from its bytecode.
 
 use std::io;
 use std::sync::Weak;
 
 use cranelift_jit::{BranchProtection, JITMemoryKind, JITMemoryProvider};
 
-use super::ModuleCode;
+use super::CompiledModule;
 use super::code_memory::CodeMemory;
 use super::registry;
 use crate::interp;
 
-/// What the starts of functions are multiples of.
+/// Alignment of functions.
 const ALIGN: usize = 16;
 
 /// The baseline code of one module. Freed when dropped.
-pub(crate) struct BaselineMemory {
+pub(crate) struct BaselineCodeMemory {
     memory: CodeMemory,
-    /// The module whose functions they are.
-    module: Weak<ModuleCode>,
+    /// The module of the functions.
+    module: Weak<CompiledModule>,
 }
 
-impl BaselineMemory {
+impl BaselineCodeMemory {
     /// Nothing is reserved before the first function.
-    pub fn new(module: &ModuleCode) -> Self {
+    pub fn new(module: &CompiledModule) -> Self {
         let bytes: usize = module.facts.bodies.iter().map(|body| body.len()).sum();
-        BaselineMemory { memory: CodeMemory::new(bytes, true), module: module.this.clone() }
+        BaselineCodeMemory { memory: CodeMemory::new(bytes, true), module: module.this.clone() }
     }
 }
 
-impl interp::BaselineMemory for BaselineMemory {
+impl interp::BaselineMemory for BaselineCodeMemory {
     fn add(&mut self, codes: &[(u32, &[u8])]) -> io::Result<Vec<*const u8>> {
         let size = |code: &[u8]| code.len().next_multiple_of(ALIGN);
         let mut next = self.memory.allocate(
@@ -38,7 +38,7 @@ impl interp::BaselineMemory for BaselineMemory {
         )?;
         let places = codes.iter().map(|(_, code)| {
             let place = next;
-            // SAFETY: so many bytes were allocated there, and are writable until they are finalized.
+            // SAFETY: `place` has room for the code, and is writable until the memory is finalized.
             unsafe { place.copy_from_nonoverlapping(code.as_ptr(), code.len()) };
             next = next.wrapping_add(size(code));
             place.cast_const()
@@ -47,7 +47,7 @@ impl interp::BaselineMemory for BaselineMemory {
         self.memory.finalize(BranchProtection::None).map_err(io::Error::other)?;
         if let Some(module) = self.module.upgrade() {
             for ((defined, code), place) in codes.iter().zip(&places) {
-                // SAFETY: as above, and nothing writes there any more.
+                // SAFETY: the code lies there, readable, and nothing writes there any more.
                 let code = unsafe { std::slice::from_raw_parts(*place, code.len()) };
                 registry::tell_profiler(&module, *defined, " (baseline)", code);
             }

@@ -1,4 +1,4 @@
-//! Between the compiler and the cache: code that needs no compiling, and code that is to be kept.
+//! Loading compiled code from the cache, and recording it there.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::artifact::Artifact;
 use super::compile::{Compiled, compile};
-use super::module::ModuleCode;
-use super::portable::{Tables, read_tables};
+use super::module::CompiledModule;
+use super::portable::{CodeTables, read_tables};
 use super::registry::{self, FunctionCode, WasmFunction};
-use super::settings::{Entry, Tier};
+use super::settings::{CodeEntry, Tier};
 use super::{CodeFile, EngineState};
 use crate::cache::{BYTECODE, FoundCode, FunctionKey, ModuleCache, Settings, VERSION};
 use crate::config::cache::CacheStats;
@@ -18,34 +18,34 @@ use crate::config::{BoundsChecks, Profile};
 use crate::module::validate::ValidationState;
 use crate::vm::context::VMCode;
 
-/// The cache as a module's code sees it.
+/// A module's code in the cache.
 #[derive(Default)]
 pub(super) struct Cached {
-    /// Opened when it is first asked.
+    /// Opened on first use.
     cache: OnceLock<Option<ModuleCache>>,
-    /// Loops that were loaded, by function and loop. Where functions are is in the entries.
-    loops: Mutex<HashMap<(u32, u32), (Pointer, Tier)>>,
+    /// The code of loops that was loaded, by function and loop. (The code of functions is in their entries.)
+    loops: Mutex<HashMap<(u32, u32), (CodePointer, Tier)>>,
 }
 
 #[derive(Clone, Copy)]
-struct Pointer(*const VMCode);
+struct CodePointer(*const VMCode);
 
-// SAFETY: code may be run by any thread.
-unsafe impl Send for Pointer {}
+// SAFETY: a pointer to code, which any thread may run.
+unsafe impl Send for CodePointer {}
 
 impl Cached {
-    fn get(&self, module: &ModuleCode) -> Option<&ModuleCache> {
+    fn get(&self, module: &CompiledModule) -> Option<&ModuleCache> {
         let engine = &module.engine;
         let open = || ModuleCache::open(&module.facts, &engine.config().cache, &cache_settings(engine), CodeFile::map);
         self.cache.get_or_init(open).as_ref()
     }
 }
 
-/// What the cache calls a piece of code. Loops are counted from the start of the body.
-fn key(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> FunctionKey {
+/// The cache's key for a piece of code. A loop is identified by its offset from the start of the body.
+fn key(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntry) -> FunctionKey {
     let entry = match entry {
-        Entry::Function => 0,
-        Entry::Loop { offset, wide_slots } => {
+        CodeEntry::Function => 0,
+        CodeEntry::Loop { offset, wide_slots } => {
             let body = module.facts.bodies[defined as usize].start as u32;
             (offset - body + 1) << 1 | u32::from(wide_slots)
         }
@@ -53,57 +53,58 @@ fn key(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> FunctionK
     FunctionKey { defined, entry, tier: tier as u32 }
 }
 
-/// A function compiled as well as possible, in no place yet: its name in the cache, code, alignment, tables. `None` if
-/// Cranelift refuses it, or if its code is good for this process only.
-pub(crate) fn portable_function(module: &ModuleCode, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
-    let Compiled { artifact, .. } = compile(module, defined, Tier::Best, Entry::Function).ok()?;
+/// Compiles a function at the best tier for a file: gives its key in the cache, code, alignment, and tables. `None` if
+/// Cranelift refuses it, or if the code only works in this process.
+pub(crate) fn portable_function(module: &CompiledModule, defined: u32) -> Option<(FunctionKey, Vec<u8>, u32, Vec<u8>)> {
+    let Compiled { artifact, .. } = compile(module, defined, Tier::Best, CodeEntry::Function).ok()?;
     let tables = artifact.tables(module.facts.bodies[defined as usize].start as u32);
-    let key = key(module, defined, Tier::Best, Entry::Function);
+    let key = key(module, defined, Tier::Best, CodeEntry::Function);
     artifact.is_portable().then_some((key, artifact.bytes, artifact.alignment as u32, tables))
 }
 
-impl ModuleCode {
-    /// Has the module use this code, instead of what the engine's cache has. Nothing must have been called yet.
+impl CompiledModule {
+    /// Makes the module use this code instead of that in the engine's cache. No function must have been called yet.
     pub(crate) fn use_cache(&self, cache: ModuleCache) {
         let set = self.cached.cache.set(Some(cache));
-        debug_assert!(set.is_ok(), "the cache was asked already");
+        debug_assert!(set.is_ok(), "the cache is in use already");
     }
 
-    /// Whether functions may be compiled that [`ModuleCode::load`] does not find: not those of a module that was
+    /// Whether functions that [`CompiledModule::load`] does not find may be compiled: not those of a module that was
     /// compiled ahead of time.
     pub(crate) fn may_compile(&self) -> bool {
         !self.cached.get(self).is_some_and(ModuleCache::is_sealed)
     }
 
-    /// Whether earlier runs have left native code of the module.
+    /// Whether the cache had native code of the module when it was opened.
     pub(crate) fn has_cached(&self) -> bool {
         self.cached.get(self).is_some_and(ModuleCache::has_native)
     }
 
-    /// Takes code of `least` or better from the cache and publishes it, as [`ModuleCode::publish`] does. `None` if there
-    /// is none; costs little then.
+    /// Loads code of tier `least` or better from the cache and publishes it, as [`CompiledModule::publish`] does.
+    /// `None` if there is none, which is found out quickly.
     ///
-    /// The function counts as valid if there is code: it was compiled from this very body, in the same surroundings.
-    pub(crate) fn load(&self, defined: u32, least: Tier, entry: Entry) -> Option<*const VMCode> {
+    /// If there is code, the function counts as valid: it was compiled from the same body in a module with the same
+    /// declarations.
+    pub(crate) fn load(&self, defined: u32, least: Tier, entry: CodeEntry) -> Option<*const VMCode> {
         if self.tiers.is_empty() {
             return None;
         }
         let module = self;
         let cache = self.cached.get(self).filter(|cache| !cache.is_empty())?;
         let wanted = key(module, defined, least, entry);
-        // From here on no other thread publishes or loads.
+        // While this lock is held no other thread publishes or loads.
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         let mut loops = self.cached.loops.lock().unwrap_or_else(PoisonError::into_inner);
         match entry {
-            Entry::Function if self.tiers[defined as usize].load(Ordering::Relaxed) >= least as u8 => {
+            CodeEntry::Function if self.tiers[defined as usize].load(Ordering::Relaxed) >= least as u8 => {
                 return self.native(defined);
             }
-            Entry::Loop { .. } => {
+            CodeEntry::Loop { .. } => {
                 if let Some((code, _)) = loops.get(&(defined, wanted.entry)).filter(|(_, tier)| *tier >= least) {
                     return Some(code.0);
                 }
             }
-            Entry::Function => {}
+            CodeEntry::Function => {}
         }
         let started = Instant::now();
         let found = cache.find(&self.facts, wanted)?;
@@ -113,18 +114,19 @@ impl ModuleCode {
             FoundCode::Bytes(bytes) => bytes.len(),
         };
         let body = module.facts.bodies[defined as usize].start as u32;
-        let Tables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
+        let CodeTables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
         let function = Some(WasmFunction { module, defined });
-        // Profilers look for the names of code that is in a file in that file: theirs is code in anonymous memory.
+        // For code in a file, profilers look for names in that file; only names of code in anonymous memory can be
+        // given to them.
         let is_profiled = module.engine.config().profile != Profile::None;
         let code = match found.code {
             FoundCode::Mapped(file, range) if !is_profiled => {
                 let range = file.address(range.start)..file.address(range.end);
                 let code = range.start as *mut VMCode;
-                // SAFETY: the file stays mapped as long as this, which is a part of the module.
+                // SAFETY: the file stays mapped as long as the cache, which lives as long as the module.
                 unsafe { registry::add_function(FunctionCode { range, function, traps, locations, handlers }) };
-                if entry == Entry::Function {
-                    self.lead_to(code, defined, Some(tier));
+                if entry == CodeEntry::Function {
+                    self.set_entry(code, defined, Some(tier));
                 }
                 code.cast_const()
             }
@@ -142,17 +144,17 @@ impl ModuleCode {
         let work = &module.engine.core.stats.cached;
         work.add(module.facts.bodies[defined as usize].len(), length, started.elapsed());
         match entry {
-            Entry::Function if tier < Tier::Best => self.improve(defined, tier),
-            Entry::Function => {}
-            Entry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (Pointer(code), tier))),
+            CodeEntry::Function if tier < Tier::Best => self.improve(defined, tier),
+            CodeEntry::Function => {}
+            CodeEntry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (CodePointer(code), tier))),
         }
         Some(code)
     }
 
-    /// Has `read` take a function's bytecode that earlier runs left, if there is some. The function counts as valid then, as
-    /// for [`ModuleCode::load`].
+    /// Calls `read` with the bytecode of a function that earlier runs recorded, if there is some. The function counts
+    /// as valid then, as for [`CompiledModule::load`].
     pub(crate) fn load_bytecode(&self, defined: u32, read: &mut dyn FnMut(&[u8])) {
-        // Bytecode is not the same where nothing is counted.
+        // The cache only has bytecode that counts.
         if !self.interp.counts() {
             return;
         }
@@ -163,7 +165,7 @@ impl ModuleCode {
         }
     }
 
-    /// Keeps what was compiled for later runs, if it is good for other processes.
+    /// Records compiled code for later runs, if it works in other processes.
     pub(crate) fn record(&self, code: &Compiled) {
         let Compiled { artifact, function, defined, entry, tier } = code;
         if function.is_none() || !artifact.is_portable() {
@@ -176,16 +178,17 @@ impl ModuleCode {
         }
     }
 
-    /// What the cache did for the module.
+    /// What the cache has done for the module so far.
     pub(crate) fn cache_stats(&self) -> CacheStats {
         self.cached.cache.get().and_then(Option::as_ref).map(ModuleCache::stats).unwrap_or_default()
     }
 
-    /// Writes what was recorded to the cache, what was translated if that is worth it, and whether all of the module was found to be valid.
+    /// Writes to the cache: the recorded code, the bytecode if it is worth it, and the mark of a valid module if the
+    /// whole module was found to be valid.
     pub(crate) fn flush_cache(&self) {
         if let Some(Some(cache)) = self.cached.cache.get() {
-            if cache.is_recording() && self.interp.counts() && cache.is_worth_writing(self.interp.new_bytes()) {
-                for (defined, bytes) in self.interp.to_keep() {
+            if cache.is_recording() && self.interp.counts() && cache.is_worth_writing(self.interp.unrecorded_bytes()) {
+                for (defined, bytes) in self.interp.to_record() {
                     cache.record(&self.facts, FunctionKey { defined, entry: 0, tier: BYTECODE }, 1, &[], bytes);
                 }
             }
@@ -197,13 +200,13 @@ impl ModuleCode {
     }
 }
 
-impl Drop for ModuleCode {
+impl Drop for CompiledModule {
     fn drop(&mut self) {
         self.flush_cache();
     }
 }
 
-/// What compiled code of an engine depends on besides the module.
+/// The settings of an engine that compiled code depends on.
 pub(crate) fn cache_settings(engine: &EngineState) -> Settings {
     let isa = engine.isa(Tier::Best);
     let checks = match engine.config().bounds_checks {
@@ -211,7 +214,7 @@ pub(crate) fn cache_settings(engine: &EngineState) -> Settings {
         BoundsChecks::Guard => "guard",
     };
     let checks = format!("{checks}{}", if engine.config().signals_based_traps { "" } else { " without signals" });
-    // Flags of the processor are switches, except for a few with values.
+    // Most flags of the processor are switches; a few have values.
     let flags = isa.isa_flags();
     let features = flags.iter().filter_map(|flag| match flag.as_bool() {
         Some(on) => on.then(|| flag.name.to_string()),
@@ -245,7 +248,8 @@ mod tests {
                 (br_if $again))
             (i32.load (i32.const 8))))"#;
 
-    /// The code of the function and of its loop, of both tiers, in an engine that has seen other modules.
+    /// The code of the function and of its loop, both quick and best, in an engine that has compiled the modules
+    /// `before`.
     fn code(before: &[&str]) -> Vec<Vec<u8>> {
         let engine = Engine::new(&Config::new()).unwrap();
         let _others: Vec<Module> = before.iter().map(|text| Module::new(&engine, text).unwrap()).collect();
@@ -255,7 +259,7 @@ mod tests {
         let is_loop =
             |(operator, _): &(wasmparser::Operator<'_>, u64)| matches!(operator, wasmparser::Operator::Loop { .. });
         let (_, offset) = operators.find(is_loop).unwrap();
-        let entries = [Entry::Function, Entry::Loop { offset: offset as u32, wide_slots: false }];
+        let entries = [CodeEntry::Function, CodeEntry::Loop { offset: offset as u32, wide_slots: false }];
         let all = entries.iter().flat_map(|entry| [Tier::Quick, Tier::Best].map(|tier| (*entry, tier)));
         let code = all.map(|(entry, tier)| {
             let artifact = compile(&module.0.jit, 0, tier, entry).unwrap().artifact;
@@ -265,7 +269,8 @@ mod tests {
         code.collect()
     }
 
-    /// The bytecode of earlier runs does not say what is hot: functions are not to be compiled sooner because of it.
+    /// Bytecode in the cache does not make a later run: it does not say what is hot, so functions must not be compiled
+    /// sooner because of it.
     #[test]
     fn bytecode_is_no_native_code() {
         let dir = tempfile::tempdir().unwrap();

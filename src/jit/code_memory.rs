@@ -1,8 +1,8 @@
-//! Memory for native code: written, then executable, never both.
+//! Memory for native code: pages are writable or executable, never both.
 //!
-//! Address space is reserved in chunks, functions are packed into them one behind the other. To add one, its pages are
-//! made writable, and executable again after. Another thread that runs code on the first of these pages meanwhile
-//! faults; the signal handler lets it try again until it succeeds (see `traps`).
+//! Address space is reserved in chunks, into which functions are packed one after the other. To add a function, its
+//! pages are made writable, and executable again afterwards. Another thread that runs code on the first of these pages
+//! meanwhile faults; the signal handler lets it try again until it succeeds (see `signals`).
 
 use std::io;
 use std::ops::Range;
@@ -14,15 +14,15 @@ use region::Protection;
 
 use super::registry::{self, Chunk, GRANULE};
 
-/// The largest step in which address space is reserved; a function larger than that gets what it needs.
+/// The largest step in which Address space is reserved, except for a function that is larger.
 const MAX_CHUNK: usize = 64 << 20;
 
-/// The code memory of one module, or of an engine's glue. Freed when dropped.
+/// The code memory of one module, or of an engine's trampolines. Freed when dropped.
 pub(super) struct CodeMemory {
-    spaces: Vec<Space>,
-    /// Bytes to reserve next.
+    regions: Vec<CodeRegion>,
+    /// Bytes to reserve for the next region.
     step: usize,
-    /// Whether no page is written to again once there is code on it that runs.
+    /// Whether pages are never written to again after they were executable.
     fresh_pages: bool,
 }
 
@@ -31,7 +31,7 @@ impl CodeMemory {
     ///
     /// With `fresh_pages`, no page is written to again after it was made executable, so that no thread ever faults.
     pub fn new(expected: usize, fresh_pages: bool) -> Self {
-        CodeMemory { spaces: Vec::new(), step: expected.min(MAX_CHUNK), fresh_pages }
+        CodeMemory { regions: Vec::new(), step: expected.min(MAX_CHUNK), fresh_pages }
     }
 }
 
@@ -42,34 +42,34 @@ impl JITMemoryProvider for CodeMemory {
             return Err(io::ErrorKind::Unsupported.into());
         }
         if self.fresh_pages
-            && let Some(space) = self.spaces.last_mut()
-            && space.writable.is_empty()
+            && let Some(region) = self.regions.last_mut()
+            && region.writable.is_empty()
         {
-            space.used = space.used.next_multiple_of(region::page::size());
+            region.used = region.used.next_multiple_of(region::page::size());
         }
-        if let Some(space) = self.spaces.last_mut()
-            && let Some(place) = space.allocate(size, align)?
+        if let Some(region) = self.regions.last_mut()
+            && let Some(place) = region.allocate(size, align)?
         {
             return Ok(place);
         }
-        let mut space = Space::new(self.step.max(size))?;
+        let mut region = CodeRegion::new(self.step.max(size))?;
         self.step = (2 * self.step).min(MAX_CHUNK);
-        let place = space.allocate(size, align)?.ok_or(io::ErrorKind::OutOfMemory)?;
-        self.spaces.push(space);
+        let place = region.allocate(size, align)?.ok_or(io::ErrorKind::OutOfMemory)?;
+        self.regions.push(region);
         Ok(place)
     }
 
     unsafe fn free_memory(&mut self) {
-        self.spaces.clear();
+        self.regions.clear();
     }
 
     fn finalize(&mut self, _: BranchProtection) -> ModuleResult<()> {
-        self.spaces.iter_mut().try_for_each(Space::finish).map_err(|err| ModuleError::Allocation { err })
+        self.regions.iter_mut().try_for_each(CodeRegion::finish).map_err(|err| ModuleError::Allocation { err })
     }
 }
 
-/// One reserved range.
-struct Space {
+/// One reserved range of Address space, which is a chunk of the registry.
+struct CodeRegion {
     /// Whole granules within the allocation.
     range: Range<usize>,
     /// End of the code.
@@ -80,22 +80,22 @@ struct Space {
     _allocation: region::Allocation,
 }
 
-// SAFETY: the space is the only owner of its allocation, and threads get at it through `&mut` only.
-unsafe impl Send for Space {}
+// SAFETY: it is the only owner of its allocation, and changes it through `&mut` only.
+unsafe impl Send for CodeRegion {}
 
-impl Space {
+impl CodeRegion {
     fn new(size: usize) -> io::Result<Self> {
         let size = size.max(1).next_multiple_of(GRANULE);
         let allocation = region::alloc(size + GRANULE, Protection::NONE).map_err(region::Error::into_io_error)?;
         let start = allocation.as_range().start.next_multiple_of(GRANULE);
         let range = start..start + size;
         let chunk = Box::<Chunk>::default();
-        // SAFETY: the chunk is boxed and removed when the space is dropped.
+        // SAFETY: the chunk is boxed, and removed from the registry when this is dropped.
         unsafe { registry::add_chunk(range.clone(), &*chunk) }.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Space { used: start, writable: start..start, range, chunk, _allocation: allocation })
+        Ok(CodeRegion { used: start, writable: start..start, range, chunk, _allocation: allocation })
     }
 
-    /// Room for `size` bytes, writable until [`Space::finish`]; `None` if there is not enough left.
+    /// Room for `size` bytes, writable until [`CodeRegion::finish`]; `None` if there is not enough left.
     fn allocate(&mut self, size: usize, align: usize) -> io::Result<Option<*mut u8>> {
         let start = self.used.next_multiple_of(align);
         let end = match start.checked_add(size) {
@@ -123,7 +123,7 @@ impl Space {
         }
         icache::clean(&pages);
         if let Err(error) = protect(&pages, Protection::READ_EXECUTE) {
-            // What was there before can't run any more either: threads must not wait for it.
+            // Code that was on these pages before can't run any more either: threads must not wait for it.
             self.chunk.broken.store(true, Ordering::Release);
             return Err(error);
         }
@@ -131,14 +131,14 @@ impl Space {
     }
 }
 
-impl Drop for Space {
+impl Drop for CodeRegion {
     fn drop(&mut self) {
         registry::remove_chunk(self.range.clone());
     }
 }
 
 fn protect(pages: &Range<usize>, protection: Protection) -> io::Result<()> {
-    // SAFETY: the pages are part of our allocation, and hold no Rust objects.
+    // SAFETY: callers pass pages of their own allocation, which hold no Rust objects.
     unsafe { region::protect(pages.start as *const u8, pages.len(), protection) }.map_err(region::Error::into_io_error)
 }
 

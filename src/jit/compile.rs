@@ -1,6 +1,6 @@
 //! Compiling functions.
 //!
-//! A function is compiled outside of all locks and then published under its module's, so that several threads can
+//! A function is compiled without any lock, and then published under its module's lock, so that several threads can
 //! compile at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,25 +11,25 @@ use super::artifact::{Artifact, Workspace, artifact};
 use super::lower::Plan;
 use super::lower::osr::MAX_LOOPS;
 use super::lower::trap::MAX_FRAME;
-use super::module::ModuleCode;
+use super::module::CompiledModule;
 use super::registry::WasmFunction;
-use super::settings::{Entry, Tier};
-use super::{EngineState, lower, resolver, trampoline};
+use super::settings::{CodeEntry, Tier};
+use super::{EngineState, lazy_compile, lower, trampoline};
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::vm::context::VMCode;
 
-/// Stack that Cranelift may need for one function, with a wide margin: even large functions take under
-/// 100 KiB, without optimisation some times more. A new thread for each would cost 60 µs.
+/// Stack that Cranelift may need for one function, with a wide margin: even large functions take under 100 KiB, several
+/// times more in a debug build. A thread for each function would cost 60 µs.
 const COMPILER_STACK: usize = if cfg!(debug_assertions) { 4 << 20 } else { 1 << 20 };
 
-/// Machine code of a function that is not in its place yet.
+/// Compiled code of a function that is not published yet.
 pub(crate) struct Compiled {
     pub(super) artifact: Artifact,
-    /// `None` for an adapter: to backtraces it is glue, as the interpreter names the function.
+    /// `None` for an adapter to the interpreter: backtraces leave it out, because the interpreter names the function.
     pub(super) function: Option<WasmFunction>,
     pub(super) defined: u32,
-    pub(super) entry: Entry,
+    pub(super) entry: CodeEntry,
     pub(super) tier: Tier,
 }
 
@@ -44,29 +44,28 @@ impl Compiled {
     }
 }
 
-/// Compiles a defined function. May be called on any thread; nothing waits for it.
+/// Compiles a defined function. May be called on any thread.
 ///
-/// What the quick settings can't do is done with the best ones.
+/// A function that the quick settings can't compile is compiled with the best ones.
 ///
 /// # Errors
-/// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function, or if there is no loop at the offset that
-/// can be reached.
-pub(crate) fn compile(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry) -> Result<Compiled> {
+/// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function, or if there is no reachable loop at the
+/// entry's offset.
+pub(crate) fn compile(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntry) -> Result<Compiled> {
     let plan = match entry {
-        Entry::Function => Plan::Function,
-        Entry::Loop { offset, wide_slots } => Plan::Loop { offset, wide_slots },
+        CodeEntry::Function => Plan::Function,
+        CodeEntry::Loop { offset, wide_slots } => Plan::Loop { offset, wide_slots },
     };
     compile_as(module, defined, tier, entry, plan)
 }
 
-/// Compiles a defined function so that it can also be entered at these loops, by
-/// [`call_native_at_loop`](super::call_native_at_loop), which costs a test for each call of it. Of equal loops the first
-/// counts; too many are left out.
+/// Compiles a defined function with entries at these loops as well, for `enter::call_native_at_loop`. They cost a test
+/// in each call of the function. Of equal offsets only the first counts; those beyond `MAX_LOOPS` are left out.
 ///
 /// # Errors
 /// As for [`compile`].
 pub(crate) fn compile_with_loops(
-    module: &ModuleCode,
+    module: &CompiledModule,
     defined: u32,
     tier: Tier,
     offsets: &[u32],
@@ -76,16 +75,16 @@ pub(crate) fn compile_with_loops(
         [] => Plan::Function,
         offsets => Plan::FunctionWithLoops { offsets, wide_slots },
     };
-    compile_as(module, defined, tier, Entry::Function, plan)
+    compile_as(module, defined, tier, CodeEntry::Function, plan)
 }
 
-fn compile_as(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry, plan: Plan<'_>) -> Result<Compiled> {
+fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntry, plan: Plan<'_>) -> Result<Compiled> {
     let started = sys::thread_time();
     let compiled = on_enough_stack(|| {
         let state = &*module.engine;
         let with = |tier| {
             let tier = match plan {
-                Plan::FunctionWithLoops { .. } => Tier::Entered.min(tier),
+                Plan::FunctionWithLoops { .. } => Tier::BestWithLoops.min(tier),
                 Plan::Function | Plan::Loop { .. } => tier,
             };
             state.with_workspace(|workspace| {
@@ -108,7 +107,7 @@ fn compile_as(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry, plan:
     let counted = &module.engine.core.stats;
     let work = match compiled.tier {
         Tier::Quick => &counted.quick,
-        Tier::Entered | Tier::Best => &counted.best,
+        Tier::BestWithLoops | Tier::Best => &counted.best,
     };
     work.add(module.facts.bodies[defined as usize].len(), compiled.size(), sys::thread_time().saturating_sub(started));
     if !matches!(plan, Plan::Function) {
@@ -117,25 +116,25 @@ fn compile_as(module: &ModuleCode, defined: u32, tier: Tier, entry: Entry, plan:
     Ok(compiled)
 }
 
-/// The code of a defined function, compiled now if it is not yet.
+/// The code of a defined function, compiled now if there is none.
 ///
 /// A function that Cranelift refuses gets an adapter to the interpreter.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code, and those of
-/// [`ModuleFacts::ensure_valid`].
-pub(super) fn function(module: &ModuleCode, defined: u32) -> Result<*const VMCode> {
-    let first = resolver::entry(module.facts.defined_type(defined));
+/// [`ModuleFacts::ensure_valid`](crate::module::ModuleFacts::ensure_valid).
+pub(super) fn function(module: &CompiledModule, defined: u32) -> Result<*const VMCode> {
+    let first = lazy_compile::entry(module.facts.defined_type(defined));
     let ready = || Some(module.entry(defined).load(Ordering::Acquire).cast_const()).filter(|code| *code != first);
     if let Some(code) = ready() {
         return Ok(code);
     }
     let tier = if module.engine.config().quick_code { Tier::Quick } else { Tier::Best };
-    if let Some(code) = module.load(defined, tier, Entry::Function) {
+    if let Some(code) = module.load(defined, tier, CodeEntry::Function) {
         return Ok(code);
     }
     module.facts.ensure_valid(defined)?;
-    let compiled = module.may_compile().then(|| compile(module, defined, tier, Entry::Function));
+    let compiled = module.may_compile().then(|| compile(module, defined, tier, CodeEntry::Function));
     let code = match compiled {
         Some(Ok(code)) => {
             module.record(&code);
@@ -149,25 +148,25 @@ pub(super) fn function(module: &ModuleCode, defined: u32) -> Result<*const VMCod
         }
     };
     let mut space = module.space.lock().unwrap_or_else(PoisonError::into_inner);
-    // Another thread may have been faster.
+    // Another thread may have published the function meanwhile.
     if let Some(code) = ready() {
         return Ok(code);
     }
     module.publish_in(&mut space, vec![code]).map(|codes| codes[0])
 }
 
-/// A function like a compiled one, which calls the interpreter.
-fn adapter(module: &ModuleCode, defined: u32) -> Result<Compiled> {
+/// An adapter: code that is called like a compiled function, and calls the interpreter for it.
+fn adapter(module: &CompiledModule, defined: u32) -> Result<Compiled> {
     on_enough_stack(|| {
         let (state, tier) = (&*module.engine, Tier::Best);
         let ty = module.facts.defined_type(defined);
         let artifact =
             state.with_workspace(|workspace| trampoline::to_interpreter(state.isa(tier), ty, defined, workspace))?;
-        Ok(Compiled { artifact, function: None, defined, entry: Entry::Function, tier })
+        Ok(Compiled { artifact, function: None, defined, entry: CodeEntry::Function, tier })
     })
 }
 
-/// Runs `compile` where the stack surely suffices: here, or else on a thread made for it.
+/// Runs `compile` with enough stack: on this thread, or if too little is left on a thread made for it.
 pub(super) fn on_enough_stack<R: Send>(compile: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     if sys::stack_remaining() >= COMPILER_STACK {
         return compile();
@@ -181,7 +180,7 @@ pub(super) fn on_enough_stack<R: Send>(compile: impl FnOnce() -> Result<R> + Sen
 }
 
 impl EngineState {
-    /// Lends a workspace. A panic in `work` is a refusal: the compiler's faults must not end the program.
+    /// Runs `work` with a workspace. A panic in it becomes an error: bugs of the compiler must not end the program.
     pub(super) fn with_workspace<R>(&self, work: impl FnOnce(&mut Workspace) -> Result<R>) -> Result<R> {
         let pool = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workspace = pool().pop().unwrap_or_default();

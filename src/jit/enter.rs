@@ -1,11 +1,11 @@
 //! Entering compiled code, and leaving it by a trap or a throw.
 //!
-//! [`enter`] runs compiled code and notes in an [`Activation`] how to get out again: `arch::landing` returns from the
-//! innermost [`enter`] with what was saved in [`Trapped`]. No Rust frame is ever left that way: between `enter` and the
-//! instruction that traps there is compiled code only.
+//! [`enter`] runs compiled code, and records in an [`Activation`] how to get out again: a trap saves its details in
+//! [`Trapped`], and the thread continues in `arch::landing`, which returns from the innermost [`enter`]. No Rust frame
+//! is skipped that way: between `enter` and the instruction that traps there is compiled code only.
 //!
-//! A throw that leaves its function is no trap: compiled code calls `arch::raise`, which finds who catches it and goes
-//! on there, or lands. So do errors of host functions.
+//! A throw that leaves its function is not a trap: compiled code calls `arch::raise`, which continues at the handler
+//! that catches the exception, or lands if there is none. Errors of host functions leave compiled code in the same way.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -14,8 +14,8 @@ use std::ptr;
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Registers, Target};
 use super::lower::osr::hidden_argument;
-use super::module::ModuleCode;
-use super::trampoline::Kind;
+use super::module::CompiledModule;
+use super::trampoline::TrampolineKind;
 use super::unwind::{CodePosition, Stack, find_handler, frames};
 use super::{fault, origin, registry, signals};
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
@@ -25,8 +25,8 @@ use crate::vm::func::call_host;
 use crate::vm::store::StoreOpaque;
 use crate::vm::{activation, exception};
 
-/// One entry from Rust into compiled code. Lives on the stack of [`enter`], of which calls between engines may be many, one
-/// in the other: what only traps need is kept elsewhere.
+/// One entry from Rust into compiled code. It lives in the frame of [`enter`]. Calls between engines may nest many of
+/// these frames, so they are kept small: what only traps need is in [`Trapped`].
 #[repr(C)]
 pub(super) struct Activation {
     /// Stack and frame pointers of `arch::enter`.
@@ -35,7 +35,7 @@ pub(super) struct Activation {
     pub store: *mut StoreOpaque,
 }
 
-/// What is saved of a trap for the landing.
+/// The details of a trap, saved until the landing.
 pub(super) struct Trapped {
     pub registers: Registers,
     pub code: u8,
@@ -45,7 +45,7 @@ pub(super) struct Trapped {
 }
 
 thread_local! {
-    /// Written before the thread is redirected to the landing, and read there before other code runs.
+    /// Written before the thread is redirected to the landing, and read in `enter` before other code runs.
     static TRAPPED: UnsafeCell<MaybeUninit<Trapped>> = const { UnsafeCell::new(MaybeUninit::uninit()) };
 }
 
@@ -59,15 +59,16 @@ thread_local! {
 /// store's stack limit must be set, `caller` null or a live context of the store (not null if `func` is a host
 /// function), and `slots` have room for arguments and results.
 pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise.
+    // SAFETY: reference, caller and slots are as the caller promises; a function of a module has the module's context
+    // as its owner, which lives as long as its store.
     unsafe {
         if (*func).index == VMFuncRef::HOST {
             return call_host(func, caller, slots);
         }
         let vmctx = (*func).owner.cast::<VMContext>();
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = ModuleCode::of(vmctx).engine.trampoline(Kind::Enter, (*func).sig)?;
-        enter(store, glue, (*func).callee, caller, (*func).code, slots)
+        let trampoline = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, (*func).sig)?;
+        enter(store, trampoline, (*func).callee, caller, (*func).code, slots)
     }
 }
 
@@ -82,49 +83,51 @@ pub(crate) unsafe fn call(func: *mut VMFuncRef, caller: *mut VMContext, slots: *
 /// arguments and results.
 #[inline]
 pub(crate) unsafe fn call_native(vmctx: *mut VMContext, code: *const VMCode, sig: u32, slots: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise; the glue is for functions of the type.
+    // SAFETY: context, code and slots are as the caller promises; the trampoline is for functions of the type.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = ModuleCode::of(vmctx).engine.trampoline(Kind::Enter, sig)?;
-        enter(store, glue, vmctx.cast(), vmctx, code, slots)
+        let trampoline = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
+        enter(store, trampoline, vmctx.cast(), vmctx, code, slots)
     }
 }
 
-/// [`call_native`] with the glue given.
+/// [`call_native`] with the entry trampoline given.
 ///
 /// # Errors
 /// As for [`call`].
 ///
 /// # Safety
-/// As for [`call_native`], with the glue of the function's type.
+/// As for [`call_native`]; the trampoline must be the entry trampoline for the function's type.
 #[inline]
 pub(super) unsafe fn call_by_trampoline(
     vmctx: *mut VMContext,
-    glue: *const VMCode,
+    trampoline: *const VMCode,
     code: *const VMCode,
     slots: *mut u64,
 ) -> Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe { enter((*vmctx).store.cast(), glue, vmctx.cast(), vmctx, code, slots) }
+    // SAFETY: context, trampoline, code and slots are as the caller promises.
+    unsafe { enter((*vmctx).store.cast(), trampoline, vmctx.cast(), vmctx, code, slots) }
 }
 
-/// Enters code that was compiled for a loop, with the frame of the interpreted function that is at this loop. The function
-/// runs to its end; its results are then in the frame's first slots, and nothing else of the frame is of use.
+/// Enters code that was compiled for a loop, with the frame of the interpreted function that is at this loop. The
+/// function runs to its end; its results are then in the frame's first slots, and the rest of the frame is garbage.
 ///
 /// # Errors
-/// As for [`call`]. The backtrace has the function itself already, and so has an exception passed its handlers.
+/// As for [`call`]. The backtrace already has the function itself, and an exception has already passed the function's
+/// handlers.
 ///
 /// # Safety
-/// As for [`call_native`]; `frame` must be as [`FrameLayout`](crate::interp::FrameLayout) says, with all operands in their
-/// slots.
+/// As for [`call_native`]; `frame` must be as [`FrameLayout`](crate::interp::FrameLayout) says, with all operands in
+/// their slots.
 #[inline]
 pub(super) unsafe fn call_loop(vmctx: *mut VMContext, code: *const VMCode, frame: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise. Such code is a function (vmctx, anything, frame), which is what `enter` calls: what
-    // glue would get as code to call is the frame here.
+    // SAFETY: context, code and frame are as the caller promises. Code for a loop is a function (vmctx, anything,
+    // frame), so `enter` can call it in place of a trampoline: the frame takes the place of the code that a trampoline
+    // would call.
     unsafe { enter((*vmctx).store.cast(), code, vmctx.cast(), ptr::null_mut(), frame.cast(), ptr::null_mut()) }
 }
 
-/// Enters a function that was compiled for loops too, at loop `number` of those, with the frame of the interpreted
+/// Enters a function that was compiled with loop entries, at loop `number` of these, with the frame of the interpreted
 /// function that is at this loop. The function runs to its end; its results are then in the frame's first slots.
 ///
 /// # Errors
@@ -140,30 +143,32 @@ pub(super) unsafe fn call_native_at_loop(
     frame: *mut u64,
     number: u16,
 ) -> Result<()> {
-    // SAFETY: the caller's promise. Parameters and results are in the frame where they are for a call; what the glue passes
-    // on as the caller's context is the hidden argument that says which loop.
+    // SAFETY: context, code, type and frame are as the caller promises. Parameters and results are in the frame's first
+    // slots, as for a call. The trampoline passes the hidden argument, which says which loop to enter, in place of the
+    // caller's context.
     unsafe {
         let store = (*vmctx).store.cast::<StoreOpaque>();
-        let glue = ModuleCode::of(vmctx).engine.trampoline(Kind::Enter, sig)?;
+        let trampoline = CompiledModule::of(vmctx).engine.trampoline(TrampolineKind::Enter, sig)?;
         let hidden = hidden_argument(frame, number) as usize;
-        enter(store, glue, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
+        enter(store, trampoline, vmctx.cast(), ptr::without_provenance_mut(hidden), code, frame)
     }
 }
 
-/// Runs `glue(callee, caller, code, slots)` in an activation of its own.
+/// Runs `trampoline(callee, caller, code, slots)` in a new activation.
 ///
 /// # Safety
 /// As for `arch::enter`; the store is that of the code, of the current thread, with its stack limit set.
 #[inline]
 unsafe fn enter(
     store: *mut StoreOpaque,
-    glue: *const VMCode,
+    trampoline: *const VMCode,
     callee: *mut u8,
     caller: *mut VMContext,
     code: *const VMCode,
     slots: *mut u64,
 ) -> Result<()> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the store is live and the trampoline can be entered, as the caller promises. A status other than zero
+    // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
         if sys::stack_pointer() < (*store).vm.stack_limit {
             return Err(Trap::StackOverflow.into());
@@ -177,7 +182,7 @@ unsafe fn enter(
         let mut activation = Activation { sp: 0, fp: 0, store };
         let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());
         activation::set_current((&raw mut activation).cast());
-        let status = arch::enter(&raw mut activation, glue, callee, caller, code, slots);
+        let status = arch::enter(&raw mut activation, trampoline, callee, caller, code, slots);
         (*store).activation = outer;
         activation::set_current(outer);
         if status == 0 {
@@ -194,16 +199,17 @@ pub(super) fn current() -> *mut Activation {
 }
 
 impl Activation {
-    /// What the trap was, with the functions that were left.
+    /// The error for a trap or throw that ended the activation, with a backtrace.
     ///
     /// # Safety
     /// The activation must just have landed.
     #[cold]
     unsafe fn error(&self, trapped: Trapped) -> Error {
-        // SAFETY: the signal handler has written it; the store is that of the code that ran.
+        // SAFETY: the store is that of the code that ran in this activation, so it is live, and this thread has it
+        // alone.
         let store = unsafe { &mut *self.store };
         let Trapped { registers, code, address, stack } = &trapped;
-        // SAFETY: code of live modules.
+        // SAFETY: the code that trapped belongs to a live module.
         let function = unsafe { registry::find(registers.pc) };
         let mut is_thrown_on = false;
         let mut error = match trap_of(*code) {
@@ -213,7 +219,7 @@ impl Activation {
                 let pcs = std::mem::take(&mut store.way.pcs);
                 let mut error = exception::take_error(store);
                 if is_on_its_way {
-                    // The function that throws it on is among these.
+                    // These include the function that rethrew the exception.
                     is_thrown_on = !pcs.is_empty();
                     error.push_frames(frames(&pcs));
                 }
@@ -229,7 +235,7 @@ impl Activation {
             Some(trap) => trap.into(),
         };
         if error.exit_code().is_some() {
-            // It would not keep frames.
+            // An exit has no backtrace.
             return error;
         }
         let mut frames: Vec<UnresolvedFrame> = frames(&stack.pcs[is_thrown_on.into()..stack.len]).collect();
@@ -244,13 +250,13 @@ impl Activation {
     }
 }
 
-/// Leaves the compiled code of an activation: where the thread is to go on.
+/// Prepares to leave the compiled code of an activation: returns where the thread must continue.
 ///
 /// # Safety
 /// The activation must be the innermost of this thread.
 pub(super) unsafe fn land(activation: *const Activation, trapped: Trapped) -> Target {
     TRAPPED.with(|place| {
-        // SAFETY: read only after the landing; the activation is alive by the caller's promise.
+        // SAFETY: `TRAPPED` is read only after the landing; the activation is alive by the caller's promise.
         unsafe {
             (*place.get()).write(trapped);
             Target { pc: arch::landing as *const () as usize, sp: (*activation).sp, fp: (*activation).fp, payload: 0 }
@@ -258,18 +264,18 @@ pub(super) unsafe fn land(activation: *const Activation, trapped: Trapped) -> Ta
     })
 }
 
-/// What [`arch::raise`] goes by: writes to `target` where the exception in the store is handled, or else where the
-/// activation ends. `frame` is the frame pointer of `raise`.
+/// Called by [`arch::raise`]: writes to `target` where to continue: at the handler of the exception in the store, or
+/// else at the end of the activation. `frame` is the frame pointer of `raise`.
 ///
 /// # Safety
-/// Only for `raise`.
+/// Must be called by `raise` only, with its frame pointer and room for a target.
 pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
-    // SAFETY: compiled code runs in an activation, which is alive and whose store is that of the code. The frames down
-    // to it are of compiled code.
+    // SAFETY: only compiled code calls `raise`, so there is an activation, which is alive and has the code's store. All
+    // frames between it and `raise` are those of compiled code.
     unsafe {
         let activation = current();
         let Activation { fp, store, .. } = *activation;
-        // Where `raise` was called: the return address is behind the call, which may be the last instruction.
+        // The call of `raise`: the return address is after the call, which may be the last instruction of its function.
         let call = CodePosition { pc: arch::raise as *const () as usize, fp: frame }.caller();
         let place = CodePosition { pc: call.pc - 1, ..call };
         let thrown = &raw mut (*store).vm.thrown;
@@ -288,7 +294,7 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
     }
 }
 
-/// What goes into [`VMStore::raise`](crate::vm::context::VMStore::raise).
+/// The value of [`VMStore::raise`](crate::vm::context::VMStore::raise).
 pub(super) fn raise_code() -> *const VMCode {
     arch::raise as *const VMCode
 }

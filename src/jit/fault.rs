@@ -1,4 +1,4 @@
-//! What a trapping memory access was to access, read from the machine code and the registers.
+//! Explains out-of-bounds traps: finds the address and size of the access from the machine code and the registers.
 
 use super::arch::{self, Comparison, Lengths, Registers};
 use super::origin::{self, Access};
@@ -6,7 +6,7 @@ use super::registry::FunctionCode;
 use crate::error::MemoryFault;
 use crate::vm::store::StoreOpaque;
 
-/// What was accessed when the access itself faulted.
+/// The access that faulted on a guard page.
 pub(super) fn guard_fault(
     function: &FunctionCode,
     registers: &Registers,
@@ -17,7 +17,8 @@ pub(super) fn guard_fault(
     let access = origin::access(function, registers.pc);
     let size = access.map_or(1, |access| access.size);
     let code = code_from(function, registers.pc);
-    // The processor reports the first byte that faulted, which for an access across the end is not its first.
+    // The processor reports the first byte that faulted, which is not the first byte of an access that crosses the
+    // memory's end.
     let mut first = arch::memory_operand(code, registers).unwrap_or(address as u64);
     if access.is_some_and(|access| access.is_store) && arch::is_probe(code) {
         first = first.wrapping_sub(size - 1);
@@ -29,7 +30,7 @@ pub(super) fn guard_fault(
     Some(MemoryFault { address, size, length: memory.length_place().1 })
 }
 
-/// What was to be accessed when an inline check failed: the index is still where the check compared it.
+/// The access whose inline check failed: the index is still where the check compared it.
 pub(super) fn check_fault(function: &FunctionCode, registers: &Registers, store: &StoreOpaque) -> Option<MemoryFault> {
     let access = origin::access(function, registers.pc)?;
     let lengths = Lengths(store.memories.iter().map(|memory| memory.length_place()).collect());
@@ -38,9 +39,9 @@ pub(super) fn check_fault(function: &FunctionCode, registers: &Registers, store:
     arch::failed_check(code, site, registers, &lengths, |check| explain(check, access, &lengths))
 }
 
-/// What was to be accessed when a check failed; `None` if it was no check of a memory with one of these lengths.
+/// The access whose check failed; `None` if the comparison is not a check against one of these lengths.
 ///
-/// The checks are `index >= length`, `index > length - need` where the access ends `need` bytes behind the index, and
+/// The checks are `index >= length`, `index > length - need` where the access ends `need` bytes after the index, and
 /// `end > length`.
 fn explain(check: Comparison, access: Access, lengths: &Lengths) -> Option<MemoryFault> {
     let Comparison { left, mut right, or_equal } = check;
@@ -51,7 +52,7 @@ fn explain(check: Comparison, access: Access, lengths: &Lengths) -> Option<Memor
         if known.clone().any(|length| length == right) {
             return Some(at_index(right));
         }
-        // Constants may have been changed by one.
+        // Cranelift may have turned `>` with a constant into `>=` with the constant plus one.
         right = right.checked_sub(1)?;
     }
     let need = offset.wrapping_add(size);
@@ -67,6 +68,7 @@ fn explain(check: Comparison, access: Access, lengths: &Lengths) -> Option<Memor
 
 /// The machine code of a function from `pc`.
 fn code_from(function: &FunctionCode, pc: usize) -> &[u8] {
-    // SAFETY: functions found by their address are mapped readable as long as they are found.
+    // SAFETY: `pc` is within the function's range, which stays mapped and readable as long as the function is
+    // registered.
     unsafe { std::slice::from_raw_parts(pc as *const u8, function.range.end - pc) }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Entry, Tier, compile};
+use super::{CodeEntry, Tier, compile};
 use crate::vm::context::VMFuncRef;
 use crate::*;
 
@@ -13,7 +13,7 @@ fn store() -> Store<()> {
     Store::new(&Engine::new(&config).unwrap(), ())
 }
 
-/// Set when it goes, also by a panic: what waits for it does not wait for ever.
+/// Sets the flag when it is dropped, also by a panic, so that a thread that waits for the flag does not wait for ever.
 struct AtEnd<'a>(&'a AtomicBool);
 
 impl Drop for AtEnd<'_> {
@@ -25,14 +25,14 @@ impl Drop for AtEnd<'_> {
 /// Compiles exported functions, and publishes them together.
 fn publish(module: &Module, names: &[&str], tier: Tier) {
     let defined = |name| module.export_func_index(name).unwrap() - module.0.facts.imported_funcs();
-    let compiled = names.iter().map(|name| compile(&module.0.jit, defined(name), tier, Entry::Function).unwrap());
+    let compiled = names.iter().map(|name| compile(&module.0.jit, defined(name), tier, CodeEntry::Function).unwrap());
     let codes = module.0.jit.publish(compiled.collect()).unwrap();
     for (name, code) in names.iter().zip(codes) {
         assert_eq!(module.0.jit.native(defined(name)), Some(code));
     }
 }
 
-/// Has interpreted calls of an exported function run its native code.
+/// Makes interpreted calls of an exported function run its native code.
 fn redirect_calls(module: &Module, name: &str) {
     let defined = module.export_func_index(name).unwrap() - module.0.facts.imported_funcs();
     module.0.interp.redirect_calls(defined, module.0.jit.native_entry(defined));
@@ -60,7 +60,8 @@ fn reference(store: &mut Store<()>, instance: Instance, name: &str) -> *mut VMFu
     func.func_ref(&store.inner().opaque).as_ptr()
 }
 
-/// `outer` calls `inner` directly and through a table. Types of few and of many results, of all classes.
+/// Functions that call `inner` directly and through a table, by calls and by tail calls. They pass on their parameters,
+/// which are of these types, as results.
 fn calls(types: &str) -> String {
     let count = types.split_whitespace().count();
     let pick: String = (0..count).map(|n| format!("(local.get {n})")).collect();
@@ -75,7 +76,7 @@ fn calls(types: &str) -> String {
     )
 }
 
-/// Often enough that the native stack would overflow if the handler that calls kept a frame of it.
+/// Calls native code so often that the native stack would overflow if the handler that does this left a frame on it.
 #[test]
 fn calls_of_native_code_leave_nothing_on_the_stack() {
     let text = r#"(module
@@ -86,7 +87,7 @@ fn calls_of_native_code_leave_nothing_on_the_stack() {
                 (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
             (local.get $sum)))"#;
     let mut config = Config::new();
-    // Of the functions only what is published is ever compiled.
+    // Only the functions that the test publishes are ever compiled.
     config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
     let mut store = Store::new(&Engine::new(&config).unwrap(), ());
     let module = Module::new(store.engine(), text).unwrap();
@@ -97,8 +98,8 @@ fn calls_of_native_code_leave_nothing_on_the_stack() {
     assert_eq!(f.call(&mut store, 300_000).unwrap(), 300_000);
 }
 
-/// Two rules see to it that tail calls between native and interpreted code take no stack without end. Each must do so alone;
-/// that without both they do nest shows that this test can tell.
+/// Two rules bound the native stack that tail calls between native and interpreted code take. Each must suffice alone.
+/// Without both the stack must overflow, which shows that the test can tell.
 #[test]
 fn tail_calls_from_engine_to_engine_end_by_either_rule() {
     use crate::interp::NestingRule::{self, NestLimit, OutermostTailCall};
@@ -110,7 +111,7 @@ fn tail_calls_from_engine_to_engine_end_by_either_rule() {
             (if (i64.eqz (local.get 0)) (then (return (i64.const 7))))
             (return_call $native (i64.sub (local.get 0) (i64.const 1)))))"#;
     let mut config = Config::new();
-    // Of the functions only what is published is ever compiled.
+    // Only the functions that the test publishes are ever compiled.
     config.strategy(Strategy::Tiered).tiering(Tiering::Baseline);
     let mut store = Store::new(&Engine::new(&config).unwrap(), ());
     let module = Module::new(store.engine(), text).unwrap();
@@ -171,7 +172,7 @@ fn what_was_compiled_better_stays() {
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     publish(&module, &["inner"], Tier::Best);
     let best = module.0.jit.native(0);
-    let late = compile(&module.0.jit, 0, Tier::Quick, Entry::Function).unwrap();
+    let late = compile(&module.0.jit, 0, Tier::Quick, CodeEntry::Function).unwrap();
     module.0.jit.publish(vec![late]).unwrap();
     assert_eq!(module.0.jit.native(0), best);
     assert_eq!(call(&mut store, instance, "inner", &[3], 1).unwrap(), [3]);

@@ -1,12 +1,16 @@
-//! The JIT: WebAssembly functions compiled to native code by Cranelift, one by one: when first called, or when `tier`
-//! asks for it.
+//! The JIT: Cranelift compiles WebAssembly functions to native code, each one when it is first called or when `tier`
+//! decides to.
 //!
-//! `lower` turns Wasm into Cranelift's IR (`bounds` checks memory accesses, `print` shows the results), `compile` runs
-//! Cranelift with the `settings` of a tier and makes an `artifact`, `code_space` puts it into `code_memory`, and `module` has
-//! calls go there. `abi` says how compiled code passes values, `trampoline` leads to Rust and to the interpreter, `resolver`
-//! is called before there is code. `enter` enters code and leaves it by traps, which `signals` catches and `fault` explains,
-//! and by throws, whose frames `unwind` walks; `registry` knows all code by address, `origin` what it was compiled from. `arch` is all that depends on the processor. `baseline` is
-//! the place of native code that the interpreter makes.
+//! From Wasm to code: `lower` translates to Cranelift's IR (`bounds` emits the checks of memory accesses, `nan` makes
+//! NaNs canonical, `print` shows IR and assembly). `compile` runs Cranelift with the `settings` of a tier and makes an
+//! `artifact`. `code_space` copies it into `code_memory`, and `module` publishes it to callers. `cached` loads code
+//! from the cache and records it there, as the bytes that `portable` writes; `code_file` maps code of files; `baseline`
+//! has memory for the interpreter's baseline code.
+//! Calls: `abi` says how compiled code passes values, `trampoline` connects compiled code with Rust and the
+//! interpreter, `lazy_compile` has what is called before there is code. `enter` enters compiled code and leaves it by
+//! traps, which `signals` catches and `fault` explains, and by throws, whose frames `unwind` walks.
+//! Tables: `registry` finds code by address, `origin` what it was compiled from, `profile` tells profilers. `arch` is
+//! everything that depends on the processor.
 //!
 //! What may be here: native code and everything that touches it. What may not: what an instruction means to the
 //! objects of a store beyond plain loads and stores; that is `vm::ops`, reached through its table of functions
@@ -27,6 +31,7 @@ mod enter;
 mod fault;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod golden;
+mod lazy_compile;
 mod lower;
 #[cfg(test)]
 mod mixed_tests;
@@ -39,7 +44,6 @@ mod portable;
 mod print;
 mod profile;
 mod registry;
-mod resolver;
 mod settings;
 mod signals;
 #[cfg(test)]
@@ -57,21 +61,21 @@ use crate::vm::context::{VMCode, VMContext};
 use crate::vm::engine::{EngineCore, Hooks, NativeCalls};
 
 #[cfg(baseline)]
-pub(crate) use baseline::BaselineMemory;
+pub(crate) use baseline::BaselineCodeMemory;
 pub(crate) use cached::{cache_settings, portable_function};
 pub(crate) use code_file::CodeFile;
 pub(crate) use compile::{Compiled, compile, compile_with_loops};
 pub(crate) use enter::{call, call_native};
 pub(crate) use lower::osr::MAX_LOOPS;
-pub(crate) use module::ModuleCode;
+pub(crate) use module::CompiledModule;
 pub(crate) use print::{print_asm, print_clif};
-pub(crate) use settings::{Entry, Tier};
+pub(crate) use settings::{CodeEntry, Tier};
 
-/// How compiled code is entered, for objects of stores and for the interpreter.
+/// The functions by which `vm` and the interpreter enter compiled code.
 pub(crate) static HOOKS: Hooks = Hooks {
     raise: enter::raise_code,
-    ref_entry: resolver::ref_entry,
-    host_entry: resolver::host_entry,
+    ref_entry: lazy_compile::ref_entry,
+    host_entry: lazy_compile::host_entry,
     native_calls: Some(&NativeCalls {
         by_trampoline: enter::call_by_trampoline,
         by_type: enter::call_native,
@@ -86,15 +90,15 @@ pub(crate) static HOOKS: Hooks = Hooks {
 /// `vmctx` must be live.
 #[inline]
 pub(crate) unsafe fn native(vmctx: *mut VMContext, defined: u32) -> Option<*const VMCode> {
-    // SAFETY: the caller's promise.
-    unsafe { ModuleCode::of(vmctx) }.native(defined)
+    // SAFETY: the context is live by the caller's promise.
+    unsafe { CompiledModule::of(vmctx) }.native(defined)
 }
 
-/// What the modules of an engine share: the compiler's settings, and glue between code and Rust.
+/// What all modules of an engine share: the compiler's settings, and trampolines.
 pub(crate) struct EngineState {
     pub(super) core: Arc<EngineCore>,
     best: OwnedTargetIsa,
-    /// Made when first asked for.
+    /// Made when it is first needed.
     quick: OnceLock<OwnedTargetIsa>,
     trampolines: trampoline::Trampolines,
     /// Buffers of the compiler that are not in use.
@@ -102,7 +106,7 @@ pub(crate) struct EngineState {
 }
 
 impl EngineState {
-    /// Gets everything ready for compiled code.
+    /// Prepares the process and the compiler.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if Cranelift can't compile for this processor.
@@ -129,8 +133,8 @@ impl EngineState {
 
     fn owned_isa(&self, tier: Tier) -> &OwnedTargetIsa {
         match tier {
-            Tier::Entered | Tier::Best => &self.best,
-            // The settings differ in nothing that a processor could lack.
+            Tier::BestWithLoops | Tier::Best => &self.best,
+            // Only the optimisation settings differ, so this does not fail if the best settings did not.
             Tier::Quick => self.quick.get_or_init(|| settings::isa(tier).unwrap_or_else(|_| self.best.clone())),
         }
     }

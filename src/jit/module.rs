@@ -1,4 +1,4 @@
-//! What the JIT keeps of a module: where calls of its functions go, and the code that is there.
+//! The JIT's part of a module: the entries of its functions, and their code.
 
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -6,27 +6,27 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use super::cached::Cached;
 use super::code_space::CodeSpace;
 use super::compile::Compiled;
-use super::settings::{Entry, Tier};
-use super::{EngineState, resolver, trampoline};
+use super::settings::{CodeEntry, Tier};
+use super::{EngineState, lazy_compile, trampoline};
 use crate::config::Strategy;
 use crate::error::Result;
 use crate::interp;
 use crate::module::ModuleFacts;
 use crate::vm::context::{VMCode, VMContext};
 
-/// The native code of a module: an entry per defined function, which leads to the code or at first to the resolver. The
-/// code lives as long as this.
-pub(crate) struct ModuleCode {
+/// The native code of a module. Each defined function has an entry: a pointer to its code, and before there is code, to
+/// the lazy-compile trampoline or the interpreter trampoline. The code lives as long as this.
+pub(crate) struct CompiledModule {
     pub(super) facts: Arc<ModuleFacts>,
     pub(super) engine: Arc<EngineState>,
-    pub(super) interp: Arc<interp::ModuleCode>,
-    /// Itself, for what must not keep it alive.
+    pub(super) interp: Arc<interp::InterpretedModule>,
+    /// A weak pointer to this, for owners that must not keep it alive.
     #[cfg_attr(not(baseline), expect(dead_code, reason = "only baseline code needs it"))]
-    pub(super) this: Weak<ModuleCode>,
-    /// Told of functions whose code came from the cache and could be better.
+    pub(super) this: Weak<CompiledModule>,
+    /// Called with functions whose code came from the cache and is not of the best tier.
     improve: OnceLock<Box<dyn Fn(u32, Tier) + Send + Sync>>,
     entries: Box<[AtomicPtr<VMCode>]>,
-    /// The [`Tier`] of the code that an entry leads to; zero while that is a resolver or glue.
+    /// The [`Tier`] of the code that each entry points to; 0 for a trampoline.
     pub(super) tiers: Box<[AtomicU8]>,
     /// See [`VMContext::heat`](crate::vm::context::VMContext::heat).
     heat: Arc<[AtomicU32]>,
@@ -34,19 +34,19 @@ pub(crate) struct ModuleCode {
     pub(super) cached: Cached,
 }
 
-impl ModuleCode {
-    /// Entries for the defined functions; none if the engine only interprets.
+impl CompiledModule {
+    /// A module whose entries are lazy-compile trampolines; it has no entries if the engine only interprets.
     pub(crate) fn new(
         engine: &Arc<EngineState>,
         facts: &Arc<ModuleFacts>,
-        interp: &Arc<interp::ModuleCode>,
+        interp: &Arc<interp::InterpretedModule>,
     ) -> Arc<Self> {
         let defined = match engine.config().strategy {
             Strategy::Interpreter => 0,
             Strategy::Jit | Strategy::Tiered => facts.bodies.len() as u32,
         };
-        let entry = |defined| AtomicPtr::new(resolver::entry(facts.defined_type(defined)).cast_mut());
-        Arc::new_cyclic(|this| ModuleCode {
+        let entry = |defined| AtomicPtr::new(lazy_compile::entry(facts.defined_type(defined)).cast_mut());
+        Arc::new_cyclic(|this| CompiledModule {
             facts: facts.clone(),
             engine: engine.clone(),
             interp: interp.clone(),
@@ -60,44 +60,46 @@ impl ModuleCode {
         })
     }
 
-    /// What the JIT keeps of the module of a context.
+    /// The native code of the module of a context.
     ///
     /// # Safety
     /// `vmctx` must be live for `'a`.
     pub(crate) unsafe fn of<'a>(vmctx: *mut VMContext) -> &'a Self {
-        // SAFETY: the caller's promise; `VMContext::jit` is this room's, and lives as long as the instance.
+        // SAFETY: the context is live by the caller's promise; its `jit` points to a `CompiledModule` that lives as
+        // long as the instance.
         unsafe { &*(*vmctx).jit.cast() }
     }
 
-    /// Sets who is told of functions whose code came from the cache, with its tier, if that is not the best.
+    /// Sets the function that is called with functions whose code came from the cache, and its tier, if that is not the
+    /// best.
     pub(crate) fn set_improve(&self, improve: impl Fn(u32, Tier) + Send + Sync + 'static) {
         let set = self.improve.set(Box::new(improve));
         debug_assert!(set.is_ok(), "a module has one tiering");
     }
 
-    /// Tells that a function has code of a tier, which could be better.
+    /// Tells the tiering that a function has code of tier `from`, which is not the best.
     pub(super) fn improve(&self, defined: u32, from: Tier) {
         if let Some(improve) = self.improve.get() {
             improve(defined, from);
         }
     }
 
-    /// What goes into `VMContext::entries`.
+    /// The value of `VMContext::entries`.
     pub(crate) fn entries(&self) -> *const AtomicPtr<VMCode> {
         if self.entries.is_empty() { std::ptr::null() } else { self.entries.as_ptr() }
     }
 
-    /// What goes into `VMContext::tiers`.
+    /// The value of `VMContext::tiers`.
     pub(crate) fn tiers(&self) -> *const AtomicU8 {
         if self.tiers.is_empty() { std::ptr::null() } else { self.tiers.as_ptr() }
     }
 
-    /// What goes into `VMContext::heat`.
+    /// The value of `VMContext::heat`.
     pub(crate) fn heat(&self) -> *const AtomicU32 {
         if self.heat.is_empty() { std::ptr::null() } else { self.heat.as_ptr() }
     }
 
-    /// What quick code of the defined functions has run so far.
+    /// Units that quick code of each defined function has run, modulo 2^32.
     pub(crate) fn shared_heat(&self) -> Arc<[AtomicU32]> {
         self.heat.clone()
     }
@@ -109,25 +111,25 @@ impl ModuleCode {
 
     /// The compiled code of a defined function, if there is some.
     pub(crate) fn native(&self, defined: u32) -> Option<*const VMCode> {
-        // Acquire: the entry is written first.
+        // Acquire: whoever sees the tier sees the entry, which is written first.
         let tier = self.tiers.get(defined as usize)?.load(Ordering::Acquire);
         (tier != 0).then(|| self.entry(defined).load(Ordering::Acquire).cast_const())
     }
 
-    /// How to call a defined function that has native code: the trampoline, null if there is no memory for one, and where
-    /// its entry is.
+    /// What a native-call shim needs: the entry trampoline for the function's type, null if there is no memory for one,
+    /// and the address of the function's entry.
     pub(crate) fn native_entry(&self, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
-        let trampoline = self.engine.trampoline(trampoline::Kind::Enter, self.facts.defined_sig(defined));
+        let trampoline = self.engine.trampoline(trampoline::TrampolineKind::Enter, self.facts.defined_sig(defined));
         (trampoline.unwrap_or(std::ptr::null()), self.entry(defined))
     }
 
-    /// Whether a defined function has the best code there will be.
+    /// Whether a defined function has code of the best tier.
     pub(crate) fn is_best(&self, defined: u32) -> bool {
         self.tiers[defined as usize].load(Ordering::Relaxed) == Tier::Best as u8
     }
 
-    /// Puts compiled code into its place, and has the entries of functions lead there. The pointers are in the order of
-    /// the batch. Code never replaces what was compiled better.
+    /// Puts compiled code into code memory, and makes the entries of functions point to it. The pointers returned are
+    /// in the order of the batch. An entry keeps pointing to code of a better tier.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for the code; then nothing is published.
@@ -145,16 +147,16 @@ impl ModuleCode {
             batch.iter().map(|code| (code.entry, code.defined, code.function.map(|_| code.tier))).collect();
         let codes = space.define_all(batch.into_iter().map(|code| (code.artifact, code.function)).collect())?;
         for (code, (entry, defined, tier)) in codes.iter().zip(targets) {
-            if entry == Entry::Function {
-                self.lead_to(*code, defined, tier);
+            if entry == CodeEntry::Function {
+                self.set_entry(*code, defined, tier);
             }
         }
         Ok(codes.into_iter().map(<*mut VMCode>::cast_const).collect())
     }
 
-    /// Has the entry of a function lead to code of this tier, unless it leads to better code. The space's lock is held:
-    /// no other thread publishes.
-    pub(super) fn lead_to(&self, code: *mut VMCode, defined: u32, tier: Option<Tier>) {
+    /// Makes the entry of a function point to code of this tier (`None` for an adapter), unless it points to better
+    /// code. The caller holds the lock of `space`, so no other thread publishes.
+    pub(super) fn set_entry(&self, code: *mut VMCode, defined: u32, tier: Option<Tier>) {
         let (place, tier) = (&self.tiers[defined as usize], tier.map_or(0, |tier| tier as u8));
         if place.load(Ordering::Relaxed) <= tier {
             self.entry(defined).store(code, Ordering::Release);
@@ -163,7 +165,7 @@ impl ModuleCode {
     }
 }
 
-/// Bytes of native code a module will have if much of it is run.
+/// Bytes of native code that a module will have if much of it is run.
 fn expected_size(module: &ModuleFacts) -> usize {
     3 * module.bodies.iter().map(|body| body.len()).sum::<usize>()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::enter::call_loop;
-use super::{Entry, Tier, compile};
+use super::{CodeEntry, Tier, compile};
 use crate::interp::FrameLayout;
 use crate::vm::context::VMContext;
 use crate::*;
@@ -30,7 +30,7 @@ fn loops(module: &Module) -> Vec<u32> {
     loops.map(|(_, at)| at as u32).collect()
 }
 
-/// Writes values to slots, one behind the other.
+/// Writes values to consecutive slots.
 fn write(store: &mut Store<Snapshot>, slots: &mut [u64], next: &mut u32, values: &[Value]) {
     for value in values {
         let slot = FrameLayout::place(next, &value.ty()) as usize;
@@ -42,7 +42,7 @@ fn write(store: &mut Store<Snapshot>, slots: &mut [u64], next: &mut u32, values:
     }
 }
 
-/// Enters `f` at a loop with a frame of these values.
+/// Enters `f` at a loop, with a frame that holds these values.
 fn enter(
     store: &mut Store<Snapshot>,
     instance: Instance,
@@ -54,7 +54,7 @@ fn enter(
 ) -> Result<Vec<Value>> {
     let (offset, wide_slots) = entry;
     let index = defined(module);
-    let compiled = compile(&module.0.jit, index, tier, Entry::Loop { offset, wide_slots })?;
+    let compiled = compile(&module.0.jit, index, tier, CodeEntry::Loop { offset, wide_slots })?;
     assert!(compiled.size() > 0);
     let code = module.0.jit.publish(vec![compiled])?[0];
     assert_eq!(module.0.jit.native(index), None);
@@ -81,7 +81,7 @@ fn enter(
     Ok(results)
 }
 
-/// What ended a call, in words: values, or the trap and where.
+/// The result of a call as text: values, or the trap and its backtrace.
 fn outcome(result: Result<Vec<Value>>) -> String {
     match result {
         Ok(values) => {
@@ -100,7 +100,8 @@ fn outcome(result: Result<Vec<Value>>) -> String {
     }
 }
 
-/// A snapshot of the arrival at a loop that is awaited, by number, so many arrivals from now.
+/// Which arrival at a loop ends the program, so that its state can be taken from its globals: the loop's number, and
+/// how many more arrivals there are until then.
 #[derive(Default)]
 struct Snapshot {
     awaited: Option<(i32, u32)>,
@@ -113,8 +114,8 @@ fn call(store: &mut Store<Snapshot>, instance: Instance, args: &[Value]) -> Resu
     func.call(store, args, &mut results).map(|()| results)
 }
 
-/// `f`, called with `args`, comes to its loop of that number with these locals (the parameters first) and operands: entered
-/// there it does what it does in the interpreter.
+/// Checks that `f`, called with `args`, gives the same result interpreted and entered at its loop `number`. `locals`
+/// (parameters first) and `operands` are the values at the first arrival there.
 #[track_caller]
 fn assert_entered(wat: &str, args: &[Value], number: usize, locals: &[Value], operands: &[Value]) {
     let module = Module::new(&interpreter(), wat).unwrap();
@@ -222,7 +223,7 @@ fn what_is_no_loop_is_refused() {
     let module = Module::new(&tiered(), wat).unwrap();
     let [first, second] = loops(&module)[..] else { panic!("two loops") };
     for tier in [Tier::Quick, Tier::Best] {
-        let refused = |offset| compile(&module.0.jit, 0, tier, Entry::Loop { offset, wide_slots: false }).is_err();
+        let refused = |offset| compile(&module.0.jit, 0, tier, CodeEntry::Loop { offset, wide_slots: false }).is_err();
         assert!(!refused(first) && refused(second) && refused(first + 1) && refused(0) && refused(u32::MAX));
     }
 }
@@ -236,7 +237,7 @@ fn many_locals_in_many_blocks_are_refused_in_time() {
         "local.get 0 if end ".repeat(500_000)
     );
     let module = Module::new(&tiered(), &wat).unwrap();
-    for entry in [Entry::Function, Entry::Loop { offset: loops(&module)[0], wide_slots: false }] {
+    for entry in [CodeEntry::Function, CodeEntry::Loop { offset: loops(&module)[0], wide_slots: false }] {
         assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
     }
 }
@@ -250,21 +251,21 @@ fn deep_nesting_over_many_operands_is_refused_in_time() {
         "(br_if 0 (local.get 0)) end drop ".repeat(depth)
     );
     let module = Module::new(&tiered(), &wat).unwrap();
-    let entry = Entry::Loop { offset: loops(&module)[0], wide_slots: true };
+    let entry = CodeEntry::Loop { offset: loops(&module)[0], wide_slots: true };
     assert!(compile(&module.0.jit, 0, Tier::Best, entry).is_err());
 }
 
-/// Writes random programs in which every way through the nesting of blocks depends on a generator inside. Before each loop
-/// they put their locals into exported globals, and operands are there too, by height.
-struct Random {
+/// Writes random programs, in which a random number generator decides about every branch. Before each loop they write
+/// their locals to exported globals; operands are written to globals too, by height.
+struct RandomProgram {
     state: u64,
     text: String,
     /// Types of the operands on the stack.
     stack: Vec<&'static str>,
-    /// Labels around, with the types that branches to them take along; names are numbers.
+    /// The enclosing labels, outermost first, with the types of the values that branches to them carry.
     labels: Vec<Vec<&'static str>>,
     tries: u32,
-    /// The operands at each loop.
+    /// Types of the operands on the stack at each loop.
     loops: Vec<Vec<&'static str>>,
     statements: u32,
 }
@@ -276,7 +277,7 @@ const LOCALS: [&str; 14] =
 const RESULTS: [&str; 4] = ["i64", "i32", "v128", "f64"];
 const MAX_HEIGHT: usize = 24;
 
-impl Random {
+impl RandomProgram {
     fn below(&mut self, n: u64) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
@@ -317,7 +318,7 @@ impl Random {
         self.stack.push(ty);
     }
 
-    /// Has the trace depend on the topmost operand, and drops it.
+    /// Adds the topmost operand to the trace, and drops it.
     fn pop(&mut self) {
         let ty = self.stack.pop().unwrap();
         self.put(format!("(call $trace_{ty})"));
@@ -381,7 +382,7 @@ impl Random {
         }
     }
 
-    /// Goes on behind or at the start of a construct around the innermost one, or returns.
+    /// Branches to an enclosing label that carries no values, except the innermost, or returns.
     fn leave(&mut self) {
         let outer = 1..self.labels.len();
         let depths: Vec<usize> = outer.filter(|depth| self.labels[self.labels.len() - 1 - depth].is_empty()).collect();
@@ -419,7 +420,7 @@ impl Random {
             4 => self.put(format!("(call $coin) if {signature}")),
             _ => {
                 self.tries += 1;
-                // The payload goes to a block around, from where it goes on like the body's results.
+                // The handler is an enclosing block: there the payload is dropped as the body's results are.
                 self.put(format!(
                     "block $c (param {}) (result i32) try_table {signature} (catch $e $c)",
                     params.join(" ")
@@ -443,7 +444,7 @@ impl Random {
                 self.pop_all(label.len());
             }
             if kind == 4 && arm == 0 && self.below(3) == 0 {
-                // Then nothing merges at the end.
+                // This arm does not reach the end, so nothing merges there.
                 self.leave();
                 self.stack.extend(&results);
             } else {
@@ -465,9 +466,9 @@ impl Random {
         self.pop_all(below.len());
     }
 
-    fn program(seed: u64) -> Random {
+    fn program(seed: u64) -> RandomProgram {
         let (text, stack, labels) = Default::default();
-        let mut this = Random { state: seed, text, stack, labels, tries: 0, loops: Vec::new(), statements: 60 };
+        let mut this = RandomProgram { state: seed, text, stack, labels, tries: 0, loops: Vec::new(), statements: 60 };
         for _ in 0..4 {
             this.construct(4);
         }
@@ -540,7 +541,7 @@ fn random_programs_are_entered_at_all_of_their_loops() {
     let (args, engine, tiered) = ([Value::I32(77), Value::I64(-5)], interpreter(), tiered());
     let mut entered = 0;
     for seed in 1..60 {
-        let program_text = Random::program(seed * 0x9E37_79B9_7F4A_7C15);
+        let program_text = RandomProgram::program(seed * 0x9E37_79B9_7F4A_7C15);
         let module = Module::new(&engine, &program_text.text).unwrap();
         let (mut store, instance) = program(&module);
         let result = call(&mut store, instance, &args);

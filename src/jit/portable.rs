@@ -1,27 +1,26 @@
-//! Compiled functions as bytes, for the cache and from it.
+//! Compiled functions as bytes, for the cache.
 //!
-//! Code is good wherever it lies and whichever process runs it, if it needs no relocation: what it needs of the process
-//! it loads from its context. What goes with it is a table each of traps, locations and handlers: numbers in LEB128,
-//! ascending ones as distances. Locations are counted from the start of the body, which need not be at the same place of
-//! the module next time.
+//! Code without relocations works at any address and in any process: it loads whatever it needs of the process from its
+//! context. Its tables of traps, locations and handlers are written as LEB128 numbers; ascending ones as differences.
+//! Locations are relative to the start of the body, which need not be at the same place in the module next time.
 
 use super::artifact::Artifact;
-use super::registry::{Handler, NO_LOCATION};
+use super::registry::{HandlerEntry, NO_LOCATION};
 
-/// The tables that go with code.
-pub(super) struct Tables {
+/// The tables of a piece of code; see [`FunctionCode`](super::registry::FunctionCode).
+pub(super) struct CodeTables {
     pub traps: Box<[(u32, u8)]>,
     pub locations: Box<[(u32, u32)]>,
-    pub handlers: Box<[Handler]>,
+    pub handlers: Box<[HandlerEntry]>,
 }
 
 impl Artifact {
-    /// Whether the code is good in another place and process too.
+    /// Whether the code also works at another address and in another process.
     pub(super) fn is_portable(&self) -> bool {
         self.relocs.is_empty()
     }
 
-    /// What goes with the code of a body that begins at `body` in the module.
+    /// The code's tables as bytes; `body` is where the function's body begins in the module.
     pub(super) fn tables(&self, body: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(3 * (self.traps.len() + self.locations.len()) + 8);
         let mut last = 0;
@@ -35,7 +34,7 @@ impl Artifact {
         number(&mut out, self.locations.len() as u32);
         for (offset, location) in &self.locations {
             number(&mut out, offset - last);
-            // Zero for none. Locations are within the body or at its end.
+            // Zero means `NO_LOCATION`. Locations are within the body or at its end.
             number(&mut out, if *location == NO_LOCATION { 0 } else { location - body + 1 });
             last = *offset;
         }
@@ -47,9 +46,9 @@ impl Artifact {
     }
 }
 
-/// Reads what [`Artifact::tables`] wrote; `None` if it can't have.
-pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<Tables> {
-    let mut reader = Reader { bytes, code };
+/// Reads what [`Artifact::tables`] wrote for code of `code` bytes; `None` if the bytes are malformed.
+pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<CodeTables> {
+    let mut reader = TablesReader { bytes, code };
     let traps = reader.list(2, |reader, last| {
         let offset = reader.offset(last)?;
         Some((offset, (offset, reader.byte()?)))
@@ -63,11 +62,11 @@ pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<Tables
         Some((offset, (offset, location)))
     })?;
     let handlers = reader.list(3, |reader, last| {
-        let handler = Handler { after: reader.number()?, entry: reader.number()?, frame: reader.number()? };
+        let handler = HandlerEntry { after: reader.number()?, entry: reader.number()?, frame: reader.number()? };
         let within = handler.after >= last && handler.after as usize <= code && (handler.entry as usize) < code;
         within.then_some((handler.after, handler))
     })?;
-    reader.bytes.is_empty().then_some(Tables { traps, locations, handlers })
+    reader.bytes.is_empty().then_some(CodeTables { traps, locations, handlers })
 }
 
 fn number(out: &mut Vec<u8>, mut number: u32) {
@@ -78,13 +77,13 @@ fn number(out: &mut Vec<u8>, mut number: u32) {
     out.push(number as u8);
 }
 
-struct Reader<'a> {
+struct TablesReader<'a> {
     bytes: &'a [u8],
     /// Length of the code, which no offset is beyond.
     code: usize,
 }
 
-impl Reader<'_> {
+impl TablesReader<'_> {
     fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.bytes.split_first()?;
         self.bytes = rest;
@@ -108,7 +107,7 @@ impl Reader<'_> {
         (offset as usize <= self.code).then_some(offset)
     }
 
-    /// A list of items that take `least` bytes at least; each gets the offset that the one before it gave.
+    /// Reads a list of items, each of at least `least` bytes. `item` gets the offset of the item before.
     fn list<T>(&mut self, least: usize, mut item: impl FnMut(&mut Self, u32) -> Option<(u32, T)>) -> Option<Box<[T]>> {
         let count = self.number()? as usize;
         let mut items = Vec::with_capacity(count.min(self.bytes.len() / least));
@@ -131,11 +130,11 @@ mod tests {
         for value in [0, 1, 127, 128, 300, 1 << 28, u32::MAX] {
             let mut bytes = Vec::new();
             number(&mut bytes, value);
-            let mut reader = Reader { bytes: &bytes, code: 0 };
+            let mut reader = TablesReader { bytes: &bytes, code: 0 };
             assert_eq!((reader.number(), reader.bytes.len()), (Some(value), 0));
         }
         for bytes in [&[0x80; 5][..], &[0xFF, 0xFF, 0xFF, 0xFF, 0x7F], &[0x80], &[]] {
-            assert_eq!(Reader { bytes, code: 0 }.number(), None);
+            assert_eq!(TablesReader { bytes, code: 0 }.number(), None);
         }
     }
 

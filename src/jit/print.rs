@@ -5,22 +5,22 @@ use cranelift_codegen::control::ControlPlane;
 
 use super::artifact::Workspace;
 use super::lower::Plan;
-use super::{ModuleCode, Tier, lower};
+use super::{CompiledModule, Tier, lower};
 use crate::error::{Error, Result};
 
 /// The CLIF of a defined function, before Cranelift's optimisations.
 ///
 /// # Errors
 /// Those of [`lower::function`].
-pub(crate) fn print_clif(module: &ModuleCode, defined: u32) -> Result<String> {
+pub(crate) fn print_clif(module: &CompiledModule, defined: u32) -> Result<String> {
     Ok(lowered(module, defined)?.func.display().to_string())
 }
 
-/// The assembly of a defined function as it is run.
+/// The assembly of a defined function as it runs at the best tier.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function.
-pub(crate) fn print_asm(module: &ModuleCode, defined: u32) -> Result<String> {
+pub(crate) fn print_asm(module: &CompiledModule, defined: u32) -> Result<String> {
     let mut context = lowered(module, defined)?;
     context.set_disasm(true);
     let compiled = context
@@ -29,7 +29,7 @@ pub(crate) fn print_asm(module: &ModuleCode, defined: u32) -> Result<String> {
     Ok(compiled.vcode.clone().unwrap_or_default())
 }
 
-fn lowered(module: &ModuleCode, defined: u32) -> Result<Context> {
+fn lowered(module: &CompiledModule, defined: u32) -> Result<Context> {
     let mut workspace = Workspace::default();
     let isa = module.engine.isa(Tier::Best);
     lower::function(&module.facts, module.engine.config(), isa, defined, Plan::Function, false, &mut workspace)?;

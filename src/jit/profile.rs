@@ -1,6 +1,6 @@
-//! Telling profilers which function a piece of native code is: perf's map of symbols, and its jitdump.
+//! Telling profilers the names of native code, in perf's map of symbols or in a jitdump file.
 //!
-//! Both are files of the process, so all engines of it that are asked to write to the same ones.
+//! Each of these files exists once per process: all engines that write one share it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -13,14 +13,14 @@ use crate::config::Profile;
 use crate::error::{Error, Result};
 use crate::printable::Printable;
 
-/// What has been opened in this process: the map, and the dump.
+/// The files that have been opened in this process.
 static FILES: Mutex<(Option<PerfMap>, Option<JitDump>)> = Mutex::new((None, None));
 
 fn files() -> std::sync::MutexGuard<'static, (Option<PerfMap>, Option<JitDump>)> {
     FILES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens what is to be written to.
+/// Opens the file for this kind of profile, unless it is open.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if the file can't be made.
@@ -35,7 +35,7 @@ pub(super) fn open(profile: Profile) -> Result<()> {
     Ok(())
 }
 
-/// Tells of code that has come into its place. What can't be written is lost, and nothing else is.
+/// Records code that is now in code memory. After an error nothing more is written; the program goes on.
 pub(super) fn add(profile: Profile, name: &str, code: &[u8]) {
     let mut files = files();
     let written = match profile {
@@ -48,9 +48,9 @@ pub(super) fn add(profile: Profile, name: &str, code: &[u8]) {
     }
 }
 
-/// A file of ours, made anew.
+/// Creates an empty file that only the user can read.
 fn create(path: &str) -> Result<File> {
-    // The folder may be everybody's: a link that somebody has put there must not be followed.
+    // Everybody may write to the folder: a link that somebody else has put there must not be followed.
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(path).map_err(|error| Error::resource(format!("cannot write {path} for the profiler: {error}")))
@@ -99,7 +99,7 @@ impl JitDump {
         header.extend_from_slice(&now().to_ne_bytes());
         header.extend_from_slice(&0u64.to_ne_bytes());
         file.write_all(&header).map_err(failed)?;
-        // SAFETY: nothing is read through the mapping; it is there to be seen in the profiler's record of mappings.
+        // SAFETY: nothing is read through the mapping; it only has to appear in the profiler's record of mappings.
         let marker = unsafe { memmap2::MmapOptions::new().len(header.len()).map_exec(&file) }.map_err(failed)?;
         Ok(JitDump { file, index: 0, _marker: marker })
     }

@@ -1,36 +1,37 @@
-//! From a program counter to the function it lies in: for every piece of native code of the process.
+//! The registry of all native code of the process: finds the function that a program counter lies in.
 //!
-//! The signal handler asks here, so the way to an answer takes no lock that the interrupted thread could hold:
-//! [`find`] goes through a table of atomics to the chunk of code memory, and takes that chunk's lock only when the
-//! program counter lies in it, when the thread is running compiled code and no Rust code at all.
+//! The signal handler uses it, so a look-up takes no lock that the interrupted thread could hold: [`find`] goes through
+//! a table of atomics to the chunk of code memory, and takes that chunk's lock only if the program counter lies in the
+//! chunk. Then the thread was running compiled code, which holds no lock.
 
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::ModuleCode;
+use super::CompiledModule;
 use super::profile;
 use crate::config::Profile;
 use crate::error::UnresolvedFrame;
 use crate::printable::Printable;
 
-/// One compiled function or stub.
+/// One compiled function or trampoline, with its tables.
 pub(super) struct FunctionCode {
     pub range: Range<usize>,
-    /// The Wasm function, unless this is glue of the runtime's own.
+    /// The Wasm function; `None` for a trampoline.
     pub function: Option<WasmFunction>,
     /// Offsets of the instructions that may trap, ascending, with the trap codes.
     pub traps: Box<[(u32, u8)]>,
-    /// Offsets where the code of another Wasm instruction starts, ascending, with its byte offset in the module.
+    /// Offsets where the code of another Wasm instruction begins, ascending, with that instruction's byte offset in the
+    /// module.
     pub locations: Box<[(u32, u32)]>,
     /// Calls within a `try_table`, by return address.
-    pub handlers: Box<[Handler]>,
+    pub handlers: Box<[HandlerEntry]>,
 }
 
-/// Where an exception goes that comes out of a call.
+/// The handler for exceptions that leave a call within a `try_table`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Handler {
+pub(super) struct HandlerEntry {
     /// Offset of the call's return address.
     pub after: u32,
     /// Offset of the code that takes the exception.
@@ -39,23 +40,23 @@ pub(super) struct Handler {
     pub frame: u32,
 }
 
-/// What a piece of code was compiled from.
+/// The Wasm function that a piece of code was compiled from.
 #[derive(Clone, Copy)]
 pub(super) struct WasmFunction {
-    pub module: *const ModuleCode,
+    pub module: *const CompiledModule,
     pub defined: u32,
 }
 
-// SAFETY: the module is only read, and lives longer than its code.
+// SAFETY: `module` is only read, may be read by any thread, and lives longer than its code.
 unsafe impl Send for WasmFunction {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for WasmFunction {}
 
-/// In place of a location: code that belongs to no instruction.
+/// In place of a location: the code belongs to no Wasm instruction.
 pub(super) const NO_LOCATION: u32 = u32::MAX;
 
-/// In place of a location: a call after which its function does no more than return, where the caller must not be seen.
-/// Modules are smaller than that.
+/// In place of a location: the call stands for a tail call, after which its function only returns, so backtraces must
+/// leave the function out. Modules are smaller than this.
 pub(super) const NO_FRAME: u32 = u32::MAX - 1;
 
 impl FunctionCode {
@@ -74,22 +75,22 @@ impl FunctionCode {
     }
 
     /// The handler for exceptions out of the call that returns to `pc`.
-    pub fn handler_at(&self, pc: usize) -> Option<Handler> {
+    pub fn handler_at(&self, pc: usize) -> Option<HandlerEntry> {
         let offset = u32::try_from(pc - self.range.start).ok()?;
         let index = self.handlers.binary_search_by_key(&offset, |handler| handler.after).ok()?;
         Some(self.handlers[index])
     }
 
-    /// The line of a backtrace for `pc`; `None` for glue, and for what is to look as if it were gone.
+    /// The backtrace frame for `pc`; `None` for trampolines, and for frames that backtraces must leave out.
     ///
     /// # Safety
-    /// The code must be alive.
+    /// The code's module must be alive.
     pub unsafe fn frame(&self, pc: usize) -> Option<UnresolvedFrame> {
         let WasmFunction { module, defined } = self.function?;
         if self.location_at(pc) == Some(NO_FRAME) {
             return None;
         }
-        // SAFETY: a module lives longer than its code.
+        // SAFETY: the module is alive by the caller's promise.
         let facts = unsafe { (*module).facts.clone() };
         let start = facts.bodies[defined as usize].start;
         let position = self.location_at(pc).map_or(start, |location| location as usize);
@@ -100,18 +101,18 @@ impl FunctionCode {
 /// The functions in one chunk of code memory.
 #[derive(Default)]
 pub(super) struct Chunk {
-    /// By address. Boxed, so that what `find` returns stays where it is.
+    /// Sorted by address. Boxed, so that references that `find` returns stay valid when others are added.
     #[expect(clippy::vec_box, reason = "references outlive the lock")]
     functions: Mutex<Vec<Box<FunctionCode>>>,
-    /// Set if a page that can't be run will not become executable: the chunk could not be made so again after it was
-    /// written to, or is mapped from a file.
+    /// Set if a page that is not executable will never become so: because it could not be made executable after it was
+    /// written to, or because the chunk is mapped from a file.
     pub broken: AtomicBool,
 }
 
 /// Chunks start and end at multiples of this.
 pub(super) const GRANULE: usize = 1 << 16;
 
-/// Addresses that processes have, on both architectures.
+/// Bits of the addresses of a process, on both architectures.
 const ADDRESS_BITS: u32 = 48;
 const LEAF_BITS: u32 = 16;
 const ROOTS: usize = 1 << (ADDRESS_BITS - LEAF_BITS - GRANULE.trailing_zeros());
@@ -139,7 +140,8 @@ fn chunk(address: usize) -> Option<*const Chunk> {
 
 /// Whether the chunk of `address` is there and can become executable.
 pub(super) fn is_code(address: usize) -> bool {
-    // SAFETY: chunks are in the table as long as they live, and this one is in use by the asking thread.
+    // SAFETY: chunks are removed from the table before they are dropped, and this one stays as long as the calling
+    // thread runs its code.
     chunk(address).is_some_and(|chunk| unsafe { !(*chunk).broken.load(Ordering::Acquire) })
 }
 
@@ -152,7 +154,7 @@ fn leaf(root: usize) -> Option<&'static Leaf> {
         leaves = match slot.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
             Err(other) => {
-                // SAFETY: it came from a box, and nobody else has seen it.
+                // SAFETY: the pointer came from a box, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(fresh) });
                 other
             }
@@ -170,8 +172,8 @@ fn set(range: Range<usize>, chunk: *mut Chunk) -> Option<()> {
     })
 }
 
-/// Makes the functions of `chunk` findable at addresses of `range`, a range of whole granules. `None` if the addresses
-/// are out of the table's reach.
+/// Registers `chunk` for the addresses of `range`, which must be whole granules. `None` if the table does not reach so
+/// far.
 ///
 /// # Safety
 /// The chunk must live until [`remove_chunk`].
@@ -179,12 +181,12 @@ pub(super) unsafe fn add_chunk(range: Range<usize>, chunk: *const Chunk) -> Opti
     set(range, chunk.cast_mut())
 }
 
-/// Ends what [`add_chunk`] began.
+/// Undoes [`add_chunk`].
 pub(super) fn remove_chunk(range: Range<usize>) {
     set(range, ptr::null_mut());
 }
 
-/// Records a function in the chunk it lies in. Functions must not overlap.
+/// Registers a function in the chunk that it lies in. Functions must not overlap.
 ///
 /// # Safety
 /// The code must be in place, and its module alive.
@@ -199,15 +201,15 @@ pub(super) unsafe fn add_function(code: FunctionCode) {
     if let Some(chunk) = chunk(code.range.start) {
         // SAFETY: the code being added keeps its chunk alive.
         let mut functions = unsafe { &*chunk }.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        // The last one, unless it is from a file: those come as they are called.
+        // Usually at the end; functions in files come in the order in which they are called.
         let index = functions.partition_point(|function| function.range.start < code.range.start);
         debug_assert!(functions.get(index).is_none_or(|next| code.range.end <= next.range.start));
         functions.insert(index, Box::new(code));
     }
 }
 
-/// Tells the profiler of a Wasm function's code, if its engine has one.
-pub(super) fn tell_profiler(module: &ModuleCode, defined: u32, tier: &str, code: &[u8]) {
+/// Tells the profiler the name of a Wasm function's code, if the engine has one configured.
+pub(super) fn tell_profiler(module: &CompiledModule, defined: u32, tier: &str, code: &[u8]) {
     let profile = module.engine.config().profile;
     if profile != Profile::None {
         let index = module.facts.imported_funcs() + defined;
@@ -237,13 +239,13 @@ mod tests {
 
     fn code(range: Range<usize>) -> FunctionCode {
         let (traps, locations) = (Box::new([(4, 1)]), Box::new([(2, 100), (6, NO_LOCATION)]));
-        let handlers = Box::new([Handler { after: 9, entry: 12, frame: 32 }]);
+        let handlers = Box::new([HandlerEntry { after: 9, entry: 12, frame: 32 }]);
         FunctionCode { range, function: None, traps, locations, handlers }
     }
 
     #[test]
     fn finds_functions_by_address_until_the_chunk_goes() {
-        // Addresses that no mapping of this test process has: the table does not care.
+        // Addresses at which nothing is mapped: the table does not need them to be.
         let base = 0x1234 << 32;
         let range = base - GRANULE..base + GRANULE;
         let chunk = Box::new(Chunk::default());

@@ -1,32 +1,32 @@
-//! The compiler's settings: how well functions are compiled, and where their code is entered.
+//! Tiers and entries of compiled code, and the compiler's settings.
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 
 use crate::error::{Error, Result};
 
-/// How well a function is compiled.
+/// How well a function is compiled: the higher, the better the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tier {
-    /// In as little time as possible.
+    /// Compiled in as little time as possible.
     Quick = 1,
-    /// With the best settings, but so that it can be entered at loops too. What loops lose by that is much in some programs:
-    /// Yosys takes 1.25 times as long.
-    Entered = 2,
-    /// As well as possible.
+    /// Compiled with the best settings, but with OSR entries at some loops. These make loops much slower in some
+    /// programs: Yosys takes 1.25 times as long.
+    BestWithLoops = 2,
+    /// Compiled with the best settings and no entry but the start.
     Best = 3,
 }
 
 impl Tier {
-    /// The tier of a number in the cache.
+    /// The tier that has this number in the cache.
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        [Tier::Quick, Tier::Entered, Tier::Best].into_iter().find(|tier| *tier as u32 == number)
+        [Tier::Quick, Tier::BestWithLoops, Tier::Best].into_iter().find(|tier| *tier as u32 == number)
     }
 }
 
-/// Where code is entered that is compiled from a function.
+/// Where code that is compiled from a function is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Entry {
+pub(crate) enum CodeEntry {
     /// At the start, with its arguments.
     Function,
     /// At the `loop` operator of this byte offset in the module, with the interpreter's frame.
@@ -43,7 +43,7 @@ pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
     let verify = if cfg!(any(debug_assertions, test)) { "true" } else { "false" };
     let (opt_level, regalloc) = match tier {
         Tier::Quick => ("none", "single_pass"),
-        Tier::Entered | Tier::Best => ("speed", "backtracking"),
+        Tier::BestWithLoops | Tier::Best => ("speed", "backtracking"),
     };
     let settings = [
         ("opt_level", opt_level),
@@ -55,7 +55,7 @@ pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
         ("enable_probestack", "false"),
         ("unwind_info", "false"),
         ("enable_multi_ret_implicit_sret", "true"),
-        // Bounds checks are for correctness; code of mutual distrust belongs into processes of their own.
+        // Spectre mitigations are off: mutually distrusting programs belong in processes of their own.
         ("enable_heap_access_spectre_mitigation", "false"),
         ("enable_table_access_spectre_mitigation", "false"),
     ];
@@ -65,7 +65,7 @@ pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
     }
     let isa = cranelift_native::builder().map_err(|error| refused(&error))?;
     let isa = isa.finish(settings::Flags::new(flags)).map_err(|error| refused(&error))?;
-    // Rounding and shuffles would need functions of the runtime's own without these.
+    // Without these, rounding and shuffles would need library functions.
     #[cfg(target_arch = "x86_64")]
     if !(std::is_x86_feature_detected!("ssse3") && std::is_x86_feature_detected!("sse4.1")) {
         return Err(refused(&"it has no SSE4.1"));

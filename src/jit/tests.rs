@@ -1,4 +1,5 @@
-//! Tests of the way into compiled code and out of it again. What instructions compute is tested elsewhere.
+//! Tests of entering compiled code, and of leaving it by returns, traps and throws. What instructions compute is tested
+//! elsewhere.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ fn engine_of_tier(bounds_checks: BoundsChecks, quick: bool) -> Engine {
     Engine::new(Config::new().strategy(Strategy::Jit).bounds_checks(bounds_checks).quick_code(quick)).unwrap()
 }
 
-/// Both ways of checking bounds, in both tiers: code of different shapes.
+/// Both kinds of bounds checks, in quick and in best code: each gives code of another shape.
 const CHECKS_AND_TIERS: [(BoundsChecks, bool); 4] = [
     (BoundsChecks::Inline, false),
     (BoundsChecks::Guard, false),
@@ -184,7 +185,7 @@ fn panics_of_host_functions_resume_in_the_caller() {
 
 #[test]
 fn arguments_and_results_of_all_types_pass_in_registers_and_on_the_stack() {
-    // More of each than there are registers, both ways, through each kind of glue and with a resolver between.
+    // More values of each type than there are registers, as arguments and as results, through each kind of trampoline.
     let types = ["i32", "i64", "f32", "f64", "i64"].repeat(8).join(" ");
     let pick: String = (0..40).map(|n| format!("(local.get {n})")).collect();
     let text = format!(
@@ -222,7 +223,7 @@ fn arguments_and_results_of_all_types_pass_in_registers_and_on_the_stack() {
 }
 
 #[test]
-fn vectors_pass_through_glue() {
+fn vectors_pass_through_trampolines() {
     let mut store = inline_store();
     let text = r#"(module
         (import "" "host" (func $host (param i32 v128 v128) (result v128)))
@@ -286,8 +287,8 @@ fn code_goes_with_its_module_and_is_never_writable_and_executable() {
     assert!(!maps.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|access| access.starts_with("rwx"))));
 }
 
-/// Whether this is the process of its own in which a test runs whose name this is; where it is not, that is started, and
-/// must end with `status`.
+/// Runs a test in a child process of its own: true in the child, which `variable` marks. In the parent it starts the
+/// child with only this test, checks that it ends with `status`, and returns false.
 fn in_child(variable: &str, test: &str, status: i32) -> bool {
     if std::env::var_os(variable).is_some() {
         return true;
@@ -296,7 +297,7 @@ fn in_child(variable: &str, test: &str, status: i32) -> bool {
         .args([test, "--exact", "--nocapture"])
         .env(variable, "1")
         .status();
-    // Under an emulator that the system does not start by itself the child can't be run.
+    // The child can't be run under an emulator that the system does not start by itself.
     let found = child.unwrap().code();
     assert!(found == Some(status) || cfg!(target_arch = "aarch64") && found == Some(127), "{found:?}");
     false
@@ -306,7 +307,7 @@ fn in_child(variable: &str, test: &str, status: i32) -> bool {
 fn handlers() -> [usize; 4] {
     [libc::SIGILL, libc::SIGFPE, libc::SIGSEGV, libc::SIGBUS].map(|signal| {
         let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: asks for the action only.
+        // SAFETY: only reads the action, into memory that has room for it.
         unsafe {
             libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
             action.assume_init().sa_sigaction
@@ -314,7 +315,7 @@ fn handlers() -> [usize; 4] {
     })
 }
 
-/// Blocks all signals on this thread: one that an instruction causes then ends the process.
+/// Blocks all signals on this thread: a signal that an instruction causes then ends the process.
 fn block_all_signals() {
     // SAFETY: plain calls about the current thread.
     unsafe {
@@ -324,7 +325,7 @@ fn block_all_signals() {
     }
 }
 
-/// Traps in all ways there are.
+/// Causes every kind of trap, and checks the errors.
 fn trap_in_all_ways(config: &Config) {
     let mut store = Store::new(&Engine::new(config).unwrap(), ());
     let store = &mut store;
@@ -390,8 +391,8 @@ fn trap_in_all_ways(config: &Config) {
     assert_eq!(store.engine().stats().refused, 0, "{config:?}");
 }
 
-/// On a thread that would not survive a signal, in a process that has handlers of its own: every way to trap works, and
-/// nothing is installed.
+/// With `signals_based_traps(false)`, every kind of trap works on a thread that would not survive a signal, and no
+/// signal handler is installed.
 #[test]
 fn without_signals_none_is_caused() {
     const NAME: &str = "jit::tests::without_signals_none_is_caused";
@@ -429,8 +430,9 @@ fn signals_that_the_host_has_blocked_are_unblocked() {
     .unwrap();
 }
 
-/// A handler that was installed after ours: the next thread, or the next engine, puts ours before it. It gets the faults
-/// that are not ours, and if it calls ours for these, as what was there before, that ends in the oldest.
+/// If a handler is installed after ours, the next thread or engine installs ours again before it. It then gets the
+/// faults that are not ours. If it forwards them to ours, as the handler that was there before, ours forwards them to
+/// the oldest handler.
 #[test]
 fn a_handler_that_replaced_ours_is_called_behind_it() {
     const NAME: &str = "jit::tests::a_handler_that_replaced_ours_is_called_behind_it";
@@ -446,9 +448,9 @@ fn a_handler_that_replaced_ours_is_called_behind_it() {
     extern "C" fn later(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         CALLS.fetch_add(1, Ordering::Relaxed);
         let ours = OURS.lock().unwrap().expect("it was there");
-        type Handler = unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+        type SignalHandler = unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
         // SAFETY: it was installed as a handler of this type.
-        unsafe { std::mem::transmute::<usize, Handler>(ours.sa_sigaction)(signal, info, context) }
+        unsafe { std::mem::transmute::<usize, SignalHandler>(ours.sa_sigaction)(signal, info, context) }
     }
 
     if !in_child("WASMRUN_TEST_REPLACED", NAME, STATUS) {
@@ -477,8 +479,8 @@ fn guard_pages_need_signals() {
     assert!(error.to_string().contains("need signals"), "{error}");
 }
 
-/// In a process of its own, because handlers are the process's: a handler that was there before ours gets the faults
-/// that are not ours, and only these.
+/// A handler that was there before ours gets the faults that are not ours, and only these. In a child process, because
+/// handlers belong to the process.
 #[test]
 fn foreign_faults_reach_the_handler_that_was_there_before() {
     const CHILD: &str = "WASMRUN_TEST_FOREIGN_FAULT";
@@ -524,7 +526,7 @@ fn a_thousand_modules_come_and_go() {
             before = mappings();
         }
     }
-    // Other tests run meanwhile; a leak would be a thousand.
+    // Other tests run at the same time and map memory too; a leak would be a thousand mappings.
     assert!(mappings() < before + 500, "{before} mappings became {}", mappings());
 }
 
@@ -630,7 +632,7 @@ fn every_form_of_check_tells_what_was_accessed() {
                 let ErrorKind::Trap { fault, .. } = error.kind() else { panic!("{error}") };
                 assert_eq!(*fault, Some(MemoryFault { address: 0, size: 8, length }), "{checks:?} {limits}");
             }
-            // What lies across the end is told by its first byte.
+            // An access that crosses the memory's end is reported by its first byte.
             if length > 0 {
                 let error = trap::<_, i64>(&mut store, instance, "load", length as i32 - 20);
                 let ErrorKind::Trap { fault, .. } = error.kind() else { panic!("{error}") };
@@ -640,7 +642,8 @@ fn every_form_of_check_tells_what_was_accessed() {
     }
 }
 
-/// Quick code counts what it runs: a call with the instructions up to the first fork, a pass through a loop likewise.
+/// Quick code counts what it runs: at each call and at each pass through a loop, the instructions up to the first
+/// branch.
 #[test]
 fn quick_code_counts() {
     let text = "(module

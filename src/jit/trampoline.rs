@@ -1,4 +1,5 @@
-//! Glue between compiled code, Rust and the interpreter: arguments from slots to registers and back, one piece per shape of type.
+//! Trampolines between compiled code, Rust and the interpreter: they move arguments and results between slots and
+//! registers. There is one of each kind for each shape of function types.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -26,45 +27,51 @@ use crate::vm::exception;
 use crate::vm::func::HostFunc;
 use crate::vm::store::StoreOpaque;
 
-/// The kinds of glue that depend on a type alone.
+/// The kinds of trampolines that depend on a function type alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    /// Rust calls compiled code, by way of `arch::enter`: a function (callee, caller, code, slots) of the convention of
-    /// compiled code, so that no registers are saved twice.
+pub(super) enum TrampolineKind {
+    /// Entry trampoline: Rust calls compiled code with it, through `arch::enter`. A function (callee, caller, code,
+    /// slots) with the calling convention of compiled code, so that no registers are saved twice.
     Enter,
-    /// Compiled code calls a host function, with its `VMFuncRef` as the callee's context.
+    /// Host-call trampoline: compiled code calls a host function with it, with the function's `VMFuncRef` as the
+    /// callee's context.
     Host,
-    /// Compiled code calls an interpreted function of its instance through its entry.
+    /// Interpreter trampoline: compiled code calls an interpreted function of its instance with it, through the
+    /// function's entry.
     Interpret,
 }
 
-impl Kind {
-    const COUNT: usize = Kind::Interpret as usize + 1;
+impl TrampolineKind {
+    const COUNT: usize = TrampolineKind::Interpret as usize + 1;
 }
 
-/// What the glue depends on: the types of parameters and results, references being integers.
-type Shape = (Kind, Box<[cranelift_codegen::ir::Type]>, usize);
+/// What a trampoline depends on: its kind, the types of the parameters and then of the results as Cranelift has them,
+/// and the number of parameters.
+type Shape = (TrampolineKind, Box<[cranelift_codegen::ir::Type]>, usize);
 
-/// The glue of an engine.
+/// The trampolines of an engine.
 pub(super) struct Trampolines {
     space: Mutex<(CodeSpace, HashMap<Shape, *mut VMCode>)>,
-    /// By type number: what there is already, without a lock.
-    by_number: [Directory; Kind::COUNT],
+    /// For each kind, the trampolines that exist, by type number; read without a lock.
+    by_number: [TrampolineIndex; TrampolineKind::COUNT],
 }
 
-// SAFETY: the pointers are to code, which any thread may run.
+// SAFETY: the pointers are to code, which any thread may run and which lives as long as this.
 unsafe impl Send for Trampolines {}
-// SAFETY: as above.
+// SAFETY: the map is behind a lock, and the indices are atomics.
 unsafe impl Sync for Trampolines {}
 
 impl Trampolines {
     pub fn new(isa: &OwnedTargetIsa, config: &Config) -> Self {
         let space = CodeSpace::new(isa, 1 << 20, config);
-        Trampolines { space: Mutex::new((space, HashMap::new())), by_number: std::array::from_fn(|_| Directory::new()) }
+        Trampolines {
+            space: Mutex::new((space, HashMap::new())),
+            by_number: std::array::from_fn(|_| TrampolineIndex::new()),
+        }
     }
 
     #[cold]
-    fn make(&self, kind: Kind, number: u32, engine: &EngineState) -> Result<*const VMCode> {
+    fn make(&self, kind: TrampolineKind, number: u32, engine: &EngineState) -> Result<*const VMCode> {
         let ty: Arc<FuncType> = engine.core.types.func_type(number);
         let lowered = |types: &[ValType]| types.iter().map(abi::value_type).collect::<Vec<_>>();
         let shape = (kind, [lowered(ty.params()), lowered(ty.results())].concat().into(), ty.params().len());
@@ -75,12 +82,12 @@ impl Trampolines {
             None => {
                 let isa = engine.isa(Tier::Best);
                 let make = |workspace: &mut Workspace| match kind {
-                    Kind::Enter => enter(isa, &ty, workspace),
-                    Kind::Host => to_host(isa, &ty, workspace),
-                    Kind::Interpret => to_interpreted(isa, &ty, workspace),
+                    TrampolineKind::Enter => enter(isa, &ty, workspace),
+                    TrampolineKind::Host => to_host(isa, &ty, workspace),
+                    TrampolineKind::Interpret => to_interpreted(isa, &ty, workspace),
                 };
-                let glue = on_enough_stack(|| engine.with_workspace(make))?;
-                let code = space.define(glue, None)?;
+                let trampoline = on_enough_stack(|| engine.with_workspace(make))?;
+                let code = space.define(trampoline, None)?;
                 by_shape.insert(shape, code);
                 code
             }
@@ -91,28 +98,29 @@ impl Trampolines {
 }
 
 impl EngineState {
-    /// The trampoline for the type of a number, which must be that of a live type of this engine.
+    /// The trampoline of a kind for a type number, which must be that of a live function type of this engine.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for it.
     #[inline]
-    pub(super) fn trampoline(&self, kind: Kind, number: u32) -> Result<*const VMCode> {
+    pub(super) fn trampoline(&self, kind: TrampolineKind, number: u32) -> Result<*const VMCode> {
         let code = self.trampolines.by_number[kind as usize].slot(number).load(Ordering::Acquire);
         if code.is_null() { self.trampolines.make(kind, number, self) } else { Ok(code) }
     }
 }
 
-/// A growing array of pointers that is read without a lock: the boxes never move, each is twice as long as the last.
-struct Directory([OnceLock<Box<[AtomicPtr<VMCode>]>>; 32]);
+/// A growing array of pointers that is read without a lock: boxes never move, and each is twice as long as the one
+/// before.
+struct TrampolineIndex([OnceLock<Box<[AtomicPtr<VMCode>]>>; 32]);
 
-impl Directory {
+impl TrampolineIndex {
     fn new() -> Self {
-        Directory([const { OnceLock::new() }; 32])
+        TrampolineIndex([const { OnceLock::new() }; 32])
     }
 
     #[inline]
     fn slot(&self, index: u32) -> &AtomicPtr<VMCode> {
-        // Box `n` holds the indices from 2^n - 1; the last one, u32::MAX, is no type number.
+        // Box `n` holds the 2^n indices from 2^n - 1 on. The index u32::MAX, which does not fit, is no type number.
         let index = index.saturating_add(1);
         let n = index.ilog2();
         let slots = self.0[n as usize].get_or_init(|| (0..1usize << n).map(|_| AtomicPtr::default()).collect());
@@ -120,7 +128,7 @@ impl Directory {
     }
 }
 
-/// Builds a function of `signature`; `body` gets its parameters.
+/// Compiles a function with this signature; `body` builds it, given the parameters.
 fn build(
     isa: &dyn TargetIsa,
     workspace: &mut Workspace,
@@ -142,7 +150,8 @@ fn build(
     artifact(isa, context)
 }
 
-/// A function (callee, caller, code, slots): loads the arguments, calls `code`, stores the results.
+/// Compiles an entry trampoline, a function (callee, caller, code, slots): it loads the arguments, calls `code`, and
+/// stores the results.
 fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
     let mut own = Signature::new(CallConv::Tail);
     own.params = vec![AbiParam::new(types::I64); 4];
@@ -158,9 +167,11 @@ fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Resul
     })
 }
 
-/// A function of type `ty` that calls a Rust function with arguments of which the last is the address of its slots, and
-/// raises the error that this leaves in the store if it fails. `place` may put the slots elsewhere than on the native stack, if there are so many bytes; `callee` makes the
-/// function and the other arguments of the two hidden parameters.
+/// Compiles a function of type `ty` that calls a Rust function. Its last argument is the address of slots with the
+/// arguments, to which it writes the results; if it fails, it leaves the error in the store, which the compiled
+/// function then raises. `place` chooses the address of the slots, given the callee's context, a buffer on the native
+/// stack and the size in bytes. `callee` gives the Rust function and its other arguments, given the two hidden
+/// parameters.
 fn to_rust<const N: usize>(
     isa: &dyn TargetIsa,
     ty: &FuncType,
@@ -197,18 +208,19 @@ fn to_rust<const N: usize>(
     })
 }
 
-/// Calls what the [`HostFunc`] itself has for that.
+/// Compiles a host-call trampoline: it calls the Rust function that the [`HostFunc`] points to.
 fn to_host(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
     let place = |_: &mut FunctionBuilder<'_>, _, buffer, _| buffer;
     to_rust(isa, ty, workspace, place, |builder, func, caller| {
-        // Live and unchanged while there is a reference to it.
+        // The `HostFunc` is alive and does not change while there is a reference to it.
         let mut load = |base, offset| builder.ins().load(types::I64, MemFlagsData::trusted(), base, offset);
         let host = load(func, VMFuncRef::OWNER);
         (load(host, HostFunc::CALL), [load(host, HostFunc::ENV), load(caller, VMContext::STORE), caller])
     })
 }
 
-/// Calls the interpreter for one function of a module. `defined` makes its index.
+/// Compiles a function that calls the interpreter. `defined` gives the function's defined index, given the second
+/// hidden parameter.
 fn to_interpreted_by(
     isa: &dyn TargetIsa,
     ty: &FuncType,
@@ -221,7 +233,8 @@ fn to_interpreted_by(
     })
 }
 
-/// Where the frame of what is interpreted in the context `callee` begins, if there is room.
+/// The top of the value stack of the context `callee`, where the frame of the interpreted function begins, if `bytes`
+/// fit there; else the buffer.
 fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, callee: Value, buffer: Value, bytes: u32) -> Value {
     let store = builder.ins().load(types::I64, MemFlagsData::trusted(), callee, VMContext::STORE);
     let top = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_TOP);
@@ -231,12 +244,13 @@ fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, callee: Value, buffer: 
     builder.ins().select(fits, top, buffer)
 }
 
-/// The defined index is the second hidden argument, which calls through entries have.
+/// Compiles an interpreter trampoline: the defined index is the second hidden argument, which calls through entries
+/// pass.
 fn to_interpreted(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
     to_interpreted_by(isa, ty, workspace, |_, defined| defined)
 }
 
-/// Glue for one function of a module that is interpreted: a function like a compiled one.
+/// Compiles an adapter to the interpreter: code that is called like the compiled function `defined`.
 pub(super) fn to_interpreter(
     isa: &dyn TargetIsa,
     ty: &FuncType,
@@ -246,17 +260,18 @@ pub(super) fn to_interpreter(
     to_interpreted_by(isa, ty, workspace, |builder, _| builder.ins().iconst(types::I64, i64::from(defined)))
 }
 
-/// Interprets a function for the glue. Zero, or something else if that failed: an exception is thrown on then, anything
-/// else has been raised.
+/// Interprets a function for a trampoline. Returns zero, or after an error something else: then the exception or error
+/// is in the store, for the trampoline to raise.
 extern "C" fn interpreted_called(vmctx: *mut VMContext, defined: u64, slots: *mut u64) -> u32 {
-    // SAFETY: the glue is an entry of a module that `vmctx` is a context of, and made for this function, or for all of
-    // its type and called through the entry of this one.
+    // SAFETY: an adapter or interpreter trampoline passes the context that it was called with, and the index of the
+    // function whose entry it was called through. The slots hold the function's arguments and have room for its
+    // results.
     let result = unsafe {
-        interp::ModuleCode::of(vmctx).count_transition(defined as u32);
+        interp::InterpretedModule::of(vmctx).count_transition(defined as u32);
         interp::call(vmctx, defined as u32, slots)
     };
     let Err(error) = result else { return 0 };
-    // SAFETY: compiled code passes live contexts, which are of this thread's store.
+    // SAFETY: compiled code passes live contexts of this thread's store.
     exception::throw_or_raise(unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() }, error);
     1
 }
@@ -266,10 +281,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_has_a_place_for_every_number() {
-        let directory = Directory::new();
-        let mut places: Vec<_> = (0..100).map(|index| std::ptr::from_ref(directory.slot(index))).collect();
-        assert_eq!(places[5], directory.slot(5));
+    fn an_index_has_a_slot_for_every_number() {
+        let index = TrampolineIndex::new();
+        let mut places: Vec<_> = (0..100).map(|number| std::ptr::from_ref(index.slot(number))).collect();
+        assert_eq!(places[5], index.slot(5));
         places.sort();
         places.dedup();
         assert_eq!(places.len(), 100);

@@ -1,10 +1,11 @@
-//! Walking the frames of compiled code: for backtraces, and for who handles an exception.
+//! Walking the frames of compiled code: for backtraces, and to find the handler of an exception.
 
 use super::arch::Target;
 use super::registry;
 use crate::error::{MAX_BACKTRACE, UnresolvedFrame};
 
-/// A place in running code: an instruction, or where a call returns to, with the frame pointer there.
+/// A place in running code: the address of an instruction, or the return address of a call, with the frame pointer
+/// there.
 #[derive(Clone, Copy)]
 pub(super) struct CodePosition {
     pub pc: usize,
@@ -12,28 +13,29 @@ pub(super) struct CodePosition {
 }
 
 impl CodePosition {
-    /// Where the function that is here returns to.
+    /// The place to which the function that is here returns.
     ///
     /// # Safety
     /// The frame must be one of compiled code, and still be there.
     pub unsafe fn caller(self) -> CodePosition {
-        // SAFETY: the frame pointer leads to the caller's, the return address lies above it.
+        // SAFETY: the frame is there by the caller's promise: the frame pointer points to the caller's frame pointer,
+        // and the return address lies above that.
         unsafe { CodePosition { pc: *(self.fp as *const usize).add(1), fp: *(self.fp as *const usize) } }
     }
 }
 
-/// Addresses in the code that was left: the trapping instruction, then the calls, innermost first.
+/// Addresses in the code that is left: of the trapping instruction, then in the calls, innermost first.
 pub(super) struct Stack {
     pub pcs: [usize; Stack::ROOM],
     pub len: usize,
 }
 
 impl Stack {
-    /// One piece of glue may be on either end.
+    /// Each end may have a trampoline.
     const ROOM: usize = MAX_BACKTRACE + 2;
 
-    /// Follows the frame pointers up to `end`. For the signal handler: after landing, the stack below is used by
-    /// others.
+    /// Follows the frame pointers up to `end`. This must be done before landing, when other code overwrites these
+    /// frames.
     ///
     /// # Safety
     /// The frames must be there, of compiled code, in a chain that leads to `end`.
@@ -46,23 +48,24 @@ impl Stack {
             if place.fp == end || stack.len == Stack::ROOM {
                 return stack;
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: the frame is there and of compiled code, by the caller's promise.
             place = unsafe { place.caller() };
-            // Return addresses are behind the call, which may be the last instruction of its function.
+            // A return address is after its call, which may be the last instruction of its function.
             pc = place.pc - 1;
         }
     }
 }
 
-/// The Wasm functions among addresses in code of live modules.
+/// The backtrace frames for addresses in code of live modules.
 pub(super) fn frames(pcs: &[usize]) -> impl Iterator<Item = UnresolvedFrame> {
-    // SAFETY: as said.
+    // SAFETY: callers pass addresses in code that was running on this thread, whose modules its store keeps alive.
     pcs.iter().filter_map(|pc| unsafe { registry::find(*pc)?.frame(*pc) })
 }
 
-/// Where an exception thrown at `place` is handled before `end`. If it is, what it leaves is added to `left`, as far as there
-/// is room, and last where it comes to the handler. From there it is thrown on if the handler does not catch it, so that
-/// the function is there already.
+/// Finds the handler, in the frames up to `end`, for an exception thrown at `place`. If there is one, the addresses in
+/// the frames that the exception leaves are added to `left`, as far as there is room; the last is that of the handler's
+/// call. If the handler does not catch the exception, it rethrows it: `place` is then in `left` already, and not added
+/// again.
 ///
 /// # Safety
 /// As for [`Stack::walk`].
@@ -77,7 +80,7 @@ pub(super) unsafe fn find_handler(mut place: CodePosition, end: usize, left: &mu
         note(place.pc);
     }
     while place.fp != end {
-        // SAFETY: the caller's promise; code that is being run is alive.
+        // SAFETY: the frames are there by the caller's promise; code that is running is alive.
         let found = unsafe {
             place = place.caller();
             note(place.pc - 1);

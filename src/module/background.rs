@@ -1,4 +1,4 @@
-//! Validation of what has not been run yet, by a thread that gets only the time nobody else wants.
+//! Validation, by a background thread of the lowest priority, of functions that have not been called yet.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -7,16 +7,17 @@ use std::time::Duration;
 use super::ModuleFacts;
 use crate::sys::lower_priority;
 
-/// Programs that end within this time do not pay for functions they never call.
+/// Time before validation begins: programs that end sooner do not pay for functions that they never call.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// How often this time is waited again at most while functions are being compiled: that is what the program waits for.
+/// While the compiler is busy, validation waits another [`DELAY`], at most so many times: the program waits for the
+/// compiler, and for validation it does not.
 const PATIENCE: u32 = 20;
 
-/// Bytes of code that are validated between looks at whether somebody still wants the module.
+/// Bytes of code that are validated before the thread checks again whether the module is still in use.
 const PIECE: usize = 256 << 10;
 
-/// By how much the priority of the thread is lower ("niceness"): it runs when no other does.
+/// Niceness that is added to the thread's: the most there is, so that it runs when no other thread does.
 const NICEST: i32 = 19;
 
 /// Stack of the thread; validation does not recurse.
@@ -24,8 +25,8 @@ const STACK: usize = 256 << 10;
 
 /// Begins to validate a module in the background, if it is one that is validated lazily.
 ///
-/// Without a thread for it, nothing is lost but early knowledge of an invalid function.
-/// While `is_busy` says that the program waits for the compiler, it waits too.
+/// If no thread can be started, invalid functions are found only when they are called. Validation waits while `is_busy`
+/// says that the compiler is at work, but not for ever.
 pub(crate) fn start(module: &Arc<ModuleFacts>, is_busy: impl Fn() -> bool + Send + 'static) {
     if module.lazy.is_none() {
         return;
@@ -35,7 +36,7 @@ pub(crate) fn start(module: &Arc<ModuleFacts>, is_busy: impl Fn() -> bool + Send
     let _ = thread.spawn(move || run(&module, &is_busy));
 }
 
-/// Validates piece by piece. The module is not kept alive, and work stops where the outcome is known.
+/// Validates piece by piece. The module is not kept alive, and work stops once its outcome is known from elsewhere.
 fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool) {
     thread::sleep(DELAY);
     lower_priority(NICEST);
@@ -62,7 +63,7 @@ fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool) {
             false => module.validate_some(lazy, next..end).err().map(Err),
         };
         if let Some(outcome) = outcome {
-            // Somebody may have said meanwhile that the module is valid.
+            // `assume_background_valid` may have set the outcome meanwhile.
             let _ = lazy.background.set(outcome);
             return;
         }
@@ -87,7 +88,7 @@ mod tests {
         Engine::new(&config).unwrap()
     }
 
-    /// More code than is validated in one piece, with `last` behind it.
+    /// More code than is validated in one piece, then the function `last`.
     fn module(last: &str) -> Vec<u8> {
         let function = format!("(func {})", "nop ".repeat(100_000));
         let text = format!("(module {function} {function} {function} {last} (data \"{}\"))", "x".repeat(1 << 20));

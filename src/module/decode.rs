@@ -1,4 +1,4 @@
-//! From bytes to a module: text to binary, the sections.
+//! Decoding of modules: the text format to binary, and the sections of the binary to [`ModuleFacts`].
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use super::features;
 use super::offsets::{Counts, VMOffsets};
 use super::rec_group::RecGroup;
 use super::registry::TypeRegistry;
-use super::source::Source;
+use super::source::ModuleSource;
 use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
 use super::validate::{self, Lazy};
 use super::{
@@ -24,7 +24,7 @@ use super::{
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Decodes, and validates what the settings do not leave for later.
+/// Decodes a module. Its bodies are validated too, unless the settings say that this is done lazily.
 pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
     let binary = if bytes.starts_with(b"\0asm") { bytes.into_owned() } else { text(&bytes)? };
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
@@ -40,7 +40,7 @@ pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, 
         validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
     });
     match decoded {
-        Ok(unvalidated) => decoder.finish(types, Source::Memory(binary.into()), unvalidated),
+        Ok(unvalidated) => decoder.finish(types, ModuleSource::Memory(binary.into()), unvalidated),
         Err(error) => Err(features::explain(&binary, &error)),
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Vec<u8>> {
     parsed.encode().map_err(located)
 }
 
-/// What the sections say, as they are read.
+/// The declarations read so far.
 #[derive(Default)]
 pub(super) struct Decoder {
     types: Vec<FuncType>,
@@ -89,7 +89,7 @@ pub(super) struct Decoder {
     data: Vec<DataSegment>,
     start: Option<u32>,
     pub(super) bodies: Vec<Range<usize>>,
-    /// To validate bodies with; `None` if there are none.
+    /// What validating a body needs; `None` if the module has no bodies.
     pub(super) resources: Option<ValidatorResources>,
     name_section: Option<Range<usize>>,
     counts: Counts,
@@ -119,7 +119,7 @@ impl Decoder {
         self.bodies.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// Takes what a validated payload says.
+    /// Adds the declarations of a validated payload.
     pub(super) fn payload(&mut self, payload: Payload<'_>) -> Parsed<()> {
         match payload {
             Payload::TypeSection(section) => {
@@ -264,11 +264,12 @@ impl Decoder {
         Ok(())
     }
 
-    /// The module; its bodies are validated later if it is given what to do that with.
+    /// The module. Its bodies are validated lazily, with `unvalidated`, if that is given; else they have been
+    /// validated.
     pub(super) fn finish(
         self,
         types: &Arc<TypeRegistry>,
-        source: Source,
+        source: ModuleSource,
         unvalidated: Option<ValidatorResources>,
     ) -> Result<Arc<ModuleFacts>> {
         let counts = Counts { types: self.types.len() as u32, ..self.counts };
@@ -303,7 +304,7 @@ impl Decoder {
     }
 }
 
-/// A range of a module that is in memory.
+/// The byte range as `usize`, in which any range of a module in memory or in an opened file fits.
 pub(super) fn range(range: Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
 }
@@ -321,7 +322,8 @@ fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {
     GlobalType::new(ValType::from_wasmparser(ty.content_type), mutability)
 }
 
-/// The number of a constant expression that is an `i32.const`; behind it, if it is one.
+/// The value of a constant expression that is a single `i32.const`, and the reader is then past its `end`; `None` for
+/// any other.
 pub(super) fn i32_const(reader: &mut BinaryReader<'_>) -> Option<i32> {
     const I32_CONST: u8 = 0x41;
     const END: u8 = 0x0B;
@@ -331,7 +333,7 @@ pub(super) fn i32_const(reader: &mut BinaryReader<'_>) -> Option<i32> {
 }
 
 fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Parsed<ConstExpr> {
-    // Modules have tens of thousands of these, and others hardly any.
+    // The common case first: modules have tens of thousands of these, and hardly any other constant expressions.
     if let Some(value) = i32_const(&mut expr.get_binary_reader()) {
         return Ok(ConstExpr([ConstOp::Slot(value as u32 as u64)].into()));
     }

@@ -1,11 +1,11 @@
-//! Which parts of WebAssembly are run, and errors that say which part a module wants beyond them.
+//! The supported WebAssembly proposals, and errors that name the unsupported proposal that a module uses.
 
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 use super::names::Names;
 use crate::error::{Error, ErrorKind};
 
-/// WebAssembly 2.0 with tail calls, extended constant expressions, multiple memories and relaxed SIMD, exceptions.
+/// WebAssembly 2.0 with tail calls, extended constant expressions, multiple memories, relaxed SIMD and exceptions.
 pub(crate) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::EXTENDED_CONST)
@@ -13,7 +13,7 @@ pub(crate) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::EXCEPTIONS);
 
-/// Proposals that are not run, as the proposals repository names them.
+/// Unsupported proposals, named as in the proposals repository.
 const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
     ("threads", WasmFeatures::THREADS),
     ("legacy-exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
@@ -27,7 +27,7 @@ const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
     ("component-model", WasmFeatures::COMPONENT_MODEL),
 ];
 
-/// The error for a module that does not validate: of a proposal that is not supported, or just invalid.
+/// The error for a module that does not validate: it uses an unsupported proposal, or it is just invalid.
 pub(super) fn explain(binary: &[u8], error: &BinaryReaderError) -> Error {
     let message = error.message().to_string();
     let offset = error.offset() as usize;
@@ -44,7 +44,7 @@ pub(super) fn explain(binary: &[u8], error: &BinaryReaderError) -> Error {
     Error::new(ErrorKind::Invalid { message, offset: Some(offset), function })
 }
 
-/// Whether, with these features, the module is valid up to the offset and beyond.
+/// Whether, with these features, validation gets past the offset.
 fn progress(binary: &[u8], features: WasmFeatures, offset: usize) -> bool {
     let check = || {
         let mut validator = Validator::new_with_features(features);
@@ -52,7 +52,7 @@ fn progress(binary: &[u8], features: WasmFeatures, offset: usize) -> bool {
         parser.set_features(features);
         for payload in parser.parse_all(binary) {
             match validator.payload(&payload?)? {
-                // A body before the one in question is known to be valid.
+                // The bodies before the one at `offset` are known to be valid.
                 wasmparser::ValidPayload::Func(func, body) if body.range().end > offset as u64 => {
                     func.into_validator(Default::default()).validate(&body)?;
                     if body.range().contains(&(offset as u64)) {
@@ -78,7 +78,7 @@ fn function_at(binary: &[u8], offset: usize) -> Option<String> {
                 imported = section.into_imports().map_while(Result::ok).filter(|i| is_func(i.ty)).count() as u32;
             }
             Payload::CodeSectionEntry(body) => {
-                // An error at the very end of a body is reported behind its last byte.
+                // An error at the very end of a body is reported one past its last byte.
                 if (body.range().start..=body.range().end).contains(&(offset as u64)) && found.is_none() {
                     found = Some(imported + defined);
                 }

@@ -1,8 +1,7 @@
-//! Modules in files: of large ones, only the sections that say what there is are read.
+//! Modules in files: of large files, function bodies and long data segments are not read before they are needed.
 //!
-//! All that is decoded was read from the file once, to memory of ours, so the validator and the decoder see the same
-//! bytes whatever happens to the file. What lies in between, the bodies, is validated when it is read
-//! (`ModuleFacts::valid_body`).
+//! Every byte that is decoded is read from the file once, into memory of our own, so the validator and the decoder see
+//! the same bytes whatever happens to the file. Bodies are validated when they are read (`ModuleFacts::valid_body`).
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -14,27 +13,27 @@ use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Pa
 
 use super::decode::{self, Decoder, i32_const};
 use super::registry::TypeRegistry;
-use super::source::{FileSource, LoadedData, Source};
+use super::source::{FileSource, LoadedData, ModuleSource};
 use super::{ModuleFacts, features};
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// Files below this are read in full: that takes less than half a millisecond.
+/// Files of fewer bytes are read in full: that takes less than half a millisecond.
 const SMALL_FILE: u64 = 1 << 20;
 
 /// Bytes that are read at once of a data section; longer segments are left in the file.
 const DATA_WINDOW: usize = 64 << 10;
 
-/// Bytes that are read of a custom section; its name lies in them.
+/// Bytes that are read of a custom section: enough for its name.
 const NAME_WINDOW: usize = 256;
 
-/// Bytes that are read at once of the code section, for the sizes of the bodies in it.
+/// Bytes that are read at once of the code section, to find the sizes of its bodies.
 const SIZES_WINDOW: usize = 64 << 10;
 
-/// Bytes that a size may take.
+/// The most bytes that a size takes in LEB128.
 const MAX_SIZE: usize = 5;
 
-/// Bytes in which the header of a section or of a data segment lies, if it is no strange one.
+/// Bytes that the header of a section or of a data segment takes at most, except in contrived modules.
 const HEADER: usize = 64;
 
 /// Ids of sections (specification, section 5.5.2).
@@ -47,12 +46,13 @@ pub(crate) fn unreadable(error: &io::Error) -> Error {
     Error::resource(format!("the module cannot be read: {error}"))
 }
 
-/// The length of the data in a segment that begins at `at`, and where it ends. All of it is validated later.
+/// The length of the data in a segment that begins at `at`, and where it ends. The validator reads the segment again
+/// later.
 fn segment(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let mut reader = BinaryReader::new(bytes, at as u64);
     let start = |reader: &mut BinaryReader<'_>| (reader.read_var_u32().ok()? == 0).then(|| i32_const(reader))?;
     if start(&mut reader).is_some() {
-        // Active, of memory 0, at an offset that is a number: as nearly all are.
+        // Active, for memory 0, with a constant offset: as nearly all segments are.
         let len = reader.read_var_u32().ok()? as usize;
         return (len <= reader.bytes_remaining()).then(|| (len, reader.original_position() as usize + len));
     }
@@ -71,15 +71,15 @@ pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, mut file: File)
         return Ok(module);
     }
     let mut bytes = Vec::new();
-    // Devices do not say how much there is.
+    // Devices have no length.
     let expected = if metadata.is_file() { metadata.len() as usize } else { 0 };
     let reserved = bytes.try_reserve(expected).map_err(io::Error::from);
     reserved.and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| unreadable(&error))?;
     decode::module(config, types, bytes.into())
 }
 
-/// A module of which only the outline has been read. `None` for whatever is wrong or just unusual: the module is then
-/// decoded as a whole, which also knows what the error is.
+/// Decodes a module without reading its bodies. `None` if anything is wrong or just unusual: the caller then decodes
+/// the module as a whole, which also gives the error.
 fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &Metadata) -> Option<Arc<ModuleFacts>> {
     let len = usize::try_from(metadata.len()).ok()?;
     let mut source = FileSource::new(file.try_clone().ok()?, metadata, len);
@@ -111,7 +111,7 @@ fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &M
         } else {
             decoder.payload(payload).ok()?;
         }
-        // A parser that takes less of a section than its header says would be out of step.
+        // The next section is looked for where the header says that this one ends: the parser must agree.
         if consumed != section.bytes.len() && !is_code {
             return None;
         }
@@ -123,7 +123,7 @@ fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &M
     let is_lazy = config.is_lazy_for(decoder.code_bytes());
     let defined = decoder.bodies.len() as u32;
     let resources = decoder.resources.take()?;
-    let module = decoder.finish(types, Source::File(source), Some(resources)).ok()?;
+    let module = decoder.finish(types, ModuleSource::File(source), Some(resources)).ok()?;
     if !is_lazy {
         (0..defined).try_for_each(|defined| module.valid_body(defined).map(drop)).ok()?;
         module.assume_background_valid();
@@ -131,7 +131,7 @@ fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &M
     Some(module)
 }
 
-/// Finds the bodies in a code section, from behind its count.
+/// Finds the bodies in a code section; `section` is the range after the count.
 fn find_bodies(
     source: &FileSource,
     section: Range<usize>,
@@ -142,7 +142,8 @@ fn find_bodies(
     if section.is_empty() {
         return (count == 0).then_some(());
     }
-    // The validator wants bodies of the right sizes, and looks at no byte of them: these are never touched, and take no memory.
+    // The validator wants bodies of the right sizes, but reads no byte of them: these pages are never touched, and take
+    // no memory.
     let untouched = MmapMut::map_anon(section.len()).ok()?;
     let mut sizes = Window::new(source, section.clone());
     let mut at = section.start;
@@ -160,8 +161,8 @@ fn find_bodies(
     (at == section.end).then_some(())
 }
 
-/// The sizes of bodies, read from a file some bodies at a time. A mapping of the file would be one system call, and end the
-/// process where the file is cut off meanwhile.
+/// Reads the sizes of bodies from a file, for many bodies at a time. A mapping of the file would take only one system
+/// call, but end the process with SIGBUS if the file is truncated meanwhile.
 struct Window<'a> {
     source: &'a FileSource,
     section: Range<usize>,
@@ -174,7 +175,7 @@ impl<'a> Window<'a> {
         Window { source, bytes: Vec::new(), start: section.start, section }
     }
 
-    /// The bytes of the section from `at` on, as many as a size may take at least.
+    /// The bytes of the section from `at` on: at least as many as a size may take.
     fn at(&mut self, at: usize) -> Option<&[u8]> {
         let wanted = at..(at + MAX_SIZE).min(self.section.end);
         if wanted.end > self.start + self.bytes.len() {
@@ -186,18 +187,18 @@ impl<'a> Window<'a> {
     }
 }
 
-/// A section, or what else the parser takes in one step: the module's header, its end.
+/// A section, or something else that the parser takes in one step: the module's header, or its end.
 struct Section {
     id: Option<u8>,
     /// Byte offset in the module.
     start: usize,
-    /// Its header and contents. Mapped, so that what is never loaded costs nothing.
+    /// Its header and contents. An anonymous mapping, so that pages which are never loaded cost nothing.
     bytes: MmapMut,
     loaded: Vec<Range<usize>>,
 }
 
 impl Section {
-    /// The section at byte `start` of the module, as far as the module goes. Nothing of it is loaded.
+    /// The section at byte `start` of the module, with nothing of it loaded; `None` if it ends beyond the module.
     fn open(source: &FileSource, start: usize) -> Option<Self> {
         let all = source.len();
         let (id, len) = match start {
@@ -216,7 +217,7 @@ impl Section {
         Some(Section { id, start, bytes, loaded: Vec::new() })
     }
 
-    /// Reads a part of it, given from its start.
+    /// Reads a part of it, given relative to its start.
     fn load(&mut self, source: &FileSource, part: Range<usize>) -> Option<()> {
         source.read_into(self.start + part.start, &mut self.bytes[part]).ok()
     }
@@ -229,11 +230,11 @@ impl Section {
         reader.read_u8().ok()?;
         reader.read_var_u32().ok()?;
         let name = reader.read_var_u32().ok()? as usize;
-        // A longer one is rather nonsense.
+        // Nobody writes longer names: the whole module is decoded then.
         (reader.original_position() as usize + name <= loaded).then_some(())
     }
 
-    /// Reads a data section, but for the bytes of long segments.
+    /// Reads a data section, except for the bytes of long segments.
     fn load_segments(&mut self, source: &FileSource) -> Option<()> {
         let len = self.bytes.len();
         self.load_window(source, 0..HEADER.min(len))?;
@@ -244,7 +245,8 @@ impl Section {
         let mut at = reader.original_position() as usize;
         for _ in 0..count {
             self.load_window(source, at..(at + HEADER).min(len))?;
-            // A header that is longer ends in zeros here, which are neither an offset nor the end of one: an error.
+            // A longer header is followed by zeros here. They are neither a constant expression nor the end of one, so
+            // this is an error.
             let (data, end) = segment(&self.bytes[at..], at)?;
             if data <= DATA_WINDOW {
                 self.load_window(source, end - data..end)?;
@@ -254,7 +256,8 @@ impl Section {
         (at == len).then_some(())
     }
 
-    /// Sees to it that a part is loaded, and what comes after it while at it. Parts come in order.
+    /// Loads a part, unless it is loaded already, and what comes after it up to the size of a window. Parts must come
+    /// in order.
     fn load_window(&mut self, source: &FileSource, part: Range<usize>) -> Option<()> {
         let (from, extends) = match self.loaded.last() {
             Some(last) if part.end <= last.end => return Some(()),
@@ -270,7 +273,7 @@ impl Section {
         Some(())
     }
 
-    /// What was loaded of a data section.
+    /// The loaded parts of a data section.
     fn into_data(self) -> LoadedData {
         let in_module = |part: &Range<usize>| self.start + part.start..self.start + part.end;
         LoadedData { start: self.start, ranges: self.loaded.iter().map(in_module).collect(), bytes: self.bytes }

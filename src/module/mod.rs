@@ -1,8 +1,10 @@
-//! The facts of a module: decoded and validated once, immutable after, shared by all its instances and both engines.
+//! The facts of a module: decoded once, immutable afterwards except for the progress of lazy validation, shared by all
+//! its instances and both engines.
 //!
-//! What may be here: reading the binary and text formats (`decode`, and `file` for what is better not read in full),
-//! where its bytes are (`source`), validation of functions (`validate`, `background`), types and their numbers, the facts a
-//! module states about itself, names, and where contexts keep what it declares (`offsets`).
+//! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
+//! access to the module's bytes (`source`), validation of function bodies (`validate`, `background`), types (`types`,
+//! `rec_group`) and their engine-wide numbers (`registry`), supported proposals (`features`), names (`names`), and the
+//! layout of contexts (`offsets`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
@@ -25,15 +27,15 @@ use crate::error::{Frame, FrameSource, Result};
 use names::Names;
 use offsets::VMOffsets;
 use registry::RegisteredType;
-use source::Source;
+use source::ModuleSource;
 use types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
 use validate::Lazy;
 
-/// What a module states, and where. Index spaces hold the imported items first.
+/// The declarations of a module, and where in its binary they are. Index spaces hold the imported items first.
 pub(crate) struct ModuleFacts {
-    /// The binary module; text has been translated.
-    pub source: Source,
-    /// Which functions are known to be valid; `None` if all are.
+    /// The bytes of the binary module; the text format has been translated to them.
+    pub source: ModuleSource,
+    /// Lazy validation: which functions are known to be valid. `None` if all were validated when the module was made.
     pub lazy: Option<Lazy>,
     pub types: Vec<FuncType>,
     /// Engine-wide type numbers, by type index.
@@ -54,16 +56,16 @@ pub(crate) struct ModuleFacts {
     pub elements: Vec<ElementSegment>,
     pub data: Vec<DataSegment>,
     pub start: Option<u32>,
-    /// Where the bodies of the defined functions are in the binary (locals and code, without the size).
+    /// Byte range in the binary of each defined function's body (locals and code, without the size).
     pub bodies: Vec<Range<usize>>,
     pub offsets: VMOffsets,
-    /// The name section, read when first asked for.
+    /// The name section, read on first use.
     pub names: OnceLock<Names>,
-    /// The contents of the custom section `name`, if there is one.
+    /// Byte range of the contents of the custom section `name`, if there is one.
     pub name_section: Option<Range<usize>>,
 }
 
-/// One import: two names and what is wanted.
+/// One import: its two names, and the type that it requires.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Import {
     pub module: Box<str>,
@@ -114,7 +116,7 @@ pub(crate) enum SegmentMode {
     Active { index: u32, offset: ConstExpr },
     /// Copied by `table.init` or `memory.init`.
     Passive,
-    /// Only declares functions (elements only); dropped at once.
+    /// Never copied: it only declares functions for `ref.func` (element segments only). It is dropped at instantiation.
     Declared,
 }
 
@@ -133,7 +135,7 @@ pub(crate) enum ElementItems {
 #[derive(Clone, Debug)]
 pub(crate) struct DataSegment {
     pub mode: SegmentMode,
-    /// Where the bytes are in the module.
+    /// Byte range in the binary.
     pub bytes: Range<usize>,
 }
 
@@ -145,7 +147,7 @@ impl FrameSource for ModuleFacts {
 }
 
 impl ModuleFacts {
-    /// The frame of a defined function, at an instruction of this byte offset.
+    /// The backtrace frame of a defined function that is at the instruction at this byte offset.
     pub fn frame(&self, defined: u32, offset: usize) -> Frame {
         let func_index = self.imported_funcs() + defined;
         Frame { func_index, func_name: self.func_name(func_index).map(str::to_owned), offset }
@@ -176,8 +178,8 @@ impl ModuleFacts {
         self.sigs[type_index as usize].number()
     }
 
-    /// The body of a defined function, to be read operator by operator; offsets are those in the module. What this
-    /// gives is valid and does not change.
+    /// The body of a defined function, to be read operator by operator; offsets are those in the module. The bytes have
+    /// been validated and do not change.
     ///
     /// # Errors
     /// As [`ModuleFacts::ensure_valid`], which this calls.
@@ -188,12 +190,12 @@ impl ModuleFacts {
         Ok(wasmparser::FunctionBody::new(wasmparser::BinaryReader::new(bytes, start as u64)))
     }
 
-    /// The name of a function from the name section, or of its import or export.
+    /// The name of a function: from the name section, or else that of its import or export.
     pub fn func_name(&self, func: u32) -> Option<&str> {
         self.names().func(func)
     }
 
-    /// The name of a tag, likewise.
+    /// The name of a tag: from the name section, or else that of its import or export.
     pub fn tag_name(&self, tag: u32) -> Option<&str> {
         self.names().tag(tag)
     }

@@ -1,4 +1,4 @@
-//! Names of functions and tags for messages and backtraces, read when first asked for.
+//! Names of functions and tags for messages and backtraces, read on first use.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use wasmparser::{BinaryReader, Name, NameMap, NameSectionReader};
 use super::{ExternIndex, ModuleFacts};
 use crate::module::types::ExternType;
 
-/// Names by index. A damaged name section gives the names before the damage.
+/// Names by index. Of a damaged name section, the names before the damage are read.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     funcs: HashMap<u32, Box<str>>,
@@ -16,7 +16,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The names a module gives; of what has none, that of its import or export.
+    /// The names of a module's functions and tags: from the name section, or else those of their imports and exports.
     pub fn read(module: &ModuleFacts) -> Self {
         let mut names = Names::default();
         for export in &module.exports {
@@ -72,7 +72,7 @@ impl Names {
     }
 }
 
-/// Adds what a subsection says, up to the first damage.
+/// Adds the names of a subsection, up to the first damage.
 fn add(names: &mut HashMap<u32, Box<str>>, map: NameMap<'_>) {
     names.extend(map.into_iter().map_while(Result::ok).map(|naming| (naming.index, naming.name.into())));
 }

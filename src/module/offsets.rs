@@ -1,7 +1,9 @@
-//! Where an instance's context (`vm::context::VMContext`) keeps what its module imports and defines.
+//! The layout of an instance's context (`vm::context::VMContext`): byte offsets of what the module imports and defines.
 //!
-//! The places follow from the module alone, so they are the same for all its instances, and compiled code may contain them.
-//! The sizes are repeated here because `vm` is above this room, which asserts them where it declares the types.
+//! The offsets follow from the module alone, so they are the same for all its instances, and compiled code may contain
+//! them.
+//! The sizes of `vm`'s types are repeated here because `vm` is a higher room; it asserts them where it declares the
+//! types.
 
 /// Bytes of the header of a `VMContext`.
 pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 64 } else { 32 };
@@ -12,7 +14,7 @@ pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 32 
 /// Alignment of a `VMFuncRef`.
 pub(crate) const FUNC_REF_ALIGN: u32 = if cfg!(target_pointer_width = "64") { 8 } else { 4 };
 
-/// Where something of a module's index spaces is found from its VMContext.
+/// Where an item of a module's index spaces is, relative to the VMContext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     /// The object itself lies at this byte offset.
@@ -41,7 +43,7 @@ pub(crate) struct VMOffsets {
     size: u32,
 }
 
-/// How many of each kind a module defines and imports: (imported, defined).
+/// How many items of each kind a module has: (imported, defined).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub globals: (u32, u32),
@@ -121,8 +123,8 @@ impl VMOffsets {
         (self.tags + 8 * index) as i32
     }
 
-    /// Offset of the engine-wide number of a type, by its type index. Compiled code reads it from here, so that it
-    /// is good for any engine and process.
+    /// Offset of the engine-wide number of a type, by its type index. Compiled code reads the number from here, so the
+    /// same code works in any engine and process.
     pub fn sig(&self, ty: u32) -> i32 {
         (self.sigs + 4 * ty) as i32
     }

@@ -1,8 +1,8 @@
-//! Recursive groups of types: what a type section is made of (specification, section 2.3.7).
+//! Recursive groups of types: the items of a type section (specification, section 2.3.7).
 //!
-//! A group is a value that can be compared and hashed: types of the group are named by their index in it, types outside by
-//! whatever `T` is. Two groups are the same types if they are equal once `T` is an engine-wide number (specification, section
-//! 3.1.4, "rolling and unrolling").
+//! A group is a value that can be compared and hashed: it names its own types by their index in the group, and types
+//! outside of it by a `T`. If `T` is the engine-wide type number, equal groups define the same types (specification,
+//! section 3.1.4, "rolling and unrolling").
 
 use wasmparser::{CompositeInnerType, UnpackedIndex};
 
@@ -62,7 +62,7 @@ pub(crate) enum StorageType<T> {
 }
 
 impl<T> RecGroup<T> {
-    /// The same group with other names for the types outside.
+    /// The same group with the types outside named in another way.
     pub fn map<U>(&self, mut name: impl FnMut(&T) -> U) -> RecGroup<U> {
         RecGroup { types: self.types.iter().map(|ty| ty.map(&mut name)).collect() }
     }
@@ -113,13 +113,14 @@ impl<T> FieldType<T> {
 }
 
 impl RecGroup<u32> {
-    /// The group that wasmparser read as the types from `first` on of a module; types outside are named by their index there.
-    /// `None` for a final function type without supertype that names no defined type: such a group is its [`FuncType`].
+    /// Translates a group from wasmparser; `first` is the type index of its first type, and types outside are named by
+    /// their type index. `None` for a group of one final function type without a supertype that names no defined type:
+    /// its [`FuncType`] says everything about it.
     ///
     /// # Panics
     /// On types of proposals that validation has already refused.
     pub fn from_wasmparser(group: &wasmparser::RecGroup, first: u32) -> Option<Self> {
-        let read = Reader { first };
+        let read = GroupReader { first };
         let types: Box<[_]> = group.types().map(|ty| read.sub_type(ty)).collect();
         let is_plain = matches!(
             &*types,
@@ -130,13 +131,13 @@ impl RecGroup<u32> {
     }
 }
 
-/// Translates the types of a group of a module.
-struct Reader {
-    /// Index of the first of them in the module.
+/// Translates the types of a group from wasmparser.
+struct GroupReader {
+    /// Type index of the group's first type.
     first: u32,
 }
 
-impl Reader {
+impl GroupReader {
     fn sub_type(&self, ty: &wasmparser::SubType) -> SubType<u32> {
         let all = |types: &[wasmparser::ValType]| types.iter().map(|ty| self.component(*ty)).collect();
         let composite = match &ty.composite_type.inner {
@@ -181,7 +182,7 @@ impl Reader {
 }
 
 impl RecGroup<super::registry::RegisteredType> {
-    /// The group whose only type is that of functions.
+    /// The group whose only type is this function type.
     pub fn of_func(ty: &FuncType) -> Self {
         let all = |types: &[ValType]| types.iter().map(Component::of).collect();
         let composite = CompositeType::Func { params: all(ty.params()), results: all(ty.results()) };
@@ -204,7 +205,7 @@ impl Component<super::registry::RegisteredType> {
 }
 
 impl Component<u32> {
-    /// The type, given what it refers to.
+    /// This component as a value type; `defined` finds the defined type that it names.
     pub fn resolve(&self, defined: impl FnOnce(TypeUse<u32>) -> super::registry::RegisteredType) -> ValType {
         match self {
             Component::Val(ty) => ty.clone(),

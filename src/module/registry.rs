@@ -1,8 +1,8 @@
-//! The types of all modules of an engine, with numbers that say which are the same.
+//! The type registry of an engine: it gives equal types of all modules equal numbers.
 //!
-//! Types are registered by recursive group, since that is what makes them the same or not (specification, section 3.1.4):
-//! equal groups get equal numbers. A group lives as long as any handle to a type of it, and keeps the groups it refers to
-//! alive. Its numbers are not used again after it has gone: code that was compiled for a number stays right.
+//! Types are registered by recursive group, because types are equal if their groups are (specification, section 3.1.4):
+//! equal groups get equal numbers. A group lives as long as any handle to a type of it, and keeps the groups it refers
+//! to alive. Its numbers are never used again, so that code compiled for a number stays right.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,10 +14,12 @@ use super::rec_group::{Component, CompositeType, RecGroup, SubType, TypeUse};
 use super::types::{FuncType, HeapType, ValType};
 use crate::error::{Error, Result};
 
-/// A type that an engine knows: two of these are equal if they are the same type, whichever modules define it.
+/// A handle to a type that an engine knows. Two handles are equal if their types are the same, whichever modules define
+/// them.
 ///
-/// Types of modules are registered as the module is made, others by [`Engine::register_type`](crate::Engine::register_type).
-/// It is kept while this lives; cloning is cheap.
+/// Types of modules are registered when the module is made, others by
+/// [`Engine::register_type`](crate::Engine::register_type). The type stays registered while a handle to it lives;
+/// cloning a handle is cheap.
 ///
 /// ```
 /// use wasmrun::{Engine, FuncType, HeapType, RefType, ValType};
@@ -35,7 +37,7 @@ pub struct RegisteredType {
     group: Arc<Group>,
 }
 
-/// What a registered type is of.
+/// The kind of a registered type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TypeKind {
@@ -58,7 +60,7 @@ impl RegisteredType {
         index as i32 * size_of::<Self>() as i32 + std::mem::offset_of!(Self, number) as i32
     }
 
-    /// What it is of.
+    /// Whether it is a type of functions, of structures or of arrays.
     pub fn kind(&self) -> TypeKind {
         match self.group.sub_type(self.index) {
             None => TypeKind::Func,
@@ -80,7 +82,7 @@ impl RegisteredType {
         Some(self.resolve(self.group.sub_type(self.index)?.supertype?))
     }
 
-    /// The type of functions, if it is one.
+    /// The function type, if it is one.
     pub fn as_func(&self) -> Option<FuncType> {
         match &self.group.content {
             Content::Func(ty) => Some((**ty).clone()),
@@ -96,8 +98,7 @@ impl RegisteredType {
         }
     }
 
-    /// Whether everything of this type is of `other`: it is the same one or its definition has it among its supertypes. Types
-    /// of different engines never match.
+    /// Whether this type is `other` or a subtype of it, as declared. Types of different engines never match.
     pub fn matches(&self, other: &RegisteredType) -> bool {
         let by_depth = &self.supertypes()[SUPERTYPES..];
         by_depth.get(other.depth()) == Some(&other.number) && self.is_of_engine_of(other)
@@ -119,7 +120,7 @@ impl RegisteredType {
         Arc::ptr_eq(&self.group.registry, &other.group.registry)
     }
 
-    /// The type that this one's group names so.
+    /// The type that `ty` names in this type's group.
     fn resolve(&self, ty: TypeUse<u32>) -> RegisteredType {
         match ty {
             TypeUse::InGroup(index) => Group::handle(&self.group, index),
@@ -158,19 +159,21 @@ impl fmt::Display for RegisteredType {
 /// Most supertypes of a type (implementation limit of the specification's JavaScript API, also kept by wasmparser).
 const MAX_DEPTH: usize = 63;
 
-/// Word of a record of supertypes that says how many the type has.
+/// Word of a record of supertypes with the number of supertypes.
 const DEPTH: usize = 0;
 
-/// First of a record's words with the numbers of the supertypes: the one without supertypes first, the type itself last.
+/// First of a record's words with the numbers of the supertypes: the one without supertypes first, the type itself
+/// last.
 ///
-/// A cast to a type of depth `d` is thus a load of word `SUPERTYPES + d` of the object's type and a comparison with the number
-/// wanted. Every record has [`ALWAYS`] such words, whatever its depth, so that compiled code looks at word [`DEPTH`] only for
+/// A cast to a type of depth `d` is thus a load of word `SUPERTYPES + d` of the object's type and a comparison with the
+/// number wanted. Every record has [`ALWAYS`] such words, whatever its depth, so that compiled code looks at word
+/// [`DEPTH`] only for
 /// `d >= ALWAYS`; the words past the type's own number are [`NO_TYPE`], which no type has.
 ///
-/// Compiled code reaches a record by its address, which is fixed while the type lives. A table indexed by number would cost one
-/// load less where only the number is at hand, but could never give memory back: numbers are not used twice, and a server
-/// registers new types as long as it loads modules. What carries a type at run time (a function reference, the description of
-/// an object's layout) carries the address beside the number.
+/// Compiled code reaches a record by its address, which is fixed while the type lives. A table indexed by number would
+/// cost one load less where only the number is at hand, but could never give memory back: numbers are not used twice,
+/// and a server registers new types as long as it loads modules. What carries a type at run time (a function reference,
+/// the description of an object's layout) carries the address beside the number.
 const SUPERTYPES: usize = 1;
 
 /// Numbers of supertypes that every record has room for.
@@ -207,7 +210,7 @@ struct Group {
     first: u32,
     /// The records of supertypes of its types.
     records: Box<[u32]>,
-    /// Where in `records` each type's record starts; empty for a group of one.
+    /// Index in `records` where each type's record starts; empty for a plain function type, whose record starts at 0.
     starts: Box<[u32]>,
     /// The types of other groups that it refers to, by number.
     outside: HashMap<u32, RegisteredType>,
@@ -244,7 +247,8 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.registry.forget(self);
-        // One by one: each may be the last handle of a group that refers to another one, in a chain as long as a module likes.
+        // In a loop instead of by recursion: each may be the last handle to a group that refers to another group, in a
+        // chain whose length the module chooses.
         let mut handles: Vec<RegisteredType> = self.outside.drain().map(|(_, ty)| ty).collect();
         while let Some(ty) = handles.pop() {
             if let Some(mut group) = Arc::into_inner(ty.group) {
@@ -256,10 +260,10 @@ impl Drop for Group {
 
 /// The types of an engine.
 #[derive(Default)]
-pub(crate) struct TypeRegistry(Mutex<Tables>);
+pub(crate) struct TypeRegistry(Mutex<RegistryTables>);
 
 #[derive(Default)]
-struct Tables {
+struct RegistryTables {
     funcs: HashMap<Arc<FuncType>, Weak<Group>>,
     groups: HashMap<Arc<RecGroup<u32>>, Weak<Group>>,
     by_number: HashMap<u32, Numbered>,
@@ -268,20 +272,21 @@ struct Tables {
 }
 
 struct Numbered {
-    /// Of a plain function type: what calls from the host ask for.
+    /// For a plain function type: the type, which calls from the host look up by number.
     func: Option<Arc<FuncType>>,
     group: Weak<Group>,
 }
 
-/// Numbers that no module's types get, so that modules without end are refused before the host's functions are.
+/// So many numbers are kept for types that the host registers: when modules have used up all others, only modules are
+/// refused.
 const FOR_THE_HOST: u32 = 1 << 24;
 
 impl TypeRegistry {
-    fn lock(&self) -> MutexGuard<'_, Tables> {
+    fn lock(&self) -> MutexGuard<'_, RegistryTables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The function type behind a number that a live handle has.
+    /// The function type with this number; a handle to it must be alive.
     pub fn func_type(&self, number: u32) -> Arc<FuncType> {
         let tables = self.lock();
         let numbered = &tables.by_number[&number];
@@ -305,8 +310,8 @@ impl TypeRegistry {
         self.register(ty, NO_TYPE).expect("fewer than 2^32 types in the life of an engine")
     }
 
-    /// Registers the types of a module by group, in the order of their indices; `None` stands for a group that is the function
-    /// type of its index alone.
+    /// Registers the types of a module by group, in the order of their indices. `None` stands for a group of one plain
+    /// function type, which is in `types` at its index.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the numbers are used up.
@@ -328,7 +333,7 @@ impl TypeRegistry {
         Ok(registered)
     }
 
-    /// Registers a function type, if its number can be below `limit`.
+    /// Registers a function type; its number must come out below `limit`.
     fn register(self: &Arc<Self>, ty: &FuncType, limit: u32) -> Result<RegisteredType> {
         let is_concrete = |ty: &ValType| ty.as_ref().is_some_and(|ty| matches!(ty.heap_type(), HeapType::Concrete(_)));
         if ty.params().iter().chain(ty.results()).any(is_concrete) {
@@ -346,8 +351,8 @@ impl TypeRegistry {
         Ok(tables.insert(self, content, first, records, Box::default(), HashMap::new()).handle(0))
     }
 
-    /// Registers all types of a group, if their numbers can be below `limit`. Equal groups get equal numbers while any handle
-    /// of either lives.
+    /// Registers all types of a group; their numbers must come out below `limit`. A group that is equal to a live one
+    /// gets that one's numbers.
     fn register_group(
         self: &Arc<Self>,
         group: &RecGroup<RegisteredType>,
@@ -384,13 +389,13 @@ impl TypeRegistry {
         Ok((0..group.len()).map(move |index| group.handle(index)))
     }
 
-    /// Removes a group that no handle refers to any more.
+    /// Removes a group to which no handle is left.
     fn forget(&self, group: &Group) {
         let mut tables = self.lock();
         for number in (group.first..).take(group.len() as usize) {
             tables.by_number.remove(&number);
         }
-        // An equal group may have been registered since the last handle went.
+        // An equal group may have been registered since the last handle was dropped: its entry stays.
         match &group.content {
             Content::Func(ty) => remove_dead(&mut tables.funcs, ty.clone()),
             Content::Group(types) => remove_dead(&mut tables.groups, types.clone()),
@@ -398,7 +403,7 @@ impl TypeRegistry {
     }
 }
 
-/// Removes an entry whose group is gone.
+/// Removes an entry if its group is gone.
 fn remove_dead<K: Eq + Hash>(map: &mut HashMap<K, Weak<Group>>, key: K) {
     if let Entry::Occupied(entry) = map.entry(key)
         && entry.get().strong_count() == 0
@@ -407,8 +412,8 @@ fn remove_dead<K: Eq + Hash>(map: &mut HashMap<K, Weak<Group>>, key: K) {
     }
 }
 
-impl Tables {
-    /// The first of `count` numbers in a row that are used from now on.
+impl RegistryTables {
+    /// Takes `count` consecutive numbers out of use for others, and returns the first.
     fn take_numbers(&mut self, count: u32, limit: u32) -> Result<u32> {
         let first = self.next;
         let end = first.checked_add(count).filter(|end| *end <= limit);
@@ -532,7 +537,7 @@ mod tests {
                 assert!(one.iter().all(|ty| !other.contains(ty)), "{} {text}", groups[at]);
             }
         }
-        // Types in their order of definition are of different numbers even if they look the same.
+        // Types of one group have different numbers even if they look the same.
         assert_ne!(types[2][0], types[2][1]);
     }
 
@@ -660,7 +665,7 @@ mod tests {
                 scope.spawn(|| {
                     for round in 0..200 {
                         assert_eq!(register(&registry, text), kept);
-                        // Some that nobody keeps, which threads drop while others find them.
+                        // Types to which no handle is kept: threads drop them while others find them.
                         drop(register(&registry, &format!("(type (struct (field (mut i{}))))", 8 << (round % 2))));
                         drop(registry.register_func(&FuncType::new([ValType::F32], [])));
                     }
@@ -670,7 +675,7 @@ mod tests {
         assert_eq!(sizes(&registry), (3, 4));
     }
 
-    /// A thread may register a group anew between the end of the last handle and the removal of what it was a handle of.
+    /// A thread may register an equal group between the drop of a group's last handle and the removal of the group.
     #[test]
     fn a_group_that_goes_leaves_an_equal_one_that_came_meanwhile() {
         let registry: Arc<TypeRegistry> = Arc::default();

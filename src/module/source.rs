@@ -1,4 +1,4 @@
-//! Where the bytes of a module are: in memory, or in a file of which parts are read when they are needed.
+//! Access to the bytes of a module: in memory, or in a file whose parts are read when they are needed.
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
@@ -10,28 +10,28 @@ use memmap2::MmapMut;
 use crate::error::{Error, Result};
 
 /// The bytes of a binary module.
-pub(crate) enum Source {
+pub(crate) enum ModuleSource {
     Memory(Box<[u8]>),
     File(FileSource),
 }
 
-impl Source {
+impl ModuleSource {
     /// Bytes of the whole module.
     pub fn len(&self) -> usize {
         match self {
-            Source::Memory(bytes) => bytes.len(),
-            Source::File(file) => file.len(),
+            ModuleSource::Memory(bytes) => bytes.len(),
+            ModuleSource::File(file) => file.len(),
         }
     }
 
-    /// A part of the module. Of a file this is a copy, so what was read does not change any more.
+    /// A part of the module. From a file this is a copy, so it does not change any more.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the file can't be read, or was written to since it was opened.
     pub fn read(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
         match self {
-            Source::Memory(bytes) => Ok(bytes[range].into()),
-            Source::File(file) => {
+            ModuleSource::Memory(bytes) => Ok(bytes[range].into()),
+            ModuleSource::File(file) => {
                 let mut bytes = vec![0; range.len()];
                 file.read_into(range.start, &mut bytes)?;
                 Ok(bytes.into())
@@ -42,23 +42,23 @@ impl Source {
     /// Copies the bytes from `start` of one data segment into `target`.
     ///
     /// # Errors
-    /// As [`Source::read`]; part of `target` may have been written then.
+    /// As [`ModuleSource::read`]; part of `target` may have been written then.
     pub fn copy_data(&self, start: usize, target: &mut [u8]) -> Result<()> {
         let loaded = match self {
-            Source::Memory(bytes) => Some(&bytes[start..][..target.len()]),
-            Source::File(file) => file.loaded_data(start, target.len()),
+            ModuleSource::Memory(bytes) => Some(&bytes[start..][..target.len()]),
+            ModuleSource::File(file) => file.loaded_data(start, target.len()),
         };
         match (self, loaded) {
             (_, Some(bytes)) => target.copy_from_slice(bytes),
-            (Source::File(file), None) => file.read_into(start, target)?,
-            (Source::Memory(_), None) => unreachable!("all of it is in memory"),
+            (ModuleSource::File(file), None) => file.read_into(start, target)?,
+            (ModuleSource::Memory(_), None) => unreachable!("all of it is in memory"),
         }
         Ok(())
     }
 }
 
-/// A module's file. It is only read by position, never through a mapping, so that whatever is done to it gives an
-/// error at worst: a mapping would show changes to what was validated, and raise SIGBUS where it was truncated.
+/// A module's file. It is only read by position, never through a mapping, so that changing the file gives an error at
+/// worst: a mapping would show changes to bytes that were validated, and raise SIGBUS where the file was truncated.
 pub(crate) struct FileSource {
     file: File,
     len: usize,
@@ -70,14 +70,14 @@ pub(crate) struct FileSource {
 pub(crate) struct LoadedData {
     /// Byte offset of the section.
     pub start: usize,
-    /// Room for the whole section; what is not in `ranges` is zero, and was never touched.
+    /// Room for the whole section; bytes outside of `ranges` are zero, and their pages were never touched.
     pub bytes: MmapMut,
-    /// What was read, as byte offsets in the module, in order and apart from each other.
+    /// The parts that were read, as byte offsets in the module: ascending, and neither overlapping nor adjacent.
     pub ranges: Vec<Range<usize>>,
 }
 
-/// What changes when a file is written to. Writes within one tick of the file system's clock may go unseen, and times
-/// can be set: this is for clear errors, and nothing relies on it to be safe.
+/// Metadata that changes when a file is written to. Writes within one tick of the file system's clock may go unseen,
+/// and times can be set: this gives clear errors, and safety does not rely on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     len: u64,
@@ -91,7 +91,7 @@ impl Stamp {
 }
 
 impl FileSource {
-    /// A file of which nothing has been loaded; `metadata` is from before the first look at it.
+    /// A file of which nothing has been loaded; `metadata` was taken before its first byte was read.
     pub fn new(file: File, metadata: &Metadata, len: usize) -> Self {
         FileSource { file, len, stamp: Stamp::of(metadata), data: None }
     }
@@ -106,7 +106,7 @@ impl FileSource {
         &self.file
     }
 
-    /// Keeps what was read of the data section.
+    /// Keeps the parts of the data section that were read.
     pub fn set_loaded_data(&mut self, data: LoadedData) {
         self.data = Some(data);
     }
@@ -114,11 +114,11 @@ impl FileSource {
     /// Fills `target` from byte `start` on.
     ///
     /// # Errors
-    /// As [`Source::read`].
+    /// As [`ModuleSource::read`].
     pub fn read_into(&self, start: usize, target: &mut [u8]) -> Result<()> {
         let refused = |error| Error::resource(format!("cannot read the module's file any more: {error}"));
         let read = self.file.read_exact_at(target, start as u64);
-        // Asked for first: a truncated file is best described as one that was changed.
+        // This error comes first: a truncated file is best described as one that was changed.
         if Stamp::of(&self.file.metadata().map_err(refused)?) != self.stamp {
             return Err(Error::resource("the module's file was written to after the module was loaded"));
         }

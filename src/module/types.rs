@@ -1,4 +1,4 @@
-//! The types of the WebAssembly type system that a module's surface is made of.
+//! Types of values, references, functions, memories, tables, globals, imports and exports.
 
 use std::fmt;
 use std::sync::Arc;
@@ -140,7 +140,7 @@ ref_types! {
 }
 
 impl RefType {
-    /// References to what `heap` says, and to nothing if they are `nullable`.
+    /// References to `heap`, among them null if they are `nullable`.
     pub const fn new(nullable: bool, heap: HeapType) -> Self {
         RefType { nullable, heap }
     }
@@ -150,7 +150,7 @@ impl RefType {
         self.nullable
     }
 
-    /// What its references refer to.
+    /// The type of the objects that its references refer to.
     pub const fn heap_type(&self) -> &HeapType {
         &self.heap
     }
@@ -184,11 +184,11 @@ impl fmt::Display for RefType {
 
 macro_rules! heap_types {
     ($($(#[$doc:meta])* $name:ident $text:literal;)*) => {
-        /// What references refer to (specification, section 2.3.4).
+        /// The type of the objects that references refer to (specification, section 2.3.4).
         ///
-        /// There are four hierarchies, and no type of one is a subtype of one of another. Each has a
-        /// [`top`](HeapType::top), to which all that is in it belongs, and a [`bottom`](HeapType::bottom), to which
-        /// nothing belongs.
+        /// There are four hierarchies; types of different ones are never subtypes of each other. Each has a
+        /// [`top`](HeapType::top) type, of which all others in it are subtypes, and a [`bottom`](HeapType::bottom)
+        /// type, which has no objects.
         ///
         /// ```
         /// use wasmrun::HeapType;
@@ -199,7 +199,7 @@ macro_rules! heap_types {
         #[non_exhaustive]
         pub enum HeapType {
             $($(#[$doc])* $name,)*
-            /// The functions or objects of one type that a module defines, or of a subtype of it.
+            /// The functions or objects of a defined type or its subtypes.
             Concrete(RegisteredType),
         }
 
@@ -240,7 +240,7 @@ heap_types! {
     Any "any";
     /// Any object that can be compared with another: a structure, an array, an `i31`.
     Eq "eq";
-    /// Any integer of 31 bits.
+    /// Any 31-bit integer.
     I31 "i31";
     /// Any structure.
     Struct "struct";
@@ -255,7 +255,7 @@ heap_types! {
 }
 
 impl HeapType {
-    /// Whether everything of this type is of `other` (specification, section 3.3.3, "heap types").
+    /// Whether this type is `other` or a subtype of it (specification, section 3.3.3, "heap types").
     pub fn matches(&self, other: &HeapType) -> bool {
         use HeapType::*;
         match (self, other) {
@@ -270,7 +270,8 @@ impl HeapType {
         }
     }
 
-    /// The type of the same hierarchy that every other one there is a subtype of: it says how references are represented.
+    /// The top type of its hierarchy: every other type there is a subtype of it. It decides how references are
+    /// represented.
     pub fn top(&self) -> HeapType {
         use HeapType::*;
         match self {
@@ -283,7 +284,8 @@ impl HeapType {
         }
     }
 
-    /// The type of the same hierarchy that is a subtype of every other one there: a reference to it can only be null.
+    /// The bottom type of its hierarchy: it is a subtype of every other type there, and a reference to it can only be
+    /// null.
     pub fn bottom(&self) -> HeapType {
         match self.top() {
             HeapType::Func => HeapType::NoFunc,
@@ -293,7 +295,7 @@ impl HeapType {
         }
     }
 
-    /// The type that a module defines, if this is one.
+    /// The defined type, if this is one.
     pub const fn as_concrete(&self) -> Option<&RegisteredType> {
         match self {
             HeapType::Concrete(ty) => Some(ty),
@@ -317,7 +319,7 @@ impl fmt::Display for ValType {
 
 /// The type of a function (specification, section 2.3.6).
 ///
-/// One that refers to a [`RegisteredType`] is only good for the engine of that: to make a function or tag of it in another
+/// A type that refers to a [`RegisteredType`] belongs to that type's engine: making a function or tag of it in another
 /// engine panics.
 ///
 /// ```
@@ -374,9 +376,10 @@ impl fmt::Display for FuncType {
     }
 }
 
-/// The type of a linear memory (specification, section 2.3.8). Sizes are in pages, of 64 KiB where nothing else is said.
+/// The type of a linear memory (specification, section 2.3.8). Sizes are in pages, which have 64 KiB unless the type
+/// says otherwise.
 ///
-/// Any type can be described; [`Memory::new`](crate::Memory::new) says which ones cannot be had.
+/// Any type can be described; [`Memory::new`](crate::Memory::new) says of which ones memories cannot be made.
 ///
 /// ```
 /// use wasmrun::MemoryType;
@@ -393,7 +396,7 @@ pub struct MemoryType {
     page_size_log2: u8,
 }
 
-/// Logarithm of the size of a page where a type does not say another one.
+/// Logarithm of the size of a page, unless a type says otherwise.
 const PAGE_LOG2: u8 = 16;
 
 impl MemoryType {
@@ -412,7 +415,7 @@ impl MemoryType {
         MemoryType { is_shared: true, ..MemoryType::new(minimum, Some(maximum)) }
     }
 
-    /// For types of which more is to be said.
+    /// A builder, for types with a page size or with several of these properties.
     pub const fn builder() -> MemoryTypeBuilder {
         MemoryTypeBuilder { ty: MemoryType::new(0, None) }
     }
@@ -452,8 +455,8 @@ impl MemoryType {
         MemoryType { minimum: pages, ..self }
     }
 
-    /// Whether a memory of this type, with its current size as minimum, can be imported as one of `wanted` (specification,
-    /// section 3.3.7, "memory types").
+    /// Whether a memory of this type, with its current size as minimum, can be imported as one of `wanted`
+    /// (specification, section 3.3.7, "memory types").
     pub fn matches(&self, wanted: &MemoryType) -> bool {
         limits_match((self.minimum, self.maximum), (wanted.minimum, wanted.maximum))
             && (self.is_64, self.is_shared, self.page_size_log2)
@@ -500,7 +503,7 @@ pub struct MemoryTypeBuilder {
 }
 
 impl MemoryTypeBuilder {
-    /// Pages such a memory has at first; 0 if this is not said.
+    /// Pages such a memory has at first; 0 by default.
     pub const fn minimum(mut self, pages: u64) -> Self {
         self.ty.minimum = pages;
         self
@@ -524,7 +527,7 @@ impl MemoryTypeBuilder {
         self
     }
 
-    /// Logarithm of the size of a page: 16 if this is not said, or 0.
+    /// Logarithm of the size of a page: 16, which is the default, or 0.
     pub const fn page_size_log2(mut self, log2: u8) -> Self {
         self.ty.page_size_log2 = log2;
         self
@@ -533,8 +536,8 @@ impl MemoryTypeBuilder {
     /// The type.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if no module can have it: the limits are out of range or contradict each other, it
-    /// is shared and has no maximum, or pages have another size.
+    /// [`Usage`](crate::ErrorKind::Usage) if no module can have it: the limits are out of range or contradict each
+    /// other, it is shared and has no maximum, or pages have another size.
     pub fn build(self) -> Result<MemoryType> {
         if ![0, PAGE_LOG2].contains(&self.ty.page_size_log2) {
             return Err(Error::usage("a page of a memory has 1 or 65536 bytes"));
@@ -598,8 +601,8 @@ impl TableType {
         TableType { minimum: elements, ..self.clone() }
     }
 
-    /// Whether a table of this type, with its current size as minimum, can be imported as one of `wanted` (specification,
-    /// section 3.3.8, "table types").
+    /// Whether a table of this type, with its current size as minimum, can be imported as one of `wanted`
+    /// (specification, section 3.3.8, "table types").
     pub fn matches(&self, wanted: &TableType) -> bool {
         limits_match((self.minimum, self.maximum), (wanted.minimum, wanted.maximum))
             && (self.is_64, &self.element) == (wanted.is_64, &wanted.element)
@@ -692,7 +695,7 @@ pub enum ExternType {
     Tag(FuncType),
 }
 
-/// Writes the limits of a memory or table as the text format has them.
+/// Writes the limits of a memory or table as in the text format.
 fn limits(f: &mut fmt::Formatter<'_>, is_64: bool, minimum: u64, maximum: Option<u64>) -> fmt::Result {
     write!(f, "{}{minimum}", if is_64 { "i64 " } else { "" })?;
     maximum.map_or(Ok(()), |maximum| write!(f, " {maximum}"))

@@ -1,4 +1,4 @@
-//! Validation of function bodies: of all at once, or of each before its first run.
+//! Validation of function bodies: of all at once, or of each one before its first call.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -12,14 +12,14 @@ use wasmparser::{
 };
 
 use super::decode::Parsed;
-use super::source::Source;
+use super::source::ModuleSource;
 use super::{ModuleFacts, features};
 use crate::error::{Error, Result};
 
-/// Code bytes that are worth a second thread.
+/// Bytes of bodies from which on validation uses more than one thread.
 const PARALLEL_BYTES: usize = 512 << 10;
 
-/// What validates the body of a function, whose index and type's index these are.
+/// The validator for the body of the function with this index and type index.
 fn validator(
     resources: &ValidatorResources,
     (index, ty): (u32, u32),
@@ -29,12 +29,12 @@ fn validator(
         .into_validator(allocations)
 }
 
-/// A body that lies at byte `start` of its module.
+/// A body that starts at byte `start` of its module.
 fn to_validate(bytes: &[u8], start: usize) -> FunctionBody<'_> {
     FunctionBody::new(BinaryReader::new_features(bytes, start as u64, features::SUPPORTED))
 }
 
-/// Validates one body of a module, of the function of this index and type index; it lies at byte `start` of the module.
+/// Validates one body, given the function's index and type index; the body starts at byte `start` of the module.
 fn body(
     resources: &ValidatorResources,
     func: (u32, u32),
@@ -47,12 +47,11 @@ fn body(
     Ok(validator.into_allocations())
 }
 
-/// What the operators of a body are shown to, one after the other, before anything is made of them.
+/// Validates the operators of a body one by one, each before it is translated.
 pub(crate) struct Check(Option<FuncValidator<ValidatorResources>>);
 
 impl Check {
-    /// What validates the operators, if the body has not been validated yet. If it finds something wrong nothing may be made of
-    /// what comes after.
+    /// The validator, if the body has not been validated yet. After an error of it, translation must stop.
     #[inline]
     pub fn validator(&mut self) -> Option<&mut FuncValidator<ValidatorResources>> {
         self.0.as_mut()
@@ -64,8 +63,9 @@ thread_local! {
     static BUFFERS: Cell<Option<FuncValidatorAllocations>> = const { Cell::new(None) };
 }
 
-/// Validates all bodies of a binary, on all cores if there is much to do; of several errors the first in the module
-/// counts. `types` are the type indices of the defined functions, of which the first has the index `imported`.
+/// Validates all bodies of a binary, on several threads if there is much to do. Of several errors, the first one in the
+/// module is returned. `types` are the type indices of the defined functions; the first defined function has the index
+/// `imported`.
 pub(super) fn all(
     resources: &ValidatorResources,
     imported: u32,
@@ -90,7 +90,7 @@ pub(super) fn all(
     let shares = shares(bodies, bytes / cores.min(bytes / (PARALLEL_BYTES / 2)));
     thread::scope(|scope| {
         let (own, others) = shares.split_first().expect("there is code");
-        // Where there are no more threads, the share is done on this one.
+        // If no thread can be started, this one does the share.
         let others: Vec<_> = others
             .iter()
             .map(|share| thread::Builder::new().spawn_scoped(scope, || some(share.clone())).map_err(|_| share))
@@ -105,7 +105,7 @@ pub(super) fn all(
     })
 }
 
-/// Contiguous shares of the bodies, of about so many bytes each.
+/// Divides the bodies into contiguous shares of about `bytes` bytes each.
 fn shares(bodies: &[Range<usize>], bytes: usize) -> Vec<Range<usize>> {
     let mut shares: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
@@ -122,26 +122,26 @@ fn shares(bodies: &[Range<usize>], bytes: usize) -> Vec<Range<usize>> {
     shares
 }
 
-/// What is known of the bodies of a module that was made without validating them.
+/// Lazy validation: what is known of the bodies of a module that was made without validating them.
 pub(crate) struct Lazy {
     resources: ValidatorResources,
     bodies: Bodies,
-    /// What validation in the background came to, when it is done.
+    /// The outcome of validation in the background, once it is done.
     pub(super) background: OnceLock<Result<()>>,
 }
 
-/// The bodies that are known to be valid.
+/// Which bodies are known to be valid.
 enum Bodies {
     /// Of a module in memory.
     Memory(Box<[AtomicBool]>),
-    /// Of a module in a file, of which they are copies: the file may change.
+    /// Of a module in a file: copies of the valid bodies, because the file may change.
     File(Box<[OnceLock<Box<[u8]>>]>),
 }
 
-/// How far validation of a module is.
+/// How far validation of a module has come.
 #[derive(Debug)]
 pub(crate) enum ValidationState<'a> {
-    /// Some functions have neither been called nor looked at.
+    /// Not all functions have been validated yet.
     Pending,
     Valid,
     /// A function is invalid; or the module's file can't be read any more.
@@ -149,17 +149,17 @@ pub(crate) enum ValidationState<'a> {
 }
 
 impl Lazy {
-    pub fn new(resources: ValidatorResources, source: &Source, defined: usize) -> Self {
+    pub fn new(resources: ValidatorResources, source: &ModuleSource, defined: usize) -> Self {
         let bodies = match source {
-            Source::Memory(_) => Bodies::Memory((0..defined).map(|_| AtomicBool::new(false)).collect()),
-            Source::File(_) => Bodies::File((0..defined).map(|_| OnceLock::new()).collect()),
+            ModuleSource::Memory(_) => Bodies::Memory((0..defined).map(|_| AtomicBool::new(false)).collect()),
+            ModuleSource::File(_) => Bodies::File((0..defined).map(|_| OnceLock::new()).collect()),
         };
         Lazy { resources, bodies, background: OnceLock::new() }
     }
 }
 
 impl ModuleFacts {
-    /// Validates a defined function unless that has been done.
+    /// Validates a defined function, unless that has been done.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) and [`Unsupported`](crate::ErrorKind::Unsupported), as eager validation
@@ -169,8 +169,9 @@ impl ModuleFacts {
         self.valid_body(defined).map(drop)
     }
 
-    /// Has `read` go through a body once, in which it shows each operator to the check before it makes anything of it: so
-    /// a function that is called for the first time is not read twice. `read` gives `None` if it did not come to the end.
+    /// Translates a body while validating it, so that a function is read only once on its first call: `read` must pass
+    /// each operator to the [`Check`] before it translates it. `read` returns `None` if it did not reach the end of the
+    /// body; the body does not count as validated then.
     ///
     /// # Errors
     /// Those of `read`, and those of [`ModuleFacts::ensure_valid`].
@@ -207,7 +208,7 @@ impl ModuleFacts {
         Ok(result)
     }
 
-    /// The error for a body that is not valid.
+    /// The error for an invalid body, with the proposal or the function's name.
     fn explain(&self, error: &BinaryReaderError) -> Error {
         match self.source.read(0..self.source.len()) {
             Ok(binary) => features::explain(&binary, error),
@@ -220,8 +221,8 @@ impl ModuleFacts {
         let at = defined as usize;
         let range = self.bodies[at].clone();
         match (&self.source, self.lazy.as_ref().map(|lazy| (lazy, &lazy.bodies))) {
-            (Source::Memory(bytes), None) => Ok(&bytes[range]),
-            (Source::Memory(bytes), Some((lazy, Bodies::Memory(valid)))) => {
+            (ModuleSource::Memory(bytes), None) => Ok(&bytes[range]),
+            (ModuleSource::Memory(bytes), Some((lazy, Bodies::Memory(valid)))) => {
                 let bytes = &bytes[range];
                 if !valid[at].load(Ordering::Relaxed) {
                     self.validate(lazy, defined, bytes, Default::default())?;
@@ -229,7 +230,7 @@ impl ModuleFacts {
                 }
                 Ok(bytes)
             }
-            (Source::File(_), Some((lazy, Bodies::File(valid)))) => {
+            (ModuleSource::File(_), Some((lazy, Bodies::File(valid)))) => {
                 if let Some(bytes) = valid[at].get() {
                     return Ok(bytes);
                 }
@@ -254,9 +255,9 @@ impl ModuleFacts {
         body(&lazy.resources, func, bytes, start, allocations).map_err(|error| self.explain(&error))
     }
 
-    /// Validates the defined functions in `some`, if that makes sense for them; for the background.
+    /// Validates those defined functions in `some` that are not known to be valid; for the background.
     ///
-    /// What a file holds now is no reason not to validate what is read from it later, so nothing is noted then.
+    /// For a module in a file nothing is recorded: the file may hold other bytes when a body is read from it later.
     pub(super) fn validate_some(&self, lazy: &Lazy, some: Range<usize>) -> Result<()> {
         let (Some(first), Some(last)) = (self.bodies.get(some.start), some.clone().last()) else { return Ok(()) };
         let piece = first.start..self.bodies[last].end;
@@ -279,7 +280,7 @@ impl ModuleFacts {
         Ok(())
     }
 
-    /// How far validation of the whole module is.
+    /// How far validation of the whole module has come.
     pub fn validation_state(&self) -> ValidationState<'_> {
         match self.lazy.as_ref().map(|lazy| lazy.background.get()) {
             None | Some(Some(Ok(()))) => ValidationState::Valid,
@@ -288,11 +289,11 @@ impl ModuleFacts {
         }
     }
 
-    /// Spares the background its work, where a module of these very bytes is known to be valid. A function is still
-    /// validated before its first run.
+    /// Ends validation in the background, because a module of the same bytes is known to be valid. Functions are still
+    /// validated before their first call.
     pub fn assume_background_valid(&self) {
         if let Some(lazy) = &self.lazy {
-            // Where the background was faster, its finding stands.
+            // If the background was faster, its outcome stands.
             let _ = lazy.background.set(Ok(()));
         }
     }

@@ -35,9 +35,9 @@ pub(crate) struct ModuleInner {
     pub facts: Arc<ModuleFacts>,
     /// What the data segments make of memory 0, once that is worth keeping.
     pub image: MemoryImage,
-    pub interp: Arc<interp::ModuleCode>,
+    pub interp: Arc<interp::InterpretedModule>,
     #[cfg(jit)]
-    pub jit: Arc<jit::ModuleCode>,
+    pub jit: Arc<jit::CompiledModule>,
     #[cfg(jit)]
     #[cfg_attr(
         not(test),
@@ -151,9 +151,9 @@ impl Module {
 
     /// Puts a module's facts together with what the engines will keep of it.
     fn of_facts(engine: &Engine, facts: Arc<ModuleFacts>) -> Result<Self> {
-        let interp = interp::ModuleCode::new(engine.core(), &facts);
+        let interp = interp::InterpretedModule::new(engine.core(), &facts);
         #[cfg(jit)]
-        let jit = jit::ModuleCode::new(engine.jit(), &facts, &interp);
+        let jit = jit::CompiledModule::new(engine.jit(), &facts, &interp);
         #[cfg(jit)]
         let tier = ModuleTier::new(engine.core(), &facts, &interp, &jit, engine.pool());
         background::start(&facts, engine.compiling_probe());

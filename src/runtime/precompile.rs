@@ -32,7 +32,7 @@ pub(super) fn write(module: &Module, out: &mut dyn Write, progress: &(dyn Fn(usi
 
 /// The code of all functions that can be compiled.
 fn compile_all(
-    module: &jit::ModuleCode,
+    module: &jit::CompiledModule,
     facts: &ModuleFacts,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Vec<Record>> {

@@ -1,15 +1,15 @@
-//! Tiering: what is interpreted first, found hot, compiled in the background, and entered where it runs.
+//! Tiering: functions are interpreted first, found hot, compiled in the background, and continued in native code.
 //!
-//! The interpreter counts ([`Counter`]) what it runs of each function, in units of about an instruction, against a
-//! budget; calls of it from native code count as what these take. When the budget is used up it asks here
-//! ([`interp::Tiers`]) how to go on, with a new budget: interpreted; in baseline code, which it
-//! makes itself and which counts in the same way; or in compiled code.
-//! `policy` decides what is worth making and compiling, and how; `queue` keeps what waits for the compiler, the hottest first;
-//! `pool` has the threads that compile. Finished code is published through `jit::ModuleCode`, where compiled callers find
-//! it, and `interp::ModuleCode`, where interpreted ones do.
+//! The interpreter counts ([`Counter`]) the work of each function against a budget, in units of about an instruction; a
+//! call from native code counts as what the transition costs. When a budget is used up, the interpreter calls
+//! [`interp::Tiers`], which is implemented here, and is told how to continue, with a new budget: interpreted; in
+//! baseline code, which the interpreter compiles itself and which counts in the same way; or in optimised code.
+//! `policy` decides what is worth compiling, and at which tier; `queue` holds the jobs that wait for the compiler, the
+//! hottest first; `pool` has the threads that compile. Finished code is published through `jit::CompiledModule`, where
+//! compiled callers find it, and `interp::InterpretedModule`, where interpreted callers do.
 //!
-//! What may be here: when which function gets which code. What may not: how code is made or entered. The room is not there in
-//! builds without the JIT.
+//! What may be here: when which function gets which code. What may not: how code is compiled or entered. Builds without
+//! the JIT do not have this room.
 
 mod policy;
 mod pool;
@@ -25,50 +25,51 @@ use tracing::{debug, trace};
 use crate::config::Tiering;
 use crate::error::Result;
 use crate::interp::{self, Counter, Hot, Native};
-use crate::jit::{self, Compiled, Entry, MAX_LOOPS, Tier};
+use crate::jit::{self, CodeEntry, Compiled, MAX_LOOPS, Tier};
 use crate::module::ModuleFacts;
 use crate::sys;
 use crate::vm::context::VMCode;
 use crate::vm::engine::EngineCore;
 use queue::{Job, Key};
 
-/// How far one entry of a function has come.
+/// How far native code for one entry of a function (its start or a loop) has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
-    /// Nobody has asked for native code.
+    /// No native code was requested.
     #[default]
     Cold,
     Queued,
     Ready(Native),
-    /// There will be no native code: it was refused.
+    /// The compiler refused it: there will be no native code.
     Refused,
 }
 
-/// How far a function has come.
+/// The state of one function's tiering.
 #[derive(Debug, Default)]
 struct Progress {
     seen: bool,
-    /// How often baseline code was asked for.
+    /// How often baseline code was requested.
     baseline: u8,
-    /// Whether there is no need to ask any more.
+    /// Whether the function has baseline code, or can't have any: no more requests.
     has_baseline: bool,
     function: Stage,
-    /// How often code of the function was asked for: again where a loop turned out to be hot as well.
-    asked: u32,
-    /// By the byte offset of the `loop`.
+    /// How often code of the function was requested: more than once if another loop got hot later.
+    requests: u32,
+    /// By byte offset of the `loop`.
     loops: BTreeMap<u32, Loop>,
-    /// Offsets of the loops that are queued: a function may have a hundred thousand others.
+    /// Offsets of the loops that are queued. Searching `loops` for them would be slow: a function may have a hundred
+    /// thousand.
     queued: BTreeSet<u32>,
 }
 
-/// How far a loop has come.
+/// The state of one loop's tiering.
 #[derive(Debug, Default)]
 struct Loop {
     stage: Stage,
     /// How often it was found hot.
     found: u32,
-    /// How often that was while there was code for the function, but none for it.
-    missed: u32,
+    /// How often it was found hot while the function had code, but none that can be entered at this loop.
+    hot_without_entry: u32,
 }
 
 impl Progress {
@@ -76,7 +77,7 @@ impl Progress {
         self.loops.entry(offset).or_default()
     }
 
-    /// Sets how far a loop has come. Nothing else does.
+    /// Sets the stage of a loop. Only this function does, so that `queued` stays right.
     fn set_loop(&mut self, offset: u32, stage: Stage) {
         self.at(offset).stage = stage;
         match stage {
@@ -85,29 +86,29 @@ impl Progress {
         };
     }
 
-    /// Whether it is time for baseline code: how often it was asked for. In later runs, that is when the compiler has not come to
-    /// the function in its time.
-    fn asks_for_baseline(&mut self, later_run: bool) -> Option<u8> {
+    /// How often baseline code was requested before, if it is time to request it: at once in a first run; in later runs
+    /// only if the function is queued, which means that the compiler did not get to it in time.
+    fn is_time_for_baseline(&mut self, later_run: bool) -> Option<u8> {
         let waits = self.function == Stage::Queued || !self.queued.is_empty();
         if self.has_baseline || later_run && !waits {
             return None;
         }
-        let asked = self.baseline;
-        self.baseline = asked.saturating_add(1);
-        Some(asked)
+        let requests = self.baseline;
+        self.baseline = requests.saturating_add(1);
+        Some(requests)
     }
 
-    fn stage(&self, entry: Entry) -> Stage {
+    fn stage(&self, entry: CodeEntry) -> Stage {
         match entry {
-            Entry::Function => self.function,
-            Entry::Loop { offset, .. } => self.loops.get(&offset).map_or(Stage::Cold, |l| l.stage),
+            CodeEntry::Function => self.function,
+            CodeEntry::Loop { offset, .. } => self.loops.get(&offset).map_or(Stage::Cold, |l| l.stage),
         }
     }
 
-    fn set(&mut self, entry: Entry, stage: Stage) {
+    fn set(&mut self, entry: CodeEntry, stage: Stage) {
         match entry {
-            Entry::Function => self.function = stage,
-            Entry::Loop { offset, .. } => self.set_loop(offset, stage),
+            CodeEntry::Function => self.function = stage,
+            CodeEntry::Loop { offset, .. } => self.set_loop(offset, stage),
         }
     }
 }
@@ -116,26 +117,26 @@ impl Progress {
 pub(crate) struct ModuleTier {
     facts: Arc<ModuleFacts>,
     engine: Arc<EngineCore>,
-    interp: Arc<interp::ModuleCode>,
-    jit: Arc<jit::ModuleCode>,
+    interp: Arc<interp::InterpretedModule>,
+    jit: Arc<jit::CompiledModule>,
     pool: Arc<Pool>,
-    /// Itself, for jobs, which must not keep it alive.
+    /// A weak pointer to this, for jobs: they must not keep the module alive.
     this: Weak<ModuleTier>,
     progress: Mutex<HashMap<u32, Progress>>,
 }
 
-// SAFETY: the pointers are to code that lives as long as the module, and any thread may run.
+// SAFETY: the pointers in `progress` are to code, which lives as long as the module and may be run by any thread.
 unsafe impl Send for ModuleTier {}
-// SAFETY: as above.
+// SAFETY: as for `Send`: shared access only copies the pointers.
 unsafe impl Sync for ModuleTier {}
 
 impl ModuleTier {
-    /// The tiering of a module; the engines ask it and tell it if functions are counted.
+    /// The tiering of a module. If functions are counted, both engines get a weak pointer to it.
     pub fn new(
         engine: &Arc<EngineCore>,
         facts: &Arc<ModuleFacts>,
-        interp: &Arc<interp::ModuleCode>,
-        jit: &Arc<jit::ModuleCode>,
+        interp: &Arc<interp::InterpretedModule>,
+        jit: &Arc<jit::CompiledModule>,
         pool: &Arc<Pool>,
     ) -> Arc<Self> {
         let this = Arc::new_cyclic(|this| ModuleTier {
@@ -167,17 +168,17 @@ impl ModuleTier {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for baseline code if it is time for that, and grants the budget to wait with.
-    fn ask_for_baseline(&self, progress: &mut Progress, defined: u32) -> Option<Hot> {
+    /// Requests baseline code if it is time for that, and grants the budget for the time until it is there.
+    fn request_baseline(&self, progress: &mut Progress, defined: u32) -> Option<Hot> {
         if self.engine.config.tiering != Tiering::Measured {
             return None;
         }
-        let asked = progress.asks_for_baseline(policy::is_later_run(self))?;
-        self.counter(defined).grant(policy::waiting_budget(self, defined, asked));
-        Some(Hot::Baseline(asked))
+        let requests = progress.is_time_for_baseline(policy::is_later_run(self))?;
+        self.counter(defined).grant(policy::waiting_budget(self, defined, requests));
+        Some(Hot::Baseline(requests))
     }
 
-    /// The code to go on with at a loop, if there is some; if not, it may be compiled.
+    /// The native code to continue in at a loop, if there is some; if not, it may be queued.
     fn native_at_loop(
         &self,
         mut all: MutexGuard<'_, HashMap<u32, Progress>>,
@@ -195,29 +196,29 @@ impl ModuleTier {
         trace!(func = self.facts.imported_funcs() + defined, offset, stage = ?hot.stage, "hot loop");
         match hot.stage {
             Stage::Ready(native) => {
-                // Each call is interpreted until it is here.
+                // The loop is native, but each call of the function is interpreted up to the loop.
                 if function == Stage::Cold && policy::is_called_often(tiering, counter.calls()) {
-                    let job = self.queue(progress, defined, Entry::Function, None);
+                    let job = self.queue(progress, defined, CodeEntry::Function, None);
                     drop(all);
-                    self.have_done(job);
+                    self.carry_out(job);
                 }
                 return Some(native);
             }
             Stage::Refused => return None,
-            Stage::Cold if matches!(function, Stage::Ready(_)) => hot.missed += 1,
+            Stage::Cold if matches!(function, Stage::Ready(_)) => hot.hot_without_entry += 1,
             Stage::Cold | Stage::Queued => {}
         }
-        let (stage, missed) = (hot.stage, hot.missed >> progress.asked.min(31));
-        let at_loop = Entry::Loop { offset, wide_slots };
-        let entry = policy::entry_for_loop(self, defined, counter.calls(), function, missed, at_loop)?;
+        let (stage, hot_without_entry) = (hot.stage, hot.hot_without_entry >> progress.requests.min(31));
+        let at_loop = CodeEntry::Loop { offset, wide_slots };
+        let entry = policy::entry_for_loop(self, defined, counter.calls(), function, hot_without_entry, at_loop)?;
         let job = match (stage, entry, function) {
-            (Stage::Cold, Entry::Loop { .. }, _) => {
-                // Another loop of the function that was hot before may be done.
+            (Stage::Cold, CodeEntry::Loop { .. }, _) => {
+                // Loops of the function that were queued before have probably ended: their heat goes to this one.
                 let dropped: Vec<_> = progress
                     .queued
                     .iter()
                     .filter_map(|offset| {
-                        let entry = Entry::Loop { offset: *offset, wide_slots };
+                        let entry = CodeEntry::Loop { offset: *offset, wide_slots };
                         let job = self.pool.withdraw(Key::new(self, defined, entry))?;
                         Some((*offset, job.heat))
                     })
@@ -228,12 +229,12 @@ impl ModuleTier {
                 job.heat = heat;
                 Some(job)
             }
-            (Stage::Cold, Entry::Function, Stage::Cold | Stage::Ready(_)) => {
-                Some(self.queue(progress, defined, Entry::Function, Some((offset, wide_slots))))
+            (Stage::Cold, CodeEntry::Function, Stage::Cold | Stage::Ready(_)) => {
+                Some(self.queue(progress, defined, CodeEntry::Function, Some((offset, wide_slots))))
             }
-            (Stage::Cold, Entry::Function, _) if policy::is_large(self, defined) => {
-                // It may still be made to have this loop as well.
-                let key = Key::new(self, defined, Entry::Function);
+            (Stage::Cold, CodeEntry::Function, _) if policy::is_large(self, defined) => {
+                // The function may still be waiting: then it is compiled with an entry at this loop as well.
+                let key = Key::new(self, defined, CodeEntry::Function);
                 if self.pool.add_loop(key, offset, wide_slots) {
                     progress.set_loop(offset, Stage::Queued);
                 }
@@ -244,7 +245,7 @@ impl ModuleTier {
         drop(all);
         match job {
             None => self.pool.warm(Key::new(self, defined, entry)),
-            Some(job) => self.have_done(job),
+            Some(job) => self.carry_out(job),
         }
         match self.progress()[&defined].loops.get(&offset)?.stage {
             Stage::Ready(native) => Some(native),
@@ -252,49 +253,49 @@ impl ModuleTier {
         }
     }
 
-    /// Takes note that a function has native code of a tier, which could be better.
+    /// Queues a function whose native code is of tier `from` to be compiled at the best tier.
     fn improve(&self, defined: u32, from: Tier) {
         if self.engine.config.tiering == Tiering::Measured {
-            let key = Key::new(self, defined, Entry::Function);
+            let key = Key::new(self, defined, CodeEntry::Function);
             self.pool.add(Job::new(self, key).improve(from, self.jit.shared_heat()));
         }
     }
 
-    /// Makes a job of an entry; a large function gets its hot loops as entries too.
-    fn queue(&self, progress: &mut Progress, defined: u32, entry: Entry, hot: Option<(u32, bool)>) -> Job {
+    /// Makes a job for an entry. A large function is compiled with entries at its hot loops too.
+    fn queue(&self, progress: &mut Progress, defined: u32, entry: CodeEntry, hot: Option<(u32, bool)>) -> Job {
         let mut job = Job::new(self, Key::new(self, defined, entry));
         progress.set(entry, Stage::Queued);
-        progress.asked += u32::from(entry == Entry::Function);
-        if let (Entry::Function, Some((offset, wide_slots))) = (entry, hot)
+        progress.requests += u32::from(entry == CodeEntry::Function);
+        if let (CodeEntry::Function, Some((offset, wide_slots))) = (entry, hot)
             && policy::is_large(self, defined)
         {
             job.wide_slots = wide_slots;
             let most = progress.loops.values().map(|l| l.found).max().unwrap_or(0);
             progress.set_loop(offset, Stage::Queued);
-            if progress.asked > 1 {
-                // It is for this loop that the function is compiled again.
+            if progress.requests > 1 {
+                // The function is compiled again for the sake of this loop: `choose_loops` must not drop it.
                 progress.at(offset).found = most;
             }
-            // Those that it had before, so that this code can replace that.
+            // Including the loops that the present code has entries for, because the new code replaces it.
             let hot = progress.loops.iter().filter(|(_, l)| l.stage != Stage::Cold);
             job.loops = hot.map(|(offset, _)| *offset).collect();
         }
         job
     }
 
-    /// Sees to a job: code that earlier runs left needs no compiling.
-    fn have_done(&self, job: Job) {
+    /// Gets a job done: from the cache, by the pool, or, in tests' tierings, at once on this thread.
+    fn carry_out(&self, job: Job) {
         let Key { defined, entry, .. } = job.key;
         if job.loops.is_empty()
             && let Some(code) = self.jit.load(defined, Tier::Quick, entry)
         {
-            if entry == Entry::Function {
+            if entry == CodeEntry::Function {
                 self.redirect_calls(defined);
             }
-            return self.set(&job, Outcome::Code(code));
+            return self.set(&job, JobOutcome::Code(code));
         }
         if !self.jit.may_compile() {
-            return self.set(&job, Outcome::Refused);
+            return self.set(&job, JobOutcome::Refused);
         }
         match self.engine.config.tiering {
             Tiering::Measured => self.pool.add(job),
@@ -302,12 +303,12 @@ impl ModuleTier {
         }
     }
 
-    /// Has interpreted calls of a function run its native code.
+    /// Makes interpreted calls of a function run its native code.
     fn redirect_calls(&self, defined: u32) {
         self.interp.redirect_calls(defined, self.jit.native_entry(defined));
     }
 
-    /// Leaves those loops out of a job that are hot less than others: each way in costs time to compile and to run.
+    /// Drops loops from a job that are much less hot than its hottest: each entry costs time to compile and to run.
     fn choose_loops(&self, job: &mut Job) {
         if job.loops.len() < 2 {
             return;
@@ -323,7 +324,7 @@ impl ModuleTier {
             }
             stays
         });
-        // Code numbers the loops that it is entered at, and has no more numbers.
+        // Code numbers its loop entries, and has no numbers beyond these.
         for offset in job.loops.drain(MAX_LOOPS.min(job.loops.len())..) {
             if progress.at(offset).stage == Stage::Queued {
                 progress.set_loop(offset, Stage::Cold);
@@ -331,20 +332,20 @@ impl ModuleTier {
         }
     }
 
-    /// Takes note of what became of a job.
-    fn set(&self, job: &Job, outcome: Outcome) {
+    /// Records what became of a job.
+    fn set(&self, job: &Job, outcome: JobOutcome) {
         let Key { defined, entry, .. } = job.key;
         let mut all = self.progress();
         let progress = all.entry(defined).or_default();
         let (of_entry, of_loop): (_, &dyn Fn(u16) -> Stage) = match outcome {
-            Outcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
-            Outcome::Refused => (Stage::Refused, &|_| Stage::Refused),
-            Outcome::Code(code) if entry == Entry::Function => {
+            JobOutcome::Dropped => (Stage::Cold, &|_| Stage::Cold),
+            JobOutcome::Refused => (Stage::Refused, &|_| Stage::Refused),
+            JobOutcome::Code(code) if entry == CodeEntry::Function => {
                 (Stage::Ready(Native::Function), &move |number| Stage::Ready(Native::FunctionAtLoop(code, number)))
             }
-            Outcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
+            JobOutcome::Code(code) => (Stage::Ready(Native::Loop(code)), &|_| Stage::Cold),
         };
-        // Code that is there stays when better code is not to be had.
+        // Existing code stays if there is no better code.
         let mut change = |entry, to| {
             if !matches!((progress.stage(entry), to), (Stage::Ready(_), Stage::Cold | Stage::Refused)) {
                 progress.set(entry, to);
@@ -352,7 +353,7 @@ impl ModuleTier {
         };
         change(entry, of_entry);
         for (number, offset) in (0..).zip(&job.loops) {
-            change(Entry::Loop { offset: *offset, wide_slots: job.wide_slots }, of_loop(number));
+            change(CodeEntry::Loop { offset: *offset, wide_slots: job.wide_slots }, of_loop(number));
         }
     }
 }
@@ -363,7 +364,7 @@ impl interp::Tiers for ModuleTier {
     }
 
     fn starts_native(&self, defined: u32) -> bool {
-        self.jit.load(defined, Tier::Quick, Entry::Function).is_some()
+        self.jit.load(defined, Tier::Quick, CodeEntry::Function).is_some()
     }
 
     fn native_entry(&self, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
@@ -384,7 +385,7 @@ impl interp::Tiers for ModuleTier {
             counter.grant(policy::first_budget(self, defined));
             return Hot::Same;
         }
-        if let Some(hot) = self.ask_for_baseline(progress, defined) {
+        if let Some(hot) = self.request_baseline(progress, defined) {
             return hot;
         }
         counter.grant(policy::next_budget(tiering));
@@ -396,12 +397,12 @@ impl interp::Tiers for ModuleTier {
             Stage::Ready(native) => return Hot::Native(native),
             Stage::Refused => return Hot::Same,
             Stage::Queued => None,
-            Stage::Cold => Some(self.queue(progress, defined, Entry::Function, None)),
+            Stage::Cold => Some(self.queue(progress, defined, CodeEntry::Function, None)),
         };
         drop(all);
         match job {
-            None => self.pool.warm(Key::new(self, defined, Entry::Function)),
-            Some(job) => self.have_done(job),
+            None => self.pool.warm(Key::new(self, defined, CodeEntry::Function)),
+            Some(job) => self.carry_out(job),
         }
         match self.progress()[&defined].function {
             Stage::Ready(native) if !first => Hot::Native(native),
@@ -415,7 +416,7 @@ impl interp::Tiers for ModuleTier {
             return Hot::Baseline(0);
         }
         let mut all = self.progress();
-        if let Some(hot) = self.ask_for_baseline(all.entry(defined).or_default(), defined) {
+        if let Some(hot) = self.request_baseline(all.entry(defined).or_default(), defined) {
             return hot;
         }
         match self.native_at_loop(all, defined, offset, wide_slots) {
@@ -425,8 +426,8 @@ impl interp::Tiers for ModuleTier {
     }
 
     #[cfg(baseline)]
-    fn baseline_batch(&self, made: usize, asked: u8) -> usize {
-        policy::baseline_batch(self.engine.config.tiering, made, asked)
+    fn baseline_batch(&self, made: usize, requests: u8) -> usize {
+        policy::baseline_batch(self.engine.config.tiering, made, requests)
     }
 
     fn has_baseline(&self, defined: u32) {
@@ -438,30 +439,30 @@ impl interp::Tiers for ModuleTier {
 
     #[cfg(baseline)]
     fn baseline_memory(&self) -> Box<dyn interp::BaselineMemory> {
-        Box::new(jit::BaselineMemory::new(&self.jit))
+        Box::new(jit::BaselineCodeMemory::new(&self.jit))
     }
 }
 
 /// What became of a job.
 #[derive(Clone, Copy)]
-enum Outcome {
+enum JobOutcome {
     Code(*const VMCode),
     Refused,
-    /// It was given up, and may be asked for again.
+    /// It was given up, and may be requested again.
     Dropped,
 }
 
-/// What became of a job, in code that is in no place yet.
-type Made = Result<Compiled>;
+/// The code that was compiled for a job, not published yet; or why it was refused.
+type CompileResult = Result<Compiled>;
 
-/// Compiles what a job asks for.
-fn make(module: &ModuleTier, job: &Job) -> Made {
+/// Compiles the code of a job.
+fn compile_job(module: &ModuleTier, job: &Job) -> CompileResult {
     let Job { key: Key { defined, entry, .. }, tier, .. } = *job;
     let func = module.facts.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
-        Entry::Function => jit::compile_with_loops(&module.jit, defined, tier, &job.loops, job.wide_slots),
-        Entry::Loop { .. } => jit::compile(&module.jit, defined, tier, entry),
+        CodeEntry::Function => jit::compile_with_loops(&module.jit, defined, tier, &job.loops, job.wide_slots),
+        CodeEntry::Loop { .. } => jit::compile(&module.jit, defined, tier, entry),
     };
     let (wasm_bytes, loops) = (module.facts.bodies[defined as usize].len(), &*job.loops);
     let (name, time) = (module.facts.func_name(func), sys::thread_time().saturating_sub(started));
@@ -475,8 +476,8 @@ fn make(module: &ModuleTier, job: &Job) -> Made {
     compiled
 }
 
-/// Puts what was made for jobs of one module into its place, and leads calls there.
-fn publish(module: &ModuleTier, batch: Vec<(Job, Made)>) {
+/// Publishes the code of jobs of one module, and redirects calls to it.
+fn publish(module: &ModuleTier, batch: Vec<(Job, CompileResult)>) {
     let mut jobs = Vec::with_capacity(batch.len());
     let mut code = Vec::with_capacity(batch.len());
     for (job, made) in batch {
@@ -486,25 +487,25 @@ fn publish(module: &ModuleTier, batch: Vec<(Job, Made)>) {
                 jobs.push(job);
                 code.push(compiled);
             }
-            Err(_) => module.set(&job, Outcome::Refused),
+            Err(_) => module.set(&job, JobOutcome::Refused),
         }
     }
     let tiers: Vec<_> = code.iter().map(Compiled::tier).collect();
     let published = module.jit.publish(code);
     for (at, job) in jobs.iter().enumerate() {
         let Ok(codes) = &published else {
-            // No memory for code: all that waits will fare no better, and stays interpreted.
+            // There is no memory for code: these functions stay interpreted.
             module.engine.stats.refused.fetch_add(1, Ordering::Relaxed);
-            module.set(job, Outcome::Refused);
+            module.set(job, JobOutcome::Refused);
             continue;
         };
-        if let Entry::Function = job.key.entry {
+        if let CodeEntry::Function = job.key.entry {
             module.redirect_calls(job.key.defined);
             if tiers[at] < Tier::Best && !module.jit.is_best(job.key.defined) {
                 module.improve(job.key.defined, tiers[at]);
             }
         }
-        module.set(job, Outcome::Code(codes[at]));
+        module.set(job, JobOutcome::Code(codes[at]));
     }
 }
 
@@ -523,7 +524,7 @@ mod tests {
         )
     }
 
-    /// A function that is called again and again for its loop is compiled for the calls too.
+    /// A function that is called often and has native code for its loop is compiled for the calls too.
     #[test]
     fn calls_of_loops_get_hot() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
@@ -541,7 +542,7 @@ mod tests {
         }
     }
 
-    /// Of the loops of a function, those that are hot beside others become ways in; the others may do so another time.
+    /// Only the hottest loops of a function become entries; the others are cold again and may be queued later.
     #[test]
     fn only_hot_loops_are_entered() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
@@ -555,7 +556,7 @@ mod tests {
                 progress.at(offset).found = found;
             }
         }
-        let mut job = Job::new(tier, Key::new(tier, 0, Entry::Function));
+        let mut job = Job::new(tier, Key::new(tier, 0, CodeEntry::Function));
         job.loops = vec![1, 2, 3];
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, [1, 3]);
@@ -564,7 +565,7 @@ mod tests {
         assert_eq!(tier.progress()[&0].queued, BTreeSet::from([1, 3]));
     }
 
-    /// A loop beyond those that the code can be entered at would be taken for another one of them.
+    /// A loop beyond `MAX_LOOPS` would get the number of another loop.
     #[test]
     fn loops_beyond_the_most_are_left_out() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
@@ -574,11 +575,11 @@ mod tests {
         for offset in 0..most + 2 {
             tier.progress().entry(0).or_default().set_loop(offset, Stage::Queued);
         }
-        let mut job = Job::new(tier, Key::new(tier, 0, Entry::Function));
+        let mut job = Job::new(tier, Key::new(tier, 0, CodeEntry::Function));
         job.loops = (0..most + 2).collect();
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, Vec::from_iter(0..most));
-        tier.set(&job, Outcome::Code(std::ptr::null()));
+        tier.set(&job, JobOutcome::Code(std::ptr::null()));
         let mut all = tier.progress();
         let progress = all.get_mut(&0).unwrap();
         assert_eq!(
@@ -588,7 +589,7 @@ mod tests {
         assert_eq!([most, most + 1].map(|offset| progress.at(offset).stage), [Stage::Cold; 2]);
     }
 
-    /// Loops that are not hot any more cost nothing where others are.
+    /// Loops that are no longer queued are not looked at when another loop is queued.
     #[test]
     fn only_queued_loops_are_withdrawn() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
@@ -598,22 +599,22 @@ mod tests {
             progress.set_loop(offset, Stage::Queued);
             progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
         }
-        assert!(progress.queued.is_empty() && progress.asks_for_baseline(true).is_none());
-        let job = module.0.tier.queue(&mut progress, 0, Entry::Loop { offset: 7, wide_slots: false }, None);
+        assert!(progress.queued.is_empty() && progress.is_time_for_baseline(true).is_none());
+        let job = module.0.tier.queue(&mut progress, 0, CodeEntry::Loop { offset: 7, wide_slots: false }, None);
         assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
-        assert!(progress.asks_for_baseline(true).is_some());
+        assert!(progress.is_time_for_baseline(true).is_some());
     }
 
-    /// What a function is compiled again for is among them.
+    /// The loop for which a function is compiled again is among the loops that it is compiled with.
     #[test]
-    fn a_loop_that_was_missed_is_entered() {
+    fn a_loop_that_was_hot_without_an_entry_is_entered() {
         let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
         let module = Module::new(&engine, looping()).unwrap();
         let tier = &module.0.tier;
-        let mut progress = Progress { asked: 1, ..Progress::default() };
-        *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, missed: 0 };
-        *progress.at(2) = Loop { stage: Stage::Cold, found: 5, missed: 5 };
-        let mut job = tier.queue(&mut progress, 0, Entry::Function, Some((2, false)));
+        let mut progress = Progress { requests: 1, ..Progress::default() };
+        *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, hot_without_entry: 0 };
+        *progress.at(2) = Loop { stage: Stage::Cold, found: 5, hot_without_entry: 5 };
+        let mut job = tier.queue(&mut progress, 0, CodeEntry::Function, Some((2, false)));
         tier.progress().insert(0, progress);
         tier.choose_loops(&mut job);
         assert_eq!(job.loops, [1, 2]);
@@ -630,7 +631,7 @@ mod tests {
         }
     }
 
-    /// Code that is entered at loops too is replaced by better code, also if it comes from the cache.
+    /// Code with loop entries is replaced by better code, also if it comes from the cache.
     #[test]
     fn what_is_entered_at_loops_is_compiled_again() {
         let dir = tempfile::tempdir().unwrap();
@@ -640,7 +641,7 @@ mod tests {
         let engine = Engine::new(&config).unwrap();
         run(&engine);
         assert!(compiled(&engine) >= 2, "{:?}", engine.stats());
-        // Its threads end, and with them the module, which is written to the cache.
+        // The threads end and drop the module, which writes its code to the cache.
         let long = std::time::Duration::from_secs(60);
         engine.finish_compiling(long..=long);
         drop(engine);

@@ -1,5 +1,5 @@
-//! The threads that compile: as many as there are cores to spare, at a lower priority than the program's; and one that
-//! takes its time over what native code may wait for.
+//! The threads that compile: as many as there are cores to spare, at a lower priority than the program's; and one
+//! thread of the lowest priority for long jobs that only improve native code.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,31 +7,31 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::queue::{Job, Key, Queue};
-use super::{Made, ModuleTier, Outcome, make, publish};
+use super::{CompileResult, JobOutcome, ModuleTier, compile_job, publish};
 use crate::sys::lower_priority;
 
-/// The most threads: more than these find nothing to do.
+/// The most threads: more find nothing to do.
 const MAX_THREADS: usize = 8;
 
-/// By how much the priority is lower ("niceness").
+/// Niceness of the compiling threads.
 const NICER: i32 = 5;
 
-/// The same for the thread that takes its time: it runs when the others do not.
+/// Niceness of the thread for long jobs: it runs when the others do not.
 const NICEST: i32 = 19;
 
 /// Stack of a thread that compiles; the compiler needs more for large functions than threads have by default.
 const STACK: usize = 8 << 20;
 
-/// The compiling threads of an engine; started when there is something to do, ended when the engine goes.
+/// The compiling threads of an engine: started when there is something to do, ended when the engine is dropped.
 #[derive(Default)]
-pub(crate) struct Pool(Arc<Shared>);
+pub(crate) struct Pool(Arc<PoolShared>);
 
 #[derive(Default)]
-struct Shared {
+struct PoolShared {
     state: Mutex<State>,
-    /// There is something in the queue, or the end has come.
+    /// A job was queued, or the pool was closed.
     changed: Condvar,
-    /// There is time for what takes long, or the end has come.
+    /// There is time for long jobs, or the pool was closed.
     calm: Condvar,
     /// A thread has ended.
     ended: Condvar,
@@ -41,18 +41,18 @@ struct Shared {
 struct State {
     queue: Queue,
     threads: usize,
-    /// Those that wait, but for the next.
+    /// How many threads wait for `changed`.
     idle: usize,
-    /// The thread that takes its time.
-    long: Long,
-    /// When the jobs that threads are at were begun.
+    /// The state of the thread for long jobs.
+    long: LongThread,
+    /// When the jobs that threads are working on were begun.
     begun: Vec<Instant>,
     /// The threads are to end.
     closed: bool,
 }
 
 #[derive(Default, PartialEq, Eq)]
-enum Long {
+enum LongThread {
     #[default]
     NotStarted,
     Busy,
@@ -60,13 +60,13 @@ enum Long {
 }
 
 impl Drop for Pool {
-    /// Ends the threads: those that compile, after the function they are at.
+    /// Tells the threads to end: each does so after the function that it is compiling.
     fn drop(&mut self) {
         drop(self.0.close());
     }
 }
 
-impl Shared {
+impl PoolShared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,7 +79,7 @@ impl Shared {
         state
     }
 
-    /// Waits until there is something to do, maybe.
+    /// Waits for `changed`. There may be nothing to do after all.
     fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.idle += 1;
         let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -87,25 +87,25 @@ impl Shared {
         state
     }
 
-    /// The same for the thread that takes its time.
+    /// Waits for `calm`, on the thread for long jobs.
     fn wait_long<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.long = Long::Idle;
+        state.long = LongThread::Idle;
         let mut state = self.calm.wait(state).unwrap_or_else(PoisonError::into_inner);
-        state.long = Long::Busy;
+        state.long = LongThread::Busy;
         state
     }
 
-    /// Wakes the thread that takes its time, if it is time.
-    fn tell_long(&self, state: &State) {
-        if state.long == Long::Idle && state.queue.is_time_for_long() {
+    /// Wakes the thread for long jobs, if it waits and there is time for them.
+    fn wake_long(&self, state: &State) {
+        if state.long == LongThread::Idle && state.queue.is_time_for_long() {
             self.calm.notify_one();
         }
     }
 
-    /// Compiles what comes, until the pool is dropped; `long` what there is time for.
+    /// Does jobs until the pool is closed: long ones if `long`, else all others.
     fn work(&self, long: bool) {
         let mut cold = Vec::new();
-        let mut batch = Batch::default();
+        let mut batch = PublishBatch::default();
         let mut state = self.state();
         loop {
             if state.closed {
@@ -116,7 +116,7 @@ impl Shared {
             }
             let job = if long { state.queue.take_long() } else { state.queue.take(&mut cold) };
             if job.is_none() && cold.is_empty() && batch.is_empty() {
-                self.tell_long(&state);
+                self.wake_long(&state);
                 state = if long { self.wait_long(state) } else { self.wait(state) };
                 continue;
             }
@@ -136,32 +136,32 @@ impl Shared {
     }
 }
 
-/// Compiled code that is put into its place together: each time, the pages of code are made writable and executable
-/// again, which stops the program for some microseconds.
+/// Compiled code that is published together: each time, pages of code are made writable and executable again, which
+/// stops the program for some microseconds.
 #[derive(Default)]
-struct Batch {
-    made: Vec<(Job, Made)>,
-    /// The module that all of it is of.
+struct PublishBatch {
+    made: Vec<(Job, CompileResult)>,
+    /// The module of all the code.
     module: Option<Arc<ModuleTier>>,
     begun: Option<Instant>,
 }
 
-impl Batch {
-    /// As long as code waits for more.
+impl PublishBatch {
+    /// How long finished code waits for more.
     const PATIENCE: Duration = Duration::from_millis(1);
 
     fn is_empty(&self) -> bool {
         self.made.is_empty()
     }
 
-    /// Compiles what a job asks for.
+    /// Compiles the code of a job.
     fn add(&mut self, mut job: Job) {
         let Some(module) = job.module() else { return };
         module.choose_loops(&mut job);
         if self.module.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &module)) {
             self.publish();
         }
-        let made = make(&module, &job);
+        let made = compile_job(&module, &job);
         self.made.push((job, made));
         self.module = Some(module);
         if self.begun.get_or_insert_with(Instant::now).elapsed() >= Self::PATIENCE {
@@ -169,7 +169,7 @@ impl Batch {
         }
     }
 
-    /// Puts what there is into its place.
+    /// Publishes all code of the batch.
     fn publish(&mut self) {
         self.begun = None;
         if let Some(module) = self.module.take() {
@@ -179,21 +179,21 @@ impl Batch {
 }
 
 impl Pool {
-    /// Has a job done in the background.
+    /// Queues a job, and starts a thread if one is missing.
     pub(super) fn add(&self, job: Job) {
         let mut state = self.0.state();
         let is_long = job.is_long();
         let refused = state.queue.add(job);
-        let others = usize::from(state.long != Long::NotStarted);
-        // Without any thread all goes on interpreted.
+        let others = usize::from(state.long != LongThread::NotStarted);
+        // If no thread can be started, all functions stay interpreted.
         if state.idle > 0 {
             self.0.changed.notify_one();
         } else if state.threads - others < state.queue.len().min(threads()) {
             state.threads += usize::from(self.spawn(false));
         }
-        if is_long && state.long == Long::NotStarted && self.spawn(true) {
+        if is_long && state.long == LongThread::NotStarted && self.spawn(true) {
             state.threads += 1;
-            state.long = Long::Busy;
+            state.long = LongThread::Busy;
         }
         drop(state);
         if let Some(job) = refused {
@@ -201,7 +201,7 @@ impl Pool {
         }
     }
 
-    /// Starts a thread, and tells whether there is one.
+    /// Starts a thread; false if that is not possible.
     fn spawn(&self, long: bool) -> bool {
         let shared = self.0.clone();
         let builder = thread::Builder::new().name("wasmrun compiler".into()).stack_size(STACK);
@@ -212,18 +212,17 @@ impl Pool {
         spawned.is_ok()
     }
 
-    /// Takes note that a waiting job has become more urgent.
+    /// Records that the function or loop of a waiting job was found hot again.
     pub(super) fn warm(&self, key: Key) {
         self.0.state().queue.warm(key);
     }
 
-    /// Takes a waiting job out that is not wanted any more.
+    /// Removes a waiting job.
     pub(super) fn withdraw(&self, key: Key) -> Option<Job> {
         self.0.state().queue.withdraw(key)
     }
 
-    /// Has a function that waits be compiled so that it can be entered at one more loop. False if it does not wait any
-    /// more.
+    /// Adds a loop to the entries with which a waiting function is to be compiled. False if it does not wait any more.
     pub(super) fn add_loop(&self, key: Key, offset: u32, wide_slots: bool) -> bool {
         let mut state = self.0.state();
         let Some(job) = state.queue.warm(key) else { return false };
@@ -232,13 +231,13 @@ impl Pool {
         true
     }
 
-    /// Whether a thread is at something.
+    /// Whether a thread is working on a job.
     pub fn is_busy(&self) -> bool {
         !self.0.state().begun.is_empty()
     }
 
-    /// Has the threads end, and waits until they have: until what they are at is compiled and recorded. Waits as long again as
-    /// that has taken so far, within the limits.
+    /// Closes the pool and waits until its threads have ended, so that the code they are compiling is recorded. Waits
+    /// at most as long as the longest of their jobs has taken so far, within the limits.
     pub fn finish(&self, limits: RangeInclusive<Duration>) {
         let state = self.0.close();
         let longest = state.begun.iter().map(Instant::elapsed).max().unwrap_or_default();
@@ -249,20 +248,21 @@ impl Pool {
 
     /// Does a job at once, on this thread.
     pub(super) fn run(&self, job: Job) {
-        let mut batch = Batch::default();
+        let mut batch = PublishBatch::default();
         batch.add(job);
         batch.publish();
     }
 }
 
-/// Gives a job up.
+/// Gives up a job.
 fn forget(job: &Job) {
     if let Some(module) = job.module() {
-        module.set(job, Outcome::Dropped);
+        module.set(job, JobOutcome::Dropped);
     }
 }
 
-/// One core is the program's. Asked for once: that takes a dozen system calls.
+/// The most threads for jobs that are not long: one for each core but the program's. Computed once, because that takes
+/// a dozen system calls.
 fn threads() -> usize {
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).clamp(1, MAX_THREADS)))

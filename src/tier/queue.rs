@@ -1,4 +1,4 @@
-//! What waits to be compiled: bounded, the hottest first, what has gone cold dropped.
+//! The queue of jobs for the compiler: bounded, the most urgent first; jobs that went cold are dropped.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,42 +7,42 @@ use std::time::{Duration, Instant};
 
 use super::ModuleTier;
 use super::policy::{self, NEXT_BUDGET};
-use crate::jit::{Entry, Tier};
+use crate::jit::{CodeEntry, Tier};
 
-/// What a job is about.
+/// Identifies a job: the entry of a function of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// The address of the module.
     pub module: usize,
     pub defined: u32,
-    pub entry: Entry,
+    pub entry: CodeEntry,
 }
 
 impl Key {
-    pub fn new(module: &ModuleTier, defined: u32, entry: Entry) -> Self {
+    pub fn new(module: &ModuleTier, defined: u32, entry: CodeEntry) -> Self {
         Key { module: std::ptr::from_ref(module) as usize, defined, entry }
     }
 }
 
-/// One entry of a function that is to be compiled.
+/// An entry of a function that is to be compiled.
 pub(super) struct Job {
-    /// Compiling must not keep a module that nobody else needs.
+    /// Weak, as compiling must not keep a module that nobody else needs.
     module: Weak<ModuleTier>,
     pub key: Key,
     pub tier: Tier,
-    /// Loops that a function is to be entered at as well, by byte offset.
+    /// Byte offsets of the loops at which the function's code gets entries as well.
     pub loops: Vec<u32>,
-    /// Whether the interpreter's frame has scratch slots; known if there are such loops.
+    /// Whether the interpreter's frame has scratch slots; only set if `loops` is not empty.
     pub wide_slots: bool,
-    /// The native code that there is already, if there is some.
+    /// If the job is to replace native code by better code: how hot that code is.
     improves: Option<Improves>,
-    /// Units it has run for in the code that there is, since the job was made.
+    /// Units that the function or loop has run for since the job was made.
     pub heat: u64,
-    /// Bytes of its body.
+    /// Bytes of the function's body.
     size: u64,
     /// Whether earlier runs have left code for the module.
     pub later_run: bool,
-    /// When it was last found hot.
+    /// When the function or loop was last found hot.
     last: Instant,
 }
 
@@ -68,20 +68,20 @@ impl Job {
         self.module.upgrade()
     }
 
-    /// To compile a function that has native code of a tier as well as possible; the numbers are what quick code of the
-    /// module's functions has run.
+    /// Makes this a job to replace native code of tier `from` by the best. `counted` has the units that quick code of
+    /// each function has run.
     pub fn improve(self, from: Tier, counted: Arc<[AtomicU32]>) -> Self {
-        let heat = if from == Tier::Entered { ENTERED } else { 0 };
+        let heat = if from == Tier::BestWithLoops { WITH_LOOPS_HEAT } else { 0 };
         let seen = counted[self.key.defined as usize].load(Ordering::Relaxed);
         Job { loops: Vec::new(), tier: Tier::Best, improves: Some(Improves { counted, seen }), heat, ..self }
     }
 
-    /// Units it has been interpreted for, what made it hot included.
+    /// Units it has run for, including about those that made it hot.
     pub fn all_heat(&self) -> u64 {
         self.heat + HEAD_START
     }
 
-    /// Takes note of what quick code has run since the last time.
+    /// Adds what quick code has run since the last look to the heat.
     fn look(&mut self) {
         if let Some(Improves { counted, seen }) = &mut self.improves {
             let now = counted[self.key.defined as usize].load(Ordering::Relaxed);
@@ -90,12 +90,12 @@ impl Job {
         }
     }
 
-    /// Whether the compiler takes long for it, and nothing waits for it.
+    /// Whether the compiler takes long for it, and it only improves native code.
     pub fn is_long(&self) -> bool {
         self.improves.is_some() && self.size > LONG
     }
 
-    /// What compiling gains for what it costs.
+    /// How much compiling gains, relative to its cost.
     fn urgency(&self) -> u64 {
         let gain = match self.improves {
             Some(_) => self.heat * 1024 / NATIVE_GAIN,
@@ -105,48 +105,48 @@ impl Job {
     }
 }
 
-/// The code that a job is to replace by better code.
+/// How hot the code is that a job is to replace by better code.
 struct Improves {
-    /// What quick code of the module's functions has run, in units modulo 2^32.
+    /// Units that quick code of each of the module's functions has run, modulo 2^32.
     counted: Arc<[AtomicU32]>,
-    /// What it was for this function when last looked at.
+    /// The value for this function at the last look.
     seen: u32,
 }
 
-/// By so much more does native code of any kind gain than best code does where there is quick code, for a unit: that takes a
-/// third of the time in quick code, and half of this is gained.
+/// How many times as much a function gains, for each unit it runs, by its first native code as by the replacement of
+/// quick code with best code: quick code takes a third of the time, and best code half of that.
 const NATIVE_GAIN: u64 = 8;
 
-/// Heat of a job that has just come: about what it took to be found hot. With more, what is small comes before what is hot;
-/// with 20,000 CPython's script took 9 % longer.
+/// Heat of a new job: about what it took to be found hot. With more, small functions come before hot ones; with 20,000
+/// CPython's script took 9 % longer.
 const HEAD_START: u64 = 1_000;
 
-/// Heat of a function that has code which is entered at a loop too: it is hotter than most, and loses more by that code than
-/// by quick code.
-const ENTERED: u64 = 200_000;
+/// Heat of a function whose code has loop entries: it is hotter than most, and that code costs it more than quick code
+/// would.
+const WITH_LOOPS_HEAT: u64 = 200_000;
 
 /// Bytes of a body that take the compiler some 10 ms at best settings.
 const LONG: u64 = 8 << 10;
 
-/// What compiling costs besides what grows with the body, in bytes of body.
+/// The part of the cost of compiling that does not grow with the body, as bytes of body.
 const FIXED_COST: u64 = 100;
 
 /// The most jobs that wait. The hottest 4096 functions keep a compiler busy for seconds.
 const CAPACITY: usize = 4096;
 
-/// After this long without having been found hot, a job has gone cold.
+/// A job that was not found hot again for so long has gone cold.
 const COLD: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct Queue {
-    /// Those for functions and loops that are interpreted.
+    /// Jobs for functions and loops that have no native code yet.
     first: HashMap<Key, Job>,
-    /// Those to improve native code.
+    /// Jobs to improve native code.
     better: Vec<Job>,
 }
 
 impl Queue {
-    /// Adds a job. What is returned has no place: the least urgent job, if there are too many.
+    /// Adds a job. If there are too many, the least urgent job is removed and returned.
     pub fn add(&mut self, job: Job) -> Option<Job> {
         if job.improves.is_some() {
             self.better.push(job);
@@ -156,7 +156,7 @@ impl Queue {
         if self.len() <= CAPACITY {
             return None;
         }
-        // Native code of any kind comes first.
+        // Jobs that only improve native code are removed first.
         let least = (0..self.better.len()).min_by_key(|at| self.better[*at].urgency());
         if let Some(least) = least {
             return Some(self.better.swap_remove(least));
@@ -165,7 +165,7 @@ impl Queue {
         self.first.remove(&least)
     }
 
-    /// Takes note that a waiting job has been found hot once more; gives the job.
+    /// Records that the function or loop of a waiting job was found hot again; returns the job.
     pub fn warm(&mut self, key: Key) -> Option<&mut Job> {
         let job = self.first.get_mut(&key)?;
         job.heat += NEXT_BUDGET;
@@ -173,13 +173,14 @@ impl Queue {
         Some(job)
     }
 
-    /// Takes a waiting job out that is not wanted any more.
+    /// Removes a waiting job.
     pub fn withdraw(&mut self, key: Key) -> Option<Job> {
         self.first.remove(&key)
     }
 
-    /// Takes the most urgent job out, after those that have gone cold, which are put into `cold`. What would keep the compiler
-    /// from what comes next for long, though nothing waits for it, is left for [`take_long`](Self::take_long).
+    /// Removes and returns the most urgent job. Jobs that have gone cold are moved to `cold` before. LongThread jobs
+    /// are left for [`take_long`](Self::take_long) if nothing waits for its first native code: they would keep the
+    /// compiler busy when something comes.
     pub fn take(&mut self, cold: &mut Vec<Job>) -> Option<Job> {
         let now = Instant::now();
         cold.extend(self.first.extract_if(|_, job| now.duration_since(job.last) > COLD).map(|(_, job)| job));
@@ -200,7 +201,7 @@ impl Queue {
         }
     }
 
-    /// Takes the most urgent of the jobs out that [`take`](Self::take) leaves, if nothing else waits.
+    /// Removes and returns the most urgent long job, if nothing waits for its first native code.
     pub fn take_long(&mut self) -> Option<Job> {
         if !self.first.is_empty() {
             return None;
@@ -210,12 +211,12 @@ impl Queue {
         Some(self.better.swap_remove(at))
     }
 
-    /// Whether there are jobs that [`take`](Self::take) may leave.
+    /// Whether there are long jobs.
     fn has_long(&self) -> bool {
         self.better.iter().any(Job::is_long)
     }
 
-    /// Whether there is something to [`take_long`](Self::take_long).
+    /// Whether [`take_long`](Self::take_long) would return a job.
     pub fn is_time_for_long(&self) -> bool {
         self.first.is_empty() && self.has_long()
     }
@@ -225,7 +226,7 @@ impl Queue {
         self.first.values().map(|job| job.size).sum()
     }
 
-    /// The heat of these.
+    /// The heat of the jobs that wait for their first native code.
     fn heat(&self) -> u64 {
         self.first.values().map(Job::all_heat).sum()
     }
@@ -240,9 +241,9 @@ mod tests {
     use super::*;
     use crate::{Engine, Module};
 
-    /// A job of any function, there or not.
+    /// A job of function `defined`, which need not exist.
     fn job(module: &Module, defined: u32, size: u64) -> Job {
-        let key = Key::new(&module.0.tier, defined, Entry::Function);
+        let key = Key::new(&module.0.tier, defined, CodeEntry::Function);
         Job { key, size, ..Job::new(&module.0.tier, Key { defined: 0, ..key }) }
     }
 
@@ -263,9 +264,9 @@ mod tests {
             assert!(queue.add(job(&module, defined, size)).is_none());
         }
         for _ in 0..200 {
-            queue.warm(Key::new(&module.0.tier, 2, Entry::Function)).unwrap();
+            queue.warm(Key::new(&module.0.tier, 2, CodeEntry::Function)).unwrap();
         }
-        assert!(queue.warm(Key::new(&module.0.tier, 3, Entry::Function)).is_none());
+        assert!(queue.warm(Key::new(&module.0.tier, 3, CodeEntry::Function)).is_none());
         assert_eq!(taken(&mut queue), [(2, Tier::Best), (1, Tier::Best), (0, Tier::Best)]);
     }
 
@@ -276,17 +277,18 @@ mod tests {
         let mut add = |defined, size, warmth| {
             queue.add(job(&module, defined, size));
             for _ in 0..warmth {
-                queue.warm(Key::new(&module.0.tier, defined, Entry::Function)).unwrap();
+                queue.warm(Key::new(&module.0.tier, defined, CodeEntry::Function)).unwrap();
             }
         };
-        // One that is hotter than all others comes first, and is worth their waiting; for the next one that is not so.
+        // The first is hotter than all others together, and is compiled at the best tier while they wait; the next is
+        // not.
         add(0, 2000, 100);
         add(1, 1000, 1);
         add(2, 1 << 20, 5);
         assert_eq!(taken(&mut queue), [(0, Tier::Best), (1, Tier::Quick), (2, Tier::Best)]);
     }
 
-    /// Which quick code is improved first.
+    /// The hottest quick code is improved first.
     #[test]
     fn quick_code_says_how_hot_it_is() {
         let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
@@ -300,18 +302,18 @@ mod tests {
         assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
     }
 
-    /// What takes long and is not waited for is for a thread of its own, at a time when nothing else waits.
+    /// LongThread jobs that only improve native code are left to a thread of their own when nothing else waits.
     #[test]
     fn what_takes_long_is_left() {
         let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
         let mut queue = Queue::default();
-        queue.add(job(&module, 0, LONG + 1).improve(Tier::Entered, no_heat()));
-        queue.add(job(&module, 1, LONG).improve(Tier::Entered, no_heat()));
+        queue.add(job(&module, 0, LONG + 1).improve(Tier::BestWithLoops, no_heat()));
+        queue.add(job(&module, 1, LONG).improve(Tier::BestWithLoops, no_heat()));
         queue.add(job(&module, 2, 1 << 20));
         assert!(queue.has_long() && !queue.is_time_for_long() && queue.take_long().is_none());
         // Both improvements are more urgent than so large a function.
         assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
-        queue.add(job(&module, 0, LONG + 1).improve(Tier::Entered, no_heat()));
+        queue.add(job(&module, 0, LONG + 1).improve(Tier::BestWithLoops, no_heat()));
         assert_eq!(taken(&mut queue), []);
         assert!(queue.is_time_for_long());
         assert_eq!(queue.take_long().map(|job| job.key.defined), Some(0));

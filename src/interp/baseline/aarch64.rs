@@ -1,8 +1,8 @@
 //! The assembler for AArch64: emits the operations that `lower` compiles bytecode to.
 //!
-//! The interpreter's registers are the argument registers of the C convention, in which handlers get them: `x0` ip, `x1` fp, `x2` memory, `x3`
-//! handlers, `x4` ctx, `x5` acc, `v0` acc32, `v1` acc64. `x9` to `x13`, `v2` and `v3` are free; of these `x11` to `x13` are
-//! temporaries within one operation.
+//! The interpreter's registers are the argument registers of the C convention, in which handlers get them: `x0` ip,
+//! `x1` fp, `x2` memory, `x3` handlers, `x4` ctx, `x5` acc, `v0` acc32, `v1` acc64. `x9` to `x13`, `v2` and `v3` are
+//! free; of these `x11` to `x13` are temporaries within one operation.
 
 use std::mem::offset_of;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::ops::Range;
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
 use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shift, Src, StoredInt, Width};
-use crate::interp::code::Code;
+use crate::interp::code::InterpretedFunction;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
 
@@ -27,13 +27,13 @@ pub(super) struct Assembler {
 
 const LENGTH: u32 = offset_of!(Context, length) as u32;
 const STACK_END: u32 = offset_of!(Context, stack_end) as u32;
-const FRAME_BYTES: u32 = offset_of!(Code, frame_bytes) as u32;
-const HEADER: u32 = offset_of!(Code, header) as u32;
-const ENTRY: u32 = offset_of!(Code, entry) as u32;
-const START: u32 = offset_of!(Code, start) as u32;
+const FRAME_BYTES: u32 = offset_of!(InterpretedFunction, frame_bytes) as u32;
+const HEADER: u32 = offset_of!(InterpretedFunction, header) as u32;
+const ENTRY: u32 = offset_of!(InterpretedFunction, entry) as u32;
+const START: u32 = offset_of!(InterpretedFunction, start) as u32;
 
-/// The most words of bytecode whose code conditional jumps can surely cross. They reach 1 MiB, and no word has more than 136 bytes
-/// of code.
+/// The most words of bytecode whose code conditional jumps can surely cross. They reach 1 MiB, and no word has more
+/// than 136 bytes of code.
 const SHORT: usize = 6 << 10;
 
 /// The largest offset that every load and store of 4 or 8 bytes can have.
@@ -204,7 +204,8 @@ impl Assembler {
         place
     }
 
-    /// Goes on in the interpreter at word `word` of the bytecode, by a jump to the code that [`Assembler::interpret`] emits.
+    /// Goes on in the interpreter at word `word` of the bytecode, by a jump to the code that [`Assembler::interpret`]
+    /// emits.
     pub fn leave_at(&mut self, word: u32, interpret: Label) {
         self.imm_to(0, word.into());
         self.jump(interpret);
@@ -442,8 +443,8 @@ impl Assembler {
         asm!(self ; csel X(r), x11, x12, ne);
     }
 
-    /// Jumps through a table, which is emitted after the jump: to the label whose number is in slot `index`, or label `last` if
-    /// that is greater.
+    /// Jumps through a table, which is emitted after the jump: to the label whose number is in slot `index`, or label
+    /// `last` if that is greater.
     pub fn jump_table(&mut self, index: u16, last: u32, labels: &[Label]) {
         self.load_to(9, index, Width::W32);
         self.imm_to(10, last.into());
@@ -557,8 +558,9 @@ impl Assembler {
         self.branch_if(MINUS, used_up);
     }
 
-    /// Calls the function whose [`Code`] the accumulator points to, with its frame at slot `base`; jumps to `otherwise` if the frame
-    /// does not fit the stack. Returns where the address of the bytecode to return to must be patched in.
+    /// Calls the function whose [`InterpretedFunction`] the accumulator points to, with its frame at slot `base`; jumps
+    /// to `otherwise` if the frame does not fit the stack. Returns where the address of the bytecode to return to must
+    /// be patched in.
     pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         self.add_to(10, 1, at(base));
         asm!(self

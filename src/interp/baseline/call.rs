@@ -31,8 +31,8 @@ impl Lowering<'_> {
         Some(())
     }
 
-    /// Calls the function whose `Code` the accumulator points to. If that is null or the frame does not fit the stack, and from
-    /// jumps to `otherwise`, the handler runs the copy of the call.
+    /// Calls the function whose `InterpretedFunction` the accumulator points to. If that is null or the frame does not
+    /// fit the stack, and from jumps to `otherwise`, the handler runs the copy of the call.
     fn enter(&mut self, copy: u32, otherwise: Label) {
         self.asm.cmp(W64, Src::Reg(Acc), Src::Imm(0));
         self.asm.branch(Cond::Eq, otherwise);
@@ -42,7 +42,8 @@ impl Lowering<'_> {
         self.cold.push(Cold::Calls(otherwise, copy));
     }
 
-    /// Leaves in the accumulator the `Code` that an indirect call leads to, or null if that function has none yet. Jumps to
+    /// Leaves in the accumulator the `InterpretedFunction` that an indirect call leads to, or null if that function has
+    /// none yet. Jumps to
     /// `otherwise` if the call traps or its callee is not of this instance.
     fn indirect_code(&mut self, otherwise: Label) {
         // Encoded by `encode_place`.

@@ -31,7 +31,7 @@ use aarch64 as arch;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as arch;
 
-pub(super) use publish::{Making, Origin};
+pub(super) use publish::{BaselineWork, Origin};
 
 /// A place in the code. Label `n` is the code of word `n` of the bytecode; the numbers after these are given out in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Baseline code in its place: found by calls, by frames that count, and by who looks for the function of an instruction.
+//! Requesting, compiling and publishing baseline code, and the mapping from its words back to the bytecode's.
 
 use std::ptr;
 use std::sync::Arc;
@@ -8,74 +8,77 @@ use std::time::Instant;
 use super::arch::Assembler;
 use super::lower::{BaselineCode, lower};
 use crate::config::Dispatch;
-use crate::interp::code::{Code, ModuleCode};
+use crate::interp::code::{InterpretedFunction, InterpretedModule};
 use crate::interp::tiers::{BaselineMemory, Tiers};
 
-/// Words of bytecode of a module that baseline code is made of at most: some 100 MB of code.
-const MOST: usize = 4 << 20;
+/// The most words of a module's bytecode that baseline code is compiled from: they give some 100 MB of code.
+const MAX_WORDS: usize = 4 << 20;
 
-/// What a module's baseline code is made in.
+/// The state of compiling a module's baseline code.
 #[derive(Default)]
-pub(in crate::interp) struct Making {
-    /// What it is to be made of; code lives as long as the module.
-    wanted: Vec<*const Code>,
-    /// Words of that.
+pub(in crate::interp) struct BaselineWork {
+    /// The functions that wait for baseline code; they live as long as the module.
+    wanted: Vec<*const InterpretedFunction>,
+    /// Words of bytecode of the functions that wait.
     words: usize,
-    /// Words of bytecode that it has been made of.
+    /// Words of bytecode that were compiled.
     done: usize,
     memory: Option<Box<dyn BaselineMemory>>,
 }
 
-/// What the words of baseline code are, beside those of the bytecode it was made from.
+/// What baseline code was compiled from.
 #[derive(Debug)]
 pub(in crate::interp) struct Origin {
-    /// The bytecode, which lives as long.
-    code: *const Code,
-    /// Words of that from which the words from here on are, ascending.
+    /// The bytecode, which lives as long as the baseline code.
+    code: *const InterpretedFunction,
+    /// Pairs (word of the baseline code, word of the bytecode), one for the start of each run of copied words,
+    /// ascending.
     words: Box<[(u32, u32)]>,
-    /// Words of that with instructions that count, ascending, and the words that lead to native code behind these.
+    /// Pairs (word of a counting instruction of the bytecode, word of the baseline code that continues after it),
+    /// ascending.
     counted: Box<[(u32, u32)]>,
 }
 
-impl ModuleCode {
-    /// Has a function that has been translated to `code` run baseline code as soon as there is enough to make; it has been asked for
-    /// so often. False if it is to be asked for again.
-    pub(in crate::interp) fn want_baseline(&self, code: &Code, asked: u8) -> bool {
+impl InterpretedModule {
+    /// Requests baseline code for the function `code`, which has requested it `requests` times before. It is compiled
+    /// together with that of other functions as soon as enough bytecode waits. False if the function should request it
+    /// again later.
+    pub(in crate::interp) fn request_baseline(&self, code: &InterpretedFunction, requests: u8) -> bool {
         let Some(tiers) = self.tiers() else { return true };
         let mut all = self.all();
-        // It runs as handlers of the other dispatch do.
+        // Baseline code continues like handlers of the dispatch by tail calls.
         if self.engine.config.dispatch != Dispatch::TailCall || !code.baseline.load(Ordering::Acquire).is_null() {
             return true;
         }
-        let making = &mut all.making;
-        if making.done > MOST {
+        let baseline_work = &mut all.baseline_work;
+        if baseline_work.done > MAX_WORDS {
             return true;
         }
-        if !code.is_wanted.swap(true, Ordering::Relaxed) {
-            making.wanted.push(code);
-            making.words += code.words.len();
+        if !code.is_requested.swap(true, Ordering::Relaxed) {
+            baseline_work.wanted.push(code);
+            baseline_work.words += code.words.len();
         }
-        let enough = making.words >= tiers.baseline_batch(making.done, asked);
+        let enough = baseline_work.words >= tiers.baseline_batch(baseline_work.done, requests);
         if enough {
-            making.done += std::mem::take(&mut making.words);
-            let wanted = std::mem::take(&mut making.wanted);
+            baseline_work.done += std::mem::take(&mut baseline_work.words);
+            let wanted = std::mem::take(&mut baseline_work.wanted);
             drop(all);
-            self.make_baseline(&*tiers, wanted);
+            self.compile_baseline(&*tiers, wanted);
         }
         enough
     }
 
-    /// Makes baseline code. What none can be made of stays interpreted.
-    fn make_baseline(&self, tiers: &dyn Tiers, wanted: Vec<*const Code>) {
+    /// Compiles baseline code and publishes it. Functions that cannot be compiled stay interpreted.
+    fn compile_baseline(&self, tiers: &dyn Tiers, wanted: Vec<*const InterpretedFunction>) {
         let started = Instant::now();
         let mut asm = Assembler::new();
-        // SAFETY: code lives as long as the module.
+        // SAFETY: functions live as long as the module.
         let wanted = wanted.into_iter().map(|code| unsafe { &*code });
         let made = wanted.filter_map(|code| Some((code, lower(code.words(), code.zeroed(), &mut asm)?)));
         let made: Vec<_> = made.collect();
-        // Held while publishing, so that whoever runs the code finds its range.
+        // The lock is held until the code is published, so that its range is found as soon as the code runs.
         let mut all = self.all();
-        let memory = all.making.memory.get_or_insert_with(|| tiers.baseline_memory());
+        let memory = all.baseline_work.memory.get_or_insert_with(|| tiers.baseline_memory());
         let codes: Vec<_> = made.iter().map(|(code, baseline)| (code.defined, &*baseline.code)).collect();
         let Ok(places) = memory.add(&codes) else { return };
         let time = started.elapsed() / made.len().max(1) as u32;
@@ -87,23 +90,24 @@ impl ModuleCode {
             let place = &self.codes[code.defined as usize];
             if place.load(Ordering::Acquire).cast_const() == ptr::from_ref(code) {
                 place.store(made, Ordering::Release);
-            } else if let Some(behind) = all.behind_stubs.get_mut(&code.defined) {
-                *behind = made;
+            } else if let Some(replaced) = all.replaced_by_shims.get_mut(&code.defined) {
+                *replaced = made;
             }
         }
     }
 }
 
-impl Code {
-    /// What is left to the handlers of native code that was made of this and lies at `base`; with the frame that this has.
+impl InterpretedFunction {
+    /// The function whose native code was compiled from this and lies at `base`. Its words are the instructions that
+    /// are left to the handlers; its frame is this one's.
     fn of_baseline(&self, baseline: BaselineCode, base: *const u8) -> Self {
         let mut words = baseline.words;
-        // Where it is, as the native code has its address.
+        // Changed in place, because the native code contains the address of the words.
         let own = Arc::get_mut(&mut words).expect("nobody else has it yet");
         for (word, offset) in baseline.entries {
             own[word as usize] = base as u64 + u64::from(offset);
         }
-        Code {
+        InterpretedFunction {
             entry: words.as_ptr(),
             start: base,
             frame_bytes: self.frame_bytes,
@@ -115,8 +119,8 @@ impl Code {
             defined: self.defined,
             words,
             tries: Default::default(),
-            is_kept: AtomicBool::new(true),
-            is_wanted: AtomicBool::new(true),
+            is_recorded: AtomicBool::new(true),
+            is_requested: AtomicBool::new(true),
             baseline: AtomicPtr::default(),
             origin: Some(Box::new(Origin {
                 code: self,
@@ -126,23 +130,23 @@ impl Code {
         }
     }
 
-    /// The bytecode that this is or was made from.
-    pub(in crate::interp) fn bytecode(&self) -> &Code {
-        // SAFETY: the bytecode lives as long.
+    /// The bytecode: this, or what this baseline code was compiled from.
+    pub(in crate::interp) fn bytecode(&self) -> &InterpretedFunction {
+        // SAFETY: both live as long as the module.
         self.origin.as_ref().map_or(self, |origin| unsafe { &*origin.code })
     }
 
-    /// The bytecode that this is or was made from, and the word there that a word of this is from.
-    pub(in crate::interp) fn origin_of(&self, word: u32) -> (&Code, u32) {
+    /// The bytecode, as [`bytecode`](Self::bytecode), and the word of it that word `word` of this was copied from.
+    pub(in crate::interp) fn origin_of(&self, word: u32) -> (&InterpretedFunction, u32) {
         let Some(origin) = &self.origin else { return (self, word) };
         let at = origin.words.partition_point(|(first, _)| *first <= word);
         let (first, of) = at.checked_sub(1).map_or((0, 0), |at| origin.words[at]);
         (self.bytecode(), of + word - first)
     }
 
-    /// Where baseline code of this bytecode goes on behind an instruction that counts, if there is any.
-    pub(in crate::interp) fn behind_count(&self, word: u32) -> Option<*const u64> {
-        // SAFETY: code lives as long as the module.
+    /// Where the baseline code of this bytecode, if there is any, continues after the counting instruction at `word`.
+    pub(in crate::interp) fn after_count(&self, word: u32) -> Option<*const u64> {
+        // SAFETY: functions live as long as the module.
         let baseline = unsafe { self.baseline.load(Ordering::Acquire).as_ref()? };
         let counted = &baseline.origin.as_ref()?.counted;
         let at = counted.binary_search_by_key(&word, |(word, _)| *word).ok()?;

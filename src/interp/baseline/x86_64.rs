@@ -1,6 +1,7 @@
 //! The assembler for x86-64: emits the operations that `lower` compiles bytecode to.
 //!
-//! The interpreter's registers are the argument registers of the C convention, in which handlers get them: `rdi` ip, `rsi` fp, `rdx` memory,
+//! The interpreter's registers are the argument registers of the C convention, in which handlers get them: `rdi` ip,
+//! `rsi` fp, `rdx` memory,
 //! `rcx` handlers, `r8` ctx, `r9` acc, `xmm0` acc32, `xmm1` acc64. `rax`, `r10`, `r11`, `xmm2` and `xmm3` are free.
 
 use std::mem::offset_of;
@@ -9,7 +10,7 @@ use std::ops::Range;
 use dynasmrt::{DynasmApi, SimpleAssembler, dynasm};
 
 use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shift, Src, StoredInt, Width};
-use crate::interp::code::Code;
+use crate::interp::code::InterpretedFunction;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
 
@@ -24,10 +25,10 @@ pub(super) struct Assembler {
 
 const LENGTH: i32 = offset_of!(Context, length) as i32;
 const STACK_END: i32 = offset_of!(Context, stack_end) as i32;
-const FRAME_BYTES: i32 = offset_of!(Code, frame_bytes) as i32;
-const HEADER: i32 = offset_of!(Code, header) as i32;
-const ENTRY: i32 = offset_of!(Code, entry) as i32;
-const START: i32 = offset_of!(Code, start) as i32;
+const FRAME_BYTES: i32 = offset_of!(InterpretedFunction, frame_bytes) as i32;
+const HEADER: i32 = offset_of!(InterpretedFunction, header) as i32;
+const ENTRY: i32 = offset_of!(InterpretedFunction, entry) as i32;
+const START: i32 = offset_of!(InterpretedFunction, start) as i32;
 
 macro_rules! asm {
     ($this:ident $($t:tt)*) => {
@@ -35,7 +36,8 @@ macro_rules! asm {
     };
 }
 
-/// An instruction with a slot as operand, which comes between the two bracketed parts. The first slots have a shorter encoding.
+/// An instruction with a slot as operand, which comes between the two bracketed parts. The first slots have a shorter
+/// encoding.
 macro_rules! asm_slot {
     ($this:ident $slot:ident, [$($before:tt)*] [$($after:tt)*]) => {
         match i8::try_from(at($slot)) {
@@ -106,8 +108,8 @@ impl Assembler {
         reach
     }
 
-    /// Jumps through a table, which is emitted after the jump: to the label whose number is in slot `index`, or label `last` if
-    /// that is greater.
+    /// Jumps through a table, which is emitted after the jump: to the label whose number is in slot `index`, or label
+    /// `last` if that is greater.
     pub fn jump_table(&mut self, index: u16, last: u32, labels: &[Label]) {
         asm_slot!(self index, [mov eax,] []);
         asm!(self
@@ -146,7 +148,8 @@ impl Assembler {
         place
     }
 
-    /// Goes on in the interpreter at word `word` of the bytecode, by a jump to the code that [`Assembler::interpret`] emits.
+    /// Goes on in the interpreter at word `word` of the bytecode, by a jump to the code that [`Assembler::interpret`]
+    /// emits.
     pub fn leave_at(&mut self, word: u32, interpret: Label) {
         asm!(self ; mov edi, word as i32);
         self.jump(interpret);
@@ -425,8 +428,9 @@ impl Assembler {
         self.branch_if(8, used_up);
     }
 
-    /// Calls the function whose [`Code`] the accumulator points to, with its frame at slot `base`; jumps to `otherwise` if the frame
-    /// does not fit the stack. Returns where the address of the bytecode to return to must be patched in.
+    /// Calls the function whose [`InterpretedFunction`] the accumulator points to, with its frame at slot `base`; jumps
+    /// to `otherwise` if the frame does not fit the stack. Returns where the address of the bytecode to return to must
+    /// be patched in.
     pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         asm!(self
             ; lea r10, [rsi + at(base)]

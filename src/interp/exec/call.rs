@@ -3,14 +3,14 @@
 use super::control::{cross_instance_return, exit};
 use super::{control, exception, table, tier};
 use crate::error::{Error, Trap};
-use crate::interp::code::{Code, ModuleCode};
+use crate::interp::code::{InterpretedFunction, InterpretedModule};
 use crate::interp::machine::{Flow, HEADER, Machine, SLACK, Step};
 use crate::interp::op::Plain;
 use crate::vm::context::{VMContext, VMFuncRef};
 use crate::vm::func::call_host;
 
 run! {
-    // If the callee has native code, its `Code` has one instruction, `Native`, which runs that.
+    // If the callee has native code, its `InterpretedFunction` has one instruction, `Native`, which runs that.
     Call(m) {
         let code = m.code(m.bc());
         let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(1));
@@ -45,9 +45,10 @@ fn sig(m: &Machine, type_index: u32) -> u32 {
     unsafe { (*(*m.ctx).sigs.add(type_index as usize)).number() }
 }
 
-/// The `Code` that an indirect call leads to, if its callee is a function of the running instance that has some.
+/// The `InterpretedFunction` that an indirect call leads to, if its callee is a function of the running instance that
+/// has some.
 #[inline(always)]
-fn indirect_code(m: &Machine) -> Option<*const Code> {
+fn indirect_code(m: &Machine) -> Option<*const InterpretedFunction> {
     let element = table::element(m, m.low(1), m.get(m.b()))?;
     // SAFETY: elements of funcref tables are null or live references.
     let func = unsafe { (*element as *const VMFuncRef).as_ref()? };
@@ -77,10 +78,10 @@ fn import_func(m: &Machine, func: u32) -> *mut VMFuncRef {
     unsafe { crate::vm::instance::func_ref(m.vmctx(), func) }
 }
 
-/// The `Code` of a defined function, which is translated now if it has none.
-fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const Code, Error> {
+/// The `InterpretedFunction` of a defined function, which is translated now if it has none.
+fn defined(vmctx: *mut VMContext, index: u32) -> Result<*const InterpretedFunction, Error> {
     // SAFETY: a live context, and an index of its module.
-    unsafe { ModuleCode::of(vmctx) }.get(index)
+    unsafe { InterpretedModule::of(vmctx) }.get(index)
 }
 
 fn call(m: &mut Machine) -> Step {
@@ -104,8 +105,8 @@ fn call_indirect(m: &mut Machine) -> Step {
     }
 }
 
-/// Calls any function, from an instruction of `words` words. The arguments are in the slots from `a` on; arguments and results
-/// need no more than `slots`.
+/// Calls any function, from an instruction of `words` words. The arguments are in the slots from `a` on; arguments and
+/// results need no more than `slots`.
 fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) -> Step {
     let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(words));
     // SAFETY: a live reference.
@@ -186,20 +187,20 @@ fn tail_func(m: &mut Machine, func: *mut VMFuncRef) -> Step {
     tail_defined(m, owner.cast(), code)
 }
 
-/// The callee's code for a tail call. In the outermost frame of an activation that is its bytecode even if it has native code:
-/// native code might tail-call back into a new activation, and so on, nesting without end.
-fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const Code, Error> {
+/// The callee's code for a tail call. In the outermost frame of an activation that is its bytecode even if it has
+/// native code: native code might tail-call back into a new activation, and so on, nesting without end.
+fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const InterpretedFunction, Error> {
     let (_, header) = tail_operands(m);
     let ret = if header[0] == cross_instance_return() as u64 { header[3] } else { header[0] };
     if ret != exit() as u64 || !tier::is_kept(tier::NestingRule::OutermostTailCall) {
         return defined(callee, index);
     }
     // SAFETY: a live context, and an index of its module.
-    unsafe { ModuleCode::of(callee) }.translated(index)
+    unsafe { InterpretedModule::of(callee) }.translated(index)
 }
 
 /// Replaces the running frame with one of a defined function.
-fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Code, Error>) -> Step {
+fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const InterpretedFunction, Error>) -> Step {
     // SAFETY: published code lives as long as the module.
     let code = match code {
         Ok(code) => unsafe { &*code },
@@ -232,7 +233,7 @@ fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const Cod
 fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
     let (args, header) = tail_operands(m);
     // SAFETY: a live reference; the engine knows the types of live references.
-    let ty = unsafe { ModuleCode::of(m.vmctx()).engine.types.func_type((*func).sig) };
+    let ty = unsafe { InterpretedModule::of(m.vmctx()).engine.types.func_type((*func).sig) };
     let slots = ty.param_slots().max(ty.result_slots());
     if !m.room(8 * (slots + (HEADER + SLACK) as usize)) {
         return m.stop(Trap::StackOverflow);

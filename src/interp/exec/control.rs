@@ -77,7 +77,7 @@ run! {
         Return(m)
     }
     ReturnCrossInstance(m) {
-        m.context().crossing = m.acc as *mut u64;
+        m.context().cross_instance_header = m.acc as *mut u64;
         Flow::Slow(return_cross_instance)
     }
     CountLoop(m) if m.counter().pass(m.a()) { m.skip(2) } else { Flow::Slow(tier::count_loop) }
@@ -98,7 +98,7 @@ fn baseline(_: &mut Machine) -> Flow {
 }
 
 pub(super) fn return_cross_instance(m: &mut Machine) -> Step {
-    let header = m.context().crossing;
+    let header = m.context().cross_instance_header;
     // SAFETY: `Return` left the address of a header that returns to `CROSS_INSTANCE_RETURN`, so the header's last two slots are written.
     // Nothing that could have overwritten them has run since.
     unsafe {

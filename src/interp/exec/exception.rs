@@ -58,14 +58,14 @@ pub(super) fn failed_in_caller(m: &mut Machine, header: [u64; HEADER as usize], 
         m.ip = header[3] as *const u64;
     }
     m.ip = m.ip.wrapping_sub(1);
-    m.context().behind_call = true;
+    m.context().after_call = true;
     failed(m, error)
 }
 
 /// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`. If there is none, stops with `error`, or
 /// with a new error of the exception.
 fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) -> Step {
-    let behind_call = m.context().behind_call;
+    let after_call = m.context().after_call;
     for frame in Frames::new(m) {
         for clause in frame.code.clauses(frame.word) {
             let [target, tag] = *clause;
@@ -99,7 +99,7 @@ fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) ->
         }
     }
     // The backtrace starts at the same frame, and the walk over the frames has reset this.
-    m.context().behind_call = behind_call;
+    m.context().after_call = after_call;
     let error = error.unwrap_or_else(|| exception::into_error(store(m), exception));
     m.stop(error)
 }

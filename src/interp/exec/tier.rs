@@ -1,11 +1,12 @@
-//! From interpreted to native code: functions that have it, frames that it takes over.
+//! Transitions from interpreted to native code: calls of functions that have native code, and frames that native code
+//! takes over.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::control::{cross_instance_return, return_cross_instance};
 use super::exception;
 use crate::error::{Result, Trap};
-use crate::interp::code::{Code, ModuleCode};
+use crate::interp::code::{InterpretedFunction, InterpretedModule};
 use crate::interp::machine::{Context, HEADER, Machine, SlowPath, Step};
 use crate::interp::tiers::{Hot, Native};
 use crate::sys;
@@ -13,19 +14,19 @@ use crate::vm::context::{VMCode, VMContext};
 use crate::vm::engine::NativeCalls;
 use crate::vm::store::StoreOpaque;
 
-/// What keeps code that calls itself by tail calls, native and interpreted in turn, from nesting ever deeper. Each does
-/// alone, so tests turn one off to see the other.
+/// The two rules that keep tail calls between native and interpreted functions from nesting ever deeper on the native
+/// stack. Each suffices alone, so tests switch one off to test the other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NestingRule {
-    /// Near the stack's end what has native code is interpreted.
+    /// Near the native stack's end, functions with native code are interpreted.
     NestLimit,
-    /// What the outermost frame of an activation calls by a tail call is interpreted.
+    /// The target of a tail call from the outermost frame of an activation is interpreted.
     OutermostTailCall,
 }
 
 #[cfg(test)]
 thread_local! {
-    /// The rules that are not kept.
+    /// The rules that are switched off on this thread.
     pub(crate) static RULES_OFF: std::cell::Cell<&'static [NestingRule]> = const { std::cell::Cell::new(&[]) };
 }
 
@@ -40,28 +41,29 @@ pub(super) fn is_kept(rule: NestingRule) -> bool {
     }
 }
 
-/// The running instance's module.
-fn module<'a>(m: &Machine) -> &'a ModuleCode {
-    // SAFETY: instances of running code are live, and keep their module.
-    unsafe { ModuleCode::of(m.vmctx()) }
+/// The interpreter's functions of the running instance's module.
+fn module<'a>(m: &Machine) -> &'a InterpretedModule {
+    // SAFETY: the instance of running code is live, and keeps its module alive.
+    unsafe { InterpretedModule::of(m.vmctx()) }
 }
 
-/// How native code is entered.
+/// The functions that enter native code.
 ///
 /// # Safety
-/// A live context of a store that has native code.
+/// `vmctx` must be a live context of a store whose engine has native code.
 unsafe fn native_calls(vmctx: *mut VMContext) -> &'static NativeCalls {
-    // SAFETY: the caller's promise.
+    // SAFETY: the context is live by the caller's promise, and so is its store.
     unsafe { (*(*vmctx).store).native_calls.expect("there is native code") }
 }
 
-/// Runs the native code of a function that was called, whose results are then in place; or gives the path to take instead. Where
-/// not much of the native stack is left it is interpreted all the same: calls from engine to engine take far more of that than
-/// interpreted ones, which take none.
+/// Runs a native-call shim: calls the function's native code, which leaves the results in place; or returns the slow
+/// path to take instead. If little of the native stack is left, the function is interpreted all the same, because
+/// transitions between engines take much of that stack, and interpreted calls none.
 #[inline(always)]
 pub(super) fn native(m: &mut Machine) -> Option<SlowPath> {
-    // SAFETY: the machine's invariant; the words of a stub are those that `Code::stub` put there.
-    let path = unsafe { run_stub(m.ctx, m.ip, m.fp, m.slot(m.a())) };
+    // SAFETY: the machine is valid by its invariant; the words at `ip` are those that
+    // `InterpretedFunction::native_call_shim` wrote.
+    let path = unsafe { call_native_code(m.ctx, m.ip, m.fp, m.slot(m.a())) };
     if path.is_none() {
         m.reload_memory();
         (m.acc32, m.acc64) = (0.0, 0.0);
@@ -69,39 +71,42 @@ pub(super) fn native(m: &mut Machine) -> Option<SlowPath> {
     path
 }
 
-/// Does that. All that it needs of the machine comes by value, so that the handler can go on by a tail call.
+/// The part of [`native`] that makes the call. It takes the registers by value, so that the handler can continue by a
+/// tail call.
 ///
 /// # Safety
-/// A valid machine's registers, at a stub's instruction in the frame with this header.
+/// The registers must be those of a valid machine that is at a native-call shim's instruction, in the frame `frame`
+/// with the header `header`.
 #[inline(never)]
-unsafe fn run_stub(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *mut u64) -> Option<SlowPath> {
-    // SAFETY: the caller's promise. The frame holds the arguments, and has room for the results below its header.
+unsafe fn call_native_code(ctx: *mut Context, ip: *const u64, frame: *mut u64, header: *mut u64) -> Option<SlowPath> {
+    // SAFETY: the registers are valid by the caller's promise. The frame holds the arguments, and has room for the
+    // results below its header.
     unsafe {
         let vmctx = (*ctx).vmctx;
         let store = (*vmctx).store;
-        let (glue, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
+        let (trampoline, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
         let is_deep = sys::stack_pointer() <= (*store).nest_limit && is_kept(NestingRule::NestLimit);
-        if is_deep || glue.is_null() {
+        if is_deep || trampoline.is_null() {
             return Some(interpret);
         }
         (*store).value_top = header.add(HEADER as usize);
-        let result = (native_calls(vmctx).by_trampoline)(vmctx, glue, (*entry).load(Ordering::Acquire), frame);
+        let result = (native_calls(vmctx).by_trampoline)(vmctx, trampoline, (*entry).load(Ordering::Acquire), frame);
         (*ctx).error = Some(result.err()?);
         Some(native_failed)
     }
 }
 
-/// Leaves the frame of a stub, with the error in the context.
+/// Leaves the frame of a native-call shim whose call failed, with the error in the context.
 fn native_failed(m: &mut Machine) -> Step {
     let header = m.slot(m.a());
     let result = m.context().error.take().map_or(Ok(()), Err);
     leave(m, header, result)
 }
 
-/// Interprets the function of a stub.
+/// Interprets the function of a native-call shim.
 fn interpret(m: &mut Machine) -> Step {
     let defined = m.bc();
-    // SAFETY: code lives as long as the module.
+    // SAFETY: translated functions live as long as their module.
     let code = match module(m).translated(defined) {
         Ok(code) => unsafe { &*code },
         Err(error) => return m.stop(error),
@@ -109,18 +114,18 @@ fn interpret(m: &mut Machine) -> Step {
     if !m.room(code.frame_bytes) {
         return m.stop(Trap::StackOverflow);
     }
-    // SAFETY: the frame of the function, with the same header, fits the stack.
+    // SAFETY: the function's own frame begins where the shim's does, and fits the stack by the check above.
     unsafe { code.zero_locals(m.fp) };
     m.ip = code.entry;
     Step::Next
 }
 
-/// Runs native code in the frame that was made for the function, and returns.
+/// Runs a function's native code in the frame that was made for interpreting it, and returns from that.
 fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
     let (vmctx, frame) = (m.vmctx(), m.fp);
     let sig = module(m).facts.defined_sig(defined);
-    // SAFETY: the running instance; functions that calls find native keep an entry that leads to native code. The frame
-    // holds the arguments, and has room for the results below its header.
+    // SAFETY: the instance is running. The tiers said that the function has native code, so its entry points to native
+    // code and will stay so. The frame holds the arguments, and has room for the results below its header.
     let result = unsafe {
         (*(*vmctx).store).value_top = header.add(HEADER as usize);
         let code = (*(*vmctx).entries.add(defined as usize)).load(Ordering::Acquire);
@@ -129,15 +134,15 @@ fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
     leave(m, header, result)
 }
 
-/// Whether native code may be entered in place of a frame. Code that calls itself by tail calls may come from native code
-/// to interpreted code and here again, deeper each time: then it stays interpreted, when half of the stack is used.
+/// Whether native code may be entered to replace a frame: not if half of the native stack is used. Functions that
+/// tail-call each other may go from native to interpreted code and come here again, deeper on the stack each time.
 fn may_nest(vmctx: *mut VMContext) -> bool {
-    // SAFETY: the store of the running instance.
+    // SAFETY: the store of a running instance is live.
     let store = unsafe { &*(*vmctx).store.cast::<StoreOpaque>() };
     sys::stack_pointer().saturating_sub(store.vm.stack_limit) > store.whole_stack() / 2
 }
 
-/// A function has used up its budget, and was just called.
+/// Slow path of the instruction that counts a call: the function's budget is used up.
 pub(super) fn count_call(m: &mut Machine) -> Step {
     let (module, defined) = (module(m), m.bc());
     let hot = module.tiers().map_or(Hot::Same, |tiers| tiers.hot_call(defined));
@@ -153,7 +158,7 @@ pub(super) fn count_call(m: &mut Machine) -> Step {
     Step::Next
 }
 
-/// A function has used up its budget in a loop.
+/// Slow path of the instruction that counts a pass through a loop: the function's budget is used up.
 pub(super) fn count_loop(m: &mut Machine) -> Step {
     let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
     if let Some((code, word)) = module.find(m.ip) {
@@ -162,7 +167,7 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
             && may_nest(vmctx)
         {
             module.engine.stats.loops_entered.fetch_add(1, Ordering::Relaxed);
-            // SAFETY: the frame is the function's, at that loop; the code was compiled for it.
+            // SAFETY: the frame is one of the function, at this loop, for which the tiers gave the code.
             let result = unsafe {
                 (*(*vmctx).store).value_top = frame.add(code.frame_slots());
                 match native {
@@ -184,27 +189,28 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
     Step::Next
 }
 
-/// Goes on in baseline code, behind the instruction at a word of a function's bytecode, which counts. False if there is none.
-fn go_on(m: &mut Machine, code: &Code, word: u32, hot: Hot) -> bool {
-    if let Hot::Baseline(asked) = hot {
+/// Continues in baseline code, after the counting instruction at word `word` of the function's bytecode; requests
+/// baseline code first if `hot` says so. False if there is none.
+fn go_on(m: &mut Machine, code: &InterpretedFunction, word: u32, hot: Hot) -> bool {
+    if let Hot::Baseline(requests) = hot {
         let module = module(m);
         if let Some(tiers) = module.tiers()
-            && module.want_baseline(code, asked)
+            && module.request_baseline(code, requests)
         {
             tiers.has_baseline(code.defined());
         }
     }
-    let Some(ip) = code.behind_count(word) else { return false };
+    let Some(ip) = code.after_count(word) else { return false };
     m.ip = ip;
     true
 }
 
-/// Leaves the frame of this header, whose function has ended in native code.
+/// Leaves the frame with this header: its function has ended in native code.
 fn leave(m: &mut Machine, header: *mut u64, result: Result<()>) -> Step {
     match result {
         Ok(()) => return_from(m, header),
         Err(error) => {
-            // SAFETY: the header of the running frame.
+            // SAFETY: the running frame's header, which was written when the frame was entered.
             let header = unsafe { header.cast::<[u64; HEADER as usize]>().read() };
             exception::failed_in_caller(m, header, error)
         }
@@ -213,13 +219,13 @@ fn leave(m: &mut Machine, header: *mut u64, result: Result<()>) -> Step {
 
 /// Returns from the running frame, whose results are in place.
 pub(super) fn return_from(m: &mut Machine, header: *mut u64) -> Step {
-    // SAFETY: the header of the running frame.
+    // SAFETY: the running frame's header, which was written when the frame was entered.
     unsafe {
         m.fp = *header.add(1) as *mut u64;
         m.ip = *header as *const u64;
     }
     if m.ip == cross_instance_return() {
-        m.context().crossing = header;
+        m.context().cross_instance_header = header;
         return return_cross_instance(m);
     }
     Step::Next

@@ -3,7 +3,7 @@
 
 use std::arch::naked_asm;
 
-use crate::jit::{Tier, resolver};
+use crate::jit::{Tier, lazy_compile};
 use crate::vm::context::{VMContext, VMFuncRef};
 
 /// A lazy-compile trampoline: calls `$resolve` with the two hidden arguments and jumps to the code that it returns. All argument
@@ -51,12 +51,12 @@ macro_rules! lazy_compile_trampoline {
 
 lazy_compile_trampoline! {
     /// The entry of a function that is not compiled yet.
-    lazy_compile_entry, resolver::resolve, []
+    lazy_compile_entry, lazy_compile::resolve, []
 }
 
 lazy_compile_trampoline! {
     /// The code of a `VMFuncRef` that has not been called yet.
-    lazy_compile_ref, resolver::resolve_ref, ["ldr x2, [x2, {callee}]"], callee
+    lazy_compile_ref, lazy_compile::resolve_ref, ["ldr x2, [x2, {callee}]"], callee
 }
 
 /// As above.

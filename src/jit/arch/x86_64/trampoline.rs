@@ -3,7 +3,7 @@
 
 use std::arch::naked_asm;
 
-use crate::jit::{Tier, resolver};
+use crate::jit::{Tier, lazy_compile};
 use crate::vm::context::{VMContext, VMFuncRef};
 
 /// A lazy-compile trampoline: calls `$resolve` with the two hidden arguments and jumps to the code that it returns. All argument
@@ -64,22 +64,22 @@ macro_rules! lazy_compile_trampoline {
 
 lazy_compile_trampoline! {
     /// The entry of a function that is not compiled yet.
-    lazy_compile_entry, resolver::resolve, [], []
+    lazy_compile_entry, lazy_compile::resolve, [], []
 }
 
 lazy_compile_trampoline! {
     /// [`lazy_compile_entry`] for functions whose first argument is the address of an area for results.
-    lazy_compile_entry_area, resolver::resolve, ["mov rdi, rsi" "mov rsi, rdx"], []
+    lazy_compile_entry_area, lazy_compile::resolve, ["mov rdi, rsi" "mov rsi, rdx"], []
 }
 
 lazy_compile_trampoline! {
     /// The code of a `VMFuncRef` that has not been called yet.
-    lazy_compile_ref, resolver::resolve_ref, [], ["mov rdi, [rdi + {callee}]"], callee
+    lazy_compile_ref, lazy_compile::resolve_ref, [], ["mov rdi, [rdi + {callee}]"], callee
 }
 
 lazy_compile_trampoline! {
     /// [`lazy_compile_ref`] for functions whose first argument is the address of an area for results.
-    lazy_compile_ref_area, resolver::resolve_ref, ["mov rdi, rsi" "mov rsi, rdx"], ["mov rsi, [rsi + {callee}]"], callee
+    lazy_compile_ref_area, lazy_compile::resolve_ref, ["mov rdi, rsi" "mov rsi, rdx"], ["mov rsi, [rsi + {callee}]"], callee
 }
 
 /// The code of a `VMFuncRef` to a function that has no best code yet: jumps to whatever the function's entry points to. If that
