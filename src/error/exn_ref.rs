@@ -6,11 +6,11 @@ use std::sync::Arc;
 ///
 /// It can be passed back to the store it came from and to no other.
 #[derive(Clone, Debug)]
-pub struct ExnRef(Arc<Pin>);
+pub struct ExnRef(Arc<ExnPin>);
 
 /// What keeps an exception: its store's collector looks for pins that are still referred to.
 #[derive(Debug)]
-pub(crate) struct Pin {
+pub(crate) struct ExnPin {
     /// The number of the store.
     pub store: u64,
     /// The exception. Only the store knows what is there.
@@ -18,12 +18,12 @@ pub(crate) struct Pin {
 }
 
 // SAFETY: the pointer is only followed together with the store of that number, which keeps what it points to.
-unsafe impl Send for Pin {}
+unsafe impl Send for ExnPin {}
 // SAFETY: as above.
-unsafe impl Sync for Pin {}
+unsafe impl Sync for ExnPin {}
 
 impl ExnRef {
-    pub(crate) fn new(pin: Arc<Pin>) -> Self {
+    pub(crate) fn new(pin: Arc<ExnPin>) -> Self {
         ExnRef(pin)
     }
 
@@ -32,7 +32,7 @@ impl ExnRef {
         self.0.exception == other.0.exception
     }
 
-    pub(crate) fn pin(&self) -> &Pin {
+    pub(crate) fn pin(&self) -> &ExnPin {
         &self.0
     }
 }

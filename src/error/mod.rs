@@ -9,8 +9,8 @@ mod trap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use exn_ref::ExnPin;
 pub use exn_ref::ExnRef;
-pub(crate) use exn_ref::Pin;
 pub use trap::{MemoryFault, Trap};
 
 use crate::printable::Printable;

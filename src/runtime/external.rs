@@ -7,7 +7,7 @@ use super::store::AsContext;
 use super::table::Table;
 use super::tag::Tag;
 use crate::module::types::ExternType;
-use crate::vm::instantiate::Import;
+use crate::vm::instantiate::ImportedObject;
 use crate::vm::store::StoreOpaque;
 
 /// An object that can be imported or exported (specification, section 4.2.11).
@@ -67,13 +67,13 @@ impl Extern {
     ///
     /// # Panics
     /// If it is of another store.
-    pub(super) fn to_import(self, store: &StoreOpaque) -> Import {
+    pub(super) fn to_import(self, store: &StoreOpaque) -> ImportedObject {
         match self {
-            Extern::Func(func) => Import::Func(func.func_ref(store)),
-            Extern::Table(table) => Import::Table(table.0),
-            Extern::Memory(memory) => Import::Memory(memory.0),
-            Extern::Global(global) => Import::Global(global.0),
-            Extern::Tag(tag) => Import::Tag(tag.0),
+            Extern::Func(func) => ImportedObject::Func(func.func_ref(store)),
+            Extern::Table(table) => ImportedObject::Table(table.0),
+            Extern::Memory(memory) => ImportedObject::Memory(memory.0),
+            Extern::Global(global) => ImportedObject::Global(global.0),
+            Extern::Tag(tag) => ImportedObject::Tag(tag.0),
         }
     }
 

@@ -57,13 +57,13 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
     let func = func.as_ptr();
     // SAFETY: the caller's promise.
     unsafe {
-        let entered = (*store).enter(sys::stack_pointer())?;
+        let entry = (*store).enter(sys::stack_pointer())?;
         let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
             call_defined(&(*store).engine, func, slots)
         };
-        (*store).leave(entered);
+        (*store).leave(entry);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
         }

@@ -19,7 +19,7 @@ use crate::printable::Printable;
 use crate::vm::context::VMContext;
 use crate::vm::instance::{InstanceData, func_ref};
 use crate::vm::instantiate::initialize;
-use crate::vm::limits::{self, Growth, Resource};
+use crate::vm::limits::{self, GrowthRequest, LimitedResource};
 use crate::vm::store::{StoreOpaque, Stored};
 
 /// An item of the instance's index spaces as an object.
@@ -82,8 +82,8 @@ impl Instance {
     pub(crate) unsafe fn instantiate(store: *mut StoreOpaque, module: &Module, imports: &[Extern]) -> Result<Self> {
         // SAFETY: the caller's promise; the context is complete when it is initialised, and nothing borrows the instance.
         let (vmctx, handle) = unsafe {
-            let none = Growth { current: 0, desired: 0, maximum: None };
-            limits::admit(store, Resource::Instance, none)?;
+            let none = GrowthRequest { current: 0, desired: 0, maximum: None };
+            limits::admit(store, LimitedResource::Instance, none)?;
             let imports: Vec<_> = imports.iter().map(|import| import.to_import(&*store)).collect();
             let data = InstanceData::new(&mut *store, module.code(), &imports);
             // Objects that were made refer to the context, so it is kept from here on, whatever happens.

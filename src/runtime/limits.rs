@@ -2,7 +2,7 @@
 
 use super::store::{Store, StoreInner};
 use crate::error::{Error, Result};
-use crate::vm::limits::{Growth, Limiter, Resource};
+use crate::vm::limits::{GrowthRequest, LimitedResource, Limiter};
 use crate::vm::store::StoreOpaque;
 
 /// Decides how far a store may grow; see [`Store::limiter`].
@@ -210,7 +210,7 @@ impl<T: 'static> Store<T> {
     pub fn limiter(&mut self, limiter: impl (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync + 'static) {
         let inner = self.inner_mut();
         inner.limiter = Some(Box::new(limiter));
-        inner.opaque.limiter = Some(Limiter { growing: growing::<T>, failed: failed::<T>, most: most::<T> });
+        inner.opaque.limiter = Some(Limiter { growing: growing::<T>, failed: failed::<T>, max_count: max_count::<T> });
     }
 }
 
@@ -228,31 +228,35 @@ unsafe fn limiter<'a, T: 'static>(store: *mut StoreOpaque) -> &'a mut dyn Resour
     }
 }
 
-unsafe fn growing<T: 'static>(store: *mut StoreOpaque, resource: Resource, growth: Growth) -> Result<bool> {
-    let Growth { current, desired, maximum } = growth;
+unsafe fn growing<T: 'static>(
+    store: *mut StoreOpaque,
+    resource: LimitedResource,
+    growth: GrowthRequest,
+) -> Result<bool> {
+    let GrowthRequest { current, desired, maximum } = growth;
     // SAFETY: the caller's promise.
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
-        Resource::Table => limiter.table_growing(current, desired, maximum),
-        Resource::Memory | Resource::Instance => limiter.memory_growing(current, desired, maximum),
+        LimitedResource::Table => limiter.table_growing(current, desired, maximum),
+        LimitedResource::Memory | LimitedResource::Instance => limiter.memory_growing(current, desired, maximum),
     }
 }
 
-unsafe fn failed<T: 'static>(store: *mut StoreOpaque, resource: Resource, error: Error) -> Result<()> {
+unsafe fn failed<T: 'static>(store: *mut StoreOpaque, resource: LimitedResource, error: Error) -> Result<()> {
     // SAFETY: the caller's promise.
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
-        Resource::Table => limiter.table_grow_failed(error),
-        Resource::Memory | Resource::Instance => limiter.memory_grow_failed(error),
+        LimitedResource::Table => limiter.table_grow_failed(error),
+        LimitedResource::Memory | LimitedResource::Instance => limiter.memory_grow_failed(error),
     }
 }
 
-unsafe fn most<T: 'static>(store: *mut StoreOpaque, resource: Resource) -> usize {
+unsafe fn max_count<T: 'static>(store: *mut StoreOpaque, resource: LimitedResource) -> usize {
     // SAFETY: the caller's promise.
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
-        Resource::Instance => limiter.instances(),
-        Resource::Memory => limiter.memories(),
-        Resource::Table => limiter.tables(),
+        LimitedResource::Instance => limiter.instances(),
+        LimitedResource::Memory => limiter.memories(),
+        LimitedResource::Table => limiter.tables(),
     }
 }

@@ -4,7 +4,7 @@ use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut};
 use crate::error::{Error, ErrorKind, MemoryFault, Result, Trap};
 use crate::module::types::MemoryType;
-use crate::vm::limits::{self, Resource};
+use crate::vm::limits::{self, LimitedResource};
 use crate::vm::memory::{MemoryData, initial_growth};
 use crate::vm::store::{StoreOpaque, Stored};
 
@@ -33,7 +33,7 @@ impl Memory {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
         // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
         unsafe {
-            limits::admit(store, Resource::Memory, initial_growth(ty))?;
+            limits::admit(store, LimitedResource::Memory, initial_growth(ty))?;
             let data = MemoryData::new(None, ty, &(*store).engine)?;
             Ok(Memory((*store).add_memory(data)))
         }
@@ -69,7 +69,7 @@ impl Memory {
         // SAFETY: the store's own pointer, which is borrowed.
         let grown = unsafe {
             let growth = self.in_store(&*store).growth(delta);
-            limits::grow(store, Resource::Memory, growth, |store| self.in_store_mut(store).grow(delta))?
+            limits::grow(store, LimitedResource::Memory, growth, |store| self.in_store_mut(store).grow(delta))?
         };
         grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))
     }

@@ -16,7 +16,7 @@ use crate::printable::Printable;
 #[cfg(jit)]
 use crate::tier::ModuleTier;
 use crate::vm::image::MemoryImage;
-use crate::vm::instantiate::ModuleCode;
+use crate::vm::instantiate::ModuleRuntimeInfo;
 
 /// A validated WebAssembly module. Cloning is cheap: clones share everything.
 ///
@@ -170,7 +170,7 @@ impl Module {
     }
 
     /// The module as instances are made of it.
-    pub(super) fn code(&self) -> ModuleCode<'_> {
+    pub(super) fn code(&self) -> ModuleRuntimeInfo<'_> {
         let inner = &*self.0;
         #[cfg(jit)]
         let (entries, tiers, heat) = (inner.jit.entries(), inner.jit.tiers(), inner.jit.heat());
@@ -181,7 +181,7 @@ impl Module {
         #[cfg(not(jit))]
         let jit = std::ptr::null();
         let (facts, owner) = (&inner.facts, Box::new(self.clone()));
-        ModuleCode { facts, owner, entries, tiers, heat, interp: Arc::as_ptr(&inner.interp).cast(), jit }
+        ModuleRuntimeInfo { facts, owner, entries, tiers, heat, interp: Arc::as_ptr(&inner.interp).cast(), jit }
     }
 
     /// What the cache did for its functions; see [`Config::cache`](crate::Config::cache).

@@ -4,7 +4,7 @@ use super::store::{AsContext, AsContextMut};
 use super::value::Value;
 use crate::error::{Error, Result, Trap};
 use crate::module::types::TableType;
-use crate::vm::limits::{self, Resource};
+use crate::vm::limits::{self, LimitedResource};
 use crate::vm::store::{StoreOpaque, Stored};
 use crate::vm::table::{TableData, initial_growth};
 
@@ -37,7 +37,7 @@ impl Table {
         let store = store.as_ptr();
         // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
         unsafe {
-            limits::admit(store, Resource::Table, initial_growth(&ty))?;
+            limits::admit(store, LimitedResource::Table, initial_growth(&ty))?;
             let data = TableData::new(None, ty, init)?;
             Ok(Table((*store).add_table(data)))
         }
@@ -105,7 +105,7 @@ impl Table {
         // SAFETY: the store's own pointer, which is borrowed.
         let grown = unsafe {
             let growth = self.in_store(&*store).growth(delta);
-            limits::grow(store, Resource::Table, growth, |store| self.in_store_mut(store).grow(delta, slot))?
+            limits::grow(store, LimitedResource::Table, growth, |store| self.in_store_mut(store).grow(delta, slot))?
         };
         grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))
     }
