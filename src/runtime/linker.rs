@@ -1,4 +1,4 @@
-//! Linkers: imports by name.
+//! Linkers, which resolve a module's imports by name.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -20,10 +20,10 @@ use crate::printable::Printable;
 use crate::vm::func::HostFunc;
 use crate::vm::store::StoreOpaque;
 
-/// Things to import, by module and name, for stores with data `T`.
+/// Definitions for imports, by module name and name, for stores with data `T`.
 ///
-/// Host functions in a linker belong to no store: one linker serves any number of them. Instances and their exports
-/// belong to the store they are in.
+/// Host functions in a linker belong to no store, so one linker serves any number of stores. Objects of a store that are
+/// defined in a linker, such as exports of an instance, can only be imported in that store.
 ///
 /// ```
 /// use wasmrun::{Engine, LinearMemory, Linker, Module, Store};
@@ -42,7 +42,8 @@ use crate::vm::store::StoreOpaque;
 /// # Ok::<(), wasmrun::Error>(())
 /// ```
 ///
-/// It is for stores of exactly this type of data, as its host functions may replace them:
+/// The type of the data is fixed, even where Rust would convert between function types, because host functions read and
+/// write the data:
 ///
 /// ```compile_fail,E0308
 /// use wasmrun::Linker;
@@ -53,7 +54,7 @@ use crate::vm::store::StoreOpaque;
 pub struct Linker<T: 'static = ()> {
     allow_shadowing: bool,
     definitions: HashMap<Box<str>, HashMap<Box<str>, Definition>>,
-    /// Invariant: host functions both read and write the data.
+    /// Makes the linker invariant in `T`, because host functions read and write the data.
     _data: PhantomData<fn(T) -> T>,
 }
 
@@ -83,15 +84,16 @@ impl<T> std::fmt::Debug for Linker<T> {
 }
 
 impl<T: 'static> Linker<T> {
-    /// A linker that defines nothing yet.
+    /// A linker without definitions.
     ///
-    /// Host functions are bound to an engine when a store first uses them, so a linker serves any: the parameter is
-    /// there for code that was written for other runtimes of this API, and [`Linker::default`] does without.
+    /// The engine is not used, because a linker serves stores of any engine: the parameter makes the signature that of other
+    /// runtimes with this API. [`Linker::default`] does without.
     pub fn new(_engine: &Engine) -> Self {
         Self::default()
     }
 
-    /// Whether a definition may replace an earlier one of the same name; if not (the default), it is an error.
+    /// Sets whether a definition may replace an earlier one of the same name. If not, which is the default, that is a
+    /// [`Link`](ErrorKind::Link) error.
     pub fn allow_shadowing(&mut self, allow: bool) -> &mut Self {
         self.allow_shadowing = allow;
         self
@@ -103,13 +105,13 @@ impl<T: 'static> Linker<T> {
             None => self.definitions.entry(module.into()).or_default(),
         };
         if names.contains_key(name) && !self.allow_shadowing {
-            return Err(Error::new(ErrorKind::Link(format!("{} is defined already", both(module, name)))));
+            return Err(Error::new(ErrorKind::Link(format!("{} is defined already", import_name(module, name)))));
         }
         names.insert(name.into(), definition);
         Ok(self)
     }
 
-    /// Defines a host function made of a closure, whose type gives the WebAssembly type (see [`IntoFunc`]).
+    /// Defines a host function from a closure; the closure's Rust type gives the WebAssembly type, see [`IntoFunc`].
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if the name is taken.
@@ -123,7 +125,7 @@ impl<T: 'static> Linker<T> {
         self.insert(module, name, Definition::Host(Arc::new(host)))
     }
 
-    /// Defines a host function of the given type over values.
+    /// Defines a host function of the given type that takes and returns [`Value`]s; see [`Func::new`].
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if the name is taken.
@@ -138,7 +140,7 @@ impl<T: 'static> Linker<T> {
         self.insert(module, name, Definition::Host(Arc::new(host)))
     }
 
-    /// Defines an object of a store.
+    /// Defines an object of a store; it can only be imported in that store.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if the name is taken.
@@ -162,11 +164,11 @@ impl<T: 'static> Linker<T> {
         Ok(self)
     }
 
-    /// Instantiates a module with what is defined so far, and defines its exports under the module name `name`.
-    /// An exported function `_initialize` is called first.
+    /// Instantiates a module with the definitions so far, calls its exported function `_initialize` if there is one, and
+    /// defines the exports under the module name `name`.
     ///
     /// # Errors
-    /// Those of [`Linker::instantiate`], and [`Link`](ErrorKind::Link) if a name is taken.
+    /// Those of [`Linker::instantiate`], whatever ends `_initialize`, and [`Link`](ErrorKind::Link) if a name is taken.
     pub fn module(&mut self, mut store: impl AsContextMut<Data = T>, name: &str, module: &Module) -> Result<&mut Self> {
         let instance = self.instantiate(store.as_context_mut(), module)?;
         if let Some(initialize) = instance.get_func(store.as_context_mut(), "_initialize") {
@@ -175,7 +177,7 @@ impl<T: 'static> Linker<T> {
         self.instance(store, name, instance)
     }
 
-    /// Defines all that is defined under the module name `module` under `as_module` too.
+    /// Copies all definitions of the module name `module` to the module name `as_module`.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if `module` has no definitions, or a name is taken.
@@ -193,7 +195,7 @@ impl<T: 'static> Linker<T> {
         self.definitions.get(module)?.get(name)
     }
 
-    /// The object of a definition in a store.
+    /// The object of a definition in a store; makes the store's reference to a host function.
     fn object(definition: &Definition, store: &mut StoreOpaque) -> Extern {
         match definition {
             Definition::Host(host) => Extern::Func(Func::from_host(store, host)),
@@ -201,26 +203,26 @@ impl<T: 'static> Linker<T> {
         }
     }
 
-    /// The object defined under a name, in this store.
+    /// The object that is defined under a name, for use in this store; `None` if there is no definition.
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         self.lookup(module, name).map(|definition| Self::object(definition, store))
     }
 
-    /// The imports of `module` that are not defined: module, name, type.
+    /// The imports of `module` without a definition: module name, name, type.
     fn missing<'m>(&self, module: &'m Module) -> impl Iterator<Item = (&'m str, &'m str, &'m ExternType)> {
         let imports = module.0.facts.imports.iter();
         imports.filter(|i| self.lookup(&i.module, &i.name).is_none()).map(|i| (&*i.module, &*i.name, &i.ty))
     }
 
-    /// Instantiates a module, its imports looked up by name.
+    /// Instantiates a module: looks up its imports by name, and runs its start function.
     ///
     /// # Errors
-    /// [`Link`](ErrorKind::Link) with all imports that are missing, or the first that does not fit; otherwise those of
-    /// [`Instance::new`].
+    /// [`Link`](ErrorKind::Link), naming the imports that are not defined (up to 100), or the first that has the wrong type;
+    /// otherwise those of [`Instance::new`].
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        if !module.0.engine.is_of(store) {
+        if !module.0.engine.owns(store) {
             return Err(Error::usage("the module is of another engine than the store"));
         }
         let mut imports = Vec::with_capacity(module.0.facts.imports.len());
@@ -230,24 +232,26 @@ impl<T: 'static> Linker<T> {
             };
             let object = Self::object(definition, store);
             if !object.belongs_to(store) {
-                let message = format!("{} is of another store", both(&import.module, &import.name));
+                let message = format!("{} is of another store", import_name(&import.module, &import.name));
                 return Err(Error::usage(message));
             }
             check_import(store, &import.ty, &object).map_err(|message| {
-                let import = both(&import.module, &import.name);
+                let import = import_name(&import.module, &import.name);
                 Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
             })?;
             imports.push(object);
         }
-        // SAFETY: the store's own pointer; the reference to it is not used any more.
+        // SAFETY: the store is borrowed exclusively, and the reference is not used after its own pointer was taken. The module
+        // is of the store's engine, and all imports were checked.
         unsafe { Instance::instantiate(store.as_ptr(), module, &imports) }
     }
 
+    /// The error that lists the imports of `module` without a definition.
     fn unresolved(&self, module: &Module) -> Error {
         let missing: Vec<_> = self.missing(module).collect();
         let mut message = format!("unknown import{}:", if missing.len() == 1 { "" } else { "s" });
         for (module, name, ty) in missing.iter().take(MAX_LISTED) {
-            message.push_str(&format!("\n  {} {ty}", both(module, name)));
+            message.push_str(&format!("\n  {} {ty}", import_name(module, name)));
         }
         if missing.len() > MAX_LISTED {
             message.push_str(&format!("\n  and {} more", missing.len() - MAX_LISTED));
@@ -255,18 +259,19 @@ impl<T: 'static> Linker<T> {
         Error::new(ErrorKind::Link(message))
     }
 
-    /// Defines each function import of `module` that is not defined yet as one that fails when called.
+    /// Defines each function import of `module` that is not defined yet as a function that fails when it is called, with a
+    /// [`Host`](ErrorKind::Host) error that names the import.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
     pub fn define_unknown_imports_as_traps(&mut self, module: &Module) -> Result<()> {
         self.define_unknown(module, |import, name, _| {
-            let message = format!("call of unknown import {}", both(import, name));
+            let message = format!("call of unknown import {}", import_name(import, name));
             move |_: &mut [Value]| Err(Error::host(message.clone()))
         })
     }
 
-    /// Defines each function import of `module` that is not defined yet as one that returns zeros and nulls.
+    /// Defines each function import of `module` that is not defined yet as a function that returns zeros and nulls.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
@@ -280,6 +285,8 @@ impl<T: 'static> Linker<T> {
         })
     }
 
+    /// Defines each function import of `module` that is not defined yet as the function that `make` gives for module name, name
+    /// and type.
     fn define_unknown<F>(&mut self, module: &Module, make: impl Fn(&str, &str, &FuncType) -> F) -> Result<()>
     where
         F: Fn(&mut [Value]) -> Result<()> + Send + Sync + 'static,
@@ -290,7 +297,7 @@ impl<T: 'static> Linker<T> {
         }
         for (import, name, ty) in missing {
             let ExternType::Func(ty) = ty else { unreachable!("checked above") };
-            // A module may import one name twice, with two types even; the first one is kept.
+            // A module may import the same name twice, even with different types; the first one is defined.
             if self.lookup(import, name).is_none() {
                 let body = make(import, name, ty);
                 self.func_new(import, name, ty.clone(), move |_, _, results| body(results))?;
@@ -300,10 +307,10 @@ impl<T: 'static> Linker<T> {
     }
 }
 
-/// Missing imports that an error lists.
+/// Most missing imports that an error lists.
 const MAX_LISTED: usize = 100;
 
-/// The two names of an import, for messages.
-pub(super) fn both(module: &str, name: &str) -> String {
+/// The quoted names of an import, for messages.
+pub(super) fn import_name(module: &str, name: &str) -> String {
     format!("{} {}", Printable::quoted(module), Printable::quoted(name))
 }

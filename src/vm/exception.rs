@@ -41,7 +41,8 @@ pub(crate) unsafe fn free(exception: *mut VMException) -> usize {
 /// on the value stack or the native stack. `value_top` must be above all slots in use, the payload's included: a collection
 /// may run, and scans the value stack up to there.
 pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -> Result<*mut VMException> {
-    // SAFETY: the caller's promise.
+    // SAFETY: context, tag and payload are valid by the caller's promise. The allocation has room for the header and the
+    // payload. No reference to the store is held elsewhere while its code runs.
     unsafe {
         let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
         let tag = tag_of(vmctx, tag);
@@ -74,7 +75,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
 /// # Safety
 /// `exception` and `vmctx` must be live, and `tag` an index of the module's tag index space.
 pub(crate) unsafe fn is_of_tag(exception: *mut VMException, vmctx: *mut VMContext, tag: u32) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: the exception and the context are live, and the tag is its module's, by the caller's promise.
     unsafe { std::ptr::eq((*exception).tag, tag_of(vmctx, tag)) }
 }
 
