@@ -27,7 +27,7 @@ use crate::error::{Frame, FrameSource, Result};
 use crate::module::ModuleFacts;
 use crate::vm::context::{VMCode, VMContext};
 use crate::vm::engine::EngineCore;
-use crate::vm::store::Shared;
+use crate::vm::store::AliasableBox;
 
 /// A translated function. What calls read comes first, in one line of the processor's cache.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ pub(crate) struct ModuleCode {
 #[derive(Default)]
 pub(super) struct All {
     /// By the address where its words end, for backtraces.
-    by_end: BTreeMap<usize, Shared<Code>>,
+    by_end: BTreeMap<usize, AliasableBox<Code>>,
     /// The translations of functions that calls find a stub for.
     pub behind_stubs: HashMap<u32, *const Code>,
     #[cfg(baseline)]
@@ -181,7 +181,7 @@ unsafe impl Send for All {}
 
 impl All {
     pub fn add(&mut self, code: Code) -> *const Code {
-        let code = Shared::new(code);
+        let code = AliasableBox::new(code);
         let at = code.as_ptr().cast_const();
         self.by_end.insert(code.words.as_ptr_range().end as usize, code);
         at

@@ -14,7 +14,7 @@ use super::image::MemoryImage;
 use super::instance::{InstanceData, context_layout, resolve};
 use super::limits::{self, LimitedResource};
 use super::memory::{self, MemoryData};
-use super::store::{Shared, StoreOpaque, Stored};
+use super::store::{AliasableBox, StoreOpaque, Stored};
 use super::table::{self, TableData};
 use super::{libcalls, ops};
 use crate::error::Result;
@@ -46,7 +46,7 @@ pub(crate) enum ImportedObject {
 
 impl InstanceData {
     /// Makes the context and puts the imports into it. [`InstanceData::define`] must be called next.
-    pub fn new(store: &mut StoreOpaque, code: ModuleRuntimeInfo<'_>, imports: &[ImportedObject]) -> Shared<Self> {
+    pub fn new(store: &mut StoreOpaque, code: ModuleRuntimeInfo<'_>, imports: &[ImportedObject]) -> AliasableBox<Self> {
         let inner = code.facts;
         let layout = context_layout(inner);
         // SAFETY: the layout is never empty, the header has a size.
@@ -111,7 +111,7 @@ impl InstanceData {
                     ImportedObject::Tag(tag) => this.push_tag(tag, store),
                 }
             }
-            let this = Shared::new(this);
+            let this = AliasableBox::new(this);
             (*vmctx).instance = this.as_ptr();
             this
         }

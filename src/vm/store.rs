@@ -24,11 +24,11 @@ use crate::sys::{self, NativeStack};
 /// An owning pointer like `Box`, but raw pointers to the value stay valid when the owner is moved or dereferenced: `Box`
 /// asserts unique access to its value, which would make them invalid.
 #[derive(Debug)]
-pub(crate) struct Shared<T>(NonNull<T>);
+pub(crate) struct AliasableBox<T>(NonNull<T>);
 
-impl<T> Shared<T> {
+impl<T> AliasableBox<T> {
     pub fn new(value: T) -> Self {
-        Shared(NonNull::from(Box::leak(Box::new(value))))
+        AliasableBox(NonNull::from(Box::leak(Box::new(value))))
     }
 
     pub fn as_ptr(&self) -> *mut T {
@@ -36,7 +36,7 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T> std::ops::Deref for Shared<T> {
+impl<T> std::ops::Deref for AliasableBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -45,7 +45,7 @@ impl<T> std::ops::Deref for Shared<T> {
     }
 }
 
-impl<T> Drop for Shared<T> {
+impl<T> Drop for AliasableBox<T> {
     fn drop(&mut self) {
         // SAFETY: `new` leaked the box; holders of the pointer must not use it after the owner is dropped.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
@@ -85,9 +85,9 @@ pub(crate) struct StoreOpaque {
     /// Number of other native stacks with suspended code of this store.
     suspended: usize,
     /// Contexts point to their instance.
-    pub instances: Vec<Shared<InstanceData>>,
+    pub instances: Vec<AliasableBox<InstanceData>>,
     /// References to host functions, by the address of the `HostFunc`.
-    host_refs: HashMap<usize, Shared<VMFuncRef>>,
+    host_refs: HashMap<usize, AliasableBox<VMFuncRef>>,
     /// Keeps the host functions that `host_refs` point to, and their types.
     host_funcs: Vec<(Arc<HostFunc>, RegisteredType)>,
 }
@@ -302,7 +302,7 @@ impl StoreOpaque {
     pub fn host_ref(&mut self, func: &Arc<HostFunc>) -> NonNull<VMFuncRef> {
         let reference = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
             let sig = self.engine.types.register_func(&func.ty);
-            let reference = Shared::new(VMFuncRef {
+            let reference = AliasableBox::new(VMFuncRef {
                 code: (self.engine.hooks.host_entry)(&func.ty),
                 callee: std::ptr::null_mut(),
                 owner: Arc::as_ptr(func).cast_mut().cast(),
