@@ -63,13 +63,13 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
     // SAFETY: store, function and slots are valid by the caller's promise. No reference is held while code runs. The owner of
     // a reference with index `HOST` is a `HostFunc`.
     unsafe {
-        let entry = (*store).enter(sys::stack_pointer())?;
+        let entry = (*store).enter_wasm(sys::stack_pointer())?;
         let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
             call_defined(&(*store).engine, func, slots)
         };
-        (*store).leave(entry);
+        (*store).exit_wasm(entry);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
         }

@@ -47,7 +47,7 @@ impl Hooks {
 ///
 /// # Safety
 /// For all: the context must be live, its store entered on the current native stack
-/// ([`StoreOpaque::enter`](super::store::StoreOpaque::enter)), and the store's `value_top` above all slots in use.
+/// ([`StoreOpaque::enter_wasm`](super::store::StoreOpaque::enter_wasm)), and the store's `value_top` above all slots in use.
 #[derive(Debug)]
 pub(crate) struct NativeCalls {
     /// Calls `code` through the trampoline for the function's type. The slots hold the arguments; the results replace them.

@@ -211,13 +211,13 @@ impl StoreOpaque {
     }
 
     /// Prepares to run this store's code on the current native stack: sets the stack limits. `here` is the stack pointer; the
-    /// code's frames must be below it. [`StoreOpaque::leave`] must be called with the result when the code has returned.
+    /// code's frames must be below it. [`StoreOpaque::exit_wasm`] must be called with the result when the code has returned.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the stack is too small or its bounds are unknown;
     /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store.
     #[inline]
-    pub fn enter(&mut self, here: usize) -> Result<WasmEntry> {
+    pub fn enter_wasm(&mut self, here: usize) -> Result<WasmEntry> {
         if self.stack.contains(here) {
             // Called back by a host function on the same stack: the limits stay as they are.
             return Ok(WasmEntry::SameStack);
@@ -259,9 +259,9 @@ impl StoreOpaque {
         Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.heap.freeze(), ..outer })))
     }
 
-    /// Undoes the matching [`StoreOpaque::enter`] when the code has returned.
+    /// Undoes the matching [`StoreOpaque::enter_wasm`] when the code has returned.
     #[inline]
-    pub fn leave(&mut self, entry: WasmEntry) {
+    pub fn exit_wasm(&mut self, entry: WasmEntry) {
         match entry {
             WasmEntry::SameStack => {}
             WasmEntry::First => self.stack = NativeStack::default(),
@@ -318,7 +318,7 @@ impl StoreOpaque {
     }
 }
 
-/// How a store's code was entered, for [`StoreOpaque::leave`].
+/// How a store's code was entered, for [`StoreOpaque::exit_wasm`].
 pub(crate) enum WasmEntry {
     /// No code of the store was running.
     First,
