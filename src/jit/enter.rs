@@ -209,10 +209,10 @@ impl Activation {
         let mut error = match trap_of(*code) {
             None if store.vm.thrown.is_null() => exception::take_error(store),
             None => {
-                let is_on_its_way = store.vm.thrown == store.vm.on_its_way;
-                let pcs = std::mem::take(&mut store.way.pcs);
+                let is_in_flight = store.vm.thrown == store.vm.in_flight;
+                let pcs = std::mem::take(&mut store.propagation.pcs);
                 let mut error = exception::take_error(store);
-                if is_on_its_way {
+                if is_in_flight {
                     // The function that throws it on is among these.
                     is_thrown_on = !pcs.is_empty();
                     error.push_frames(frames(&pcs));
@@ -273,10 +273,10 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
         let call = CodePosition { pc: arch::raise as *const () as usize, fp: frame }.caller();
         let place = CodePosition { pc: call.pc - 1, ..call };
         let thrown = &raw mut (*store).vm.thrown;
-        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).way.pcs) };
+        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).propagation.pcs) };
         target.write(match handler {
             Some(handler) => {
-                (*store).vm.on_its_way = *thrown;
+                (*store).vm.in_flight = *thrown;
                 Target { payload: thrown.replace(ptr::null_mut()) as usize, ..handler }
             }
             None => {

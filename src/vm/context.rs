@@ -49,11 +49,9 @@ pub(crate) struct VMStore {
     /// Native code that starts unwinding. Compiled code calls it, without arguments, when a pending exception or error is in
     /// the store; it continues at the handler and never returns. Null where there is no JIT.
     pub raise: *const VMCode,
-    /// The exception whose propagation [`StoreOpaque::way`] records, or null. Null when an exception is thrown anew, so that
-    /// its backtrace starts there.
-    ///
-    /// [`StoreOpaque::way`]: super::store::StoreOpaque
-    pub on_its_way: *mut VMException,
+    /// The exception in flight, whose propagation [`StoreOpaque`](super::store::StoreOpaque) records, or null. Null when an
+    /// exception is thrown anew, so that its backtrace starts there.
+    pub in_flight: *mut VMException,
     /// How interpreted code enters native code; `None` where there is no JIT.
     pub native_calls: Option<&'static NativeCalls>,
 }
@@ -63,7 +61,7 @@ impl VMStore {
     pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
     pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
-    pub const ON_ITS_WAY: i32 = offset_of!(VMStore, on_its_way) as i32;
+    pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
 }
 
 /// One linear memory. The base never moves; the length only grows, on the thread that runs the store's code.

@@ -45,7 +45,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
     // payload. No reference to the store is held elsewhere while its code runs.
     unsafe {
         let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
-        let tag = tag_of(vmctx, tag);
+        let tag = instance_tag(vmctx, tag);
         let slots = (*tag).slots;
         let size = layout(slots).size();
         let most = store.engine.config.max_exception_bytes;
@@ -62,7 +62,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
             return Err(Error::resource("no memory for an exception"));
         }
         // The new exception may have the address of a freed one whose propagation is still recorded.
-        store.vm.on_its_way = std::ptr::null_mut();
+        store.vm.in_flight = std::ptr::null_mut();
         exception.write(VMException { tag, slots });
         std::ptr::copy_nonoverlapping(payload, VMException::payload(exception), slots);
         store.heap.add_exception(exception, size);
@@ -74,15 +74,15 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
 ///
 /// # Safety
 /// `exception` and `vmctx` must be live, and `tag` an index of the module's tag index space.
-pub(crate) unsafe fn is_of_tag(exception: *mut VMException, vmctx: *mut VMContext, tag: u32) -> bool {
+pub(crate) unsafe fn has_tag(exception: *mut VMException, vmctx: *mut VMContext, tag: u32) -> bool {
     // SAFETY: the exception and the context are live, and the tag is its module's, by the caller's promise.
-    unsafe { std::ptr::eq((*exception).tag, tag_of(vmctx, tag)) }
+    unsafe { std::ptr::eq((*exception).tag, instance_tag(vmctx, tag)) }
 }
 
 /// The propagation of the exception in flight: the backtrace so far. Compiled code must record it because a handler that it
 /// finds may turn out not to catch the exception; the handler then resumes the throw.
 #[derive(Default)]
-pub(crate) struct Way {
+pub(crate) struct Propagation {
     /// The error that carried the exception into compiled code, with the backtrace up to there; `None` if compiled code threw
     /// the exception.
     error: Option<Error>,
@@ -92,11 +92,11 @@ pub(crate) struct Way {
 }
 
 /// Clears the recorded propagation: an exception is about to be thrown anew.
-pub(crate) fn begin_way(store: &mut StoreOpaque) {
-    store.vm.on_its_way = std::ptr::null_mut();
-    store.way.error = None;
-    store.way.pcs.clear();
-    store.way.pcs.reserve(MAX_BACKTRACE);
+pub(crate) fn begin_propagation(store: &mut StoreOpaque) {
+    store.vm.in_flight = std::ptr::null_mut();
+    store.propagation.error = None;
+    store.propagation.pcs.clear();
+    store.propagation.pcs.reserve(MAX_BACKTRACE);
 }
 
 /// Wraps an exception in an error, the form in which it propagates through Rust frames.
@@ -109,7 +109,7 @@ pub(crate) fn into_error(store: &StoreOpaque, exception: *mut VMException) -> Er
 ///
 /// # Errors
 /// The error itself, if it wraps no exception, or one of another store.
-pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMException, Error)> {
+pub(crate) fn from_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMException, Error)> {
     match error.kind() {
         ErrorKind::Exception(exception) if exception.pin().store == store.id => {
             Ok((exception.pin().exception.cast(), error))
@@ -120,11 +120,11 @@ pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMExce
 
 /// Makes an error the store's pending one: code of the store throws it if it wraps an exception, and traps with it otherwise.
 pub(crate) fn throw_or_raise(store: &mut StoreOpaque, error: Error) {
-    match of_error(store, error) {
+    match from_error(store, error) {
         Ok((exception, error)) => {
-            begin_way(store);
-            store.vm.on_its_way = exception;
-            store.way.error = Some(error);
+            begin_propagation(store);
+            store.vm.in_flight = exception;
+            store.propagation.error = Some(error);
             store.vm.thrown = exception;
         }
         Err(error) => store.raise(error),
@@ -135,8 +135,8 @@ pub(crate) fn throw_or_raise(store: &mut StoreOpaque, error: Error) {
 pub(crate) fn take_error(store: &mut StoreOpaque) -> Error {
     match std::mem::replace(&mut store.vm.thrown, std::ptr::null_mut()) {
         exception if exception.is_null() => store.take_raised(),
-        exception if exception == store.vm.on_its_way => {
-            store.way.error.take().unwrap_or_else(|| into_error(store, exception))
+        exception if exception == store.vm.in_flight => {
+            store.propagation.error.take().unwrap_or_else(|| into_error(store, exception))
         }
         exception => into_error(store, exception),
     }
@@ -164,7 +164,7 @@ pub(crate) fn pin(store: &StoreOpaque, exception: *mut VMException) -> ExnRef {
 ///
 /// # Safety
 /// `vmctx` must be live and `tag` an index of its module's tag index space.
-pub(crate) unsafe fn tag_of(vmctx: *mut VMContext, tag: u32) -> *const VMTag {
+pub(crate) unsafe fn instance_tag(vmctx: *mut VMContext, tag: u32) -> *const VMTag {
     // SAFETY: the context is live by the caller's promise, and has a pointer for each tag of its module.
     unsafe {
         let offset = InstanceData::offsets(vmctx).tag(tag);

@@ -44,14 +44,14 @@ macro_rules! for_each_libcall {
             /// has a pending error, and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
             /// Makes a trap, given by its code, the store's pending error.
-            leave_trap(code: I32) -> I32;
+            set_pending_trap(code: I32) -> I32;
             /// Makes the trap for an access of `size` bytes at `address` the store's pending error.
             memory_out_of_bounds(memory: I32, address: I64, size: I64) -> I32;
             /// `throw`, `throw_ref`: makes an exception the pending one, its backtrace starting here; for null, makes the trap
             /// the pending error.
             throw_ref(exception: I64) -> I32;
             /// Resumes the throw of an exception that a handler was entered for and did not catch.
-            throw_on(exception: I64) -> I32;
+            resume_throw(exception: I64) -> I32;
         }
     };
 }
@@ -178,7 +178,7 @@ mod entry {
                 }
             }
         }
-        leave_trap(vmctx, code: u32) -> u32 {
+        set_pending_trap(vmctx, code: u32) -> u32 {
             status(vmctx, Err(Trap::from_code(code as u8).expect("compiled code has no other codes").into()))
         }
         memory_out_of_bounds(vmctx, memory: u32, address: u64, size: u64) -> u32 {
@@ -188,15 +188,15 @@ mod entry {
             if exception == 0 {
                 status(vmctx, Err(Trap::NullExceptionReference.into()))
             } else {
-                exception::begin_way(&mut *(*vmctx).store.cast::<StoreOpaque>());
+                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
                 (*(*vmctx).store).thrown = exception as usize as *mut VMException;
                 0
             }
         }
-        throw_on(vmctx, exception: u64) -> u32 {{
+        resume_throw(vmctx, exception: u64) -> u32 {{
             let exception = exception as usize as *mut VMException;
-            if (*(*vmctx).store).on_its_way != exception {
-                exception::begin_way(&mut *(*vmctx).store.cast::<StoreOpaque>());
+            if (*(*vmctx).store).in_flight != exception {
+                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
             }
             (*(*vmctx).store).thrown = exception;
             0

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
-use super::exception::{self, Way};
+use super::exception::{self, Propagation};
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
@@ -65,8 +65,8 @@ pub(crate) struct StoreOpaque {
     pub id: u64,
     /// The pending error, with which the running code is about to trap.
     raised: Option<Error>,
-    /// The propagation of the exception `vm.on_its_way`.
-    pub way: Way,
+    /// The propagation of the exception `vm.in_flight`.
+    pub propagation: Propagation,
     /// The panic of a host function or limiter, which the innermost Rust caller of WebAssembly code resumes.
     pub panic: Option<Box<dyn Any + Send>>,
     /// The stack of the interpreter's frames: the memory of `vm.value_top..vm.value_end`, and a guard.
@@ -128,7 +128,7 @@ impl StoreOpaque {
                 value_end: base.wrapping_add(length).cast(),
                 thrown: std::ptr::null_mut(),
                 raise: (engine.hooks.raise)(),
-                on_its_way: std::ptr::null_mut(),
+                in_flight: std::ptr::null_mut(),
                 native_calls: engine.hooks.native_calls,
             },
             activation: std::ptr::null_mut(),
@@ -136,7 +136,7 @@ impl StoreOpaque {
             engine: engine.clone(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             raised: None,
-            way: Way::default(),
+            propagation: Propagation::default(),
             panic: None,
             value_stack,
             limiter: None,
