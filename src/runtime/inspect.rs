@@ -7,7 +7,7 @@ use crate::module::validate::ValidationState;
 
 /// The form in which a function is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum CodeForm {
     /// The interpreter's bytecode.
     Bytecode,
     /// Cranelift's IR, before optimisation.
@@ -33,15 +33,15 @@ impl Module {
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) if the form needs a JIT and this build has none; otherwise those of translating or
     /// compiling the function.
-    pub(crate) fn print_function(&self, defined: u32, form: Form) -> Result<String> {
+    pub(crate) fn print_function(&self, defined: u32, form: CodeForm) -> Result<String> {
         match form {
-            Form::Bytecode => interp::print_bytecode(&self.0.interp, defined),
+            CodeForm::Bytecode => interp::print_bytecode(&self.0.interp, defined),
             #[cfg(jit)]
-            Form::Clif => crate::jit::print_clif(&self.0.jit, defined),
+            CodeForm::Clif => crate::jit::print_clif(&self.0.jit, defined),
             #[cfg(jit)]
-            Form::Asm => crate::jit::print_asm(&self.0.jit, defined),
+            CodeForm::Asm => crate::jit::print_asm(&self.0.jit, defined),
             #[cfg(not(jit))]
-            Form::Clif | Form::Asm => Err(Error::usage("this build of wasmrun has no JIT")),
+            CodeForm::Clif | CodeForm::Asm => Err(Error::usage("this build of wasmrun has no JIT")),
         }
     }
 
