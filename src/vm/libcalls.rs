@@ -8,7 +8,7 @@ use super::context::VMContext;
 
 /// The type of an argument or result of a runtime function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Abi {
+pub(crate) enum LibcallType {
     /// `u32`
     I32,
     /// `u64` or a pointer
@@ -19,7 +19,7 @@ pub(crate) enum Abi {
     Size,
 }
 
-/// A [`Size`](Abi::Size) that means: the store has a pending error, and the code must trap.
+/// A [`Size`](LibcallType::Size) that means: the store has a pending error, and the code must trap.
 pub(crate) const FAILED: u64 = u64::MAX - 1;
 
 /// The list of runtime functions: expands `$callback!` with `name(arguments after the VMContext) -> result` of each.
