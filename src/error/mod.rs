@@ -33,9 +33,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// let error = Module::new(&Engine::default(), b"not wasm").unwrap_err();
 /// assert!(matches!(error.kind(), ErrorKind::Invalid { .. }));
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     frames: Vec<UnresolvedFrame>,
     /// The resolved frames; made by the first call of `Error::backtrace`.
@@ -143,7 +143,7 @@ impl Frame {
 impl Error {
     /// An error of the given kind, without backtrace.
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { kind, frames: Vec::new(), backtrace: OnceLock::new(), description: None }))
+        Error(Box::new(ErrorInner { kind, frames: Vec::new(), backtrace: OnceLock::new(), description: None }))
     }
 
     /// An error of a host function: returned from one, it ends the WebAssembly code that called the function.

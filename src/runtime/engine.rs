@@ -59,7 +59,7 @@ impl Engine {
     /// [`Usage`](crate::ErrorKind::Usage) for settings that exclude each other.
     pub fn new(config: &Config) -> Result<Self> {
         if !config.signals_based_traps && config.bounds_checks == BoundsChecks::Guard {
-            return Err(Error::usage("guard pages need signals: bounds checks must be inline without them"));
+            return Err(Error::usage("guard pages need signals: use inline bounds checks, or signals-based traps"));
         }
         let mut config = config.clone();
         config.dispatch = crate::interp::available_dispatch(config.dispatch);

@@ -118,7 +118,7 @@ impl Instance {
     fn check_imports(store: &StoreOpaque, module: &Module, imports: &[Extern]) -> Result<()> {
         let wanted = &module.0.facts.imports;
         if !module.0.engine.owns(store) {
-            return Err(Error::usage("the module is of another engine than the store"));
+            return Err(Error::usage("the module belongs to another engine than the store"));
         }
         if wanted.len() != imports.len() {
             let message = format!("the module has {} import(s), got {}", wanted.len(), imports.len());
@@ -126,7 +126,7 @@ impl Instance {
         }
         for (want, got) in wanted.iter().zip(imports) {
             if !got.belongs_to(store) {
-                return Err(Error::usage("import of another store than the instance's"));
+                return Err(Error::usage("an import belongs to another store"));
             }
             check_import(store, &want.ty, got).map_err(|message| {
                 let import = import_name(&want.module, &want.name);
@@ -143,7 +143,7 @@ impl Instance {
     /// The module that was instantiated.
     pub fn module<'a>(&self, store: &'a impl AsContext) -> &'a Module {
         let owner = &store.as_context().0.instance_of(*self).owner;
-        owner.downcast_ref().expect("instances are made of modules")
+        owner.downcast_ref().expect("the owner of an instance is its module")
     }
 
     /// The export `name`, if there is one.

@@ -110,10 +110,16 @@ impl Default for StoreLimits {
 }
 
 impl StoreLimits {
-    fn grows(&self, desired: usize, limit: Option<usize>, maximum: Option<usize>, what: &str) -> Result<bool> {
+    fn grows(
+        &self,
+        desired: usize,
+        limit: Option<usize>,
+        maximum: Option<usize>,
+        (what, unit): (&str, &str),
+    ) -> Result<bool> {
         let fits = limit.is_none_or(|limit| desired <= limit) && maximum.is_none_or(|maximum| desired <= maximum);
         if !fits && self.trap_on_grow_failure {
-            return Err(Error::resource(format!("a {what} was to grow to {desired}, beyond the store's limit")));
+            return Err(Error::resource(format!("a {what} of {desired} {unit} is beyond the store's limit")));
         }
         Ok(fits)
     }
@@ -125,7 +131,7 @@ impl StoreLimits {
 
 impl ResourceLimiter for StoreLimits {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        self.grows(desired, self.memory_size, maximum, "memory")
+        self.grows(desired, self.memory_size, maximum, ("memory", "bytes"))
     }
 
     fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
@@ -133,7 +139,7 @@ impl ResourceLimiter for StoreLimits {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        self.grows(desired, self.table_elements, maximum, "table")
+        self.grows(desired, self.table_elements, maximum, ("table", "elements"))
     }
 
     fn table_grow_failed(&mut self, error: Error) -> Result<()> {

@@ -223,7 +223,7 @@ impl<T: 'static> Linker<T> {
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         if !module.0.engine.owns(store) {
-            return Err(Error::usage("the module is of another engine than the store"));
+            return Err(Error::usage("the module belongs to another engine than the store"));
         }
         let mut imports = Vec::with_capacity(module.0.facts.imports.len());
         for import in &module.0.facts.imports {
@@ -232,7 +232,7 @@ impl<T: 'static> Linker<T> {
             };
             let object = Self::object(definition, store);
             if !object.belongs_to(store) {
-                let message = format!("{} is of another store", import_name(&import.module, &import.name));
+                let message = format!("{} belongs to another store", import_name(&import.module, &import.name));
                 return Err(Error::usage(message));
             }
             check_import(store, &import.ty, &object).map_err(|message| {

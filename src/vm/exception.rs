@@ -59,7 +59,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         }
         let exception = std::alloc::alloc(layout(slots)).cast::<VMException>();
         if exception.is_null() {
-            return Err(Error::resource("no memory for an exception"));
+            return Err(Error::resource("the system refuses the memory for an exception"));
         }
         // The new exception may have the address of a freed one whose propagation is still recorded.
         store.vm.in_flight = std::ptr::null_mut();

@@ -83,7 +83,7 @@ pub(crate) unsafe fn grow(
     // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference is held over a call.
     unsafe {
         let Some(limiter) = (*store).limiter else { return Ok(grow(&mut *store)) };
-        let beyond = || Error::resource("it is beyond the maximum of its type");
+        let beyond = || Error::resource("the new size is beyond the maximum of the type");
         let refused = match growth {
             Some(growth) if growth.maximum.is_none_or(|maximum| growth.desired <= maximum) => {
                 if !(limiter.growing)(store, resource, growth)? {
@@ -91,7 +91,7 @@ pub(crate) unsafe fn grow(
                 }
                 match grow(&mut *store) {
                     Some(old) => return Ok(Some(old)),
-                    None => Error::resource("the system has no room for it"),
+                    None => Error::resource("the system refuses the new size"),
                 }
             }
             _ => beyond(),

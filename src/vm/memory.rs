@@ -47,7 +47,7 @@ impl MemoryData {
     /// # Safety
     /// `vm` must be valid for reads and writes as long as the memory lives.
     pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, engine: &EngineCore) -> Result<Self> {
-        let refused = || Error::resource(format!("the system has no room for a memory of {} pages", ty.minimum));
+        let refused = || Error::resource(format!("the system refuses a memory of {} pages", ty.minimum));
         ty.check()?;
         let unsupported = [
             (ty.is_64(), "with 64-bit addresses (the memory64 proposal)"),
