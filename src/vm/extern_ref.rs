@@ -34,6 +34,7 @@ impl ExternRef {
         self.address() == other.address()
     }
 
+    /// The object's address, which identifies it.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.0).cast::<()>() as usize
     }

@@ -220,6 +220,7 @@ impl Heap {
         std::mem::take(&mut self.dead)
     }
 
+    /// The current counts.
     pub fn stats(&self) -> HeapStats {
         HeapStats {
             exceptions: self.exceptions.len(),

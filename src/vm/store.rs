@@ -31,6 +31,7 @@ impl<T> AliasableBox<T> {
         AliasableBox(NonNull::from(Box::leak(Box::new(value))))
     }
 
+    /// The pointer to the value, valid as long as the owner lives.
     pub fn as_ptr(&self) -> *mut T {
         self.0.as_ptr()
     }
@@ -344,6 +345,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// The handle of the object at `index` in `store`.
     pub fn new(store: &StoreOpaque, index: usize) -> Self {
         Stored { store: store.id, index: u32::try_from(index).expect("a store holds fewer than 2^32 objects") }
     }
