@@ -1,7 +1,10 @@
-//! A WebAssembly runtime for WASI programs and for embedding: an interpreter and a Cranelift JIT that act on one set
-//! of runtime objects.
+//! A WebAssembly runtime for WASI programs and for embedding: an interpreter, baseline code and a Cranelift JIT that act on
+//! one set of runtime objects.
 //!
-//! The short way to run a WASI program:
+//! Functions are interpreted at first and compiled when they are hot; see [`Strategy`]. Traps, exits and errors of host
+//! functions are all an [`Error`].
+//!
+//! [`Executor`] is the short way to run a WASI program:
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -30,8 +33,13 @@
 //! # }
 //! ```
 //!
-//! The long way, with stores of your own data and your own host functions, goes through [`Engine`], [`Module`],
-//! [`Store`], [`Linker`] and [`Instance`].
+//! To run modules with data and host functions of your own:
+//!
+//! 1. [`Engine`]: the settings (a [`Config`]), shared by all modules and stores.
+//! 2. [`Module`]: a validated module.
+//! 3. [`Store`]: owns instances and their memories, and your data.
+//! 4. [`Linker`]: defines imports by name and makes instances; see its example.
+//! 5. [`Instance`]: gives the exports, such as a [`TypedFunc`] to call.
 
 #![warn(missing_docs, missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -72,7 +80,7 @@ pub use runtime::func::Func;
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
 pub use runtime::limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
-pub use runtime::linear::LinearMemory;
+pub use runtime::linear::{IntoAddress, LinearMemory};
 pub use runtime::linker::{InstancePre, Linker};
 pub use runtime::memory::Memory;
 pub use runtime::module::{ExportType, ImportType, Module};
@@ -86,7 +94,7 @@ pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;
 pub use wasi::{Denial, Refusal, WasiEnv, add_wasi_to_linker, create_wasi_linker};
 
-/// The examples of the README are tests.
+/// Runs the examples of the README as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,20 +1,20 @@
-//! What an engine has done: counted as it is done, read when asked.
+//! Counters of an engine's work: functions translated, compiled and loaded from the cache, with sizes and times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Functions that were brought into another form, and what that took.
+/// A kind of work on functions (translation, compilation, loading from the cache): how many functions, and how long it took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Work {
-    /// Number of functions; one that is entered at two places counts twice.
+    /// Number of functions. A function that was compiled twice, such as for on-stack replacement, counts twice.
     pub functions: u64,
-    /// Bytes of their WebAssembly bodies.
+    /// Size of the functions' WebAssembly bodies in bytes.
     pub wasm_bytes: u64,
-    /// Bytes of what was made of them: bytecode or machine code.
+    /// Size of the resulting bytecode or machine code in bytes.
     pub code_bytes: u64,
-    /// Processor time it took, of all threads together; for bytecode and what comes from the
-    /// cache, which the program waits for, the time that passed.
+    /// Processor time that the work took, of all threads together. For bytecode and for the cache, which the program waits
+    /// for, the time that passed.
     pub time: Duration,
 }
 
@@ -23,28 +23,28 @@ pub struct Work {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Functions translated to the interpreter's bytecode. With those of [`cached_bytecode`](Stats::cached_bytecode) these
-    /// were interpreted at least once.
+    /// Functions translated to the interpreter's bytecode. These, and those of [`cached_bytecode`](Stats::cached_bytecode),
+    /// are the functions that were interpreted at least once.
     pub interpreted: Work,
-    /// Functions whose bytecode came from the cache, with the time it took to get it.
+    /// Functions whose bytecode came from the cache, and the time to load it.
     pub cached_bytecode: Work,
-    /// Functions that native code was made for from their bytecode.
+    /// Functions compiled to baseline code, from their bytecode.
     pub baseline: Work,
     /// Functions compiled with quick settings, on-stack replacements included.
     pub quick: Work,
     /// Functions compiled with best settings, on-stack replacements included.
     pub best: Work,
-    /// Functions whose machine code came from the cache, with the time it took to get it.
+    /// Functions whose machine code came from the cache, and the time to load it.
     pub cached: Work,
-    /// How many of the compiled functions were for on-stack replacement.
+    /// How many of the compiled functions were compiled for on-stack replacement.
     pub loops_compiled: u64,
-    /// How many times native code took over a running loop of interpreted code.
+    /// How often interpreted code continued in native code in the middle of a loop (on-stack replacement).
     pub loops_entered: u64,
-    /// Functions that the compiler refused; they stay interpreted.
+    /// Number of functions that the compiler could not compile; they stay interpreted.
     pub refused: u64,
 }
 
-/// What [`Work`] is counted in.
+/// The counters behind [`Work`].
 #[derive(Debug, Default)]
 pub(crate) struct WorkCounter {
     functions: AtomicU64,
@@ -54,7 +54,7 @@ pub(crate) struct WorkCounter {
 }
 
 impl WorkCounter {
-    /// Adds one function.
+    /// Counts one function, with its sizes in bytes and the time that it took.
     pub fn add(&self, wasm_bytes: usize, code_bytes: usize, time: Duration) {
         self.functions.fetch_add(1, Ordering::Relaxed);
         self.wasm_bytes.fetch_add(wasm_bytes as u64, Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl WorkCounter {
     }
 }
 
-/// What [`Stats`] are counted in.
+/// The counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(crate) struct StatsCounter {
     pub interpreted: WorkCounter,
@@ -87,6 +87,7 @@ pub(crate) struct StatsCounter {
 }
 
 impl StatsCounter {
+    /// The current counts. Work that other threads do meanwhile may be counted in part.
     pub fn read(&self) -> Stats {
         Stats {
             interpreted: self.interpreted.read(),

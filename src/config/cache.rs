@@ -1,12 +1,13 @@
-//! The cache's settings, and what a module reports of it.
+//! The settings of the code cache, and its statistics for a module.
 
 use std::path::PathBuf;
 
-/// Where compiled code is kept between runs, for [`Config::cache`](crate::Config::cache).
+/// The settings of the cache on disk, which keeps compiled code between runs; see [`Config::cache`](crate::Config::cache).
 ///
-/// The directory is made if it is not there, for its owner only. One that belongs to another user or that others may
-/// write to is not used. It may be shared by any number of processes, engines and versions. Code that can't be read,
-/// is damaged or was made for another processor is ignored and compiled anew; no error comes from the cache.
+/// The directory is created if it does not exist, accessible to its owner only. A directory that belongs to another user or
+/// that others may write to is not used. Any number of processes, engines and versions may share a directory. Code that
+/// can't be read, is damaged or was compiled for another processor is ignored and compiled anew: the cache never causes an
+/// error.
 ///
 /// ```
 /// use wasmrun::{Cache, Config};
@@ -19,55 +20,56 @@ pub struct Cache {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) read_only: bool,
     pub(crate) max_bytes: u64,
-    /// Bytes of function bodies whose bytecode is worth a file of its own, where no native code is written.
+    /// If a run has compiled no native code, bytecode is only written when the interpreted function bodies have so many bytes.
     pub(crate) min_bytecode: usize,
     pub(crate) notes: Option<fn(&str)>,
 }
 
-/// Bytes that the directory may take if nothing else is said.
+/// Default of [`Cache::max_bytes`].
 pub(crate) const DEFAULT_MAX_BYTES: u64 = 512 << 20;
 
-/// Measured: to write a file takes 0.3 to 0.5 ms, to open and check it in each later run 0.1 ms, to translate 64 KiB of
-/// function bodies 0.7 ms. With less, small programs took 1.2 times as long in their first run, and later runs as long.
+/// Default of `Cache::min_bytecode`. Measured: a file takes 0.3 to 0.5 ms to write and 0.1 ms to open and check in each later
+/// run; to translate 64 KiB of function bodies takes 0.7 ms. With a lower value, the first run of small programs took 1.2 times
+/// as long, and later runs were not faster.
 const MIN_BYTECODE: usize = 64 << 10;
 
 impl Cache {
-    /// No code is kept: the default.
+    /// No cache: the default.
     pub fn off() -> Self {
         Cache { dir: None, read_only: false, max_bytes: DEFAULT_MAX_BYTES, min_bytecode: MIN_BYTECODE, notes: None }
     }
 
-    /// Code is kept in this directory, at most 512 MiB of it.
+    /// A cache in this directory, of at most 512 MiB.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         Cache { dir: Some(dir.into()), ..Self::off() }
     }
 
-    /// Uses what is in the directory, and changes nothing there.
+    /// Has code read from the directory, but none written to it.
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// Whether what is compiled is kept.
+    /// Whether compiled code is written to the cache.
     pub(crate) fn keeps(&self) -> bool {
         self.dir.is_some() && !self.read_only
     }
 
-    /// Sets how many bytes the files may take together; what was not used for the longest time is removed.
+    /// Sets how many bytes all files together may have. Above that, files are removed, the least recently used first.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Sets how many bytes of functions must have been interpreted for their bytecode to be kept where no native code is.
-    /// For tests, whose modules are small.
+    /// For tests, whose modules are small: sets how many bytes of function bodies must have been interpreted for their bytecode
+    /// to be written if there is no native code to write.
     #[doc(hidden)]
     pub fn bytecode_from(mut self, bytes: usize) -> Self {
         self.min_bytecode = bytes;
         self
     }
 
-    /// Has `listener` told in a line each why something in the cache was not used.
+    /// Sets a function that gets one line of text for each thing in the cache that was not used, with the reason.
     pub fn notes(mut self, listener: fn(&str)) -> Self {
         self.notes = Some(listener);
         self
@@ -92,8 +94,8 @@ impl PartialEq for Cache {
 
 impl Eq for Cache {}
 
-/// The directory that programs of a user share: `$XDG_CACHE_HOME/wasmrun`, or `~/.cache/wasmrun`. `None` if neither is
-/// known, or if there is no home: users of services have names of directories that are not to be made.
+/// The cache directory of the current user: `$XDG_CACHE_HOME/wasmrun`, or `$HOME/.cache/wasmrun`. `None` if neither variable
+/// has an absolute path, or if `$HOME` does not exist: service accounts often name a home directory that must not be created.
 pub(crate) fn default_path() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || absolute("HOME").filter(|home| home.is_dir()).map(|home| home.join(".cache"));
@@ -101,14 +103,14 @@ pub(crate) fn default_path() -> Option<PathBuf> {
     Some(base.join("wasmrun"))
 }
 
-/// What the cache did for a module so far, from [`Module::cache_stats`](crate::Module::cache_stats).
+/// Statistics of the cache for one module; see [`Module::cache_stats`](crate::Module::cache_stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Functions whose machine code came from the cache.
+    /// Number of functions whose machine code came from the cache.
     pub loaded: u64,
-    /// Functions that were compiled and are kept, or will be at the next flush.
+    /// Number of functions that were compiled and written to the cache, or will be at the next flush.
     pub recorded: u64,
-    /// Functions in the cache that were not used because they are damaged or of another body.
+    /// Number of functions in the cache that were not used, because their code is damaged or was compiled from another body.
     pub rejected: u64,
 }

@@ -1,39 +1,40 @@
-//! The settings of an engine, and of its cache.
+//! The settings of an engine and of its cache.
 //!
-//! What may be here: settings and what they mean. What may not: the code that goes by them.
+//! What may be here: settings, their defaults and documentation. What may not: code that acts on them.
 
 pub(crate) mod cache;
 
 use cache::Cache;
 
-/// How functions are run.
+/// How functions are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
     /// Every function is interpreted.
     Interpreter,
-    /// Every function is compiled to native code, with the best settings, before its first run. Where the target has
-    /// no JIT (see [`Engine::has_jit`](crate::Engine::has_jit)), functions are interpreted.
+    /// Every function is compiled to native code, with the best settings, at its first call. Where there is no JIT (see
+    /// [`Engine::has_jit`](crate::Engine::has_jit)), this is [`Strategy::Interpreter`].
     Jit,
-    /// Functions are interpreted at first; what is hot is compiled in the background, and entered at its next call or in
-    /// the middle of a loop. Where the target has no JIT, this is [`Strategy::Interpreter`].
+    /// Functions are interpreted at first. Warm ones get baseline code where the target has it; hot ones are compiled in the
+    /// background, and entered at their next call or in the middle of a loop. Where there is no JIT, this is
+    /// [`Strategy::Interpreter`].
     Tiered,
 }
 
-/// When [`Strategy::Tiered`] takes code for hot.
+/// When [`Strategy::Tiered`] compiles functions and loops.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tiering {
-    /// By what was measured to be best.
+    /// When they are hot, by thresholds that were measured.
     Measured,
-    /// For tests: each function at its first call, to be native from the second on, and each loop at its first pass; the
-    /// program waits for the compiler.
+    /// For tests: each function at its first call, so that it is native from the second on, and each loop at its first
+    /// iteration. The program waits for the compiler.
     AtOnce,
-    /// The same for loops alone; functions are never entered but interpreted.
+    /// For tests: each loop at its first iteration, as with `AtOnce`; functions are always entered interpreted.
     AtLoops,
-    /// For tests: each function runs baseline code from its first call on, where the target has that, and no other.
+    /// For tests: never. Each function runs in baseline code from its first call on, where the target has that.
     Baseline,
-    /// The same, and each loop native at its first pass.
+    /// For tests: as `Baseline`, and each loop is compiled at its first iteration.
     BaselineAtLoops,
 }
 
@@ -41,33 +42,34 @@ pub enum Tiering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BoundsChecks {
-    /// The index is compared with the memory's length before the access.
+    /// A comparison of the index with the memory's length before the access. Leaves out checks that are proved to hold.
     Inline,
-    /// The access itself faults: 4 GiB of address space and a guard are reserved for every memory.
+    /// A fault of the access itself: every memory has 4 GiB of address space and a guard, so no check is needed. Needs
+    /// [`Config::signals_based_traps`].
     Guard,
 }
 
-/// Which profiler is told what functions compiled code is of.
+/// How compiled functions are made known to a profiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Profile {
-    /// None.
+    /// Not at all.
     None,
-    /// `perf` and others that read a map of symbols, from `/tmp/perf-PID.map`.
+    /// By a symbol map, `/tmp/perf-PID.map`, as `perf` reads it.
     PerfMap,
-    /// `perf` and `samply`, by `jit-PID.dump` in the current folder, which has the code itself too: record with
-    /// `perf record -k mono`, then `perf inject --jit`.
+    /// By a jitdump file, `jit-PID.dump` in the current directory, as `perf` and `samply` read it. It has the machine code
+    /// too. For `perf`, record with `perf record -k mono`, then run `perf inject --jit`.
     JitDump,
 }
 
-/// How the interpreter goes from one instruction to the next.
+/// How the interpreter dispatches from one instruction to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dispatch {
-    /// Each handler jumps to the next one's. In builds without optimisation, and on targets other than x86-64 and
-    /// AArch64, this is [`Dispatch::Loop`].
+    /// Each instruction's handler ends with a tail call of the next one's. In builds without optimisation, and on targets
+    /// other than x86-64 and AArch64, this is [`Dispatch::Loop`].
     TailCall,
-    /// Handlers return to a loop.
+    /// Each handler returns to a loop, which calls the next.
     Loop,
 }
 
@@ -104,8 +106,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The default settings: interpreted first and compiled when hot where the target has the JIT, inline bounds checks,
-    /// 1 MiB of stack, no cache.
+    /// The default settings: [`Strategy::Tiered`] where there is a JIT, inline bounds checks, 1 MiB of stack, no cache.
     pub fn new() -> Self {
         Config {
             strategy: if cfg!(jit) { Strategy::Tiered } else { Strategy::Interpreter },
@@ -124,36 +125,38 @@ impl Config {
         }
     }
 
-    /// Sets what is taken for hot, for tests.
+    /// For tests: sets when functions and loops are compiled.
     #[doc(hidden)]
     pub fn tiering(&mut self, tiering: Tiering) -> &mut Self {
         self.tiering = tiering;
         self
     }
 
-    /// Sets how functions are run.
+    /// Sets how functions are executed.
     pub fn strategy(&mut self, strategy: Strategy) -> &mut Self {
         self.strategy = strategy;
         self
     }
 
-    /// Sets how compiled code checks memory accesses; the interpreter always compares.
+    /// Sets how compiled code checks memory accesses; the interpreter always compares. The default is
+    /// [`BoundsChecks::Inline`].
     pub fn bounds_checks(&mut self, bounds_checks: BoundsChecks) -> &mut Self {
         self.bounds_checks = bounds_checks;
         self
     }
 
-    /// Sets whether compiled code traps by instructions that the processor traps at, which signals tell of (the default),
-    /// or by calls, without any signal.
+    /// Sets whether compiled code may trap by processor exceptions, which the system delivers as signals (the default), or
+    /// does so by calls only.
     ///
-    /// With signals, making an [`Engine`](crate::Engine) that compiles installs handlers for `SIGILL`, `SIGFPE`, `SIGSEGV` and `SIGBUS`;
-    /// what is not a trap of compiled code goes to the handlers that were there before. The signals are unblocked on each
-    /// thread that enters compiled code for the first time. After that, a host must not block them on such a thread, nor
-    /// replace the handlers without calling ours for what is not its own: a trap would end the process.
+    /// With signals, making an [`Engine`](crate::Engine) that compiles installs handlers for `SIGILL`, `SIGFPE`, `SIGSEGV` and
+    /// `SIGBUS`. Signals that are no traps of compiled code are passed to the handlers that were installed before. The
+    /// signals are unblocked on each thread that enters compiled code for the first time. After that, the host must not block
+    /// them on that thread, and handlers that it installs must call the previous ones for signals that are not the host's
+    /// own; otherwise a trap would end the process.
     ///
-    /// Without, nothing is installed and no signal is ever caused, for hosts that own their signals. Compiled code is
-    /// larger and slower: every memory access is checked in full, divisions and conversions are checked first. It can't
-    /// be combined with [`BoundsChecks::Guard`].
+    /// Without signals, no handlers are installed and traps cause no signal: for hosts that own their signals. Compiled code
+    /// is then larger and slower, because every memory access, division and conversion is checked in full. It can't be
+    /// combined with [`BoundsChecks::Guard`]: [`Engine::new`](crate::Engine::new) gives an error.
     ///
     /// ```
     /// use wasmrun::{Config, Engine};
@@ -165,63 +168,64 @@ impl Config {
         self
     }
 
-    /// Sets the interpreter's dispatch.
+    /// Sets how the interpreter dispatches. The default is [`Dispatch::TailCall`].
     pub fn dispatch(&mut self, dispatch: Dispatch) -> &mut Self {
         self.dispatch = dispatch;
         self
     }
 
-    /// Sets which profiler is told the names of compiled functions. Interpreted ones have none: all are the interpreter to
-    /// a profiler.
+    /// Sets how compiled functions are made known to a profiler. Interpreted functions are not: a profiler shows them all as
+    /// the interpreter's own functions. The default is [`Profile::None`].
     pub fn profile(&mut self, profile: Profile) -> &mut Self {
         self.profile = profile;
         self
     }
 
-    /// For tests: has [`Strategy::Jit`] compile everything as [`Strategy::Tiered`] does first, quickly.
+    /// For tests: has [`Strategy::Jit`] compile everything with the quick settings that [`Strategy::Tiered`] uses at first.
     #[doc(hidden)]
     pub fn quick_code(&mut self, quick: bool) -> &mut Self {
         self.quick_code = quick;
         self
     }
 
-    /// Sets how many bytes of stack WebAssembly code may use: of the native stack when compiled, of a stack of its own
-    /// when interpreted. Deeper calls are [`Trap::StackOverflow`](crate::Trap::StackOverflow).
+    /// Sets how many bytes of stack WebAssembly code may use: of the native stack for compiled code, of a separate value stack
+    /// for interpreted code. Deeper calls trap with [`Trap::StackOverflow`](crate::Trap::StackOverflow). The default is 1 MiB.
     ///
-    /// The native stack is never used beyond what the thread has, whatever is set here, and a quarter of that (32 to 256 KiB)
-    /// is left to host functions. On a coroutine's stack it is the same, if the stack has an inaccessible page below it;
-    /// the first call from outside WebAssembly code takes some microseconds longer there. A stack of less than 96 KiB, or
-    /// without such a page, is a [`Resource`](crate::ErrorKind::Resource) error. The default is 1 MiB.
+    /// Whatever is set here, compiled code stays within the native stack of the thread, and leaves a quarter of it (32 to 256
+    /// KiB) to host functions. The same holds on a coroutine's stack if it has an inaccessible page below it; there, each
+    /// call from outside WebAssembly code takes some microseconds longer. A call on a stack of less than 96 KiB, or on a
+    /// coroutine's stack without such a page, is a [`Resource`](crate::ErrorKind::Resource) error.
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes;
         self
     }
 
-    /// Sets how many bytes the exceptions of a store may take that something refers to. A throw beyond that is a
-    /// [`Resource`](crate::ErrorKind::Resource) error, and so may be one within the last eighth. The default is 256 MiB.
+    /// Sets how many bytes the live exceptions of a store may take together. A throw that would exceed that is a
+    /// [`Resource`](crate::ErrorKind::Resource) error; so may be a throw when less than an eighth of it is free. The default
+    /// is 256 MiB.
     pub fn max_exception_bytes(&mut self, bytes: usize) -> &mut Self {
         self.max_exception_bytes = bytes;
         self
     }
 
-    /// For tests: has stores collect at every occasion.
+    /// For tests: has stores run a garbage collection whenever they may.
     #[doc(hidden)]
     pub fn collect_always(&mut self, always: bool) -> &mut Self {
         self.collect_always = always;
         self
     }
 
-    /// Sets whether the functions of a module are validated when it is made (the default) or, each, before it first
-    /// runs.
+    /// Sets whether the functions of a module are validated lazily, each before its first run, instead of all when the module
+    /// is made (the default).
     ///
-    /// Lazily, [`Module::from_file`](crate::Module::from_file) and [`Module::new`](crate::Module::new) validate all of
-    /// a module but the bodies of its functions, and those too if they are short (see
-    /// [`Config::lazy_validation_from`]). A body is then validated when the function is first called, by the thread that calls it, and in the background otherwise: a
-    /// thread of low priority begins with that after a tenth of a second, and ends with the module.
+    /// With lazy validation, [`Module::from_file`](crate::Module::from_file) and [`Module::new`](crate::Module::new) validate
+    /// everything but the bodies of functions; modules with little code are still validated in full (see
+    /// [`Config::lazy_validation_from`]). The thread that first calls a function validates its body. A background thread of
+    /// low priority, which starts after a tenth of a second and ends with the module, validates the others.
     ///
-    /// Nothing unvalidated ever runs. What is different is when an invalid function is found: calling it gives the
-    /// [`Invalid`](crate::ErrorKind::Invalid) error that making the module would have given, as a trap would; where it
-    /// is never called, the module works.
+    /// Nothing unvalidated ever runs. The only difference is when an invalid function is noticed: the call of it fails with
+    /// the [`Invalid`](crate::ErrorKind::Invalid) error that making the module would have given. A module works as long as
+    /// its invalid functions are not called.
     ///
     /// ```
     /// use wasmrun::{Config, Engine, Module};
@@ -234,22 +238,23 @@ impl Config {
         self
     }
 
-    /// Sets where compiled code is kept for later runs. The default is nowhere.
+    /// Sets the cache for compiled code. The default is [`Cache::off`].
     ///
-    /// What was compiled is written when a module is dropped; see [`Module::flush_cache`](crate::Module::flush_cache).
+    /// Compiled code is written to the cache when its module is dropped; see
+    /// [`Module::flush_cache`](crate::Module::flush_cache).
     pub fn cache(&mut self, cache: Cache) -> &mut Self {
         self.cache = cache;
         self
     }
 
-    /// Sets how many bytes of code a module must have to be validated lazily. The default is 256 KiB, which take a
-    /// millisecond or two.
+    /// Sets how many bytes of function bodies a module must have for [`Config::lazy_validation`] to apply to it. The default
+    /// is 256 KiB, whose validation takes a millisecond or two.
     pub fn lazy_validation_from(&mut self, code_bytes: usize) -> &mut Self {
         self.lazy_validation_from = code_bytes;
         self
     }
 
-    /// Whether a module with so many bytes of code is validated lazily.
+    /// Whether a module with so many bytes of function bodies is validated lazily.
     pub(crate) fn is_lazy_for(&self, code_bytes: usize) -> bool {
         self.lazy_validation && code_bytes >= self.lazy_validation_from
     }

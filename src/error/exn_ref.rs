@@ -1,38 +1,38 @@
-//! References to exceptions that errors and the host hold.
+//! The host's references to exceptions, which errors hold too.
 
 use std::sync::Arc;
 
-/// A reference to an exception that the host holds; the exception lives at least as long.
+/// The host's reference to an exception in a store (specification 3.0, `exnref`). It keeps the exception alive.
 ///
-/// It can be passed back to the store it came from and to no other.
+/// It can only be used with the store it came from; with another store it is a [`Usage`](crate::ErrorKind::Usage) error.
 #[derive(Clone, Debug)]
-pub struct ExnRef(Arc<Pin>);
+pub struct ExnRef(Arc<ExnPin>);
 
-/// What keeps an exception: its store's collector looks for pins that are still referred to.
+/// Keeps an exception alive: the collector of the store takes each exception with a live pin for a root.
 #[derive(Debug)]
-pub(crate) struct Pin {
-    /// The number of the store.
+pub(crate) struct ExnPin {
+    /// The id of the store.
     pub store: u64,
-    /// The exception. Only the store knows what is there.
+    /// The exception. Only `vm` knows its type.
     pub exception: *mut (),
 }
 
-// SAFETY: the pointer is only followed together with the store of that number, which keeps what it points to.
-unsafe impl Send for Pin {}
-// SAFETY: as above.
-unsafe impl Sync for Pin {}
+// SAFETY: the pointer is only dereferenced by who has access to the store with that id, which keeps the exception.
+unsafe impl Send for ExnPin {}
+// SAFETY: the pointer is only dereferenced by who has access to the store with that id, which keeps the exception.
+unsafe impl Sync for ExnPin {}
 
 impl ExnRef {
-    pub(crate) fn new(pin: Arc<Pin>) -> Self {
+    pub(crate) fn new(pin: Arc<ExnPin>) -> Self {
         ExnRef(pin)
     }
 
-    /// Whether both refer to one exception.
+    /// Whether both refer to the same exception.
     pub fn same(&self, other: &ExnRef) -> bool {
         self.0.exception == other.0.exception
     }
 
-    pub(crate) fn pin(&self) -> &Pin {
+    pub(crate) fn pin(&self) -> &ExnPin {
         &self.0
     }
 }

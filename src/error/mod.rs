@@ -1,7 +1,7 @@
-//! The one error type of the crate, and the backtrace it may carry.
+//! The one error type of the crate, with its backtrace.
 //!
-//! What may be here: errors, traps, and what an error holds. What may not: any knowledge of modules and engines. Frames are
-//! resolved, and exceptions described, by trait objects that higher rooms put into the error.
+//! What may be here: errors, traps, and the data that an error holds. What may not: any knowledge of modules and engines.
+//! Higher rooms put trait objects into an error that resolve its frames and describe its exception.
 
 mod exn_ref;
 mod trap;
@@ -9,8 +9,8 @@ mod trap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use exn_ref::ExnPin;
 pub use exn_ref::ExnRef;
-pub(crate) use exn_ref::Pin;
 pub use trap::{MemoryFault, Trap};
 
 use crate::printable::Printable;
@@ -18,87 +18,89 @@ use crate::printable::Printable;
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Anything that can go wrong between the bytes of a module and the end of its program.
+/// Anything that can go wrong, from decoding a module to the end of its program.
 ///
-/// An error knows its [`kind`](Error::kind); one that passed through running Wasm code also carries the
+/// An error has a [`kind`](Error::kind). One that propagated through WebAssembly code also has a
 /// [`backtrace`](Error::backtrace) of the functions it left, innermost first, unless it is an exit.
 ///
-/// It can be shown on a terminal: in names that a module chose, control characters and those that change the direction of
-/// text are escaped, and long ones are cut. The fields of [`ErrorKind`] and the methods of [`Frame`] give them as they are. What a host
-/// function returned is shown as it shows itself.
+/// [`Display`](fmt::Display) is safe for terminals: names that a module chose have control characters, and characters that
+/// change the direction of text, escaped, and long names are cut. The fields of [`ErrorKind`] and the methods of [`Frame`]
+/// give names unchanged. An error of a host function is displayed as its own `Display` does, unescaped.
+/// [`Debug`](fmt::Debug) adds the backtrace.
 ///
 /// ```
 /// use wasmrun::{Engine, ErrorKind, Module};
 /// let error = Module::new(&Engine::default(), b"not wasm").unwrap_err();
 /// assert!(matches!(error.kind(), ErrorKind::Invalid { .. }));
 /// ```
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     frames: Vec<UnresolvedFrame>,
-    /// The resolved frames, made when somebody first asks.
+    /// The resolved frames; made by the first call of `Error::backtrace`.
     backtrace: OnceLock<Vec<Frame>>,
-    /// Tag and payload of an exception that left its store.
+    /// Displays tag and payload of an exception that propagated out of its store.
     description: Option<Box<dyn fmt::Display + Send + Sync>>,
 }
 
-/// A function that an error left, as an engine records it. To resolve it takes long, and most exceptions are caught before
-/// anybody asks.
+/// A frame of a backtrace as an engine records it. It is resolved when the backtrace is asked for: that takes long, and most
+/// exceptions are caught before.
 pub(crate) struct UnresolvedFrame {
     pub source: Arc<dyn FrameSource>,
     /// Index among the module's defined functions.
     pub defined: u32,
-    /// Where in the function the error left it, in the source's own units.
+    /// Where in the function the error left it, in units that only `source` knows.
     pub position: usize,
 }
 
 /// Resolves the frames of one module's functions.
 pub(crate) trait FrameSource: Send + Sync {
-    /// The frame of a defined function at a position that this source has recorded.
+    /// The frame for a position in the function of index `defined` among the module's defined functions.
     fn resolve(&self, defined: u32, position: usize) -> Frame;
 }
 
-/// What an [`Error`] is about.
+/// The kind of an [`Error`], with its details.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The module is malformed or does not validate.
+    /// The module is malformed or does not validate (specification, chapters 3 and 5).
     Invalid {
         /// What is wrong.
         message: String,
-        /// Byte offset into the binary module; `None` where the text format was read.
+        /// Byte offset in the binary module; `None` for an error in the text format.
         offset: Option<usize>,
-        /// The function the offset lies in: its name, or `function N` without one.
+        /// The function that the offset lies in: its name, or `function N` if it has none.
         function: Option<String>,
     },
-    /// The module is well formed but uses a part of WebAssembly that this version does not run.
+    /// The module is well formed but uses a part of WebAssembly that this version of wasmrun does not support.
     Unsupported {
-        /// The proposal as the WebAssembly proposals repository names it, such as `threads`.
+        /// The proposal's name in the WebAssembly proposals repository, such as `threads`.
         proposal: &'static str,
-        /// What was used.
+        /// What the module uses.
         message: String,
-        /// Byte offset into the binary module.
+        /// Byte offset in the binary module.
         offset: usize,
     },
-    /// Imports are missing or have other types than what was supplied.
+    /// An import is not defined or the object supplied for it has another type, or a linker already has a definition of the
+    /// same name.
     Link(String),
     /// WebAssembly code trapped.
     Trap {
         /// The kind of trap.
         trap: Trap,
-        /// For an out-of-bounds memory access, what was accessed.
+        /// For an out-of-bounds memory access, the access. `None` for other traps, and where it is not known.
         fault: Option<MemoryFault>,
     },
-    /// WebAssembly code threw an exception that it did not catch.
+    /// WebAssembly code threw an exception and nothing in WebAssembly code caught it.
     Exception(ExnRef),
     /// The program asked to end with this exit code (WASI `proc_exit`).
     Exit(i32),
-    /// A host function failed.
+    /// A host function failed with this error.
     Host(Box<dyn std::error::Error + Send + Sync>),
-    /// The API was called with arguments that do not fit: wrong types, an object of another store.
+    /// The API was used wrongly: values of other types, an object of another store, settings that exclude each other.
     Usage(String),
-    /// The system did not give what was needed: memory, address space, a file.
+    /// Something could not be had: the system refused memory, address space or a file, or a limit was reached.
     Resource(String),
 }
 
@@ -131,19 +133,28 @@ impl Frame {
         self.func_name.as_deref()
     }
 
-    /// Byte offset in the binary module of the instruction that was executed: the call, for all but the innermost frame.
+    /// Byte offset in the binary module of the instruction at which the error left the function. In all frames but the
+    /// innermost, that is a call.
     pub fn module_offset(&self) -> usize {
         self.offset
     }
 }
 
 impl Error {
-    /// An error of the given kind, with no backtrace.
+    /// An error of the given kind, without backtrace.
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { kind, frames: Vec::new(), backtrace: OnceLock::new(), description: None }))
+        Error(Box::new(ErrorInner { kind, frames: Vec::new(), backtrace: OnceLock::new(), description: None }))
     }
 
-    /// An error a host function returns to end the WebAssembly code that called it.
+    /// An error of a host function: returned from one, it ends the WebAssembly code that called the function.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Error, Func, Store};
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let fail = Func::wrap(&mut store, || Err::<(), _>(Error::host("no such record")));
+    /// let error = fail.call(&mut store, &[], &mut []).unwrap_err();
+    /// assert_eq!(error.to_string(), "no such record");
+    /// ```
     pub fn host(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(ErrorKind::Host(error.into()))
     }
@@ -153,24 +164,25 @@ impl Error {
         Self::new(ErrorKind::Usage(message.into()))
     }
 
-    /// An error for a resource that the system refused.
+    /// An error for a resource that could not be had.
     pub(crate) fn resource(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Resource(message.into()))
     }
 
-    /// What the error is about.
+    /// The kind of the error, with its details.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// The WebAssembly functions that the error left, innermost first; empty if it never was in any.
+    /// The WebAssembly functions that the error left, innermost first; at most 64. Empty if it did not come from WebAssembly
+    /// code, or is an exit.
     pub fn backtrace(&self) -> &[Frame] {
         self.0.backtrace.get_or_init(|| {
             self.0.frames.iter().map(|frame| frame.source.resolve(frame.defined, frame.position)).collect()
         })
     }
 
-    /// The trap, if this is one.
+    /// The trap, if the error is one.
     pub fn trap(&self) -> Option<Trap> {
         match self.0.kind {
             ErrorKind::Trap { trap, .. } => Some(trap),
@@ -178,7 +190,7 @@ impl Error {
         }
     }
 
-    /// The code given to `proc_exit`, if that is what ended the program.
+    /// The exit code, if the program ended by WASI `proc_exit`.
     pub fn exit_code(&self) -> Option<i32> {
         match self.0.kind {
             ErrorKind::Exit(code) => Some(code),
@@ -186,8 +198,10 @@ impl Error {
         }
     }
 
-    /// The error a host function returned, if it is of type `E`. [`source`](std::error::Error::source) gives what is behind
-    /// that error, as [`Display`](fmt::Display) shows the error itself.
+    /// The error that a host function returned, if it has type `E`.
+    ///
+    /// [`source`](std::error::Error::source) gives the cause of that error, because [`Display`](fmt::Display) shows the error
+    /// itself.
     pub fn downcast_host<E: std::error::Error + 'static>(&self) -> Option<&E> {
         match &self.0.kind {
             ErrorKind::Host(error) => error.downcast_ref(),
@@ -195,12 +209,13 @@ impl Error {
         }
     }
 
-    /// Sets how the exception that this error is describes itself.
+    /// Sets what is displayed for the exception that this error wraps.
     pub(crate) fn set_description(&mut self, description: impl fmt::Display + Send + Sync + 'static) {
         self.0.description = Some(Box::new(description));
     }
 
-    /// Appends the frames of one activation of an engine, innermost first. An exit gets none: every program ends so.
+    /// Appends the frames of one activation of an engine to the backtrace, innermost first. An exit gets none, because it is
+    /// how every program ends.
     pub(crate) fn push_frames(&mut self, frames: impl IntoIterator<Item = UnresolvedFrame>) {
         if self.exit_code().is_some() {
             return;
@@ -211,7 +226,7 @@ impl Error {
     }
 }
 
-/// Frames kept in a backtrace; deeper ones are dropped, so that a stack overflow stays readable.
+/// Most frames of a backtrace. Outer ones are dropped, so that the message of a stack overflow stays readable.
 pub(crate) const MAX_BACKTRACE: usize = 64;
 
 impl From<Trap> for Error {
@@ -272,7 +287,7 @@ impl fmt::Display for Frame {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0.kind {
-            // The error of a host function is what this one shows as itself: only what is behind it is not told yet.
+            // `Display` shows the host function's error itself, so the next in the chain is its cause.
             ErrorKind::Host(error) => error.source(),
             _ => None,
         }
@@ -284,7 +299,7 @@ mod tests {
     use super::*;
     use std::error::Error as _;
 
-    /// All that a chain of errors says, as programs print it.
+    /// The messages of a chain of errors, as programs print it.
     fn chain(error: &Error) -> Vec<String> {
         let (mut texts, mut next) = (vec![error.to_string()], error.source());
         while let Some(error) = next {

@@ -1,12 +1,13 @@
-//! The one list of traps: engines, messages and exit statuses all derive from it.
+//! The one list of traps, from which the trap codes of compiled code and the messages derive.
 
 use std::fmt;
 
 macro_rules! traps {
     ($($(#[$doc:meta])* $name:ident = $code:literal => $message:literal,)*) => {
-        /// Why WebAssembly code stopped (specification, section 4.1, "trap").
+        /// The kind of a trap: an error in WebAssembly code that ends its execution and that it can't catch (specification,
+        /// section 4.2, "trap").
         ///
-        /// The messages are those of the official test suite.
+        /// [`message`](Trap::message) gives the texts of the official test suite.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[repr(u8)]
@@ -15,7 +16,7 @@ macro_rules! traps {
         }
 
         impl Trap {
-            /// The trap with this code, as compiled code encodes it.
+            /// The trap with this code, the discriminant; compiled code names traps by it.
             #[cfg_attr(not(jit), allow(dead_code, reason = "only compiled code has trap codes"))]
             pub(crate) fn from_code(code: u8) -> Option<Self> {
                 match code {
@@ -24,7 +25,11 @@ macro_rules! traps {
                 }
             }
 
-            /// What the official test suite calls it.
+            /// The message, as the official test suite expects it.
+            ///
+            /// ```
+            /// assert_eq!(wasmrun::Trap::StackOverflow.message(), "call stack exhausted");
+            /// ```
             pub fn message(self) -> &'static str {
                 match self {
                     $(Trap::$name => $message,)*
@@ -47,7 +52,8 @@ traps! {
     UninitializedElement = 5 => "uninitialized element",
     /// An indirect call whose callee has another type.
     IndirectCallTypeMismatch = 6 => "indirect call type mismatch",
-    /// Signed division overflow, or a float too large for the integer type it is converted to.
+    /// A quotient that the signed integer type can't represent, or a float out of the range of the integer type that it is
+    /// converted to.
     IntegerOverflow = 7 => "integer overflow",
     /// Integer division or remainder by zero.
     IntegerDivisionByZero = 8 => "integer divide by zero",
@@ -55,7 +61,7 @@ traps! {
     InvalidConversionToInteger = 9 => "invalid conversion to integer",
     /// `throw_ref` of null.
     NullExceptionReference = 11 => "null exception reference",
-    /// Calls nest deeper than the stack allows.
+    /// Calls nested deeper than [`Config::max_wasm_stack`](crate::Config::max_wasm_stack) or the native stack allows.
     StackOverflow = 10 => "call stack exhausted",
 }
 
@@ -65,15 +71,15 @@ impl fmt::Display for Trap {
     }
 }
 
-/// The access that a [`Trap::MemoryOutOfBounds`] was about.
+/// The memory access of a [`Trap::MemoryOutOfBounds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryFault {
-    /// First byte that was to be accessed: index plus constant offset.
+    /// Address of the first byte of the access in the linear memory: index plus constant offset.
     pub address: u64,
-    /// Bytes that were to be accessed.
+    /// Number of bytes of the access.
     pub size: u64,
-    /// Length of the memory in bytes at that time.
+    /// Length of the memory at that time, in bytes.
     pub length: u64,
 }
 

@@ -28,7 +28,7 @@ use crate::error::{Frame, FrameSource, Result};
 use crate::module::ModuleFacts;
 use crate::vm::context::{VMCode, VMContext};
 use crate::vm::engine::EngineCore;
-use crate::vm::store::Shared;
+use crate::vm::store::AliasableBox;
 
 /// A function as the interpreter runs it: bytecode, baseline code, or a native-call shim. The fields that calls read
 /// come first, in one cache line.
@@ -175,7 +175,7 @@ pub(crate) struct InterpretedModule {
 #[derive(Default)]
 pub(super) struct OwnedFunctions {
     /// By the address of the end of its words, to find the function of an instruction.
-    by_end: BTreeMap<usize, Shared<InterpretedFunction>>,
+    by_end: BTreeMap<usize, AliasableBox<InterpretedFunction>>,
     /// The bytecode or baseline code of functions whose calls enter a native-call shim.
     pub replaced_by_shims: HashMap<u32, *const InterpretedFunction>,
     #[cfg(baseline)]
@@ -187,7 +187,7 @@ unsafe impl Send for OwnedFunctions {}
 
 impl OwnedFunctions {
     pub fn add(&mut self, code: InterpretedFunction) -> *const InterpretedFunction {
-        let code = Shared::new(code);
+        let code = AliasableBox::new(code);
         let at = code.as_ptr().cast_const();
         self.by_end.insert(code.words.as_ptr_range().end as usize, code);
         at

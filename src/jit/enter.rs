@@ -211,16 +211,16 @@ impl Activation {
         let Trapped { registers, code, address, stack } = &trapped;
         // SAFETY: the code that trapped belongs to a live module.
         let function = unsafe { registry::find(registers.pc) };
-        let mut is_thrown_on = false;
+        let mut is_rethrown = false;
         let mut error = match trap_of(*code) {
             None if store.vm.thrown.is_null() => exception::take_error(store),
             None => {
-                let is_on_its_way = store.vm.thrown == store.vm.on_its_way;
-                let pcs = std::mem::take(&mut store.way.pcs);
+                let is_in_flight = store.vm.thrown == store.vm.in_flight;
+                let pcs = std::mem::take(&mut store.propagation.pcs);
                 let mut error = exception::take_error(store);
-                if is_on_its_way {
+                if is_in_flight {
                     // These include the function that rethrew the exception.
-                    is_thrown_on = !pcs.is_empty();
+                    is_rethrown = !pcs.is_empty();
                     error.push_frames(frames(&pcs));
                 }
                 error
@@ -238,7 +238,7 @@ impl Activation {
             // An exit has no backtrace.
             return error;
         }
-        let mut frames: Vec<UnresolvedFrame> = frames(&stack.pcs[is_thrown_on.into()..stack.len]).collect();
+        let mut frames: Vec<UnresolvedFrame> = frames(&stack.pcs[is_rethrown.into()..stack.len]).collect();
         if error.trap() == Some(Trap::Unreachable)
             && let (Some(innermost), Some(function)) = (frames.first_mut(), function)
             && let Some(offset) = origin::unreachable(function, registers.pc)
@@ -279,10 +279,10 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
         let call = CodePosition { pc: arch::raise as *const () as usize, fp: frame }.caller();
         let place = CodePosition { pc: call.pc - 1, ..call };
         let thrown = &raw mut (*store).vm.thrown;
-        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).way.pcs) };
+        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).propagation.pcs) };
         target.write(match handler {
             Some(handler) => {
-                (*store).vm.on_its_way = *thrown;
+                (*store).vm.in_flight = *thrown;
                 Target { payload: thrown.replace(ptr::null_mut()) as usize, ..handler }
             }
             None => {

@@ -46,9 +46,9 @@ fn call(store: &mut Store<()>, instance: Instance, name: &str, args: &[u64], res
     let opaque = &raw mut store.inner_mut().opaque;
     // SAFETY: the reference is the live store's, the slots are those of its type, the stack limit is set.
     unsafe {
-        let entered = (*opaque).enter(crate::sys::stack_pointer())?;
+        let entered = (*opaque).enter_wasm(crate::sys::stack_pointer())?;
         let result = super::call(func.func_ref(&*opaque).as_ptr(), std::ptr::null_mut(), slots.as_mut_ptr());
-        (*opaque).leave(entered);
+        (*opaque).exit_wasm(entered);
         result?;
     }
     slots.truncate(results);

@@ -72,9 +72,9 @@ fn enter(
     // SAFETY: the context is that of the live instance, the frame is one of the function, at that loop.
     unsafe {
         let vmctx = (*func.func_ref(&*opaque).as_ptr()).owner.cast::<VMContext>();
-        let entered = (*opaque).enter(crate::sys::stack_pointer())?;
+        let entered = (*opaque).enter_wasm(crate::sys::stack_pointer())?;
         let result = call_loop(vmctx, code, frame.as_mut_ptr());
-        (*opaque).leave(entered);
+        (*opaque).exit_wasm(entered);
         result?;
         Value::read_all(ty.results(), frame.as_ptr(), &*opaque, &mut results);
     }

@@ -1,27 +1,26 @@
 //! The arithmetic of scalar instructions (specification, section 4.3), written once for the interpreter, constant
 //! expressions and tests.
 //!
-//! A function is named after its instruction. Integers are unsigned here, as they lie in slots; the instructions that
-//! read them as signed convert. Instructions that are one Rust operator (comparisons, bitwise logic) are written as that
-//! operator where they are used; those that leave a slot as it is (reinterpretation,
-//! zero-extension) are nothing.
+//! A function is named after its instruction. Integers are unsigned, as in slots; functions of signed instructions convert.
+//! There are no functions for instructions that are one Rust operator (comparisons, bitwise logic), nor for those that leave
+//! the slot unchanged (reinterpretation, zero-extension).
 //!
-//! NaNs: where the specification leaves open which NaN arithmetic makes, it is the one that x86-64's SSE instructions
-//! make: the first operand that is a NaN, made quiet, or else the default NaN, which is negative. All engines, tiers and
-//! targets agree on that. `abs`, `neg` and `copysign` only touch the sign bit.
+//! NaNs: where the specification leaves the NaN result of an arithmetic instruction open, the result is that of x86-64's SSE
+//! instructions: the first operand that is a NaN, made quiet; if none is, the default NaN, which is negative. All engines,
+//! tiers and targets agree on that. `abs`, `neg` and `copysign` only change the sign bit.
 //!
-//! What may be here: functions from numbers to numbers or a trap, of scalars here, of vectors in `simd`. What may not:
-//! memories, frames, anything that has a state.
+//! What may be here: functions from numbers to numbers or a trap; scalars here, vectors in `simd`. What may not: memories,
+//! frames, anything with state.
 
 pub(crate) mod simd;
 
 use crate::error::Trap;
 
-/// The bits of the NaN that arithmetic on numbers makes.
+/// The bits of the default NaN: the result of arithmetic without NaN operands, such as 0/0.
 pub(crate) const DEFAULT_NAN_F32: u32 = 0xffc0_0000;
 /// See [`DEFAULT_NAN_F32`].
 pub(crate) const DEFAULT_NAN_F64: u64 = 0xfff8_0000_0000_0000;
-/// The bit that quiet NaNs have set, and signalling ones have not.
+/// The bit that is set in a quiet NaN and clear in a signalling one.
 pub(crate) const QUIET_F32: u32 = 1 << 22;
 /// See [`QUIET_F32`].
 pub(crate) const QUIET_F64: u64 = 1 << 51;
@@ -72,7 +71,7 @@ numeric! {
     i64_extend_i32_s(a: u32) -> u64 { a as i32 as u64 }
 }
 
-// Division. Both operands of `MIN / -1` are representable and the quotient is not; the remainder is, it is zero.
+// Division. The quotient of `MIN / -1` is not representable, so it traps; the remainder is zero.
 macro_rules! division {
     ($($unsigned:ident $signed:ident: $div_s:ident $div_u:ident $rem_s:ident $rem_u:ident;)*) => {
         $(
@@ -111,20 +110,24 @@ division! {
     u64 i64: i64_div_s i64_div_u i64_rem_s i64_rem_u;
 }
 
-// Rounding without SSE 4.1 would be a call of the C library for each value. Instead: adding and subtracting 2^p, with p
-// the explicit bits of the significand, leaves no room for a fraction, so the hardware rounds it away, ties to even.
-// That is `nearest`; the other three correct it by one where it went the wrong way. Values from 2^p up are integers
-// already (infinities, too) and have zero added, which makes NaNs quiet. The sign is copied last because -0.3 rounds to
-// -0. No step branches, so that the same lines compile to vector code in `simd`.
+/// Whether to round by adding and subtracting 2^p, where p is the number of explicit bits of the significand. Without SSE 4.1,
+/// Rust's rounding functions call the C library for each value.
+///
+/// A sum of 2^p or more has no bits for a fraction, so the hardware rounds it away, ties to even: that is `nearest`. The other
+/// three correct it by one where it was rounded in the wrong direction. Values from 2^p up, and infinities, are integers
+/// already; zero is added to them, which makes NaNs quiet. The sign is copied last because -0.3 rounds to -0. No step
+/// branches, so the same lines compile to vector code in `simd`.
 const ROUND_BY_ADDING: bool = cfg!(all(target_arch = "x86_64", not(target_feature = "sse4.1")));
 
-/// Whether Rust's float operators make the NaNs wanted, with the operands of commutative ones in their order.
+/// Whether the hardware's arithmetic gives the NaNs that the module's documentation asks for, if the operands of commutative
+/// instructions are not swapped.
 const NATIVE_NANS: bool = cfg!(all(target_arch = "x86_64", not(miri)));
 
-/// Whether rounding, and conversions between floats, make a NaN quiet and leave the rest of it.
+/// Whether rounding, and conversions between float types, make a NaN quiet and keep its sign and payload.
 const KEEPS_NANS: bool = cfg!(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)));
 
-/// Commutative instructions of SSE. As operators, the compiler may swap their operands.
+/// Commutative instructions, as SSE instructions: the compiler may swap the operands of Rust's operators, which would change
+/// which NaN results.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod commutative {
     use std::arch::asm;
@@ -134,7 +137,7 @@ mod commutative {
             $(
                 #[inline(always)]
                 pub(super) fn $name(mut a: $ty, b: $ty) -> $ty {
-                    // SAFETY: the instruction only writes the register named; every x86-64 processor has it.
+                    // SAFETY: every x86-64 processor has the instruction, which only writes to the named register.
                     unsafe {
                         asm!(concat!($instruction, " {}, {}"), inout(xmm_reg) a, in(xmm_reg) b,
                              options(pure, nomem, nostack, preserves_flags));
@@ -153,6 +156,7 @@ mod commutative {
     }
 }
 
+/// Commutative instructions, as Rust's operators; the callers correct the NaNs.
 #[cfg(any(not(target_arch = "x86_64"), miri))]
 mod commutative {
     macro_rules! operators {
@@ -179,7 +183,7 @@ macro_rules! float {
        $abs:ident $neg:ident $sqrt:ident $copysign:ident $add:ident $sub:ident $mul:ident $div:ident
        $nan_of:ident $quiet:ident $bit:ident $default:ident;)*) => {
         $(
-            /// The NaN that arithmetic on these makes.
+            /// The NaN that arithmetic on these operands results in.
             #[inline(always)]
             pub(crate) fn $nan_of<const N: usize>(operands: [$ty; N]) -> $ty {
                 let mut nan = $default;
@@ -189,7 +193,7 @@ macro_rules! float {
                 $ty::from_bits(nan | $bit)
             }
 
-            /// A number as it is, a NaN made quiet.
+            /// The result of rounding `a`; for a NaN `a`, the quiet NaN, if the target does not give that.
             #[inline(always)]
             fn $quiet(a: $ty, result: $ty) -> $ty {
                 if !KEEPS_NANS && a.is_nan() { $nan_of([a]) } else { result }
@@ -258,28 +262,28 @@ macro_rules! float {
                 (nearest - if nearest > magnitude { 1.0 } else { 0.0 }).copysign(a)
             }
 
-            /// A NaN if either is one. Else the lesser, which both orders of `pmin` find;
-            /// they differ for two zeros only, where `|` gives -0 if one of them is that.
+            /// A NaN if either operand is one, otherwise the lesser; -0 is less than +0. `pmin` gives the lesser in both
+            /// orders of the operands. The two results differ only if the operands are -0 and +0; then `|` gives -0.
             #[inline(always)]
             pub(crate) fn $min(a: $ty, b: $ty) -> $ty {
                 let lesser = $ty::from_bits($pmin(a, b).to_bits() | $pmin(b, a).to_bits());
                 if a.is_nan() | b.is_nan() { $nan_of([a, b]) } else { lesser }
             }
 
-            /// A NaN if either is one, else the greater; of two zeros, +0 if one of them is that.
+            /// A NaN if either operand is one, otherwise the greater; +0 is greater than -0. Computed as `min` is, with `&`.
             #[inline(always)]
             pub(crate) fn $max(a: $ty, b: $ty) -> $ty {
                 let greater = $ty::from_bits($pmax(a, b).to_bits() & $pmax(b, a).to_bits());
                 if a.is_nan() | b.is_nan() { $nan_of([a, b]) } else { greater }
             }
 
-            /// The pseudo-minimum of the vector instruction `pmin`: the first unless the second is less.
+            /// The vector instruction `pmin`: `b` if it is less than `a`, otherwise `a`.
             #[inline(always)]
             pub(super) fn $pmin(a: $ty, b: $ty) -> $ty {
                 if b < a { b } else { a }
             }
 
-            /// The pseudo-maximum of the vector instruction `pmax`: the first unless the second is greater.
+            /// The vector instruction `pmax`: `b` if it is greater than `a`, otherwise `a`.
             #[inline(always)]
             pub(super) fn $pmax(a: $ty, b: $ty) -> $ty {
                 if a < b { b } else { a }
@@ -316,8 +320,9 @@ float! {
         f64_copysign f64_add f64_sub f64_mul f64_div f64_nan_of f64_quiet QUIET_F64 DEFAULT_NAN_F64;
 }
 
-// Truncation: exact bounds of what rounds towards zero into the type. Where `MIN - 1` is a float, the lower bound is
-// open; where it is not (the type has more bits than the significand), the next float below `MIN` is out of range.
+// Truncation. The bounds are exact: a float is in range if and only if it, rounded towards zero, is in the integer type. If
+// `MIN - 1` is a float, the lower bound is `a > MIN - 1`. If it is not, because the integer type has more bits than the
+// significand, the next float below `MIN` is out of range, so the bound is `a >= MIN`.
 macro_rules! truncation {
     ($($name:ident($float:ident) -> $unsigned:ident as $int:ident where $low:expr, $high:literal;)*) => {
         $(
@@ -325,7 +330,7 @@ macro_rules! truncation {
             pub(crate) fn $name(a: $float) -> Result<$unsigned, Trap> {
                 const HIGH: $float = $high;
                 if $low(a) && a < HIGH {
-                    // SAFETY: `a` is no NaN and its integer part is in range, see above.
+                    // SAFETY: the comparisons are false for NaN, and the bounds hold the integer part of `a` in `$int`.
                     let integer: $int = unsafe { a.to_int_unchecked() };
                     Ok(integer as $unsigned)
                 } else if a.is_nan() {
@@ -350,7 +355,7 @@ truncation! {
 }
 
 numeric! {
-    // Rust's `as` is the saturating conversion: NaN gives zero.
+    // Rust's `as` saturates and converts NaN to zero, as these instructions do.
     i32_trunc_sat_f32_s(a: f32) -> u32 { a as i32 as u32 }
     i32_trunc_sat_f32_u(a: f32) -> u32 { a as u32 }
     i32_trunc_sat_f64_s(a: f64) -> u32 { a as i32 as u32 }
@@ -437,7 +442,7 @@ mod tests {
         assert_eq!(i32_trunc_sat_f32_u(-5.0), 0);
     }
 
-    /// The library's rounding is the reference; every exponent, with fractions around the ties, and the odd values.
+    /// Compares with the standard library's rounding, for every exponent with fractions around the ties, and special values.
     #[test]
     fn rounding_agrees_with_the_library() {
         let mut values = vec![0.0, 0.3, 0.5, 0.7, 1.5, 2.5, f64::INFINITY, f64::MIN_POSITIVE, 5e-324, f64::MAX];

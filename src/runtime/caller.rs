@@ -1,4 +1,4 @@
-//! What a host function sees of the code that called it.
+//! The view that a host function has of its caller: the store, and the calling instance.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -13,7 +13,9 @@ use crate::vm::heap::HeapStats;
 use crate::vm::instance::InstanceData;
 use crate::vm::store::StoreOpaque;
 
-/// The caller of a host function: the store, and the instance the call came from.
+/// Gives a host function access to its store and to the instance that called it.
+///
+/// A closure that takes a `Caller` as its first parameter gets one; see [`IntoFunc`](crate::IntoFunc).
 ///
 /// ```
 /// use wasmrun::{Caller, Engine, Instance, Linker, Module, Store};
@@ -32,26 +34,27 @@ use crate::vm::store::StoreOpaque;
 pub struct Caller<'a, T: 'static> {
     store: NonNull<StoreInner<T>>,
     _store: PhantomData<&'a mut StoreInner<T>>,
-    /// Null if the host itself called.
+    /// The context of the calling instance; null if the host called the function.
     vmctx: *mut VMContext,
 }
 
 impl<'a, T> Caller<'a, T> {
     /// # Safety
-    /// `store` must be the pointer of a store of data `T`, to which nobody else has access for `'a`; `vmctx` be null or a live
-    /// context of it.
+    /// `store` must be the own pointer of a store with data `T`, to which nobody else has access for `'a`; `vmctx` must be null
+    /// or a live context of the store.
     pub(crate) unsafe fn new(store: *mut StoreOpaque, vmctx: *mut VMContext) -> Self {
-        // SAFETY: the caller's promise; the data is behind the part that all stores have.
+        // SAFETY: a store's own pointer is not null. It is for the whole `StoreInner<T>`, of which `StoreOpaque` is the first
+        // field.
         Caller { store: unsafe { NonNull::new_unchecked(store.cast()) }, _store: PhantomData, vmctx }
     }
 
     fn inner(&self) -> &StoreInner<T> {
-        // SAFETY: the promise made to `new`.
+        // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
         unsafe { self.store.as_ref() }
     }
 
     fn instance(&self) -> Option<&InstanceData> {
-        // SAFETY: null or live by the promise made to `new`.
+        // SAFETY: the context is null or live, by the promise made to `new`.
         unsafe { self.vmctx.as_ref().map(|vmctx| &*vmctx.instance) }
     }
 
@@ -62,31 +65,31 @@ impl<'a, T> Caller<'a, T> {
 
     /// The host's data, to be changed.
     pub fn data_mut(&mut self) -> &mut T {
-        // SAFETY: the promise made to `new`.
+        // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
         unsafe { &mut self.store.as_mut().data }
     }
 
-    /// As [`Store::gc`](crate::Store::gc). Nothing is done on another native stack than the one that the calling WebAssembly
-    /// code is on.
+    /// Runs a garbage collection; see [`Store::gc`](crate::Store::gc). Does nothing if the host function has switched to
+    /// another native stack than that of the calling WebAssembly code.
     ///
     /// # Panics
-    /// Resumes the panic of a host object that is dropped.
+    /// Resumes the panic of a host object's drop.
     pub fn gc(&mut self) {
-        // SAFETY: the promise made to `new`.
+        // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
         unsafe { self.store.as_mut() }.opaque.collect();
     }
 
-    /// As [`Store::heap_stats`](crate::Store::heap_stats).
+    /// The number and size of collected objects in the store; see [`Store::heap_stats`](crate::Store::heap_stats).
     pub fn heap_stats(&self) -> HeapStats {
         self.inner().opaque.heap.stats()
     }
 
-    /// The engine.
+    /// The engine of the store.
     pub fn engine(&self) -> &Engine {
         &self.inner().engine
     }
 
-    /// An export of the calling instance.
+    /// The export `name` of the calling instance; `None` if it has none of that name, or if the host called the function.
     pub fn get_export(&mut self, name: &str) -> Option<Extern> {
         let instance = self.instance()?;
         let index = instance.module.export_index.get(name)?;
@@ -107,10 +110,12 @@ impl<'a, T> Caller<'a, T> {
         (memory, unsafe { &mut self.store.as_mut().data })
     }
 
-    /// The calling instance's memory: its export `memory`, or else its first memory.
+    /// A view of the calling instance's memory: its export `memory`, or else its first memory. `None` if it has no memory, or
+    /// if the host called the function.
     pub fn memory(&mut self) -> Option<LinearMemory<'_>> {
         let memory = self.instance()?.host_memory;
-        // SAFETY: null or live; the view borrows the store.
+        // SAFETY: the pointer is null or to a memory of the live instance. The view borrows the `Caller`, so nobody else
+        // accesses the store while it is held.
         unsafe { memory.as_ref().map(|memory| view(memory)) }
     }
 }
@@ -123,12 +128,12 @@ impl<T> std::fmt::Debug for Caller<'_, T> {
     }
 }
 
-/// The view of a memory.
+/// A view of a memory.
 ///
 /// # Safety
-/// The memory must be live and not grow or be accessed otherwise while the view is.
+/// For `'a`, the memory must be live, must not grow, and must be accessed through the view only.
 pub(crate) unsafe fn view<'a>(memory: &VMMemory) -> LinearMemory<'a> {
-    // SAFETY: the first `length` bytes are committed.
+    // SAFETY: the first `length` bytes of a memory are accessible; the caller promises the rest.
     LinearMemory::new(unsafe { std::slice::from_raw_parts_mut(memory.base, memory.length) })
 }
 
@@ -142,7 +147,7 @@ impl<T> AsContext for Caller<'_, T> {
 
 impl<T> AsContextMut for Caller<'_, T> {
     fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
-        // SAFETY: the promise made to `new`; the caller is borrowed.
+        // SAFETY: the store is accessed through this `Caller` only, by the promise made to `new`, and that is borrowed.
         unsafe { StoreContextMut::new(self.store) }
     }
 }

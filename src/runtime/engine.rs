@@ -1,4 +1,4 @@
-//! Engines: what all modules and stores of one configuration share.
+//! Engines: the settings and threads that all modules and stores of one configuration share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,17 @@ use crate::vm::engine::EngineCore;
 use crate::vm::engine::Hooks;
 use crate::vm::store::StoreOpaque;
 
-/// The settings with which modules are compiled, and what modules of the same settings share. Cheap to clone; may be
-/// used from any thread.
+/// The environment in which modules are compiled and run: the settings, the registry of types, the threads that compile, idle
+/// address space, and counters.
+///
+/// A program usually has one. Cloning is cheap, and clones are the same engine; any thread may use it.
+///
+/// ```
+/// use wasmrun::{Config, Engine, Strategy};
+/// let engine = Engine::new(Config::new().strategy(Strategy::Interpreter).max_wasm_stack(256 << 10))?;
+/// # let _ = engine;
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Engine(Arc<EngineInner>);
 
@@ -33,24 +42,24 @@ impl fmt::Debug for Engine {
 }
 
 impl Default for Engine {
-    /// An engine of the default settings.
+    /// An engine with the default settings.
     ///
     /// # Panics
-    /// If the host's processor lacks what compiled code needs; [`Engine::new`] gives an error instead.
+    /// If the JIT does not support the host's processor; [`Engine::new`] gives an error instead.
     fn default() -> Self {
         Engine::new(&Config::new()).expect("the default settings work on this host")
     }
 }
 
 impl Engine {
-    /// An engine of the given settings.
+    /// An engine with the given settings.
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if compiled code can't be had on this processor;
+    /// [`Resource`](crate::ErrorKind::Resource) if the JIT does not support this processor;
     /// [`Usage`](crate::ErrorKind::Usage) for settings that exclude each other.
     pub fn new(config: &Config) -> Result<Self> {
         if !config.signals_based_traps && config.bounds_checks == BoundsChecks::Guard {
-            return Err(Error::usage("guard pages need signals: bounds checks must be inline without them"));
+            return Err(Error::usage("guard pages need signals: use inline bounds checks, or signals-based traps"));
         }
         let mut config = config.clone();
         config.dispatch = crate::interp::available_dispatch(config.dispatch);
@@ -69,33 +78,34 @@ impl Engine {
         })))
     }
 
-    /// Whether this build can compile to native code.
+    /// Whether this build has a JIT, which compiles to native code: on Linux on x86-64 and AArch64, with the feature `jit`.
     pub const fn has_jit() -> bool {
         cfg!(jit)
     }
 
-    /// What all rooms see of it.
+    /// The part of the engine that lower rooms use.
     pub(crate) fn core(&self) -> &Arc<EngineCore> {
         &self.0.core
     }
 
-    /// Whether a store is one of this engine's.
-    pub(super) fn is_of(&self, store: &StoreOpaque) -> bool {
+    /// Whether `store` was made for this engine.
+    pub(super) fn owns(&self, store: &StoreOpaque) -> bool {
         Arc::ptr_eq(&self.0.core, &store.engine)
     }
 
+    /// The JIT's data for the engine.
     #[cfg(jit)]
     pub(super) fn jit(&self) -> &Arc<crate::jit::EngineState> {
         &self.0.jit
     }
 
-    /// What code of this engine depends on besides the module, as the cache writes it down.
+    /// Everything besides the module that compiled code of this engine depends on; part of the cache's keys.
     #[cfg(jit)]
     pub(crate) fn cache_settings(&self) -> crate::cache::Settings {
         crate::jit::cache_settings(&self.0.jit)
     }
 
-    /// What the engine has done so far: functions interpreted, compiled, taken from the cache.
+    /// Counts of the engine's work so far: functions translated, compiled, and loaded from the cache.
     ///
     /// ```
     /// use wasmrun::{Config, Engine, Instance, Module, Store, Strategy};
@@ -115,9 +125,9 @@ impl Engine {
         &self.0.pool
     }
 
-    /// Ends compiling in the background, for good, after what is being compiled now; waits for that as long again as it has
-    /// taken so far, within the limits. What takes the compiler longer than a program runs would otherwise never be in
-    /// the cache.
+    /// Ends compilation in the background for good. Waits for the functions that are being compiled, for as long again as they
+    /// have taken so far, within `limits`. Otherwise a function that takes longer to compile than the program runs would never
+    /// get into the cache.
     pub(crate) fn finish_compiling(&self, limits: std::ops::RangeInclusive<std::time::Duration>) {
         #[cfg(jit)]
         self.0.pool.finish(limits);
@@ -125,7 +135,7 @@ impl Engine {
         let _ = limits;
     }
 
-    /// Tells whether functions are being compiled in the background; it keeps no engine alive.
+    /// A function that tells whether functions are being compiled in the background. It does not keep the engine alive.
     pub(super) fn compiling_probe(&self) -> impl Fn() -> bool + Send + 'static {
         #[cfg(jit)]
         let pool = Arc::downgrade(&self.0.pool);
@@ -137,16 +147,16 @@ impl Engine {
         }
     }
 
-    /// Makes a function type known to the engine, so that a [`HeapType`](crate::HeapType) can name it. Final, and without
-    /// supertype, it is the same type as that of all modules that define it so.
+    /// Registers a function type, so that a [`HeapType`](crate::HeapType) can refer to it. The type is final and has no
+    /// supertype; it is equal to the type of any module that defines the same one.
     ///
     /// # Panics
-    /// If it refers to a type of another engine.
+    /// If `ty` refers to a type of another engine.
     pub fn register_type(&self, ty: &FuncType) -> RegisteredType {
         self.0.core.types.register_func(ty)
     }
 
-    /// Whether both are handles of one engine.
+    /// Whether both are the same engine: one was cloned from the other.
     pub fn same(&self, other: &Engine) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -1,4 +1,4 @@
-//! Whatever can be imported or exported.
+//! External values: the objects that can be imported and exported.
 
 use super::func::Func;
 use super::global::Global;
@@ -7,10 +7,10 @@ use super::store::AsContext;
 use super::table::Table;
 use super::tag::Tag;
 use crate::module::types::ExternType;
-use crate::vm::instantiate::Import;
+use crate::vm::instantiate::ImportedObject;
 use crate::vm::store::StoreOpaque;
 
-/// An object that can be imported or exported (specification, section 4.2.11).
+/// An object of a store that can be imported or exported (specification, section 4.2, "External Values").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Extern {
@@ -52,7 +52,10 @@ impl Extern {
         if let Extern::Tag(tag) = self { Some(tag) } else { None }
     }
 
-    /// Its type; of memories and tables with the current size as minimum.
+    /// The object's type. For a memory or table, the minimum is the current size.
+    ///
+    /// # Panics
+    /// If the object is in another store.
     pub fn ty(&self, store: impl AsContext) -> ExternType {
         match self {
             Extern::Func(func) => ExternType::Func(func.ty(store)),
@@ -63,20 +66,21 @@ impl Extern {
         }
     }
 
-    /// The object as instances import it.
+    /// The object in the form that instantiation takes.
     ///
     /// # Panics
-    /// If it is of another store.
-    pub(super) fn to_import(self, store: &StoreOpaque) -> Import {
+    /// If a function is in another store.
+    pub(super) fn to_import(self, store: &StoreOpaque) -> ImportedObject {
         match self {
-            Extern::Func(func) => Import::Func(func.func_ref(store)),
-            Extern::Table(table) => Import::Table(table.0),
-            Extern::Memory(memory) => Import::Memory(memory.0),
-            Extern::Global(global) => Import::Global(global.0),
-            Extern::Tag(tag) => Import::Tag(tag.0),
+            Extern::Func(func) => ImportedObject::Func(func.func_ref(store)),
+            Extern::Table(table) => ImportedObject::Table(table.0),
+            Extern::Memory(memory) => ImportedObject::Memory(memory.0),
+            Extern::Global(global) => ImportedObject::Global(global.0),
+            Extern::Tag(tag) => ImportedObject::Tag(tag.0),
         }
     }
 
+    /// Whether the object is in `store`.
     pub(crate) fn belongs_to(&self, store: &StoreOpaque) -> bool {
         match self {
             Extern::Func(func) => func.belongs_to(store),

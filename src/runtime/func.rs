@@ -1,4 +1,4 @@
-//! Functions as the host sees them, and the one way into running code.
+//! Functions for the embedder, and the one place from which Rust code enters WebAssembly code.
 
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
@@ -20,7 +20,7 @@ use crate::vm::func::HostFunc;
 use crate::vm::heap;
 use crate::vm::store::StoreOpaque;
 
-/// A host function over values.
+/// A host function that takes and returns [`Value`]s.
 pub(crate) fn host_func_over_values<T: 'static>(
     ty: FuncType,
     func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
@@ -28,8 +28,8 @@ pub(crate) fn host_func_over_values<T: 'static>(
     let signature = ty.clone();
     let body = move |store: *mut StoreOpaque, vmctx: *mut VMContext, slots: *mut u64| {
         let (params, results) = (signature.params(), signature.results());
-        // SAFETY: the slots hold the arguments and have room for the results; the store is live and of data `T`, and
-        // nobody else refers to it before the call.
+        // SAFETY: the engines call the body with slots that hold the arguments and have room for the results, and with a live
+        // store, which has data `T` and to which nobody else holds a reference.
         unsafe {
             let mut values = std::mem::take(&mut (*store.cast::<StoreInner<T>>()).host_values);
             values.extend(params.iter().chain(results).map(Value::default_for));
@@ -44,26 +44,32 @@ pub(crate) fn host_func_over_values<T: 'static>(
         }
         Ok(())
     };
-    // SAFETY: the body goes by `ty`; `T` is upheld by the typed linkers and stores that take it.
+    // SAFETY: the body reads and writes its slots as `ty` says. Linkers and stores have the type `T`, so the function gets into
+    // stores with data `T` only.
     unsafe { HostFunc::new(ty, body) }
 }
 
-/// Calls any function from Rust, not from WebAssembly code: sets the stack limit, resumes panics of host functions.
+/// Calls any function from Rust: sets the stack limits before the call; afterwards resumes the panic of a host function, and
+/// drops host objects that were collected.
+///
+/// # Errors
+/// Whatever ends the function, or that of [`StoreOpaque::enter_wasm`].
 ///
 /// # Safety
-/// `store` must be the store's own pointer, `func` a live reference of it, and `slots` hold the arguments and have room for
-/// the results.
+/// `store` must be the own pointer of a store to which nobody holds a reference, `func` a reference of this store, and `slots`
+/// must hold the arguments and have room for the results.
 pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, slots: *mut u64) -> Result<()> {
     let func = func.as_ptr();
-    // SAFETY: the caller's promise.
+    // SAFETY: store, function and slots are valid by the caller's promise. No reference is held while code runs. The owner of
+    // a reference with index `HOST` is a `HostFunc`.
     unsafe {
-        let entered = (*store).enter(sys::stack_pointer())?;
+        let entry = (*store).enter_wasm(sys::stack_pointer())?;
         let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
             call_defined(&(*store).engine, func, slots)
         };
-        (*store).leave(entered);
+        (*store).exit_wasm(entry);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
         }
@@ -77,13 +83,14 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
     }
 }
 
-/// Calls a function of a module by the engine that runs it.
+/// Calls a function that a module defines, in the engine that runs it now.
 ///
 /// # Safety
-/// As for [`invoke`], which has entered the store.
+/// The store must have been entered. `func` must be a reference of it to a function that a module defines, and `slots` must
+/// hold the arguments and have room for the results.
 #[inline]
 unsafe fn call_defined(engine: &EngineCore, func: *mut VMFuncRef, slots: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the reference and the slots are valid by the caller's promise. The owner of a module's function is its context.
     unsafe {
         let (vmctx, defined) = ((*func).owner.cast::<VMContext>(), (*func).index);
         #[cfg(jit)]
@@ -102,7 +109,9 @@ unsafe fn call_defined(engine: &EngineCore, func: *mut VMFuncRef, slots: *mut u6
     }
 }
 
-/// A function of a store: of an instance or of the host (specification, section 4.2.6).
+/// A function in a store, of an instance or of the host (specification, section 4.2.6).
+///
+/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store.
 ///
 /// ```
 /// use wasmrun::{Engine, Func, Store};
@@ -117,15 +126,27 @@ pub struct Func {
     func: NonNull<VMFuncRef>,
 }
 
-// SAFETY: the pointer is only followed together with the store of that id, which keeps what it points to.
+// SAFETY: the pointer is only dereferenced by who has access to the store with that id, which keeps the reference.
 unsafe impl Send for Func {}
-// SAFETY: as above.
+// SAFETY: the pointer is only dereferenced by who has access to the store with that id, which keeps the reference.
 unsafe impl Sync for Func {}
 
 impl Func {
-    /// A host function of the given type over values.
+    /// A host function of type `ty`. `func` gets the arguments, and the results to be written, which are zero or null at
+    /// first. If it writes a result of another type, the call fails with a [`Usage`](crate::ErrorKind::Usage) error.
     ///
-    /// A result of another type than `ty` says is an error for the caller.
+    /// ```
+    /// use wasmrun::{Engine, Func, FuncType, Store, ValType, Value};
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let ty = FuncType::new([ValType::I32], [ValType::I64]);
+    /// let widen = Func::new(&mut store, ty, |_caller, args, results| {
+    ///     let Value::I32(arg) = args[0] else { unreachable!("the type says so") };
+    ///     results[0] = Value::I64(arg.into());
+    ///     Ok(())
+    /// });
+    /// assert_eq!(widen.typed::<i32, i64>(&store)?.call(&mut store, -1)?, -1);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
     pub fn new<T: 'static>(
         mut store: impl AsContextMut<Data = T>,
         ty: FuncType,
@@ -136,7 +157,7 @@ impl Func {
         Self::from_host(store, &Arc::new(host))
     }
 
-    /// A host function made of a closure, whose type gives the WebAssembly type.
+    /// A host function from a closure; the closure's Rust type gives the WebAssembly type, see [`IntoFunc`].
     pub fn wrap<T: 'static, Params, Results>(
         mut store: impl AsContextMut<Data = T>,
         func: impl IntoFunc<T, Params, Results>,
@@ -146,25 +167,30 @@ impl Func {
         Self::from_host(store, &Arc::new(host))
     }
 
+    /// The function in `store` for a host function.
     pub(crate) fn from_host(store: &mut StoreOpaque, host: &Arc<HostFunc>) -> Self {
         let func = store.host_ref(host);
         Func { store: store.id, func }
     }
 
-    /// The function of a reference in a slot, or `None` for null.
+    /// The function that a `funcref` slot refers to, or `None` for null.
     ///
     /// # Safety
-    /// The slot must be null or a reference of `store`.
+    /// The slot must be null or a function reference of `store`.
     pub(crate) unsafe fn from_slot(slot: u64, store: &StoreOpaque) -> Option<Self> {
         let func = NonNull::new(slot as usize as *mut VMFuncRef)?;
         Some(Func { store: store.id, func })
     }
 
+    /// Whether the function is in `store`.
     pub(crate) fn belongs_to(&self, store: &StoreOpaque) -> bool {
         self.store == store.id
     }
 
-    /// The slot of a reference to it.
+    /// The `funcref` slot that refers to the function.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the function is in another store.
     pub(crate) fn to_slot(self, store: &StoreOpaque) -> Result<u64> {
         if !self.belongs_to(store) {
             return Err(Error::usage("function used with another store than its own"));
@@ -172,32 +198,42 @@ impl Func {
         Ok(self.func.as_ptr() as usize as u64)
     }
 
+    /// The store's reference to the function.
+    ///
     /// # Panics
-    /// If it is of another store.
+    /// If the function is in another store.
     pub(crate) fn func_ref(&self, store: &StoreOpaque) -> NonNull<VMFuncRef> {
         assert!(self.belongs_to(store), "object used with another store than its own");
         self.func
     }
 
+    /// The engine-wide number of the function's type.
+    ///
+    /// # Panics
+    /// If the function is in another store.
     pub(crate) fn sig(&self, store: &StoreOpaque) -> u32 {
-        // SAFETY: references live as long as their store.
+        // SAFETY: a function reference lives as long as its store, which is borrowed.
         unsafe { self.func_ref(store).as_ref().sig }
     }
 
-    /// Its type.
+    /// The function's type.
+    ///
+    /// # Panics
+    /// If the function is in another store.
     pub fn ty(&self, store: impl AsContext) -> FuncType {
         let store = &store.as_context().0.opaque;
         (*store.engine.types.func_type(self.sig(store))).clone()
     }
 
-    /// Calls it.
+    /// Calls the function. On success, writes its results to `results`, which must have the number of results that the type
+    /// has; their previous values do not matter.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if arguments or the number of results do not fit its type; otherwise whatever
-    /// ends it: a trap, an exit, an error of a host function.
+    /// [`Usage`](crate::ErrorKind::Usage) if the arguments or the number of results do not fit the type; otherwise whatever
+    /// ends the call: a trap, an exception, an exit, an error of a host function.
     ///
     /// # Panics
-    /// Resumes the panic of a host function that it calls.
+    /// If the function is in another store. Resumes the panic of a host function that is called.
     pub fn call(&self, mut store: impl AsContextMut, args: &[Value], results: &mut [Value]) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let ty = store.engine.types.func_type(self.sig(store));
@@ -208,7 +244,8 @@ impl Func {
         }
         store.collect_if_due();
         let mut slots = vec![0u64; ty.param_slots().max(ty.result_slots())];
-        // SAFETY: the buffer has room for both, and the values are of the function's types and store.
+        // SAFETY: the buffer has room for arguments and results. The arguments have the function's types, and are in the store,
+        // which `write_all` checks. The store is borrowed exclusively and used through its own pointer during the call.
         unsafe {
             Value::write_all(args, slots.as_mut_ptr(), store)?;
             let store = store.as_ptr();
@@ -218,10 +255,13 @@ impl Func {
         Ok(())
     }
 
-    /// The function with its type known to Rust, which makes calls fast.
+    /// The function with Rust types for parameters and results: calls of it are checked at compile time, and fast.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if it has another type.
+    /// [`Usage`](crate::ErrorKind::Usage) if the function has another type.
+    ///
+    /// # Panics
+    /// If the function is in another store.
     pub fn typed<P: WasmParams, R: WasmResults>(&self, store: impl AsContext) -> Result<TypedFunc<P, R>> {
         TypedFunc::new(*self, &self.ty(store))
     }

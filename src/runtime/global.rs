@@ -1,4 +1,4 @@
-//! Globals as the host sees them.
+//! Globals for the embedder.
 
 use super::store::{AsContext, AsContextMut};
 use super::value::Value;
@@ -7,7 +7,9 @@ use crate::module::types::GlobalType;
 use crate::vm::global::GlobalData;
 use crate::vm::store::{StoreOpaque, Stored};
 
-/// A global of a store (specification, section 4.2.9).
+/// A global in a store (specification, section 4.2.9).
+///
+/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store.
 ///
 /// ```
 /// use wasmrun::{Engine, Global, GlobalType, Mutability, Store, ValType, Value};
@@ -25,7 +27,7 @@ impl Global {
     /// Makes a global with an initial value.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if the value is not of the type.
+    /// [`Usage`](crate::ErrorKind::Usage) if the value does not match the type, or refers to an object in another store.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
@@ -38,23 +40,24 @@ impl Global {
         &store.globals[self.0.index(store)]
     }
 
-    /// Its type.
+    /// The global's type.
     pub fn ty(&self, store: impl AsContext) -> GlobalType {
         self.in_store(&store.as_context().0.opaque).ty.clone()
     }
 
-    /// Its value.
+    /// The global's value.
     pub fn get(&self, store: impl AsContext) -> Value {
         let store = &store.as_context().0.opaque;
         let global = self.in_store(store);
-        // SAFETY: `vm` is valid while the store lives and holds a value of the type.
+        // SAFETY: `vm` is valid as long as the store, and holds a value of the global's type.
         unsafe { Value::from_slots(&global.ty.content, (*global.vm).slots, store) }
     }
 
-    /// Sets its value.
+    /// Sets the global's value.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if it is immutable or the value is not of its type.
+    /// [`Usage`](crate::ErrorKind::Usage) if the global is immutable, or if the value does not match its type or refers to an
+    /// object in another store.
     pub fn set(&self, mut store: impl AsContextMut, value: Value) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let ty = &self.in_store(store).ty;
@@ -64,7 +67,7 @@ impl Global {
         Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
         store.collect_if_due();
         let slots = value.to_slots(store)?;
-        // SAFETY: `vm` is valid while the store lives, and the store is exclusively ours.
+        // SAFETY: `vm` is valid as long as the store, which is borrowed exclusively, so no code reads it meanwhile.
         unsafe { (*self.in_store(store).vm).slots = slots };
         Ok(())
     }

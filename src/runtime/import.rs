@@ -1,10 +1,13 @@
-//! Import matching (specification, section 3.4.17).
+//! Import matching: whether an object fits an import (specification, "External Types" of section "Matching").
 
 use super::external::Extern;
 use crate::module::types::ExternType;
 use crate::vm::store::StoreOpaque;
 
-/// Checks that an object fits an import (specification, section 3.4.17, "import matching"); says why not.
+/// Checks that an object's type matches the type of an import.
+///
+/// # Errors
+/// The reason, for a message.
 pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern) -> Result<(), String> {
     let mismatch = |got: ExternType| Err(format!("expected {want}, got {got}"));
     match (want, got) {
@@ -24,7 +27,7 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         }
         (ExternType::Global(want), Extern::Global(global)) => {
             let got = &store.globals[global.0.index(store)].ty;
-            // What can be set through one must be what the other reads.
+            // A mutable global is written through both types, so they must be equal.
             let fits = got.mutability == want.mutability
                 && if got.is_mutable() { got.content == want.content } else { got.content.matches(&want.content) };
             if fits { Ok(()) } else { mismatch(ExternType::Global(got.clone())) }

@@ -1,13 +1,13 @@
-//! What the command line shows of a module beyond the API: its functions by index, and what engines compile them to.
+//! What `wasmrun inspect` needs of a module beyond the API: functions by index, and listings of bytecode and machine code.
 
 use super::module::Module;
 use crate::error::{Error, Result};
 use crate::interp;
 use crate::module::validate::ValidationState;
 
-/// What a function is printed as.
+/// The form in which a function is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum CodeForm {
     /// The interpreter's bytecode.
     Bytecode,
     /// Cranelift's IR, before optimisation.
@@ -17,7 +17,7 @@ pub(crate) enum Form {
 }
 
 impl Module {
-    /// How many functions the module has, and how many of them it imports; these come first.
+    /// The number of the module's functions, and how many of them are imports. Imports come first in the index space.
     pub(crate) fn function_counts(&self) -> (u32, u32) {
         let facts = &self.0.facts;
         (facts.funcs.len() as u32, facts.imported_funcs())
@@ -28,23 +28,24 @@ impl Module {
         self.0.facts.func_name(index)
     }
 
-    /// A defined function as text, by its index among the defined ones.
+    /// Prints the function of index `defined` among the module's defined functions.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if this build has no JIT that could compile it; otherwise those of compiling it.
-    pub(crate) fn print_function(&self, defined: u32, form: Form) -> Result<String> {
+    /// [`Usage`](crate::ErrorKind::Usage) if the form needs a JIT and this build has none; otherwise those of translating or
+    /// compiling the function.
+    pub(crate) fn print_function(&self, defined: u32, form: CodeForm) -> Result<String> {
         match form {
-            Form::Bytecode => interp::print_bytecode(&self.0.interp, defined),
+            CodeForm::Bytecode => interp::print_bytecode(&self.0.interp, defined),
             #[cfg(jit)]
-            Form::Clif => crate::jit::print_clif(&self.0.jit, defined),
+            CodeForm::Clif => crate::jit::print_clif(&self.0.jit, defined),
             #[cfg(jit)]
-            Form::Asm => crate::jit::print_asm(&self.0.jit, defined),
+            CodeForm::Asm => crate::jit::print_asm(&self.0.jit, defined),
             #[cfg(not(jit))]
-            Form::Clif | Form::Asm => Err(Error::usage("this build of wasmrun has no JIT")),
+            CodeForm::Clif | CodeForm::Asm => Err(Error::usage("this build of wasmrun has no JIT")),
         }
     }
 
-    /// Why the module is invalid, where that was found after it was made; see
+    /// The error of a function that lazy validation found to be invalid after the module was made, if there is one; see
     /// [`Config::lazy_validation`](crate::Config::lazy_validation).
     pub(crate) fn late_error(&self) -> Option<&Error> {
         match self.0.facts.validation_state() {

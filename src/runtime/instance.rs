@@ -1,4 +1,4 @@
-//! Instances as the host sees them.
+//! Instances for the embedder, and instantiation with checked imports.
 
 use std::ptr::NonNull;
 
@@ -6,7 +6,7 @@ use super::external::Extern;
 use super::func::{Func, invoke};
 use super::global::Global;
 use super::import::check_import;
-use super::linker::both;
+use super::linker::import_name;
 use super::memory::Memory;
 use super::module::Module;
 use super::store::{AsContext, AsContextMut, StoreInner};
@@ -19,15 +19,15 @@ use crate::printable::Printable;
 use crate::vm::context::VMContext;
 use crate::vm::instance::{InstanceData, func_ref};
 use crate::vm::instantiate::initialize;
-use crate::vm::limits::{self, Growth, Resource};
+use crate::vm::limits::{self, GrowthRequest, LimitedResource};
 use crate::vm::store::{StoreOpaque, Stored};
 
-/// An item of the instance's index spaces as an object.
+/// The object at an index of an instance's index spaces.
 ///
 /// # Safety
-/// `vmctx` must be live and the index in its module's index space.
+/// `vmctx` must be live, and `index` in its module's index space.
 pub(crate) unsafe fn external(vmctx: *mut VMContext, index: ExternIndex) -> Extern {
-    // SAFETY: the caller's promise.
+    // SAFETY: context and index are valid by the caller's promise; the instance is as live as its context, and its store too.
     unsafe {
         let this = &*(*vmctx).instance;
         match index {
@@ -44,6 +44,8 @@ pub(crate) unsafe fn external(vmctx: *mut VMContext, index: ExternIndex) -> Exte
 }
 
 /// An instance of a module in a store (specification, section 4.2.5).
+///
+/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store.
 ///
 /// ```
 /// use wasmrun::{Engine, Instance, Module, Store};
@@ -63,9 +65,11 @@ impl Instance {
     /// Instantiates a module with its imports in the order of [`Module::imports`], and runs its start function.
     ///
     /// # Errors
-    /// [`Link`](ErrorKind::Link) if imports do not fit, [`Resource`](ErrorKind::Resource) if memory is short, a trap if
-    /// a segment does not fit or the start function traps. As the specification has it, segments that were copied
-    /// before the trap stay.
+    /// - [`Usage`](ErrorKind::Usage) if the number of imports is wrong, or module or imports belong to another engine or store;
+    /// - [`Link`](ErrorKind::Link) if an import has the wrong type;
+    /// - [`Resource`](ErrorKind::Resource) if memory is short or the store's limiter refuses;
+    /// - a trap if an active segment does not fit; segments that were copied before stay, as specified;
+    /// - whatever ends the start function.
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
         // SAFETY: the store's own pointer, which is borrowed; the imports are checked first.
@@ -75,18 +79,21 @@ impl Instance {
         }
     }
 
-    /// Instantiates with imports that are known to fit.
+    /// Instantiates a module, without checking its imports.
     ///
     /// # Safety
-    /// `store` must be the own pointer of a store that nobody refers to, as code runs in it.
+    /// `store` must be the own pointer of a store to which nobody holds a reference, because code runs in it. The module must
+    /// be of the store's engine, and the imports must fit.
     pub(crate) unsafe fn instantiate(store: *mut StoreOpaque, module: &Module, imports: &[Extern]) -> Result<Self> {
-        // SAFETY: the caller's promise; the context is complete when it is initialised, and nothing borrows the instance.
+        // SAFETY: the store is live and nobody refers to it, by the caller's promise. The instance is complete, and nobody
+        // refers to it, when `initialize` is called.
         let (vmctx, handle) = unsafe {
-            let none = Growth { current: 0, desired: 0, maximum: None };
-            limits::admit(store, Resource::Instance, none)?;
+            let none = GrowthRequest { current: 0, desired: 0, maximum: None };
+            limits::admit(store, LimitedResource::Instance, none)?;
             let imports: Vec<_> = imports.iter().map(|import| import.to_import(&*store)).collect();
-            let data = InstanceData::new(&mut *store, module.code(), &imports);
-            // Objects that were made refer to the context, so it is kept from here on, whatever happens.
+            let data = InstanceData::new(&mut *store, module.runtime_info(), &imports);
+            // Even if `define` failed, objects that it has put into the store point into the context, so the store must keep
+            // the instance.
             let defined = InstanceData::define(data.as_ptr(), store);
             let vmctx = data.vmctx;
             let instances = &mut (*store).instances;
@@ -97,7 +104,8 @@ impl Instance {
             (vmctx, handle)
         };
         if let Some(start) = module.0.facts.start {
-            // SAFETY: the context is complete; start functions take and return nothing.
+            // SAFETY: the instance is complete and the index is its module's. Start functions have no parameters or results,
+            // so no slot is accessed.
             unsafe {
                 let func = NonNull::new_unchecked(func_ref(vmctx, start));
                 invoke(store, func, std::ptr::NonNull::<u64>::dangling().as_ptr())?;
@@ -106,10 +114,11 @@ impl Instance {
         Ok(handle)
     }
 
+    /// Checks that module and imports belong to the store and that the imports fit.
     fn check_imports(store: &StoreOpaque, module: &Module, imports: &[Extern]) -> Result<()> {
         let wanted = &module.0.facts.imports;
-        if !module.0.engine.is_of(store) {
-            return Err(Error::usage("the module is of another engine than the store"));
+        if !module.0.engine.owns(store) {
+            return Err(Error::usage("the module belongs to another engine than the store"));
         }
         if wanted.len() != imports.len() {
             let message = format!("the module has {} import(s), got {}", wanted.len(), imports.len());
@@ -117,10 +126,10 @@ impl Instance {
         }
         for (want, got) in wanted.iter().zip(imports) {
             if !got.belongs_to(store) {
-                return Err(Error::usage("import of another store than the instance's"));
+                return Err(Error::usage("an import belongs to another store"));
             }
             check_import(store, &want.ty, got).map_err(|message| {
-                let import = both(&want.module, &want.name);
+                let import = import_name(&want.module, &want.name);
                 Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
             })?;
         }
@@ -131,53 +140,53 @@ impl Instance {
         &store.instances[self.0.index(store)]
     }
 
-    /// The module it is an instance of.
+    /// The module that was instantiated.
     pub fn module<'a>(&self, store: &'a impl AsContext) -> &'a Module {
         let owner = &store.as_context().0.instance_of(*self).owner;
-        owner.downcast_ref().expect("instances are made of modules")
+        owner.downcast_ref().expect("the owner of an instance is its module")
     }
 
-    /// The export of this name.
+    /// The export `name`, if there is one.
     pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
         let data = self.data(&store.as_context_mut().into_inner().opaque);
         let module = &data.module;
         let index = module.exports[*module.export_index.get(name)? as usize].index;
-        // SAFETY: the instance is live with its store.
+        // SAFETY: the store, which is borrowed, keeps the instance and its context; the index is its module's.
         Some(unsafe { external(data.vmctx, index) })
     }
 
-    /// All exports, in the order of the module.
+    /// All exports and their names, in the order of the module.
     pub fn exports(&self, mut store: impl AsContextMut) -> Vec<(String, Extern)> {
         let data = self.data(&store.as_context_mut().into_inner().opaque);
         let exports = data.module.exports.iter();
-        // SAFETY: the instance is live with its store.
+        // SAFETY: the store, which is borrowed, keeps the instance and its context; the indices are its module's.
         exports.map(|e| (e.name.to_string(), unsafe { external(data.vmctx, e.index) })).collect()
     }
 
-    /// The exported function of this name.
+    /// The exported function `name`; `None` if there is no such export or it is no function.
     pub fn get_func(&self, store: impl AsContextMut, name: &str) -> Option<Func> {
         self.get_export(store, name)?.into_func()
     }
 
-    /// The exported memory of this name.
+    /// The exported memory `name`; `None` if there is no such export or it is no memory.
     pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
         self.get_export(store, name)?.into_memory()
     }
 
-    /// The exported table of this name.
+    /// The exported table `name`; `None` if there is no such export or it is no table.
     pub fn get_table(&self, store: impl AsContextMut, name: &str) -> Option<Table> {
         self.get_export(store, name)?.into_table()
     }
 
-    /// The exported global of this name.
+    /// The exported global `name`; `None` if there is no such export or it is no global.
     pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
         self.get_export(store, name)?.into_global()
     }
 
-    /// The exported function of this name, with its type known to Rust.
+    /// The exported function `name` with Rust types for parameters and results; see [`Func::typed`].
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) if there is none or it has another type.
+    /// [`Usage`](ErrorKind::Usage) if there is no such function or it has another type.
     pub fn get_typed_func<P: WasmParams, R: WasmResults>(
         &self,
         mut store: impl AsContextMut,
@@ -187,11 +196,11 @@ impl Instance {
         func.ok_or_else(|| Error::usage(format!("no exported function {}", Printable::quoted(name))))?.typed(store)
     }
 
-    /// A function of the instance by its index in the function index space, exported or not.
+    /// A function of the instance by its index in the function index space, whether or not it is exported.
     pub(crate) fn func_by_index(&self, store: &mut StoreOpaque, index: u32) -> Option<Func> {
         let data = self.data(store);
         ((index as usize) < data.module.funcs.len()).then(|| {
-            // SAFETY: the instance is live with its store, the index was checked.
+            // SAFETY: the store, which is borrowed, keeps the instance and its context; the index was checked.
             unsafe { external(data.vmctx, ExternIndex::Func(index)) }.into_func().expect("a function")
         })
     }

@@ -1,24 +1,28 @@
-//! Limits on what a store may grow to.
+//! Limits on the growth of a store, for the embedder to set.
 
 use super::store::{Store, StoreInner};
 use crate::error::{Error, Result};
-use crate::vm::limits::{Growth, Limiter, Resource};
+use crate::vm::limits::{GrowthRequest, LimitedResource, Limiter};
 use crate::vm::store::StoreOpaque;
 
 /// Decides how far a store may grow; see [`Store::limiter`].
 ///
-/// It is asked when a memory or table is made or grows, by a guest or by the host. What it can't bound: memory that the
-/// runtime needs beside that (code, the value stack of [`Config::max_wasm_stack`](crate::Config::max_wasm_stack), exceptions, which
-/// [`Config::max_exception_bytes`](crate::Config::max_exception_bytes) bounds) and what host functions allocate.
+/// It is asked when an instance, memory or table is made, and when a memory or table grows, by a guest or by the host. It does
+/// not limit other memory of the runtime: code, the value stack
+/// ([`Config::max_wasm_stack`](crate::Config::max_wasm_stack) does), exceptions
+/// ([`Config::max_exception_bytes`](crate::Config::max_exception_bytes) does), and what host functions allocate.
 pub trait ResourceLimiter: Send {
-    /// Whether a memory of `current` bytes may grow to `desired` bytes; `current` is 0 where it is to be made. `maximum` is that
-    /// of its type, in bytes.
+    /// Whether a memory may grow from `current` to `desired` bytes; `current` is 0 if the memory is to be made. `maximum` is the
+    /// maximum of its type, in bytes.
+    ///
+    /// With `false`, `memory.grow` gives -1 to the guest.
     ///
     /// # Errors
-    /// An error is a trap for the guest, where `false` has `memory.grow` give -1.
+    /// An error is a trap for the guest.
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool>;
 
-    /// Takes note that a memory could not grow although it was allowed, or that its type does not allow it.
+    /// Called when a memory could not grow although the limiter allowed it, or because its type does not allow it. `error` has
+    /// the reason. Does nothing by default.
     ///
     /// # Errors
     /// An error is a trap for the guest.
@@ -27,13 +31,16 @@ pub trait ResourceLimiter: Send {
         Ok(())
     }
 
-    /// Whether a table of `current` elements may grow to `desired` elements; `current` is 0 where it is to be made.
+    /// Whether a table may grow from `current` to `desired` elements; `current` is 0 if the table is to be made. `maximum` is the
+    /// maximum of its type, in elements.
+    ///
+    /// With `false`, `table.grow` gives -1 to the guest.
     ///
     /// # Errors
-    /// An error is a trap for the guest, where `false` has `table.grow` give -1.
+    /// An error is a trap for the guest.
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool>;
 
-    /// As [`memory_grow_failed`](Self::memory_grow_failed), of a table.
+    /// As [`memory_grow_failed`](Self::memory_grow_failed), for a table.
     ///
     /// # Errors
     /// An error is a trap for the guest.
@@ -42,17 +49,17 @@ pub trait ResourceLimiter: Send {
         Ok(())
     }
 
-    /// How many instances the store may have. The default is 10,000, as for memories and tables.
+    /// The most instances that the store may have. The default is 10,000.
     fn instances(&self) -> usize {
         DEFAULT_COUNT
     }
 
-    /// How many memories the store may have.
+    /// The most memories that the store may have. The default is 10,000.
     fn memories(&self) -> usize {
         DEFAULT_COUNT
     }
 
-    /// How many tables the store may have.
+    /// The most tables that the store may have. The default is 10,000.
     fn tables(&self) -> usize {
         DEFAULT_COUNT
     }
@@ -60,7 +67,7 @@ pub trait ResourceLimiter: Send {
 
 const DEFAULT_COUNT: usize = 10_000;
 
-/// Fixed limits, made by [`StoreLimitsBuilder`].
+/// A [`ResourceLimiter`] with fixed limits, made by a [`StoreLimitsBuilder`].
 ///
 /// ```
 /// use wasmrun::{Engine, Instance, Module, Store, StoreLimits, StoreLimitsBuilder};
@@ -103,10 +110,16 @@ impl Default for StoreLimits {
 }
 
 impl StoreLimits {
-    fn grows(&self, desired: usize, limit: Option<usize>, maximum: Option<usize>, what: &str) -> Result<bool> {
+    fn grows(
+        &self,
+        desired: usize,
+        limit: Option<usize>,
+        maximum: Option<usize>,
+        (what, unit): (&str, &str),
+    ) -> Result<bool> {
         let fits = limit.is_none_or(|limit| desired <= limit) && maximum.is_none_or(|maximum| desired <= maximum);
         if !fits && self.trap_on_grow_failure {
-            return Err(Error::resource(format!("a {what} was to grow to {desired}, beyond the store's limit")));
+            return Err(Error::resource(format!("a {what} of {desired} {unit} is beyond the store's limit")));
         }
         Ok(fits)
     }
@@ -118,7 +131,7 @@ impl StoreLimits {
 
 impl ResourceLimiter for StoreLimits {
     fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        self.grows(desired, self.memory_size, maximum, "memory")
+        self.grows(desired, self.memory_size, maximum, ("memory", "bytes"))
     }
 
     fn memory_grow_failed(&mut self, error: Error) -> Result<()> {
@@ -126,7 +139,7 @@ impl ResourceLimiter for StoreLimits {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        self.grows(desired, self.table_elements, maximum, "table")
+        self.grows(desired, self.table_elements, maximum, ("table", "elements"))
     }
 
     fn table_grow_failed(&mut self, error: Error) -> Result<()> {
@@ -146,7 +159,7 @@ impl ResourceLimiter for StoreLimits {
     }
 }
 
-/// Makes [`StoreLimits`]. What is not set is not limited; instances, memories and tables are, to 10,000 each.
+/// Makes [`StoreLimits`]. By default sizes are not limited, and there may be 10,000 instances, memories and tables each.
 #[derive(Clone, Debug, Default)]
 pub struct StoreLimitsBuilder(StoreLimits);
 
@@ -156,37 +169,37 @@ impl StoreLimitsBuilder {
         Self::default()
     }
 
-    /// Sets how many bytes each memory may have.
+    /// Sets the most bytes that each memory may have.
     pub fn memory_size(mut self, bytes: usize) -> Self {
         self.0.memory_size = Some(bytes);
         self
     }
 
-    /// Sets how many elements each table may have.
+    /// Sets the most elements that each table may have.
     pub fn table_elements(mut self, elements: usize) -> Self {
         self.0.table_elements = Some(elements);
         self
     }
 
-    /// Sets how many instances there may be.
+    /// Sets the most instances that the store may have.
     pub fn instances(mut self, count: usize) -> Self {
         self.0.instances = count;
         self
     }
 
-    /// Sets how many memories there may be.
+    /// Sets the most memories that the store may have.
     pub fn memories(mut self, count: usize) -> Self {
         self.0.memories = count;
         self
     }
 
-    /// Sets how many tables there may be.
+    /// Sets the most tables that the store may have.
     pub fn tables(mut self, count: usize) -> Self {
         self.0.tables = count;
         self
     }
 
-    /// Sets whether growth that fails is a trap, rather than -1 for the guest.
+    /// Sets whether growth that fails is a trap for the guest, instead of the result -1. The default is `false`.
     pub fn trap_on_grow_failure(mut self, trap: bool) -> Self {
         self.0.trap_on_grow_failure = trap;
         self
@@ -202,57 +215,74 @@ impl StoreLimitsBuilder {
 pub(crate) type FindLimiter<T> = Box<dyn (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync>;
 
 impl<T: 'static> Store<T> {
-    /// Sets the limiter that decides how far the store may grow from now on; `limiter` finds it in the host's data.
+    /// Sets the limiter that decides how far the store may grow from now on. `limiter` finds it in the host's data.
     ///
-    /// A panic of the limiter while a guest grows something resumes in the host's call, as that of a host function does.
+    /// If the limiter panics while a guest grows something, the panic resumes in the host's call into WebAssembly code, as
+    /// for a host function.
     ///
     /// See [`StoreLimits`] for an example.
     pub fn limiter(&mut self, limiter: impl (FnMut(&mut T) -> &mut dyn ResourceLimiter) + Send + Sync + 'static) {
         let inner = self.inner_mut();
         inner.limiter = Some(Box::new(limiter));
-        inner.opaque.limiter = Some(Limiter { growing: growing::<T>, failed: failed::<T>, most: most::<T> });
+        inner.opaque.limiter = Some(Limiter { growing: growing::<T>, failed: failed::<T>, max_count: max_count::<T> });
     }
 }
 
 /// The limiter of a store.
 ///
 /// # Safety
-/// `store` must be the own pointer of a store with data `T` that has one, and nobody else have access to data or limiter for
-/// `'a`.
+/// `store` must be the own pointer of a live store with data `T` and a limiter. For `'a`, nobody else may access the store's
+/// data or its `limiter`.
 unsafe fn limiter<'a, T: 'static>(store: *mut StoreOpaque) -> &'a mut dyn ResourceLimiter {
     let inner = store.cast::<StoreInner<T>>();
-    // SAFETY: the caller's promise; both are fields of their own.
+    // SAFETY: the store has data `T`, and nobody else accesses the two fields, by the caller's promise.
     unsafe {
         let find = (*inner).limiter.as_mut().expect("it was set with the functions that ask it");
         find(&mut (*inner).data)
     }
 }
 
-unsafe fn growing<T: 'static>(store: *mut StoreOpaque, resource: Resource, growth: Growth) -> Result<bool> {
-    let Growth { current, desired, maximum } = growth;
-    // SAFETY: the caller's promise.
+/// See [`Limiter::growing`].
+///
+/// # Safety
+/// As for [`Limiter`]; the store must have data `T`.
+unsafe fn growing<T: 'static>(
+    store: *mut StoreOpaque,
+    resource: LimitedResource,
+    growth: GrowthRequest,
+) -> Result<bool> {
+    let GrowthRequest { current, desired, maximum } = growth;
+    // SAFETY: the store has data `T` and nobody refers to it, by the caller's promise.
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
-        Resource::Table => limiter.table_growing(current, desired, maximum),
-        Resource::Memory | Resource::Instance => limiter.memory_growing(current, desired, maximum),
+        LimitedResource::Table => limiter.table_growing(current, desired, maximum),
+        LimitedResource::Memory | LimitedResource::Instance => limiter.memory_growing(current, desired, maximum),
     }
 }
 
-unsafe fn failed<T: 'static>(store: *mut StoreOpaque, resource: Resource, error: Error) -> Result<()> {
-    // SAFETY: the caller's promise.
+/// See [`Limiter::failed`].
+///
+/// # Safety
+/// As for [`Limiter`]; the store must have data `T`.
+unsafe fn failed<T: 'static>(store: *mut StoreOpaque, resource: LimitedResource, error: Error) -> Result<()> {
+    // SAFETY: the store has data `T` and nobody refers to it, by the caller's promise.
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
-        Resource::Table => limiter.table_grow_failed(error),
-        Resource::Memory | Resource::Instance => limiter.memory_grow_failed(error),
+        LimitedResource::Table => limiter.table_grow_failed(error),
+        LimitedResource::Memory | LimitedResource::Instance => limiter.memory_grow_failed(error),
     }
 }
 
-unsafe fn most<T: 'static>(store: *mut StoreOpaque, resource: Resource) -> usize {
-    // SAFETY: the caller's promise.
+/// See [`Limiter::max_count`].
+///
+/// # Safety
+/// As for [`Limiter`]; the store must have data `T`.
+unsafe fn max_count<T: 'static>(store: *mut StoreOpaque, resource: LimitedResource) -> usize {
+    // SAFETY: the store has data `T` and nobody refers to it, by the caller's promise.
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
-        Resource::Instance => limiter.instances(),
-        Resource::Memory => limiter.memories(),
-        Resource::Table => limiter.tables(),
+        LimitedResource::Instance => limiter.instances(),
+        LimitedResource::Memory => limiter.memories(),
+        LimitedResource::Table => limiter.tables(),
     }
 }

@@ -1,17 +1,16 @@
-//! The view of a memory that host functions get.
+//! The view of a linear memory that host functions get, with bounds-checked accessors.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
 
-/// A view of one linear memory, for the time of a host call: bounds-checked, little-endian.
+/// A view of a linear memory, for the duration of a host call: bounds-checked, little-endian.
 ///
-/// The view borrows the store it came from, so the memory can neither grow nor go away while it is held.
-/// A failed access is [`Trap::MemoryOutOfBounds`], which a host function may pass on with `?`; nothing has been
-/// written then.
+/// The view borrows the store, so the memory can neither grow nor be dropped while the view is held. An access that is out of
+/// bounds fails with [`Trap::MemoryOutOfBounds`], which a host function may return with `?`; nothing has been written then.
 ///
-/// Addresses and lengths are what WebAssembly code has them in, see [`IntoAddress`]. How the memory's bytes are held is not
-/// to be seen: they are copied in and out, since other threads may write to a shared memory at any time. Where the memory is
-/// not shared, [`unshared_slice`](LinearMemory::unshared_slice) saves the copy.
+/// Addresses and lengths may have any type that WebAssembly code passes them in: `u32`, `i32`, `u64`, `i64`, also `usize`. They
+/// are taken as unsigned. The accessors copy bytes in and out, because other threads may write to a shared memory at any time.
+/// If the memory is not shared, [`unshared_slice`](LinearMemory::unshared_slice) saves the copy.
 ///
 /// ```
 /// use wasmrun::LinearMemory;
@@ -29,10 +28,10 @@ pub struct LinearMemory<'a> {
     bytes: &'a mut [u8],
 }
 
-/// An address in a linear memory, or a number of bytes there: unsigned, whatever the Rust type says, as WebAssembly code
-/// means it. A negative `i32` is an address above 2 GiB.
+/// An address in a linear memory, or a number of bytes there. As in WebAssembly code it is unsigned, whatever the Rust type: a
+/// negative `i32` is an address above 2 GiB.
 pub trait IntoAddress: Copy + private::Sealed {
-    /// The address.
+    /// The address or number of bytes.
     fn into_address(self) -> u64;
 }
 
@@ -89,7 +88,7 @@ macro_rules! typed {
 }
 
 impl<'a> LinearMemory<'a> {
-    /// A view of `bytes`, as a test of a host function needs it.
+    /// A view of `bytes`, for tests of host functions.
     pub fn new(bytes: &'a mut [u8]) -> Self {
         LinearMemory { bytes }
     }
@@ -105,17 +104,17 @@ impl<'a> LinearMemory<'a> {
         self.bytes.is_empty()
     }
 
-    /// Fills `buffer` from `address`.
+    /// Copies the bytes from `address` into `buffer`, which they fill.
     ///
     /// # Errors
-    /// [`Trap::MemoryOutOfBounds`] if the memory does not have all of these bytes.
+    /// [`Trap::MemoryOutOfBounds`] if the range does not lie in the memory.
     #[inline]
     pub fn read(&self, address: impl IntoAddress, buffer: &mut [u8]) -> Result<()> {
         buffer.copy_from_slice(self.unshared_slice(address, buffer.len())?);
         Ok(())
     }
 
-    /// Copies `data` to `address`.
+    /// Copies `data` into the memory, from `address` on.
     ///
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`]; nothing is written then.
@@ -134,7 +133,7 @@ impl<'a> LinearMemory<'a> {
         Ok(())
     }
 
-    /// A copy of the `len` bytes from `address`.
+    /// A copy of `len` bytes from `address` on.
     ///
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`]; nothing is allocated then.
@@ -142,7 +141,7 @@ impl<'a> LinearMemory<'a> {
         Ok(self.unshared_slice(address, len)?.to_vec())
     }
 
-    /// A copy of the string of `len` bytes at `address`.
+    /// A copy of the UTF-8 string of `len` bytes at `address`.
     ///
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`], or [`ErrorKind::Host`] with the [`std::str::Utf8Error`] if it is not UTF-8.
@@ -161,11 +160,11 @@ impl<'a> LinearMemory<'a> {
         read_f64 write_f64 f64;
     }
 
-    /// The `len` bytes from `address`, of a memory that is not shared.
+    /// The `len` bytes from `address` on, without a copy, of a memory that is not shared.
     ///
     /// # Errors
-    /// [`Trap::MemoryOutOfBounds`]. [`ErrorKind::Usage`] for a shared memory, once there are any: a slice would have to stay
-    /// as it is, and other threads write to these bytes.
+    /// [`Trap::MemoryOutOfBounds`]. Once shared memories are supported, [`ErrorKind::Usage`] for these: the bytes behind a
+    /// Rust slice must not change, and other threads write to a shared memory.
     #[inline]
     pub fn unshared_slice(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<&[u8]> {
         let (address, len) = (address.into_address(), len.into_address());
@@ -175,7 +174,7 @@ impl<'a> LinearMemory<'a> {
         }
     }
 
-    /// The `len` bytes from `address`, to be written, of a memory that is not shared.
+    /// The `len` bytes from `address` on, to be written, of a memory that is not shared.
     ///
     /// # Errors
     /// As for [`LinearMemory::unshared_slice`].
@@ -188,11 +187,11 @@ impl<'a> LinearMemory<'a> {
         }
     }
 
-    /// Where these bytes are, if the memory has all of them.
+    /// The range of `bytes` for an access, if it is in bounds.
     #[inline]
     fn range(&self, address: u64, len: u64) -> Option<std::ops::Range<usize>> {
         let end = address.checked_add(len).filter(|end| *end <= self.len())?;
-        // No more than the length, which is a `usize`.
+        // Both fit, because they are no larger than the length, which is a `usize`.
         Some(address as usize..end as usize)
     }
 

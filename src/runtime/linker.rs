@@ -1,4 +1,4 @@
-//! Linkers: imports by name.
+//! Linkers, which resolve a module's imports by name.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -21,10 +21,10 @@ use crate::printable::Printable;
 use crate::vm::func::HostFunc;
 use crate::vm::store::StoreOpaque;
 
-/// Things to import, by module and name, for stores with data `T`.
+/// Definitions for imports, by module name and name, for stores with data `T`.
 ///
-/// Host functions in a linker belong to no store: one linker serves any number of them. Instances and their exports
-/// belong to the store they are in.
+/// Host functions in a linker belong to no store, so one linker serves any number of stores. Objects of a store that are
+/// defined in a linker, such as exports of an instance, can only be imported in that store.
 ///
 /// ```
 /// use wasmrun::{Engine, LinearMemory, Linker, Module, Store};
@@ -43,7 +43,8 @@ use crate::vm::store::StoreOpaque;
 /// # Ok::<(), wasmrun::Error>(())
 /// ```
 ///
-/// It is for stores of exactly this type of data, as its host functions may replace them:
+/// The type of the data is fixed, even where Rust would convert between function types, because host functions read and
+/// write the data:
 ///
 /// ```compile_fail,E0308
 /// use wasmrun::Linker;
@@ -54,7 +55,7 @@ use crate::vm::store::StoreOpaque;
 pub struct Linker<T: 'static = ()> {
     allow_shadowing: bool,
     definitions: HashMap<Box<str>, HashMap<Box<str>, Definition>>,
-    /// Invariant: host functions both read and write the data.
+    /// Makes the linker invariant in `T`, because host functions read and write the data.
     _data: PhantomData<fn(T) -> T>,
 }
 
@@ -84,15 +85,16 @@ impl<T> std::fmt::Debug for Linker<T> {
 }
 
 impl<T: 'static> Linker<T> {
-    /// A linker that defines nothing yet.
+    /// A linker without definitions.
     ///
-    /// Host functions are bound to an engine when a store first uses them, so a linker serves any: the parameter is
-    /// there for code that was written for other runtimes of this API, and [`Linker::default`] does without.
+    /// The engine is not used, because a linker serves stores of any engine: the parameter makes the signature that of other
+    /// runtimes with this API. [`Linker::default`] does without.
     pub fn new(_engine: &Engine) -> Self {
         Self::default()
     }
 
-    /// Whether a definition may replace an earlier one of the same name; if not (the default), it is an error.
+    /// Sets whether a definition may replace an earlier one of the same name. If not, which is the default, that is a
+    /// [`Link`](ErrorKind::Link) error.
     pub fn allow_shadowing(&mut self, allow: bool) -> &mut Self {
         self.allow_shadowing = allow;
         self
@@ -104,13 +106,13 @@ impl<T: 'static> Linker<T> {
             None => self.definitions.entry(module.into()).or_default(),
         };
         if names.contains_key(name) && !self.allow_shadowing {
-            return Err(Error::new(ErrorKind::Link(format!("{} is defined already", both(module, name)))));
+            return Err(Error::new(ErrorKind::Link(format!("{} is defined already", import_name(module, name)))));
         }
         names.insert(name.into(), definition);
         Ok(self)
     }
 
-    /// Defines a host function made of a closure, whose type gives the WebAssembly type (see [`IntoFunc`]).
+    /// Defines a host function from a closure; the closure's Rust type gives the WebAssembly type, see [`IntoFunc`].
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if the name is taken.
@@ -124,7 +126,7 @@ impl<T: 'static> Linker<T> {
         self.insert(module, name, Definition::Host(Arc::new(host)))
     }
 
-    /// Defines a host function of the given type over values.
+    /// Defines a host function of the given type that takes and returns [`Value`]s; see [`Func::new`].
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if the name is taken.
@@ -139,7 +141,7 @@ impl<T: 'static> Linker<T> {
         self.insert(module, name, Definition::Host(Arc::new(host)))
     }
 
-    /// Defines an object of a store.
+    /// Defines an object of a store; it can only be imported in that store.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if the name is taken.
@@ -163,11 +165,11 @@ impl<T: 'static> Linker<T> {
         Ok(self)
     }
 
-    /// Instantiates a module with what is defined so far, and defines its exports under the module name `name`.
-    /// An exported function `_initialize` is called first.
+    /// Instantiates a module with the definitions so far, calls its exported function `_initialize` if there is one, and
+    /// defines the exports under the module name `name`.
     ///
     /// # Errors
-    /// Those of [`Linker::instantiate`], and [`Link`](ErrorKind::Link) if a name is taken.
+    /// Those of [`Linker::instantiate`], whatever ends `_initialize`, and [`Link`](ErrorKind::Link) if a name is taken.
     pub fn module(&mut self, mut store: impl AsContextMut<Data = T>, name: &str, module: &Module) -> Result<&mut Self> {
         let instance = self.instantiate(store.as_context_mut(), module)?;
         if let Some(initialize) = instance.get_func(store.as_context_mut(), "_initialize") {
@@ -176,7 +178,7 @@ impl<T: 'static> Linker<T> {
         self.instance(store, name, instance)
     }
 
-    /// Defines all that is defined under the module name `module` under `as_module` too.
+    /// Copies all definitions of the module name `module` to the module name `as_module`.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if `module` has no definitions, or a name is taken.
@@ -194,7 +196,7 @@ impl<T: 'static> Linker<T> {
         self.definitions.get(module)?.get(name)
     }
 
-    /// The object of a definition in a store.
+    /// The object of a definition in a store; makes the store's reference to a host function.
     fn object(definition: &Definition, store: &mut StoreOpaque) -> Extern {
         match definition {
             Definition::Host(host) => Extern::Func(Func::from_host(store, host)),
@@ -202,13 +204,13 @@ impl<T: 'static> Linker<T> {
         }
     }
 
-    /// The object defined under a name, in this store.
+    /// The object that is defined under a name, for use in this store; `None` if there is no definition.
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         self.lookup(module, name).map(|definition| Self::object(definition, store))
     }
 
-    /// The imports of `module` that are not defined: module, name, type.
+    /// The imports of `module` without a definition: module name, name, type.
     fn missing<'m>(&self, module: &'m Module) -> impl Iterator<Item = (&'m str, &'m str, &'m ExternType)> {
         let imports = module.0.facts.imports.iter();
         imports.filter(|i| self.lookup(&i.module, &i.name).is_none()).map(|i| (&*i.module, &*i.name, &i.ty))
@@ -230,7 +232,7 @@ impl<T: 'static> Linker<T> {
             if let Definition::Host(host) = definition
                 && !matches!(&import.ty, ExternType::Func(ty) if *ty == host.ty)
             {
-                let (wanted, import) = (&import.ty, both(&import.module, &import.name));
+                let (wanted, import) = (&import.ty, import_name(&import.module, &import.name));
                 let got = ExternType::Func(host.ty.clone());
                 let message = format!("incompatible import type for {import}: expected {wanted}, got {got}");
                 return Err(Error::new(ErrorKind::Link(message)));
@@ -243,12 +245,12 @@ impl<T: 'static> Linker<T> {
     /// Instantiates a module, its imports looked up by name.
     ///
     /// # Errors
-    /// [`Link`](ErrorKind::Link) with all imports that are missing, or the first that does not fit; otherwise those of
-    /// [`Instance::new`].
+    /// [`Link`](ErrorKind::Link), naming the imports that are not defined (up to 100), or the first that has the wrong type;
+    /// otherwise those of [`Instance::new`].
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        if !module.0.engine.is_of(store) {
-            return Err(Error::usage("the module is of another engine than the store"));
+        if !module.0.engine.owns(store) {
+            return Err(Error::usage("the module belongs to another engine than the store"));
         }
         let mut imports = Vec::with_capacity(module.0.facts.imports.len());
         for import in &module.0.facts.imports {
@@ -259,15 +261,17 @@ impl<T: 'static> Linker<T> {
             check_object(store, import, &object)?;
             imports.push(object);
         }
-        // SAFETY: the store's own pointer; the reference to it is not used any more.
+        // SAFETY: the store is borrowed exclusively, and the reference is not used after its own pointer was taken. The module
+        // is of the store's engine, and all imports were checked.
         unsafe { Instance::instantiate(store.as_ptr(), module, &imports) }
     }
 
+    /// The error that lists the imports of `module` without a definition.
     fn unresolved(&self, module: &Module) -> Error {
         let missing: Vec<_> = self.missing(module).collect();
         let mut message = format!("unknown import{}:", if missing.len() == 1 { "" } else { "s" });
         for (module, name, ty) in missing.iter().take(MAX_LISTED) {
-            message.push_str(&format!("\n  {} {ty}", both(module, name)));
+            message.push_str(&format!("\n  {} {ty}", import_name(module, name)));
         }
         if missing.len() > MAX_LISTED {
             message.push_str(&format!("\n  and {} more", missing.len() - MAX_LISTED));
@@ -275,18 +279,19 @@ impl<T: 'static> Linker<T> {
         Error::new(ErrorKind::Link(message))
     }
 
-    /// Defines each function import of `module` that is not defined yet as one that fails when called.
+    /// Defines each function import of `module` that is not defined yet as a function that fails when it is called, with a
+    /// [`Host`](ErrorKind::Host) error that names the import.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
     pub fn define_unknown_imports_as_traps(&mut self, module: &Module) -> Result<()> {
         self.define_unknown(module, |import, name, _| {
-            let message = format!("call of unknown import {}", both(import, name));
+            let message = format!("call of unknown import {}", import_name(import, name));
             move |_: &mut [Value]| Err(Error::host(message.clone()))
         })
     }
 
-    /// Defines each function import of `module` that is not defined yet as one that returns zeros and nulls.
+    /// Defines each function import of `module` that is not defined yet as a function that returns zeros and nulls.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
@@ -300,6 +305,8 @@ impl<T: 'static> Linker<T> {
         })
     }
 
+    /// Defines each function import of `module` that is not defined yet as the function that `make` gives for module name, name
+    /// and type.
     fn define_unknown<F>(&mut self, module: &Module, make: impl Fn(&str, &str, &FuncType) -> F) -> Result<()>
     where
         F: Fn(&mut [Value]) -> Result<()> + Send + Sync + 'static,
@@ -310,7 +317,7 @@ impl<T: 'static> Linker<T> {
         }
         for (import, name, ty) in missing {
             let ExternType::Func(ty) = ty else { unreachable!("checked above") };
-            // A module may import one name twice, with two types even; the first one is kept.
+            // A module may import the same name twice, even with different types; the first one is defined.
             if self.lookup(import, name).is_none() {
                 let body = make(import, name, ty);
                 self.func_new(import, name, ty.clone(), move |_, _, results| body(results))?;
@@ -353,8 +360,8 @@ impl<T: 'static> InstancePre<T> {
     /// [`Link`](ErrorKind::Link) if an object of the store does not fit, and those of [`Instance::new`].
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>) -> Result<Instance> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        if !self.module.0.engine.is_of(store) {
-            return Err(Error::usage("the module is of another engine than the store"));
+        if !self.module.0.engine.owns(store) {
+            return Err(Error::usage("the module belongs to another engine than the store"));
         }
         let mut imports = Vec::with_capacity(self.imports.len());
         for (import, definition) in self.module.0.facts.imports.iter().zip(&self.imports) {
@@ -372,11 +379,11 @@ impl<T: 'static> InstancePre<T> {
 /// Checks that an object can be imported into a store.
 fn check_object(store: &StoreOpaque, import: &Import, object: &Extern) -> Result<()> {
     if !object.belongs_to(store) {
-        let message = format!("{} is of another store", both(&import.module, &import.name));
+        let message = format!("{} belongs to another store", import_name(&import.module, &import.name));
         return Err(Error::usage(message));
     }
     check_import(store, &import.ty, object).map_err(|message| {
-        let import = both(&import.module, &import.name);
+        let import = import_name(&import.module, &import.name);
         Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
     })
 }
@@ -384,7 +391,7 @@ fn check_object(store: &StoreOpaque, import: &Import, object: &Extern) -> Result
 /// Missing imports that an error lists.
 const MAX_LISTED: usize = 100;
 
-/// The two names of an import, for messages.
-pub(super) fn both(module: &str, name: &str) -> String {
+/// The quoted names of an import, for messages.
+pub(super) fn import_name(module: &str, name: &str) -> String {
     format!("{} {}", Printable::quoted(module), Printable::quoted(name))
 }

@@ -1,14 +1,16 @@
-//! Memories as the host sees them.
+//! Memories for the embedder.
 
 use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut};
 use crate::error::{Error, ErrorKind, MemoryFault, Result, Trap};
 use crate::module::types::MemoryType;
-use crate::vm::limits::{self, Resource};
+use crate::vm::limits::{self, LimitedResource};
 use crate::vm::memory::{MemoryData, initial_growth};
 use crate::vm::store::{StoreOpaque, Stored};
 
-/// A linear memory of a store (specification, section 4.2.8).
+/// A linear memory in a store (specification, section 4.2.8).
+///
+/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store.
 ///
 /// ```
 /// use wasmrun::{Engine, Memory, MemoryType, Store};
@@ -26,14 +28,15 @@ impl Memory {
     /// Makes a zeroed memory.
     ///
     /// # Errors
-    /// [`Usage`](ErrorKind::Usage) for limits beyond 65536 pages or a maximum below the minimum, and for what is not supported
-    /// yet: memories with 64-bit addresses, with pages of another size than 64 KiB, and shared ones.
-    /// [`Resource`](ErrorKind::Resource) if the system does not give the memory.
+    /// - [`Usage`](ErrorKind::Usage) if the type's limits are above 65,536 pages or its maximum is below its minimum, and for
+    ///   types that are not supported yet: 64-bit addresses, shared memories, pages of another size than 64 KiB;
+    /// - [`Resource`](ErrorKind::Resource) if the store's limiter or the system refuses the memory.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
-        // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
+        // SAFETY: the store is borrowed exclusively and used through its own pointer. No `vm` is passed that would have to be
+        // valid.
         unsafe {
-            limits::admit(store, Resource::Memory, initial_growth(ty))?;
+            limits::admit(store, LimitedResource::Memory, initial_growth(ty))?;
             let data = MemoryData::new(None, ty, &(*store).engine)?;
             Ok(Memory((*store).add_memory(data)))
         }
@@ -48,48 +51,48 @@ impl Memory {
         &mut store.memories[index]
     }
 
-    /// Its type, with the current size as minimum.
+    /// The memory's type, with the current size as the minimum.
     pub fn ty(&self, store: impl AsContext) -> MemoryType {
         let memory = self.in_store(&store.as_context().0.opaque);
         memory.ty.with_minimum(memory.pages())
     }
 
-    /// Its size in pages of 64 KiB.
+    /// The memory's size in pages of 64 KiB.
     pub fn size(&self, store: impl AsContext) -> u64 {
         self.in_store(&store.as_context().0.opaque).pages()
     }
 
-    /// Grows it by `delta` pages and returns the old size in pages.
+    /// Grows the memory by `delta` pages; returns the old size in pages.
     ///
     /// # Errors
-    /// [`Resource`](ErrorKind::Resource) if its maximum, the store's limiter or the system does not allow that, or what the
-    /// limiter returns.
+    /// [`Resource`](ErrorKind::Resource) if the type's maximum, the store's limiter or the system does not allow that, or the
+    /// error that the limiter returns.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
-        // SAFETY: the store's own pointer, which is borrowed.
+        // SAFETY: the store is borrowed exclusively and used through its own pointer.
         let grown = unsafe {
             let growth = self.in_store(&*store).growth(delta);
-            limits::grow(store, Resource::Memory, growth, |store| self.in_store_mut(store).grow(delta))?
+            limits::grow(store, LimitedResource::Memory, growth, |store| self.in_store_mut(store).grow(delta))?
         };
         grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))
     }
 
-    /// Its bytes.
+    /// The memory's bytes.
     pub fn data<'a, T: 'static>(&self, store: impl Into<super::store::StoreContext<'a, T>>) -> &'a [u8] {
         self.in_store(&store.into().0.opaque).bytes()
     }
 
-    /// Its bytes, to be written.
+    /// The memory's bytes, to be written.
     pub fn data_mut<'a, T: 'static>(&self, store: impl Into<super::store::StoreContextMut<'a, T>>) -> &'a mut [u8] {
         self.in_store_mut(&mut store.into().into_inner().opaque).bytes_mut()
     }
 
-    /// A view with typed reads and writes.
+    /// A view of the memory with typed reads and writes.
     pub fn linear<'a, T: 'static>(&self, store: impl Into<super::store::StoreContextMut<'a, T>>) -> LinearMemory<'a> {
         LinearMemory::new(self.data_mut(store))
     }
 
-    /// Fills `buffer` from `offset`.
+    /// Copies the bytes from `offset` into `buffer`, which they fill.
     ///
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`] if the range does not lie in the memory.
@@ -100,7 +103,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Writes `data` at `offset`.
+    /// Copies `data` into the memory, from `offset` on.
     ///
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`] if the range does not lie in the memory; nothing is written then.

@@ -1,8 +1,8 @@
-//! The embedding API: engines, modules, stores and the handles of what lives in them.
+//! The embedding API: engines, modules, stores, and handles of a store's objects.
 //!
-//! What may be here: what an embedder sees, checks of what it gives, and where a module's facts and the engines that run it
-//! come together (`module`, `engine`). What may not: how code is run (`interp`, `jit`, `tier`), what instructions do (`vm`),
-//! or anything of WASI.
+//! What may be here: the types that an embedder uses, checks of what an embedder passes, and the code that puts a module's
+//! facts and its engines together (`module`, `engine`). What may not: how code is run (`interp`, `jit`, `tier`), what
+//! instructions do (`vm`), or anything of WASI.
 
 pub(crate) mod caller;
 pub(crate) mod engine;

@@ -1,4 +1,4 @@
-//! Modules as the host sees them: facts and code together.
+//! Modules for the embedder: a module's facts together with the engines' data for it.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::printable::Printable;
 #[cfg(jit)]
 use crate::tier::ModuleTier;
 use crate::vm::image::MemoryImage;
-use crate::vm::instantiate::ModuleCode;
+use crate::vm::instantiate::ModuleRuntimeInfo;
 
-/// A validated WebAssembly module. Cloning is cheap: clones share everything.
+/// A WebAssembly module, decoded and validated, of which instances can be made. Cloning is cheap: clones share everything.
 ///
 /// ```
 /// use wasmrun::{Engine, Module};
@@ -29,11 +29,11 @@ use crate::vm::instantiate::ModuleCode;
 #[derive(Clone)]
 pub struct Module(pub(crate) Arc<ModuleInner>);
 
-/// A module's facts, and what each engine keeps of it.
+/// A module's facts, and each engine's data for it.
 pub(crate) struct ModuleInner {
     pub engine: Engine,
     pub facts: Arc<ModuleFacts>,
-    /// What the data segments make of memory 0, once that is worth keeping.
+    /// The initial contents of memory 0, which instances share.
     pub image: MemoryImage,
     pub interp: Arc<interp::InterpretedModule>,
     #[cfg(jit)]
@@ -56,34 +56,34 @@ impl std::fmt::Debug for Module {
 }
 
 impl Module {
-    /// Decodes and validates a module, binary or text.
+    /// Decodes and validates a module in the binary or the text format.
     ///
-    /// Function bodies are validated on several threads where there are many of them, or later if the engine is
-    /// configured so: see [`Config::lazy_validation`](crate::Config::lazy_validation).
+    /// If there are many function bodies, several threads validate them. With
+    /// [`Config::lazy_validation`](crate::Config::lazy_validation) they are validated later.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) and [`Unsupported`](crate::ErrorKind::Unsupported), with the byte
-    /// offset and the function where they occurred.
+    /// [`Invalid`](crate::ErrorKind::Invalid) or [`Unsupported`](crate::ErrorKind::Unsupported), with the byte offset and the
+    /// function where known.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
-        Self::of_facts(engine, decode::module(&engine.core().config, &engine.core().types, bytes.as_ref().into())?)
+        Self::from_facts(engine, decode::module(&engine.core().config, &engine.core().types, bytes.as_ref().into())?)
     }
 
-    /// Makes a module of what is in a file, binary or text.
+    /// Decodes and validates the module in a file, in the binary or the text format.
     ///
-    /// With [`Config::lazy_validation`](crate::Config::lazy_validation), little of a large binary is read. The file is
-    /// memory-mapped, once, to find where its functions are; the body of one is read and validated when it is first
-    /// called, names when a backtrace wants them, debug sections never. The file stays open for that, so it may be
-    /// renamed and deleted. Small files, and what is not a regular file, are read in full.
+    /// With [`Config::lazy_validation`](crate::Config::lazy_validation), only a part of a large binary is read. This function
+    /// maps the file into memory to find the functions. Later, a function body is read and validated when the function is
+    /// first called, names are read for the first backtrace, and debug sections never. The file stays open for that, so it may
+    /// be renamed or deleted. Small files, and those that are not regular files, are read in full.
     ///
-    /// Nothing that has run or been validated is ever read again from the file, so a program that may write to its own
-    /// module can't get unvalidated code run. But a module whose file is written to or truncated is not whole any
-    /// more: what was not needed before gives a [`Resource`](crate::ErrorKind::Resource) error from then on, as a trap
-    /// would. To replace a module that may be running, write a new file and rename it over the old one. Only a file
-    /// that is truncated *while this function looks for its functions* (a millisecond or so) can end the process with
-    /// SIGBUS; where others may do that, read the file and use [`Module::new`].
+    /// Code that was validated or has run is never read again from the file, so a program that can write to its own module
+    /// can't get unvalidated code to run. But if the file is written to or truncated, parts of the module that were not read
+    /// before are lost: a call that needs them fails with a [`Resource`](crate::ErrorKind::Resource) error. To replace the file
+    /// of a module that may be running, write a new file and rename it over the old one. If the file is truncated *during this
+    /// function* (for a millisecond or so), the process may be ended by SIGBUS; where others may do that, read the file and use
+    /// [`Module::new`].
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if the file can't be read, and those of [`Module::new`].
+    /// [`Resource`](crate::ErrorKind::Resource) if the file can't be read, or those of [`Module::new`].
     ///
     /// ```
     /// use wasmrun::{Engine, ErrorKind, Module};
@@ -114,25 +114,25 @@ impl Module {
 
     /// The module in an open file, read from its beginning.
     pub(crate) fn from_open_file(engine: &Engine, file: File) -> Result<Self> {
-        Self::of_facts(engine, file::module(&engine.core().config, &engine.core().types, file)?)
+        Self::from_facts(engine, file::module(&engine.core().config, &engine.core().types, file)?)
     }
 
-    /// The engine it was made for.
+    /// The engine that the module was made for.
     pub fn engine(&self) -> &Engine {
         &self.0.engine
     }
 
-    /// Its name, from the name section.
+    /// The module's name, from the name section.
     pub fn name(&self) -> Option<&str> {
         self.0.facts.names().module()
     }
 
-    /// Its imports, in order.
+    /// The module's imports, in order.
     pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
         self.0.facts.imports.iter().map(ImportType)
     }
 
-    /// Its exports, in order.
+    /// The module's exports, in order.
     pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
         self.0
             .facts
@@ -141,7 +141,8 @@ impl Module {
             .map(|export| ExportType { name: &export.name, ty: self.0.facts.extern_type(export.index) })
     }
 
-    /// The index of the exported function `name` in the function index space, imported functions first.
+    /// The index of the exported function `name` in the function index space, where imported functions come first; `None` if
+    /// there is no such export or it is no function.
     pub fn export_func_index(&self, name: &str) -> Option<u32> {
         match self.0.facts.exports[*self.0.facts.export_index.get(name)? as usize].index {
             ExternIndex::Func(func) => Some(func),
@@ -149,8 +150,8 @@ impl Module {
         }
     }
 
-    /// Puts a module's facts together with what the engines will keep of it.
-    fn of_facts(engine: &Engine, facts: Arc<ModuleFacts>) -> Result<Self> {
+    /// Makes a module from its facts, with each engine's data for it.
+    fn from_facts(engine: &Engine, facts: Arc<ModuleFacts>) -> Result<Self> {
         let interp = interp::InterpretedModule::new(engine.core(), &facts);
         #[cfg(jit)]
         let jit = jit::CompiledModule::new(engine.jit(), &facts, &interp);
@@ -169,8 +170,8 @@ impl Module {
         })))
     }
 
-    /// The module as instances are made of it.
-    pub(super) fn code(&self) -> ModuleCode<'_> {
+    /// What an instance of the module needs.
+    pub(super) fn runtime_info(&self) -> ModuleRuntimeInfo<'_> {
         let inner = &*self.0;
         #[cfg(jit)]
         let (entries, tiers, heat) = (inner.jit.entries(), inner.jit.tiers(), inner.jit.heat());
@@ -181,10 +182,10 @@ impl Module {
         #[cfg(not(jit))]
         let jit = std::ptr::null();
         let (facts, owner) = (&inner.facts, Box::new(self.clone()));
-        ModuleCode { facts, owner, entries, tiers, heat, interp: Arc::as_ptr(&inner.interp).cast(), jit }
+        ModuleRuntimeInfo { facts, owner, entries, tiers, heat, interp: Arc::as_ptr(&inner.interp).cast(), jit }
     }
 
-    /// What the cache did for its functions; see [`Config::cache`](crate::Config::cache).
+    /// Statistics of the cache for this module; see [`Config::cache`](crate::Config::cache).
     ///
     /// ```
     /// use wasmrun::{Engine, Module};
@@ -199,8 +200,9 @@ impl Module {
         CacheStats::default()
     }
 
-    /// Writes to the cache what was compiled since the last time, as happens when the last clone and instance of the
-    /// module is dropped. For programs that end without dropping them. If it can't be written it is not kept.
+    /// Writes code that was compiled since the last flush to the cache. That happens by itself when the last clone and instance
+    /// of the module are dropped; call this in programs that end without dropping them. If the cache can't be written to, the
+    /// code is not kept.
     ///
     /// ```no_run
     /// use wasmrun::{Cache, Config, Engine, Module};
@@ -216,14 +218,14 @@ impl Module {
         self.0.jit.flush_cache();
     }
 
-    /// Compiles all functions ahead of time, on all cores: the bytes of a `.cwasm` file for
+    /// Compiles all functions ahead of time, on all cores. Returns the contents of a `.cwasm` file, for
     /// [`Module::deserialize_file`].
     ///
-    /// The bytes are a WebAssembly module still, with the code in a custom section. Functions that can't be compiled
-    /// are left to the interpreter.
+    /// The result is still a WebAssembly module; the compiled code is in a custom section. Functions that can't be compiled
+    /// will be interpreted.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if a function is invalid that was not validated before,
+    /// [`Invalid`](crate::ErrorKind::Invalid) if lazy validation has not validated a function yet and it is invalid,
     /// [`Usage`](crate::ErrorKind::Usage) if this build has no JIT.
     ///
     /// See [`Module::deserialize_file`] for an example.
@@ -232,8 +234,8 @@ impl Module {
         self.compile_to(&mut bytes, &|_| {}).map(|_| bytes)
     }
 
-    /// Writes what [`Module::serialize`] gives, and tells `progress` how many functions are done: how many there are,
-    /// and how many of them could be compiled.
+    /// Writes the bytes of [`Module::serialize`] to `out`. Calls `progress` with the number of functions done so far. Returns how
+    /// many functions there are and how many could be compiled.
     #[cfg(jit)]
     pub(crate) fn compile_to(
         &self,
@@ -248,22 +250,22 @@ impl Module {
         Err(Error::usage("this build of wasmrun has no JIT"))
     }
 
-    /// Makes a module of a file that [`Module::serialize`] gave the contents of: its functions are native from their
-    /// first call, and nothing is compiled.
+    /// Loads a module from a file with the bytes that [`Module::serialize`] returned. Its functions run natively from the first
+    /// call, without compilation.
     ///
-    /// The code must be of this version of wasmrun, of the engine's [`BoundsChecks`](crate::BoundsChecks), and for a
-    /// processor that can do no more than this one. Code that was damaged is not run; its functions are interpreted, as
-    /// all are with [`Strategy::Interpreter`](crate::Strategy::Interpreter). The cache is not used.
+    /// The code must have been compiled by the same version of wasmrun, with the same [`BoundsChecks`](crate::BoundsChecks) as
+    /// the engine's, and for a processor without features that this one lacks. A function whose code is damaged is
+    /// interpreted; with [`Strategy::Interpreter`](crate::Strategy::Interpreter), all are. The cache is not used.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if it is no such file or its code can't be used here, with the reason;
-    /// those of [`Module::from_file`].
+    /// [`Invalid`](crate::ErrorKind::Invalid), with the reason, if the file has no compiled code or the code can't be used here;
+    /// otherwise those of [`Module::from_file`].
     ///
     /// # Safety
-    /// Machine code in the file is run as it is, outside of any sandbox: whoever can write the file can have this
-    /// process do anything. What is checked is against accidents only. So the file must have been made by
-    /// [`Module::serialize`] or `wasmrun compile`, and nobody may change it from then on until the module has been
-    /// dropped: it is mapped into memory. To replace it, write a new file and rename it over the old one.
+    /// The machine code in the file runs without any sandbox: who can write to the file can have this process do anything.
+    /// The checks detect accidental damage only. Therefore the file must come from [`Module::serialize`] or
+    /// `wasmrun compile`, and nobody may change it until the module is dropped, because it stays mapped into memory. To
+    /// replace the file, write a new one and rename it over the old one.
     ///
     /// ```
     /// use wasmrun::{Engine, Instance, Module, Store};
@@ -285,11 +287,11 @@ impl Module {
         let path = path.as_ref();
         let open = |error| Error::resource(format!("{}: {error}", Printable::line(&path.to_string_lossy())));
         let file = File::open(path).map_err(open)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the file has trusted code and is not changed, by the caller's promise.
         unsafe { Self::deserialize_open_file(engine, file) }
     }
 
-    /// The same for an open file.
+    /// As [`Module::deserialize_file`], for an open file.
     ///
     /// # Safety
     /// As for [`Module::deserialize_file`].
@@ -297,7 +299,7 @@ impl Module {
         #[cfg(jit)]
         let code = crate::cache::aot::Appended::find(&engine.cache_settings(), &file)?;
         let module = Module::from_open_file(engine, file)?;
-        // SAFETY: the caller's promise.
+        // SAFETY: the file has trusted code and is not changed, by the caller's promise.
         #[cfg(jit)]
         unsafe {
             module.0.jit.use_cache(code.open(&module.0.facts, crate::jit::CodeFile::map)?);
@@ -311,17 +313,17 @@ impl Module {
 pub struct ImportType<'a>(&'a Import);
 
 impl<'a> ImportType<'a> {
-    /// The module name it is imported from.
+    /// The name of the module to import from.
     pub fn module(&self) -> &'a str {
         &self.0.module
     }
 
-    /// Its name there.
+    /// The name of the import within that module.
     pub fn name(&self) -> &'a str {
         &self.0.name
     }
 
-    /// The type wanted.
+    /// The type that the import requires.
     pub fn ty(&self) -> &'a ExternType {
         &self.0.ty
     }
@@ -335,12 +337,12 @@ pub struct ExportType<'a> {
 }
 
 impl<'a> ExportType<'a> {
-    /// Its name.
+    /// The name of the export.
     pub fn name(&self) -> &'a str {
         self.name
     }
 
-    /// Its type.
+    /// The type of the exported object.
     pub fn ty(&self) -> &ExternType {
         &self.ty
     }

@@ -1,4 +1,4 @@
-//! Modules compiled ahead of time: all functions at once, into a file and from it.
+//! Ahead-of-time compilation: compiles all functions of a module and writes a `.cwasm` file.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,18 +10,19 @@ use crate::error::Result;
 use crate::jit;
 use crate::module::ModuleFacts;
 
-/// How many functions a module has, and how many of them were compiled; the others are interpreted.
+/// The result of compiling a module ahead of time: how many functions it has, and how many of them could be compiled. The
+/// others will be interpreted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CompileSummary {
     pub functions: usize,
     pub compiled: usize,
 }
 
-/// Compiles all functions on all cores, and writes the module with their code. `progress` is told how many functions
-/// are done, by any thread.
+/// Compiles all functions on all cores, and writes the module with their code to `out`. Any of the threads may call
+/// `progress`, with the number of functions done so far.
 ///
 /// # Errors
-/// Those of reading the module and of `out`.
+/// Those of reading and validating function bodies, and of `out`.
 pub(super) fn write(module: &Module, out: &mut dyn Write, progress: &(dyn Fn(usize) + Sync)) -> Result<CompileSummary> {
     let (facts, engine) = (&module.0.facts, module.engine());
     let records = compile_all(&module.0.jit, facts, progress)?;
@@ -53,7 +54,7 @@ fn compile_all(
     };
     let threads = thread::available_parallelism().map_or(1, |cores| cores.get()).min(facts.bodies.len().max(1));
     thread::scope(|scope| {
-        // Without more threads this one does it all.
+        // If no thread can be started, the current one does all the work.
         let start = |_| thread::Builder::new().name("wasmrun compiler".into()).spawn_scoped(scope, share).ok();
         let others: Vec<_> = (1..threads).filter_map(start).collect();
         let mut all: Vec<Record> = share()?;

@@ -1,4 +1,4 @@
-//! Stores: the owner of all objects that WebAssembly code can reach.
+//! Stores, which own all objects that WebAssembly code can reach, and the traits by which API functions borrow them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,9 +10,12 @@ use super::value::Value;
 use crate::vm::heap::HeapStats;
 use crate::vm::store::StoreOpaque;
 
-/// A store: instances with their memories, tables and globals, and data of the host's that its functions can reach.
+/// Owns instances and all other objects of WebAssembly code, together with data of the host that its functions can access
+/// (specification, section 4.2.3).
 ///
-/// Instances, functions, memories, tables, globals and tags live as long as the store. A store can be sent to another thread if its data can.
+/// Instances, functions, memories, tables, globals and tags live as long as the store; handles such as
+/// [`Instance`](crate::Instance) refer to them and are used together with the store. A store can be sent to another thread if
+/// its data can.
 ///
 /// ```
 /// use wasmrun::{Engine, Store};
@@ -21,8 +24,8 @@ use crate::vm::store::StoreOpaque;
 /// assert_eq!(store.into_data(), 8);
 /// ```
 ///
-/// The type of the data is fixed, also where Rust would take one function type for another, because host functions in the
-/// store know it:
+/// The type of the data is fixed, even where Rust would convert between function types, because host functions in the store
+/// read and write the data:
 ///
 /// ```compile_fail,E0308
 /// use wasmrun::Store;
@@ -32,23 +35,23 @@ use crate::vm::store::StoreOpaque;
 /// ```
 pub struct Store<T: 'static>(NonNull<StoreInner<T>>, PhantomData<fn(T) -> T>);
 
-// SAFETY: a store owns everything its pointers lead to (contexts, memories, host functions, which are Send + Sync), so
-// it moves as a whole; the data moves with it.
+// SAFETY: a store owns everything that its pointers lead to or shares it with objects that are `Send` and `Sync` (host
+// functions, the engine). So it moves to another thread as a whole, with its data, which is `Send`.
 unsafe impl<T: Send> Send for Store<T> {}
-// SAFETY: `&Store` gives only shared access to the data and reads of the objects.
+// SAFETY: `&Store` only gives `&T`, and reads of objects that nothing writes to through `&Store` without a lock.
 unsafe impl<T: Sync> Sync for Store<T> {}
 
-/// The store with its data behind the part that does not depend on the data's type.
+/// A store: the part that does not depend on the type of the host's data, followed by the rest.
 ///
-/// Contexts hold the pointer that [`Store::new`] makes, and running code uses the store by it. So the host's handles keep that
-/// pointer too, and not a reference, which what the code does would make invalid.
+/// Contexts have the pointer that [`Store::new`] makes, and running code accesses the store through it. `Store`, contexts and
+/// callers therefore keep that pointer and no reference, because those accesses would make a reference invalid.
 #[repr(C)]
 pub(crate) struct StoreInner<T> {
     pub opaque: StoreOpaque,
     pub engine: Engine,
-    /// Finds the limiter in the data, if there is one.
+    /// Finds the limiter in the data; `None` if the store is not limited.
     pub limiter: Option<FindLimiter<T>>,
-    /// Empty: room for the arguments and results of host functions over values, kept for the next.
+    /// A buffer for arguments and results of host functions that take [`Value`]s. It is empty; only its capacity is reused.
     pub host_values: Vec<Value>,
     pub data: T,
 }
@@ -63,20 +66,22 @@ impl<T> Store<T> {
             host_values: Vec::new(),
             data,
         }));
-        // SAFETY: the box is ours, and its pointer not null.
+        // SAFETY: the box was leaked just now, so the pointer is valid, not null, and nobody else has it.
         unsafe {
             (*inner).opaque.set_own_pointer(inner.cast());
             Store(NonNull::new_unchecked(inner), PhantomData)
         }
     }
 
+    /// The store's contents.
     pub(crate) fn inner(&self) -> &StoreInner<T> {
-        // SAFETY: the box is ours until drop, and `&self` keeps others from changing it meanwhile.
+        // SAFETY: the box lives until `drop`, and no code runs in the store while `self` is borrowed.
         unsafe { self.0.as_ref() }
     }
 
+    /// The store's contents, to be changed.
     pub(crate) fn inner_mut(&mut self) -> &mut StoreInner<T> {
-        // SAFETY: the box is ours until drop, and `&mut self` is the only way to it.
+        // SAFETY: the box lives until `drop`; `self` is borrowed exclusively, so nobody else accesses it and no code runs.
         unsafe { self.0.as_mut() }
     }
 
@@ -95,11 +100,12 @@ impl<T> Store<T> {
         &self.inner().engine
     }
 
-    /// Frees the exceptions, and drops the host objects behind externrefs, that nothing refers to any more. This happens by
-    /// itself when there are many of them.
+    /// Runs a garbage collection: frees exceptions, and drops the store's references to host objects ([`ExternRef`]s), that
+    /// nothing in the store or held by the host refers to any more. That happens by itself when there are many of them.
     ///
-    /// What is on WebAssembly's stacks is not looked at by type: a number that happens to look like a reference keeps
-    /// what it would refer to.
+    /// Stacks are scanned conservatively: a number on a stack that happens to look like a reference keeps an object alive.
+    ///
+    /// [`ExternRef`]: crate::ExternRef
     ///
     /// ```
     /// use wasmrun::{Engine, ExternRef, Global, GlobalType, Mutability, Store, ValType, Value};
@@ -113,27 +119,27 @@ impl<T> Store<T> {
     /// ```
     ///
     /// # Panics
-    /// Resumes the panic of a host object that is dropped.
+    /// Resumes the panic of a host object's drop.
     pub fn gc(&mut self) {
         self.inner_mut().opaque.collect();
     }
 
-    /// How many exceptions and externrefs there are.
+    /// The number and size of collected objects in the store.
     pub fn heap_stats(&self) -> HeapStats {
         self.inner().opaque.heap.stats()
     }
 
-    /// Ends the store; the host's data remains.
+    /// Drops the store and returns the host's data.
     pub fn into_data(self) -> T {
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the box was leaked in `new`, and the store that would free it is not dropped.
+        // SAFETY: the box was leaked in `new`, and `ManuallyDrop` keeps the store from freeing it.
         unsafe { Box::from_raw(this.0.as_ptr()) }.data
     }
 }
 
 impl<T> Drop for Store<T> {
     fn drop(&mut self) {
-        // SAFETY: the box was leaked in `new` and nobody else frees it.
+        // SAFETY: the box was leaked in `new`, and only its store frees it.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
@@ -144,27 +150,27 @@ impl<T: fmt::Debug> fmt::Debug for Store<T> {
     }
 }
 
-/// Shared access to a store of data `T`, as methods of the runtime's objects take it.
+/// Shared access to a store with data `T`; see [`AsContext`].
 pub struct StoreContext<'a, T: 'static>(pub(crate) &'a StoreInner<T>);
 
-/// Exclusive access to a store of data `T`.
+/// Exclusive access to a store with data `T`; see [`AsContextMut`].
 pub struct StoreContextMut<'a, T: 'static>(NonNull<StoreInner<T>>, PhantomData<&'a mut StoreInner<T>>);
 
 impl<'a, T> StoreContextMut<'a, T> {
     /// # Safety
-    /// The pointer must be that of a store, to which nobody else has access for `'a`.
+    /// The pointer must be the own pointer of a store, to which nobody else has access for `'a`.
     pub(crate) unsafe fn new(store: NonNull<StoreInner<T>>) -> Self {
         StoreContextMut(store, PhantomData)
     }
 
-    /// The store, until code runs in it.
+    /// The store's contents. The reference must not be used after code has run in the store.
     pub(crate) fn into_inner(mut self) -> &'a mut StoreInner<T> {
-        // SAFETY: the promise made to `new`.
+        // SAFETY: nobody else has access to the store for `'a`, by the promise made to `new`.
         unsafe { self.0.as_mut() }
     }
 
     fn inner(&self) -> &StoreInner<T> {
-        // SAFETY: the promise made to `new`; `&self` keeps others from changing it meanwhile.
+        // SAFETY: nobody else has access to the store for `'a`, by the promise made to `new`, and `self` is borrowed.
         unsafe { self.0.as_ref() }
     }
 }
@@ -181,7 +187,8 @@ impl<T> fmt::Debug for StoreContextMut<'_, T> {
     }
 }
 
-/// What can give shared access to a store: a [`Store`], a [`Caller`](crate::Caller), a context or a reference to one.
+/// Types that give shared access to a store: [`Store`], [`Caller`](crate::Caller), [`StoreContext`], [`StoreContextMut`], and
+/// references to these.
 pub trait AsContext {
     /// The store's data.
     type Data: 'static;
@@ -190,7 +197,8 @@ pub trait AsContext {
     fn as_context(&self) -> StoreContext<'_, Self::Data>;
 }
 
-/// What can give exclusive access to a store.
+/// Types that give exclusive access to a store: [`Store`], [`Caller`](crate::Caller), [`StoreContextMut`], and exclusive
+/// references to these.
 pub trait AsContextMut: AsContext {
     /// Borrows the store.
     fn as_context_mut(&mut self) -> StoreContextMut<'_, Self::Data>;
@@ -272,15 +280,16 @@ impl<T> StoreContextMut<'_, T> {
         &mut self.as_context_mut().into_inner().data
     }
 
-    /// As [`Store::gc`]. Nothing is done on another native stack than the one that the calling WebAssembly code is on.
+    /// Runs a garbage collection; see [`Store::gc`]. Does nothing if a host function has switched to another native stack than
+    /// that of the calling WebAssembly code.
     ///
     /// # Panics
-    /// Resumes the panic of a host object that is dropped.
+    /// Resumes the panic of a host object's drop.
     pub fn gc(&mut self) {
         self.as_context_mut().into_inner().opaque.collect();
     }
 
-    /// As [`Store::heap_stats`].
+    /// The number and size of collected objects in the store; see [`Store::heap_stats`].
     pub fn heap_stats(&self) -> HeapStats {
         self.inner().opaque.heap.stats()
     }
@@ -323,7 +332,7 @@ mod tests {
         line.expect("the page is mapped").split(' ').nth(1).unwrap().to_owned()
     }
 
-    /// Of each store, and of one that gets the address space of another.
+    /// For new address space, and for address space that another store has used.
     #[test]
     fn what_lies_behind_the_value_stack_is_not_accessible() {
         let mut config = crate::Config::new();
@@ -338,10 +347,10 @@ mod tests {
         }
     }
 
-    /// Bytes of value stack that are asked for: more than there is room for.
+    /// Bytes of value stack to ask for: more than the address space has room for.
     const WANTED: usize = if size_of::<usize>() == 8 { 4 << 30 } else { 1 << 30 };
 
-    /// In a process of its own, with this much address space besides what it has already.
+    /// Runs in a child process, whose address space is limited to `room` bytes more than it has already.
     fn with_address_space(room: u64) {
         let used: u64 =
             std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
@@ -364,11 +373,12 @@ mod tests {
         }
     }
 
-    /// A smaller value stack does too; that there is no room for any is no fault of the program.
+    /// If address space is short, the value stack is smaller; if there is none at all, calls fail with a `Resource` error.
     #[test]
     fn address_space_may_be_short() {
         const ROOM: &str = "WASMRUN_TEST_ADDRESS_SPACE";
-        /// An emulator can't start another program for its processor; nor do such limits hold there.
+        /// Exit status if the test runs in an emulator, which can't start a program for its processor; such limits do not
+        /// hold there either.
         const NOT_STARTED: i32 = 127;
         if let Ok(room) = std::env::var(ROOM) {
             return with_address_space(room.parse().unwrap());

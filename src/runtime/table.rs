@@ -1,14 +1,16 @@
-//! Tables as the host sees them.
+//! Tables for the embedder.
 
 use super::store::{AsContext, AsContextMut};
 use super::value::Value;
 use crate::error::{Error, Result, Trap};
 use crate::module::types::TableType;
-use crate::vm::limits::{self, Resource};
+use crate::vm::limits::{self, LimitedResource};
 use crate::vm::store::{StoreOpaque, Stored};
 use crate::vm::table::{TableData, initial_growth};
 
-/// A table of a store (specification, section 4.2.7).
+/// A table in a store (specification, section 4.2.7).
+///
+/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store.
 ///
 /// ```
 /// use wasmrun::{Engine, RefType, Store, Table, TableType, Value};
@@ -26,18 +28,20 @@ impl Table {
     /// Makes a table filled with `init`.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if `init` is not of the element type, the maximum is below the minimum or no 32-bit
-    /// number, or indices have 64 bits, which is not supported yet; [`Resource`](crate::ErrorKind::Resource) if the table
-    /// would be too large.
+    /// - [`Usage`](crate::ErrorKind::Usage) if `init` does not match the element type or refers to an object in another store,
+    ///   if the type's maximum is below its minimum or no 32-bit number, or if indices have 64 bits, which is not supported yet;
+    /// - [`Resource`](crate::ErrorKind::Resource) if the store's limiter refuses the table, or it has more than 10 million
+    ///   elements.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         Value::check_all(std::slice::from_ref(&init), &[ty.element.clone().into()], "initial element")?;
         store.collect_if_due();
         let init = init.to_slots(store)?[0];
         let store = store.as_ptr();
-        // SAFETY: the store's own pointer, which is borrowed; without a place given there is nothing else to promise.
+        // SAFETY: the store is borrowed exclusively and used through its own pointer. No `vm` is passed that would have to be
+        // valid.
         unsafe {
-            limits::admit(store, Resource::Table, initial_growth(&ty))?;
+            limits::admit(store, LimitedResource::Table, initial_growth(&ty))?;
             let data = TableData::new(None, ty, init)?;
             Ok(Table((*store).add_table(data)))
         }
@@ -52,7 +56,7 @@ impl Table {
         &mut store.tables[index]
     }
 
-    /// The slot of a value that is to become an element.
+    /// Checks a value that is to become an element, and converts it to a slot.
     fn slot_of(self, store: &mut StoreOpaque, value: &Value) -> Result<u64> {
         let element = self.in_store(store).ty.element.clone();
         Value::check_all(std::slice::from_ref(value), &[element.into()], "element")?;
@@ -60,7 +64,7 @@ impl Table {
         Ok(value.to_slots(store)?[0])
     }
 
-    /// Its type, with the current size as minimum.
+    /// The table's type, with the current size as the minimum.
     pub fn ty(&self, store: impl AsContext) -> TableType {
         let table = self.in_store(&store.as_context().0.opaque);
         table.ty.with_minimum(table.len())
@@ -71,19 +75,20 @@ impl Table {
         self.in_store(&store.as_context().0.opaque).len()
     }
 
-    /// The element at `index`, or `None` if there is none.
+    /// The element at `index`, or `None` if that is out of bounds.
     pub fn get(&self, store: impl AsContext, index: u64) -> Option<Value> {
         let store = &store.as_context().0.opaque;
         let table = self.in_store(store);
         let slot = *table.elements().get(usize::try_from(index).ok()?)?;
-        // SAFETY: elements of a funcref table are null or references of this store.
+        // SAFETY: each element is a slot of the element type, for an object of this store or null.
         Some(unsafe { Value::from_slots(&table.ty.element.clone().into(), [slot, 0], store) })
     }
 
     /// Sets the element at `index`.
     ///
     /// # Errors
-    /// [`Trap::TableOutOfBounds`], or [`Usage`](crate::ErrorKind::Usage) for a value of another type.
+    /// [`Trap::TableOutOfBounds`], or [`Usage`](crate::ErrorKind::Usage) if the value does not match the element type or refers
+    /// to an object in another store.
     pub fn set(&self, mut store: impl AsContextMut, index: u64, value: Value) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let slot = self.slot_of(store, &value)?;
@@ -93,19 +98,20 @@ impl Table {
         Ok(())
     }
 
-    /// Grows it by `delta` elements of `init` and returns the old size.
+    /// Grows the table by `delta` elements of `init`; returns the old size.
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if its maximum or the limit of 10 million elements does not allow that,
-    /// [`Usage`](crate::ErrorKind::Usage) for a value of another type.
+    /// - [`Resource`](crate::ErrorKind::Resource) if the type's maximum, the store's limiter, the limit of 10 million elements
+    ///   or the system does not allow that, or the error that the limiter returns;
+    /// - [`Usage`](crate::ErrorKind::Usage) if `init` does not match the element type or refers to an object in another store.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Value) -> Result<u64> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let slot = self.slot_of(store, &init)?;
         let store = store.as_ptr();
-        // SAFETY: the store's own pointer, which is borrowed.
+        // SAFETY: the store is borrowed exclusively and used through its own pointer.
         let grown = unsafe {
             let growth = self.in_store(&*store).growth(delta);
-            limits::grow(store, Resource::Table, growth, |store| self.in_store_mut(store).grow(delta, slot))?
+            limits::grow(store, LimitedResource::Table, growth, |store| self.in_store_mut(store).grow(delta, slot))?
         };
         grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))
     }

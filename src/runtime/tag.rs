@@ -1,10 +1,13 @@
-//! Tags as the host sees them.
+//! Tags for the embedder.
 
 use super::store::{AsContext, AsContextMut};
 use crate::module::types::FuncType;
 use crate::vm::store::Stored;
 
-/// A tag of a store (specification 3.0, section 4.2.10): exceptions of it carry values of its parameter types.
+/// A tag in a store (specification 3.0, section 4.2.10): identifies a kind of exception, whose payload has the tag's parameter
+/// types.
+///
+/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store.
 ///
 /// ```
 /// use wasmrun::{Engine, FuncType, Store, Tag, ValType};
@@ -16,13 +19,13 @@ use crate::vm::store::Stored;
 pub struct Tag(pub(crate) Stored);
 
 impl Tag {
-    /// Makes a tag. Only the parameters of the type count: exceptions have no results.
+    /// Makes a tag whose exceptions carry values of the parameter types of `ty`, which should have no results.
     pub fn new(mut store: impl AsContextMut, ty: FuncType) -> Self {
         let store = &mut store.as_context_mut().into_inner().opaque;
         Tag(store.add_tag(&ty, None))
     }
 
-    /// Its type.
+    /// The tag's type.
     pub fn ty(&self, store: impl AsContext) -> FuncType {
         let store = &store.as_context().0.opaque;
         (*store.engine.types.func_type(store.tags[self.0.index(store)].sig.number())).clone()

@@ -1,4 +1,4 @@
-//! What an exception that nobody caught says of itself: its tag and what it carries.
+//! The message of an uncaught exception: its tag and its payload as text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,43 +10,44 @@ use crate::printable::Printable;
 use crate::vm::context::VMException;
 use crate::vm::store::StoreOpaque;
 
-/// Values of a payload that are told.
-const VALUES: usize = 8;
+/// Most values of a payload that are shown.
+const MAX_VALUES: usize = 8;
 
-/// Tag and payload of an exception, independent of its store.
-struct Thrown {
-    /// The module that defines the tag, and the tag's index there; `None` for one that the host made.
+/// Tag and payload of an exception, which can be displayed without the store.
+struct ExceptionDescription {
+    /// The module that defines the tag, and the tag's index there; `None` for a tag that the host made.
     tag: Option<(Arc<ModuleFacts>, u32)>,
     payload: String,
 }
 
-impl Thrown {
+impl ExceptionDescription {
     fn new(store: &StoreOpaque, exception: &ExnRef) -> Self {
         let exception = exception.pin().exception.cast::<VMException>();
-        // SAFETY: the reference keeps the exception; its tag lives as long as the store, and the payload holds values of
-        // the tag's parameter types.
+        // SAFETY: `exception` keeps the exception alive. Its tag lives as long as the store, which is borrowed, and the payload
+        // holds values of the tag's parameter types.
         unsafe {
             let tag = &*(*exception).tag;
             let ty = store.engine.types.func_type(tag.sig.number());
-            let mut values: Vec<_> = ty.params().iter().take(VALUES).map(Value::default_for).collect();
+            let mut values: Vec<_> = ty.params().iter().take(MAX_VALUES).map(Value::default_for).collect();
             Value::read_all(ty.params(), VMException::payload(exception), store, &mut values);
             let mut texts: Vec<_> = values.iter().map(text).collect();
-            texts.extend((ty.params().len() > VALUES).then(|| "…".to_string()));
-            Thrown { tag: tag.origin.clone(), payload: texts.join(", ") }
+            texts.extend((ty.params().len() > MAX_VALUES).then(|| "…".to_string()));
+            ExceptionDescription { tag: tag.origin.clone(), payload: texts.join(", ") }
         }
     }
 }
 
-/// Has an error that goes to Rust code tell of the exception that it is, which it can't do without the store.
+/// If an error wraps an exception of `store`, adds the description of the exception, which can't be made without the store.
 pub(crate) fn describe(store: &StoreOpaque, error: &mut Error) {
     if let ErrorKind::Exception(exception) = error.kind()
         && exception.pin().store == store.id
     {
-        let thrown = Thrown::new(store, exception);
+        let thrown = ExceptionDescription::new(store, exception);
         error.set_description(thrown);
     }
 }
 
+/// A value as text; a reference is shown by its type.
 fn text(value: &Value) -> String {
     match value {
         Value::I32(value) => value.to_string(),
@@ -59,7 +60,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-impl fmt::Display for Thrown {
+impl fmt::Display for ExceptionDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.tag {
             None => f.write_str("<tag of the host>")?,

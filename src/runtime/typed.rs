@@ -1,4 +1,4 @@
-//! Rust types as WebAssembly types: typed calls into WebAssembly, and closures as host functions.
+//! The mapping of Rust types to WebAssembly types: typed calls into WebAssembly, and closures as host functions.
 
 use std::marker::PhantomData;
 
@@ -19,33 +19,45 @@ mod private {
 }
 use private::Sealed;
 
-/// A Rust type that stands for a WebAssembly value type: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128` (`v128`),
-/// `Option<Func>` and `Option<ExternRef>`.
+/// A Rust type for a WebAssembly value type:
+///
+/// | Rust | WebAssembly |
+/// |---|---|
+/// | `i32`, `u32` | `i32` |
+/// | `i64`, `u64` | `i64` |
+/// | `f32` | `f32` |
+/// | `f64` | `f64` |
+/// | `u128` | `v128` |
+/// | `Option<`[`Func`]`>` | `funcref` |
+/// | `Option<`[`ExternRef`]`>` | `externref` |
 pub trait WasmTy: Sealed + Sized {
     /// The WebAssembly type.
     #[doc(hidden)]
     const TYPE: ValType;
-    /// Whether values keep something of a store alive that is collected.
+    /// Whether values may refer to objects that the store's garbage collector manages.
     #[doc(hidden)]
     const COLLECTED: bool = false;
-    /// 64-bit slots that a value takes.
+    /// Number of 64-bit slots that a value takes.
     #[doc(hidden)]
     const SLOTS: usize = 1;
-    /// Reads a value.
+    /// Reads a value from its slots.
     ///
     /// # Safety
-    /// `slot` must hold one of this type, of `store`.
+    /// `slot` must point to a value of this type in a slot (or two), and `store` must be the live store that it is from.
     #[doc(hidden)]
     unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self;
-    /// Writes the value.
+    /// Writes the value to its slots.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the value refers to an object in another store.
     ///
     /// # Safety
-    /// `slot` must have room for it.
+    /// `slot` must have room for [`SLOTS`](Self::SLOTS) slots, and `store` must be live.
     #[doc(hidden)]
     unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()>;
 }
 
-/// A store, as [`WasmTy`] passes it on.
+/// A store, as [`WasmTy`] passes it: a pointer to this is a pointer to a `StoreOpaque`, which the public traits can't name.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct StoreHandle(());
@@ -62,14 +74,14 @@ macro_rules! scalars {
                 const TYPE: ValType = ValType::$val;
                 #[inline]
                 unsafe fn load(slot: *const u64, _: *mut StoreHandle) -> Self {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
                     let $slot = unsafe { *slot };
                     $load
                 }
                 #[inline]
                 unsafe fn store(self, slot: *mut u64, _: *mut StoreHandle) -> Result<()> {
                     let $value = self;
-                    // SAFETY: the caller's promise.
+                    // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
                     unsafe { *slot = $store };
                     Ok(())
                 }
@@ -93,12 +105,12 @@ impl WasmTy for u128 {
     const SLOTS: usize = 2;
     #[inline]
     unsafe fn load(slot: *const u64, _: *mut StoreHandle) -> Self {
-        // SAFETY: the caller's promise; a v128 has two slots.
+        // SAFETY: both slots of the value are valid by the caller's promise.
         unsafe { *slot as u128 | (*slot.add(1) as u128) << 64 }
     }
     #[inline]
     unsafe fn store(self, slot: *mut u64, _: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the caller's promise; a v128 has two slots.
+        // SAFETY: both slots of the value are valid by the caller's promise.
         unsafe {
             *slot = self as u64;
             *slot.add(1) = (self >> 64) as u64;
@@ -111,11 +123,11 @@ impl Sealed for Option<Func> {}
 impl WasmTy for Option<Func> {
     const TYPE: ValType = ValType::FUNCREF;
     unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
         unsafe { Func::from_slot(*slot, &*opaque(store)) }
     }
     unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
         unsafe { *slot = self.map_or(Ok(0), |func| func.to_slot(&*opaque(store)))? };
         Ok(())
     }
@@ -126,35 +138,43 @@ impl WasmTy for Option<ExternRef> {
     const TYPE: ValType = ValType::EXTERNREF;
     const COLLECTED: bool = true;
     unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
         unsafe { (*opaque(store)).heap.extern_ref(*slot) }
     }
     unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
         unsafe { *slot = Value::ExternRef(self).to_slots(&mut *opaque(store))?[0] };
         Ok(())
     }
 }
 
-/// A list of Rust types that stand for parameters: one [`WasmTy`] or a tuple of up to 16.
+/// Rust types for a function's parameters: one [`WasmTy`], or a tuple of up to 16.
 pub trait WasmParams: Sealed {
     #[doc(hidden)]
     fn types() -> Vec<ValType>;
     #[doc(hidden)]
     const SLOTS: usize;
-    /// Whether there is one that keeps something alive that is collected.
+    /// Whether one of the values may refer to an object that the store's garbage collector manages.
     #[doc(hidden)]
     const COLLECTED: bool;
+    /// Writes the values to consecutive slots.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if a value refers to an object in another store.
+    ///
     /// # Safety
-    /// `slots` must have room for all. No collection may run before they are where that looks.
+    /// `slots` must have room for [`SLOTS`](Self::SLOTS) slots, and `store` must be live. No garbage collection may run until
+    /// the slots are where it looks.
     #[doc(hidden)]
     unsafe fn store(self, slots: *mut u64, store: *mut StoreHandle) -> Result<()>;
 }
 
-/// A list of Rust types that stand for results: `()`, one [`WasmTy`] or a tuple of up to 16.
+/// Rust types for a function's results: `()`, one [`WasmTy`], or a tuple of up to 16.
 pub trait WasmResults: WasmParams + Sized {
+    /// Reads the values from consecutive slots.
+    ///
     /// # Safety
-    /// `slots` must hold values of these types, of `store`.
+    /// `slots` must hold values of these types, and `store` must be the live store that they are from.
     #[doc(hidden)]
     unsafe fn load(slots: *const u64, store: *mut StoreHandle) -> Self;
 }
@@ -167,7 +187,7 @@ impl<T: WasmTy> WasmParams for T {
     const COLLECTED: bool = <T as WasmTy>::COLLECTED;
     #[inline]
     unsafe fn store(self, slots: *mut u64, store: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the slots have room for the values, and the store is live, by the caller's promise.
         unsafe { WasmTy::store(self, slots, store) }
     }
 }
@@ -175,12 +195,13 @@ impl<T: WasmTy> WasmParams for T {
 impl<T: WasmTy> WasmResults for T {
     #[inline]
     unsafe fn load(slots: *const u64, store: *mut StoreHandle) -> Self {
-        // SAFETY: the caller's promise.
+        // SAFETY: the slots hold values of these types, and the store is live, by the caller's promise.
         unsafe { <T as WasmTy>::load(slots, store) }
     }
 }
 
-/// What a closure may return: [`WasmResults`], or a `Result` of them, whose error ends the calling code.
+/// What a host function's closure may return: [`WasmResults`], or a `Result` of these. An error ends the calling WebAssembly
+/// code; see [`Error::host`].
 pub trait IntoResults {
     #[doc(hidden)]
     type Results: WasmResults;
@@ -204,16 +225,17 @@ impl<R: WasmResults> IntoResults for Result<R> {
     }
 }
 
-/// A closure that can be a host function of stores with data `T`.
+/// A closure that can be a host function in stores with data `T`.
 ///
-/// It takes up to 16 [`WasmTy`] arguments, before them optionally a [`Caller`] or a `&mut` [`LinearMemory`] (a view of
-/// the caller's memory: its export `memory`, or else its first; empty if it has none), and returns [`IntoResults`].
+/// It takes up to 16 [`WasmTy`] arguments and returns [`IntoResults`]. Before the arguments it may take a [`Caller`], or a
+/// `&mut` [`LinearMemory`]: a view of the calling instance's memory, which is its export `memory` or else its first memory. The
+/// view is empty if the instance has no memory or the host is the caller.
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_host_func(self) -> HostFuncBox;
 }
 
-/// A host function on its way into a store or linker.
+/// A host function that is to be put into a store or linker.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct HostFuncBox(pub(crate) HostFunc);
@@ -242,7 +264,7 @@ macro_rules! tuples {
             #[inline]
             unsafe fn store(self, mut slots: *mut u64, store: *mut StoreHandle) -> Result<()> {
                 let ($($name,)*) = self;
-                // SAFETY: the caller's promise.
+                // SAFETY: the slots have room for the values, and the store is live, by the caller's promise.
                 unsafe {
                     $(
                         WasmTy::store($name, slots, store)?;
@@ -257,7 +279,7 @@ macro_rules! tuples {
         impl<$($name: WasmTy),*> WasmResults for ($($name,)*) {
             #[inline]
             unsafe fn load(mut slots: *const u64, store: *mut StoreHandle) -> Self {
-                // SAFETY: the caller's promise.
+                // SAFETY: the slots hold values of these types, and the store is live, by the caller's promise.
                 unsafe {
                     $(
                         let $name = <$name as WasmTy>::load(slots, store);
@@ -268,7 +290,7 @@ macro_rules! tuples {
             }
         }
 
-        // The values given here are evaluated in the `unsafe` block of `into_func`.
+        // `into_func` evaluates these expressions in its `unsafe` block.
         into_func!([($($name,)*)] ($($name)*) store vmctx () ());
         into_func!([WithCaller<($($name,)*)>] ($($name)*) store vmctx (Caller<'_, T>,)
             (Caller::new(store, vmctx),));
@@ -295,8 +317,9 @@ macro_rules! into_func {
                 );
                 let body = move |$store: *mut StoreOpaque, $vmctx: *mut VMContext, slots: *mut u64| {
                     let handle = $store.cast::<StoreHandle>();
-                    // SAFETY: the slots hold the arguments and have room for the results, as `ty` says; the store is of
-                    // data `T`; the context is null or live, and a view of its memory is gone when the closure returns.
+                    // SAFETY: the engines call the body with slots that hold the arguments and have room for the results, as
+                    // `ty` says, with a live store, which has data `T`, and with a context that is null or live. A view of
+                    // the memory is dropped before the store is used again.
                     unsafe {
                         let ($($name,)*) = <($($name,)*) as WasmResults>::load(slots, handle);
                         let results = self($($value,)? $($name),*).into_results()?;
@@ -306,7 +329,8 @@ macro_rules! into_func {
                         results.store(slots, handle)
                     }
                 };
-                // SAFETY: the body goes by `ty`; `T` is upheld by the typed linkers and stores that take it.
+                // SAFETY: the body reads and writes its slots as `ty` says. Linkers and stores have the type `T`, so the
+                // function gets into stores with data `T` only.
                 HostFuncBox(unsafe { HostFunc::new(ty, body) })
             }
         }
@@ -331,7 +355,19 @@ tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14);
 tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15);
 tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15 A16);
 
-/// A function whose parameters `P` and results `R` are known to Rust. See [`Func::typed`].
+/// A function with Rust types for its parameters, `P`, and results, `R`; made by [`Func::typed`].
+///
+/// ```
+/// use wasmrun::{Engine, Instance, Module, Store};
+/// let engine = Engine::default();
+/// let module = Module::new(&engine, r#"(module
+///     (func (export "swap") (param i32 f64) (result f64 i32) (local.get 1) (local.get 0)))"#)?;
+/// let mut store = Store::new(&engine, ());
+/// let instance = Instance::new(&mut store, &module, &[])?;
+/// let swap = instance.get_typed_func::<(i32, f64), (f64, i32)>(&mut store, "swap")?;
+/// assert_eq!(swap.call(&mut store, (1, 2.5))?, (2.5, 1));
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
 pub struct TypedFunc<P, R> {
     func: Func,
     _types: PhantomData<fn(P) -> R>,
@@ -352,6 +388,7 @@ impl<P, R> std::fmt::Debug for TypedFunc<P, R> {
 }
 
 impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
+    /// The typed function for `func`, whose type is `ty`.
     pub(crate) fn new(func: Func, ty: &FuncType) -> Result<Self> {
         let wanted = FuncType::new(P::types(), R::types());
         if *ty != wanted {
@@ -360,26 +397,27 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         Ok(TypedFunc { func, _types: PhantomData })
     }
 
-    /// The function without its Rust type.
+    /// The function without Rust types.
     pub fn func(&self) -> Func {
         self.func
     }
 
-    /// Calls it.
+    /// Calls the function.
     ///
     /// # Errors
-    /// Whatever ends it: a trap, an exit, an error of a host function.
+    /// Whatever ends the call: a trap, an exception, an exit, an error of a host function.
     ///
     /// # Panics
-    /// If `store` is not the function's; and it resumes the panic of a host function that it calls.
+    /// If the function is in another store. Resumes the panic of a host function that is called.
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
-        /// Slots on the stack for nearly all signatures: 16 parameters and results of any type fit.
+        /// Slots for the most parameters or results that there can be: 16 of type `v128`.
         const SLOTS: usize = 32;
         const { assert!(P::SLOTS <= SLOTS && R::SLOTS <= SLOTS) };
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
         let mut slots = [const { std::mem::MaybeUninit::<u64>::uninit() }; SLOTS];
         let slots = slots.as_mut_ptr().cast::<u64>();
-        // SAFETY: the buffer has room for both, the types were compared in `new`, the store is checked by `func_ref`.
+        // SAFETY: the buffer has room for parameters and results, as asserted. `new` has compared the types, and `func_ref`
+        // checks the store, which is borrowed exclusively and used through its own pointer.
         unsafe {
             let func = self.func.func_ref(&*store);
             if P::COLLECTED {

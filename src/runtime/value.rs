@@ -1,4 +1,4 @@
-//! Values at the surface of the runtime, and their form in slots.
+//! WebAssembly values for the embedder, and their conversion to and from slots.
 
 use super::func::Func;
 use crate::error::{Error, ExnRef, Result};
@@ -8,22 +8,29 @@ use crate::vm::extern_ref::ExternRef;
 use crate::vm::store::StoreOpaque;
 
 /// A WebAssembly value (specification, section 4.2.1).
+///
+/// ```
+/// use wasmrun::{ValType, Value};
+/// let value = Value::from(7);
+/// assert!(matches!(value, Value::I32(7)) && value.ty() == ValType::I32);
+/// assert!(Value::ExternRef(None).matches(&ValType::EXTERNREF));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Value {
-    /// A 32-bit integer; its sign is up to the instruction that uses it.
+    /// A 32-bit integer; instructions take it as signed or unsigned.
     I32(i32),
-    /// A 64-bit integer.
+    /// A 64-bit integer; instructions take it as signed or unsigned.
     I64(i64),
-    /// A 32-bit float, with its NaN bits.
+    /// A 32-bit float; the bits of a NaN are kept.
     F32(f32),
-    /// A 64-bit float, with its NaN bits.
+    /// A 64-bit float; the bits of a NaN are kept.
     F64(f64),
     /// A 128-bit vector, lane 0 in the low bits.
     V128(u128),
     /// A reference to a function, or null.
     FuncRef(Option<Func>),
-    /// A reference to an object of the host, or null.
+    /// A reference to a host object, or null.
     ExternRef(Option<ExternRef>),
     /// A reference to an exception, or null.
     ExnRef(Option<ExnRef>),
@@ -31,13 +38,13 @@ pub enum Value {
     AnyRef(Option<AnyRef>),
 }
 
-/// A reference to an object of WebAssembly code: a structure, an array, an `i31`. There are none yet, since the instructions
-/// that make them are not supported.
+/// A reference to an object of WebAssembly code: a structure, an array or an `i31` (the GC proposal). There are no such values
+/// yet, because the instructions that make them are not supported.
 #[derive(Clone, Debug)]
 pub struct AnyRef(std::convert::Infallible);
 
 impl Value {
-    /// The value's type.
+    /// The type of the value; for a reference, the nullable reference type at the top of its hierarchy, such as `funcref`.
     pub fn ty(&self) -> ValType {
         match self {
             Value::I32(_) => ValType::I32,
@@ -52,7 +59,7 @@ impl Value {
         }
     }
 
-    /// Zero, or null.
+    /// The default value of a type: zero, or null.
     pub fn default_for(ty: &ValType) -> Self {
         match ty {
             ValType::I32 => Value::I32(0),
@@ -64,7 +71,7 @@ impl Value {
         }
     }
 
-    /// Null, as a reference of this kind.
+    /// Null in the hierarchy of a heap type.
     pub fn null(heap: &HeapType) -> Self {
         match heap.top() {
             HeapType::Func => Value::FuncRef(None),
@@ -74,7 +81,7 @@ impl Value {
         }
     }
 
-    /// Whether this is a value of the type.
+    /// Whether the value may be used where the type is expected. A null matches every nullable type of its hierarchy.
     pub fn matches(&self, ty: &ValType) -> bool {
         let is_null = match self {
             Value::FuncRef(func) => func.is_none(),
@@ -92,8 +99,11 @@ impl Value {
         }
     }
 
-    /// The two slots of the value; the second is zero for all but `v128`. No collection may run before they are where that
-    /// looks.
+    /// The value in slots; the second is zero for all types but `v128`. The caller must put the slots where a garbage collection
+    /// looks before the next one runs.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the value refers to an object in another store.
     pub(crate) fn to_slots(&self, store: &mut StoreOpaque) -> Result<[u64; 2]> {
         Ok(match self {
             Value::I32(v) => [*v as u32 as u64, 0],
@@ -113,11 +123,11 @@ impl Value {
         })
     }
 
-    /// The value of a type from its slots.
+    /// The value of type `ty` in slots.
     ///
     /// # Safety
-    /// A `funcref` slot must be null or a `VMFuncRef` of this store, an `exnref` slot null or one of its
-    /// exceptions.
+    /// The slot of a function reference must be null or a live `VMFuncRef` of this store; that of an exception reference must
+    /// be null or a live exception of this store.
     pub(crate) unsafe fn from_slots(ty: &ValType, slots: [u64; 2], store: &StoreOpaque) -> Self {
         match ty {
             ValType::I32 => Value::I32(slots[0] as i32),
@@ -126,25 +136,28 @@ impl Value {
             ValType::F64 => Value::F64(f64::from_bits(slots[0])),
             ValType::V128 => Value::V128(slots[0] as u128 | (slots[1] as u128) << 64),
             ValType::Ref(ty) => match ty.heap_type().top() {
-                // SAFETY: the caller's promise.
+                // SAFETY: the slot is null or a live function reference of the store, by the caller's promise.
                 HeapType::Func => Value::FuncRef(unsafe { Func::from_slot(slots[0], store) }),
                 HeapType::Extern => Value::ExternRef(store.heap.extern_ref(slots[0])),
-                // SAFETY: the caller's promise.
+                // SAFETY: the slot is null or a live exception of the store, by the caller's promise.
                 HeapType::Exn => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
                 _ => Value::AnyRef(None),
             },
         }
     }
 
-    /// Writes `values` one after the other from `slots`.
+    /// Writes values to consecutive slots.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if a value refers to an object in another store.
     ///
     /// # Safety
-    /// `slots` must have room for them.
+    /// `slots` must have room for the values.
     pub(crate) unsafe fn write_all(values: &[Value], mut slots: *mut u64, store: &mut StoreOpaque) -> Result<()> {
         for value in values {
             let pair = value.to_slots(store)?;
             let count = value.ty().slots();
-            // SAFETY: the caller's promise.
+            // SAFETY: `slots` has room for this and the remaining values, by the caller's promise.
             unsafe {
                 std::ptr::copy_nonoverlapping(pair.as_ptr(), slots, count);
                 slots = slots.add(count);
@@ -153,13 +166,13 @@ impl Value {
         Ok(())
     }
 
-    /// Reads values of `types` one after the other from `slots`.
+    /// Reads values of the given types from consecutive slots into `out`.
     ///
     /// # Safety
     /// `slots` must hold values of these types, of this store.
     pub(crate) unsafe fn read_all(types: &[ValType], mut slots: *const u64, store: &StoreOpaque, out: &mut [Value]) {
         for (ty, out) in types.iter().zip(out) {
-            // SAFETY: the caller's promise.
+            // SAFETY: `slots` holds a value of this type, of this store, by the caller's promise.
             unsafe {
                 let high = if ty.slots() == 2 { *slots.add(1) } else { 0 };
                 *out = Value::from_slots(ty, [*slots, high], store);
@@ -168,7 +181,10 @@ impl Value {
         }
     }
 
-    /// Checks that `values` have the `types` of a function's `what`.
+    /// Checks that values match types, in number and one by one. `what` names one of them in the message.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if they do not.
     pub(crate) fn check_all(values: &[Value], types: &[ValType], what: &str) -> Result<()> {
         if values.len() != types.len() {
             return Err(Error::usage(format!("expected {} {what}(s), got {}", types.len(), values.len())));

@@ -1,24 +1,28 @@
-//! Which native code a thread is in.
+//! The activation of native code that the current thread is in: a pointer that signal handlers read.
+//!
+//! An activation is one entry from Rust into native code, up to its return. Its type belongs to the JIT; here it is opaque.
 
 use std::cell::Cell;
 use std::ptr;
 
 thread_local! {
-    /// The innermost entry into native code of the store whose code this thread runs; null if there is none. Nothing to drop,
-    /// so that a signal handler may read it.
+    /// The innermost activation of the store whose code this thread runs; null if there is none. The type needs no drop and
+    /// the initialiser is constant, so a signal handler may read it.
     static CURRENT: Cell<*mut ()> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// The innermost entry into native code of the store whose code this thread runs.
+/// The innermost activation of the store whose code this thread runs; null if there is none.
 #[cfg_attr(not(jit), expect(dead_code, reason = "only native code is entered"))]
 #[inline]
 pub(crate) fn current() -> *mut () {
     CURRENT.get()
 }
 
-/// Sets that. Host functions do before they return to code of a store: meanwhile other stores' code may have run on this
-/// thread, and not have ended: it may wait on another native stack, so that a thread's activations do not end in the order
-/// in which they began. Those of one store do.
+/// Sets the current activation.
+///
+/// A host function does so before it returns to code of its store. While the host function ran, code of another store may
+/// have started on this thread and may still be suspended on another native stack. So the activations of one thread do not
+/// end in the reverse order of their start; those of one store do.
 #[inline]
 pub(crate) fn set_current(activation: *mut ()) {
     CURRENT.set(activation);

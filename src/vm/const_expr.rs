@@ -1,16 +1,17 @@
-//! Constant expressions (specification, section 3.4.15): initial values and the offsets of segments.
+//! The evaluation of constant expressions (specification, section 3.4.15): initial values, and offsets of segments.
 
 use super::context::{VMContext, VMGlobal};
 use super::instance::{func_ref, resolve};
 use crate::module::{ConstExpr, ConstOp, ModuleFacts};
 use crate::numeric;
 
-/// The slots of a constant expression's value.
+/// The value of a constant expression, as two slots; the second is zero for all types but `v128`.
 ///
 /// # Safety
-/// `vmctx` must be live, the expression of its module, and the globals it reads in the context.
+/// `vmctx` must be live, `module` and `expr` must be those of its instance, and every global that `expr` reads must be
+/// initialised.
 pub(super) unsafe fn evaluate(vmctx: *mut VMContext, module: &ModuleFacts, expr: &ConstExpr) -> [u64; 2] {
-    // Modules have tens of thousands of these, and others hardly any.
+    // A module may have tens of thousands of single constants; longer expressions are rare.
     if let [ConstOp::Slot(slot)] = expr.0[..] {
         return [slot, 0];
     }
@@ -25,10 +26,10 @@ pub(super) unsafe fn evaluate(vmctx: *mut VMContext, module: &ModuleFacts, expr:
             ConstOp::Slot(slot) => [slot, 0],
             ConstOp::V128(value) => [value as u64, (value >> 64) as u64],
             ConstOp::RefNull => [0, 0],
-            // SAFETY: a validated index and a live context.
+            // SAFETY: the context is live by the caller's promise, and validation checked the index.
             ConstOp::RefFunc(func) => [unsafe { func_ref(vmctx, func) } as u64, 0],
             ConstOp::GlobalGet(global) => {
-                // SAFETY: the caller's promise.
+                // SAFETY: the context is live and the global initialised, by the caller's promise.
                 unsafe { (*resolve::<VMGlobal>(vmctx, module.offsets.global(global))).slots }
             }
             ConstOp::I32Add => binary(|a, b| numeric::i32_add(a as u32, b as u32).into()),

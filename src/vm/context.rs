@@ -1,8 +1,9 @@
-//! The layout that both engines share: what native code reads by offset, and the interpreter by field.
+//! The memory layout that both engines share: native code reads it by offset, the interpreter by field.
 //!
-//! Every type here is `#[repr(C)]`; the offsets that compiled code uses are constants beside the type, asserted
-//! where they are declared. A [`VMContext`] is a header followed by arrays whose places
-//! [`VMOffsets`](crate::module::offsets::VMOffsets) computes from the module, so they are the same for all instances of it:
+//! Every type that native code reads is `#[repr(C)]`, with the offsets that native code uses as constants beside it; the
+//! assertions at the end hold the sizes to those that `module::offsets` computes with. A [`VMContext`] is a header followed
+//! by arrays. [`VMOffsets`](crate::module::offsets::VMOffsets) computes their offsets from the module, so all instances of a
+//! module have the same:
 //!
 //! ```text
 //! VMContext | VMGlobal x defined | VMMemory x defined | VMTable x defined
@@ -22,36 +23,35 @@ use crate::module::ModuleFacts;
 use crate::module::offsets::{FUNC_REF_ALIGN, FUNC_REF_SIZE, VMCONTEXT_SIZE};
 use crate::module::registry::RegisteredType;
 
-/// Native code; never called as a Rust function of this type.
+/// Native code: only ever used behind a pointer.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMCode {
     _opaque: [u8; 0],
 }
 
-/// The part of a store that engines touch while code runs. One per store, first field of it, at a fixed address.
+/// The part of a store that engines read and write while code runs: the first field of
+/// [`StoreOpaque`](super::store::StoreOpaque), at an address that does not change.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMStore {
-    /// Compiled code and the engines' entries trap with `StackOverflow` when the stack pointer is below this.
+    /// Native code traps with `StackOverflow` when the stack pointer is below this; so does each entry into an engine.
     pub stack_limit: usize,
-    /// Interpreted code has functions that are native interpreted all the same when the stack pointer is below this: a
-    /// quarter of the stack is left for that.
+    /// While the native stack pointer is at or below this, interpreted code does not call native code: it interprets the
+    /// callee. That keeps the last quarter of the native stack for calls that nest between the engines.
     pub nest_limit: usize,
-    /// First free slot of the value stack; a callee's frame starts here.
+    /// First free slot of the value stack: the next frame of interpreted code starts here.
     pub value_top: *mut u64,
     /// End of the value stack.
     pub value_end: *mut u64,
-    /// The exception that compiled code is about to throw, or null (see `exception`).
+    /// The pending exception, which native code is about to throw, or null; see `exception`.
     pub thrown: *mut VMException,
-    /// Native code that compiled code calls, without arguments, once an exception or an error is in the store: it goes on
-    /// where that is handled and never returns. Null where there is no JIT.
+    /// Native code that starts unwinding. Compiled code calls it, without arguments, when a pending exception or error is in
+    /// the store; it continues at the handler and never returns. Null where there is no JIT.
     pub raise: *const VMCode,
-    /// The exception of which the store notes the functions that it has left ([`StoreOpaque::way`]), or null. Null where
-    /// an exception is thrown, not thrown on.
-    ///
-    /// [`StoreOpaque::way`]: super::store::StoreOpaque
-    pub on_its_way: *mut VMException,
+    /// The exception in flight, whose propagation [`StoreOpaque`](super::store::StoreOpaque) records, or null. Null when an
+    /// exception is thrown anew, so that its backtrace starts there.
+    pub in_flight: *mut VMException,
     /// How interpreted code enters native code; `None` where there is no JIT.
     pub native_calls: Option<&'static NativeCalls>,
 }
@@ -61,10 +61,10 @@ impl VMStore {
     pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
     pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
-    pub const ON_ITS_WAY: i32 = offset_of!(VMStore, on_its_way) as i32;
+    pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
 }
 
-/// One linear memory. The base never moves; the length changes by growth only, on the store's thread.
+/// One linear memory. The base never moves; the length only grows, on the thread that runs the store's code.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMMemory {
@@ -79,8 +79,8 @@ impl VMMemory {
     pub const LENGTH: i32 = offset_of!(VMMemory, length) as i32;
 }
 
-/// One table. Elements are 64-bit slots: null is 0; a funcref is a `*mut VMFuncRef`, an externref an index into the
-/// store's host objects plus one.
+/// One table. Each element is a 64-bit slot: null is 0; a `funcref` is a `*mut VMFuncRef`; an `exnref` is a
+/// `*mut VMException`; an `externref` is a number that the [`Heap`](super::heap::Heap) assigns.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMTable {
@@ -95,29 +95,29 @@ impl VMTable {
     pub const LENGTH: i32 = offset_of!(VMTable, length) as i32;
 }
 
-/// The cell of a global: one slot for most types (the low 8 bytes), both for `v128`.
-/// A 32-bit value is stored zero-extended.
+/// The value of a global: in the first slot, zero-extended if it has 32 bits; a `v128` takes both.
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub(crate) struct VMGlobal {
     pub slots: [u64; 2],
 }
 
-/// What a function reference points to, and the way to call a function of another instance or of the host.
+/// The target of a function reference: everything that a caller needs to call a function of any instance or of the host.
 ///
-/// Compiled code calls it as `code(callee, caller_vmctx, arguments...)`. The interpreter and its baseline code go by `index`.
+/// Code that the JIT compiled calls `code(callee, caller_vmctx, arguments...)`. The interpreter and baseline code find the
+/// callee by `owner` and `index`.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMFuncRef {
-    /// Native entry; at first a resolver, or what goes through the function's entry, which find the callee through
-    /// `callee`. Null where there is no JIT.
+    /// Native code to call. At first a trampoline, which finds the function through `callee`: a lazy-compile trampoline, or
+    /// one that jumps to what `VMContext::entries` has for the function. Null where there is no JIT.
     pub code: *const VMCode,
-    /// First hidden argument for `code`: the callee's VMContext once it is compiled code, before that (and for host
-    /// functions always) this VMFuncRef itself.
+    /// First hidden argument of `code`: the callee's VMContext if `code` is compiled code of the function; this VMFuncRef
+    /// itself if `code` is a trampoline, as it always is for host functions.
     pub callee: *mut u8,
     /// The `*mut VMContext` of the defining instance, or the `*const HostFunc` of a host function.
     pub owner: *mut u8,
-    /// Engine-wide number of the function's type: equal numbers, equal types.
+    /// Engine-wide number of the function's type: two types are equal if and only if their numbers are.
     pub sig: u32,
     /// Index among the *defined* functions of the owner's module, or [`VMFuncRef::HOST`].
     pub index: u32,
@@ -133,30 +133,31 @@ impl VMFuncRef {
     pub const HOST: u32 = u32::MAX;
 }
 
-/// A tag; its identity is its address.
+/// A tag (specification, section 4.2.10). Two tags are the same if they have the same address.
 pub(crate) struct VMTag {
-    /// Slots of the payload of its exceptions.
+    /// Number of slots that the payload of its exceptions takes.
     pub slots: usize,
+    /// The function type whose parameters are the types of the payload.
     pub sig: RegisteredType,
-    /// The module that defines it, and its index there; `None` for one of the host's.
+    /// The module that defines the tag, and the tag's index there; `None` if the host made it.
     pub origin: Option<(Arc<ModuleFacts>, u32)>,
 }
 
-/// An exception: this header, then the payload's slots. What an `exnref` slot points to.
+/// The header of an exception, which an `exnref` slot points to; the slots of the payload follow.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMException {
     pub tag: *const VMTag,
-    /// Slots of the payload.
+    /// Number of slots of the payload.
     pub slots: usize,
 }
 
 impl VMException {
     pub const TAG: i32 = offset_of!(VMException, tag) as i32;
-    /// Where the payload begins.
+    /// Byte offset of the payload.
     pub const PAYLOAD: i32 = size_of::<VMException>() as i32;
 
-    /// The first slot of the payload.
+    /// Pointer to the first slot of the payload.
     ///
     /// # Safety
     /// The exception must be live.
@@ -170,23 +171,25 @@ impl VMException {
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub(crate) struct VMContext {
-    /// The store, alive as long as this.
+    /// The store, which outlives the context. It is the first field of a `StoreOpaque`.
     pub store: *mut VMStore,
-    /// Native entries of the module's defined functions, by defined index; shared by all its instances and replaced
-    /// (one atomic store) when code is ready. Called as `entry(vmctx, defined_index, arguments...)`.
-    /// Null where there is no JIT.
+    /// The entry of each function that the module defines, by defined index: native code, or a trampoline. All instances of
+    /// the module share the array; one atomic store replaces an entry when better code is ready. Called as
+    /// `entry(vmctx, defined_index, arguments...)`. Null where the engine does not compile.
     pub entries: *const AtomicPtr<VMCode>,
-    /// How well compiled what each of these leads to is, as the JIT numbers it. Null where there is no JIT.
+    /// Tier of the code that each entry points to, as the JIT numbers tiers; 0 for a trampoline. Null where the engine does
+    /// not compile.
     pub tiers: *const AtomicU8,
-    /// What quick code of these has run, in the units of the interpreter's counters, modulo 2^32. Null where there is no JIT.
+    /// How much each function has run in quick code, in the units of the interpreter's counters, modulo 2^32. Null where the
+    /// engine does not compile.
     pub heat: *const AtomicU32,
-    /// Runtime functions that compiled code calls; see `libcalls`.
+    /// The runtime functions that compiled code calls; see `libcalls`.
     pub libcalls: *const Libcalls,
-    /// The Rust side of the instance, alive as long as this.
+    /// The Rust side of the instance, which owns the context.
     pub instance: *mut InstanceData,
-    /// What the interpreter keeps of the module; only the interpreter knows its type.
+    /// The interpreter's data for the module; only the interpreter knows its type.
     pub interp: *const (),
-    /// What the JIT keeps of the module; only the JIT knows its type. Null where there is no JIT.
+    /// The JIT's data for the module; only the JIT knows its type. Null where there is no JIT.
     pub jit: *const (),
 }
 
@@ -198,7 +201,7 @@ impl VMContext {
     pub const LIBCALLS: i32 = offset_of!(VMContext, libcalls) as i32;
 }
 
-// The arrays behind the header have elements of 16 and 8 bytes on every target, also where pointers are shorter.
+// `module::offsets` gives each global, memory and table 16 bytes and each pointer 8, on every target.
 const _: () = {
     assert!(align_of::<VMContext>() == 16 && size_of::<VMContext>() == VMCONTEXT_SIZE as usize);
     assert!(size_of::<VMGlobal>() == 16 && size_of::<VMMemory>() <= 16 && size_of::<VMTable>() <= 16);

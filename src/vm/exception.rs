@@ -1,10 +1,10 @@
-//! Exceptions and tags (the exception-handling proposal with `exnref`): the objects, and when they go away.
+//! Exceptions (specification 3.0, "Exception Instances"): allocation, and propagation between engines and host functions.
 //!
-//! What may be here: objects that are thrown, their place in a store, and the collection of those nothing refers to.
-//! What may not: how a throw finds its handler. In interpreted frames that is the interpreter's search, in compiled
-//! frames the JIT's; between the two, and through host functions, an exception travels as an [`Error`].
+//! What may be here: exception objects and the pending exception of a store.
+//! What may not: how a throw finds its handler. In interpreted frames the interpreter searches, in compiled frames the JIT.
+//! From one engine to the other, and through host functions, an exception propagates as an [`Error`].
 //!
-//! They are collected when nothing refers to them any more, see [`heap`].
+//! An exception is freed when nothing refers to it any more; see [`heap`].
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use super::context::{VMContext, VMException, VMTag};
 use super::heap;
 use super::instance::InstanceData;
 use super::store::StoreOpaque;
-use crate::error::{Error, ErrorKind, ExnRef, MAX_BACKTRACE, Pin, Result};
+use crate::error::{Error, ErrorKind, ExnPin, ExnRef, MAX_BACKTRACE, Result};
 
 fn layout(slots: usize) -> std::alloc::Layout {
     std::alloc::Layout::array::<u64>(slots + size_of::<VMException>() / 8).expect("a payload of at most 2000 slots")
 }
 
-/// Frees an exception; gives the bytes that it took.
+/// Frees an exception and returns its size in bytes.
 ///
 /// # Safety
 /// The exception must come from [`new`] and not be used again.
@@ -31,36 +31,38 @@ pub(crate) unsafe fn free(exception: *mut VMException) -> usize {
     }
 }
 
-/// Makes an exception of a tag of the running instance, its payload copied from `payload`.
+/// Allocates an exception with a tag of the running instance and a copy of `payload`.
 ///
 /// # Errors
-/// [`Resource`](ErrorKind::Resource) if too many are alive.
+/// [`Resource`](ErrorKind::Resource) if live exceptions would take more bytes than `Config::max_exception_bytes`.
 ///
 /// # Safety
-/// `vmctx` must be live, `tag` in its module's index space, `payload` hold the tag's parameters, on one of the store's
-/// stacks. The interpreter must have set `value_top` above its live frames, the payload included: a collection may run.
+/// `vmctx` must be live and `tag` an index of its module's tag index space. `payload` must point to the tag's parameters,
+/// on the value stack or the native stack. `value_top` must be above all slots in use, the payload's included: a collection
+/// may run, and scans the value stack up to there.
 pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -> Result<*mut VMException> {
-    // SAFETY: the caller's promise.
+    // SAFETY: context, tag and payload are valid by the caller's promise. The allocation has room for the header and the
+    // payload. No reference to the store is held elsewhere while its code runs.
     unsafe {
         let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
-        let tag = tag_of(vmctx, tag);
+        let tag = instance_tag(vmctx, tag);
         let slots = (*tag).slots;
         let size = layout(slots).size();
         let most = store.engine.config.max_exception_bytes;
         let is_full = store.heap.exception_bytes() + size > most;
         if is_full || store.heap.is_due(size) {
             heap::collect(store);
-            // Otherwise a program whose exceptions nearly reach the limit would collect them again and again.
+            // An eighth must be free after the collection, or a program near the limit would collect at every throw.
             if is_full && store.heap.exception_bytes() + size > most - most / 8 {
                 return Err(Error::resource(format!("live exceptions take more than {most} bytes")));
             }
         }
         let exception = std::alloc::alloc(layout(slots)).cast::<VMException>();
         if exception.is_null() {
-            return Err(Error::resource("no memory for an exception"));
+            return Err(Error::resource("the system refuses the memory for an exception"));
         }
-        // Its address may be that of one that is gone.
-        store.vm.on_its_way = std::ptr::null_mut();
+        // The new exception may have the address of a freed one whose propagation is still recorded.
+        store.vm.in_flight = std::ptr::null_mut();
         exception.write(VMException { tag, slots });
         std::ptr::copy_nonoverlapping(payload, VMException::payload(exception), slots);
         store.heap.add_exception(exception, size);
@@ -68,42 +70,46 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
     }
 }
 
-/// Whether an exception is of a tag of a module.
+/// Whether an exception has the tag of index `tag` of the context's module.
 ///
 /// # Safety
-/// A live exception, a live context, a validated index.
-pub(crate) unsafe fn is_of_tag(exception: *mut VMException, vmctx: *mut VMContext, tag: u32) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::eq((*exception).tag, tag_of(vmctx, tag)) }
+/// `exception` and `vmctx` must be live, and `tag` an index of the module's tag index space.
+pub(crate) unsafe fn has_tag(exception: *mut VMException, vmctx: *mut VMContext, tag: u32) -> bool {
+    // SAFETY: the exception and the context are live, and the tag is its module's, by the caller's promise.
+    unsafe { std::ptr::eq((*exception).tag, instance_tag(vmctx, tag)) }
 }
 
-/// The functions that an exception has left on its way through compiled code, which finds handlers without knowing whether
-/// they catch it.
+/// The propagation of the exception in flight: the backtrace so far. Compiled code must record it because a handler that it
+/// finds may turn out not to catch the exception; the handler then resumes the throw.
 #[derive(Default)]
-pub(crate) struct Way {
-    /// The error that it was before compiled code threw it on, with the functions that it had left then.
+pub(crate) struct Propagation {
+    /// The error that carried the exception into compiled code, with the backtrace up to there; `None` if compiled code threw
+    /// the exception.
     error: Option<Error>,
-    /// Addresses in compiled functions that it has left since, innermost first. There is room for as many as a backtrace has:
-    /// they are noted where nothing can be allocated.
+    /// Program counters in the compiled functions that the exception has left since, innermost first. The capacity is that
+    /// of a whole backtrace, because unwinding must not allocate.
     pub pcs: Vec<usize>,
 }
 
-/// Forgets the way of an exception: another is thrown.
-pub(crate) fn begin_way(store: &mut StoreOpaque) {
-    store.vm.on_its_way = std::ptr::null_mut();
-    store.way.error = None;
-    store.way.pcs.clear();
-    store.way.pcs.reserve(MAX_BACKTRACE);
+/// Clears the recorded propagation: an exception is about to be thrown anew.
+pub(crate) fn begin_propagation(store: &mut StoreOpaque) {
+    store.vm.in_flight = std::ptr::null_mut();
+    store.propagation.error = None;
+    store.propagation.pcs.clear();
+    store.propagation.pcs.reserve(MAX_BACKTRACE);
 }
 
-/// The exception as an error, with which it travels through Rust frames.
+/// Wraps an exception in an error, the form in which it propagates through Rust frames.
 pub(crate) fn into_error(store: &StoreOpaque, exception: *mut VMException) -> Error {
     Error::new(ErrorKind::Exception(pin(store, exception)))
 }
 
-/// The exception that an error is, to be thrown on in code of the same store, with the error, which keeps it alive; any other
-/// error as it is.
-pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMException, Error)> {
+/// The exception that an error wraps, for code of the same store to throw, together with the error, which keeps the
+/// exception alive.
+///
+/// # Errors
+/// The error itself, if it wraps no exception, or one of another store.
+pub(crate) fn from_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMException, Error)> {
     match error.kind() {
         ErrorKind::Exception(exception) if exception.pin().store == store.id => {
             Ok((exception.pin().exception.cast(), error))
@@ -112,34 +118,34 @@ pub(crate) fn of_error(store: &StoreOpaque, error: Error) -> Result<(*mut VMExce
     }
 }
 
-/// Leaves an error in the store, for code of it to throw on if it is an exception, and to trap with otherwise.
+/// Makes an error the store's pending one: code of the store throws it if it wraps an exception, and traps with it otherwise.
 pub(crate) fn throw_or_raise(store: &mut StoreOpaque, error: Error) {
-    match of_error(store, error) {
+    match from_error(store, error) {
         Ok((exception, error)) => {
-            begin_way(store);
-            store.vm.on_its_way = exception;
-            store.way.error = Some(error);
+            begin_propagation(store);
+            store.vm.in_flight = exception;
+            store.propagation.error = Some(error);
             store.vm.thrown = exception;
         }
         Err(error) => store.raise(error),
     }
 }
 
-/// The error that was left in the store, by [`throw_or_raise`] or by [`StoreOpaque::raise`].
+/// Takes the store's pending error, as [`throw_or_raise`] or [`StoreOpaque::raise`] has set it.
 pub(crate) fn take_error(store: &mut StoreOpaque) -> Error {
     match std::mem::replace(&mut store.vm.thrown, std::ptr::null_mut()) {
         exception if exception.is_null() => store.take_raised(),
-        exception if exception == store.vm.on_its_way => {
-            store.way.error.take().unwrap_or_else(|| into_error(store, exception))
+        exception if exception == store.vm.in_flight => {
+            store.propagation.error.take().unwrap_or_else(|| into_error(store, exception))
         }
         exception => into_error(store, exception),
     }
 }
 
-/// The slot of a reference that the host holds.
+/// The `exnref` slot for a reference that the host holds.
 ///
 /// # Errors
-/// [`Usage`](ErrorKind::Usage) if it is of another store.
+/// [`Usage`](ErrorKind::Usage) if the exception belongs to another store.
 pub(crate) fn to_slot(store: &StoreOpaque, exception: &ExnRef) -> Result<u64> {
     if exception.pin().store != store.id {
         return Err(Error::usage("exception used with another store than its own"));
@@ -147,19 +153,19 @@ pub(crate) fn to_slot(store: &StoreOpaque, exception: &ExnRef) -> Result<u64> {
     Ok(exception.pin().exception as u64)
 }
 
-/// A reference for the host.
+/// A reference for the host, which keeps the exception alive.
 pub(crate) fn pin(store: &StoreOpaque, exception: *mut VMException) -> ExnRef {
-    let pin = Arc::new(Pin { store: store.id, exception: exception.cast() });
+    let pin = Arc::new(ExnPin { store: store.id, exception: exception.cast() });
     store.heap.add_pin(Arc::downgrade(&pin));
     ExnRef::new(pin)
 }
 
-/// The tag of an index of the running instance's tag index space.
+/// The tag of index `tag` of the context's module.
 ///
 /// # Safety
-/// A live context and a validated index.
-pub(crate) unsafe fn tag_of(vmctx: *mut VMContext, tag: u32) -> *const VMTag {
-    // SAFETY: the caller's promise; contexts hold a pointer for each tag.
+/// `vmctx` must be live and `tag` an index of its module's tag index space.
+pub(crate) unsafe fn instance_tag(vmctx: *mut VMContext, tag: u32) -> *const VMTag {
+    // SAFETY: the context is live by the caller's promise, and has a pointer for each tag of its module.
     unsafe {
         let offset = InstanceData::offsets(vmctx).tag(tag);
         vmctx.byte_offset(offset as isize).cast::<*const VMTag>().read()

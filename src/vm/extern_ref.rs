@@ -1,13 +1,20 @@
-//! Objects of the host that WebAssembly code holds references to.
+//! Host objects that WebAssembly code refers to by `externref`.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// A reference-counted object of the host that WebAssembly code can hold but not look into.
+/// A reference-counted host object that WebAssembly code can hold as an `externref` but not look into.
 ///
-/// What is handed to a store lives at least until nothing in the store refers to it, and is then dropped: by and by when there
-/// are many, at [`Store::gc`](crate::Store::gc), or with the store.
+/// A store keeps a clone of every object that was passed to it, until nothing in the store refers to the object any more. The
+/// clone is dropped by a later collection (automatic, or [`Store::gc`](crate::Store::gc)) or with the store.
+///
+/// ```
+/// use wasmrun::ExternRef;
+/// let object = ExternRef::new("a host object");
+/// assert_eq!(object.data().downcast_ref(), Some(&"a host object"));
+/// assert!(object.same(&object.clone()));
+/// ```
 #[derive(Clone)]
 pub struct ExternRef(Arc<dyn Any + Send + Sync>);
 
@@ -17,16 +24,17 @@ impl ExternRef {
         ExternRef(Arc::new(object))
     }
 
-    /// The object.
+    /// The wrapped object; downcast it to its type.
     pub fn data(&self) -> &(dyn Any + Send + Sync) {
         &*self.0
     }
 
-    /// Whether both refer to one object.
+    /// Whether both refer to the same object.
     pub fn same(&self, other: &ExternRef) -> bool {
         self.address() == other.address()
     }
 
+    /// The object's address, which identifies it.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.0).cast::<()>() as usize
     }

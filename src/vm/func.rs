@@ -1,4 +1,4 @@
-//! Host functions, and how code calls them.
+//! Host functions, as engines call them.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,16 +10,16 @@ use super::{activation, exception};
 use crate::error::{Error, Result};
 use crate::module::types::FuncType;
 
-/// Runs a host function: its environment, the store, the caller's context (null when called by the host), arguments and
-/// results in slots. What it gives is zero, or something else if it failed: then the store has the error, see
-/// [`exception::take_error`].
+/// The entry of a host function: called with the closure, the store, the caller's context (null if the host calls) and the
+/// slots of the arguments, which the results replace. Returns zero, or non-zero if the function failed; the store then has
+/// the pending error, see [`exception::take_error`].
 pub(crate) type HostCall = unsafe extern "C" fn(NonNull<()>, *mut StoreOpaque, *mut VMContext, *mut u64) -> u32;
 
-/// A function of the host, with the type under which WebAssembly code sees it. It is of no engine: a store registers
-/// the type when it first makes a reference.
+/// A function of the host and the type under which WebAssembly code calls it. It belongs to no engine: a store registers the
+/// type when it first makes a reference to the function.
 ///
-/// Each closure has a `call` of its own, with all that a call needs compiled into it, and compiled code's glue calls that
-/// directly.
+/// `call` is an instance of a generic function for the closure's type, so that the closure's code is inlined into it. The
+/// JIT's host-call trampolines call it directly.
 #[repr(C)]
 pub(crate) struct HostFunc {
     call: HostCall,
@@ -29,9 +29,9 @@ pub(crate) struct HostFunc {
     pub ty: FuncType,
 }
 
-// SAFETY: the closure is `Send`, and nothing else is behind the pointers.
+// SAFETY: `env` owns the closure, which `new` requires to be `Send`; the other pointers are to functions.
 unsafe impl Send for HostFunc {}
-// SAFETY: it is `Sync` too.
+// SAFETY: `new` requires the closure to be `Sync`.
 unsafe impl Sync for HostFunc {}
 
 impl std::fmt::Debug for HostFunc {
@@ -42,22 +42,24 @@ impl std::fmt::Debug for HostFunc {
 
 impl Drop for HostFunc {
     fn drop(&mut self) {
-        // SAFETY: made in `new` for this closure, which nobody uses any more.
+        // SAFETY: `new` made both for the same closure, and only this owner uses the closure.
         unsafe { (self.drop_env)(self.env) };
     }
 }
 
-#[cfg_attr(not(jit), expect(dead_code, reason = "only glue reads by offset"))]
+#[cfg_attr(not(jit), expect(dead_code, reason = "only the JIT's trampolines use the offsets"))]
 impl HostFunc {
     pub const CALL: i32 = std::mem::offset_of!(HostFunc, call) as i32;
     pub const ENV: i32 = std::mem::offset_of!(HostFunc, env) as i32;
 }
 
 impl HostFunc {
-    /// A host function of a body that gets store, caller's context (null when called by the host), arguments and results.
+    /// A host function that runs `body`, which gets the store, the caller's context (null if the host calls) and the slots of
+    /// arguments and results.
     ///
     /// # Safety
-    /// `body` must treat its slots as `ty` says, and stores of data other than the one it was made for must not get it.
+    /// `body` must read and write its slots as `ty` says. If it relies on the type of the store's data, the function must
+    /// only be used in stores with data of that type.
     pub unsafe fn new<F>(ty: FuncType, body: F) -> Self
     where
         F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync + 'static,
@@ -73,16 +75,16 @@ impl HostFunc {
         where
             F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()>,
         {
-            // SAFETY: the caller's promise.
+            // SAFETY: `env` is a live `F` by the caller's promise.
             let body = unsafe { env.cast::<F>().as_ref() };
             let status = match catch_unwind(AssertUnwindSafe(|| body(store, caller, slots))) {
                 Ok(Ok(())) => 0,
-                // SAFETY: the store is live.
+                // SAFETY: the store is live by the caller's promise, and `body` no longer refers to it.
                 Ok(Err(error)) => unsafe { failed(&mut *store, error) },
-                // SAFETY: as above.
+                // SAFETY: the store is live by the caller's promise, and `body` no longer refers to it.
                 Err(panic) => unsafe { panicked(&mut *store, panic) },
             };
-            // SAFETY: as above.
+            // SAFETY: the store is live by the caller's promise.
             activation::set_current(unsafe { (*store).activation });
             status
         }
@@ -90,7 +92,7 @@ impl HostFunc {
         /// # Safety
         /// `env` must come from a box of an `F`, and not be used again.
         unsafe fn drop_env<F>(env: NonNull<()>) {
-            // SAFETY: the caller's promise.
+            // SAFETY: `env` comes from a box of an `F` by the caller's promise.
             drop(unsafe { Box::from_raw(env.cast::<F>().as_ptr()) });
         }
 
@@ -98,44 +100,46 @@ impl HostFunc {
         HostFunc { call: call::<F>, env, drop_env: drop_env::<F>, ty }
     }
 
-    /// Calls it.
+    /// Calls the function.
     ///
     /// # Errors
-    /// What it returns. A panic in it is kept for the innermost Rust caller of WebAssembly code; to the code itself it looks
-    /// like an error.
+    /// The error that the function returns. If the function panics, the panic is stored for the innermost Rust caller of
+    /// WebAssembly code to resume, and an error is returned in its place.
     ///
     /// # Safety
-    /// `store` must be live and have a reference to it, `caller` be null or a live context of the store, and `slots` hold the
-    /// arguments and have room for the results.
+    /// `store` must be live and have a reference to the function, `caller` must be null or a live context of the store, and
+    /// `slots` must hold the arguments and have room for the results.
     pub unsafe fn call(&self, store: *mut StoreOpaque, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
-        // SAFETY: the caller's promise; the environment lives as long as this.
+        // SAFETY: `self` keeps the closure alive; the caller promises the rest.
         match unsafe { (self.call)(self.env, store, caller, slots) } {
             0 => Ok(()),
-            // SAFETY: the store is live.
+            // SAFETY: the store is live by the caller's promise, and the call that referred to it has ended.
             _ => Err(unsafe { exception::take_error(&mut *store) }),
         }
     }
 }
 
-/// Keeps the error of a host function for its caller.
+/// Makes the error of a host function the store's pending one; returns the failure status.
 #[cold]
 fn failed(store: &mut StoreOpaque, error: Error) -> u32 {
     exception::throw_or_raise(store, error);
     1
 }
 
+/// As `failed`, for a panic, which is also kept for the innermost Rust caller of WebAssembly code.
 #[cold]
 fn panicked(store: &mut StoreOpaque, panic: Box<dyn Any + Send>) -> u32 {
     store.panic = Some(panic);
     failed(store, Error::host("a host function panicked"))
 }
 
-/// Calls a host function from WebAssembly code, as [`HostFunc::call`] does.
+/// Calls a host function from WebAssembly code; see [`HostFunc::call`].
 ///
 /// # Safety
-/// `func` must be a host function's live reference, `caller` a live context of the same store, and `slots` hold the
+/// `func` must be a live reference to a host function, `caller` a live context of the same store, and `slots` must hold the
 /// arguments and have room for the results.
 pub(crate) unsafe fn call_host(func: *mut VMFuncRef, caller: *mut VMContext, slots: *mut u64) -> Result<()> {
-    // SAFETY: the caller's promise; the context's store is the one the function was made a reference in.
+    // SAFETY: the owner of a host function's reference is a `HostFunc`, which the store that made the reference keeps; it is
+    // the context's store by the caller's promise.
     unsafe { (*(*func).owner.cast::<HostFunc>()).call((*caller).store.cast(), caller, slots) }
 }

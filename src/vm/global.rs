@@ -1,4 +1,4 @@
-//! Globals.
+//! Globals of a store: type, and where the value is.
 
 use super::context::VMGlobal;
 use super::store::{StoreOpaque, Stored};
@@ -6,22 +6,22 @@ use crate::module::types::GlobalType;
 
 /// The Rust side of a global.
 pub(crate) struct GlobalData {
-    /// Where engines see it: in the defining instance's context, or in `owned`.
+    /// The value, which engines read and write: in the defining instance's context, or in `_owned`.
     pub vm: *mut VMGlobal,
     pub ty: GlobalType,
     _owned: Option<Box<VMGlobal>>,
 }
 
 impl GlobalData {
-    /// A global of a context.
+    /// A global that a module defines: its value is in an instance's context.
     ///
     /// # Safety
-    /// `vm` must be valid, and written only with values of the type, as long as the store lives.
+    /// As long as the store lives, `vm` must be valid and hold a value of the type.
     pub unsafe fn in_context(vm: *mut VMGlobal, ty: GlobalType) -> Self {
         GlobalData { vm, ty, _owned: None }
     }
 
-    /// A global that the host makes, with its initial value.
+    /// A global that the host makes, with its initial value in slots.
     pub fn new(ty: GlobalType, slots: [u64; 2]) -> Self {
         let mut owned = Box::new(VMGlobal { slots });
         GlobalData { vm: &raw mut *owned, ty, _owned: Some(owned) }
@@ -29,6 +29,7 @@ impl GlobalData {
 }
 
 impl StoreOpaque {
+    /// Adds a global to the store; returns its handle.
     pub(crate) fn add_global(&mut self, global: GlobalData) -> Stored {
         self.globals.push(global);
         Stored::new(self, self.globals.len() - 1)

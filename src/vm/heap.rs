@@ -1,22 +1,22 @@
-//! The objects of a store that go when nothing refers to them any more: exceptions, and host objects that slots of type
-//! `externref` refer to.
+//! The garbage collector of a store: a conservative mark-and-sweep of exceptions and of host objects (`externref`).
 //!
-//! What may be here: which objects there are, and their collection. What may not: what an exception means (`exception`).
+//! What may be here: the list of collected objects, and their collection. What may not: what an exception means
+//! (`exception`).
 //!
-//! Objects do not move. A collection marks from every word of the value stack and of the native stack, whatever the word
-//! means (so engines need no maps of where references are); from globals and tables of these types; from exceptions'
-//! payloads; and from what the host holds. Values of element segments need no look: constant expressions make references to
-//! such objects from immutable globals only, which are roots themselves.
+//! Objects do not move. The roots are: every word of the value stack and of the native stack, whatever it means, so engines
+//! need no stack maps; globals and tables of reference types; and references that the host holds. Payloads of marked
+//! exceptions are marked from in turn. Values of element segments are no roots: a constant expression gets a reference to a
+//! collected object only from an immutable global, which is a root itself.
 //!
-//! The slot of an exception is its address. The slot of a host object is no address but a number, so that whatever becomes
-//! of a slot, following it stays in the store's own list.
+//! The slot of an exception is its address. The slot of a host object is a number and no address: whatever WebAssembly code
+//! does to it, a look-up stays in the store's own list.
 //!
-//! # Stacks
+//! # Several native stacks
 //! The native stack is scanned from the collector's own frame to where the store's code was entered. A host function may
-//! have gone on to another stack (a coroutine) and have called back into the store from there. Where the registers of the
-//! suspended code are then is known to nobody: the frames that saved them may be on either stack. So all
-//! objects that there are when the other stack is entered stay until it is left again ([`Heap::freeze`]); only what is made
-//! there is collected meanwhile, and code that waits on another stack can hold nothing of that.
+//! switch to another stack (a coroutine) and call back into the store from there. The callee-saved registers of the suspended
+//! code may then be saved in a frame on either stack, so a scan can't find them. Therefore all objects that exist when the
+//! other stack is entered are kept until it is left again ([`Heap::freeze`]). Only objects that are made meanwhile are
+//! collected, and suspended code can't refer to those.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -26,56 +26,57 @@ use super::context::VMException;
 use super::exception;
 use super::extern_ref::ExternRef;
 use super::store::StoreOpaque;
-use crate::error::Pin;
+use crate::error::ExnPin;
 use crate::module::types::{HeapType, RefType};
 use crate::sys;
 
-/// Bytes of objects before the first collection, and the least between two.
+/// Bytes of objects that are allocated before the first collection, and at least between two collections.
 const MIN_THRESHOLD: usize = 1 << 20;
 
-/// Bytes that a host object is taken for: what it really takes is unknown.
+/// Bytes that each host object counts for; its real size is unknown.
 const EXTERN_BYTES: usize = 256;
 
-/// High half of the slot of every host object: neither that of an address nor that of a small number, so that few words
-/// on a stack look like one by chance. The low half is the object's index plus one.
+/// High half of the slot of every host object. No address and no small number has it, so a word on a stack rarely looks like
+/// such a slot by chance. The low half is the object's index plus one.
 const EXTERN_TAG: u64 = 0xE7E5_A5E7 << 32;
 
-/// How many objects of a store are alive, or at least not collected yet. See [`Store::heap_stats`](crate::Store::heap_stats).
+/// The collected objects of a store: those that are reachable, and those that no collection has found unreachable yet. See
+/// [`Store::heap_stats`](crate::Store::heap_stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeapStats {
-    /// Exceptions.
+    /// Number of exceptions.
     pub exceptions: usize,
-    /// Bytes that these take.
+    /// Size of all exceptions in bytes, headers included.
     pub exception_bytes: usize,
-    /// Host objects that WebAssembly code has been given references to.
+    /// Number of host objects that an `externref` may refer to.
     pub externs: usize,
-    /// Collections so far.
+    /// Number of collections since the store was made.
     pub collections: u64,
 }
 
-/// What was there at some time: [`Heap::freeze`] keeps these objects.
+/// The objects that existed when [`Heap::freeze`] was called, which no collection frees.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Frozen {
-    /// The oldest exceptions, so many.
+    /// So many of the oldest exceptions.
     exceptions: usize,
-    /// Host objects with lower serial numbers.
+    /// Host objects with a serial number below this.
     externs: u64,
 }
 
-/// The objects of a store that are collected.
+/// The collected objects of a store.
 #[derive(Default)]
 pub(crate) struct Heap {
-    /// Addresses of all exceptions, each an allocation of its own; oldest first.
+    /// All exceptions, each an allocation of its own; oldest first.
     exceptions: Vec<*mut VMException>,
     exception_bytes: usize,
-    externs: Externs,
-    /// Bytes at which the next collection is due.
+    externs: ExternTable,
+    /// Bytes of objects above which the next collection is due.
     threshold: usize,
     frozen: Frozen,
     /// Exceptions that the host holds.
-    pins: Mutex<Pins>,
-    /// Host objects that were collected, and are still to be dropped.
+    pins: Mutex<ExnPins>,
+    /// Host objects that were collected but not dropped yet.
     dead: Vec<ExternRef>,
     collections: u64,
     /// For tests: a collection is always due.
@@ -83,43 +84,43 @@ pub(crate) struct Heap {
 }
 
 #[derive(Default)]
-struct Pins {
-    all: Vec<Weak<Pin>>,
-    /// How many there may be before those that are gone are removed.
-    most: usize,
+struct ExnPins {
+    all: Vec<Weak<ExnPin>>,
+    /// Length of `all` at which dropped pins are removed.
+    prune_at: usize,
 }
 
 impl Drop for Heap {
     fn drop(&mut self) {
         for exception in self.exceptions.drain(..) {
-            // SAFETY: all come from `exception::allocate`, and with the store everything that could refer to them goes.
+            // SAFETY: all come from `exception::new`, and everything that could refer to them is dropped with the store.
             unsafe { exception::free(exception) };
         }
     }
 }
 
-/// Host objects by slot.
+/// The host objects that `externref` slots refer to.
 #[derive(Default)]
-struct Externs {
-    entries: Vec<Option<Extern>>,
-    /// Indices of entries that are empty.
+struct ExternTable {
+    entries: Vec<Option<ExternEntry>>,
+    /// Indices of empty entries.
     free: Vec<u32>,
     by_address: HashMap<usize, u32>,
-    serial: u64,
+    next_serial: u64,
 }
 
-struct Extern {
+struct ExternEntry {
     object: ExternRef,
-    /// Objects get these in the order in which they come.
+    /// Serial numbers rise in the order in which objects were added.
     serial: u64,
 }
 
-impl Externs {
+impl ExternTable {
     fn len(&self) -> usize {
         self.by_address.len()
     }
 
-    /// The index that a word means, if it is the slot of a host object.
+    /// The index of the entry that a word refers to, if the word is the slot of a host object.
     fn index(&self, word: u64) -> Option<usize> {
         let index = (word ^ EXTERN_TAG).wrapping_sub(1);
         (index < self.entries.len() as u64).then_some(index as usize)
@@ -131,21 +132,21 @@ impl Externs {
 }
 
 impl Heap {
-    /// No objects. For tests a collection may always be due.
+    /// An empty heap. With `always`, for tests, a collection is always due.
     pub fn new(always: bool) -> Self {
         let mut heap = Heap::default();
         heap.always = always;
         heap
     }
 
-    /// The slot that refers to a host object.
+    /// The `externref` slot for a host object; the same for each call while the object is in the heap.
     ///
-    /// The slot must be where a collection finds it before one runs.
+    /// The caller must put the slot where a collection looks before the next one runs.
     pub fn intern(&mut self, object: &ExternRef) -> u64 {
-        let Externs { entries, free, by_address, serial } = &mut self.externs;
+        let ExternTable { entries, free, by_address, next_serial } = &mut self.externs;
         let index = *by_address.entry(object.address()).or_insert_with(|| {
-            let entry = Some(Extern { object: object.clone(), serial: *serial });
-            *serial += 1;
+            let entry = Some(ExternEntry { object: object.clone(), serial: *next_serial });
+            *next_serial += 1;
             match free.pop() {
                 Some(index) => {
                     entries[index as usize] = entry;
@@ -157,32 +158,32 @@ impl Heap {
                 }
             }
         });
-        Externs::slot(index)
+        ExternTable::slot(index)
     }
 
-    /// The host object of a slot.
+    /// The host object that an `externref` slot refers to; `None` for null.
     pub fn extern_ref(&self, slot: u64) -> Option<ExternRef> {
         let index = self.externs.index(slot)?;
         self.externs.entries[index].as_ref().map(|entry| entry.object.clone())
     }
 
-    /// Adds an exception of so many bytes.
+    /// Adds an exception, whose size is `bytes`.
     pub fn add_exception(&mut self, exception: *mut VMException, bytes: usize) {
         self.exceptions.push(exception);
         self.exception_bytes += bytes;
     }
 
-    /// Bytes of all exceptions.
+    /// Size of all exceptions in bytes.
     pub fn exception_bytes(&self) -> usize {
         self.exception_bytes
     }
 
-    /// Keeps an exception for the host as long as there is a strong reference to `pin`.
-    pub fn add_pin(&self, pin: Weak<Pin>) {
+    /// Keeps an exception alive as long as there is a strong reference to `pin`.
+    pub fn add_pin(&self, pin: Weak<ExnPin>) {
         let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        if pins.all.len() >= pins.most {
+        if pins.all.len() >= pins.prune_at {
             pins.all.retain(|pin| pin.strong_count() > 0);
-            pins.most = 2 * pins.all.len() + 16;
+            pins.prune_at = 2 * pins.all.len() + 16;
         }
         pins.all.push(pin);
     }
@@ -191,33 +192,35 @@ impl Heap {
         self.exception_bytes + EXTERN_BYTES * self.externs.len()
     }
 
-    /// Whether there is enough to collect for it to be worth the time, with `more` bytes.
+    /// Whether a collection is worth its time when `more` bytes are to be allocated.
     pub fn is_due(&self, more: usize) -> bool {
         self.bytes() + more > self.threshold.max(MIN_THRESHOLD) || self.always
     }
 
-    /// Keeps all objects that there are now until `thaw`, whatever refers to them. Gives what to set it back to.
+    /// Keeps all objects that exist now until [`Heap::thaw`], whether or not anything refers to them. Returns what `thaw`
+    /// takes.
     pub fn freeze(&mut self) -> Frozen {
-        let now = Frozen { exceptions: self.exceptions.len(), externs: self.externs.serial };
+        let now = Frozen { exceptions: self.exceptions.len(), externs: self.externs.next_serial };
         std::mem::replace(&mut self.frozen, now)
     }
 
-    /// Ends what `freeze` began, which gave this.
+    /// Ends the matching [`Heap::freeze`], which returned `before`.
     pub fn thaw(&mut self, before: Frozen) {
         self.frozen = before;
     }
 
-    /// Whether collected host objects are still to be dropped.
+    /// Whether there are collected host objects that were not dropped yet.
     #[inline]
     pub fn has_dead(&self) -> bool {
         !self.dead.is_empty()
     }
 
-    /// The host objects that were collected. Dropping them runs the host's code.
+    /// Takes the collected host objects. To drop them runs code of the host, so the store must not be borrowed then.
     pub fn take_dead(&mut self) -> Vec<ExternRef> {
         std::mem::take(&mut self.dead)
     }
 
+    /// The current counts.
     pub fn stats(&self) -> HeapStats {
         HeapStats {
             exceptions: self.exceptions.len(),
@@ -228,14 +231,14 @@ impl Heap {
     }
 }
 
-/// Drops host objects, and resumes the first panic of these when all are dropped.
+/// Drops all the objects, and then resumes the first panic that a drop has caused.
 pub(crate) fn drop_all(objects: Vec<ExternRef>) {
     let mut first = None;
     for object in objects {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(object))) {
             match first {
                 None => first = Some(panic),
-                // Dropping the payload might panic again.
+                // Not dropped: the drop of the payload might panic too.
                 Some(_) => std::mem::forget(panic),
             }
         }
@@ -245,14 +248,18 @@ pub(crate) fn drop_all(objects: Vec<ExternRef>) {
     }
 }
 
-/// What has been reached.
+/// The state of the mark phase.
 struct Marks<'a> {
-    /// Addresses of all exceptions, in order, and which have been reached.
+    /// Addresses of all exceptions, sorted.
     exceptions: Vec<usize>,
+    /// For each of `exceptions`, whether it is marked.
     exception_marks: Vec<bool>,
+    /// Marked exceptions whose payload was not scanned yet.
     pending: Vec<*mut VMException>,
-    externs: &'a Externs,
+    externs: &'a ExternTable,
+    /// For each entry of `externs`, whether it is marked.
     extern_marks: Vec<bool>,
+    /// Number of words scanned.
     words: usize,
 }
 
@@ -270,7 +277,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Marks the object that a word refers to, if it does.
+    /// Marks the object that a word refers to, if it refers to one.
     fn word(&mut self, word: u64) {
         self.words += 1;
         if let Some(index) = self.externs.index(word) {
@@ -285,25 +292,25 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// Marks from all words of a range.
+    /// Marks the objects that the words of a range refer to.
     ///
     /// # Safety
     /// The range must be readable.
     unsafe fn words(&mut self, mut from: *const u64, to: *const u64) {
         while from < to {
-            // SAFETY: the caller's promise.
+            // SAFETY: `from` is in the range, which is readable by the caller's promise.
             self.word(unsafe { from.read_volatile() });
             from = from.wrapping_add(1);
         }
     }
 
-    /// Marks what the payloads of exceptions refer to that have been reached.
+    /// Scans the payloads of all marked exceptions, those included that are marked meanwhile.
     ///
     /// # Safety
     /// No exception may have been freed since `new`.
     unsafe fn follow(&mut self) {
         while let Some(exception) = self.pending.pop() {
-            // SAFETY: the caller's promise.
+            // SAFETY: `pending` has exceptions that existed at `new`, and none was freed, by the caller's promise.
             unsafe {
                 let payload = VMException::payload(exception);
                 self.words(payload, payload.add((*exception).slots));
@@ -312,14 +319,14 @@ impl<'a> Marks<'a> {
     }
 }
 
-/// Collects the objects that nothing refers to: neither the stacks, nor globals, tables, the host, or another object that
-/// something refers to. Exceptions are freed at once; of host objects only the slots are, see [`Heap::take_dead`].
+/// Collects the objects that no root and no reachable object refers to; see the module's documentation for the roots.
+/// Exceptions are freed at once. Host objects only lose their slots; the caller drops them, see [`Heap::take_dead`].
 ///
-/// Nothing is done while the collector runs on another stack than the store's code.
+/// Does nothing if the current native stack is not the one that the store's code runs on.
 ///
 /// # Safety
-/// Interpreted code must have set `value_top` above its live frames. References may be nowhere else than where this looks:
-/// in particular not in slots that Rust code is about to pass on.
+/// `value_top` must be above all slots in use. All references must be where the collection looks, in particular not only in
+/// slots that Rust code holds elsewhere.
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
@@ -329,9 +336,9 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         return;
     }
     let mut marks = Marks::new(&store.heap);
-    // SAFETY: the value stack is mapped up to its top; the native stack is from here to where this store's code was
-    // entered, if it was; what compiled code kept over the call in a register is in that still, or was saved by a
-    // frame from here on.
+    // SAFETY: the value stack is mapped up to `value_top`. The native stack is mapped from the stack pointer to where this
+    // store's code was entered; if no code was entered, `high` is 0 and the range is empty. A reference that compiled code
+    // keeps in a callee-saved register is still there, or a frame in the range has saved it.
     unsafe {
         marks.words(store.value_base(), store.vm.value_top);
         let registers = sys::saved_registers();
@@ -340,7 +347,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
     }
     let is_collected = |ty: &RefType| matches!(ty.heap_type().top(), HeapType::Any | HeapType::Exn | HeapType::Extern);
     for global in store.globals.iter().filter(|global| global.ty.content.as_ref().is_some_and(is_collected)) {
-        // SAFETY: cells live as long as the store.
+        // SAFETY: the value of a global is valid as long as the store.
         marks.word(unsafe { (*global.vm).slots[0] });
     }
     for table in store.tables.iter().filter(|table| is_collected(&table.ty.element)) {
@@ -358,7 +365,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
     for exception in &store.heap.exceptions[..store.heap.frozen.exceptions] {
         marks.word(*exception as u64);
     }
-    // SAFETY: the sweep comes after.
+    // SAFETY: exceptions are freed below only.
     unsafe { marks.follow() };
     let Marks { exceptions, exception_marks, extern_marks, words, .. } = marks;
     let heap = &mut store.heap;
@@ -366,22 +373,22 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         let index = exceptions.binary_search(&(*exception as usize)).expect("it was listed above");
         let reached = exception_marks[index];
         if !reached {
-            // SAFETY: nothing refers to it.
+            // SAFETY: it comes from `exception::new`, is removed from the list, and nothing refers to it.
             heap.exception_bytes -= unsafe { exception::free(*exception) };
         }
         reached
     });
-    let Externs { entries, free, by_address, .. } = &mut heap.externs;
-    for (index, place) in entries.iter_mut().enumerate() {
-        if let Some(entry) = place.take_if(|entry| !extern_marks[index] && entry.serial >= heap.frozen.externs) {
+    let ExternTable { entries, free, by_address, .. } = &mut heap.externs;
+    for (index, entry) in entries.iter_mut().enumerate() {
+        if let Some(entry) = entry.take_if(|entry| !extern_marks[index] && entry.serial >= heap.frozen.externs) {
             by_address.remove(&entry.object.address());
             free.push(index as u32);
             heap.dead.push(entry.object);
         }
     }
     heap.collections += 1;
-    // The next collection pays for its time with what is allocated until then: as much as is alive, or a byte for each two
-    // that were looked at.
+    // The cost of a collection grows with the live bytes and with the words scanned (8 bytes each). The next is due when as
+    // many bytes were allocated as are alive now, or half as many as were scanned, so the cost per allocated byte is bounded.
     heap.threshold = heap.bytes() + heap.bytes().max(4 * words).max(MIN_THRESHOLD);
 }
 

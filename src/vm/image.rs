@@ -1,4 +1,4 @@
-//! What active data segments make of a memory, kept so that further instances share it, copy-on-write.
+//! The initial contents of a module's memory 0, which later instances map copy-on-write instead of copying data segments.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -8,11 +8,11 @@ use crate::module::offsets::Location;
 use crate::module::{ConstOp, ModuleFacts, SegmentMode};
 use crate::sys::Image;
 
-/// Bytes of data that are copied faster than they are mapped and then, page by page, copied where written to.
-const SMALL: usize = 64 << 10;
+/// Up to so many bytes of data, copying is faster than mapping, with its page fault for each page that is written to.
+const MIN_DATA: usize = 64 << 10;
 
-/// The image of a module's memory 0. The first instance copies the segments, as in most programs there is no second;
-/// the second copies them too, and what it has then is kept for all others.
+/// The image of a module's memory 0, for all instances but the first two. The first copies its segments and no image is
+/// made, because most programs make no second instance. The second copies its segments too; the image is made from its memory.
 #[derive(Default)]
 pub(crate) struct MemoryImage {
     instances: AtomicU32,
@@ -25,9 +25,9 @@ impl MemoryImage {
         self.image.get()?.as_ref()
     }
 
-    /// Counts an instance, all of whose data segments have been copied; if an image should be made of its memory, the
-    /// part that it should have.
-    pub fn wanted(&self, module: &ModuleFacts) -> Option<Range<usize>> {
+    /// Counts an instance, whose data segments have been copied. Returns the range of its memory that [`MemoryImage::make`]
+    /// should get, if an image should be made now.
+    pub fn count_instance(&self, module: &ModuleFacts) -> Option<Range<usize>> {
         if self.image.get().is_some() || self.instances.fetch_add(1, Ordering::Relaxed) != 1 {
             return None;
         }
@@ -38,15 +38,16 @@ impl MemoryImage {
         range
     }
 
-    /// Keeps a part of a memory, from byte `start` on, which begins and ends between pages.
+    /// Makes the image from `bytes`, whole pages of a memory from byte `start` on.
     pub fn make(&self, bytes: &[u8], start: usize) {
-        // Without an image, segments are copied: where the system has none, that is all.
+        // If the system has no images or makes none, all instances copy their segments.
         let _ = self.image.set(Image::new(bytes, start));
     }
 }
 
-/// The pages of memory 0 that an image must have: `None` if it would not be the same for all instances, could trap, or
-/// would not pay. It is asked for when all segments have been copied once, so they fit every instance's memory.
+/// The whole pages of memory 0 that the active data segments lie in. `None` if the module imports the memory, if the
+/// contents may differ between instances (an offset is no constant), if a segment is for another memory, or if an image
+/// would not pay. Must be called when all segments have been copied once, so that they are known to fit the memory.
 fn data_range(module: &ModuleFacts) -> Option<Range<usize>> {
     if module.memories.is_empty() || matches!(module.offsets.memory(0), Location::Pointer(_)) {
         return None;
@@ -62,7 +63,7 @@ fn data_range(module: &ModuleFacts) -> Option<Range<usize>> {
     }
     let page = region::page::size();
     let range = start / page * page..end.next_multiple_of(page);
-    // Segments far from each other would make an image of zeros.
-    let pays = bytes > SMALL && range.len() / 4 <= bytes;
+    // If the segments are far apart, most of the image would be zeros.
+    let pays = bytes > MIN_DATA && range.len() / 4 <= bytes;
     (pays && range.end as u64 <= module.memories[0].minimum * super::memory::PAGE).then_some(range)
 }

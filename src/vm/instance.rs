@@ -1,4 +1,4 @@
-//! Instances: a module's facts with the memories, tables and globals that its code acts on.
+//! Instances: a module's facts together with the functions, memories, tables, globals and tags that its code acts on.
 
 use std::alloc::{Layout, dealloc};
 use std::any::Any;
@@ -12,19 +12,19 @@ use crate::module::offsets::{Location, VMOffsets};
 /// The Rust side of an instance.
 pub(crate) struct InstanceData {
     pub module: Arc<ModuleFacts>,
-    /// The module with its code, which the room that made it knows the type of.
+    /// Keeps the module's code alive; the room that made the instance knows the type.
     pub owner: Box<dyn Any + Send + Sync>,
     pub store: *mut StoreOpaque,
-    /// The context with its arrays, of the layout that `module` computes.
+    /// The context and its arrays, in the layout of `module.offsets`. The instance owns it.
     pub vmctx: *mut VMContext,
-    /// What the index spaces refer to, imported items first.
+    /// The index spaces of memories, tables, globals and tags; imports come first.
     pub memories: Vec<Stored>,
     pub tables: Vec<Stored>,
     pub globals: Vec<Stored>,
     pub tags: Vec<Stored>,
-    /// The memory that host functions see: export `memory`, or else memory 0. Null if there is none.
+    /// The memory that a host function's `LinearMemory` shows: export `memory`, or else memory 0. Null if there is none.
     pub host_memory: *mut VMMemory,
-    /// Values of the element segments that are made of expressions.
+    /// The values of each element segment that consists of expressions; `None` for one that consists of function indices.
     pub element_values: Vec<Option<Box<[u64]>>>,
     pub dropped_elements: Vec<bool>,
     pub dropped_data: Vec<bool>,
@@ -32,43 +32,44 @@ pub(crate) struct InstanceData {
 
 impl Drop for InstanceData {
     fn drop(&mut self) {
-        // SAFETY: allocated in `InstanceData::new` with this layout; contexts live as long as their instance.
+        // SAFETY: `InstanceData::new` allocated the context with this layout, and the instance owns it.
         unsafe { dealloc(self.vmctx.cast(), context_layout(&self.module)) };
     }
 }
 
+/// Size and alignment of the context of an instance of `module`.
 pub(super) fn context_layout(module: &ModuleFacts) -> Layout {
     Layout::from_size_align(module.offsets.size(), align_of::<VMContext>()).expect("offsets fit i32")
 }
 
 impl InstanceData {
-    /// Where things are in a context.
+    /// The layout of a context's arrays.
     ///
     /// # Safety
     /// `vmctx` must be live for `'a`.
     pub unsafe fn offsets<'a>(vmctx: *mut VMContext) -> &'a VMOffsets {
-        // SAFETY: the caller's promise; instances keep their module.
+        // SAFETY: the context is live by the caller's promise, so its instance is, which keeps the module.
         unsafe { &(&(*(*vmctx).instance)).module.offsets }
     }
 
-    /// The memory of an index of the memory index space.
+    /// The memory at an index of the memory index space.
     pub fn memory(&self, index: u32) -> Stored {
         self.memories[index as usize]
     }
 
-    /// The table of an index of the table index space.
+    /// The table at an index of the table index space.
     pub fn table(&self, index: u32) -> Stored {
         self.tables[index as usize]
     }
 }
 
-/// The object at a location of a context.
+/// The address of the object at a location of a context.
 ///
 /// # Safety
-/// `vmctx` must be a live context of the module the location is of, and `T` what is there.
+/// `vmctx` must be a live context, `location` one of its module's, and `T` the type of the object there.
 #[inline]
 pub(crate) unsafe fn resolve<T>(vmctx: *mut VMContext, location: Location) -> *mut T {
-    // SAFETY: offsets lie in the context by construction.
+    // SAFETY: the module's offsets lie in its contexts, and `vmctx` is one of these by the caller's promise.
     unsafe {
         match location {
             Location::Inline(offset) => vmctx.byte_offset(offset as isize).cast(),
@@ -77,12 +78,14 @@ pub(crate) unsafe fn resolve<T>(vmctx: *mut VMContext, location: Location) -> *m
     }
 }
 
-/// The reference to a function of an instance, by its index in the function index space; made when first asked for.
+/// The reference to a function of an instance, by its index in the function index space. It is initialised when it is first
+/// asked for.
 ///
 /// # Safety
-/// `vmctx` must be live and `func` in its module's index space.
+/// `vmctx` must be live and `func` an index of its module's function index space.
 pub(crate) unsafe fn func_ref(vmctx: *mut VMContext, func: u32) -> *mut VMFuncRef {
-    // SAFETY: the caller's promise; contexts start zeroed, so a reference without owner has not been made yet.
+    // SAFETY: context and index are valid by the caller's promise. A new context is zeroed, so the owner is null exactly if
+    // the reference has not been initialised; zeros are a valid `VMFuncRef`.
     unsafe {
         let module = &(*(*vmctx).instance).module;
         let Some(defined) = func.checked_sub(module.imported_funcs()) else {

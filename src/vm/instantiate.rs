@@ -1,4 +1,5 @@
-//! Instantiation (specification, section 4.5.4): the context, what the module defines, its active segments.
+//! Instantiation (specification, section 4.5.4): makes the context and the objects that a module defines, and copies its
+//! active segments.
 
 use std::alloc::{alloc_zeroed, handle_alloc_error};
 use std::any::Any;
@@ -11,21 +12,21 @@ use super::context::{VMCode, VMContext, VMFuncRef, VMGlobal, VMMemory, VMTable, 
 use super::global::GlobalData;
 use super::image::MemoryImage;
 use super::instance::{InstanceData, context_layout, resolve};
-use super::limits::{self, Resource};
+use super::limits::{self, LimitedResource};
 use super::memory::{self, MemoryData};
-use super::store::{Shared, StoreOpaque, Stored};
+use super::store::{AliasableBox, StoreOpaque, Stored};
 use super::table::{self, TableData};
 use super::{libcalls, ops};
 use crate::error::Result;
 use crate::module::offsets::Location;
 use crate::module::{ElementItems, ExternIndex, ModuleFacts, SegmentMode};
 
-/// A module with what engines keep of it, from which an instance is made.
-pub(crate) struct ModuleCode<'a> {
+/// Everything about a module that an instance of it needs: its facts, and the engines' data for it.
+pub(crate) struct ModuleRuntimeInfo<'a> {
     pub facts: &'a Arc<ModuleFacts>,
-    /// Keeps the rest as long as the instance.
+    /// Keeps everything that the pointers below point to; the instance takes it.
     pub owner: Box<dyn Any + Send + Sync>,
-    /// What goes into the fields of [`VMContext`] of these names.
+    // The values of the fields of `VMContext` with the same names.
     pub entries: *const AtomicPtr<VMCode>,
     pub tiers: *const AtomicU8,
     pub heat: *const AtomicU32,
@@ -35,7 +36,7 @@ pub(crate) struct ModuleCode<'a> {
 
 /// An object of the store that an instance imports.
 #[derive(Clone, Copy)]
-pub(crate) enum Import {
+pub(crate) enum ImportedObject {
     Func(NonNull<VMFuncRef>),
     Memory(Stored),
     Table(Stored),
@@ -44,8 +45,8 @@ pub(crate) enum Import {
 }
 
 impl InstanceData {
-    /// Makes the context and puts the imports into it. What the module defines comes next.
-    pub fn new(store: &mut StoreOpaque, code: ModuleCode<'_>, imports: &[Import]) -> Shared<Self> {
+    /// Makes the context and puts the imports into it. [`InstanceData::define`] must be called next.
+    pub fn new(store: &mut StoreOpaque, code: ModuleRuntimeInfo<'_>, imports: &[ImportedObject]) -> AliasableBox<Self> {
         let inner = code.facts;
         let layout = context_layout(inner);
         // SAFETY: the layout is never empty, the header has a size.
@@ -77,7 +78,8 @@ impl InstanceData {
             interp: code.interp,
             jit: code.jit,
         };
-        // SAFETY: freshly allocated for this layout; the pointers written are those of live objects of the store.
+        // SAFETY: the context was allocated with this layout, so every offset lies in it; nobody else has a pointer to it.
+        // The pointers written are to objects of the store, which live as long as the store.
         unsafe {
             vmctx.write(header);
             for (ty, sig) in inner.sigs.iter().enumerate() {
@@ -86,30 +88,30 @@ impl InstanceData {
             let mut funcs = 0;
             for import in imports {
                 match *import {
-                    Import::Func(func) => {
+                    ImportedObject::Func(func) => {
                         let place = vmctx.byte_offset(inner.offsets.imported_func(funcs) as isize);
                         place.cast::<*mut VMFuncRef>().write(func.as_ptr());
                         funcs += 1;
                     }
-                    Import::Memory(memory) => {
+                    ImportedObject::Memory(memory) => {
                         let vm = store.memories[memory.index(store)].vm;
                         this.import_object(inner.offsets.memory(this.memories.len() as u32), vm);
                         this.memories.push(memory);
                     }
-                    Import::Table(table) => {
+                    ImportedObject::Table(table) => {
                         let vm = store.tables[table.index(store)].vm;
                         this.import_object(inner.offsets.table(this.tables.len() as u32), vm);
                         this.tables.push(table);
                     }
-                    Import::Global(global) => {
+                    ImportedObject::Global(global) => {
                         let vm = store.globals[global.index(store)].vm;
                         this.import_object(inner.offsets.global(this.globals.len() as u32), vm);
                         this.globals.push(global);
                     }
-                    Import::Tag(tag) => this.push_tag(tag, store),
+                    ImportedObject::Tag(tag) => this.push_tag(tag, store),
                 }
             }
-            let this = Shared::new(this);
+            let this = AliasableBox::new(this);
             (*vmctx).instance = this.as_ptr();
             this
         }
@@ -122,35 +124,42 @@ impl InstanceData {
     unsafe fn push_tag(&mut self, tag: Stored, store: &StoreOpaque) {
         let offset = self.module.offsets.tag(self.tags.len() as u32);
         let address: *const VMTag = &raw const *store.tags[tag.index(store)];
-        // SAFETY: the context has a pointer for each tag; boxed tags live as long as the store.
+        // SAFETY: the context is live by the caller's promise, and has a pointer for each tag. Tags are boxed, so the address
+        // is valid as long as the store.
         unsafe { self.vmctx.byte_offset(offset as isize).cast::<*const VMTag>().write(address) };
         self.tags.push(tag);
     }
 
+    /// Writes the pointer to an imported object into the context.
+    ///
     /// # Safety
-    /// The location must be of this context and for pointers to `T`.
+    /// The context must be live, and `location` one of its own for an object of type `T`.
     unsafe fn import_object<T>(&mut self, location: Location, object: *mut T) {
         let Location::Pointer(offset) = location else { unreachable!("imports come first in their index space") };
-        // SAFETY: the caller's promise.
+        // SAFETY: the context has room for a pointer at the location, by the caller's promise.
         unsafe { self.vmctx.byte_offset(offset as isize).cast::<*mut T>().write(object) };
     }
 
-    /// Makes the memories, tables and globals that the module defines.
+    /// Makes the memories, tags, globals and tables that the module defines, and evaluates its element segments.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if a memory or table can't be allocated, or what the store's limiter returns.
     ///
     /// # Safety
-    /// The instance must be live and of the store, whose own pointer is given. Both are reached by others too (contexts, the
-    /// limiter), so no reference may be held.
+    /// The instance must be live and in the store; `store` must be the store's own pointer. Nobody may hold a reference to
+    /// either, because contexts and the limiter access both through pointers.
     pub unsafe fn define(this: *mut Self, store: *mut StoreOpaque) -> Result<()> {
-        // SAFETY: the caller's promise. Each reference is gone before the next is made.
+        // SAFETY: both are live and nobody else refers to them, by the caller's promise. No reference that is made here is
+        // used after the next one is made.
         let (module, vmctx) = unsafe { ((*this).module.clone(), (*this).vmctx) };
         let (own, this) = (store, || unsafe { &mut *this });
         let store = || unsafe { &mut *own };
         let inner = &module;
         let engine = store().engine.clone();
         for index in this().memories.len()..inner.memories.len() {
-            // SAFETY: the place is the context's own, which lives as long as the store.
+            // SAFETY: the location is one of this context, which lives as long as the store.
             let memory = unsafe {
-                limits::admit(own, Resource::Memory, memory::initial_growth(inner.memories[index]))?;
+                limits::admit(own, LimitedResource::Memory, memory::initial_growth(inner.memories[index]))?;
                 let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
                 MemoryData::new(Some(place), inner.memories[index], &engine)?
             };
@@ -159,12 +168,13 @@ impl InstanceData {
         for index in this().tags.len()..inner.tags.len() {
             let ty = &inner.types[inner.tags[index] as usize];
             let tag = store().add_tag(ty, Some((inner.clone(), index as u32)));
-            // SAFETY: the context is ours.
+            // SAFETY: the instance owns the context, which is live.
             unsafe { this().push_tag(tag, store()) };
         }
         for index in this().globals.len()..inner.globals.len() {
             let init = &inner.global_inits[index - inner.offsets.imported_globals as usize];
-            // SAFETY: as above; the initial value is of the global's type by validation.
+            // SAFETY: the location is one of this context, which lives as long as the store. The initial value has the
+            // global's type, and reads earlier globals only, by validation.
             let global = unsafe {
                 let place = resolve::<VMGlobal>(vmctx, inner.offsets.global(index as u32));
                 place.write(VMGlobal { slots: evaluate(vmctx, inner, init) });
@@ -174,9 +184,10 @@ impl InstanceData {
         }
         for index in this().tables.len()..inner.tables.len() {
             let init = &inner.table_inits[index - inner.offsets.imported_tables as usize];
-            // SAFETY: as above.
+            // SAFETY: the location is one of this context, which lives as long as the store. All globals that the initial
+            // value may read are initialised.
             let table = unsafe {
-                limits::admit(own, Resource::Table, table::initial_growth(&inner.tables[index]))?;
+                limits::admit(own, LimitedResource::Table, table::initial_growth(&inner.tables[index]))?;
                 let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
                 TableData::new(Some(place), inner.tables[index].clone(), init)?
@@ -186,7 +197,7 @@ impl InstanceData {
         for segment in &inner.elements {
             let values = match &segment.items {
                 ElementItems::Funcs(_) => None,
-                // SAFETY: the context has all globals by now.
+                // SAFETY: the context is live and all its globals are initialised.
                 ElementItems::Exprs(exprs) => {
                     Some(exprs.iter().map(|e| unsafe { evaluate(vmctx, inner, e)[0] }).collect())
                 }
@@ -205,12 +216,17 @@ impl InstanceData {
     }
 }
 
-/// Copies the active segments, in the order the specification gives, and drops them.
+/// Copies the active segments, element segments first, each kind in order, and drops them; drops declarative segments too.
+///
+/// # Errors
+/// A trap if a segment does not fit its table or memory; the segments before it stay copied.
 ///
 /// # Safety
-/// `vmctx` must be live and complete, and no reference into its instance held.
+/// `vmctx` must be live and its instance complete ([`InstanceData::define`] has returned); nobody may hold a reference to
+/// the instance.
 pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, images: &MemoryImage) -> Result<()> {
-    // SAFETY: the caller's promise; indices are the module's own.
+    // SAFETY: the context is live and complete by the caller's promise, and the indices are those of its module. An image is
+    // mapped only over the memory that the instance defines, before anything has written to it.
     unsafe {
         for (segment, index) in module.elements.iter().zip(0..) {
             if let SegmentMode::Active { index: table, offset } = &segment.mode {
@@ -239,7 +255,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
                 ops::data_drop(vmctx, index);
             }
         }
-        if let Some(range) = images.wanted(module) {
+        if let Some(range) = images.count_instance(module) {
             images.make(&memory().bytes()[range.clone()], range.start);
         }
     }

@@ -1,56 +1,57 @@
-//! The runtime functions that compiled code calls: one table, from which the JIT derives signatures and slots.
+//! The runtime functions that compiled code calls: one list, from which the JIT derives signatures and table offsets.
 //!
-//! All take the caller's VMContext first. Those that can fail record the error in the store
-//! ([`StoreOpaque::raise`](super::store::StoreOpaque)) and return a non-zero status (`trap`), on which compiled code
-//! traps at once. The interpreter calls the safe functions these wrap.
+//! Each takes the caller's VMContext first. One that fails makes its error the store's pending one
+//! ([`StoreOpaque::raise`](super::store::StoreOpaque)) and returns a failure value, at which compiled code starts unwinding.
+//! The interpreter calls the functions of `ops`, `instance` and `exception` that these wrap.
 
 use super::context::VMContext;
 
-/// Types of arguments and results of a runtime function, as the JIT needs them.
+/// The type of an argument or result of a runtime function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Abi {
+pub(crate) enum LibcallType {
     /// `u32`
     I32,
     /// `u64` or a pointer
     I64,
-    /// A `u32` status: zero, or the error is in the store and the code must trap.
+    /// A `u32` status: zero for success; otherwise the store has a pending error, and the code must trap.
     Trap,
-    /// `u64`: a size, or [`FAILED`], with which the error is in the store and the code must trap.
+    /// A `u64`: the old size of what was grown, -1 if it could not grow, or [`FAILED`].
     Size,
 }
 
-/// In place of a size: the error is in the store. -1 says that there is no room.
+/// A [`Size`](LibcallType::Size) that means: the store has a pending error, and the code must trap.
 pub(crate) const FAILED: u64 = u64::MAX - 1;
 
-/// Calls `$callback!` with every runtime function: name, (arguments after the VMContext), result.
+/// The list of runtime functions: expands `$callback!` with `name(arguments after the VMContext) -> result` of each.
 macro_rules! for_each_libcall {
     ($callback:ident) => {
         $callback! {
-            /// Grows a memory by `delta` pages; the old size in pages or -1.
+            /// `memory.grow` by `delta` pages; returns the old size in pages, or -1.
             memory_grow(memory: I32, delta: I64) -> Size;
             memory_fill(memory: I32, dst: I64, value: I32, len: I64) -> Trap;
             memory_copy(dst_memory: I32, src_memory: I32, dst: I64, src: I64, len: I64) -> Trap;
             memory_init(memory: I32, segment: I32, dst: I64, src: I32, len: I32) -> Trap;
             data_drop(segment: I32) -> I32;
-            /// Grows a table by `delta` elements set to `init`; the old size or -1.
+            /// `table.grow` by `delta` elements of `init`; returns the old size, or -1.
             table_grow(table: I32, delta: I64, init: I64) -> Size;
             table_fill(table: I32, dst: I64, value: I64, len: I64) -> Trap;
             table_copy(dst_table: I32, src_table: I32, dst: I64, src: I64, len: I64) -> Trap;
             table_init(table: I32, segment: I32, dst: I64, src: I32, len: I32) -> Trap;
             elem_drop(segment: I32) -> I32;
-            /// The reference to a function by its index in the function index space.
+            /// `ref.func`: the reference to the function of index `func` in the function index space.
             ref_func(func: I32) -> I64;
-            /// An exception of a tag, its payload copied from the slots at `payload`; zero if the error is in the store
-            /// and the code must trap.
+            /// Allocates an exception with a copy of the payload in the slots at `payload`. Returns 0 if it fails: the store
+            /// has a pending error, and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
-            /// Leaves the trap of a code in the store.
-            leave_trap(code: I32) -> I32;
-            /// Leaves the trap of an access of `size` bytes in the store.
+            /// Makes a trap, given by its code, the store's pending error.
+            set_pending_trap(code: I32) -> I32;
+            /// Makes the trap for an access of `size` bytes at `address` the store's pending error.
             memory_out_of_bounds(memory: I32, address: I64, size: I64) -> I32;
-            /// Leaves in the store what throwing an exception reference raises, null included.
+            /// `throw`, `throw_ref`: makes an exception the pending one, its backtrace starting here; for null, makes the trap
+            /// the pending error.
             throw_ref(exception: I64) -> I32;
-            /// The same for one that comes from a callee and that no clause here catches.
-            throw_on(exception: I64) -> I32;
+            /// Resumes the throw of an exception that a handler was entered for and did not catch.
+            resume_throw(exception: I64) -> I32;
         }
     };
 }
@@ -85,33 +86,42 @@ macro_rules! declare {
 
 for_each_libcall!(declare);
 
-/// The table, the same for all contexts.
+/// The table of runtime functions; all contexts share it.
 pub(crate) fn table() -> *const Libcalls {
     &raw const TABLE
 }
 
-/// The functions with the ABI of compiled code. All rely on being called by code that runs with a live context, with
-/// validated indices and slots of the right type.
+/// The functions of the table, with the ABI of compiled code.
+///
+/// # Safety
+/// For all: the context must be that of the running code, indices must be validated ones of its module, and slots must hold
+/// values of the types that the instruction has.
 mod entry {
     use super::super::{context::VMException, exception, instance, ops, store::StoreOpaque};
     use super::{FAILED, VMContext};
     use crate::error::{Result, Trap};
 
-    /// Records a failure in the store.
+    /// Makes an error the store's pending one; returns the status that says so.
+    ///
+    /// # Safety
+    /// The context must be live.
     unsafe fn status(vmctx: *mut VMContext, result: Result<()>) -> u32 {
         match result {
             Ok(()) => 0,
             Err(error) => {
-                // SAFETY: the context is live.
+                // SAFETY: the context is live by the caller's promise, so its store is.
                 unsafe { (*(*vmctx).store.cast::<StoreOpaque>()).raise(error) };
                 1
             }
         }
     }
 
-    /// Records a failure in the store.
+    /// As `status`, for a function that returns a size.
+    ///
+    /// # Safety
+    /// The context must be live.
     unsafe fn size(vmctx: *mut VMContext, result: Result<u64>) -> u64 {
-        // SAFETY: the context is live.
+        // SAFETY: the context is live by the caller's promise.
         result.unwrap_or_else(|error| unsafe {
             status(vmctx, Err(error));
             FAILED
@@ -121,7 +131,7 @@ mod entry {
     macro_rules! entries {
         ($($name:ident($vmctx:ident, $($arg:ident: $ty:ty),*) -> $result:ty { $body:expr })*) => {
             $(pub unsafe extern "C" fn $name($vmctx: *mut VMContext, $($arg: $ty),*) -> $result {
-                // SAFETY: compiled code gives its own context and validated indices.
+                // SAFETY: compiled code passes its own context, validated indices, and values of the instruction's types.
                 unsafe { $body }
             })*
         };
@@ -168,7 +178,7 @@ mod entry {
                 }
             }
         }
-        leave_trap(vmctx, code: u32) -> u32 {
+        set_pending_trap(vmctx, code: u32) -> u32 {
             status(vmctx, Err(Trap::from_code(code as u8).expect("compiled code has no other codes").into()))
         }
         memory_out_of_bounds(vmctx, memory: u32, address: u64, size: u64) -> u32 {
@@ -178,15 +188,15 @@ mod entry {
             if exception == 0 {
                 status(vmctx, Err(Trap::NullExceptionReference.into()))
             } else {
-                exception::begin_way(&mut *(*vmctx).store.cast::<StoreOpaque>());
+                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
                 (*(*vmctx).store).thrown = exception as usize as *mut VMException;
                 0
             }
         }
-        throw_on(vmctx, exception: u64) -> u32 {{
+        resume_throw(vmctx, exception: u64) -> u32 {{
             let exception = exception as usize as *mut VMException;
-            if (*(*vmctx).store).on_its_way != exception {
-                exception::begin_way(&mut *(*vmctx).store.cast::<StoreOpaque>());
+            if (*(*vmctx).store).in_flight != exception {
+                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
             }
             (*(*vmctx).store).thrown = exception;
             0

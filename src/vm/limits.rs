@@ -1,11 +1,11 @@
-//! What a store asks its limiter before something grows.
+//! Requests to a store's limiter: before an instance, memory or table is made, and before a memory or table grows.
 
 use super::store::StoreOpaque;
 use crate::error::{Error, Result};
 
-/// What a limiter counts.
+/// A kind of object that a limiter decides about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resource {
+pub(crate) enum LimitedResource {
     Instance,
     /// A linear memory, whose size is counted in bytes.
     Memory,
@@ -13,49 +13,52 @@ pub(crate) enum Resource {
     Table,
 }
 
-/// A wish to make or grow a memory or table.
+/// A request to make a memory or table of a size, or to grow one to it. Sizes of memories are in bytes, of tables in elements.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Growth {
-    /// Its size; 0 for one that is to be made.
+pub(crate) struct GrowthRequest {
+    /// The current size; 0 if the object is to be made.
     pub current: usize,
     pub desired: usize,
-    /// The maximum of its type.
+    /// The maximum of the object's type.
     pub maximum: Option<usize>,
 }
 
-/// The limiter of a store, by functions that know the type of the store's data. All take the store's own pointer, to which
-/// nobody may hold a reference: the limiter may be in the data.
+/// The limiter of a store, as functions that know the type of the store's data.
+///
+/// # Safety
+/// For all: the pointer must be the store's own pointer. Nobody may hold a reference to the store, because the limiter may be
+/// in its data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limiter {
-    /// Whether a memory or table may grow; an error is a trap.
-    pub growing: unsafe fn(*mut StoreOpaque, Resource, Growth) -> Result<bool>,
-    /// Tells that one could not grow; an error is a trap.
-    pub failed: unsafe fn(*mut StoreOpaque, Resource, Error) -> Result<()>,
-    /// How many there may be.
-    pub most: unsafe fn(*mut StoreOpaque, Resource) -> usize,
+    /// Whether a memory or table may grow. An error is a trap for the guest.
+    pub growing: unsafe fn(*mut StoreOpaque, LimitedResource, GrowthRequest) -> Result<bool>,
+    /// Reports that a memory or table could not grow. An error is a trap for the guest.
+    pub failed: unsafe fn(*mut StoreOpaque, LimitedResource, Error) -> Result<()>,
+    /// The most objects of the kind that the store may have.
+    pub max_count: unsafe fn(*mut StoreOpaque, LimitedResource) -> usize,
 }
 
-/// Asks whether one more instance, memory or table may be made, memories and tables with this size.
+/// Asks the limiter, if there is one, whether one more object may be made; memories and tables with the size `growth.desired`.
 ///
 /// # Errors
-/// [`Resource`](crate::ErrorKind::Resource) if not, or what the limiter returns.
+/// [`Resource`](crate::ErrorKind::Resource) if it may not, or what the limiter returns.
 ///
 /// # Safety
 /// `store` must be the own pointer of a live store, to which nobody holds a reference.
-pub(crate) unsafe fn admit(store: *mut StoreOpaque, resource: Resource, growth: Growth) -> Result<()> {
-    // SAFETY: the caller's promise.
+pub(crate) unsafe fn admit(store: *mut StoreOpaque, resource: LimitedResource, growth: GrowthRequest) -> Result<()> {
+    // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference is held over a call.
     unsafe {
         let Some(limiter) = (*store).limiter else { return Ok(()) };
         let (what, unit) = match resource {
-            Resource::Instance => ("instance", ""),
-            Resource::Memory => ("memory", " bytes"),
-            Resource::Table => ("table", " elements"),
+            LimitedResource::Instance => ("instance", ""),
+            LimitedResource::Memory => ("memory", " bytes"),
+            LimitedResource::Table => ("table", " elements"),
         };
         let count = (*store).count(resource);
-        if count >= (limiter.most)(store, resource) {
+        if count >= (limiter.max_count)(store, resource) {
             return Err(Error::resource(format!("the store's limit of {count} {what}(s) is reached")));
         }
-        if resource != Resource::Instance && !(limiter.growing)(store, resource, growth)? {
+        if resource != LimitedResource::Instance && !(limiter.growing)(store, resource, growth)? {
             let size = growth.desired;
             return Err(Error::resource(format!("a {what} of {size}{unit} is beyond the store's limit")));
         }
@@ -63,24 +66,24 @@ pub(crate) unsafe fn admit(store: *mut StoreOpaque, resource: Resource, growth: 
     Ok(())
 }
 
-/// Grows a memory or table: `grow` does so, once the limiter has agreed. The old size in its own units, or `None` if it can't
-/// grow.
+/// Asks the limiter, if there is one, and then has `grow` grow a memory or table. Returns the old size in pages or elements,
+/// or `None` if the object could not grow. `growth` is `None` if the new size would overflow.
 ///
 /// # Errors
-/// What the limiter returns: a trap.
+/// What the limiter returns; it is a trap for the guest.
 ///
 /// # Safety
-/// As for [`admit`]; `grow` gets the store back.
+/// `store` must be the own pointer of a live store, to which nobody holds a reference; `grow` gets the only one.
 pub(crate) unsafe fn grow(
     store: *mut StoreOpaque,
-    resource: Resource,
-    growth: Option<Growth>,
+    resource: LimitedResource,
+    growth: Option<GrowthRequest>,
     grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
 ) -> Result<Option<u64>> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference is held over a call.
     unsafe {
         let Some(limiter) = (*store).limiter else { return Ok(grow(&mut *store)) };
-        let beyond = || Error::resource("it is beyond the maximum of its type");
+        let beyond = || Error::resource("the new size is beyond the maximum of the type");
         let refused = match growth {
             Some(growth) if growth.maximum.is_none_or(|maximum| growth.desired <= maximum) => {
                 if !(limiter.growing)(store, resource, growth)? {
@@ -88,7 +91,7 @@ pub(crate) unsafe fn grow(
                 }
                 match grow(&mut *store) {
                     Some(old) => return Ok(Some(old)),
-                    None => Error::resource("the system has no room for it"),
+                    None => Error::resource("the system refuses the new size"),
                 }
             }
             _ => beyond(),

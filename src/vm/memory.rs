@@ -1,8 +1,8 @@
-//! Linear memories. The base never moves: address space is reserved, pages are committed by growth.
+//! Linear memories. The base never moves: address space is reserved in advance, and growth makes more of it accessible.
 
 use super::context::VMMemory;
 use super::engine::EngineCore;
-use super::limits::Growth;
+use super::limits::GrowthRequest;
 use super::space::Reservation;
 use super::store::{StoreOpaque, Stored};
 use crate::config::BoundsChecks;
@@ -10,39 +10,44 @@ use crate::error::{Error, Result};
 use crate::module::types::MemoryType;
 use crate::sys::Image;
 
-/// Bytes of a page.
+/// Bytes of a WebAssembly page.
 pub(crate) const PAGE: u64 = 64 << 10;
 
-/// Most pages of a memory that is indexed with 32 bits.
+/// Most pages of a memory with 32-bit addresses.
 pub(crate) const MAX_PAGES: u64 = 1 << 16;
 
-/// Inaccessible bytes behind the reservation of every memory: constant offsets below this, less the widest access,
-/// need no check of their own once the index is below the length. Where addresses have 32 bits there is no compiled code,
-/// and a page will do so that no reservation is empty.
+/// Inaccessible bytes after the space that every memory can grow to. Once compiled code has checked the index against the
+/// length, it needs no check of a constant offset up to this, less the width of the widest access. 32-bit hosts have no
+/// compiled code; there one page ensures that no reservation is empty.
 pub(crate) const MEMORY_GUARD: usize = if size_of::<usize>() == 8 { 32 << 20 } else { 64 << 10 };
 
-/// The most bytes that are reserved for a memory beyond its minimum size: all that it can have, unless addresses have 32
-/// bits, where several memories must fit into 2 to 4 GiB.
-const MOST_RESERVED: usize = if size_of::<usize>() == 8 { 4 << 30 } else { 256 << 20 };
+/// The most bytes that are reserved for a memory, unless its minimum is larger: on 64-bit hosts all that a 32-bit index can
+/// reach; on 32-bit hosts less, because several memories must fit into 2 to 4 GiB.
+const MAX_RESERVED: usize = if size_of::<usize>() == 8 { 4 << 30 } else { 256 << 20 };
 
 /// The Rust side of a memory.
 pub(crate) struct MemoryData {
-    /// Where engines see it: in the defining instance's context, or in `owned`.
+    /// Base and length, which engines read: in the defining instance's context, or in `_owned`.
     pub vm: *mut VMMemory,
     pub ty: MemoryType,
     reservation: Reservation,
-    /// Bytes it can grow to: the reservation without the guard.
+    /// Bytes that the memory can grow to, as its type and the reservation allow; the guard comes after.
     capacity: usize,
     _owned: Option<Box<VMMemory>>,
 }
 
 impl MemoryData {
-    /// Makes a memory of its minimum size, seen by engines at `vm`, or at a place of its own if that is `None`.
+    /// Makes a zeroed memory of its minimum size, whose base and length engines read at `vm`, or in a box of its own if that
+    /// is `None`.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) for a type that is invalid or not supported yet;
+    /// [`Resource`](crate::ErrorKind::Resource) if the system refuses the address space or the memory.
     ///
     /// # Safety
-    /// `vm` must be valid for writes as long as the memory lives.
+    /// `vm` must be valid for reads and writes as long as the memory lives.
     pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, engine: &EngineCore) -> Result<Self> {
-        let refused = || Error::resource(format!("the system has no room for a memory of {} pages", ty.minimum));
+        let refused = || Error::resource(format!("the system refuses a memory of {} pages", ty.minimum));
         ty.check()?;
         let unsupported = [
             (ty.is_64(), "with 64-bit addresses (the memory64 proposal)"),
@@ -54,10 +59,10 @@ impl MemoryData {
         }
         let minimum = usize::try_from(ty.minimum * PAGE).map_err(|_| refused())?;
         let maximum = usize::try_from(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) * PAGE).unwrap_or(usize::MAX);
-        let maximum = maximum.min(minimum.max(MOST_RESERVED));
-        // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
+        let maximum = maximum.min(minimum.max(MAX_RESERVED));
+        // Without inline checks only guard pages bound an access, so all that an index can reach must be reserved.
         let checks = engine.config.bounds_checks;
-        let mut wanted = if checks == BoundsChecks::Guard { MOST_RESERVED.max(maximum) } else { maximum };
+        let mut wanted = if checks == BoundsChecks::Guard { MAX_RESERVED.max(maximum) } else { maximum };
         let reservation = loop {
             match Reservation::new(&engine.spaces, wanted.saturating_add(MEMORY_GUARD), minimum) {
                 Some(reservation) => break reservation,
@@ -71,21 +76,23 @@ impl MemoryData {
         let vm =
             vm.unwrap_or_else(|| &raw mut **owned.insert(Box::new(VMMemory { base: std::ptr::null_mut(), length: 0 })));
         let capacity = wanted.min(maximum);
-        // SAFETY: valid by the caller's promise, or ours.
+        // SAFETY: valid by the caller's promise, or the box above.
         unsafe { vm.write(VMMemory { base: reservation.base(), length: minimum }) };
         Ok(MemoryData { vm, ty, reservation, capacity, _owned: owned })
     }
 
+    /// Length in bytes.
     fn length(&self) -> usize {
         // SAFETY: `vm` is valid while the memory lives.
         unsafe { (*self.vm).length }
     }
 
+    /// Length in pages.
     pub fn pages(&self) -> u64 {
         self.length() as u64 / PAGE
     }
 
-    /// Makes the first `length` bytes accessible.
+    /// Grows the memory to `length` bytes; `None` if it can't, or if that would be less than now.
     fn commit(&mut self, length: usize) -> Option<()> {
         let old = self.length();
         if length > self.capacity || length < old {
@@ -99,20 +106,21 @@ impl MemoryData {
         Some(())
     }
 
-    /// Replaces the part that `image` has of a memory that nobody has written to.
+    /// Replaces the pages of `image` in a memory that nobody has written to yet.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the system refuses.
     ///
     /// # Safety
-    /// The image must be of the module that defines this memory.
+    /// The image must be one of the module that defines this memory.
     pub unsafe fn map(&mut self, image: &Image) -> Result<()> {
-        self.reservation.keep_from_others();
-        // SAFETY: the caller's promise.
+        self.reservation.exclude_from_reuse();
+        // SAFETY: the image's pages lie in the memory's minimum size, which is accessible, since the image is one of the
+        // module that defines the memory, by the caller's promise.
         unsafe { image.map(self.reservation.base()) }
     }
 
-    /// Grows by `delta` pages; the old size in pages, or `None` if it can't (specification, `memory.grow`).
+    /// Grows by `delta` pages (specification, `memory.grow`). Returns the old size in pages, or `None` if it can't grow.
     pub fn grow(&mut self, delta: u64) -> Option<u64> {
         let old = self.pages();
         let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.maximum.unwrap_or(MAX_PAGES))?;
@@ -120,45 +128,49 @@ impl MemoryData {
         Some(old)
     }
 
-    /// What growth by `delta` pages is, in bytes; `None` if that is beyond all limits.
-    pub fn growth(&self, delta: u64) -> Option<Growth> {
+    /// The request to a limiter for growth by `delta` pages; `None` if the new size would overflow.
+    pub fn growth(&self, delta: u64) -> Option<GrowthRequest> {
         let desired = usize::try_from(self.pages().checked_add(delta)?.checked_mul(PAGE)?).ok()?;
-        Some(Growth { current: self.length(), desired, ..initial_growth(self.ty) })
+        Some(GrowthRequest { current: self.length(), desired, ..initial_growth(self.ty) })
     }
 
-    /// The addresses that belong to the memory, guard included.
+    /// The host addresses that are reserved for the memory, guard included.
     #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
     pub fn address_range(&self) -> std::ops::Range<usize> {
         let start = self.reservation.base() as usize;
         start..start + self.reservation.len()
     }
 
-    /// The address at which compiled code reads the length, and the length in bytes.
+    /// The host address at which compiled code reads the length, and the length in bytes.
     #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
     pub fn length_place(&self) -> (u64, u64) {
         // SAFETY: `vm` is valid while the memory lives.
         (unsafe { &raw const (*self.vm).length } as u64, self.length() as u64)
     }
 
+    /// The memory's contents.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the first `length` bytes are committed, and only the store's holder can change them.
+        // SAFETY: the first `length` bytes are accessible. `&self` borrows the store, so no code that writes to them runs.
         unsafe { std::slice::from_raw_parts((*self.vm).base, self.length()) }
     }
 
+    /// The memory's contents, to be written.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; `&mut self` is exclusive.
+        // SAFETY: the first `length` bytes are accessible. `&mut self` borrows the store exclusively, so no code that reads
+        // or writes them runs.
         unsafe { std::slice::from_raw_parts_mut((*self.vm).base, self.length()) }
     }
 }
 
-/// What making a memory of a type is, in bytes.
-pub(crate) fn initial_growth(ty: MemoryType) -> Growth {
+/// The request to a limiter for making a memory of a type.
+pub(crate) fn initial_growth(ty: MemoryType) -> GrowthRequest {
     let bytes = |pages: u64| usize::try_from(pages.saturating_mul(PAGE)).unwrap_or(usize::MAX);
     let maximum = Some(bytes(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES)));
-    Growth { current: 0, desired: bytes(ty.minimum), maximum }
+    GrowthRequest { current: 0, desired: bytes(ty.minimum), maximum }
 }
 
 impl StoreOpaque {
+    /// Adds a memory to the store; returns its handle.
     pub(crate) fn add_memory(&mut self, memory: MemoryData) -> Stored {
         self.memories.push(memory);
         Stored::new(self, self.memories.len() - 1)
@@ -169,12 +181,12 @@ impl StoreOpaque {
 mod tests {
     use super::*;
 
-    /// The maximum of the type and the reserved space, either of which may be smaller: space may be short.
+    /// The limits are the type's maximum and the reserved space. Either may be the smaller, because address space may be short.
     #[test]
     fn growth_ends_at_either_limit() {
         let engine = crate::Engine::default();
         let memory = |maximum, capacity: u64| {
-            // SAFETY: without a place given there is nothing to promise.
+            // SAFETY: no `vm` is passed that would have to be valid.
             let memory = unsafe { MemoryData::new(None, MemoryType::new(1, maximum), engine.core()) };
             MemoryData { capacity: (capacity * PAGE) as usize, ..memory.unwrap() }
         };

@@ -1,14 +1,14 @@
-//! What both engines act on: contexts, and the objects of a store (specification, section 4.2).
+//! The runtime objects that both engines act on: instance contexts and the objects of a store (specification, section 4.2).
 //!
-//! What may be here: the layout that compiled code sees (`context`), the objects and how they are made (`instantiate`), the
-//! operations on them that both engines call (`ops`, `libcalls`), when they are collected (`heap`), native stacks and threads
-//! as far as a store knows them.
-//! What may not: how code is run, and the embedding API. What objects need of an engine is in `engine::Hooks`, which a higher
-//! room fills in.
+//! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
+//! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`), and
+//! the native stack that a store's code runs on (`store`, `activation`).
+//! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
+//! `engine::Hooks`, which a higher room fills in.
 
 pub(crate) mod activation;
 mod const_expr;
-#[cfg_attr(not(jit), allow(dead_code, reason = "only native code goes by offsets"))]
+#[cfg_attr(not(jit), allow(dead_code, reason = "only native code uses the offsets"))]
 pub(crate) mod context;
 pub(crate) mod engine;
 pub(crate) mod exception;

@@ -1,31 +1,44 @@
-//! The bulk and growing instructions (specification, sections 4.4.6 and 4.4.7), as both engines run them.
+//! The instructions that grow, fill, copy, initialise and drop (specification, "Table Instructions" and "Memory
+//! Instructions"), as both engines run them.
 //!
-//! All take the context of the running instance; indices are validated ones of its module.
+//! # Safety
+//! For all functions here: the context must be that of the running code, so that it is live and nobody else holds a
+//! reference to its store; and indices must be validated ones of its module.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::context::{VMContext, VMMemory};
 use super::instance::{InstanceData, resolve};
-use super::limits::{self, Resource};
+use super::limits::{self, LimitedResource};
 use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
 use crate::module::{ElementItems, ElementSegment};
 
-/// The instance of a context. Nothing of it changes while this is used: what changes is reached by the pointer.
+/// The instance of a context.
+///
+/// # Safety
+/// The context must be live, and the instance must not be written to (`data.drop`, `elem.drop`) while the reference is used.
 unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a InstanceData {
-    // SAFETY: contexts that code runs with are live, and the store is exclusively the running code's.
+    // SAFETY: the context is live by the caller's promise, so its instance is.
     unsafe { &*(*vmctx).instance }
 }
 
+/// The store of a context.
+///
+/// # Safety
+/// The context must be live, and there must be no other reference to the store while this one is used.
 unsafe fn store<'a>(vmctx: *mut VMContext) -> &'a mut StoreOpaque {
-    // SAFETY: as above.
+    // SAFETY: the context is live by the caller's promise, so its store is, of which `VMStore` is the first field.
     unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() }
 }
 
-/// The memory of an index: base and length.
+/// Base and length of the memory at an index of the memory index space.
+///
+/// # Safety
+/// The context must be live, and `index` one of its module.
 unsafe fn memory(vmctx: *mut VMContext, index: u32) -> (*mut u8, usize) {
-    // SAFETY: as above, with a validated index.
+    // SAFETY: context and index are valid by the caller's promise, and the offsets are those of the context's module.
     unsafe {
         let memory = resolve::<VMMemory>(vmctx, instance(vmctx).module.offsets.memory(index));
         ((*memory).base, (*memory).length)
@@ -45,52 +58,59 @@ fn memory_fault(address: u64, size: u64, length: usize) -> Error {
     })
 }
 
-/// The error of an access of `size` bytes outside a memory.
+/// The trap for an access of `size` bytes at `address`, which is out of bounds.
 ///
 /// # Safety
-/// A live context and an index of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn out_of_bounds(vmctx: *mut VMContext, memory: u32, address: u64, size: u64) -> Error {
-    // SAFETY: the caller's promise.
+    // SAFETY: context and index are valid by the caller's promise.
     let (_, length) = unsafe { self::memory(vmctx, memory) };
     memory_fault(address, size, length)
 }
 
-/// Has the store's limiter asked, whose panics go to the innermost Rust caller of WebAssembly code, as those of host functions
-/// do.
+/// Runs `grow`, which asks the store's limiter. If the limiter panics, the panic is kept for the innermost Rust caller of
+/// WebAssembly code to resume, as for a host function.
+///
+/// # Safety
+/// The store must be live, and nobody hold a reference to it.
 unsafe fn grow(store: *mut StoreOpaque, grow: impl FnOnce() -> Result<Option<u64>>) -> Result<u64> {
     match catch_unwind(AssertUnwindSafe(grow)) {
         Ok(grown) => Ok(grown?.unwrap_or(u64::MAX)),
         Err(panic) => {
-            // SAFETY: the store of the running code.
+            // SAFETY: the store is live and nobody refers to it, by the caller's promise.
             unsafe { (*store).panic = Some(panic) };
             Err(Error::host("a limiter panicked"))
         }
     }
 }
 
-/// `memory.grow`: the old size in pages, or `u64::MAX`.
+/// `memory.grow` by `delta` pages: returns the old size in pages, or `u64::MAX` if the memory can't grow.
 ///
 /// # Errors
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// A live context and an index of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64) -> Result<u64> {
-    // SAFETY: the caller's promise; no reference is held while the limiter is asked.
+    // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
+    // access the store's data.
     unsafe {
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let index = instance(vmctx).memory(memory).index(&*own);
         let growth = (&(*own).memories)[index].growth(delta);
-        grow(own, || limits::grow(own, Resource::Memory, growth, |store| store.memories[index].grow(delta)))
+        grow(own, || limits::grow(own, LimitedResource::Memory, growth, |store| store.memories[index].grow(delta)))
     }
 }
 
-/// `memory.fill`.
+/// `memory.fill`: sets `len` bytes from `dst` to the low byte of `value`.
+///
+/// # Errors
+/// A trap if the range is out of bounds.
 ///
 /// # Safety
-/// A live context and an index of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, value: u32, len: u64) -> Result<()> {
-    // SAFETY: the caller's promise; the range was checked.
+    // SAFETY: context and index are valid by the caller's promise; the range is in bounds, as checked before the write.
     unsafe {
         let (base, length) = memory(vmctx, index);
         if !within(dst, len, length) {
@@ -101,10 +121,13 @@ pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, va
     Ok(())
 }
 
-/// `memory.copy`.
+/// `memory.copy`: copies `len` bytes; the ranges may overlap.
+///
+/// # Errors
+/// A trap if a range is out of bounds.
 ///
 /// # Safety
-/// A live context and indices of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn memory_copy(
     vmctx: *mut VMContext,
     dst_memory: u32,
@@ -113,7 +136,8 @@ pub(crate) unsafe fn memory_copy(
     src: u64,
     len: u64,
 ) -> Result<()> {
-    // SAFETY: the caller's promise; the ranges were checked and may overlap.
+    // SAFETY: context and indices are valid by the caller's promise; both ranges are in bounds, as checked before the copy,
+    // which allows them to overlap.
     unsafe {
         let (to, to_length) = memory(vmctx, dst_memory);
         let (from, from_length) = memory(vmctx, src_memory);
@@ -128,13 +152,14 @@ pub(crate) unsafe fn memory_copy(
     Ok(())
 }
 
-/// `memory.init`; a dropped segment has no bytes.
+/// `memory.init`: copies `len` bytes of a data segment; a dropped segment has no bytes.
 ///
 /// # Errors
-/// A trap, or [`Resource`](ErrorKind::Resource) if the segment is in a file that can't be read any more.
+/// A trap if a range is out of bounds, or [`Resource`](ErrorKind::Resource) if the segment is in a file that can't be read
+/// any more.
 ///
 /// # Safety
-/// A live context and indices of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn memory_init(
     vmctx: *mut VMContext,
     index: u32,
@@ -143,7 +168,8 @@ pub(crate) unsafe fn memory_init(
     src: u32,
     len: u32,
 ) -> Result<()> {
-    // SAFETY: the caller's promise; the ranges were checked.
+    // SAFETY: context and indices are valid by the caller's promise; both ranges are in bounds, as checked before the copy.
+    // Nobody else refers to the bytes of the memory while code of the store runs.
     unsafe {
         let instance = instance(vmctx);
         let (base, length) = memory(vmctx, index);
@@ -161,35 +187,39 @@ pub(crate) unsafe fn memory_init(
 /// `data.drop`.
 ///
 /// # Safety
-/// A live context and an index of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn data_drop(vmctx: *mut VMContext, segment: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the context is live by the caller's promise, and nobody else refers to its instance.
     unsafe { (&mut (*(*vmctx).instance).dropped_data)[segment as usize] = true };
 }
 
-/// `table.grow`: the old size, or `u64::MAX`.
+/// `table.grow` by `delta` elements of `init`: returns the old size, or `u64::MAX` if the table can't grow.
 ///
 /// # Errors
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// A live context, an index of its module, and a slot of the element type.
+/// See the module's documentation; `init` must be a slot of the element type.
 pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, init: u64) -> Result<u64> {
-    // SAFETY: the caller's promise; no reference is held while the limiter is asked.
+    // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
+    // access the store's data.
     unsafe {
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let index = instance(vmctx).table(table).index(&*own);
         let growth = (&(*own).tables)[index].growth(delta);
-        grow(own, || limits::grow(own, Resource::Table, growth, |store| store.tables[index].grow(delta, init)))
+        grow(own, || limits::grow(own, LimitedResource::Table, growth, |store| store.tables[index].grow(delta, init)))
     }
 }
 
-/// `table.fill`.
+/// `table.fill`: sets `len` elements from `dst` to `value`.
+///
+/// # Errors
+/// A trap if the range is out of bounds.
 ///
 /// # Safety
-/// A live context, an index of its module, and a slot of the element type.
+/// See the module's documentation; `value` must be a slot of the element type.
 pub(crate) unsafe fn table_fill(vmctx: *mut VMContext, table: u32, dst: u64, value: u64, len: u64) -> Result<()> {
-    // SAFETY: the caller's promise.
+    // SAFETY: context and index are valid by the caller's promise.
     unsafe {
         let store = store(vmctx);
         let index = instance(vmctx).table(table).index(store);
@@ -202,10 +232,13 @@ pub(crate) unsafe fn table_fill(vmctx: *mut VMContext, table: u32, dst: u64, val
     Ok(())
 }
 
-/// `table.copy`.
+/// `table.copy`: copies `len` elements; the ranges may overlap.
+///
+/// # Errors
+/// A trap if a range is out of bounds.
 ///
 /// # Safety
-/// A live context and indices of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn table_copy(
     vmctx: *mut VMContext,
     dst_table: u32,
@@ -214,12 +247,13 @@ pub(crate) unsafe fn table_copy(
     src: u64,
     len: u64,
 ) -> Result<()> {
-    // SAFETY: the caller's promise; the ranges were checked and may overlap.
+    // SAFETY: context and indices are valid by the caller's promise; both ranges are in bounds, as checked before the copy,
+    // which allows them to overlap.
     unsafe {
         let store = store(vmctx);
         let to = instance(vmctx).table(dst_table).index(store);
         let from = instance(vmctx).table(src_table).index(store);
-        // Pointers only: both may be one table.
+        // Pointers, not slices: both may be the same table.
         let (from, from_length) = store.tables[from].elements_ptr();
         let (to, to_length) = store.tables[to].elements_ptr();
         if !within(src, len, from_length) || !within(dst, len, to_length) {
@@ -230,7 +264,7 @@ pub(crate) unsafe fn table_copy(
     Ok(())
 }
 
-/// Number of elements of a segment.
+/// Number of elements of an element segment.
 pub(crate) fn element_count(segment: &ElementSegment) -> u32 {
     match &segment.items {
         ElementItems::Funcs(funcs) => funcs.len() as u32,
@@ -238,10 +272,13 @@ pub(crate) fn element_count(segment: &ElementSegment) -> u32 {
     }
 }
 
-/// `table.init`; a dropped segment has no elements.
+/// `table.init`: copies `len` elements of an element segment; a dropped segment has no elements.
+///
+/// # Errors
+/// A trap if a range is out of bounds.
 ///
 /// # Safety
-/// A live context and indices of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn table_init(
     vmctx: *mut VMContext,
     table: u32,
@@ -250,7 +287,7 @@ pub(crate) unsafe fn table_init(
     src: u32,
     len: u32,
 ) -> Result<()> {
-    // SAFETY: the caller's promise.
+    // SAFETY: context and indices are valid by the caller's promise.
     unsafe {
         let (store, instance) = (store(vmctx), instance(vmctx));
         let module = instance.module.clone();
@@ -279,8 +316,8 @@ pub(crate) unsafe fn table_init(
 /// `elem.drop`.
 ///
 /// # Safety
-/// A live context and an index of its module.
+/// See the module's documentation.
 pub(crate) unsafe fn elem_drop(vmctx: *mut VMContext, segment: u32) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the context is live by the caller's promise, and nobody else refers to its instance.
     unsafe { (&mut (*(*vmctx).instance).dropped_elements)[segment as usize] = true };
 }

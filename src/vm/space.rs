@@ -1,5 +1,5 @@
-//! Address space for memories and stacks. What is given back is kept for the next one of its size, emptied: to map and
-//! unmap anew takes longer than all the rest of a small instance.
+//! Address space for linear memories and value stacks, with a pool of idle space per engine: to map and unmap takes longer
+//! than everything else that a small instance needs. Pages are emptied before they go into the pool.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,24 +9,24 @@ use region::Protection;
 
 use crate::sys::discard;
 
-/// Spaces that an engine keeps at most: with 4 GiB each, a small part of what a process can have.
-const IDLE: usize = 32;
+/// Most idle spaces in an engine's pool. At 4 GiB each they are a small part of a process's address space.
+const MAX_IDLE: usize = 32;
 
-/// Address space, accessible up to a point.
-struct Space {
+/// Mapped address space, of which the first `accessible` bytes can be read and written and the rest can't be accessed.
+struct AddressSpace {
     allocation: region::Allocation,
     accessible: usize,
 }
 
-// SAFETY: it owns its pages, which are of the process and not of a thread.
-unsafe impl Send for Space {}
+// SAFETY: it owns its pages, and any thread of the process may access or unmap them.
+unsafe impl Send for AddressSpace {}
 
-impl Space {
-    /// New address space; what is accessible is zeroed, and costs nothing until it is touched.
+impl AddressSpace {
+    /// Maps address space; the accessible part is zeroed, and takes no memory until it is touched.
     fn map(len: usize, accessible: usize) -> Option<Self> {
         let all = if accessible == len { Protection::READ_WRITE } else { Protection::NONE };
         let allocation = region::alloc(len, all).ok()?;
-        let mut space = Space { allocation, accessible: if accessible == len { len } else { 0 } };
+        let mut space = AddressSpace { allocation, accessible: if accessible == len { len } else { 0 } };
         space.set_accessible(accessible)?;
         Some(space)
     }
@@ -35,6 +35,7 @@ impl Space {
         self.allocation.as_ptr::<u8>().cast_mut()
     }
 
+    /// Makes exactly the first `bytes` accessible; `None` if the space is smaller or the system refuses.
     fn set_accessible(&mut self, bytes: usize) -> Option<()> {
         let (from, to, protection) = match bytes >= self.accessible {
             true => (self.accessible, bytes, Protection::READ_WRITE),
@@ -44,95 +45,100 @@ impl Space {
             return None;
         }
         if from < to {
-            // SAFETY: the range is in our own allocation; what is made inaccessible is not in use.
+            // SAFETY: the range is in this allocation. Only a space from the pool is made less accessible, and nothing
+            // refers to its bytes.
             unsafe { region::protect(self.base().add(from), to - from, protection).ok()? };
             self.accessible = bytes;
         }
         Some(())
     }
 
-    /// Makes what is accessible zero again, and gives its pages back to the system.
+    /// Zeroes the accessible part by giving its pages back to the system; `None` if the system refuses.
     fn clear(&mut self) -> Option<()> {
-        // SAFETY: the range is in our own allocation, of which nothing is in use, and is private and anonymous.
+        // SAFETY: the range is in this allocation, which is private and anonymous, and nothing refers to its bytes.
         unsafe { discard(self.base().cast(), self.accessible) }
     }
 }
 
-/// The spaces an engine keeps.
+/// The idle address space of an engine.
 #[derive(Default)]
-pub(crate) struct Spaces(Mutex<Vec<Space>>);
+pub(crate) struct SpacePool(Mutex<Vec<AddressSpace>>);
 
-impl Spaces {
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Space>> {
+impl SpacePool {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<AddressSpace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of this length, preferably with as much accessible.
-    fn take(&self, len: usize, accessible: usize) -> Option<Space> {
+    /// Takes a space of length `len` out of the pool, preferably one of which the first `accessible` bytes are accessible.
+    fn take(&self, len: usize, accessible: usize) -> Option<AddressSpace> {
         let mut idle = self.idle();
-        let fits = |space: &Space| space.allocation.len() == len;
+        let fits = |space: &AddressSpace| space.allocation.len() == len;
         let at = idle.iter().position(|space| fits(space) && space.accessible == accessible);
         let at = at.or_else(|| idle.iter().position(fits))?;
         Some(idle.swap_remove(at))
     }
 
-    /// Keeps one, if there is room and it can be emptied.
-    fn give_back(&self, mut space: Space) {
-        if self.idle().len() < IDLE && space.clear().is_some() {
+    /// Puts a space into the pool, if there is room and it can be emptied; unmaps it otherwise.
+    fn give_back(&self, mut space: AddressSpace) {
+        if self.idle().len() < MAX_IDLE && space.clear().is_some() {
             self.idle().push(space);
         }
     }
 }
 
-/// Address space of our own, given back when dropped. The default is none at all.
+/// Reserved address space; goes back into the engine's pool when it is dropped. The default has no bytes.
 #[derive(Default)]
 pub(crate) struct Reservation {
-    space: Option<Space>,
-    /// Where it goes then; `None` if others can't use it.
-    spaces: Option<Arc<Spaces>>,
+    space: Option<AddressSpace>,
+    /// The pool; `None` if the space is to be unmapped instead.
+    spaces: Option<Arc<SpacePool>>,
 }
 
 impl Reservation {
-    /// Address space of `len` bytes, of which the first `accessible` can be used and are zero.
-    pub fn new(spaces: &Arc<Spaces>, len: usize, accessible: usize) -> Option<Self> {
+    /// Reserves `len` bytes, of which the first `accessible` are accessible and zero; both are rounded up to whole pages.
+    /// `None` if the system refuses.
+    pub fn new(spaces: &Arc<SpacePool>, len: usize, accessible: usize) -> Option<Self> {
         let page = region::page::size();
         let (whole, accessible) = (len.checked_next_multiple_of(page)?, accessible.next_multiple_of(page));
         let mapped = match spaces.take(whole, accessible) {
             Some(mut space) => space.set_accessible(accessible).map(|()| space),
-            None => Space::map(whole, accessible),
+            None => AddressSpace::map(whole, accessible),
         };
-        // Where address space is short, what is idle goes first.
+        // If address space is short, unmap the idle spaces and try again.
         let space = mapped.or_else(|| {
             let idle = std::mem::take(&mut *spaces.idle());
             if idle.is_empty() {
                 return None;
             }
             drop(idle);
-            Space::map(whole, accessible)
+            AddressSpace::map(whole, accessible)
         })?;
         Some(Reservation { space: Some(space), spaces: Some(spaces.clone()) })
     }
 
+    /// Address of the first byte; null if there are none.
     pub fn base(&self) -> *mut u8 {
-        self.space.as_ref().map_or(std::ptr::null_mut(), Space::base)
+        self.space.as_ref().map_or(std::ptr::null_mut(), AddressSpace::base)
     }
 
+    /// Length in bytes.
     pub fn len(&self) -> usize {
         self.space.as_ref().map_or(0, |space| space.allocation.len())
     }
 
-    /// Bytes of it that can be used.
+    /// Number of accessible bytes.
     pub fn accessible(&self) -> usize {
         self.space.as_ref().map_or(0, |space| space.accessible)
     }
 
-    /// Makes more of it accessible, up to `bytes`; these are zero.
+    /// Makes the first `bytes` accessible; those that are so newly are zero. `None` if the reservation is smaller or the
+    /// system refuses.
     pub fn set_accessible(&mut self, bytes: usize) -> Option<()> {
         self.space.as_mut()?.set_accessible(bytes)
     }
 
-    /// Something else is mapped into it, so it is unmapped in the end.
-    pub fn keep_from_others(&mut self) {
+    /// Keeps the space out of the pool, because something else is mapped into it: it is unmapped when dropped.
+    pub fn exclude_from_reuse(&mut self) {
         self.spaces = None;
     }
 }
@@ -152,21 +158,21 @@ mod tests {
 
     const LEN: usize = 1 << 16;
 
-    fn reserve(spaces: &Arc<Spaces>) -> Reservation {
+    fn reserve(spaces: &Arc<SpacePool>) -> Reservation {
         Reservation::new(spaces, LEN, 0).unwrap()
     }
 
     #[test]
     fn few_are_kept() {
         let spaces = Arc::default();
-        drop(Vec::from_iter((0..IDLE + 5).map(|_| reserve(&spaces))));
-        assert_eq!(spaces.idle().len(), IDLE);
+        drop(Vec::from_iter((0..MAX_IDLE + 5).map(|_| reserve(&spaces))));
+        assert_eq!(spaces.idle().len(), MAX_IDLE);
     }
 
     #[test]
     fn none_makes_more_accessible_than_it_has() {
         let spaces = Arc::default();
-        // The system puts them side by side, so that what lies behind most of them is another one.
+        // The system maps them side by side, so most of them are followed by another one.
         let mut all = Vec::from_iter((0..8).map(|_| reserve(&spaces)));
         for reservation in &mut all {
             assert!(reservation.set_accessible(LEN + region::page::size()).is_none());
@@ -174,11 +180,12 @@ mod tests {
         }
     }
 
-    /// In a process of its own, which has no more address space than it has already.
+    /// Runs in a child process, whose address space is limited to little more than it has already.
     #[test]
     fn what_is_kept_goes_where_address_space_is_short() {
         const CHILD: &str = "WASMRUN_TEST_IDLE_SPACE";
-        /// An emulator can't start another program for its processor; nor do such limits hold there.
+        /// Exit status if the test runs in an emulator, which can't start a program for its processor; such limits do not
+        /// hold there either.
         const NOT_STARTED: i32 = 127;
         if std::env::var_os(CHILD).is_none() {
             let name = "vm::space::tests::what_is_kept_goes_where_address_space_is_short";
@@ -201,12 +208,12 @@ mod tests {
     }
 }
 
-/// What stands in for the system where Miri runs the code, which knows no protection of pages: little memory, all accessible.
+/// Replaces the crate `region` under Miri, which has no page protection: at most 4 MiB for each space, all accessible.
 #[cfg(miri)]
 mod miri {
     use std::alloc::{Layout, alloc_zeroed, dealloc};
 
-    /// Bytes that are there of a larger allocation.
+    /// Bytes that a larger space really has.
     const MOST: usize = 4 << 20;
 
     #[derive(PartialEq, Eq)]
@@ -238,14 +245,14 @@ mod miri {
 
     impl Drop for Allocation {
         fn drop(&mut self) {
-            // SAFETY: made with this layout in `alloc`.
+            // SAFETY: `alloc` allocated it with this layout.
             unsafe { dealloc(self.base, self.layout()) };
         }
     }
 
     pub fn alloc(len: usize, _: Protection) -> Result<Allocation, ()> {
         let mut allocation = Allocation { base: std::ptr::null_mut(), len };
-        // SAFETY: it is not empty.
+        // SAFETY: every reservation has a guard, so the layout's size is not zero.
         allocation.base = unsafe { alloc_zeroed(allocation.layout()) };
         Ok(allocation)
     }

@@ -1,4 +1,4 @@
-//! What engines and objects see of a store.
+//! The part of a store that engines and runtime objects see, which does not depend on the type of the host's data.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
-use super::exception::{self, Way};
+use super::exception::{self, Propagation};
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
 use super::instance::InstanceData;
-use super::limits::{Limiter, Resource};
+use super::limits::{LimitedResource, Limiter};
 use super::memory::MemoryData;
 use super::space::Reservation;
 use super::table::TableData;
@@ -21,101 +21,104 @@ use crate::error::{Error, ExnRef, Result, Trap};
 use crate::module::registry::RegisteredType;
 use crate::sys::{self, NativeStack};
 
-/// What is ours, and what others point to. To move a `Box` or to reach into it would make their pointers invalid.
+/// An owning pointer like `Box`, but raw pointers to the value stay valid when the owner is moved or dereferenced: `Box`
+/// asserts unique access to its value, which would make them invalid.
 #[derive(Debug)]
-pub(crate) struct Shared<T>(NonNull<T>);
+pub(crate) struct AliasableBox<T>(NonNull<T>);
 
-impl<T> Shared<T> {
+impl<T> AliasableBox<T> {
     pub fn new(value: T) -> Self {
-        Shared(NonNull::from(Box::leak(Box::new(value))))
+        AliasableBox(NonNull::from(Box::leak(Box::new(value))))
     }
 
+    /// The pointer to the value, valid as long as the owner lives.
     pub fn as_ptr(&self) -> *mut T {
         self.0.as_ptr()
     }
 }
 
-impl<T> std::ops::Deref for Shared<T> {
+impl<T> std::ops::Deref for AliasableBox<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: ours until drop; nobody changes it while this is borrowed.
+        // SAFETY: the value lives until `drop`. Whoever writes to it through a pointer does so while no reference is in use.
         unsafe { self.0.as_ref() }
     }
 }
 
-impl<T> Drop for Shared<T> {
+impl<T> Drop for AliasableBox<T> {
     fn drop(&mut self) {
-        // SAFETY: a box was leaked in `new`, and who has the pointer does not use it after its owner.
+        // SAFETY: `new` leaked the box; holders of the pointer must not use it after the owner is dropped.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
-/// What engines and objects see of a store. `VMContext::store` points here.
+/// The part of a store that engines and runtime objects see. `VMContext::store` points here.
 #[repr(C)]
 pub(crate) struct StoreOpaque {
     pub vm: VMStore,
-    /// The innermost entry into native code, null if there is none; see [`activation`](super::activation).
+    /// The innermost activation of native code in this store, null if there is none; see [`activation`](super::activation).
     pub activation: *mut (),
-    /// The pointer from `Store::new`, to the whole store; null before.
+    /// The store's own pointer, made by `Store::new` for the whole allocation; null before.
     this: *mut StoreOpaque,
     pub engine: Arc<EngineCore>,
-    /// Unique in the process; handles carry it.
+    /// Unique in the process. Handles of the store's objects have it, so that their use with another store is noticed.
     pub id: u64,
+    /// The pending error, with which the running code is about to trap.
     raised: Option<Error>,
-    /// What the exception `vm.on_its_way` has left.
-    pub way: Way,
-    /// A panic of a host function, on its way to the innermost Rust caller of WebAssembly code.
+    /// The propagation of the exception `vm.in_flight`.
+    pub propagation: Propagation,
+    /// The panic of a host function or limiter, which the innermost Rust caller of WebAssembly code resumes.
     pub panic: Option<Box<dyn Any + Send>>,
-    /// Mapped for `vm.value_top..vm.value_end`.
+    /// The stack of the interpreter's frames: the memory of `vm.value_top..vm.value_end`, and a guard.
     pub value_stack: Reservation,
-    /// Who decides how far the store may grow, if somebody does.
+    /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
     pub tables: Vec<TableData>,
     pub globals: Vec<GlobalData>,
-    /// Boxes keep their place: tags are known by their address.
+    /// Contexts and exceptions point to tags, and tags are compared by address.
     #[expect(clippy::vec_box, reason = "addresses must not change")]
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
-    /// The native stack that the code runs on.
+    /// The native stack that this store's code runs on now.
     stack: NativeStack,
-    /// How many other native stacks have code that waits for that.
+    /// Number of other native stacks with suspended code of this store.
     suspended: usize,
     /// Contexts point to their instance.
-    pub instances: Vec<Shared<InstanceData>>,
-    /// References to host functions, by the function's address.
-    host_refs: HashMap<usize, Shared<VMFuncRef>>,
-    /// Keeps the host functions that `host_refs` point to.
+    pub instances: Vec<AliasableBox<InstanceData>>,
+    /// References to host functions, by the address of the `HostFunc`.
+    host_refs: HashMap<usize, AliasableBox<VMFuncRef>>,
+    /// Keeps the host functions that `host_refs` point to, and their types.
     host_funcs: Vec<(Arc<HostFunc>, RegisteredType)>,
 }
 
 /// The smallest value stack, in bytes.
-const LEAST_STACK: usize = 64 << 10;
+const MIN_STACK: usize = 64 << 10;
 
-/// The largest value stack, in bytes: a part of the address space.
-const MOST_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 20 };
+/// The largest value stack, in bytes, so that it takes a small part of the address space.
+const MAX_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 20 };
 
-/// Bytes behind the value stack that are not accessible: the check of a frame's size, were it wrong, would let the frame's
-/// instructions reach so far at most, as they name a slot in 16 bits.
+/// Inaccessible bytes after the value stack. An instruction names a slot of its frame in 16 bits, so even if the check of a
+/// frame's size were wrong, no instruction of the frame could reach beyond the guard.
 pub(crate) const STACK_GUARD: usize = 8 << 16;
 
-/// Address space for frames, with a guard behind it: less than configured where there is not so much.
+/// Reserves the value stack and its guard: as many bytes as configured, or fewer if address space is short.
 fn value_stack(engine: &EngineCore) -> Option<Reservation> {
-    let mut bytes = engine.config.max_wasm_stack.clamp(LEAST_STACK, MOST_STACK);
+    let mut bytes = engine.config.max_wasm_stack.clamp(MIN_STACK, MAX_STACK);
     loop {
         match Reservation::new(&engine.spaces, bytes + STACK_GUARD, bytes) {
-            None if bytes > LEAST_STACK => bytes = (bytes / 2).max(LEAST_STACK),
+            None if bytes > MIN_STACK => bytes = (bytes / 2).max(MIN_STACK),
             found => return found,
         }
     }
 }
 
 impl StoreOpaque {
-    /// An empty store. [`StoreOpaque::set_own_pointer`] is to be called when it has its place.
+    /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        // Without room for a stack the store still serves host objects; calls then fail.
+        // If there is no address space for a value stack, calls fail but the store's objects can still be used.
         let value_stack = value_stack(engine).unwrap_or_default();
         let (base, length) = (value_stack.base(), value_stack.accessible());
         StoreOpaque {
@@ -126,7 +129,7 @@ impl StoreOpaque {
                 value_end: base.wrapping_add(length).cast(),
                 thrown: std::ptr::null_mut(),
                 raise: (engine.hooks.raise)(),
-                on_its_way: std::ptr::null_mut(),
+                in_flight: std::ptr::null_mut(),
                 native_calls: engine.hooks.native_calls,
             },
             activation: std::ptr::null_mut(),
@@ -134,7 +137,7 @@ impl StoreOpaque {
             engine: engine.clone(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             raised: None,
-            way: Way::default(),
+            propagation: Propagation::default(),
             panic: None,
             value_stack,
             limiter: None,
@@ -151,84 +154,88 @@ impl StoreOpaque {
         }
     }
 
-    /// How many there are of what a limiter counts.
-    pub fn count(&self, resource: Resource) -> usize {
+    /// The number of instances, memories or tables in the store.
+    pub fn count(&self, resource: LimitedResource) -> usize {
         match resource {
-            Resource::Instance => self.instances.len(),
-            Resource::Memory => self.memories.len(),
-            Resource::Table => self.tables.len(),
+            LimitedResource::Instance => self.instances.len(),
+            LimitedResource::Memory => self.memories.len(),
+            LimitedResource::Table => self.tables.len(),
         }
     }
 
-    /// Sets the pointer that contexts get.
+    /// Sets the store's own pointer; see [`StoreOpaque::as_ptr`].
     pub fn set_own_pointer(&mut self, this: *mut StoreOpaque) {
         self.this = this;
     }
 
-    /// The store as contexts point to it. What may run code must use no other pointer or reference before and after it.
+    /// The store's own pointer, which contexts have too. Running code accesses the store through it, so a reference to the
+    /// store that was made before a call into WebAssembly code must not be used after it.
     pub fn as_ptr(&self) -> *mut StoreOpaque {
         self.this
     }
 
-    /// Records the error with which the running code is about to trap.
+    /// Sets the pending error, with which the running code is about to trap.
     pub fn raise(&mut self, error: Error) {
         self.raised = Some(error);
     }
 
-    /// The error recorded by [`StoreOpaque::raise`].
+    /// Takes the pending error that [`StoreOpaque::raise`] has set.
+    ///
+    /// # Panics
+    /// If there is none.
     pub fn take_raised(&mut self) -> Error {
         self.raised.take().expect("a trap status is only returned with an error raised")
     }
 
-    /// The exception a slot refers to, kept for the host.
+    /// A reference for the host to the exception of an `exnref` slot; `None` for null.
     ///
     /// # Safety
-    /// The slot must be null or an exception of this store.
+    /// The slot must be null or a live exception of this store.
     pub unsafe fn exn_ref(&self, slot: u64) -> Option<ExnRef> {
         (slot != 0).then(|| exception::pin(self, slot as usize as *mut VMException))
     }
 
-    /// Where the value stack begins.
+    /// Address of the first slot of the value stack.
     pub fn value_base(&self) -> *const u64 {
         self.value_stack.base().cast()
     }
 
-    /// The native stack that this store's code runs on, up to where it was entered.
+    /// The native stack that this store's code runs on: from its lowest usable address to where the code was entered.
     pub fn stack(&self) -> NativeStack {
         self.stack
     }
 
-    /// Bytes of native stack that the code which runs now may use in all.
+    /// Bytes of native stack between where the running code was entered and its limit.
     pub fn whole_stack(&self) -> usize {
-        // A thread may have less stack than the configuration allows; where its bounds are unknown, that is all one knows.
+        // The native stack may be smaller than the configuration allows.
         self.stack.high.saturating_sub(self.vm.stack_limit).min(self.engine.config.max_wasm_stack)
     }
 
-    /// Enters this store's code on the native stack that the caller is on, whose stack pointer is `here`: the code's frames
-    /// are below that. [`StoreOpaque::leave`] is to be called with what this gives.
+    /// Prepares to run this store's code on the current native stack: sets the stack limits. `here` is the stack pointer; the
+    /// code's frames must be below it. [`StoreOpaque::exit_wasm`] must be called with the result when the code has returned.
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if there is too little of the stack, or nobody knows how much;
-    /// [`Trap::StackOverflow`] if code waits on too many other stacks.
+    /// [`Resource`](crate::ErrorKind::Resource) if the stack is too small or its bounds are unknown;
+    /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store.
     #[inline]
-    pub fn enter(&mut self, here: usize) -> Result<Entered> {
+    pub fn enter_wasm(&mut self, here: usize) -> Result<WasmEntry> {
         if self.stack.contains(here) {
-            // Code that waits on this very stack, whose limits stay in force.
-            return Ok(Entered::SameStack);
+            // Called back by a host function on the same stack: the limits stay as they are.
+            return Ok(WasmEntry::SameStack);
         }
         if self.stack.is_running() {
             return self.enter_other_stack(here);
         }
-        self.begin_stack(here)?;
-        Ok(Entered::First)
+        self.set_stack_limits(here)?;
+        Ok(WasmEntry::First)
     }
 
-    /// Sets the limits for the stack that the caller is on.
+    /// Sets the limits for the current native stack.
     #[inline]
-    fn begin_stack(&mut self, here: usize) -> Result<()> {
+    fn set_stack_limits(&mut self, here: usize) -> Result<()> {
         let (stack, reserve) = sys::current_stack(here)?;
         self.stack = stack;
-        // Never into the reserve for Rust code.
+        // The limit is above the part of the stack that is reserved for Rust code.
         let most = self.engine.config.max_wasm_stack;
         self.vm.stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
         self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
@@ -236,30 +243,30 @@ impl StoreOpaque {
     }
 
     #[cold]
-    fn enter_other_stack(&mut self, here: usize) -> Result<Entered> {
-        /// Each may have as much stack for WebAssembly code as the configuration says.
-        const MOST: usize = 256;
-        if self.suspended == MOST {
+    fn enter_other_stack(&mut self, here: usize) -> Result<WasmEntry> {
+        /// The most stacks with suspended code: each may use as much as the configuration allows for one.
+        const MAX_SUSPENDED: usize = 256;
+        if self.suspended == MAX_SUSPENDED {
             return Err(Trap::StackOverflow.into());
         }
-        let outer = OtherStack {
+        let outer = SuspendedStack {
             stack: self.stack,
             stack_limit: self.vm.stack_limit,
             nest_limit: self.vm.nest_limit,
             frozen: Default::default(),
         };
-        self.begin_stack(here)?;
+        self.set_stack_limits(here)?;
         self.suspended += 1;
-        Ok(Entered::Other(Box::new(OtherStack { frozen: self.heap.freeze(), ..outer })))
+        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.heap.freeze(), ..outer })))
     }
 
-    /// Leaves this store's code.
+    /// Undoes the matching [`StoreOpaque::enter_wasm`] when the code has returned.
     #[inline]
-    pub fn leave(&mut self, entered: Entered) {
-        match entered {
-            Entered::SameStack => {}
-            Entered::First => self.stack = NativeStack::default(),
-            Entered::Other(outer) => {
+    pub fn exit_wasm(&mut self, entry: WasmEntry) {
+        match entry {
+            WasmEntry::SameStack => {}
+            WasmEntry::First => self.stack = NativeStack::default(),
+            WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;
                 self.stack = outer.stack;
                 self.vm.stack_limit = outer.stack_limit;
@@ -269,13 +276,13 @@ impl StoreOpaque {
         }
     }
 
-    /// Collects what nothing refers to any more if that is worth the time.
+    /// Runs a garbage collection if that is worth its time.
     ///
-    /// No reference may be where only Rust code knows of it, see [`heap::collect`]; what the host holds as `ExternRef` or
-    /// `ExnRef` is safe.
+    /// The caller must hold no slot that refers to a collected object, see [`heap::collect`]; an `ExternRef` or `ExnRef` keeps
+    /// its object alive.
     ///
     /// # Panics
-    /// Resumes the panic of a host object that is dropped.
+    /// Resumes the panic of a host object's drop.
     #[inline]
     pub fn collect_if_due(&mut self) {
         if self.heap.is_due(0) || self.heap.has_dead() {
@@ -283,27 +290,27 @@ impl StoreOpaque {
         }
     }
 
-    /// Collects what nothing refers to any more. As for [`StoreOpaque::collect_if_due`].
+    /// Runs a garbage collection; see [`StoreOpaque::collect_if_due`] for what the caller must see to.
     #[cold]
     pub fn collect(&mut self) {
-        // SAFETY: host functions were called with `value_top` above all live frames, and other Rust code holds no slots by
-        // the caller's promise.
+        // SAFETY: `value_top` is above all slots in use whenever Rust code of the host or the API runs, which is who calls
+        // this; such code holds no slots that refer to collected objects.
         unsafe { heap::collect(self) };
         heap::drop_all(self.heap.take_dead());
     }
 
-    /// The reference to a host function, the same each time.
+    /// The store's reference to a host function; the same for each call with the same function.
     pub fn host_ref(&mut self, func: &Arc<HostFunc>) -> NonNull<VMFuncRef> {
         let reference = self.host_refs.entry(Arc::as_ptr(func) as usize).or_insert_with(|| {
             let sig = self.engine.types.register_func(&func.ty);
-            let reference = Shared::new(VMFuncRef {
+            let reference = AliasableBox::new(VMFuncRef {
                 code: (self.engine.hooks.host_entry)(&func.ty),
                 callee: std::ptr::null_mut(),
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),
                 index: VMFuncRef::HOST,
             });
-            // SAFETY: nobody else has the pointer yet.
+            // SAFETY: the value lives as long as `reference`, and nobody else has a pointer to it yet.
             unsafe { (*reference.as_ptr()).callee = reference.as_ptr().cast() };
             self.host_funcs.push((func.clone(), sig));
             reference
@@ -312,25 +319,25 @@ impl StoreOpaque {
     }
 }
 
-/// How a store's code was entered; for the way back.
-pub(crate) enum Entered {
-    /// From the host.
+/// How a store's code was entered, for [`StoreOpaque::exit_wasm`].
+pub(crate) enum WasmEntry {
+    /// No code of the store was running.
     First,
-    /// From a host function that it had called.
+    /// A host function that the store's code called has called back on the same native stack.
     SameStack,
-    /// From a host function that it had called on another stack.
-    Other(Box<OtherStack>),
+    /// A host function that the store's code called has called back on another native stack.
+    OtherStack(Box<SuspendedStack>),
 }
 
-/// A stack with code that waits.
-pub(crate) struct OtherStack {
+/// A native stack with suspended code of the store: what is restored when that code goes on.
+pub(crate) struct SuspendedStack {
     stack: NativeStack,
     stack_limit: usize,
     nest_limit: usize,
     frozen: heap::Frozen,
 }
 
-/// Which store a handle is of, and the object's index in it.
+/// The handle of an object in a store: the store's id and the object's index among the objects of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stored {
     store: u64,
@@ -338,20 +345,22 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
+    /// The handle of the object at `index` in `store`.
     pub fn new(store: &StoreOpaque, index: usize) -> Self {
         Stored { store: store.id, index: u32::try_from(index).expect("a store holds fewer than 2^32 objects") }
     }
 
-    /// The index, for the store the handle is of.
+    /// The object's index in `store`.
     ///
     /// # Panics
-    /// If it is another one's.
+    /// If the object is in another store.
     #[inline]
     pub fn index(self, store: &StoreOpaque) -> usize {
         assert!(self.belongs_to(store), "object used with another store than its own");
         self.index as usize
     }
 
+    /// Whether the object is in `store`.
     pub fn belongs_to(self, store: &StoreOpaque) -> bool {
         self.store == store.id
     }

@@ -1,4 +1,4 @@
-//! Tags: what an exception is of, and what it carries.
+//! Tags of a store: each gives exceptions their identity and the types of their payload.
 
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use crate::module::ModuleFacts;
 use crate::module::types::FuncType;
 
 impl StoreOpaque {
+    /// Adds a tag with the parameters of `ty` to the store; returns its handle. `origin` is the module that defines the tag,
+    /// and the tag's index there; `None` if the host makes the tag.
     pub(crate) fn add_tag(&mut self, ty: &FuncType, origin: Option<(Arc<ModuleFacts>, u32)>) -> Stored {
         let sig = self.engine.types.register_func(ty);
         self.tags.push(Box::new(VMTag { slots: ty.param_slots(), sig, origin }));

@@ -3,10 +3,10 @@
 use crate::Module;
 use crate::cli::output::Failure;
 use crate::printable::Printable;
-use crate::runtime::inspect::Form;
+use crate::runtime::inspect::CodeForm;
 
 /// The code of the function called `name`.
-pub(super) fn print(module: &Module, form: Form, name: &str) -> Result<String, Failure> {
+pub(super) fn print(module: &Module, form: CodeForm, name: &str) -> Result<String, Failure> {
     let index = find(module, name)?;
     let Some(defined) = index.checked_sub(module.function_counts().1) else {
         let import = module.imports().filter(|import| matches!(import.ty(), crate::ExternType::Func(_)));

@@ -13,7 +13,7 @@ use super::engine::BoundsChecksArg;
 use super::output::{self, Failure};
 use super::{input, status};
 use crate::module::decode;
-use crate::runtime::inspect::Form;
+use crate::runtime::inspect::CodeForm;
 use crate::{BoundsChecks, Config, Engine, ErrorKind, Module};
 use survey::Survey;
 
@@ -60,9 +60,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<u8, Failure> {
     let module = Module::new(&engine, &bytes);
 
     let code = match (&args.bytecode, &args.clif, &args.asm) {
-        (Some(func), ..) => Some((Form::Bytecode, func)),
-        (_, Some(func), _) => Some((Form::Clif, func)),
-        (.., Some(func)) => Some((Form::Asm, func)),
+        (Some(func), ..) => Some((CodeForm::Bytecode, func)),
+        (_, Some(func), _) => Some((CodeForm::Clif, func)),
+        (.., Some(func)) => Some((CodeForm::Asm, func)),
         _ => None,
     };
     let text = match (code, &module) {

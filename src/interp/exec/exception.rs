@@ -42,7 +42,7 @@ fn throw_ref(m: &mut Machine) -> Step {
 
 /// A call of other code has failed: searches for a handler if the error is an exception, otherwise stops.
 pub(super) fn failed(m: &mut Machine, error: Error) -> Step {
-    match exception::of_error(store(m), error) {
+    match exception::from_error(store(m), error) {
         Ok((exception, error)) => search(m, exception, Some(error)),
         Err(error) => m.stop(error),
     }
@@ -72,7 +72,7 @@ fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) ->
             let (offset, slot) = (target as u32 as i32 as isize, (target >> 32) as usize);
             let (tag, reference) = (tag as u32, tag >> 32 != 0);
             // SAFETY: a live exception, and a tag of the frame's module.
-            if tag != u32::MAX && !unsafe { exception::is_of_tag(exception, frame.vmctx, tag) } {
+            if tag != u32::MAX && !unsafe { exception::has_tag(exception, frame.vmctx, tag) } {
                 continue;
             }
             let to = frame.fp.wrapping_add(slot);

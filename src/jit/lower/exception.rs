@@ -38,7 +38,7 @@ impl<'m> Lower<'m, '_> {
                     self.trapz(exception, Trap::NullExceptionReference);
                     let (store, none) =
                         (self.load_constant(self.vmctx, VMContext::STORE), self.ins().iconst(types::I64, 0));
-                    self.ins().store(MemFlagsData::trusted(), none, store, VMStore::ON_ITS_WAY);
+                    self.ins().store(MemFlagsData::trusted(), none, store, VMStore::IN_FLIGHT);
                 }
                 self.raise(exception, Self::throw_ref);
             }
@@ -115,7 +115,7 @@ impl<'m> Lower<'m, '_> {
             self.builder.switch_to_block(next);
             self.reachable = true;
         }
-        self.raise(exception, Self::throw_on);
+        self.raise(exception, Self::resume_throw);
     }
 
     fn payload_types(&self, tag: u32) -> &'m [ValType] {

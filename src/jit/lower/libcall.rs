@@ -7,12 +7,12 @@ use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Type, Value, types
 
 use super::Lower;
 use crate::vm::context::VMContext;
-use crate::vm::libcalls::{Abi, FAILED, Libcalls, for_each_libcall};
+use crate::vm::libcalls::{FAILED, LibcallType, Libcalls, for_each_libcall};
 
-fn clif_type(ty: Abi) -> Type {
+fn clif_type(ty: LibcallType) -> Type {
     match ty {
-        Abi::I32 | Abi::Trap => types::I32,
-        Abi::I64 | Abi::Size => types::I64,
+        LibcallType::I32 | LibcallType::Trap => types::I32,
+        LibcallType::I64 | LibcallType::Size => types::I64,
     }
 }
 
@@ -21,7 +21,7 @@ macro_rules! libcalls {
         /// One method for each runtime function, of its name.
         impl Lower<'_, '_> {
             $($(#[$doc])* pub(super) fn $name(&mut self, $($arg: Value),*) -> Value {
-                self.libcall(offset_of!(Libcalls, $name) as i32, &[$(Abi::$ty),*], Abi::$result, &[$($arg),*])
+                self.libcall(offset_of!(Libcalls, $name) as i32, &[$(LibcallType::$ty),*], LibcallType::$result, &[$($arg),*])
             })*
         }
     };
@@ -31,7 +31,7 @@ for_each_libcall!(libcalls);
 
 impl Lower<'_, '_> {
     /// Calls the function at an offset of the table. If its result is a status, traps where that is not zero.
-    fn libcall(&mut self, offset: i32, params: &[Abi], result: Abi, args: &[Value]) -> Value {
+    fn libcall(&mut self, offset: i32, params: &[LibcallType], result: LibcallType, args: &[Value]) -> Value {
         let convention = self.isa.default_call_conv();
         let func = &mut *self.builder.func;
         let signature = *self.libcall_signatures.entry(offset).or_insert_with(|| {
@@ -47,12 +47,12 @@ impl Lower<'_, '_> {
         let call = self.ins().call_indirect(signature, code, &args);
         let value = self.builder.inst_results(call)[0];
         match result {
-            Abi::Trap => self.check_status(value),
-            Abi::Size => {
+            LibcallType::Trap => self.check_status(value),
+            LibcallType::Size => {
                 let failed = self.ins().icmp_imm_s(IntCC::Equal, value, FAILED as i64);
                 self.check_status(failed);
             }
-            Abi::I32 | Abi::I64 => {}
+            LibcallType::I32 | LibcallType::I64 => {}
         }
         value
     }

@@ -92,7 +92,7 @@ impl Lower<'_, '_> {
 
     fn raise_trap(&mut self, trap: Trap) {
         let code = self.ins().iconst(types::I32, trap as i64);
-        self.leave_trap(code);
+        self.set_pending_trap(code);
         self.raise_stored();
     }
 

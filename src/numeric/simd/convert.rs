@@ -1,4 +1,4 @@
-//! Between lane shapes: narrowing and widening, the instructions that widen and then compute, and conversions between
+//! Instructions from one lane shape to another: narrowing, widening, arithmetic on widened lanes, and conversions between
 //! integers and floats.
 
 use std::array::from_fn;
@@ -6,7 +6,7 @@ use std::array::from_fn;
 use super::{V128, lanewise};
 use crate::numeric::{f32_demote_f64, f64_promote_f32};
 
-// Lanes of both operands, read as signed, into lanes half as wide; what does not fit saturates.
+// Narrowing: the signed lanes of both operands as lanes half as wide, saturated.
 macro_rules! narrowing {
     ($($name:ident: [$lane:ident; $n:literal] -> $narrow:ident;)*) => {
         $(
@@ -30,7 +30,7 @@ narrowing! {
     i16x8_narrow_i32x4_u: [i32; 4] -> u16;
 }
 
-// The lower or upper half of the lanes, twice as wide; and the products of two such.
+// Widening: the lower or upper half of the lanes as lanes twice as wide, or the products of two operands' widened lanes.
 macro_rules! widening {
     ($([$lane:ident] -> [$wide:ident; $n:literal]: $low:ident $high:ident $mul_low:ident $mul_high:ident;)*) => {
         $(
@@ -80,7 +80,7 @@ widening! {
         i64x2_extmul_high_i32x4_u;
 }
 
-// The sums of two neighbours, twice as wide: the wide lane's lower and upper half, without a shuffle.
+// The sums of two adjacent lanes, twice as wide. The two lanes are the halves of one wide lane, so no shuffle is needed.
 lanewise! {
     i16x8_extadd_pairwise_i8x16_s: [i16; 8] -> i16, |a| i16::from(a as i8) + (a >> 8);
     i16x8_extadd_pairwise_i8x16_u: [u16; 8] -> u16, |a| (a & 0xff) + (a >> 8);

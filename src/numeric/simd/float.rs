@@ -1,4 +1,4 @@
-//! Floating-point arithmetic lane by lane. What is said of NaNs and zeros in `numeric` holds for each lane.
+//! Floating-point arithmetic, lane by lane. Each lane follows the rules for NaNs and zeros in `numeric`.
 
 use super::target;
 use super::{V128, comparison, lanewise};
@@ -39,7 +39,7 @@ lanewise! {
     f64x2_pmax: [f64; 2] -> f64, |a, b| f64_pmax(a, b);
 }
 
-// Commutative ones, whose operands must stay in their order.
+// Commutative instructions: the compiler must not swap their operands, because the order decides which NaN results.
 macro_rules! commutative {
     ($($name:ident)*) => {
         $(

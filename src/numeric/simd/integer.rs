@@ -1,4 +1,4 @@
-//! Integer arithmetic lane by lane: comparisons, `add` to `avgr_u`, shifts.
+//! Integer arithmetic, lane by lane: comparisons, arithmetic, shifts.
 
 use super::{V128, comparison, lanewise, target};
 
@@ -42,7 +42,7 @@ lanewise! {
     i16x8_max_s: [i16; 8] -> i16, |a, b| a.max(b);
     i16x8_max_u: [u16; 8] -> u16, |a, b| a.max(b);
     i16x8_avgr_u: [u16; 8] -> u16, |a, b| ((u32::from(a) + u32::from(b) + 1) >> 1) as u16;
-    /// The rounded product of fixed-point numbers with 15 bits behind the point; only -1 * -1 needs to saturate.
+    /// The rounded product of fixed-point numbers with 15 fraction bits; only -1 * -1 saturates.
     i16x8_q15mulr_sat_s: [i16; 8] -> i16, |a, b| {
         ((i32::from(a) * i32::from(b) + 0x4000) >> 15).clamp(i16::MIN.into(), i16::MAX.into()) as i16
     };
@@ -64,7 +64,7 @@ lanewise! {
     i64x2_mul: [u64; 2] -> u64, |a, b| a.wrapping_mul(b);
 }
 
-/// The sums of the products of two neighbours; only -32768 in all four wraps.
+/// Multiplies the lanes and adds the products of two adjacent lanes. The sum wraps only if all four factors are -32768.
 #[inline(always)]
 pub(crate) fn i32x4_dot_i16x8_s(a: V128, b: V128) -> V128 {
     target::i32x4_dot_i16x8_s(a, b)

@@ -1,8 +1,9 @@
-//! Moving lanes: splat, extract, replace, shuffle, swizzle, the widening loads, and the vector as one string of bits.
+//! Instructions that move lanes (splat, extract, replace, shuffle, swizzle, widening loads), bitwise logic, and lane tests.
 
 use super::{V128, lanewise, target};
 
-// A lane number is an immediate below the number of lanes; masking it costs nothing and leaves no way to panic.
+// Validation holds lane indices below the number of lanes. The remainder costs nothing and lets the compiler see that the
+// access can't panic.
 macro_rules! splat_extract_replace {
     ($([$lane:ident; $n:literal] as $value:ident: $($splat:ident $replace:ident)? = $($extract:ident $as:ident),+;)*) => {
         $(
@@ -39,20 +40,20 @@ splat_extract_replace! {
     [f64; 2] as f64: f64x2_splat f64x2_replace_lane = f64x2_extract_lane f64;
 }
 
-/// Lane `i` is byte `lanes[i]` of the 32 bytes of `a` and `b`; the numbers are immediates below 32.
+/// Byte `i` is byte `lanes[i]` of the 32 bytes of `a` and `b`. Validation holds the indices below 32.
 #[inline(always)]
 pub(crate) fn i8x16_shuffle(a: V128, b: V128, lanes: [u8; 16]) -> V128 {
     target::i8x16_shuffle(a, b, V128(lanes))
 }
 
-/// Lane `i` is byte `indices[i]` of `a`, or zero where that is not below 16.
+/// Byte `i` is byte `indices[i]` of `a`, or zero if the index is not below 16.
 #[inline(always)]
 pub(crate) fn i8x16_swizzle(a: V128, indices: V128) -> V128 {
     target::i8x16_swizzle(a, indices)
 }
 
-// The loads that change what they load; the argument is what lies in memory. `v128.load8_splat` and the like are splats
-// of a loaded integer, `v128.load8_lane` and the like replace a lane by it.
+// Loads that widen or zero-extend; the argument is the integer in memory. Other vector loads have no function here:
+// `v128.load8_splat` is a load and a splat, `v128.load8_lane` a load and a replaced lane.
 macro_rules! widening_load {
     ($($name:ident)*) => {
         $(
@@ -88,14 +89,14 @@ lanewise! {
     v128_bitselect: [u64; 2] -> u64, |a, b, mask| (a & mask) | (b & !mask);
 }
 
-/// One if any bit is one, else zero.
+/// 1 if any bit of the vector is set, otherwise 0.
 #[inline(always)]
 pub(crate) fn v128_any_true(a: V128) -> u32 {
     let [low, high]: [u64; 2] = a.into();
     (low | high != 0).into()
 }
 
-// One if no lane is zero, else zero; and the sign bits of the lanes, lane 0 lowest.
+// `all_true` is 1 if no lane is zero, otherwise 0. `bitmask` has the sign bit of lane `i` in bit `i`.
 macro_rules! lane_tests {
     ($([$lane:ident; $n:literal]: $all_true:ident $eq:ident $bitmask:ident;)*) => {
         $(

@@ -1,8 +1,8 @@
 //! The arithmetic of vector instructions (specification, section 4.3.7), written once for the interpreter and tests.
 //!
-//! A function is named after its instruction and works on [`V128`]. All is plain Rust over arrays of lanes, which LLVM
-//! makes the one vector instruction of where the target has it; the few that it does not recognise, or that the baseline
-//! of the target lacks, are in `target`.
+//! A function is named after its instruction and works on [`V128`]. Most are plain Rust over arrays of lanes, which LLVM
+//! compiles to the one vector instruction where the target has it. The few that LLVM does not recognise, or that the target's
+//! baseline lacks, are in `target`.
 
 mod convert;
 mod float;
@@ -19,8 +19,8 @@ pub(crate) use relaxed::*;
 
 /// A 128-bit vector, its bytes in the order of memory.
 ///
-/// Bytes and not `u128`: LLVM keeps an integer of 128 bits in general registers, taking lanes out and putting them back
-/// by shifts (63 instructions for `i16x8.add`); bytes it loads as a vector (3).
+/// It is an array of bytes and no `u128` because LLVM keeps a 128-bit integer in general registers and extracts lanes by
+/// shifts: `i16x8.add` takes 63 instructions with `u128` and 3 with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct V128([u8; 16]);
@@ -85,7 +85,7 @@ shapes! {
     i64 x 2; u64 x 2; f64 x 2;
 }
 
-/// Functions that do the same in every lane: `name: [lane; count] -> result lane, |operand, ...| value;`.
+/// Defines functions that do the same in every lane: `name: [lane; count] -> result lane, |operand, ...| value;`.
 macro_rules! lanewise {
     ($($(#[$doc:meta])* $name:ident: [$lane:ty; $n:literal] -> $result:ty, |$($x:ident),+| $value:expr;)*) => {
         $(
@@ -104,7 +104,7 @@ macro_rules! lanewise {
 }
 use lanewise;
 
-/// Comparisons: all ones in the lanes where `a operator b` holds, all zeros elsewhere.
+/// Defines comparisons: a lane is all ones where `a operator b` holds and all zeros elsewhere.
 macro_rules! comparison {
     ($([$lane:ty; $n:literal] -> $mask:ident: $($name:ident $operator:tt,)*;)*) => {
         $($(

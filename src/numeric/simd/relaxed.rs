@@ -1,12 +1,12 @@
-//! Relaxed SIMD, with the results of the specification's deterministic profile on every target and both engines: a
-//! program computes the same wherever it runs.
+//! Relaxed SIMD, with the results of the specification's deterministic profile on every target and in both engines, so that a
+//! program computes the same everywhere.
 
 use std::array::from_fn;
 
 use super::*;
 use crate::numeric::{f32_nan_of, f64_nan_of};
 
-// A relaxed instruction that always does what a strict one does.
+// Relaxed instructions whose deterministic result is that of a strict one.
 macro_rules! strict {
     ($($name:ident($($x:ident),+) = $strict:ident;)*) => {
         $(
@@ -35,7 +35,7 @@ strict! {
     i16x8_relaxed_q15mulr_s(a, b) = i16x8_q15mulr_sat_s;
 }
 
-// `a * b + c`, rounded once. Which NaN comes out differs between the instructions for it, so that is looked at again.
+// `a * b + c`, rounded once. Targets differ in which NaN the instruction gives, so NaN lanes are computed again.
 macro_rules! fma {
     ($($name:ident $fma:ident [$lane:ident; $n:literal] $nan_of:ident;)*) => {
         $(
@@ -81,7 +81,7 @@ pub(crate) fn f64x2_relaxed_nmadd(a: V128, b: V128, c: V128) -> V128 {
     multiply_add_f64x2(f64x2_neg(a), b, c)
 }
 
-/// The sums of the products of two neighbours, both operands signed; 2 * -128 * -128 saturates.
+/// Multiplies the lanes as signed and adds the products of two adjacent lanes; only 2 * -128 * -128 saturates.
 #[inline(always)]
 pub(crate) fn i16x8_relaxed_dot_i8x16_i7x16_s(a: V128, b: V128) -> V128 {
     let (a, b): ([i8; 16], [i8; 16]) = (a.into(), b.into());
@@ -90,7 +90,7 @@ pub(crate) fn i16x8_relaxed_dot_i8x16_i7x16_s(a: V128, b: V128) -> V128 {
     sums.into()
 }
 
-/// The sums of two neighbours of the dot product, plus `c`.
+/// The sums of two adjacent lanes of the dot product, plus `c`.
 #[inline(always)]
 pub(crate) fn i32x4_relaxed_dot_i8x16_i7x16_add_s(a: V128, b: V128, c: V128) -> V128 {
     i32x4_add(i32x4_extadd_pairwise_i16x8_s(i16x8_relaxed_dot_i8x16_i7x16_s(a, b)), c)

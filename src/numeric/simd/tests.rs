@@ -1,4 +1,4 @@
-//! The instructions whose rules are easy to get wrong, with values worked out from the specification.
+//! Tests of instructions whose rules are easy to get wrong, with expected values derived from the specification.
 
 use super::*;
 
@@ -114,7 +114,7 @@ fn conversions() {
     assert_eq!(f64x2_promote_low_f32x4(f32s([0.5, -0.0, 9.0, 9.0])), f64s([0.5, -0.0]));
 }
 
-/// The deterministic profile: signed products, saturating sums, one rounding.
+/// The results of the deterministic profile: signed products, saturating sums, one rounding.
 #[test]
 fn relaxed() {
     let a = i8s([-128, -128, 127, 127, -128, -128, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -133,7 +133,7 @@ fn relaxed() {
     assert_eq!(f64x2_relaxed_nmadd(f64s([2.0, -1.5]), f64s([3.0, 2.0]), f64s([1.0, 1.0])), f64s([-5.0, 4.0]));
 }
 
-/// What the target's instructions give is what the plain Rust gives, for bytes of all kinds.
+/// The target's instructions give what the plain Rust gives, for pseudo-random bytes.
 #[test]
 fn target_agrees_with_plain_rust() {
     use super::target::portable::{arithmetic, table};
@@ -161,7 +161,7 @@ fn target_agrees_with_plain_rust() {
         assert_eq!(target::v128_load16x4_u(memory), arithmetic::v128_load16x4_u(memory));
         assert_eq!(target::v128_load32x2_s(memory), arithmetic::v128_load32x2_s(memory));
         assert_eq!(target::v128_load32x2_u(memory), arithmetic::v128_load32x2_u(memory));
-        // Integers as floats: no NaNs, whose payload is the hardware's choice.
+        // Floats from integers, so that there are no NaNs: which NaN results is the hardware's choice.
         let [x, y, z] = [a, b, c].map(f32x4_convert_i32x4_s);
         assert_eq!(target::f32x4_fma(x, y, z), arithmetic::f32x4_fma(x, y, z));
         let [x, y, z] = [a, b, c].map(f64x2_convert_low_i32x4_s);

@@ -1,4 +1,4 @@
-//! Table lookups of NEON, which every AArch64 processor has.
+//! AArch64: shuffle and swizzle by NEON's table lookups, which every AArch64 processor has.
 
 use std::arch::aarch64::*;
 
@@ -17,7 +17,7 @@ pub(in super::super) fn i8x16_shuffle(a: V128, b: V128, lanes: V128) -> V128 {
 
 #[inline(always)]
 pub(in super::super) fn i8x16_swizzle(a: V128, indices: V128) -> V128 {
-    // SAFETY: as above.
+    // SAFETY: NEON is part of the architecture; the pointers are to 16 bytes and need no alignment.
     unsafe {
         let mut result = V128::ZERO;
         vst1q_u8(result.0.as_mut_ptr(), vqtbl1q_u8(vld1q_u8(a.0.as_ptr()), vld1q_u8(indices.0.as_ptr())));

@@ -1,8 +1,8 @@
-//! The instructions that plain Rust does not turn into good code everywhere, each the best the target has.
+//! The instructions that need code for each target, because plain Rust does not compile to good code everywhere.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
-// Tests compare the other two with it.
+// Also compiled where it is not used: tests compare the other two with it.
 #[cfg_attr(any(target_arch = "x86_64", target_arch = "aarch64"), allow(dead_code))]
 pub(super) mod portable;
 #[cfg(all(target_arch = "x86_64", not(miri)))]

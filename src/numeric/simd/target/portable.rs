@@ -1,11 +1,11 @@
-//! The instructions of `target` in plain Rust: what they mean, and what runs where there is nothing better.
+//! The instructions of `target` in plain Rust: the reference for tests, and the code for targets without one of their own.
 
 use std::array::from_fn;
 
 use super::super::V128;
 use crate::numeric::*;
 
-/// What looks up bytes.
+/// Shuffle and swizzle.
 #[cfg_attr(all(target_arch = "aarch64", not(test)), expect(dead_code, reason = "tests compare with these"))]
 pub(in super::super) mod table {
     use super::*;
@@ -24,7 +24,7 @@ pub(in super::super) mod table {
     }
 }
 
-/// The rest.
+/// All instructions but shuffle and swizzle.
 #[cfg_attr(all(target_arch = "x86_64", not(test)), expect(dead_code, reason = "tests compare with these"))]
 pub(in super::super) mod arithmetic {
     use super::*;
