@@ -88,8 +88,10 @@ impl Spaces {
 #[derive(Default)]
 pub(crate) struct Reservation {
     space: Option<Space>,
-    /// Where it goes then; `None` if others can't use it.
+    /// Where it goes then.
     spaces: Option<Arc<Spaces>>,
+    /// Whether something else is mapped into it, so that others can't use it.
+    is_remapped: bool,
 }
 
 impl Reservation {
@@ -110,7 +112,12 @@ impl Reservation {
             drop(idle);
             Space::map(whole, accessible)
         })?;
-        Some(Reservation { space: Some(space), spaces: Some(spaces.clone()) })
+        Some(Reservation { space: Some(space), spaces: Some(spaces.clone()), is_remapped: false })
+    }
+
+    /// Address space for the same engine.
+    pub fn another(&self, len: usize, accessible: usize) -> Option<Self> {
+        Reservation::new(self.spaces.as_ref()?, len, accessible)
     }
 
     pub fn base(&self) -> *mut u8 {
@@ -131,15 +138,15 @@ impl Reservation {
         self.space.as_mut()?.set_accessible(bytes)
     }
 
-    /// Something else is mapped into it, so it is unmapped in the end.
+    /// Something else is mapped into it: it is unmapped in the end, not given to others.
     pub fn keep_from_others(&mut self) {
-        self.spaces = None;
+        self.is_remapped = true;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let (Some(space), Some(spaces)) = (self.space.take(), self.spaces.take()) {
+        if let (Some(space), Some(spaces), false) = (self.space.take(), self.spaces.take(), self.is_remapped) {
             spaces.give_back(space);
         }
     }
