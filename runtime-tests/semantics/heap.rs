@@ -259,6 +259,8 @@ fn an_exception_of_another_store_is_refused() {
 
 #[test]
 fn what_live_exceptions_take_is_limited() {
+    // A header of two words, and one slot of payload.
+    const EXCEPTION: i64 = 2 * size_of::<usize>() as i64 + 8;
     for mut config in configs() {
         let engine = Engine::new(config.max_exception_bytes(1 << 20)).unwrap();
         let (mut store, instance) = collecting(&engine);
@@ -274,9 +276,8 @@ fn what_live_exceptions_take_is_limited() {
             &[],
         );
         for _ in 0..2 {
-            // Each takes 24 bytes.
-            call::<_, i64, ()>(&mut store, keeps, "run", 30_000).unwrap();
-            let error = call::<_, i64, ()>(&mut store, keeps, "run", 50_000).unwrap_err();
+            call::<_, i64, ()>(&mut store, keeps, "run", 720_000 / EXCEPTION).unwrap();
+            let error = call::<_, i64, ()>(&mut store, keeps, "run", 1_200_000 / EXCEPTION).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::Resource(_)), "{error}");
             // While code runs, a word that is left on the stack may keep the list.
             store.gc();

@@ -1,4 +1,6 @@
-//! Linear memories. The base never moves: address space is reserved in advance, and growth makes more of it accessible.
+//! Linear memories. Address space is reserved for all that a memory can have, and growth commits pages of it, so the base
+//! never moves under compiled code. Where addresses have 32 bits there is no compiled code and too little address space for
+//! that: there a memory has what it needs, and moves when it grows.
 
 use super::context::VMMemory;
 use super::engine::EngineCore;
@@ -21,9 +23,17 @@ pub(crate) const MAX_PAGES: u64 = 1 << 16;
 /// compiled code; there one page ensures that no reservation is empty.
 pub(crate) const MEMORY_GUARD: usize = if size_of::<usize>() == 8 { 32 << 20 } else { 64 << 10 };
 
-/// The most bytes that are reserved for a memory, unless its minimum is larger: on 64-bit hosts all that a 32-bit index can
-/// reach; on 32-bit hosts less, because several memories must fit into 2 to 4 GiB.
-const MAX_RESERVED: usize = if size_of::<usize>() == 8 { 4 << 30 } else { 256 << 20 };
+/// Whether a memory moves when it grows. The interpreter reads the base anew wherever it does so with the length: after every
+/// call and instruction that can grow a memory. Compiled code takes the base to be constant.
+const MOVES: bool = size_of::<usize>() < 8;
+
+const _: () = assert!(!MOVES || !cfg!(jit));
+
+/// Bytes that are reserved for a memory whose minimum size is less: all that it can have, if it can't move.
+const RESERVED: usize = if MOVES { 0 } else { (MAX_PAGES * PAGE) as usize };
+
+/// The most bytes that a memory can have: Rust has no larger slices.
+const MAX_BYTES: usize = isize::MAX as usize;
 
 /// The Rust side of a memory.
 pub(crate) struct MemoryData {
@@ -57,12 +67,12 @@ impl MemoryData {
         if let Some((_, what)) = unsupported.iter().find(|(is_wanted, _)| *is_wanted) {
             return Err(Error::usage(format!("memories {what} are not supported")));
         }
-        let minimum = usize::try_from(ty.minimum * PAGE).map_err(|_| refused())?;
-        let maximum = usize::try_from(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES) * PAGE).unwrap_or(usize::MAX);
-        let maximum = maximum.min(minimum.max(MAX_RESERVED));
-        // Without inline checks only guard pages bound an access, so all that an index can reach must be reserved.
+        let minimum = usize::try_from(ty.minimum * PAGE).ok().filter(|bytes| *bytes <= MAX_BYTES);
+        let minimum = minimum.ok_or_else(refused)?;
+        let maximum = max_bytes(ty).min(minimum.max(RESERVED));
+        // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
         let checks = engine.config.bounds_checks;
-        let mut wanted = if checks == BoundsChecks::Guard { MAX_RESERVED.max(maximum) } else { maximum };
+        let mut wanted = if checks == BoundsChecks::Guard { RESERVED.max(maximum) } else { maximum };
         let reservation = loop {
             match Reservation::new(&engine.spaces, wanted.saturating_add(MEMORY_GUARD), minimum) {
                 Some(reservation) => break reservation,
@@ -95,14 +105,36 @@ impl MemoryData {
     /// Grows the memory to `length` bytes; `None` if it can't, or if that would be less than now.
     fn commit(&mut self, length: usize) -> Option<()> {
         let old = self.length();
-        if length > self.capacity || length < old {
+        if length < old {
             return None;
+        }
+        if length > self.capacity {
+            return if MOVES { self.move_to_larger(length) } else { None };
         }
         if length > old {
             self.reservation.set_accessible(length)?;
             // SAFETY: `vm` is valid while the memory lives.
             unsafe { (*self.vm).length = length };
         }
+        Some(())
+    }
+
+    /// Moves the memory to where its first `length` bytes are accessible. If there is room, as many more are reserved: a memory
+    /// that grows page by page is not copied each time.
+    fn move_to_larger(&mut self, length: usize) -> Option<()> {
+        if length > MAX_BYTES {
+            return None;
+        }
+        let roomy = length.saturating_mul(2).min(max_bytes(self.ty));
+        let (capacity, reservation) = [roomy, length].into_iter().find_map(|capacity| {
+            Some((capacity, self.reservation.another(capacity.checked_add(MEMORY_GUARD)?, length)?))
+        })?;
+        // SAFETY: the new place has more bytes than the old one, and they are apart. `vm` is valid while the memory lives.
+        unsafe {
+            reservation.base().copy_from_nonoverlapping((*self.vm).base, self.length());
+            self.vm.write(VMMemory { base: reservation.base(), length });
+        }
+        (self.capacity, self.reservation) = (capacity, reservation);
         Some(())
     }
 
@@ -162,6 +194,12 @@ impl MemoryData {
     }
 }
 
+/// The most bytes that a memory of a type can have.
+fn max_bytes(ty: MemoryType) -> usize {
+    let pages = ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
+    usize::try_from(pages * PAGE).unwrap_or(usize::MAX).min(MAX_BYTES)
+}
+
 /// The request to a limiter for making a memory of a type.
 pub(crate) fn initial_growth(ty: MemoryType) -> GrowthRequest {
     let bytes = |pages: u64| usize::try_from(pages.saturating_mul(PAGE)).unwrap_or(usize::MAX);
@@ -181,16 +219,20 @@ impl StoreOpaque {
 mod tests {
     use super::*;
 
-    /// The limits are the type's maximum and the reserved space. Either may be the smaller, because address space may be short.
+    fn memory(minimum: u64, maximum: Option<u64>) -> Result<MemoryData> {
+        // SAFETY: no `vm` is passed that would have to be valid.
+        unsafe { MemoryData::new(None, MemoryType::new(minimum, maximum), crate::Engine::default().core()) }
+    }
+
+    /// The maximum of the type and the reserved space, either of which may be smaller: space may be short. A memory that
+    /// moves grows out of its space.
     #[test]
     fn growth_ends_at_either_limit() {
-        let engine = crate::Engine::default();
-        let memory = |maximum, capacity: u64| {
-            // SAFETY: no `vm` is passed that would have to be valid.
-            let memory = unsafe { MemoryData::new(None, MemoryType::new(1, maximum), engine.core()) };
-            MemoryData { capacity: (capacity * PAGE) as usize, ..memory.unwrap() }
+        let with = |maximum, capacity: u64| {
+            let memory = memory(1, maximum).unwrap();
+            if MOVES { memory } else { MemoryData { capacity: (capacity * PAGE) as usize, ..memory } }
         };
-        for mut memory in [memory(Some(3), 10), memory(None, 3)] {
+        for mut memory in [with(Some(3), 10), with(if MOVES { Some(3) } else { None }, 3)] {
             assert_eq!(memory.grow(3), None);
             assert_eq!(memory.grow(u64::MAX), None);
             assert_eq!(
@@ -199,5 +241,28 @@ mod tests {
             );
             assert_eq!((memory.pages(), memory.bytes().len()), (3, 3 << 16));
         }
+    }
+
+    /// Whether or not it moves.
+    #[test]
+    fn growth_keeps_what_is_written_and_adds_zeros() {
+        let mut memory = memory(1, None).unwrap();
+        let mut pages = 1;
+        for delta in [1, 1, 3, 0, 30, 1, 200] {
+            let end = memory.bytes().len() - 1;
+            memory.bytes_mut()[end] = pages as u8;
+            assert_eq!(memory.grow(delta), Some(pages));
+            assert!(memory.bytes()[end] == pages as u8 && memory.bytes()[end + 1..].iter().all(|byte| *byte == 0));
+            pages += delta;
+        }
+        assert_eq!((memory.bytes()[0xFFFF], memory.bytes().len() as u64), (1, pages * PAGE));
+    }
+
+    /// More than half of a 32-bit address space is more than a slice can have.
+    #[test]
+    #[cfg(target_pointer_width = "32")]
+    fn none_is_larger_than_a_slice() {
+        assert!(memory(1 << 15, None).is_err());
+        assert_eq!(memory(1, None).unwrap().grow(1 << 15), None);
     }
 }

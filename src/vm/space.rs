@@ -90,8 +90,10 @@ impl SpacePool {
 #[derive(Default)]
 pub(crate) struct Reservation {
     space: Option<AddressSpace>,
-    /// The pool; `None` if the space is to be unmapped instead.
+    /// The pool that the space goes back to.
     spaces: Option<Arc<SpacePool>>,
+    /// Whether something else is mapped into it, so that it must not go back.
+    is_remapped: bool,
 }
 
 impl Reservation {
@@ -113,7 +115,12 @@ impl Reservation {
             drop(idle);
             AddressSpace::map(whole, accessible)
         })?;
-        Some(Reservation { space: Some(space), spaces: Some(spaces.clone()) })
+        Some(Reservation { space: Some(space), spaces: Some(spaces.clone()), is_remapped: false })
+    }
+
+    /// Address space for the same engine.
+    pub fn another(&self, len: usize, accessible: usize) -> Option<Self> {
+        Reservation::new(self.spaces.as_ref()?, len, accessible)
     }
 
     /// Address of the first byte; null if there are none.
@@ -139,13 +146,13 @@ impl Reservation {
 
     /// Keeps the space out of the pool, because something else is mapped into it: it is unmapped when dropped.
     pub fn exclude_from_reuse(&mut self) {
-        self.spaces = None;
+        self.is_remapped = true;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let (Some(space), Some(spaces)) = (self.space.take(), self.spaces.take()) {
+        if let (Some(space), Some(spaces), false) = (self.space.take(), self.spaces.take(), self.is_remapped) {
             spaces.give_back(space);
         }
     }
