@@ -4,8 +4,8 @@
 //! `cargo +nightly miri test --no-default-features --test aliasing`, with `MIRIFLAGS=-Zmiri-permissive-provenance`.
 
 use wasmrun::{
-    AsContextMut, Caller, Config, Dispatch, Engine, Extern, ExternRef, Func, Instance, Linker, Module, Store, Strategy,
-    Trap, Value,
+    AsContextMut, Caller, Config, Dispatch, Engine, Extern, ExternRef, Func, Instance, Linker, Module, RefType, Store,
+    StoreLimits, StoreLimitsBuilder, Strategy, Table, TableType, Trap, Value,
 };
 
 fn engine() -> Engine {
@@ -211,4 +211,43 @@ fn parts_are_dropped_in_any_order() {
     Instance::new(&mut second, &module, &[]).unwrap();
     drop(module);
     drop(second);
+}
+
+/// The limiter is in the data of the store that asks it, and so is what a host function gets beside the memory.
+#[test]
+fn limiters_and_data() {
+    struct Data {
+        limits: StoreLimits,
+        text: String,
+    }
+    let engine = engine();
+    let mut linker = Linker::<Data>::new(&engine);
+    linker
+        .func_wrap("host", "take", |mut caller: Caller<'_, Data>, at: u32, len: u32| {
+            let (memory, data) = caller.memory_and_data();
+            data.text.push_str(&memory.read_string(at, len)?);
+            let memory = caller.get_export("memory").unwrap().into_memory().unwrap();
+            memory.grow(&mut caller, 1).map(drop)
+        })
+        .unwrap();
+    let module = Module::new(
+        &engine,
+        r#"(module (import "host" "take" (func $take (param i32 i32)))
+        (memory (export "memory") 1 9) (table 1 9 funcref) (data (i32.const 8) "text") (elem (i32.const 0) func $take)
+        (func (export "run") (result i32)
+            (call $take (i32.const 8) (i32.const 4))
+            (drop (table.grow (ref.null func) (i32.const 1)))
+            (memory.grow (i32.const 1))))"#,
+    );
+    let program = linker.instantiate_pre(&module.unwrap()).unwrap();
+    let limits = StoreLimitsBuilder::new().memory_size(3 << 16).table_elements(2).build();
+    let mut store = Store::new(&engine, Data { limits, text: String::new() });
+    store.limiter(|data| &mut data.limits);
+    let instance = program.instantiate(&mut store).unwrap();
+    let run = instance.get_typed_func::<(), i32>(&mut store, "run").unwrap();
+    assert_eq!(run.call(&mut store, ()).unwrap(), 2);
+    let memory = instance.get_memory(&mut store, "memory").unwrap();
+    assert_eq!((&*store.data().text, memory.size(&store)), ("text", 3));
+    assert!(run.call(&mut store, ()).is_err());
+    Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Value::FuncRef(None)).unwrap();
 }

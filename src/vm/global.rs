@@ -1,7 +1,7 @@
 //! Globals of a store: type, and where the value is.
 
 use super::context::VMGlobal;
-use super::store::{StoreOpaque, Stored};
+use super::store::{AliasableBox, StoreOpaque, Stored};
 use crate::module::types::GlobalType;
 
 /// The Rust side of a global.
@@ -9,7 +9,7 @@ pub(crate) struct GlobalData {
     /// The value, which engines read and write: in the defining instance's context, or in `_owned`.
     pub vm: *mut VMGlobal,
     pub ty: GlobalType,
-    _owned: Option<Box<VMGlobal>>,
+    _owned: Option<AliasableBox<VMGlobal>>,
 }
 
 impl GlobalData {
@@ -23,8 +23,8 @@ impl GlobalData {
 
     /// A global that the host makes, with its initial value in slots.
     pub fn new(ty: GlobalType, slots: [u64; 2]) -> Self {
-        let mut owned = Box::new(VMGlobal { slots });
-        GlobalData { vm: &raw mut *owned, ty, _owned: Some(owned) }
+        let owned = AliasableBox::new(VMGlobal { slots });
+        GlobalData { vm: owned.as_ptr(), ty, _owned: Some(owned) }
     }
 }
 

@@ -210,7 +210,9 @@ impl InstanceData {
             _ => (!this().memories.is_empty()).then_some(0),
         };
         if let Some(index) = memory {
-            this().host_memory = store().memories[this().memories[index as usize].index(store())].vm;
+            let store = store();
+            let at = this().memories[index as usize].index(store);
+            this().host_memory = store.memories[at].vm;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::context::VMMemory;
 use super::engine::EngineCore;
 use super::limits::GrowthRequest;
 use super::space::Reservation;
-use super::store::{StoreOpaque, Stored};
+use super::store::{AliasableBox, StoreOpaque, Stored};
 use crate::config::BoundsChecks;
 use crate::error::{Error, Result};
 use crate::module::types::MemoryType;
@@ -43,7 +43,7 @@ pub(crate) struct MemoryData {
     reservation: Reservation,
     /// Bytes that the memory can grow to, as its type and the reservation allow; the guard comes after.
     capacity: usize,
-    _owned: Option<Box<VMMemory>>,
+    _owned: Option<AliasableBox<VMMemory>>,
 }
 
 impl MemoryData {
@@ -83,8 +83,9 @@ impl MemoryData {
             }
         };
         let mut owned = None;
-        let vm =
-            vm.unwrap_or_else(|| &raw mut **owned.insert(Box::new(VMMemory { base: std::ptr::null_mut(), length: 0 })));
+        let vm = vm.unwrap_or_else(|| {
+            owned.insert(AliasableBox::new(VMMemory { base: std::ptr::null_mut(), length: 0 })).as_ptr()
+        });
         let capacity = wanted.min(maximum);
         // SAFETY: valid by the caller's promise, or the box above.
         unsafe { vm.write(VMMemory { base: reservation.base(), length: minimum }) };

@@ -2,7 +2,7 @@
 
 use super::context::VMTable;
 use super::limits::GrowthRequest;
-use super::store::{StoreOpaque, Stored};
+use super::store::{AliasableBox, StoreOpaque, Stored};
 use crate::error::{Error, Result};
 use crate::module::types::TableType;
 
@@ -15,7 +15,7 @@ pub(crate) struct TableData {
     pub vm: *mut VMTable,
     pub ty: TableType,
     elements: Vec<u64>,
-    _owned: Option<Box<VMTable>>,
+    _owned: Option<AliasableBox<VMTable>>,
 }
 
 impl TableData {
@@ -38,8 +38,9 @@ impl TableData {
             return Err(Error::resource(message));
         }
         let mut owned = None;
-        let vm =
-            vm.unwrap_or_else(|| &raw mut **owned.insert(Box::new(VMTable { base: std::ptr::null_mut(), length: 0 })));
+        let vm = vm.unwrap_or_else(|| {
+            owned.insert(AliasableBox::new(VMTable { base: std::ptr::null_mut(), length: 0 })).as_ptr()
+        });
         let mut table = TableData { vm, elements: vec![init; ty.minimum as usize], ty, _owned: owned };
         table.publish();
         Ok(table)

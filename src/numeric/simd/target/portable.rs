@@ -25,7 +25,7 @@ pub(in super::super) mod table {
 }
 
 /// All instructions but shuffle and swizzle.
-#[cfg_attr(all(target_arch = "x86_64", not(test)), expect(dead_code, reason = "tests compare with these"))]
+#[cfg_attr(all(target_arch = "x86_64", not(any(test, miri))), expect(dead_code, reason = "tests compare with these"))]
 pub(in super::super) mod arithmetic {
     use super::*;
 
