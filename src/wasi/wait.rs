@@ -87,7 +87,7 @@ struct Begun {
 }
 
 /// How far the buffers of a call were written from or read into.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Transferred {
     /// The buffers from the first one of the last batch on.
     pub(crate) buffers: Buffers,
@@ -113,6 +113,12 @@ impl Attempts {
     pub(crate) fn wait(&self, wait: Wait) -> Errno {
         self.edit(|begun| begun.wait = Some(wait));
         Errno::Waits
+    }
+
+    /// Has the call made again as soon as what was requested of the store is done. It must return what this gives.
+    #[cold]
+    pub(crate) fn pause(&self) -> Errno {
+        self.wait(Wait { until: Some(Instant::now()), ..Wait::default() })
     }
 
     /// As [`wait`](Self::wait), for a descriptor to be ready.
