@@ -17,7 +17,7 @@ use super::streams::StreamArgs;
 use super::{denials, input, process, status, value};
 use crate::error::MAX_BACKTRACE;
 use crate::printable::Printable;
-use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, WasiEnv, add_wasi_to_linker};
+use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, Trap, WasiEnv, add_wasi_to_linker};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,7 @@ Examples:
   wasmrun exec --trace-wasi hello.wasm             see each of its WASI calls
   wasmrun exec --explain-denials hello.wasm        if it fails: which paths it was refused
   wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
+  wasmrun exec --fuel 1000000000 judged.wasm       end it when it has done so much
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
   wasmrun exec hello.cwasm                         what `wasmrun compile` made, as trusted as a native program
@@ -66,6 +67,11 @@ pub(super) struct ExecArgs {
 
     #[command(flatten)]
     sandbox: SandboxArgs,
+
+    /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
+    /// (`Config::consume_fuel` has the prices)
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    fuel: Option<u64>,
 
     #[command(flatten)]
     streams: StreamArgs,
@@ -145,7 +151,7 @@ impl<'a> Run<'a> {
             arg.to_str().map(str::to_string).ok_or_else(error)
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-        let engine = args.engine.lazy_engine(args.cache.cache())?;
+        let engine = args.engine.lazy_engine(args.cache.cache(), args.fuel.is_some())?;
         let module = input::module(&engine, file)?;
         process::flush_at_end(&module);
         phases.end("load");
@@ -154,7 +160,10 @@ impl<'a> Run<'a> {
         let wasi_env = Arc::new(Mutex::new(args.streams.apply(args.sandbox.wasi_env(file, own)?)?));
         let mut linker = ManuallyDrop::new(Linker::new(&engine));
         add_wasi_to_linker(&mut linker, wasi_env.clone()).map_err(|error| Failure::error(error.to_string()))?;
-        let store = ManuallyDrop::new(Store::new(&engine, ()));
+        let mut store = ManuallyDrop::new(Store::new(&engine, ()));
+        if let Some(fuel) = args.fuel {
+            store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
+        }
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
 
@@ -266,6 +275,9 @@ impl<'a> Run<'a> {
             ErrorKind::Exit(code) => *code as u8,
             ErrorKind::Trap { .. } => {
                 note(&format!("{}: trap: {error}{}", input::display(self.file), backtrace(error)));
+                if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
+                    note(&format!("hint: the program was held back by --fuel={fuel}"));
+                }
                 status::TRAP
             }
             _ => Failure::of(&input::display(self.file), error).with_details(&backtrace(error)).report(),

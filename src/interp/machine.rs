@@ -68,6 +68,8 @@ pub(super) struct Context {
     pub memory: *const VMMemory,
     /// The running instance.
     pub vmctx: *mut VMContext,
+    /// The fuel of its store.
+    pub fuel: *mut u64,
     /// Where slow paths find the saved registers.
     pub saved: *mut Machine,
     /// Header of the cross-instance frame that is returning.
@@ -268,6 +270,13 @@ impl Machine {
     pub fn vmctx(&self) -> *mut VMContext {
         // SAFETY: `ctx` is live by the type's invariant.
         unsafe { (*self.ctx).vmctx }
+    }
+
+    /// The fuel of the store.
+    #[inline(always)]
+    pub fn fuel(&self) -> *mut u64 {
+        // SAFETY: `ctx` is live by the type's invariant.
+        unsafe { (*self.ctx).fuel }
     }
 
     /// Length of memory 0.

@@ -78,6 +78,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             counters: ptr::null(),
             memory: ptr::null(),
             vmctx,
+            fuel: &raw mut (*store).fuel,
             saved: saved.as_mut_ptr(),
             cross_instance_header: ptr::null_mut(),
             after_call: false,

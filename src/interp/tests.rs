@@ -239,7 +239,7 @@ fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
             let module = Module::new(&lazy, &damaged).unwrap();
             let translated = |module: &Module| -> Vec<_> {
                 let all = 0..bodies.len() as u32;
-                all.map(|defined| super::translate::function(&module.0.facts, defined, module.0.interp.counts(), true))
+                all.map(|defined| super::translate::function(&module.0.facts, defined, module.0.interp.extras(), true))
                     .collect()
             };
             let parts = translated(&module);

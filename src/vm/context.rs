@@ -54,6 +54,10 @@ pub(crate) struct VMStore {
     pub in_flight: *mut VMException,
     /// How interpreted code enters native code; `None` where there is no JIT.
     pub native_calls: Option<&'static NativeCalls>,
+    /// Units of fuel left. Code of an engine that consumes fuel takes from it; see `fuel`.
+    pub fuel: u64,
+    /// Whether the engine's code consumes fuel.
+    pub consumes_fuel: bool,
 }
 
 impl VMStore {
@@ -62,6 +66,7 @@ impl VMStore {
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
     pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
     pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
+    pub const FUEL: i32 = offset_of!(VMStore, fuel) as i32;
 }
 
 /// One linear memory. The base never moves; the length only grows, on the thread that runs the store's code.

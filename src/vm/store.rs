@@ -131,6 +131,8 @@ impl StoreOpaque {
                 raise: (engine.hooks.raise)(),
                 in_flight: std::ptr::null_mut(),
                 native_calls: engine.hooks.native_calls,
+                fuel: 0,
+                consumes_fuel: engine.config.consume_fuel,
             },
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),

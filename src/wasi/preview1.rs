@@ -8,6 +8,7 @@ use crate::wasi::clock::{clock_res_get, clock_time_get};
 use crate::wasi::env::{self, Wasi, WasiEnv};
 use crate::wasi::errno::Errno;
 use crate::wasi::fd::*;
+use crate::wasi::fuel;
 use crate::wasi::path::*;
 use crate::wasi::poll::poll_oneoff;
 use crate::wasi::process::*;
@@ -164,6 +165,13 @@ macro_rules! wasm_result {
     };
 }
 
+/// The arguments of a call as [`Argument`]s.
+macro_rules! arguments {
+    ($($param:ident: $ty:ident),*) => {
+        [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*]
+    };
+}
+
 macro_rules! define_functions {
     ($($name:ident($($param:ident: $ty:ident),*) $(-> $result:ident)?;)*) => {
         /// Adds all functions under the names of both modules.
@@ -175,8 +183,10 @@ macro_rules! define_functions {
                     linker.func_wrap(
                         module,
                         stringify!($name),
-                        move |memory: &mut LinearMemory<'_>, $($param: $ty),*| {
-                            watched::$name(&Wasi::shared(&shared, abi, &watcher), memory, $($param),*)
+                        move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                            fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
+                            let (mut memory, _) = caller.memory_and_data();
+                            watched::$name(&Wasi::shared(&shared, abi, &watcher), &mut memory, $($param),*)
                         },
                     )?;
                 )*
@@ -191,6 +201,7 @@ macro_rules! define_functions {
         ) -> Result<()> {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                    fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
                     let (mut memory, data) = caller.memory_and_data();
                     watched::$name(&Wasi::of_store(find(data), abi), &mut memory, $($param),*)
                 })?;)*
@@ -213,8 +224,7 @@ macro_rules! define_functions {
                     let Some(watch) = &wasi.watch else {
                         return IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
                     };
-                    let arguments =
-                        [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
+                    let arguments = arguments!($($param: $ty),*);
                     let call = watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
                     let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
                     watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
