@@ -84,7 +84,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Exec(exec::ExecArgs),
+    Exec(Box<exec::ExecArgs>),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Wast(wast::command::WastArgs),
@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
     }
     process::exit_on_interrupt();
     let result = match cli.command {
-        Command::Exec(args) => exec::run(args),
+        Command::Exec(args) => exec::run(*args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Wast(args) => wast::command::run(args),

@@ -184,7 +184,7 @@ impl<'b> Lower<'_, 'b> {
     /// The value of a constant length that is small enough to be done inline. Zero is not: its bounds must be checked too. Nor
     /// is one that costs fuel, which the runtime takes.
     fn small_constant(&self, len: Value) -> Option<u64> {
-        let is_free = |len| self.segments.is_none() || of_bytes(len) == 0;
+        let is_free = |len| self.fuel.is_none() || of_bytes(len) == 0;
         self.constant(len).filter(|len| (1..=INLINE_BYTES).contains(len) && is_free(*len))
     }
 

@@ -41,7 +41,6 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interp::FrameLayout;
 use crate::module::ModuleFacts;
-use crate::module::fuel::Segments;
 use crate::module::offsets::Location;
 use crate::module::types::{FuncType, ValType};
 use crate::vm::context::{VMContext, VMStore};
@@ -159,8 +158,8 @@ pub(super) struct Lower<'m, 'b> {
     local_tables: (Vec<u32>, u64),
     /// Set if the function can be entered at a loop.
     osr: Option<osr::Osr>,
-    /// The segments to charge for, if the code consumes fuel.
-    segments: Option<Segments>,
+    /// Set if the code consumes fuel.
+    fuel: Option<fuel::Fuel>,
     /// Set if the code counts what it runs.
     heat: Option<heat::Heat>,
     /// The function's own context.
@@ -198,7 +197,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             too_large: false,
             local_tables: (Vec::new(), 0),
             osr: None,
-            segments: None,
+            fuel: None,
             heat: None,
             vmctx,
             bounds: bounds::Bounds::new(config, isa),
@@ -219,7 +218,6 @@ impl<'m, 'b> Lower<'m, 'b> {
         let module = self.module;
         let body = module.body(defined)?;
         self.bounds.prescan(module, &body).map_err(refused)?;
-        self.segments = consumes_fuel.then(|| Segments::of(&body));
         let ty = module.defined_type(defined);
         let mut locals = ty.params().to_vec();
         for local in body.get_locals_reader().map_err(refused)? {
@@ -231,6 +229,9 @@ impl<'m, 'b> Lower<'m, 'b> {
             self.builder.declare_var(abi::value_type(ty));
         }
         self.local_tables.0 = vec![0; locals.len()];
+        if consumes_fuel {
+            self.start_charging(&body);
+        }
         let params = ty.params().len();
         if let Plan::Function | Plan::FunctionWithLoops { .. } = plan {
             for index in 0..params {
