@@ -375,6 +375,129 @@ fn host_functions_see_and_set_fuel() {
 }
 
 #[test]
+fn each_store_has_its_own() {
+    let wat = r#"(module (func (export "f") (param i32) (result i32)
+        (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (local.get 0)))"#;
+    for_each_engine(|engine| {
+        let module = Module::new(engine, wat).unwrap();
+        let mut stores: Vec<_> = (0..3).map(|_| Store::new(engine, ())).collect();
+        let instances: Vec<_> =
+            stores.iter_mut().map(|store| Instance::new(store, &module, &[]).unwrap()).collect();
+        for (i, store) in stores.iter_mut().enumerate() {
+            store.set_fuel(1000 * i as u64).unwrap();
+        }
+        for _ in 0..3 {
+            for (store, instance) in stores.iter_mut().zip(&instances) {
+                let _ = call::<_, i32, i32>(store, *instance, "f", 60);
+            }
+        }
+        // Each call takes 302.
+        let left: Vec<_> = stores.iter().map(|store| store.get_fuel().unwrap()).collect();
+        assert_eq!(left, [0, 1000 - 906, 2000 - 906]);
+    });
+}
+
+/// What the guest does that a host function calls is paid for by the same fuel; the function may go on when there is none.
+#[test]
+fn hosts_that_call_back_consume_the_same_fuel() {
+    let wat = r#"(module
+        (import "" "back" (func $back (param i32) (result i32)))
+        (func (export "spin") (param i32) (result i32)
+            (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (local.get 0))
+        (func (export "f") (param i32) (result i32)
+            (i32.add (call $back (local.get 0)) (call $back (i32.const 1)))))"#;
+    for_each_engine(|engine| {
+        let mut store = fuelled(engine, Vec::<u64>::new());
+        let back = Func::wrap(&mut store, |mut caller: Caller<'_, Vec<u64>>, passes: i32| {
+            let spin = caller.get_export("spin").unwrap().into_func().unwrap();
+            let result = spin.typed::<i32, i32>(&caller)?.call(&mut caller, passes);
+            let left = caller.get_fuel()?;
+            caller.data_mut().push(left);
+            match result {
+                Err(error) if error.trap() == Some(Trap::OutOfFuel) => {
+                    caller.set_fuel(100)?;
+                    Ok(1)
+                }
+                other => other,
+            }
+        });
+        let instance = instantiate(&mut store, wat, &[back.into()]);
+        // f, local.get, call, and three for the host; spin's 2 and 5 a pass; again a constant and the call, and add.
+        let (first, second) = (1 + 2 + 3, 2 + 3);
+        for _ in 0..3 {
+            store.data_mut().clear();
+            assert_eq!(consumed(&mut store, instance, 50), (first + 252 + second + 7 + 1, Ok(0)));
+            assert_eq!(*store.data(), [MUCH - first - 252, MUCH - first - 252 - second - 7]);
+            store.data_mut().clear();
+            store.set_fuel(200).unwrap();
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 50).unwrap(), 1);
+            assert_eq!((&store.data()[..], store.get_fuel().unwrap()), (&[0, 100 - second - 7][..], 100 - second - 8));
+        }
+    });
+}
+
+/// Handlers of exceptions don't see it.
+#[test]
+fn code_cannot_catch_that_there_is_none() {
+    let wat = r#"(module
+        (func $spin (loop $l (br $l)))
+        (func (export "f") (param i32) (result i32)
+            (loop $again
+                (block $caught (try_table (catch_all $caught) (call $spin)))
+                (br $again))
+            (i32.const 1)))"#;
+    for_each_engine(|engine| {
+        let mut store = fuelled(engine, ());
+        let instance = instantiate(&mut store, wat, &[]);
+        for fuel in [0, 1, 2, 3, 1000, 1000] {
+            store.set_fuel(fuel).unwrap();
+            let error = call::<_, i32, i32>(&mut store, instance, "f", 0).unwrap_err();
+            assert_eq!((error.trap(), store.get_fuel().unwrap()), (Some(Trap::OutOfFuel), 0));
+        }
+    });
+}
+
+/// Amounts near the largest number are numbers like others.
+#[test]
+fn no_amount_is_too_large() {
+    let wat = r#"(module
+        (import "" "take" (func $take (param i64)))
+        (memory 1 2)
+        (func (export "f") (param i32) (result i32) (call $take (i64.const -8)) (memory.grow (local.get 0))))"#;
+    struct Limits;
+    impl wasmrun::ResourceLimiter for Limits {
+        fn memory_growing(&mut self, current: usize, _: usize, _: Option<usize>) -> wasmrun::Result<bool> {
+            Ok(current == 0)
+        }
+        fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmrun::Result<bool> {
+            Ok(true)
+        }
+    }
+    for_each_engine(|engine| {
+        let mut store = fuelled(engine, Limits);
+        store.limiter(|limits| limits);
+        let take = Func::wrap(&mut store, |mut caller: Caller<'_, Limits>, fuel: i64| caller.consume_fuel(fuel as u64));
+        let instance = instantiate(&mut store, wat, &[take.into()]);
+        for _ in 0..3 {
+            // The function, a constant, the call, two for the host: two are left of the seven that it does not take.
+            store.set_fuel(u64::MAX).unwrap();
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 2).unwrap(), -1);
+            assert_eq!(store.get_fuel().unwrap(), 7 - 5 - 2);
+            store.set_fuel(u64::MAX - 1).unwrap();
+            let error = call::<_, i32, i32>(&mut store, instance, "f", 2).unwrap_err();
+            assert_eq!((error.trap(), store.get_fuel().unwrap()), (Some(Trap::OutOfFuel), 0));
+        }
+        // What the limiter refuses is paid back, all of it.
+        let wat = r#"(module (memory 1 2) (func (export "f") (param i32) (result i32) (memory.grow (local.get 0))))"#;
+        let instance = instantiate(&mut store, wat, &[]);
+        assert_eq!(consumed(&mut store, instance, 1), (3, Ok(-1)));
+        store.set_fuel(u64::MAX).unwrap();
+        assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 1).unwrap(), -1);
+        assert_eq!(store.get_fuel().unwrap(), u64::MAX - 3);
+    });
+}
+
+#[test]
 fn a_start_function_needs_fuel() {
     for_each_engine(|engine| {
         let module = Module::new(engine, "(module (func $s (drop (i32.const 1))) (start $s))").unwrap();

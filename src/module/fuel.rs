@@ -145,8 +145,7 @@ impl Cut {
 
     /// Notes a branch to the label at a depth.
     fn branch(&mut self, depth: u32) {
-        let index = self.labels.len().checked_sub(1 + depth as usize);
-        if let Some(label) = index.and_then(|index| self.labels.get_mut(index)) {
+        if let Some(label) = self.labels.iter_mut().rev().nth(depth as usize) {
             label.is_target = true;
         }
     }
@@ -242,5 +241,59 @@ impl Cut {
     fn leave(&mut self) -> bool {
         self.dead = Some(0);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Engine, Module};
+
+    /// The segments of a module's only function: the price, and the byte within the body at which each begins.
+    fn segments(body: &str) -> Vec<(u32, u32)> {
+        let module = Module::new(&Engine::default(), format!("(module (func (param i32) {body}))")).unwrap();
+        let body = module.0.facts.body(0).unwrap();
+        let start = body.range().start as u32;
+        Segments::of(&body).all.into_iter().map(|(at, price)| (at - start, price)).collect()
+    }
+
+    #[test]
+    fn a_body_is_cut_where_control_can_enter_or_leave() {
+        assert_eq!(segments(""), [(1, 1)]);
+        // The loop's head is paid for with what is before it.
+        assert_eq!(segments("(loop (br_if 0 (local.get 0)))"), [(1, 1), (3, 2)]);
+        // What follows a block without a branch to it goes on with it.
+        assert_eq!(segments("(block (drop (local.get 0))) (drop (local.get 0))"), [(1, 3)]);
+        assert_eq!(segments("(block (br_if 0 (local.get 0)) (drop (local.get 0))) (drop (local.get 0))"), [
+            (1, 3),
+            (7, 1),
+            (11, 1)
+        ]);
+        // Nothing that follows a branch in its block costs, whatever is opened there.
+        assert_eq!(segments("(block (br 0) (loop (if (local.get 0) (then) (else (br 1)))))"), [(1, 2)]);
+    }
+
+    #[test]
+    fn segments_are_found_in_order() {
+        let mut segments = Segments { all: vec![(3, 1), (8, 2), (9, 3)], passed: 0 };
+        assert_eq!([1, 3, 5, 9, 10].map(|at| segments.starting_at(at)), [None, Some(1), None, Some(3), None]);
+    }
+
+    /// Bodies are cut before they are validated.
+    #[test]
+    fn a_body_that_is_not_valid_is_cut_too() {
+        // Branches to labels that are not there, an end too many, an else without an if, an instruction cut off.
+        for code in [
+            &[0, 0x0c, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x0b][..],
+            &[0, 0x0e, 1, 5, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x0b],
+            &[0, 0x0b, 0x0b, 0x05, 0x0b, 0x0b],
+            &[0, 0x05, 0x41],
+            &[1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x7f, 0x0b],
+            &[],
+        ] {
+            let body = FunctionBody::new(wasmparser::BinaryReader::new(code, 0));
+            let price: u64 = Segments::of(&body).all.iter().map(|(_, price)| u64::from(*price)).sum();
+            assert!(price <= 2 + u64::from(u32::MAX / LOCALS_PER_UNIT), "{code:?}");
+        }
     }
 }
