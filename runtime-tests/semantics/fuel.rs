@@ -3,9 +3,10 @@
 use crate::engines::{call, configs, instantiate};
 use std::cell::RefCell;
 use std::fmt::Debug;
+use std::time::{Duration, Instant};
 use wasmrun::{
     Caller, Config, Engine, Error, ErrorKind, Extern, Func, Instance, Linker, Module, Store, Strategy, Tiering, Trap,
-    WasiEnv,
+    UpdateDeadline, WasiEnv,
 };
 
 /// Enough for every program here.
@@ -495,6 +496,47 @@ fn no_amount_is_too_large() {
         assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 1).unwrap(), -1);
         assert_eq!(store.get_fuel().unwrap(), u64::MAX - 3);
     });
+}
+
+/// A callback that comes to the running code at the head of a loop, between two charges, may set what is left.
+#[test]
+fn callbacks_of_epochs_set_fuel() {
+    let wat = r#"(module
+        (import "" "tick" (func $tick))
+        (func (export "f") (param i32) (result i32)
+            (loop $l
+                (if (i32.eq (local.get 0) (i32.const 30)) (then (call $tick)))
+                (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+            (local.get 0)))"#;
+    for mut config in fuel_configs() {
+        println!("{config:?}");
+        let engine = Engine::new(config.epoch_interruption(true)).unwrap();
+        let mut store = fuelled(&engine, 0);
+        let tick = Func::wrap(&mut store, |caller: Caller<'_, u32>| caller.engine().increment_epoch());
+        store.epoch_deadline_callback(|mut store| {
+            *store.data_mut() += 1;
+            store.set_fuel(100)?;
+            Ok(UpdateDeadline::Continue(1))
+        });
+        let instance = instantiate(&mut store, wat, &[tick.into()]);
+        for round in 1..5 {
+            store.set_epoch_deadline(1);
+            // 29 passes take 9 each.
+            let (left, result) = consumed(&mut store, instance, 40);
+            assert_eq!((left, result, *store.data()), (MUCH, Err(Some(Trap::OutOfFuel)), round));
+        }
+        // With fuel and a deadline, what comes first ends the code.
+        let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+        store.set_epoch_deadline(u64::MAX);
+        store.set_fuel(MUCH).unwrap();
+        store.set_deadline(Instant::now() + Duration::from_millis(20)).unwrap();
+        assert_eq!(f.call(&mut store, -1).unwrap_err().trap(), Some(Trap::Deadline));
+        let left = store.get_fuel().unwrap();
+        assert!(left > 0 && left < MUCH - 9);
+        store.set_deadline(Instant::now() + Duration::from_secs(3600)).unwrap();
+        store.set_fuel(10_000).unwrap();
+        assert_eq!(f.call(&mut store, -1).unwrap_err().trap(), Some(Trap::OutOfFuel));
+    }
 }
 
 #[test]

@@ -63,8 +63,12 @@ traps! {
     NullExceptionReference = 11 => "null exception reference",
     /// Calls nested deeper than [`Config::max_wasm_stack`](crate::Config::max_wasm_stack) or the native stack allows.
     StackOverflow = 10 => "call stack exhausted",
+    /// The host ended the code, from another thread or because the store's epoch deadline was reached.
+    Interrupt = 12 => "interrupted",
+    /// The store's deadline has passed.
+    Deadline = 13 => "deadline exceeded",
     /// The store has no fuel left for what would run next; see [`Config::consume_fuel`](crate::Config::consume_fuel).
-    OutOfFuel = 13 => "all fuel consumed by WebAssembly",
+    OutOfFuel = 14 => "all fuel consumed by WebAssembly",
 }
 
 impl fmt::Display for Trap {
