@@ -120,7 +120,12 @@ fn what_does_not_fit_is_refused_in_a_line() {
     let (_, told) = files.run(&["exec", "--jit", "p.cwasm"], 126);
     assert!(told.lines().count() == 1 && told.contains("p.cwasm: it was compiled for --bounds-checks guard"), "{told}");
     files.run(&["exec", "--jit", "--bounds-checks=guard", "p.cwasm"], 33);
-    assert!(files.run(&["exec", "--bounds-checks=guard", "--fuel=9999", "p.cwasm"], 126).1.contains("compiled without fuel"));
+    assert!(
+        files
+            .run(&["exec", "--bounds-checks=guard", "--fuel=9999", "p.cwasm"], 126)
+            .1
+            .contains("compiled without fuel")
+    );
     files.run(&["compile", "p.wat", "--fuel"], 0);
     let (_, told) = files.run(&["exec", "--jit", "p.cwasm"], 126);
     assert!(told.lines().count() == 1 && told.contains("run it with --fuel=N"), "{told}");

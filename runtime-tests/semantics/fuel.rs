@@ -87,7 +87,10 @@ fn a_new_store_has_none() {
             (func $f (export "f")))"#;
         let instance = instantiate(&mut store, wat, &[]);
         let error = call::<_, (), ()>(&mut store, instance, "f", ()).unwrap_err();
-        assert_eq!((error.trap(), error.to_string().as_str()), (Some(Trap::OutOfFuel), "all fuel consumed by WebAssembly"));
+        assert_eq!(
+            (error.trap(), error.to_string().as_str()),
+            (Some(Trap::OutOfFuel), "all fuel consumed by WebAssembly")
+        );
         store.set_fuel(1).unwrap();
         call::<_, (), ()>(&mut store, instance, "f", ()).unwrap();
         assert_eq!(store.get_fuel().unwrap(), 0);
@@ -123,7 +126,9 @@ fn instructions_cost_what_is_documented() {
     );
     // What can't be reached costs nothing.
     assert_consumed(
-        &f("(block $b (br $b) (loop (br 0)) (if (i32.const 1) (then) (else (br $b))) (drop (i32.const 1))) (i32.const 3)"),
+        &f(
+            "(block $b (br $b) (loop (br 0)) (if (i32.const 1) (then) (else (br $b))) (drop (i32.const 1))) (i32.const 3)",
+        ),
         &[(0, 1 + 1 + 1)],
     );
     assert_consumed(
@@ -382,8 +387,7 @@ fn each_store_has_its_own() {
     for_each_engine(|engine| {
         let module = Module::new(engine, wat).unwrap();
         let mut stores: Vec<_> = (0..3).map(|_| Store::new(engine, ())).collect();
-        let instances: Vec<_> =
-            stores.iter_mut().map(|store| Instance::new(store, &module, &[]).unwrap()).collect();
+        let instances: Vec<_> = stores.iter_mut().map(|store| Instance::new(store, &module, &[]).unwrap()).collect();
         for (i, store) in stores.iter_mut().enumerate() {
             store.set_fuel(1000 * i as u64).unwrap();
         }

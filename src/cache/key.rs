@@ -96,7 +96,9 @@ impl Settings {
         }
         match (self.fuel, here.fuel) {
             (false, true) => {
-                return Err("it was compiled without fuel, which is to be consumed here: compile it again, with --fuel".into());
+                return Err(
+                    "it was compiled without fuel, which is to be consumed here: compile it again, with --fuel".into(),
+                );
             }
             (true, false) => {
                 return Err("it was compiled to consume fuel, which is not given here: run it with --fuel=N".into());

@@ -264,11 +264,10 @@ mod tests {
         assert_eq!(segments("(loop (br_if 0 (local.get 0)))"), [(1, 1), (3, 2)]);
         // What follows a block without a branch to it goes on with it.
         assert_eq!(segments("(block (drop (local.get 0))) (drop (local.get 0))"), [(1, 3)]);
-        assert_eq!(segments("(block (br_if 0 (local.get 0)) (drop (local.get 0))) (drop (local.get 0))"), [
-            (1, 3),
-            (7, 1),
-            (11, 1)
-        ]);
+        assert_eq!(
+            segments("(block (br_if 0 (local.get 0)) (drop (local.get 0))) (drop (local.get 0))"),
+            [(1, 3), (7, 1), (11, 1)]
+        );
         // Nothing that follows a branch in its block costs, whatever is opened there.
         assert_eq!(segments("(block (br 0) (loop (if (local.get 0) (then) (else (br 1)))))"), [(1, 2)]);
     }

@@ -137,7 +137,9 @@ pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64)
         let index = instance(vmctx).memory(memory).index(&*own);
         let growth = (&(*own).memories)[index].growth(delta);
         let price = of_bytes(growth_of(growth));
-        grow(own, price, || limits::grow(own, LimitedResource::Memory, growth, |store| store.memories[index].grow(delta)))
+        grow(own, price, || {
+            limits::grow(own, LimitedResource::Memory, growth, |store| store.memories[index].grow(delta))
+        })
     }
 }
 
@@ -186,6 +188,8 @@ unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range
         // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
         unsafe {
             if interrupt::is_requested((*vmctx).interrupt) {
+                // Where native code called this from is not known.
+                (*(*vmctx).store).exit_fp = 0;
                 interrupt::poll((*vmctx).store.cast())?;
             }
         }
@@ -290,7 +294,9 @@ pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, i
         let index = instance(vmctx).table(table).index(&*own);
         let growth = (&(*own).tables)[index].growth(delta);
         let price = of_elements(growth_of(growth));
-        grow(own, price, || limits::grow(own, LimitedResource::Table, growth, |store| store.tables[index].grow(delta, init)))
+        grow(own, price, || {
+            limits::grow(own, LimitedResource::Table, growth, |store| store.tables[index].grow(delta, init))
+        })
     }
 }
 
