@@ -8,6 +8,7 @@ mod exceptions;
 mod fuel;
 mod heap;
 mod host_calls;
+mod interruption;
 mod lifetimes;
 mod limits;
 mod linking;

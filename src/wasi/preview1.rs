@@ -18,6 +18,7 @@ use crate::wasi::types::list::*;
 use crate::wasi::types::{
     Abi, Bits, Dircookie, Exitcode, Fd, Filedelta, Filesize, Pointer, RightsBits, Size, Timestamp,
 };
+use crate::wasi::wait;
 use crate::wasi::watch::{Argument, Kind};
 use std::sync::{Arc, Mutex};
 
@@ -180,15 +181,14 @@ macro_rules! define_functions {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
                     let (shared, watcher) = (env.clone(), watch.clone());
-                    linker.func_wrap(
-                        module,
-                        stringify!($name),
-                        move |mut caller: Caller<'_, T>, $($param: $ty),*| {
-                            fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
+                    linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                        fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
+                        wait::complete(caller, |caller, attempts| {
                             let (mut memory, _) = caller.memory_and_data();
-                            watched::$name(&Wasi::shared(&shared, abi, &watcher), &mut memory, $($param),*)
-                        },
-                    )?;
+                            let wasi = Wasi::shared(&shared, abi, &watcher, attempts);
+                            watched::$name(&wasi, &mut memory, $($param),*)
+                        })
+                    })?;
                 )*
             }
             Ok(())
@@ -202,8 +202,10 @@ macro_rules! define_functions {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
                     fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
-                    let (mut memory, data) = caller.memory_and_data();
-                    watched::$name(&Wasi::of_store(find(data), abi), &mut memory, $($param),*)
+                    wait::complete(caller, |caller, attempts| {
+                        let (mut memory, data) = caller.memory_and_data();
+                        watched::$name(&Wasi::of_store(find(data), abi, attempts), &mut memory, $($param),*)
+                    })
                 })?;)*
             }
             Ok(())
@@ -225,9 +227,17 @@ macro_rules! define_functions {
                         return IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
                     };
                     let arguments = arguments!($($param: $ty),*);
-                    let call = watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
+                    let mut call = match wasi.attempts.watched() {
+                        Some(call) => call,
+                        None => watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?,
+                    };
                     let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
-                    watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                    if wasi.attempts.waits() {
+                        call.write();
+                        wasi.attempts.keep_watched(call);
+                    } else {
+                        call.end(memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                    }
                     answer
                 }
             )*
