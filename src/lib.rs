@@ -65,6 +65,7 @@ mod tier;
 mod vm;
 pub mod wasi;
 
+pub use config::budget::{Budget, BudgetItem, BudgetUsed};
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
 pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap};

@@ -67,6 +67,8 @@ traps! {
     Interrupt = 12 => "interrupted",
     /// The store's deadline has passed.
     Deadline = 13 => "deadline exceeded",
+    /// The processor time of the store's budget, [`Budget::cpu_time`](crate::Budget::cpu_time), is used up.
+    CpuTime = 14 => "CPU time used up",
 }
 
 impl fmt::Display for Trap {

@@ -103,7 +103,8 @@ impl Value {
     /// looks before the next one runs.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if the value refers to an object in another store.
+    /// [`Usage`](crate::ErrorKind::Usage) if the value refers to an object in another store; for a host object those of
+    /// [`StoreOpaque::intern`].
     pub(crate) fn to_slots(&self, store: &mut StoreOpaque) -> Result<[u64; 2]> {
         Ok(match self {
             Value::I32(v) => [*v as u32 as u64, 0],
@@ -116,7 +117,7 @@ impl Value {
                 Some(object) => match object.0 {},
                 None => [0, 0],
             },
-            Value::ExternRef(object) => [object.as_ref().map_or(0, |object| store.heap.intern(object)), 0],
+            Value::ExternRef(object) => [object.as_ref().map_or(Ok(0), |object| store.intern(object))?, 0],
             Value::ExnRef(exception) => {
                 [exception.as_ref().map_or(Ok(0), |exception| exception::to_slot(store, exception))?, 0]
             }

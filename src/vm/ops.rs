@@ -6,12 +6,11 @@
 //! reference to its store; and indices must be validated ones of its module.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::context::{VMContext, VMMemory};
 use super::instance::{InstanceData, resolve};
 use super::interrupt;
-use super::limits::{self, LimitedResource};
+use super::limits::{self, GrowthRequest, LimitedResource};
 use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
@@ -70,20 +69,22 @@ pub(crate) unsafe fn out_of_bounds(vmctx: *mut VMContext, memory: u32, address: 
     memory_fault(address, size, length)
 }
 
-/// Runs `grow`, which asks the store's limiter. If the limiter panics, the panic is kept for the innermost Rust caller of
-/// WebAssembly code to resume, as for a host function.
+/// Has `grow` grow a memory or table of running code, if limiter and budget allow that.
 ///
 /// # Safety
-/// The store must be live, and nobody hold a reference to it.
-unsafe fn grow(store: *mut StoreOpaque, grow: impl FnOnce() -> Result<Option<u64>>) -> Result<u64> {
-    match catch_unwind(AssertUnwindSafe(grow)) {
-        Ok(grown) => Ok(grown?.unwrap_or(u64::MAX)),
-        Err(panic) => {
-            // SAFETY: the store is live and nobody refers to it, by the caller's promise.
-            unsafe { (*store).panic = Some(panic) };
-            Err(Error::host("a limiter panicked"))
-        }
-    }
+/// The store must be live, and nobody hold a reference to it; its `value_top` must be above all slots in use.
+unsafe fn grow(
+    store: *mut StoreOpaque,
+    resource: LimitedResource,
+    growth: Option<GrowthRequest>,
+    grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
+) -> Result<u64> {
+    // SAFETY: the caller's promise.
+    let grown = unsafe {
+        limits::make_room(&mut *store, resource, growth);
+        limits::catching(store, || limits::grow(store, resource, growth, grow))?
+    };
+    Ok(grown.unwrap_or(u64::MAX))
 }
 
 /// `memory.grow` by `delta` pages: returns the old size in pages, or `u64::MAX` if the memory can't grow.
@@ -92,7 +93,7 @@ unsafe fn grow(store: *mut StoreOpaque, grow: impl FnOnce() -> Result<Option<u64
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// See the module's documentation.
+/// See the module's documentation; the store's `value_top` must be above all slots in use.
 pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64) -> Result<u64> {
     // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
     // access the store's data.
@@ -100,7 +101,7 @@ pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64)
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let index = instance(vmctx).memory(memory).index(&*own);
         let growth = (&(*own).memories)[index].growth(delta);
-        grow(own, || limits::grow(own, LimitedResource::Memory, growth, |store| store.memories[index].grow(delta)))
+        grow(own, LimitedResource::Memory, growth, |store| store.memories[index].grow(delta))
     }
 }
 
@@ -238,7 +239,8 @@ pub(crate) unsafe fn data_drop(vmctx: *mut VMContext, segment: u32) {
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// See the module's documentation; `init` must be a slot of the element type.
+/// See the module's documentation; `init` must be a slot of the element type, and the store's `value_top` above all slots in
+/// use.
 pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, init: u64) -> Result<u64> {
     // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
     // access the store's data.
@@ -246,7 +248,7 @@ pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, i
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let index = instance(vmctx).table(table).index(&*own);
         let growth = (&(*own).tables)[index].growth(delta);
-        grow(own, || limits::grow(own, LimitedResource::Table, growth, |store| store.tables[index].grow(delta, init)))
+        grow(own, LimitedResource::Table, growth, |store| store.tables[index].grow(delta, init))
     }
 }
 

@@ -18,6 +18,7 @@ mod poll;
 mod preview1;
 mod process;
 mod procfs;
+mod quota;
 mod random;
 mod read_only;
 mod sock;

@@ -172,13 +172,10 @@ macro_rules! define_functions {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
                     let (shared, watcher) = (env.clone(), watch.clone());
-                    linker.func_wrap(
-                        module,
-                        stringify!($name),
-                        move |memory: &mut LinearMemory<'_>, $($param: $ty),*| {
-                            watched::$name(&Wasi::shared(&shared, abi, &watcher), memory, $($param),*)
-                        },
-                    )?;
+                    linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                        let (mut memory, _, account) = caller.parts();
+                        watched::$name(&Wasi::shared(&shared, abi, &watcher, account), &mut memory, $($param),*)
+                    })?;
                 )*
             }
             Ok(())
@@ -191,8 +188,8 @@ macro_rules! define_functions {
         ) -> Result<()> {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
-                    let (mut memory, data) = caller.memory_and_data();
-                    watched::$name(&Wasi::of_store(find(data), abi), &mut memory, $($param),*)
+                    let (mut memory, data, account) = caller.parts();
+                    watched::$name(&Wasi::of_store(find(data), abi, account), &mut memory, $($param),*)
                 })?;)*
             }
             Ok(())
@@ -216,8 +213,9 @@ macro_rules! define_functions {
                     let arguments =
                         [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
                     let call = watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
+                    wasi.account.forget_refused();
                     let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
-                    watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                    watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()), wasi.account.refused());
                     answer
                 }
             )*
