@@ -1,7 +1,7 @@
 //! The command-line tool: flags to a [`Config`](crate::Config), an exit status back.
 //!
 //! Each subcommand is one file or folder. They share `engine` (the engine's flags), `sandbox` (what a program may see),
-//! `streams` (its standard streams and sockets), `denials` (what it was refused), `input` (reading modules), `destination`
+//! `limits` (what it may use), `streams` (its standard streams and sockets), `denials` (what it was refused), `input` (reading modules), `destination`
 //! (writing them), `value` (values as text), `process` (the guest's thread, Ctrl-C), `stats` (the report of `--stats`), `log`
 //! and `output`.
 //!
@@ -20,6 +20,7 @@ mod engine;
 mod exec;
 mod input;
 mod inspect;
+mod limits;
 mod log;
 mod output;
 mod process;
@@ -41,6 +42,8 @@ mod status {
     pub const USAGE: u8 = 2;
     /// wasmrun itself could not do what was asked.
     pub const ERROR: u8 = 125;
+    /// The program has used up its time.
+    pub const TIMED_OUT: u8 = 124;
     /// The file is no valid module.
     pub const INVALID: u8 = 126;
     /// The file is not there.
@@ -59,7 +62,8 @@ Exit status:
   130  Ctrl-C
   127  FILE is not there
   126  FILE is no valid module
-  125  wasmrun itself failed
+  125  wasmrun itself failed, or the program would exceed --max-memory
+  124  the program has used up the time of --max-cpu
     2  the command line is wrong";
 
 const EXAMPLES: &str = "\

@@ -1,12 +1,11 @@
 //! Budgets: what the code of a store may use.
 
-use std::fmt;
 use std::time::Duration;
 
 /// What the code of a store may use, all items together in one place; see [`Store::set_budget`](crate::Store::set_budget). An
 /// item that is not set is not limited.
 ///
-/// A limit is never exceeded by a byte. What happens when code comes to one:
+/// A limit on bytes is never exceeded by one. What happens when code comes to one:
 ///
 /// | item | what the code sees | what the host sees |
 /// |---|---|---|
@@ -18,7 +17,8 @@ use std::time::Duration;
 /// | [`file_size`](Budget::file_size) | the part of a write that fits is written; then `fbig` | the errno only |
 /// | [`open_files`](Budget::open_files) | `mfile` | the errno only |
 ///
-/// In each case [`Store::budget_reached`](crate::Store::budget_reached) names the item afterwards, and
+/// An error that the host sees names the item, see [`Error::budget_item`](crate::Error::budget_item). In each case
+/// [`Store::budget_reached`](crate::Store::budget_reached) names it afterwards, and
 /// [`Store::budget_used`](crate::Store::budget_used) tells how much was used.
 ///
 /// # What a budget does not bound
@@ -112,8 +112,8 @@ impl Budget {
         self
     }
 
-    /// Sets the bytes that WASI programs may write to files that they open, together: also over what is there already. Bytes
-    /// by which a file is extended without writing count too.
+    /// Sets the bytes that WASI programs may write to files that they open, together: also over what is there already.
+    /// Bytes that are allocated (`fd_allocate`) count as written.
     #[must_use]
     pub fn files_written(mut self, bytes: u64) -> Self {
         self.files_written = Some(bytes);
@@ -141,51 +141,6 @@ impl Budget {
         self.open_files = Some(count);
         self
     }
-}
-
-macro_rules! items {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// An item of a [`Budget`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        #[repr(u8)]
-        pub enum BudgetItem {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl BudgetItem {
-            pub(crate) const ALL: &[BudgetItem] = &[$(BudgetItem::$name),*];
-        }
-
-        impl fmt::Display for BudgetItem {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self {
-                    $(BudgetItem::$name => $text,)*
-                })
-            }
-        }
-    };
-}
-
-items! {
-    /// [`Budget::wall_time`].
-    WallTime = "wall time",
-    /// [`Budget::cpu_time`].
-    CpuTime = "CPU time",
-    /// [`Budget::memory`].
-    Memory = "memory",
-    /// [`Budget::stack`].
-    Stack = "stack",
-    /// [`Budget::output`].
-    Output = "output",
-    /// [`Budget::files_written`].
-    FilesWritten = "bytes written to files",
-    /// [`Budget::written`].
-    Written = "bytes written",
-    /// [`Budget::file_size`].
-    FileSize = "file size",
-    /// [`Budget::open_files`].
-    OpenFiles = "open files",
 }
 
 /// What the code of a store has used; see [`Store::budget_used`](crate::Store::budget_used). Times and bytes count from when

@@ -1,8 +1,8 @@
 //! The budget of a store.
 
 use super::store::{AsContextMut, Store, StoreContextMut};
-use crate::config::budget::{Budget, BudgetItem, BudgetUsed};
-use crate::error::Result;
+use crate::config::budget::{Budget, BudgetUsed};
+use crate::error::{BudgetItem, Result};
 
 impl<T> Store<T> {
     /// Sets what the store's code may use from now on, in place of the budget before: see [`Budget`] for an example. What was

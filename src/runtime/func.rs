@@ -74,9 +74,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
             resume_unwind(panic);
         }
         if let Err(error) = &mut result {
-            if let Some(trap) = error.trap() {
-                (*store).account.note_trap(trap);
-            }
+            (*store).note_error(error);
             thrown::describe(&*store, error);
         }
         if (*store).heap.has_dead() {

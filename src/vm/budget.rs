@@ -5,13 +5,14 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::interrupt::Requests;
 use super::limits::LimitedResource;
 use super::store::StoreOpaque;
-use crate::config::budget::{Budget, BudgetItem, BudgetUsed};
-use crate::error::{Error, Result, Trap};
+use crate::config::budget::{Budget, BudgetUsed};
+use crate::error::{BudgetItem, Error, Result, Trap};
 use crate::sys;
 
 /// The account of a store.
@@ -49,16 +50,9 @@ impl Account {
         self.budget.stack.map_or(configured, |bytes| bytes.min(configured))
     }
 
-    /// Notes the item that a trap is due to, if the budget has one.
-    pub fn note_trap(&self, trap: Trap) {
-        let (item, is_limited) = match trap {
-            Trap::Deadline => (BudgetItem::WallTime, self.budget.wall_time.is_some()),
-            Trap::StackOverflow => (BudgetItem::Stack, self.budget.stack.is_some()),
-            _ => return,
-        };
-        if is_limited {
-            self.io.reached.note(item);
-        }
+    /// Forgets the time of the budget, because the store's deadline is another.
+    pub fn forget_wall_time(&mut self) {
+        self.budget.wall_time = None;
     }
 }
 
@@ -71,6 +65,23 @@ fn unit(resource: LimitedResource) -> u64 {
 }
 
 impl StoreOpaque {
+    /// Notes the item of the budget that an error is due to, if it is one that traps know nothing of.
+    pub fn note_error(&self, error: &mut Error) {
+        let Some(trap) = error.trap() else { return };
+        let budget = &self.account.budget;
+        let (item, is_limited) = match trap {
+            Trap::Deadline => (BudgetItem::WallTime, budget.wall_time.is_some()),
+            Trap::StackOverflow => {
+                (BudgetItem::Stack, budget.stack.is_some_and(|bytes| bytes < self.engine.config.max_wasm_stack))
+            }
+            _ => return,
+        };
+        if is_limited {
+            self.account.io.reached.note(item);
+            error.set_budget_item(item);
+        }
+    }
+
     /// Bytes of memories, tables and collected objects.
     fn memory_used(&self) -> u64 {
         self.account.linear_memory + self.account.tables + self.heap.bytes() as u64
@@ -106,7 +117,10 @@ impl StoreOpaque {
     pub fn over_memory_budget(&self, what: &str) -> Error {
         self.account.io.reached.note(BudgetItem::Memory);
         let (limit, used) = (self.account.budget.memory.unwrap_or(u64::MAX), self.memory_used());
-        Error::resource(format!("{what} is beyond the store's memory budget of {limit} bytes, of which {used} are used"))
+        let message = format!("{what} is more than is left of {limit} bytes of memory, of which {used} are used");
+        let mut error = Error::resource(message);
+        error.set_budget_item(BudgetItem::Memory);
+        error
     }
 
     /// Sets the budget, instead of the one before.
@@ -122,7 +136,7 @@ impl StoreOpaque {
             None if self.account.budget.wall_time.is_some() => self.set_deadline(None)?,
             None => {}
         }
-        if budget.cpu_time.is_some() {
+        if budget.cpu_time.is_some_and(|limit| limit != Duration::MAX) {
             self.start_timer()?;
         }
         let is_running = self.stack().is_running();
@@ -172,7 +186,7 @@ impl StoreOpaque {
         if cpu.is_used_up() {
             return Err(self.out_of_cpu_time());
         }
-        cpu.began = Some(sys::thread_time());
+        cpu.began = Some(Began::now());
         self.arm_cpu_time();
         Ok(())
     }
@@ -183,6 +197,23 @@ impl StoreOpaque {
         if let Some(cpu) = &mut self.account.cpu {
             cpu.before = cpu.used();
             cpu.began = None;
+        }
+    }
+
+    /// Measures a call on the current thread, if a host function of a call on another thread makes it: each thread has a clock
+    /// of its own. Returns what [`StoreOpaque::resume_cpu_time`] needs when the call has ended.
+    pub fn suspend_cpu_time(&mut self) -> Option<Began> {
+        let cpu = self.account.cpu.as_mut()?;
+        let outer = cpu.began.take_if(|began| began.thread != thread::current().id())?;
+        cpu.began = Some(Began::now());
+        Some(outer)
+    }
+
+    /// Goes on with a measurement on another thread, which has waited meanwhile.
+    pub fn resume_cpu_time(&mut self, outer: Began) {
+        self.end_cpu_time();
+        if let Some(cpu) = &mut self.account.cpu {
+            cpu.began = Some(outer);
         }
     }
 
@@ -228,7 +259,22 @@ impl StoreOpaque {
     #[cold]
     fn out_of_cpu_time(&self) -> Error {
         self.account.io.reached.note(BudgetItem::CpuTime);
-        Trap::CpuTime.into()
+        let mut error = Error::from(Trap::CpuTime);
+        error.set_budget_item(BudgetItem::CpuTime);
+        error
+    }
+}
+
+/// A thread, and its clock when a call began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Began {
+    thread: ThreadId,
+    clock: Duration,
+}
+
+impl Began {
+    fn now() -> Self {
+        Began { thread: thread::current().id(), clock: sys::thread_time() }
     }
 }
 
@@ -237,20 +283,21 @@ struct CpuTime {
     limit: Duration,
     /// Of the calls that have ended.
     before: Duration,
-    /// The thread's clock when the current call began; `None` if there is none.
-    began: Option<Duration>,
+    /// When the current call began; `None` if there is none.
+    began: Option<Began>,
     /// When the timer will ask for a look at it.
     armed: Option<Instant>,
 }
 
 impl CpuTime {
     fn new(limit: Duration, is_running: bool) -> Self {
-        CpuTime { limit, before: Duration::ZERO, began: is_running.then(sys::thread_time), armed: None }
+        CpuTime { limit, before: Duration::ZERO, began: is_running.then(Began::now), armed: None }
     }
 
-    /// Must be called on the thread that runs the store's code, if one does.
+    /// On another thread than that which runs the store's code, without the current call.
     fn used(&self) -> Duration {
-        let current = self.began.map_or(Duration::ZERO, |began| sys::thread_time().saturating_sub(began));
+        let here = self.began.filter(|began| began.thread == thread::current().id());
+        let current = here.map_or(Duration::ZERO, |began| sys::thread_time().saturating_sub(began.clock));
         self.before.saturating_add(current)
     }
 

@@ -183,6 +183,8 @@ impl StoreOpaque {
         if time.is_some_and(|time| time <= Instant::now()) {
             self.interrupts.request(Requests::DEADLINE);
         }
+        // A budget that sets it notes that afterwards.
+        self.account.forget_wall_time();
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::budget::Account;
+use super::budget::{Account, Began};
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
@@ -300,10 +300,12 @@ impl StoreOpaque {
             stack_limit: self.vm.stack_limit,
             nest_limit: self.vm.nest_limit,
             frozen: Default::default(),
+            cpu_time: None,
         };
         self.set_stack_limits(here)?;
         self.suspended += 1;
-        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.heap.freeze(), ..outer })))
+        let (frozen, cpu_time) = (self.heap.freeze(), self.suspend_cpu_time());
+        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen, cpu_time, ..outer })))
     }
 
     /// Undoes the matching [`StoreOpaque::enter_wasm`] when the code has returned.
@@ -321,6 +323,9 @@ impl StoreOpaque {
                 self.limit_stack(outer.stack_limit);
                 self.vm.nest_limit = outer.nest_limit;
                 self.heap.thaw(outer.frozen);
+                if let Some(cpu_time) = outer.cpu_time {
+                    self.resume_cpu_time(cpu_time);
+                }
             }
         }
     }
@@ -413,6 +418,8 @@ pub(crate) struct SuspendedStack {
     stack_limit: usize,
     nest_limit: usize,
     frozen: heap::Frozen,
+    /// The measurement of CPU time, if the host function has called from another thread.
+    cpu_time: Option<Began>,
 }
 
 /// The handle of an object in a store: the store's id and the object's index among the objects of its kind.

@@ -1,6 +1,6 @@
 //! What a call may write: as much as the environment's limits and the budget of its store allow, which also counts it.
 
-use crate::config::budget::BudgetItem;
+use crate::error::BudgetItem;
 use crate::vm::budget::{IoAccount, Sink};
 use crate::wasi::env::Limits;
 use crate::wasi::errno::Errno;

@@ -1,7 +1,7 @@
 //! What a program was refused, derived from its calls that failed.
 
 use super::{Argument, Call, Kind};
-use crate::config::budget::BudgetItem;
+use crate::error::BudgetItem;
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;

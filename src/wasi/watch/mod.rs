@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) use denial::join;
 pub use denial::{Denial, Refusal};
 
-use crate::config::budget::BudgetItem;
+use crate::error::BudgetItem;
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::env::Wasi;
 use crate::wasi::errno::{self, Errno};
