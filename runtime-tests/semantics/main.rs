@@ -1,6 +1,7 @@
 //! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
 
 mod between;
+mod budget;
 mod data;
 mod engines;
 mod exceptions;

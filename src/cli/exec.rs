@@ -17,9 +17,7 @@ use super::streams::StreamArgs;
 use super::{denials, input, process, status, value};
 use crate::error::MAX_BACKTRACE;
 use crate::printable::Printable;
-use crate::{
-    BudgetItem, Error, ErrorKind, ExternType, Linker, Module, Store, Trap, WasiEnv, add_wasi_to_linker,
-};
+use crate::{BudgetItem, Error, ErrorKind, ExternType, Linker, Module, Store, Trap, WasiEnv, add_wasi_to_linker};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -35,7 +35,7 @@ impl Table {
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         Value::check_all(std::slice::from_ref(&init), &[ty.element.clone().into()], "initial element")?;
-        store.collect_if_due();
+        store.collect_if_due(true);
         let growth = initial_growth(&ty);
         // SAFETY: no slot is held yet.
         unsafe { limits::make_room(store, LimitedResource::Table, Some(growth)) };
@@ -63,7 +63,7 @@ impl Table {
     fn slot_of(self, store: &mut StoreOpaque, value: &Value) -> Result<u64> {
         let element = self.in_store(store).ty.element.clone();
         Value::check_all(std::slice::from_ref(value), &[element.into()], "element")?;
-        store.collect_if_due();
+        store.collect_if_due(true);
         Ok(value.to_slots(store)?[0])
     }
 

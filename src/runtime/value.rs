@@ -99,6 +99,11 @@ impl Value {
         }
     }
 
+    /// Whether the value refers to a host object.
+    pub(crate) fn is_host_object(&self) -> bool {
+        matches!(self, Value::ExternRef(Some(_)))
+    }
+
     /// The value in slots; the second is zero for all types but `v128`. The caller must put the slots where a garbage collection
     /// looks before the next one runs.
     ///

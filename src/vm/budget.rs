@@ -5,7 +5,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::interrupt::Requests;
@@ -91,7 +90,7 @@ impl StoreOpaque {
     #[inline]
     pub fn has_room(&self, resource: LimitedResource, more: usize) -> bool {
         let more = (more as u64).saturating_mul(unit(resource));
-        self.account.budget.memory.is_none_or(|limit| self.memory_used().saturating_add(more) <= limit)
+        more == 0 || self.account.budget.memory.is_none_or(|limit| self.memory_used().saturating_add(more) <= limit)
     }
 
     /// Counts a memory or table that was made or has grown.
@@ -115,11 +114,19 @@ impl StoreOpaque {
     /// The error for `what`, for which the budget has no room.
     #[cold]
     pub fn over_memory_budget(&self, what: &str) -> Error {
-        self.account.io.reached.note(BudgetItem::Memory);
         let (limit, used) = (self.account.budget.memory.unwrap_or(u64::MAX), self.memory_used());
         let message = format!("{what} is more than is left of {limit} bytes of memory, of which {used} are used");
         let mut error = Error::resource(message);
         error.set_budget_item(BudgetItem::Memory);
+        error
+    }
+
+    /// Notes the item of the budget for which something is refused with this error.
+    #[cold]
+    pub fn note_refusal(&self, error: Error) -> Error {
+        if let Some(item) = error.budget_item() {
+            self.account.io.reached.note(item);
+        }
         error
     }
 
@@ -186,7 +193,7 @@ impl StoreOpaque {
         if cpu.is_used_up() {
             return Err(self.out_of_cpu_time());
         }
-        cpu.began = Some(Began::now());
+        cpu.began = Some(sys::thread_time());
         self.arm_cpu_time();
         Ok(())
     }
@@ -197,23 +204,6 @@ impl StoreOpaque {
         if let Some(cpu) = &mut self.account.cpu {
             cpu.before = cpu.used();
             cpu.began = None;
-        }
-    }
-
-    /// Measures a call on the current thread, if a host function of a call on another thread makes it: each thread has a clock
-    /// of its own. Returns what [`StoreOpaque::resume_cpu_time`] needs when the call has ended.
-    pub fn suspend_cpu_time(&mut self) -> Option<Began> {
-        let cpu = self.account.cpu.as_mut()?;
-        let outer = cpu.began.take_if(|began| began.thread != thread::current().id())?;
-        cpu.began = Some(Began::now());
-        Some(outer)
-    }
-
-    /// Goes on with a measurement on another thread, which has waited meanwhile.
-    pub fn resume_cpu_time(&mut self, outer: Began) {
-        self.end_cpu_time();
-        if let Some(cpu) = &mut self.account.cpu {
-            cpu.began = Some(outer);
         }
     }
 
@@ -265,39 +255,25 @@ impl StoreOpaque {
     }
 }
 
-/// A thread, and its clock when a call began.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Began {
-    thread: ThreadId,
-    clock: Duration,
-}
-
-impl Began {
-    fn now() -> Self {
-        Began { thread: thread::current().id(), clock: sys::thread_time() }
-    }
-}
-
 /// The processor time of a store's code.
 struct CpuTime {
     limit: Duration,
     /// Of the calls that have ended.
     before: Duration,
-    /// When the current call began; `None` if there is none.
-    began: Option<Began>,
+    /// The thread's clock when the current call began; `None` if there is none.
+    began: Option<Duration>,
     /// When the timer will ask for a look at it.
     armed: Option<Instant>,
 }
 
 impl CpuTime {
     fn new(limit: Duration, is_running: bool) -> Self {
-        CpuTime { limit, before: Duration::ZERO, began: is_running.then(Began::now), armed: None }
+        CpuTime { limit, before: Duration::ZERO, began: is_running.then(sys::thread_time), armed: None }
     }
 
-    /// On another thread than that which runs the store's code, without the current call.
+    /// Must be called on the thread that runs the store's code, if one does.
     fn used(&self) -> Duration {
-        let here = self.began.filter(|began| began.thread == thread::current().id());
-        let current = here.map_or(Duration::ZERO, |began| sys::thread_time().saturating_sub(began.clock));
+        let current = self.began.map_or(Duration::ZERO, |began| sys::thread_time().saturating_sub(began));
         self.before.saturating_add(current)
     }
 

@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use super::context::{VMContext, VMException, VMTag};
-use super::{heap, limits};
 use super::instance::InstanceData;
 use super::store::StoreOpaque;
+use super::{heap, limits};
 use crate::error::{Error, ErrorKind, ExnPin, ExnRef, MAX_BACKTRACE, Result};
 
 fn layout(slots: usize) -> std::alloc::Layout {
@@ -52,7 +52,8 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         let most = store.engine.config.max_exception_bytes;
         let is_full = store.heap.exception_bytes() + size > most;
         let counted = size + heap::EXCEPTION_OVERHEAD;
-        let is_short = !store.heap_has_room(counted) && store.heap.is_worth_collecting();
+        let is_worth_collecting = store.heap.is_worth_collecting();
+        let is_short = !store.heap_has_room(counted) && is_worth_collecting;
         if is_full || is_short || store.heap.is_due(size) {
             heap::collect(store);
             // An eighth must be free after the collection, or a program near the limit would collect at every throw.
@@ -62,7 +63,17 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         }
         if !store.heap_has_room(counted) {
             let own = store.as_ptr();
-            limits::catching(own, || (*own).admit_to_heap(counted))?;
+            let admitted = limits::catching(own, || (*own).admit_to_heap(counted));
+            if let Err(error) = admitted {
+                // What has survived the last collection may be garbage now. As above, an eighth must be free afterwards.
+                if !is_worth_collecting && (*own).panic.is_none() {
+                    heap::collect(&mut *own);
+                }
+                let spare = (*own).heap.bytes() / 8;
+                if is_worth_collecting || (*own).panic.is_some() || !(*own).heap_has_room(counted + spare) {
+                    return Err((*own).note_refusal(error));
+                }
+            }
         }
         let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
         let exception = std::alloc::alloc(layout(slots)).cast::<VMException>();

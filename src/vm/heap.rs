@@ -210,8 +210,8 @@ impl Heap {
         self.externs.by_address.contains_key(&object.address())
     }
 
-    /// Whether a collection may be run because room is short: when an eighth of the objects came after the last one. Its cost
-    /// is then spread over these, even if it frees nothing.
+    /// Whether an eighth of the objects came after the last collection. The cost of the next one is then spread over these,
+    /// even if it frees nothing.
     pub fn is_worth_collecting(&self) -> bool {
         self.bytes() > 0 && self.bytes().saturating_sub(self.survived) >= self.bytes() / 8
     }

@@ -65,14 +65,14 @@ pub(crate) unsafe fn catching<R>(store: *mut StoreOpaque, ask: impl FnOnce() -> 
     }
 }
 
-/// Collects if the budget has no room for growth of a memory or table otherwise, and a collection is worth its time.
+/// Collects if the budget has no room for growth of a memory or table otherwise.
 ///
 /// # Safety
 /// As for [`heap::collect`].
 pub(crate) unsafe fn make_room(store: &mut StoreOpaque, resource: LimitedResource, growth: Option<GrowthRequest>) {
     if let Some(GrowthRequest { current, desired, .. }) = growth
         && !store.has_room(resource, desired.saturating_sub(current))
-        && store.heap.is_worth_collecting()
+        && store.heap.bytes() > 0
     {
         // SAFETY: the caller's promise.
         unsafe { heap::collect(store) };
@@ -107,7 +107,8 @@ pub(crate) unsafe fn admit(store: *mut StoreOpaque, resource: LimitedResource, g
             }
         }
         if !(*store).has_room(resource, size) {
-            return Err((*store).over_memory_budget(&format!("a {what} of {size}{unit}")));
+            let error = (*store).over_memory_budget(&format!("a {what} of {size}{unit}"));
+            return Err((*store).note_refusal(error));
         }
     }
     Ok(())
@@ -139,7 +140,7 @@ pub(crate) unsafe fn grow(
                 }
                 let more = growth.desired - growth.current;
                 if !(*store).has_room(resource, more) {
-                    (*store).over_memory_budget("the new size")
+                    (*store).note_refusal((*store).over_memory_budget("the new size"))
                 } else if let Some(old) = grow(&mut *store) {
                     (*store).charge(resource, more);
                     return Ok(Some(old));

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::budget::{Account, Began};
+use super::budget::Account;
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
@@ -300,12 +300,10 @@ impl StoreOpaque {
             stack_limit: self.vm.stack_limit,
             nest_limit: self.vm.nest_limit,
             frozen: Default::default(),
-            cpu_time: None,
         };
         self.set_stack_limits(here)?;
         self.suspended += 1;
-        let (frozen, cpu_time) = (self.heap.freeze(), self.suspend_cpu_time());
-        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen, cpu_time, ..outer })))
+        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.heap.freeze(), ..outer })))
     }
 
     /// Undoes the matching [`StoreOpaque::enter_wasm`] when the code has returned.
@@ -323,14 +321,12 @@ impl StoreOpaque {
                 self.limit_stack(outer.stack_limit);
                 self.vm.nest_limit = outer.nest_limit;
                 self.heap.thaw(outer.frozen);
-                if let Some(cpu_time) = outer.cpu_time {
-                    self.resume_cpu_time(cpu_time);
-                }
             }
         }
     }
 
-    /// Runs a garbage collection if that is worth its time.
+    /// Runs a garbage collection if that is worth its time, or if host objects are about to come for which there is no room;
+    /// `interns` says whether some are.
     ///
     /// The caller must hold no slot that refers to a collected object, see [`heap::collect`]; an `ExternRef` or `ExnRef` keeps
     /// its object alive.
@@ -338,8 +334,8 @@ impl StoreOpaque {
     /// # Panics
     /// Resumes the panic of a host object's drop.
     #[inline]
-    pub fn collect_if_due(&mut self) {
-        if self.heap.is_due(0) || self.heap.has_dead() || self.is_short_of_heap() {
+    pub fn collect_if_due(&mut self, interns: bool) {
+        if self.heap.is_due(0) || self.heap.has_dead() || interns && self.is_short_of_heap() {
             self.collect();
         }
     }
@@ -353,12 +349,14 @@ impl StoreOpaque {
         heap::drop_all(self.heap.take_dead());
     }
 
-    /// Whether the next host objects might not find room, and a collection is likely to make some.
+    /// Whether the next host objects might not find room, and a collection is likely to make some, or the only way.
     #[inline]
     fn is_short_of_heap(&self) -> bool {
         /// More than a function has parameters or results, mostly.
         const NEXT: usize = 64 * heap::EXTERN_BYTES;
-        !self.heap_has_room(NEXT) && self.heap.is_worth_collecting()
+        !self.heap_has_room(NEXT)
+            && (self.heap.is_worth_collecting()
+                || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
     }
 
     /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
@@ -369,7 +367,7 @@ impl StoreOpaque {
     /// limiter returns.
     pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
         if !self.heap.has(object) {
-            self.admit_to_heap(heap::EXTERN_BYTES)?;
+            self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
         }
         let slot = self.heap.intern(object);
         self.note_peaks();
@@ -418,8 +416,6 @@ pub(crate) struct SuspendedStack {
     stack_limit: usize,
     nest_limit: usize,
     frozen: heap::Frozen,
-    /// The measurement of CPU time, if the host function has called from another thread.
-    cpu_time: Option<Began>,
 }
 
 /// The handle of an object in a store: the store's id and the object's index among the objects of its kind.
