@@ -19,7 +19,7 @@ fn budget() -> Budget {
         .cpu_time(Duration::from_secs(2))
         .wall_time(Duration::from_secs(10))
         .memory(64 << 20)
-        .stack(1 << 20)
+        .stack(512 << 10)
         .output(1 << 20)
         .open_files(3)
 }

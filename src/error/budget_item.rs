@@ -3,14 +3,14 @@
 use std::fmt;
 
 macro_rules! items {
-    ($($name:ident = $method:ident $text:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $method:literal $text:literal,)*) => {
         /// An item of a [`Budget`](crate::Budget).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[repr(u8)]
         pub enum BudgetItem {
             $(
-                #[doc = concat!("[`Budget::", stringify!($method), "`](crate::Budget::", stringify!($method), ").")]
+                $(#[$doc])*
                 $name,
             )*
         }
@@ -25,7 +25,7 @@ macro_rules! items {
             /// ```
             pub fn method(self) -> &'static str {
                 match self {
-                    $(BudgetItem::$name => concat!("Budget::", stringify!($method)),)*
+                    $(BudgetItem::$name => $method,)*
                 }
             }
         }
@@ -41,13 +41,22 @@ macro_rules! items {
 }
 
 items! {
-    WallTime = wall_time "wall time",
-    CpuTime = cpu_time "CPU time",
-    Memory = memory "memory",
-    Stack = stack "stack",
-    Output = output "output",
-    FilesWritten = files_written "bytes written to files",
-    Written = written "bytes written",
-    FileSize = file_size "file size",
-    OpenFiles = open_files "open files",
+    /// [`Budget::wall_time`](crate::Budget::wall_time).
+    WallTime = "Budget::wall_time" "wall time",
+    /// [`Budget::cpu_time`](crate::Budget::cpu_time).
+    CpuTime = "Budget::cpu_time" "CPU time",
+    /// [`Budget::memory`](crate::Budget::memory).
+    Memory = "Budget::memory" "memory",
+    /// [`Budget::stack`](crate::Budget::stack).
+    Stack = "Budget::stack" "stack",
+    /// [`Budget::output`](crate::Budget::output).
+    Output = "Budget::output" "output",
+    /// [`Budget::files_written`](crate::Budget::files_written).
+    FilesWritten = "Budget::files_written" "bytes written to files",
+    /// [`Budget::written`](crate::Budget::written).
+    Written = "Budget::written" "bytes written",
+    /// [`Budget::file_size`](crate::Budget::file_size).
+    FileSize = "Budget::file_size" "file size",
+    /// [`Budget::open_files`](crate::Budget::open_files).
+    OpenFiles = "Budget::open_files" "open files",
 }

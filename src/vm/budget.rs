@@ -71,7 +71,7 @@ impl StoreOpaque {
         let (item, is_limited) = match trap {
             Trap::Deadline => (BudgetItem::WallTime, budget.wall_time.is_some()),
             Trap::StackOverflow => {
-                (BudgetItem::Stack, budget.stack.is_some_and(|bytes| bytes < self.engine.config.max_wasm_stack))
+                (BudgetItem::Stack, budget.stack.is_some_and(|bytes| bytes <= self.engine.config.max_wasm_stack))
             }
             _ => return,
         };
