@@ -1,5 +1,6 @@
 //! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
 
+mod backtraces;
 mod between;
 mod budget;
 mod data;

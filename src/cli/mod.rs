@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
     if let Err(failure) = log::start() {
         return ExitCode::from(failure.report());
     }
-    process::exit_on_interrupt();
+    process::handle_signals();
     let result = match cli.command {
         Command::Exec(args) => exec::run(args),
         Command::Inspect(args) => inspect::run(&args),

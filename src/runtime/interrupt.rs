@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::store::{AsContextMut, Store, StoreContextMut, StoreInner};
-use crate::error::Result;
+use crate::error::{Result, WasmBacktrace};
 use crate::vm::interrupt::{EpochAction, Interrupts, Requests};
 use crate::vm::store::StoreOpaque;
 
@@ -35,6 +35,14 @@ impl InterruptHandle {
     /// microseconds, or when a host function that it waits for returns. If no code runs, the next code that is called ends.
     pub fn interrupt(&self) {
         self.0.request(Requests::END);
+    }
+
+    /// Has the store's running code call `callback` with its backtrace, on its own thread, and go on: within microseconds, or
+    /// when a host function that it waits for returns. If no code runs, the next code that is called does so.
+    ///
+    /// A panic of the callback ends the code, and goes on in the function that called it.
+    pub fn backtrace(&self, callback: impl FnOnce(WasmBacktrace) + Send + 'static) {
+        self.0.request_backtrace(Box::new(|frames| callback(WasmBacktrace::new(frames))));
     }
 }
 

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use super::activation;
 use super::context::VMInterrupt;
 use super::store::StoreOpaque;
-use crate::error::{Error, Result, Trap};
+use crate::error::{Error, Result, Trap, UnresolvedFrame};
 use crate::sys::WakeFd;
 
 /// The stack limit while there is a request: above every stack pointer. Compiled code adds up to 32 KiB to it, which must
@@ -35,6 +36,8 @@ impl Requests {
     pub const EPOCH: Requests = Requests(4);
     /// To look at the thread's clock: the store's CPU time may be used up.
     pub const CPU_TIME: Requests = Requests(8);
+    /// To tell which functions are running, and to go on.
+    pub const BACKTRACE: Requests = Requests(16);
 
     fn has(self, other: Requests) -> bool {
         self.0 & other.0 != 0
@@ -47,19 +50,23 @@ impl Requests {
 
 /// The requests to one store. Threads that make some share it with the store.
 #[repr(C)]
-#[derive(Debug)]
 pub(crate) struct Interrupts {
     vm: VMInterrupt,
     pending: AtomicU32,
     /// What a thread waits for that waits in a host function; made when one first does.
     wake: Mutex<Option<Arc<WakeFd>>>,
+    /// Who asked for backtraces.
+    backtraces: Mutex<Vec<BacktraceCallback>>,
 }
+
+/// Takes the functions that are running, innermost first.
+pub(crate) type BacktraceCallback = Box<dyn FnOnce(Vec<UnresolvedFrame>) + Send>;
 
 impl Interrupts {
     /// For a store that is not running, whose value stack ends at `value_end`.
     pub fn new(value_end: usize) -> Self {
         let vm = VMInterrupt { word: AtomicU32::new(0), stack_limit: AtomicUsize::new(0), value_end: value_end.into() };
-        Interrupts { vm, pending: AtomicU32::new(0), wake: Mutex::new(None) }
+        Interrupts { vm, pending: AtomicU32::new(0), wake: Mutex::default(), backtraces: Mutex::default() }
     }
 
     /// What running code looks at.
@@ -76,6 +83,16 @@ impl Interrupts {
         }
     }
 
+    /// Has running code call `callback`. Any thread may do so.
+    pub fn request_backtrace(&self, callback: BacktraceCallback) {
+        self.lock_backtraces().push(callback);
+        self.request(Requests::BACKTRACE);
+    }
+
+    fn lock_backtraces(&self) -> MutexGuard<'_, Vec<BacktraceCallback>> {
+        self.backtraces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether there is a request that [`poll`] has not seen.
     pub fn is_pending(&self) -> bool {
         self.pending.load(SeqCst) != 0
@@ -86,6 +103,7 @@ impl Interrupts {
     ///
     /// # Errors
     /// If the process can't have another descriptor.
+    #[expect(dead_code, reason = "functions of WASI do not wait for it yet")]
     pub fn wake_fd(&self) -> io::Result<Arc<WakeFd>> {
         let mut wake = self.lock_wake();
         if let Some(wake) = &*wake {
@@ -263,6 +281,13 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
             }
             Err(error)
         };
+        let mut requests = requests;
+        if requests.has(Requests::BACKTRACE) {
+            requests = requests.without(Requests::BACKTRACE);
+            if let Err(error) = tell_backtrace(store, &interrupts) {
+                return end(requests, error);
+            }
+        }
         if requests.has(Requests::END) {
             return end(requests.without(Requests::END), Trap::Interrupt.into());
         }
@@ -278,6 +303,28 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
             && let Err(error) = reach_epoch(store)
         {
             return end(Requests::NONE, error);
+        }
+    }
+    Ok(())
+}
+
+/// Tells those who asked which functions are running; later if that is not known here.
+///
+/// # Safety
+/// As for [`poll`].
+unsafe fn tell_backtrace(store: *mut StoreOpaque, interrupts: &Interrupts) -> Result<()> {
+    // SAFETY: the running code has called the host, which called this.
+    let Some(frames) = (unsafe { activation::capture(store) }) else {
+        interrupts.request(Requests::BACKTRACE);
+        return Ok(());
+    };
+    let callbacks = std::mem::take(&mut *interrupts.lock_backtraces());
+    for callback in callbacks {
+        let frames = frames.clone();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(frames))) {
+            // SAFETY: the store is live and nobody refers to it, by the caller's promise.
+            unsafe { (*store).panic = Some(panic) };
+            return Err(Error::host("the callback of a backtrace panicked"));
         }
     }
     Ok(())

@@ -149,6 +149,8 @@ unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range
         // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
         unsafe {
             if interrupt::is_requested((*vmctx).interrupt) {
+                // Where native code called this from is not known.
+                (*(*vmctx).store).exit_fp = 0;
                 interrupt::poll((*vmctx).store.cast())?;
             }
         }

@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use super::control::set_top;
+use super::control::exit_here;
 use super::{Named, kept, printed};
 use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::print::Field::{self, *};
@@ -260,7 +260,7 @@ fn copy<U: Unit>(m: &mut Machine) -> Flow {
 }
 
 fn memory_grow(m: &mut Machine) -> Step {
-    set_top(m);
+    exit_here(m);
     // SAFETY: the running instance, and an index of its module. `value_top` was set.
     let grown = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
     let result = grown.map(|old| m.put(m.a(), old as u32));
@@ -286,7 +286,7 @@ pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<
 fn memory_fill(m: &mut Machine) -> Step {
     let (dst, value, len) = three(m);
     if len as usize > ops::PIECE {
-        set_top(m);
+        exit_here(m);
     }
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_fill(m.vmctx(), m.low(1), dst.into(), value, len.into()) };
@@ -296,7 +296,7 @@ fn memory_fill(m: &mut Machine) -> Step {
 fn memory_copy(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
     if len as usize > ops::PIECE {
-        set_top(m);
+        exit_here(m);
     }
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_copy(m.vmctx(), m.low(1), m.high(1), dst.into(), src.into(), len.into()) };
