@@ -151,7 +151,7 @@ fn memories_and_tables_share_the_memory() {
             (func (export "table.grow") (param i32) (result i32) (table.grow (ref.null func) (local.get 0))))"#;
         let instance = instantiate(&mut store, wat, &[]);
         assert_eq!(store.budget_used().memory, PAGE + 16);
-        let mut grow = |store: &mut Store<()>, what: &str, by: i32| -> i32 { call(store, instance, what, by).unwrap() };
+        let grow = |store: &mut Store<()>, what: &str, by: i32| -> i32 { call(store, instance, what, by).unwrap() };
         assert_eq!(grow(&mut store, "memory.grow", 3), -1);
         assert_eq!(store.budget_reached(), [BudgetItem::Memory]);
         assert_eq!(grow(&mut store, "memory.grow", 2), 1);
@@ -391,7 +391,7 @@ fn output_ends_at_the_byte() {
         let env = WasiEnv::new().with_stdout(sink.clone());
         let (mut store, instance) = writing(engine, env);
         store.set_budget(&Budget::new().output(100)).unwrap();
-        let mut write = |store: &mut Store<WasiEnv>, fd: i32, len: i32| -> i32 {
+        let write = |store: &mut Store<WasiEnv>, fd: i32, len: i32| -> i32 {
             call(store, instance, "write", (fd, len)).unwrap()
         };
         assert_eq!(write(&mut store, 1, 5), 1005);
@@ -416,7 +416,7 @@ fn files_have_limits_of_their_own() {
         store.set_budget(&Budget::new().files_written(50).file_size(40).written(60).open_files(5)).unwrap();
         let step = Cell::new(0);
         let size = || directory.path().join("file").metadata().unwrap().len();
-        let mut check = |got: Result<i32>, expected: i32| {
+        let check = |got: Result<i32>, expected: i32| {
             step.set(step.get() + 1);
             assert_eq!(got.unwrap(), expected, "step {}", step.get());
         };

@@ -40,10 +40,10 @@ mod status {
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
+    /// The program was ended by `--timeout` or `--max-cpu`.
+    pub const TIMED_OUT: u8 = 124;
     /// wasmrun itself could not do what was asked.
     pub const ERROR: u8 = 125;
-    /// The program has used up its time.
-    pub const TIMED_OUT: u8 = 124;
     /// The file is no valid module.
     pub const INVALID: u8 = 126;
     /// The file is not there.
@@ -63,7 +63,7 @@ Exit status:
   127  FILE is not there
   126  FILE is no valid module
   125  wasmrun itself failed, or the program would exceed --max-memory
-  124  the program has used up the time of --max-cpu
+  124  the program was ended by --timeout or --max-cpu
     2  the command line is wrong";
 
 const EXAMPLES: &str = "\

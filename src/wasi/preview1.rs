@@ -17,6 +17,7 @@ use crate::wasi::types::list::*;
 use crate::wasi::types::{
     Abi, Bits, Dircookie, Exitcode, Fd, Filedelta, Filesize, Pointer, RightsBits, Size, Timestamp,
 };
+use crate::wasi::wait;
 use crate::wasi::watch::{Argument, Kind};
 use std::sync::{Arc, Mutex};
 
@@ -172,9 +173,12 @@ macro_rules! define_functions {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
                     let (shared, watcher) = (env.clone(), watch.clone());
-                    linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
-                        let (mut memory, _, account) = caller.parts();
-                        watched::$name(&Wasi::shared(&shared, abi, &watcher, account), &mut memory, $($param),*)
+                    linker.func_wrap(module, stringify!($name), move |caller: Caller<'_, T>, $($param: $ty),*| {
+                        wait::complete(caller, |caller, attempts| {
+                            let (mut memory, _, account) = caller.parts();
+                            let wasi = Wasi::shared(&shared, abi, &watcher, attempts, account);
+                            watched::$name(&wasi, &mut memory, $($param),*)
+                        })
                     })?;
                 )*
             }
@@ -187,9 +191,12 @@ macro_rules! define_functions {
             find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
         ) -> Result<()> {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
-                $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
-                    let (mut memory, data, account) = caller.parts();
-                    watched::$name(&Wasi::of_store(find(data), abi, account), &mut memory, $($param),*)
+                $(linker.func_wrap(module, stringify!($name), move |caller: Caller<'_, T>, $($param: $ty),*| {
+                    wait::complete(caller, |caller, attempts| {
+                        let (mut memory, data, account) = caller.parts();
+                        let wasi = Wasi::of_store(find(data), abi, attempts, account);
+                        watched::$name(&wasi, &mut memory, $($param),*)
+                    })
                 })?;)*
             }
             Ok(())
@@ -212,10 +219,21 @@ macro_rules! define_functions {
                     };
                     let arguments =
                         [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
-                    let call = watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
-                    wasi.account.forget_refused();
+                    let mut call = match wasi.attempts.watched() {
+                        Some(call) => call,
+                        None => {
+                            wasi.account.forget_refused();
+                            watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?
+                        }
+                    };
                     let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
-                    watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()), wasi.account.refused());
+                    if wasi.attempts.waits() {
+                        call.write();
+                        wasi.attempts.keep_watched(call);
+                    } else {
+                        let errno = answer.as_ref().ok().and_then(|value| value.errno());
+                        call.end(memory, errno, wasi.account.refused());
+                    }
                     answer
                 }
             )*

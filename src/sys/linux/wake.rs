@@ -20,7 +20,6 @@ impl WakeFd {
     }
 
     /// Makes it unreadable again.
-    #[expect(dead_code, reason = "functions of WASI do not wait for it yet")]
     pub fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

@@ -30,7 +30,6 @@ impl WakeFd {
     }
 
     /// Makes it unreadable again.
-    #[expect(dead_code, reason = "functions of WASI do not wait for it yet")]
     pub fn clear(&self) {
         let mut bytes = [0; 64];
         while rustix::io::read(&self.read, &mut bytes).is_ok_and(|count| count == bytes.len()) {}

@@ -92,7 +92,7 @@ pub(super) fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argu
 }
 
 /// The denial that a failed call stands for, if it failed because something was refused.
-pub(super) fn of_call(call: &Call<'_>, errno: Errno, refused: Option<BudgetItem>) -> Option<Denial> {
+pub(super) fn of_call(call: &Call, errno: Errno, refused: Option<BudgetItem>) -> Option<Denial> {
     if errno != Errno::Success
         && let Some(subject) = call.subjects.iter().find(|subject| subject.absent)
     {
@@ -123,7 +123,7 @@ pub(super) fn of_call(call: &Call<'_>, errno: Errno, refused: Option<BudgetItem>
     Some(Denial { path, reason })
 }
 
-impl Call<'_> {
+impl Call {
     /// Whether the call would change something in a directory.
     fn changes(&self) -> bool {
         match self.function {
