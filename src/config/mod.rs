@@ -1,7 +1,8 @@
-//! The settings of an engine and of its cache.
+//! The settings of an engine, of its cache, and of a store.
 //!
 //! What may be here: settings, their defaults and documentation. What may not: code that acts on them.
 
+pub(crate) mod budget;
 pub(crate) mod cache;
 
 use cache::Cache;

@@ -37,7 +37,7 @@ pub(crate) fn host_func_over_values<T: 'static>(
             Value::read_all(params, slots, &*store, args);
             func(Caller::<T>::new(store, vmctx), args, out)?;
             Value::check_all(out, results, "result")?;
-            (*store).collect_if_due();
+            (*store).collect_if_due(out.iter().any(Value::is_host_object));
             Value::write_all(out, slots, &mut *store)?;
             values.clear();
             (*store.cast::<StoreInner<T>>()).host_values = values;
@@ -74,6 +74,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
             resume_unwind(panic);
         }
         if let Err(error) = &mut result {
+            (*store).note_error(error);
             thrown::describe(&*store, error);
         }
         if (*store).heap.has_dead() {
@@ -242,7 +243,7 @@ impl Func {
             let (want, got) = (ty.results().len(), results.len());
             return Err(Error::usage(format!("the function has {want} result(s), room was given for {got}")));
         }
-        store.collect_if_due();
+        store.collect_if_due(args.iter().any(Value::is_host_object));
         let mut slots = vec![0u64; ty.param_slots().max(ty.result_slots())];
         // SAFETY: the buffer has room for arguments and results. The arguments have the function's types, and are in the store,
         // which `write_all` checks. The store is borrowed exclusively and used through its own pointer during the call.

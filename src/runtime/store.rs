@@ -197,7 +197,7 @@ impl<'a, T> StoreContextMut<'a, T> {
         unsafe { self.0.as_mut() }
     }
 
-    fn inner(&self) -> &StoreInner<T> {
+    pub(super) fn inner(&self) -> &StoreInner<T> {
         // SAFETY: nobody else has access to the store for `'a`, by the promise made to `new`, and `self` is borrowed.
         unsafe { self.0.as_ref() }
     }

@@ -33,9 +33,7 @@ use posix as system;
 #[path = "posix/resolve.rs"]
 mod posix_resolve;
 
-#[cfg(jit)]
-pub(crate) use process::thread_time;
-pub(crate) use process::{is_ignored, peak_memory};
+pub(crate) use process::{is_ignored, peak_memory, thread_time};
 #[cfg(jit)]
 pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{NativeStack, current_stack, saved_registers, stack_pointer};

@@ -161,7 +161,9 @@ impl InstanceData {
         for index in this().memories.len()..inner.memories.len() {
             // SAFETY: the location is one of this context, which lives as long as the store.
             let memory = unsafe {
-                limits::admit(own, LimitedResource::Memory, memory::initial_growth(inner.memories[index]))?;
+                let growth = memory::initial_growth(inner.memories[index]);
+                limits::make_room(store(), LimitedResource::Memory, Some(growth));
+                limits::admit(own, LimitedResource::Memory, growth)?;
                 let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
                 MemoryData::new(Some(place), inner.memories[index], &engine)?
             };
@@ -189,7 +191,9 @@ impl InstanceData {
             // SAFETY: the location is one of this context, which lives as long as the store. All globals that the initial
             // value may read are initialised.
             let table = unsafe {
-                limits::admit(own, LimitedResource::Table, table::initial_growth(&inner.tables[index]))?;
+                let growth = table::initial_growth(&inner.tables[index]);
+                limits::make_room(store(), LimitedResource::Table, Some(growth));
+                limits::admit(own, LimitedResource::Table, growth)?;
                 let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
                 TableData::new(Some(place), inner.tables[index].clone(), init)?

@@ -4,7 +4,7 @@
 
 use super::context::VMMemory;
 use super::engine::EngineCore;
-use super::limits::GrowthRequest;
+use super::limits::{GrowthRequest, LimitedResource};
 use super::space::Reservation;
 use super::store::{AliasableBox, StoreOpaque, Stored};
 use crate::config::BoundsChecks;
@@ -211,6 +211,7 @@ pub(crate) fn initial_growth(ty: MemoryType) -> GrowthRequest {
 impl StoreOpaque {
     /// Adds a memory to the store; returns its handle.
     pub(crate) fn add_memory(&mut self, memory: MemoryData) -> Stored {
+        self.charge(LimitedResource::Memory, memory.length());
         self.memories.push(memory);
         Stored::new(self, self.memories.len() - 1)
     }

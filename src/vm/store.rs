@@ -6,9 +6,11 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::Account;
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
+use super::extern_ref::ExternRef;
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
@@ -76,6 +78,7 @@ pub(crate) struct StoreOpaque {
     /// Requests from other threads.
     pub interrupts: Arc<Interrupts>,
     pub deadlines: Deadlines,
+    pub account: Account,
     /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
@@ -151,6 +154,7 @@ impl StoreOpaque {
             value_stack,
             interrupts: Arc::new(Interrupts::new(base as usize + length)),
             deadlines: Deadlines::new(engine.config.epoch_interruption),
+            account: Account::new(),
             limiter: None,
             memories: Vec::new(),
             tables: Vec::new(),
@@ -169,12 +173,13 @@ impl StoreOpaque {
         store
     }
 
-    /// The number of instances, memories or tables in the store.
+    /// The number of instances, memories, tables or heaps in the store.
     pub fn count(&self, resource: LimitedResource) -> usize {
         match resource {
             LimitedResource::Instance => self.instances.len(),
             LimitedResource::Memory => self.memories.len(),
             LimitedResource::Table => self.tables.len(),
+            LimitedResource::Heap => 1,
         }
     }
 
@@ -223,7 +228,13 @@ impl StoreOpaque {
     /// Bytes of native stack between where the running code was entered and its limit.
     pub fn whole_stack(&self) -> usize {
         // The native stack may be smaller than the configuration allows.
-        self.stack.high.saturating_sub(self.vm.stack_limit).min(self.engine.config.max_wasm_stack)
+        self.stack.high.saturating_sub(self.vm.stack_limit).min(self.max_stack())
+    }
+
+    /// The most bytes of stack that code may use.
+    #[inline]
+    fn max_stack(&self) -> usize {
+        self.account.stack(self.engine.config.max_wasm_stack)
     }
 
     /// Prepares to run this store's code on the current native stack: sets the stack limits. `here` is the stack pointer; the
@@ -231,7 +242,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the stack is too small or its bounds are unknown;
-    /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store.
+    /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store; [`Trap::CpuTime`] if none is left.
     #[inline]
     pub fn enter_wasm(&mut self, here: usize) -> Result<WasmEntry> {
         if self.stack.contains(here) {
@@ -241,7 +252,11 @@ impl StoreOpaque {
         if self.stack.is_running() {
             return self.enter_other_stack(here);
         }
-        self.set_stack_limits(here)?;
+        self.begin_cpu_time()?;
+        if let Err(error) = self.set_stack_limits(here) {
+            self.end_cpu_time();
+            return Err(error);
+        }
         Ok(WasmEntry::First)
     }
 
@@ -251,10 +266,22 @@ impl StoreOpaque {
         let (stack, reserve) = sys::current_stack(here)?;
         self.stack = stack;
         // The limit is above the part of the stack that is reserved for Rust code.
-        let most = self.engine.config.max_wasm_stack;
+        let most = self.max_stack();
+        self.limit_value_stack();
         self.limit_stack(stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve)));
         self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
         Ok(())
+    }
+
+    /// Sets the end of the value stack, of which the budget may allow a part only.
+    #[inline]
+    fn limit_value_stack(&mut self) {
+        let length = self.account.stack(self.value_stack.accessible()) & !7;
+        let end = self.value_stack.base().wrapping_add(length).cast();
+        if self.vm.value_end != end {
+            self.vm.value_end = end;
+            self.interrupts.limit_value_stack(end as usize);
+        }
     }
 
     #[inline]
@@ -289,7 +316,10 @@ impl StoreOpaque {
     pub fn exit_wasm(&mut self, entry: WasmEntry) {
         match entry {
             WasmEntry::SameStack => {}
-            WasmEntry::First => self.stack = NativeStack::default(),
+            WasmEntry::First => {
+                self.stack = NativeStack::default();
+                self.end_cpu_time();
+            }
             WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;
                 self.stack = outer.stack;
@@ -300,7 +330,8 @@ impl StoreOpaque {
         }
     }
 
-    /// Runs a garbage collection if that is worth its time.
+    /// Runs a garbage collection if that is worth its time, or if host objects are about to come for which there is no room;
+    /// `interns` says whether some are.
     ///
     /// The caller must hold no slot that refers to a collected object, see [`heap::collect`]; an `ExternRef` or `ExnRef` keeps
     /// its object alive.
@@ -308,8 +339,8 @@ impl StoreOpaque {
     /// # Panics
     /// Resumes the panic of a host object's drop.
     #[inline]
-    pub fn collect_if_due(&mut self) {
-        if self.heap.is_due(0) || self.heap.has_dead() {
+    pub fn collect_if_due(&mut self, interns: bool) {
+        if self.heap.is_due(0) || self.heap.has_dead() || interns && self.is_short_of_heap() {
             self.collect();
         }
     }
@@ -321,6 +352,31 @@ impl StoreOpaque {
         // this; such code holds no slots that refer to collected objects.
         unsafe { heap::collect(self) };
         heap::drop_all(self.heap.take_dead());
+    }
+
+    /// Whether the next host objects might not find room, and a collection is likely to make some, or the only way.
+    #[inline]
+    fn is_short_of_heap(&self) -> bool {
+        /// More than a function has parameters or results, mostly.
+        const NEXT: usize = 64 * heap::EXTERN_BYTES;
+        !self.heap_has_room(NEXT)
+            && (self.heap.is_worth_collecting()
+                || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
+    }
+
+    /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
+    /// slot where a collection looks before the next one runs.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if the limiter or the budget has no room for another object, or what the
+    /// limiter returns.
+    pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
+        if !self.heap.has(object) {
+            self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
+        }
+        let slot = self.heap.intern(object);
+        self.note_peaks();
+        Ok(slot)
     }
 
     /// The store's reference to a host function; the same for each call with the same function.
