@@ -102,12 +102,7 @@ fn compare_own<E: Engine>(all: &[E], wasm: &[u8], interface: &Interface) -> Resu
 
 /// Runs every second module in all configurations that consume fuel: with more than it uses, when it must do what it does without,
 /// or with less.
-fn compare_fuelled(
-    all: &[Configuration],
-    wasm: &[u8],
-    interface: &Interface,
-    without: &Trace,
-) -> Result<(), Verdict> {
+fn compare_fuelled(all: &[Configuration], wasm: &[u8], interface: &Interface, without: &Trace) -> Result<(), Verdict> {
     let number = hash(wasm);
     let much: Vec<_> = all.iter().map(Fuelled::with_much).collect();
     match number % 4 {
