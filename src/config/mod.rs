@@ -97,6 +97,7 @@ pub struct Config {
     pub(crate) signals_based_traps: bool,
     pub(crate) max_exception_bytes: usize,
     pub(crate) collect_always: bool,
+    pub(crate) pack_memories: bool,
 }
 
 impl Default for Config {
@@ -122,6 +123,7 @@ impl Config {
             signals_based_traps: true,
             max_exception_bytes: 256 << 20,
             collect_always: false,
+            pack_memories: false,
         }
     }
 
@@ -212,6 +214,13 @@ impl Config {
     #[doc(hidden)]
     pub fn collect_always(&mut self, always: bool) -> &mut Self {
         self.collect_always = always;
+        self
+    }
+
+    /// For tests: packs the small memories of idle stores, and takes back their value stacks, as if there were many.
+    #[doc(hidden)]
+    pub fn pack_memories(&mut self, pack: bool) -> &mut Self {
+        self.pack_memories = pack;
         self
     }
 
