@@ -217,7 +217,8 @@ impl Config {
         self
     }
 
-    /// For tests: packs the small memories of idle stores, and takes back their value stacks, as if there were many.
+    /// For tests: packs the small memories of idle stores, and takes back their value stacks, as if there were many. Stacks that
+    /// are given out have words in them that nobody may see.
     #[doc(hidden)]
     pub fn pack_memories(&mut self, pack: bool) -> &mut Self {
         self.pack_memories = pack;

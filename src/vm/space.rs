@@ -150,9 +150,11 @@ impl Idle {
     /// accessible. One with another image is never taken.
     fn take_memory(&mut self, len: usize, accessible: usize, image: Option<u64>) -> Option<AddressSpace> {
         let find = |fits: &dyn Fn(&AddressSpace) -> bool| self.memories.iter().rposition(|s| s.len() == len && fits(s));
-        let at = find(&|space| space.image == image && space.accessible == accessible)
-            .or_else(|| find(&|space| space.image.is_none() && space.accessible == accessible))
-            .or_else(|| find(&|space| space.image.is_none()))?;
+        let find = |image| {
+            find(&|space| space.image == image && space.accessible == accessible)
+                .or_else(|| find(&|space| space.image == image))
+        };
+        let at = find(image).or_else(|| find(None))?;
         self.memory_bytes -= len;
         Some(self.memories.remove(at))
     }

@@ -250,6 +250,13 @@ impl StoreOpaque {
         let (base, length) = (self.value_stack.base(), self.value_stack.accessible());
         self.vm.value_top = base.cast();
         self.vm.value_end = base.wrapping_add(length).cast();
+        if self.engine.config.pack_memories {
+            // As if another store had used it.
+            const FOREIGN: u64 = 0xF0F0_E5E5_D7D7_C3C3;
+            let slots = (length / size_of::<u64>()).min(MIN_STACK / size_of::<u64>());
+            // SAFETY: the first bytes of the stack, which has no frames yet.
+            unsafe { std::slice::from_raw_parts_mut(self.vm.value_top, slots) }.fill(FOREIGN);
+        }
         self.rests |= self.engine.spaces.is_short_of_stacks() || self.engine.config.pack_memories;
     }
 
