@@ -15,7 +15,9 @@ const MODULE: &str = r#"(module
 fn main() {
     let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
     let all = [("interp", Strategy::Interpreter), ("tiered", Strategy::Tiered), ("jit", Strategy::Jit)];
-    println!("| {count} instances | instantiate, us | bytes each | first call, us | later call, us | bytes each | mappings |");
+    println!(
+        "| {count} instances | instantiate, us | bytes each | first call, us | later call, us | bytes each | mappings |"
+    );
     println!("|---|---:|---:|---:|---:|---:|---:|");
     for (name, strategy) in &all[..if Engine::has_jit() { 3 } else { 1 }] {
         let engine = Engine::new(Config::new().strategy(*strategy)).expect("it works on this host");

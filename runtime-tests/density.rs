@@ -16,11 +16,7 @@ const MODULE: &str = r#"(module
     (func (export "grow") (result i32) (memory.grow (i32.const 1))))"#;
 
 fn strategies() -> &'static [Strategy] {
-    if Engine::has_jit() {
-        &[Strategy::Interpreter, Strategy::Tiered, Strategy::Jit]
-    } else {
-        &[Strategy::Interpreter]
-    }
+    if Engine::has_jit() { &[Strategy::Interpreter, Strategy::Tiered, Strategy::Jit] } else { &[Strategy::Interpreter] }
 }
 
 #[cfg(target_os = "linux")]
@@ -98,7 +94,8 @@ fn who_runs_out_of_mappings_is_told_so() {
     }
     let engine = Engine::default();
     let large = Module::new(&engine, "(module (memory 100))").unwrap();
-    let small = Module::new(&engine, "(module (memory 1) (func (export \"f\") (result i32) (i32.load (i32.const 9))))").unwrap();
+    let small = Module::new(&engine, "(module (memory 1) (func (export \"f\") (result i32) (i32.load (i32.const 9))))")
+        .unwrap();
     let linker = Linker::<()>::new(&engine);
     let instantiate = |module| {
         let mut store = Store::new(&engine, ());
@@ -115,7 +112,7 @@ fn who_runs_out_of_mappings_is_told_so() {
             break;
         }
     }
-    let message = instantiate(&large).err().expect("there is no mapping left").to_string();
+    let message = instantiate(&large).expect_err("there is no mapping left").to_string();
     assert!(message.contains("vm.max_map_count") && message.contains(&limit.to_string()), "{message}");
     assert!(message.contains("a memory of 100 pages"), "{message}");
     // Those that are there go on.

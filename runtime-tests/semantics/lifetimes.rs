@@ -376,7 +376,9 @@ fn a_failed_instance_has_no_data_that_did_not_come() {
                 let table = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap();
                 let result = Instance::new(&mut store, &module, &[table.into()]);
                 assert_eq!(result.is_ok(), size == 6);
-                let Some(Value::FuncRef(Some(load))) = table.get(&store, 0) else { panic!("the first segment has come") };
+                let Some(Value::FuncRef(Some(load))) = table.get(&store, 0) else {
+                    panic!("the first segment has come")
+                };
                 let load = load.typed::<(), i32>(&store).unwrap();
                 let expected = if size == 6 { i32::from_le_bytes(*b"xxxx") } else { 0 };
                 assert_eq!(load.call(&mut store, ()).unwrap(), expected, "{n} with a table of {size}");

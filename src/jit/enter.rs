@@ -10,6 +10,7 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::Ordering;
 
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Registers, Target};
@@ -22,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
 use crate::sys::{self, signal};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 use crate::vm::func::call_host;
+use crate::vm::interrupt::{self, poll_at_entry};
 use crate::vm::store::StoreOpaque;
 use crate::vm::{activation, exception};
 
@@ -170,8 +172,8 @@ unsafe fn enter(
     // SAFETY: the store is live and the trampoline can be entered, as the caller promises. A status other than zero
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
-        if sys::stack_pointer() < (*store).vm.stack_limit {
-            return Err(Trap::StackOverflow.into());
+        if sys::stack_pointer() < (*(*store).interrupts.vm()).stack_limit.load(Ordering::Relaxed) {
+            poll_at_entry(store, sys::stack_pointer())?;
         }
         if !signal::is_prepared() {
             let engine = &(*store).engine;
@@ -294,6 +296,28 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
                 land(activation, Trapped { registers: Registers::default(), code, address: None, stack })
             }
         });
+    }
+}
+
+/// Called by [`arch::poll`]: does what was requested of the running code. Returns non-zero with an error in the store if the
+/// code is to end.
+///
+/// # Safety
+/// Must be called by `poll` only.
+pub(super) unsafe extern "C" fn interrupted() -> u32 {
+    // SAFETY: only compiled code is made to run `poll`, so there is an activation, which is alive and has the code's store.
+    // While native code runs, `value_top` is above all slots in use.
+    unsafe {
+        let store = (*current()).store;
+        let result = interrupt::poll(store);
+        activation::set_current((*store).activation);
+        match result {
+            Ok(()) => 0,
+            Err(error) => {
+                (*store).raise(error);
+                1
+            }
+        }
     }
 }
 

@@ -93,7 +93,9 @@ unsafe fn call_defined(store: *mut StoreOpaque, func: *mut VMFuncRef, slots: *mu
     unsafe {
         let (vmctx, defined) = ((*func).owner.cast::<VMContext>(), (*func).index);
         #[cfg(jit)]
-        match (&(*store).engine).config.strategy {
+        let engine = &(*store).engine;
+        #[cfg(jit)]
+        match engine.config.strategy {
             Strategy::Jit => return crate::jit::call(func, std::ptr::null_mut(), slots),
             Strategy::Tiered => {
                 if let Some(code) = crate::jit::native(vmctx, defined)

@@ -46,6 +46,7 @@ pub(crate) use system::resolve::{ResolvedPath, open_directory};
 pub(crate) use system::socket::{accept, send};
 pub(crate) use system::space::{discard, max_mappings, prefer_small_pages, shortage};
 pub(crate) use system::thread::lower_priority;
+pub(crate) use system::wake::WakeFd;
 
 /// What a process has run out of when the system refuses memory or address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

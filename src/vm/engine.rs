@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::context::{VMCode, VMContext};
+use super::interrupt::Epochs;
 use super::space::SpacePool;
 use crate::config::{Config, Strategy};
 use crate::error::Result;
@@ -17,6 +18,7 @@ pub(crate) struct EngineCore {
     /// Idle address space, for the next memory or stack.
     pub spaces: Arc<SpacePool>,
     pub stats: StatsCounter,
+    pub epochs: Epochs,
     pub hooks: &'static Hooks,
 }
 

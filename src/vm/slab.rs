@@ -230,14 +230,14 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn contents(slot: &Slot) -> &mut [u8] {
+    fn contents(slot: &mut Slot) -> &mut [u8] {
         // SAFETY: the bytes of the slot, which nobody else uses.
         unsafe { std::slice::from_raw_parts_mut(slot.base(), slot.capacity()) }
     }
 
     fn take(spaces: &Arc<SpacePool>, bytes: usize) -> Slot {
         let mut slot = Slot::new(spaces, bytes).unwrap();
-        assert!(slot.capacity() >= bytes && contents(&slot).iter().all(|byte| *byte == 0));
+        assert!(slot.capacity() >= bytes && contents(&mut slot).iter().all(|byte| *byte == 0));
         slot.set_used(bytes);
         slot
     }
@@ -253,15 +253,17 @@ mod tests {
             let sizes = [1, 2, 3, 4, 5, 8, 15, 16].map(|pages| pages * PAGE as usize);
             let mut slots: Vec<Slot> = Vec::new();
             for n in 0..80 {
-                let slot = take(&spaces, sizes[n % sizes.len()]);
+                let mut slot = take(&spaces, sizes[n % sizes.len()]);
                 let range = |slot: &Slot| slot.base() as usize..slot.base() as usize + slot.capacity();
                 let new = range(&slot);
                 assert!(slots.iter().map(range).all(|old| new.end <= old.start || old.end <= new.start));
-                contents(&slot)[..slot.used].fill(n as u8 + 1);
+                let used = slot.used;
+                contents(&mut slot)[..used].fill(n as u8 + 1);
                 slots.push(slot);
             }
-            for (n, slot) in slots.iter().enumerate() {
-                assert!(contents(slot)[..slot.used].iter().all(|byte| *byte == n as u8 + 1));
+            for (n, slot) in slots.iter_mut().enumerate() {
+                let used = slot.used;
+                assert!(contents(slot)[..used].iter().all(|byte| *byte == n as u8 + 1));
             }
             // In an order that is neither that of taking nor its reverse.
             while !slots.is_empty() {

@@ -122,7 +122,9 @@ impl AddressSpace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SpaceUse {
     /// A linear memory. If the space has the image with this number, it is mapped and unchanged.
-    Memory { image: Option<u64> },
+    Memory {
+        image: Option<u64>,
+    },
     ValueStack,
 }
 

@@ -13,6 +13,7 @@ use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
 use super::instance::InstanceData;
+use super::interrupt::{Deadlines, Interrupts, Requests};
 use super::limits::{LimitedResource, Limiter};
 use super::memory::{MEMORY_GUARD, MemoryData, Placement};
 use super::space::{Reservation, SpaceUse, has_mappings_for, is_crowded, refused};
@@ -79,6 +80,9 @@ pub(crate) struct StoreOpaque {
     pinning_refused: bool,
     /// Whether there is something to give back when the store stops running code.
     rests: bool,
+    /// Requests from other threads.
+    pub interrupts: Arc<Interrupts>,
+    pub deadlines: Deadlines,
     /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
@@ -128,7 +132,7 @@ impl StoreOpaque {
     /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        StoreOpaque {
+        let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
                 nest_limit: 0,
@@ -150,6 +154,8 @@ impl StoreOpaque {
             packed: 0,
             pinning_refused: false,
             rests: false,
+            interrupts: Arc::new(Interrupts::new()),
+            deadlines: Deadlines::new(engine.config.epoch_interruption),
             limiter: None,
             memories: Vec::new(),
             tables: Vec::new(),
@@ -161,7 +167,11 @@ impl StoreOpaque {
             instances: Vec::new(),
             host_refs: HashMap::new(),
             host_funcs: Vec::new(),
+        };
+        if engine.config.epoch_interruption {
+            store.interrupts.request(Requests::EPOCH);
         }
+        store
     }
 
     /// The number of instances, memories or tables in the store.
@@ -250,6 +260,7 @@ impl StoreOpaque {
         let (base, length) = (self.value_stack.base(), self.value_stack.accessible());
         self.vm.value_top = base.cast();
         self.vm.value_end = base.wrapping_add(length).cast();
+        self.interrupts.limit_value_stack(self.vm.value_end as usize);
         if self.engine.config.pack_memories {
             // As if another store had used it.
             const FOREIGN: u64 = 0xF0F0_E5E5_D7D7_C3C3;
@@ -314,8 +325,7 @@ impl StoreOpaque {
         }
         let engine = self.engine.clone();
         let packed: Vec<usize> = (0..self.memories.len()).filter(|index| self.memories[*index].is_packed()).collect();
-        let pinned = has_mappings_for(packed.len())
-            && packed.iter().all(|index| self.memories[*index].pin(&engine));
+        let pinned = has_mappings_for(packed.len()) && packed.iter().all(|index| self.memories[*index].pin(&engine));
         if pinned {
             self.packed = 0;
         } else {
@@ -365,9 +375,18 @@ impl StoreOpaque {
         self.stack = stack;
         // The limit is above the part of the stack that is reserved for Rust code.
         let most = self.engine.config.max_wasm_stack;
-        self.vm.stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
+        self.limit_stack(stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve)));
         self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
         Ok(())
+    }
+
+    #[inline]
+    fn limit_stack(&mut self, stack_limit: usize) {
+        // Often the host calls again from the same depth.
+        if self.vm.stack_limit != stack_limit {
+            self.vm.stack_limit = stack_limit;
+            self.interrupts.limit_stack(stack_limit);
+        }
     }
 
     #[cold]
@@ -402,7 +421,7 @@ impl StoreOpaque {
             WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;
                 self.stack = outer.stack;
-                self.vm.stack_limit = outer.stack_limit;
+                self.limit_stack(outer.stack_limit);
                 self.vm.nest_limit = outer.nest_limit;
                 self.heap.thaw(outer.frozen);
             }
@@ -449,6 +468,12 @@ impl StoreOpaque {
             reference
         });
         reference.0
+    }
+}
+
+impl Drop for StoreOpaque {
+    fn drop(&mut self) {
+        self.forget_deadlines();
     }
 }
 

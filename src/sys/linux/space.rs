@@ -36,7 +36,8 @@ pub(crate) fn max_mappings() -> Option<usize> {
 pub(crate) fn shortage(wanted: usize) -> Shortage {
     // One more mapping than allowed is refused, and a change in the middle of a mapping needs two more.
     const SLACK: usize = 2;
-    let mappings = std::fs::read("/proc/self/maps").map_or(0, |maps| maps.iter().filter(|byte| **byte == b'\n').count());
+    let mappings =
+        std::fs::read("/proc/self/maps").map_or(0, |maps| maps.iter().filter(|byte| **byte == b'\n').count());
     if let Some(limit) = max_mappings()
         && mappings + SLACK >= limit
     {
