@@ -386,3 +386,38 @@ fn a_failed_instance_has_no_data_that_did_not_come() {
         }
     });
 }
+
+/// Code that is compiled for guard pages may run in an instance that a host function makes meanwhile.
+#[test]
+fn the_memory_of_an_instance_that_a_host_function_makes_ends_where_it_ends() {
+    let later = r#"(module (memory 1) (func (export "load") (param i32) (result i32) (i32.load (local.get 0))))"#;
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let module = Module::new(engine, later).unwrap();
+        let ty = TableType::new(RefType::FUNCREF, 1, None);
+        let table = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap();
+        let make = Func::wrap(&mut store, move |mut caller: wasmrun::Caller<'_, ()>| {
+            let instance = Instance::new(&mut caller, &module, &[]).unwrap();
+            let load = instance.get_func(&mut caller, "load").unwrap();
+            table.set(&mut caller, 0, Value::FuncRef(Some(load))).unwrap();
+        });
+        let first = instantiate(
+            &mut store,
+            r#"(module (import "" "make" (func $make)) (import "" "t" (table 1 funcref)) (memory 1)
+                (type $load (func (param i32) (result i32)))
+                (func (export "run") (param i32) (result i32)
+                    (call $make) (i32.store (i32.const 8) (i32.const -1))
+                    (call_indirect (type $load) (local.get 0) (i32.const 0))))"#,
+            &[make.into(), table.into()],
+        );
+        for _ in 0..2 {
+            for address in [0, 8, 65532] {
+                assert_eq!(call::<_, i32, i32>(&mut store, first, "run", address).unwrap(), 0);
+            }
+            for address in [65533, 65536, 65544, 1 << 20, -4] {
+                let error = call::<_, i32, i32>(&mut store, first, "run", address).unwrap_err();
+                assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds), "{address}");
+            }
+        }
+    });
+}

@@ -199,14 +199,21 @@ impl MemoryData {
         }
     }
 
-    /// Moves the contents to zeroed room for at least as many bytes.
+    /// Moves the contents to zeroed room for at least as many bytes. Where there are only zeros nothing is written, so that
+    /// no memory is made resident that was not.
     fn move_to(&mut self, room: Room) {
-        // SAFETY: the new place has room for the bytes, and they are apart. `vm` is valid while the memory lives.
-        unsafe {
-            let base = room.base();
-            base.copy_from_nonoverlapping((*self.vm).base, self.length());
-            (*self.vm).base = base;
+        /// Bytes of a page of the host, or a part of one.
+        const PIECE: usize = 4096;
+        static ZEROS: [u8; PIECE] = [0; PIECE];
+        let base = room.base();
+        for (piece, at) in self.bytes().chunks(PIECE).zip((0..).step_by(PIECE)) {
+            if *piece != ZEROS[..piece.len()] {
+                // SAFETY: the new place has room for as many bytes, and they are apart.
+                unsafe { base.add(at).copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
+            }
         }
+        // SAFETY: `vm` is valid while the memory lives.
+        unsafe { (*self.vm).base = base };
         self.room = room;
     }
 

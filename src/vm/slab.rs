@@ -15,14 +15,19 @@ use super::space::region;
 use super::space::{SpacePool, WRITTEN_TO_CLEAR};
 use crate::sys::{discard, prefer_small_pages};
 
-/// Bytes of a slab, all of which are slots of one size.
-const SLAB: usize = if size_of::<usize>() == 8 && !cfg!(miri) { 16 << 20 } else { 1 << 20 };
+/// Whether there is much address space. Miri has to allocate it all.
+const SPACIOUS: bool = size_of::<usize>() == 8 && !cfg!(miri);
 
-/// Sizes of slots: a page, twice that, and so on.
-const CLASSES: usize = 5;
+/// Bytes of a slab, all of which are slots of one size.
+const SLAB: usize = if SPACIOUS { 16 << 20 } else { 1 << 20 };
+
+/// Sizes of slots: a page, twice that, and so on. Programs of Rust and C begin with up to 17 pages, so 64 leave them room.
+const CLASSES: usize = if SPACIOUS { 7 } else { 5 };
 
 /// Bytes of the largest slot.
 pub(crate) const MAX_PACKED: usize = (PAGE as usize) << (CLASSES - 1);
+
+const _: () = assert!(MAX_PACKED <= SLAB && SLAB / PAGE as usize <= u16::MAX as usize);
 
 /// Most idle slots that stay resident. They are the first to be used again.
 const MAX_WARM: usize = 64;
