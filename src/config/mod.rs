@@ -44,7 +44,8 @@ pub enum Tiering {
 pub enum BoundsChecks {
     /// A comparison of the index with the memory's length before the access. Leaves out checks that are proved to hold.
     Inline,
-    /// A fault of the access itself: every memory has 4 GiB of address space and a guard, so no check is needed. Needs
+    /// A fault of the access itself: while such code runs, every memory has 4 GiB of address space and a guard, so no check is
+    /// needed. Needs
     /// [`Config::signals_based_traps`].
     Guard,
 }

@@ -329,7 +329,8 @@ impl StoreOpaque {
         if pinned {
             self.packed = 0;
         } else {
-            self.pinning_refused = true;
+            // The next call of the host tries again.
+            (self.pinning_refused, self.rests) = (true, true);
             packed.iter().for_each(|index| self.memories[*index].pack(&engine));
             self.packed = self.memories.iter().filter(|memory| memory.is_packed()).count();
         }
@@ -352,8 +353,7 @@ impl StoreOpaque {
         if self.suspended > 0 {
             return;
         }
-        self.rests = false;
-        self.pinning_refused &= self.memories.len() > MAX_REPACKED_MEMORIES;
+        (self.rests, self.pinning_refused) = (false, false);
         if self.repacks() {
             let engine = self.engine.clone();
             for memory in self.memories.iter_mut().filter(|memory| memory.is_worth_packing()) {
