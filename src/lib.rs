@@ -67,7 +67,7 @@ pub mod wasi;
 
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
-pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap};
+pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{
@@ -79,7 +79,7 @@ pub use runtime::external::Extern;
 pub use runtime::func::Func;
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
-pub use runtime::interrupt::{InterruptHandle, UpdateDeadline};
+pub use runtime::interrupt::{InterruptFd, InterruptHandle, UpdateDeadline};
 pub use runtime::limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use runtime::linear::{IntoAddress, LinearMemory};
 pub use runtime::linker::{InstancePre, Linker};

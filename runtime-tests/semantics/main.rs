@@ -1,11 +1,13 @@
 //! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
 
+mod backtraces;
 mod between;
 mod data;
 mod engines;
 mod exceptions;
 mod heap;
 mod host_calls;
+mod interruption;
 mod lifetimes;
 mod limits;
 mod linking;

@@ -350,6 +350,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_idle_store_keeps_no_stack_where_many_do() {
+        let engine = Engine::new(crate::Config::new().pack_memories(true)).unwrap();
+        let mut store = Store::new(&engine, ());
+        let opaque = &mut store.inner_mut().opaque;
+        for _ in 0..3 {
+            let outer = opaque.enter_wasm(crate::sys::stack_pointer()).unwrap();
+            assert!(!opaque.value_stack.base().is_null());
+            let inner = opaque.enter_wasm(crate::sys::stack_pointer()).unwrap();
+            opaque.exit_wasm(inner);
+            assert!(!opaque.value_stack.base().is_null(), "the outer call still has it");
+            opaque.exit_wasm(outer);
+            assert!(opaque.value_stack.base().is_null());
+        }
+    }
+
     /// Bytes of value stack to ask for: more than the address space has room for.
     const WANTED: usize = if size_of::<usize>() == 8 { 4 << 30 } else { 1 << 30 };
 

@@ -33,17 +33,18 @@ use posix as system;
 #[path = "posix/resolve.rs"]
 mod posix_resolve;
 
-pub(crate) use process::peak_memory;
 #[cfg(jit)]
 pub(crate) use process::thread_time;
+pub(crate) use process::{is_ignored, peak_memory};
 #[cfg(jit)]
 pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{NativeStack, current_stack, saved_registers, stack_pointer};
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
 pub(crate) use system::image::Image;
+pub(crate) use system::nowait::{never_waits, read_nowait, reopen_nonblocking, write_nowait};
 pub(crate) use system::procfs::{is_procfs, procfs_name};
 pub(crate) use system::resolve::{ResolvedPath, open_directory};
-pub(crate) use system::socket::{accept, send};
+pub(crate) use system::socket::{NO_MORE_TO_RECEIVE, accept, send_nowait};
 pub(crate) use system::space::{discard, max_mappings, prefer_small_pages, shortage};
 pub(crate) use system::thread::lower_priority;
 pub(crate) use system::wake::WakeFd;

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use super::activation;
 use super::context::VMInterrupt;
 use super::store::StoreOpaque;
-use crate::error::{Error, Result, Trap};
+use crate::error::{Error, Result, Trap, UnresolvedFrame};
 use crate::sys::WakeFd;
 
 /// The stack limit while there is a request: above every stack pointer. Compiled code adds up to 32 KiB to it, which must
@@ -33,6 +34,8 @@ impl Requests {
     pub const DEADLINE: Requests = Requests(2);
     /// To look at the engine's epoch: it may have reached the store's deadline.
     pub const EPOCH: Requests = Requests(4);
+    /// To tell which functions are running, and to go on.
+    pub const BACKTRACE: Requests = Requests(16);
 
     fn has(self, other: Requests) -> bool {
         self.0 & other.0 != 0
@@ -45,19 +48,39 @@ impl Requests {
 
 /// The requests to one store. Threads that make some share it with the store.
 #[repr(C)]
-#[derive(Debug)]
 pub(crate) struct Interrupts {
     vm: VMInterrupt,
     pending: AtomicU32,
     /// What a thread waits for that waits in a host function; made when one first does.
-    wake: Mutex<Option<Arc<WakeFd>>>,
+    wake: Mutex<Option<Wake>>,
+    /// Who asked for backtraces.
+    backtraces: Mutex<Vec<BacktraceCallback>>,
 }
+
+/// A descriptor, and whether it was made readable.
+#[derive(Debug)]
+struct Wake {
+    fd: Arc<WakeFd>,
+    is_readable: bool,
+}
+
+impl Wake {
+    fn wake(&mut self) {
+        if !self.is_readable {
+            self.is_readable = true;
+            self.fd.wake();
+        }
+    }
+}
+
+/// Takes the functions that are running, innermost first.
+pub(crate) type BacktraceCallback = Box<dyn FnOnce(Vec<UnresolvedFrame>) + Send>;
 
 impl Interrupts {
     /// For a store that is not running and has no value stack.
     pub fn new() -> Self {
         let vm = VMInterrupt { word: 0.into(), stack_limit: 0.into(), value_end: 0.into() };
-        Interrupts { vm, pending: AtomicU32::new(0), wake: Mutex::new(None) }
+        Interrupts { vm, pending: AtomicU32::new(0), wake: Mutex::default(), backtraces: Mutex::default() }
     }
 
     /// What running code looks at.
@@ -69,9 +92,19 @@ impl Interrupts {
     pub fn request(&self, requests: Requests) {
         self.pending.fetch_or(requests.0, SeqCst);
         self.show();
-        if let Some(wake) = &*self.lock_wake() {
+        if let Some(wake) = &mut *self.lock_wake() {
             wake.wake();
         }
+    }
+
+    /// Has running code call `callback`. Any thread may do so.
+    pub fn request_backtrace(&self, callback: BacktraceCallback) {
+        self.lock_backtraces().push(callback);
+        self.request(Requests::BACKTRACE);
+    }
+
+    fn lock_backtraces(&self) -> MutexGuard<'_, Vec<BacktraceCallback>> {
+        self.backtraces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a request that [`poll`] has not seen.
@@ -79,20 +112,36 @@ impl Interrupts {
         self.pending.load(SeqCst) != 0
     }
 
-    /// The descriptor that becomes readable when a request is made. The caller must look at
-    /// [`is_pending`](Self::is_pending) between the call and waiting for it.
+    /// The descriptor that is readable while a request is pending. It may be readable when there is none any more, until
+    /// [`clear_wake`](Self::clear_wake).
     ///
     /// # Errors
     /// If the process can't have another descriptor.
     pub fn wake_fd(&self) -> io::Result<Arc<WakeFd>> {
         let mut wake = self.lock_wake();
-        if let Some(wake) = &*wake {
-            return Ok(wake.clone());
+        let wake = match &mut *wake {
+            Some(wake) => wake,
+            none => none.insert(Wake { fd: Arc::new(WakeFd::new()?), is_readable: false }),
+        };
+        // A request that was made before found no descriptor.
+        if self.is_pending() {
+            wake.wake();
         }
-        Ok(wake.insert(Arc::new(WakeFd::new()?)).clone())
+        Ok(wake.fd.clone())
     }
 
-    fn lock_wake(&self) -> MutexGuard<'_, Option<Arc<WakeFd>>> {
+    /// Makes the descriptor unreadable. The caller must look at [`is_pending`](Self::is_pending) afterwards: a request is noted
+    /// before it makes the descriptor readable.
+    pub fn clear_wake(&self) {
+        if let Some(wake) = &mut *self.lock_wake()
+            && wake.is_readable
+        {
+            wake.fd.clear();
+            wake.is_readable = false;
+        }
+    }
+
+    fn lock_wake(&self) -> MutexGuard<'_, Option<Wake>> {
         self.wake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -228,11 +277,28 @@ impl StoreOpaque {
 /// `value_top` be above all slots in use.
 #[cold]
 pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let result = serve(store);
+        // A callback may have run code of other stores on this thread.
+        activation::set_current((*store).activation);
+        result
+    }
+}
+
+/// [`poll`], but for the thread's current activation.
+///
+/// # Errors
+/// As for [`poll`].
+///
+/// # Safety
+/// As for [`poll`].
+unsafe fn serve(store: *mut StoreOpaque) -> Result<()> {
     // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference to it is held over a
     // callback.
     unsafe {
         let interrupts = (*store).interrupts.clone();
-        let requests = interrupts.take((*store).vm.stack_limit, (*store).vm.value_end as usize);
+        let mut requests = interrupts.take((*store).vm.stack_limit, (*store).vm.value_end as usize);
         // What is left to do stays requested when the code ends.
         let end = |rest: Requests, error: Error| {
             if rest != Requests::NONE {
@@ -240,6 +306,12 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
             }
             Err(error)
         };
+        if requests.has(Requests::BACKTRACE) {
+            requests = requests.without(Requests::BACKTRACE);
+            if let Err(error) = tell_backtrace(store, &interrupts) {
+                return end(requests, error);
+            }
+        }
         if requests.has(Requests::END) {
             return end(requests.without(Requests::END), Trap::Interrupt.into());
         }
@@ -250,6 +322,28 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
             && let Err(error) = reach_epoch(store)
         {
             return end(Requests::NONE, error);
+        }
+    }
+    Ok(())
+}
+
+/// Tells those who asked which functions are running; later if that is not known here.
+///
+/// # Safety
+/// As for [`poll`].
+unsafe fn tell_backtrace(store: *mut StoreOpaque, interrupts: &Interrupts) -> Result<()> {
+    // SAFETY: the running code has called the host, which called this.
+    let Some(frames) = (unsafe { activation::capture(store) }) else {
+        interrupts.request(Requests::BACKTRACE);
+        return Ok(());
+    };
+    let callbacks = std::mem::take(&mut *interrupts.lock_backtraces());
+    for callback in callbacks {
+        let frames = frames.clone();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(frames))) {
+            // SAFETY: the store is live and nobody refers to it, by the caller's promise.
+            unsafe { (*store).panic = Some(panic) };
+            return Err(Error::host("the callback of a backtrace panicked"));
         }
     }
     Ok(())
@@ -329,7 +423,9 @@ impl Epochs {
 
 /// The stores that are to be interrupted at some time, or epoch: sorted by that, and by the number of the store.
 #[derive(Debug)]
-struct DueList<K>(Mutex<BTreeMap<(K, u64), (Weak<Interrupts>, Requests)>>);
+struct DueList<K>(Mutex<Due<K>>);
+
+type Due<K> = BTreeMap<(K, u64), (Weak<Interrupts>, Requests)>;
 
 impl<K> Default for DueList<K> {
     fn default() -> Self {
@@ -338,7 +434,7 @@ impl<K> Default for DueList<K> {
 }
 
 impl<K: Ord + Copy> DueList<K> {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(K, u64), (Weak<Interrupts>, Requests)>> {
+    fn lock(&self) -> MutexGuard<'_, Due<K>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -23,7 +23,9 @@ mod read_only;
 mod sock;
 mod stream;
 mod table;
+mod transfer;
 mod types;
+mod wait;
 mod watch;
 
 pub use env::WasiEnv;
