@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::module::types::FuncType;
 use crate::sys;
 use crate::vm::context::{VMContext, VMFuncRef};
-use crate::vm::engine::EngineCore;
 use crate::vm::func::HostFunc;
 use crate::vm::heap;
 use crate::vm::store::StoreOpaque;
@@ -67,7 +66,7 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
         let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
-            call_defined(&(*store).engine, func, slots)
+            call_defined(store, func, slots)
         };
         (*store).exit_wasm(entry);
         if let Some(panic) = (*store).panic.take() {
@@ -90,22 +89,26 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
 /// The store must have been entered. `func` must be a reference of it to a function that a module defines, and `slots` must
 /// hold the arguments and have room for the results.
 #[inline]
-unsafe fn call_defined(engine: &EngineCore, func: *mut VMFuncRef, slots: *mut u64) -> Result<()> {
+unsafe fn call_defined(store: *mut StoreOpaque, func: *mut VMFuncRef, slots: *mut u64) -> Result<()> {
     // SAFETY: the reference and the slots are valid by the caller's promise. The owner of a module's function is its context.
     unsafe {
         let (vmctx, defined) = ((*func).owner.cast::<VMContext>(), (*func).index);
         #[cfg(jit)]
+        let engine = &(*store).engine;
+        #[cfg(jit)]
         match engine.config.strategy {
             Strategy::Jit => return crate::jit::call(func, std::ptr::null_mut(), slots),
             Strategy::Tiered => {
-                if let Some(code) = crate::jit::native(vmctx, defined) {
+                if let Some(code) = crate::jit::native(vmctx, defined)
+                    && (*store).admits_native()
+                {
                     return crate::jit::call_native(vmctx, code, (*func).sig, slots);
                 }
             }
             Strategy::Interpreter => {}
         }
         #[cfg(not(jit))]
-        let _ = engine;
+        let _ = store;
         crate::interp::call(vmctx, defined, slots)
     }
 }

@@ -39,7 +39,7 @@ impl Memory {
             let growth = initial_growth(ty);
             limits::make_room(&mut *store, LimitedResource::Memory, Some(growth));
             limits::admit(store, LimitedResource::Memory, growth)?;
-            let data = MemoryData::new(None, ty, &(*store).engine)?;
+            let data = MemoryData::new(None, ty, &(*store).engine, (*store).placement(None))?;
             Ok(Memory((*store).add_memory(data)))
         }
     }
@@ -75,7 +75,7 @@ impl Memory {
         let grown = unsafe {
             let growth = self.in_store(&*store).growth(delta);
             limits::make_room(&mut *store, LimitedResource::Memory, growth);
-            limits::grow(store, LimitedResource::Memory, growth, |store| self.in_store_mut(store).grow(delta))?
+            limits::grow(store, LimitedResource::Memory, growth, |store| store.grow_memory(self.0, delta))?
         };
         grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))
     }

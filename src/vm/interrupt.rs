@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -79,9 +79,9 @@ impl Wake {
 pub(crate) type BacktraceCallback = Box<dyn FnOnce(Vec<UnresolvedFrame>) + Send>;
 
 impl Interrupts {
-    /// For a store that is not running, whose value stack ends at `value_end`.
-    pub fn new(value_end: usize) -> Self {
-        let vm = VMInterrupt { word: AtomicU32::new(0), stack_limit: AtomicUsize::new(0), value_end: value_end.into() };
+    /// For a store that is not running and has no value stack.
+    pub fn new() -> Self {
+        let vm = VMInterrupt { word: 0.into(), stack_limit: 0.into(), value_end: 0.into() };
         Interrupts { vm, pending: AtomicU32::new(0), wake: Mutex::default(), backtraces: Mutex::default() }
     }
 

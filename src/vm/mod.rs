@@ -28,6 +28,7 @@ pub(crate) mod libcalls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod ops;
+pub(crate) mod slab;
 pub(crate) mod space;
 pub(crate) mod store;
 pub(crate) mod table;

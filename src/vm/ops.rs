@@ -135,10 +135,10 @@ pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64)
     // access the store's data.
     unsafe {
         let own = (*vmctx).store.cast::<StoreOpaque>();
-        let index = instance(vmctx).memory(memory).index(&*own);
-        let growth = (&(*own).memories)[index].growth(delta);
+        let memory = instance(vmctx).memory(memory);
+        let growth = (&(*own).memories)[memory.index(&*own)].growth(delta);
         let price = of_bytes(growth_of(growth));
-        grow(own, LimitedResource::Memory, growth, price, |store| store.memories[index].grow(delta))
+        grow(own, LimitedResource::Memory, growth, price, |store| store.grow_memory(memory, delta))
     }
 }
 

@@ -17,8 +17,8 @@ use super::heap::{self, Heap};
 use super::instance::InstanceData;
 use super::interrupt::{Deadlines, Interrupts, Requests};
 use super::limits::{LimitedResource, Limiter};
-use super::memory::MemoryData;
-use super::space::Reservation;
+use super::memory::{MEMORY_GUARD, MemoryData, Placement};
+use super::space::{Reservation, SpaceUse, has_mappings_for, is_crowded, refused};
 use super::table::TableData;
 use crate::error::{Error, ExnRef, Result, Trap};
 use crate::module::registry::RegisteredType;
@@ -73,8 +73,15 @@ pub(crate) struct StoreOpaque {
     pub propagation: Propagation,
     /// The panic of a host function or limiter, which the innermost Rust caller of WebAssembly code resumes.
     pub panic: Option<Box<dyn Any + Send>>,
-    /// The stack of the interpreter's frames: the memory of `vm.value_top..vm.value_end`, and a guard.
+    /// The stack of the interpreter's frames: the memory of `vm.value_top..vm.value_end`, and a guard. A store has none before
+    /// it first runs code.
     pub value_stack: Reservation,
+    /// Number of packed memories, which native code can't use.
+    packed: usize,
+    /// Whether the system has refused to pin the memories.
+    pinning_refused: bool,
+    /// Whether there is something to give back when the store stops running code.
+    rests: bool,
     /// Requests from other threads.
     pub interrupts: Arc<Interrupts>,
     pub deadlines: Deadlines,
@@ -110,11 +117,14 @@ const MAX_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 2
 /// frame's size were wrong, no instruction of the frame could reach beyond the guard.
 pub(crate) const STACK_GUARD: usize = 8 << 16;
 
-/// Reserves the value stack and its guard: as many bytes as configured, or fewer if address space is short.
+/// The most memories of a store that are pinned and packed again whenever it runs compiled code.
+const MAX_REPACKED_MEMORIES: usize = 16;
+
+/// Reserves a value stack and its guard: as many bytes as configured, or fewer if address space is short.
 fn value_stack(engine: &EngineCore) -> Option<Reservation> {
     let mut bytes = engine.config.max_wasm_stack.clamp(MIN_STACK, MAX_STACK);
     loop {
-        match Reservation::new(&engine.spaces, bytes + STACK_GUARD, bytes) {
+        match Reservation::new(&engine.spaces, bytes + STACK_GUARD, bytes, SpaceUse::ValueStack) {
             None if bytes > MIN_STACK => bytes = (bytes / 2).max(MIN_STACK),
             found => return found,
         }
@@ -125,15 +135,12 @@ impl StoreOpaque {
     /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        // If there is no address space for a value stack, calls fail but the store's objects can still be used.
-        let value_stack = value_stack(engine).unwrap_or_default();
-        let (base, length) = (value_stack.base(), value_stack.accessible());
         let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
                 nest_limit: 0,
-                value_top: base.cast(),
-                value_end: base.wrapping_add(length).cast(),
+                value_top: std::ptr::null_mut(),
+                value_end: std::ptr::null_mut(),
                 thrown: std::ptr::null_mut(),
                 raise: (engine.hooks.raise)(),
                 poll: (engine.hooks.poll)(),
@@ -151,8 +158,11 @@ impl StoreOpaque {
             raised: None,
             propagation: Propagation::default(),
             panic: None,
-            value_stack,
-            interrupts: Arc::new(Interrupts::new(base as usize + length)),
+            value_stack: Reservation::default(),
+            packed: 0,
+            pinning_refused: false,
+            rests: false,
+            interrupts: Arc::new(Interrupts::new()),
             deadlines: Deadlines::new(engine.config.epoch_interruption),
             account: Account::new(),
             limiter: None,
@@ -253,11 +263,128 @@ impl StoreOpaque {
             return self.enter_other_stack(here);
         }
         self.begin_cpu_time()?;
+        if self.vm.value_end.is_null() {
+            self.take_value_stack();
+        }
         if let Err(error) = self.set_stack_limits(here) {
             self.end_cpu_time();
             return Err(error);
         }
         Ok(WasmEntry::First)
+    }
+
+    /// Gives the store a value stack, whose end has to be set. If there is no address space for one, interpreted calls fail.
+    #[cold]
+    fn take_value_stack(&mut self) {
+        self.value_stack = value_stack(&self.engine).unwrap_or_default();
+        let (base, length) = (self.value_stack.base(), self.value_stack.accessible());
+        self.vm.value_top = base.cast();
+        if self.engine.config.pack_memories {
+            // As if another store had used it.
+            const FOREIGN: u64 = 0xF0F0_E5E5_D7D7_C3C3;
+            let slots = (length / size_of::<u64>()).min(MIN_STACK / size_of::<u64>());
+            // SAFETY: the first bytes of the stack, which has no frames yet.
+            unsafe { std::slice::from_raw_parts_mut(self.vm.value_top, slots) }.fill(FOREIGN);
+        }
+        self.rests |= self.engine.spaces.is_short_of_stacks() || self.engine.config.pack_memories;
+    }
+
+    /// The error of an interpreted call in a store for which there was no value stack.
+    #[cold]
+    pub fn no_value_stack(&self) -> Error {
+        refused("a value stack", MIN_STACK + STACK_GUARD)
+    }
+
+    /// Where a memory that is made now may be. `image` is going to be mapped into it.
+    pub fn placement(&mut self, image: Option<u64>) -> Placement {
+        if self.activation.is_null() {
+            return Placement::Either { image };
+        }
+        self.rests |= self.repacks();
+        Placement::Pinned
+    }
+
+    /// Whether memories that are pinned for compiled code are packed again when the store stops running code.
+    fn repacks(&self) -> bool {
+        (is_crowded() || self.engine.config.pack_memories) && self.memories.len() <= MAX_REPACKED_MEMORIES
+    }
+
+    /// Adds a memory to the store; returns its handle.
+    pub fn add_memory(&mut self, memory: MemoryData) -> Stored {
+        self.charge(LimitedResource::Memory, memory.length());
+        self.packed += usize::from(memory.is_packed());
+        self.memories.push(memory);
+        Stored::new(self, self.memories.len() - 1)
+    }
+
+    /// Grows a memory by `delta` pages; returns the old size in pages, or `None` if it can't grow.
+    pub fn grow_memory(&mut self, memory: Stored, delta: u64) -> Option<u64> {
+        let index = memory.index(self);
+        let memory = &mut self.memories[index];
+        let was_packed = memory.is_packed();
+        let old = memory.grow(delta, &self.engine);
+        self.packed -= usize::from(was_packed && !memory.is_packed());
+        old
+    }
+
+    /// Whether native code that Cranelift compiled can run in the store: its memories are pinned, now if need be. No base of a
+    /// memory may be in use.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
+    #[inline]
+    pub fn admits_native(&mut self) -> bool {
+        self.packed == 0 || self.pin_memories()
+    }
+
+    /// Pins all memories, so that their bases do not move and guards are behind them; false if the system refuses that, which
+    /// leaves them packed. They stay pinned until the store stops running code at least.
+    #[cold]
+    fn pin_memories(&mut self) -> bool {
+        if self.pinning_refused {
+            return false;
+        }
+        let engine = self.engine.clone();
+        let packed: Vec<usize> = (0..self.memories.len()).filter(|index| self.memories[*index].is_packed()).collect();
+        let pinned = has_mappings_for(packed.len()) && packed.iter().all(|index| self.memories[*index].pin(&engine));
+        if pinned {
+            self.packed = 0;
+        } else {
+            // The next call of the host tries again.
+            (self.pinning_refused, self.rests) = (true, true);
+            packed.iter().for_each(|index| self.memories[*index].pack(&engine));
+            self.packed = self.memories.iter().filter(|memory| memory.is_packed()).count();
+        }
+        self.rests |= self.repacks();
+        pinned
+    }
+
+    /// The error of a call of native code in a store whose memories can't be pinned.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
+    #[cold]
+    pub fn not_pinned(&self) -> Error {
+        let what = format!("address space to run compiled code with the {} memories of this store", self.packed);
+        refused(&what, self.packed.saturating_mul(MEMORY_GUARD))
+    }
+
+    /// Gives back what an idle store need not have where many stores are idle: its value stack, and the mappings of small
+    /// memories. The store must run no code.
+    #[cold]
+    fn rest(&mut self) {
+        if self.suspended > 0 {
+            return;
+        }
+        (self.rests, self.pinning_refused) = (false, false);
+        if self.repacks() {
+            let engine = self.engine.clone();
+            for memory in self.memories.iter_mut().filter(|memory| memory.is_worth_packing()) {
+                memory.pack(&engine);
+            }
+            self.packed = self.memories.iter().filter(|memory| memory.is_packed()).count();
+        }
+        let is_short = self.engine.spaces.is_short_of_stacks() || self.engine.config.pack_memories;
+        if is_short && self.vm.value_top.cast() == self.value_stack.base() {
+            (self.vm.value_top, self.vm.value_end) = (std::ptr::null_mut(), std::ptr::null_mut());
+            self.value_stack = Reservation::default();
+        }
     }
 
     /// Sets the limits for the current native stack.
@@ -319,6 +446,9 @@ impl StoreOpaque {
             WasmEntry::First => {
                 self.stack = NativeStack::default();
                 self.end_cpu_time();
+                if self.rests {
+                    self.rest();
+                }
             }
             WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;
