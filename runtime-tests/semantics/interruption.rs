@@ -1,6 +1,6 @@
 //! Interrupting code on every engine: by deadlines, handles and epochs, in whatever it spends its time with.
 
-use crate::engines::{call, configs, for_each_engine, instantiate, setup, trap};
+use crate::engines::{bits, call, configs, for_each_engine, instantiate, setup, trap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
@@ -226,6 +226,64 @@ fn code_goes_on_after_a_callback() {
         assert_eq!((hash, sum, vector), (expected, n as f64 / 2.0, 2 * n));
         assert!(got.is_some_and(|got| got.same(&object)));
         assert_eq!(store.data().0, 100);
+    });
+}
+
+/// A request that was made before a call is heard when the arguments are in place: a callback that collects and calls takes
+/// nothing from them.
+#[test]
+fn arguments_outlive_a_callback_at_entry() {
+    const GUEST: &str = r#"(module
+        (func (export "same") (param externref i64 v128 externref) (result externref i64 i64 externref)
+            (call $nothing)
+            (local.get 0) (local.get 1) (i64x2.extract_lane 1 (local.get 2)) (local.get 3))
+        (func $nothing)
+        (func (export "other") (param i64 i64 i64 i64) (result i64 i64 i64 i64)
+            (i64.const -1) (i64.const -2) (i64.const -3) (i64.const -4)))"#;
+    type Four = (u64, u64, u64, u64);
+    type Mixed = (Option<ExternRef>, u64, u64, Option<ExternRef>);
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, (0, None::<Instance>));
+        let instance = instantiate(&mut store, GUEST, &[]);
+        store.data_mut().1 = Some(instance);
+        store.epoch_deadline_callback(|mut store| {
+            store.data_mut().0 += 1;
+            store.gc();
+            let instance = store.data().1.expect("set above");
+            let other = instance.get_typed_func::<Four, Four>(&mut store, "other")?;
+            other.call(&mut store, (5, 6, 7, 8))?;
+            Ok(UpdateDeadline::Continue(1))
+        });
+        for calls in 1..=3 {
+            store.set_epoch_deadline(1);
+            engine.increment_epoch();
+            let vector = 7u128 << 64;
+            if calls == 2 {
+                // Without types, where arguments take another way.
+                let same = instance.get_func(&mut store, "same").unwrap();
+                let args = [
+                    Value::ExternRef(Some(ExternRef::new("one"))),
+                    Value::I64(3),
+                    Value::V128(vector),
+                    Value::ExternRef(Some(ExternRef::new("two"))),
+                ];
+                let mut results = vec![Value::I32(0); 4];
+                same.call(&mut store, &args, &mut results).unwrap();
+                let (Value::ExternRef(Some(one)), Value::ExternRef(Some(two))) = (&results[0], &results[3]) else {
+                    panic!("{results:?}")
+                };
+                assert_eq!(one.data().downcast_ref(), Some(&"one"));
+                assert_eq!(two.data().downcast_ref(), Some(&"two"));
+                assert_eq!((bits(&results[1]), bits(&results[2])), (3, 7));
+            } else {
+                let args = (Some(ExternRef::new("one")), 3u64, vector, Some(ExternRef::new("two")));
+                let (one, three, seven, two): Mixed = call(&mut store, instance, "same", args).unwrap();
+                assert_eq!(one.expect("it is kept").data().downcast_ref(), Some(&"one"));
+                assert_eq!(two.expect("it is kept").data().downcast_ref(), Some(&"two"));
+                assert_eq!((three, seven), (3, 7));
+            }
+            assert_eq!(store.data().0, calls);
+        }
     });
 }
 

@@ -43,13 +43,12 @@ pub(crate) use tiers::{Hot, Native, Tiers};
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use crate::error::{Result, Trap};
 use crate::sys;
 use crate::vm::activation::Link;
 use crate::vm::context::VMContext;
-use crate::vm::interrupt::{poll, poll_at_entry};
+use crate::vm::interrupt::poll;
 use crate::vm::store::StoreOpaque;
 use machine::{Context, Machine};
 
@@ -66,8 +65,8 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
     // fits the value stack, and puts the machine at the function's entry in this frame.
     unsafe {
         let store = (*vmctx).store;
-        if sys::stack_pointer() < (*(*vmctx).interrupt).stack_limit.load(Ordering::Relaxed) {
-            poll_at_entry(store.cast(), sys::stack_pointer())?;
+        if sys::stack_pointer() < (*store).stack_limit {
+            return Err(Trap::StackOverflow.into());
         }
         let module = InterpretedModule::of(vmctx);
         let code = module.get(defined)?;
@@ -92,10 +91,18 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
             return Err((*store.cast::<StoreOpaque>()).no_value_stack());
         }
         while !m.enter(code, base, exec::control::exit()) {
-            if !m.is_interrupted() {
+            let has_room = (*store).value_end as usize - base as usize >= (*code).frame_bytes;
+            if !m.is_interrupted() || !has_room {
                 return Err(Trap::StackOverflow.into());
             }
-            poll(store.cast())?;
+            // A callback may collect, or call other code: the arguments must be where a collection looks, and in use.
+            if slots != base {
+                slots.copy_to(base, module.facts.defined_type(defined).param_slots());
+            }
+            (*store).value_top = base.add((&*code).frame_slots());
+            let result = poll(store.cast());
+            (*store).value_top = base;
+            result?;
             m.reload_memory();
         }
         if slots != base {

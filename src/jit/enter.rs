@@ -10,7 +10,6 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Registers, Target};
@@ -25,7 +24,7 @@ use crate::vm::activation::{self, Link};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 use crate::vm::exception;
 use crate::vm::func::call_host;
-use crate::vm::interrupt::{self, poll_at_entry};
+use crate::vm::interrupt;
 use crate::vm::store::StoreOpaque;
 
 /// One entry from Rust into compiled code. It lives in the frame of [`enter`]. Calls between engines may nest many of
@@ -174,8 +173,9 @@ unsafe fn enter(
     // SAFETY: the store is live and the trampoline can be entered, as the caller promises. A status other than zero
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
-        if sys::stack_pointer() < (*(*store).interrupts.vm()).stack_limit.load(Ordering::Relaxed) {
-            poll_at_entry(store, sys::stack_pointer())?;
+        // Requests are left to the code: here a callback could collect what only the arguments refer to.
+        if sys::stack_pointer() < (*store).vm.stack_limit {
+            return Err(Trap::StackOverflow.into());
         }
         if !signal::is_prepared() {
             let engine = &(*store).engine;

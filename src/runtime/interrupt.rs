@@ -37,7 +37,8 @@ pub struct InterruptHandle(Arc<Interrupts>);
 
 impl InterruptHandle {
     /// Ends the store's running code with [`Trap::Interrupt`](crate::Trap::Interrupt), which it can't catch: within
-    /// microseconds, or when a host function that it waits for returns. If no code runs, the next code that is called ends.
+    /// microseconds, or when a host function that it waits for returns. If no code runs, the next code that is called ends, as soon
+    /// as it calls a function or comes to a loop.
     ///
     /// Host functions of WASI that wait return at once, as do others that ask for it: see [`Caller::check_interrupt`].
     pub fn interrupt(&self) {
