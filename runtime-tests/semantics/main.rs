@@ -6,6 +6,7 @@ mod budget;
 mod data;
 mod engines;
 mod exceptions;
+mod fuel;
 mod heap;
 mod host_calls;
 mod interruption;

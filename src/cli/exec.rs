@@ -29,6 +29,7 @@ Examples:
   wasmrun exec --explain-denials hello.wasm        if it fails: which paths it was refused
   wasmrun exec --max-cpu 2s --max-memory 64M --max-output 1M solve.wasm
   wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
+  wasmrun exec --fuel 1000000000 judged.wasm       end it when it has done so much
   wasmrun exec --timeout 5s solve.wasm             end it with status 124 if it takes longer
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
@@ -67,6 +68,11 @@ pub(super) struct ExecArgs {
 
     #[command(flatten)]
     sandbox: SandboxArgs,
+
+    /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
+    /// (`Config::consume_fuel` has the prices)
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    fuel: Option<u64>,
 
     /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
     #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = sandbox::time)]
@@ -153,7 +159,7 @@ impl<'a> Run<'a> {
             arg.to_str().map(str::to_string).ok_or_else(error)
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-        let engine = args.engine.lazy_engine(args.cache.cache())?;
+        let engine = args.engine.lazy_engine(args.cache.cache(), args.fuel.is_some())?;
         let module = input::module(&engine, file)?;
         process::flush_at_end(&module);
         phases.end("load");
@@ -165,6 +171,9 @@ impl<'a> Run<'a> {
         let mut store = ManuallyDrop::new(Store::new(&engine, ()));
         let budget = args.sandbox.limits.budget(args.stats.is_some());
         store.set_budget(&budget).map_err(|error| Failure::error(error.to_string()))?;
+        if let Some(fuel) = args.fuel {
+            store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
+        }
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
 
@@ -297,6 +306,9 @@ impl<'a> Run<'a> {
             ErrorKind::Exit(code) => *code as u8,
             ErrorKind::Trap { trap, .. } if *trap != Trap::Deadline => {
                 note(&format!("{}: trap: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
+                    note(&format!("hint: the program was held back by --fuel={fuel}"));
+                }
                 if *trap == Trap::CpuTime { status::TIMED_OUT } else { status::TRAP }
             }
             _ if error.budget_item().is_some() => {

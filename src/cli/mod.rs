@@ -88,7 +88,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Exec(exec::ExecArgs),
+    Exec(Box<exec::ExecArgs>),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Wast(wast::command::WastArgs),
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     }
     process::handle_signals();
     let result = match cli.command {
-        Command::Exec(args) => exec::run(args),
+        Command::Exec(args) => exec::run(*args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Wast(args) => wast::command::run(args),
