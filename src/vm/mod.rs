@@ -2,8 +2,8 @@
 //!
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
 //! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`),
-//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`), requests to running code (`interrupt`),
-//! and what it may use (`limits`, `budget`).
+//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`), requests to running code
+//! (`interrupt`), and what it may use (`limits`, `budget`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
