@@ -18,6 +18,7 @@ use super::module::CompiledModule;
 use super::trampoline::TrampolineKind;
 use super::unwind::{CodePosition, Stack, find_handler, frames};
 use super::{fault, origin, registry, signals};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
 use crate::sys::{self, signal};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
@@ -174,23 +175,37 @@ unsafe fn enter(
             return Err(Trap::StackOverflow.into());
         }
         if !signal::is_prepared() {
-            let engine = &(*store).engine;
-            if engine.config.signals_based_traps {
-                signal::prepare(signals::on_signal)?;
-            }
+            prepare_thread(&(&(*store).engine).config)?;
         }
         let mut activation = Activation { sp: 0, fp: 0, store };
         let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());
         activation::set_current((&raw mut activation).cast());
         let status = arch::enter(&raw mut activation, trampoline, callee, caller, code, slots);
         (*store).activation = outer;
-        activation::set_current(outer);
-        if status == 0 {
-            Ok(())
-        } else {
-            Err(activation.error(TRAPPED.with(|trapped| trapped.get().read().assume_init())))
-        }
+        activation::set_current_anew(outer);
+        if status == 0 { Ok(()) } else { Err(activation.error(trapped())) }
     }
+}
+
+/// The details of the trap that was landed from.
+///
+/// Not inlined, because the activation may have begun on another thread.
+///
+/// # Safety
+/// An activation must just have landed on this thread.
+#[cold]
+#[inline(never)]
+unsafe fn trapped() -> Trapped {
+    // SAFETY: written before the landing, by the caller's promise.
+    TRAPPED.with(|trapped| unsafe { trapped.get().read().assume_init() })
+}
+
+/// Sees to it that native code may run on this thread.
+///
+/// # Errors
+/// [`Resource`](ErrorKind::Resource) if there is no memory for the stack that signals are handled on, or the thread is ending.
+pub(super) fn prepare_thread(config: &Config) -> Result<()> {
+    if config.signals_based_traps && !signal::is_prepared() { signal::prepare(signals::on_signal) } else { Ok(()) }
 }
 
 /// The innermost activation of the store whose code this thread runs; null if there is none.

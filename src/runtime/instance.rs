@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use super::external::Extern;
-use super::func::{Func, invoke};
+use super::func::{Func, Invoke, invoke};
 use super::global::Global;
 use super::import::check_import;
 use super::linker::import_name;
@@ -75,16 +75,23 @@ impl Instance {
         // SAFETY: the store's own pointer, which is borrowed; the imports are checked first.
         unsafe {
             Self::check_imports(&*store, module, imports)?;
-            Self::instantiate(store, module, imports)
+            Self::instantiate(store, module, imports, invoke)
         }
     }
 
-    /// Instantiates a module, without checking its imports.
+    /// Instantiates a module, without checking its imports; calls the start function by `invoke`.
     ///
     /// # Safety
+    /// What `invoke` asks for.
+    ///
     /// `store` must be the own pointer of a store to which nobody holds a reference, because code runs in it. The module must
     /// be of the store's engine, and the imports must fit.
-    pub(crate) unsafe fn instantiate(store: *mut StoreOpaque, module: &Module, imports: &[Extern]) -> Result<Self> {
+    pub(crate) unsafe fn instantiate(
+        store: *mut StoreOpaque,
+        module: &Module,
+        imports: &[Extern],
+        invoke: Invoke,
+    ) -> Result<Self> {
         // SAFETY: the store is live and nobody refers to it, by the caller's promise. The instance is complete, and nobody
         // refers to it, when `initialize` is called.
         let (vmctx, handle) = unsafe {
@@ -115,7 +122,7 @@ impl Instance {
     }
 
     /// Checks that module and imports belong to the store and that the imports fit.
-    fn check_imports(store: &StoreOpaque, module: &Module, imports: &[Extern]) -> Result<()> {
+    pub(super) fn check_imports(store: &StoreOpaque, module: &Module, imports: &[Extern]) -> Result<()> {
         let wanted = &module.0.facts.imports;
         if !module.0.engine.owns(store) {
             return Err(Error::usage("the module belongs to another engine than the store"));

@@ -2,7 +2,7 @@
 //!
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
 //! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`), and
-//! the native stack that a store's code runs on (`store`, `activation`).
+//! the native stack that a store's code runs on (`store`, `activation`, `fiber`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
@@ -13,6 +13,7 @@ pub(crate) mod context;
 pub(crate) mod engine;
 pub(crate) mod exception;
 pub(crate) mod extern_ref;
+pub(crate) mod fiber;
 pub(crate) mod func;
 pub(crate) mod global;
 pub(crate) mod heap;

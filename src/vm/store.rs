@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
+use super::fiber::FiberState;
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
@@ -82,9 +83,11 @@ pub(crate) struct StoreOpaque {
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
     /// The native stack that this store's code runs on now.
-    stack: NativeStack,
+    pub(super) stack: NativeStack,
     /// Number of other native stacks with suspended code of this store.
-    suspended: usize,
+    pub(super) suspended: usize,
+    /// The coroutine that the running code may suspend; null if it may not.
+    pub(super) fiber: *mut FiberState,
     /// Contexts point to their instance.
     pub instances: Vec<AliasableBox<InstanceData>>,
     /// References to host functions, by the address of the `HostFunc`.
@@ -95,6 +98,9 @@ pub(crate) struct StoreOpaque {
 
 /// The smallest value stack, in bytes.
 const MIN_STACK: usize = 64 << 10;
+
+/// The most stacks with suspended code of one store: each may use as much as the configuration allows for one.
+pub(super) const MAX_SUSPENDED: usize = 256;
 
 /// The largest value stack, in bytes, so that it takes a small part of the address space.
 const MAX_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 20 };
@@ -148,6 +154,7 @@ impl StoreOpaque {
             heap: Heap::new(engine.config.collect_always),
             stack: NativeStack::default(),
             suspended: 0,
+            fiber: std::ptr::null_mut(),
             instances: Vec::new(),
             host_refs: HashMap::new(),
             host_funcs: Vec::new(),
@@ -234,18 +241,22 @@ impl StoreOpaque {
     #[inline]
     fn set_stack_limits(&mut self, here: usize) -> Result<()> {
         let (stack, reserve) = sys::current_stack(here)?;
+        self.run_on(stack, reserve);
+        Ok(())
+    }
+
+    /// Sets the native stack and its limits; `reserve` bytes of it are left to Rust code.
+    #[inline]
+    pub(super) fn run_on(&mut self, stack: NativeStack, reserve: usize) {
         self.stack = stack;
         // The limit is above the part of the stack that is reserved for Rust code.
         let most = self.engine.config.max_wasm_stack;
         self.vm.stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
         self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
-        Ok(())
     }
 
     #[cold]
     fn enter_other_stack(&mut self, here: usize) -> Result<WasmEntry> {
-        /// The most stacks with suspended code: each may use as much as the configuration allows for one.
-        const MAX_SUSPENDED: usize = 256;
         if self.suspended == MAX_SUSPENDED {
             return Err(Trap::StackOverflow.into());
         }
