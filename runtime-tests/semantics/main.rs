@@ -1,5 +1,6 @@
 //! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
 
+mod asynchronous;
 mod between;
 mod data;
 mod engines;

@@ -64,7 +64,9 @@ impl Engine {
         }
         if config.async_stack_bytes() < sys::LEAST_STACK {
             let (bytes, least) = (config.async_stack_bytes(), sys::LEAST_STACK >> 10);
-            return Err(Error::usage(format!("{bytes} bytes are too small an `async_stack_size`: {least} KiB are needed")));
+            return Err(Error::usage(format!(
+                "{bytes} bytes are too small an `async_stack_size`: {least} KiB are needed"
+            )));
         }
         if config.max_wasm_stack > config.async_stack_bytes() {
             return Err(Error::usage("`max_wasm_stack` must not be larger than `async_stack_size`, if that is set"));
