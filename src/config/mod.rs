@@ -96,6 +96,7 @@ pub struct Config {
     pub(crate) quick_code: bool,
     pub(crate) lazy_validation_from: usize,
     pub(crate) signals_based_traps: bool,
+    pub(crate) epoch_interruption: bool,
     pub(crate) max_exception_bytes: usize,
     pub(crate) collect_always: bool,
 }
@@ -122,6 +123,7 @@ impl Config {
             quick_code: false,
             lazy_validation_from: 256 << 10,
             signals_based_traps: true,
+            epoch_interruption: false,
             max_exception_bytes: 256 << 20,
             collect_always: false,
         }
@@ -167,6 +169,27 @@ impl Config {
     /// ```
     pub fn signals_based_traps(&mut self, signals: bool) -> &mut Self {
         self.signals_based_traps = signals;
+        self
+    }
+
+    /// Whether epochs interrupt stores from the start: the epoch deadline of a new store is then the epoch in which the engine
+    /// was made, so its code ends with [`Trap::Interrupt`](crate::Trap::Interrupt) unless
+    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline) is called first. By default a new store has no epoch
+    /// deadline, and may be given one all the same: the code is the same either way.
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine, Instance, Module, Store, Trap};
+    /// let engine = Engine::new(Config::new().epoch_interruption(true))?;
+    /// let module = Module::new(&engine, "(module (func (export \"f\")))")?;
+    /// let mut store = Store::new(&engine, ());
+    /// let f = Instance::new(&mut store, &module, &[])?.get_typed_func::<(), ()>(&mut store, "f")?;
+    /// assert_eq!(f.call(&mut store, ()).unwrap_err().trap(), Some(Trap::Interrupt));
+    /// store.set_epoch_deadline(1);
+    /// f.call(&mut store, ())?;
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn epoch_interruption(&mut self, enable: bool) -> &mut Self {
+        self.epoch_interruption = enable;
         self
     }
 

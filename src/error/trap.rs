@@ -63,6 +63,10 @@ traps! {
     NullExceptionReference = 11 => "null exception reference",
     /// Calls nested deeper than [`Config::max_wasm_stack`](crate::Config::max_wasm_stack) or the native stack allows.
     StackOverflow = 10 => "call stack exhausted",
+    /// The host ended the code, from another thread or because the store's epoch deadline was reached.
+    Interrupt = 12 => "interrupted",
+    /// The store's deadline has passed.
+    Deadline = 13 => "deadline exceeded",
 }
 
 impl fmt::Display for Trap {

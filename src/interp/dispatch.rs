@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 #[cfg(baseline)]
 use super::exec::plain;
-use super::exec::{dispatch_table, handlers_of_list_into_table};
+use super::exec::{control, dispatch_table, handlers_of_list_into_table};
 use super::machine::{Flow, Handler, Machine, SlowPath, Step};
 use super::op::OpTable;
 use crate::config::Dispatch;
@@ -98,6 +98,7 @@ mod tail {
     use crate::interp::op::word;
     use crate::interp::print::{Field, Half};
     use crate::sys;
+    use crate::vm::interrupt::Interrupts;
     use std::mem::transmute;
 
     /// The machine as arguments: six integers and two floats, which all calling conventions here pass in registers.
@@ -194,7 +195,10 @@ mod tail {
         words.extend([word(1, 1, 0, 0), word(0, 0, 0, 0)]);
         let mut slots = [0u64, 0, 0, 7, 0, 0];
         let (ip, fp, handlers) = (words.as_ptr(), slots.as_mut_ptr(), (&raw const HANDLERS).cast());
-        let (memory, ctx) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // Branches look for requests.
+        let interrupts = Interrupts::new(0);
+        let mut context = Context::new(std::ptr::null_mut(), interrupts.vm(), std::ptr::null_mut());
+        let (memory, ctx) = (std::ptr::null_mut(), &raw mut context);
         next(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32: 0.0, acc64: 0.0 });
         slots[0] == slots[1] && slots[0] != 0 && slots[4] == 14
     }
@@ -223,6 +227,11 @@ mod tail {
             let mut m = Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 };
             match H::run(&mut m) {
                 Flow::Next => next(m),
+                // SAFETY: the machine is valid, and `slow` expects a path in the accumulator, which is not live at a label.
+                Flow::Jump if m.is_interrupted() => unsafe {
+                    let path: SlowPath = control::poll;
+                    slow(m.ip, m.fp, m.memory, m.handlers, m.ctx, path as usize as u64, m.acc32, m.acc64)
+                },
                 Flow::Jump => {
                     keep_apart();
                     next(m)
@@ -314,15 +323,22 @@ mod looped {
         }
     }
 
+    #[cold]
+    fn slowly(m: &mut Machine, path: SlowPath) -> bool {
+        match slow_path(*m, path) {
+            Some(after) => {
+                *m = after;
+                true
+            }
+            None => false,
+        }
+    }
+
     fn handler<H: Handler>(m: &mut Machine) -> bool {
         match H::run(m) {
+            Flow::Jump if m.is_interrupted() => return slowly(m, control::poll),
             Flow::Next | Flow::Jump => return true,
-            Flow::Slow(path) => {
-                if let Some(after) = slow_path(*m, path) {
-                    *m = after;
-                    return true;
-                }
-            }
+            Flow::Slow(path) => return slowly(m, path),
             Flow::Trap(code) => trap(*m, code),
             Flow::OutOfBounds { address, size } => out_of_bounds(*m, address, size),
             #[cfg(baseline)]

@@ -20,8 +20,9 @@ use crate::error::Error;
 use crate::error::Trap;
 use crate::module::offsets::Location;
 use crate::module::registry::RegisteredType;
-use crate::vm::context::{VMContext, VMMemory};
+use crate::vm::context::{VMContext, VMInterrupt, VMMemory};
 use crate::vm::instance::resolve;
+use crate::vm::interrupt::is_requested;
 
 pub(super) use super::layout::HEADER;
 
@@ -56,8 +57,8 @@ pub(super) struct Machine {
 pub(super) struct Context {
     /// The functions of the running instance, by defined index; null for functions that were not called yet.
     pub codes: *const AtomicPtr<InterpretedFunction>,
-    /// End of the value stack.
-    pub stack_end: *mut u64,
+    /// What to look at to notice a request, the end of the value stack included.
+    pub interrupt: *const VMInterrupt,
     /// Length of memory 0.
     pub length: u64,
     /// The types of the running instance's module, by type index.
@@ -86,6 +87,23 @@ unsafe impl Sync for NoMemory {}
 static NO_MEMORY: NoMemory = NoMemory(VMMemory { base: ptr::null_mut(), length: 0 });
 
 impl Context {
+    /// A context that must be [switched](Self::switch) to `vmctx` before code runs.
+    pub fn new(vmctx: *mut VMContext, interrupt: *const VMInterrupt, saved: *mut Machine) -> Self {
+        Context {
+            codes: ptr::null(),
+            interrupt,
+            length: 0,
+            sigs: ptr::null(),
+            counters: ptr::null(),
+            memory: ptr::null(),
+            vmctx,
+            saved,
+            cross_instance_header: ptr::null_mut(),
+            after_call: false,
+            error: None,
+        }
+    }
+
     /// Makes `vmctx` the running instance. The caller must then reload memory 0's registers.
     ///
     /// # Safety
@@ -310,14 +328,15 @@ impl Machine {
     }
 
     /// Enters a function whose arguments are at `base`, with the return address `ret`. Does nothing and returns false
-    /// if the frame does not fit the stack.
+    /// if the frame does not fit the stack, or there is a request to the running code.
     #[inline(always)]
     pub fn enter(&mut self, code: *const InterpretedFunction, base: *mut u64, ret: *const u64) -> bool {
         // SAFETY: callers pass a function of the running instance and a `base` on the value stack; the frame is only
         // written after the check that it fits.
         unsafe {
             let code = &*code;
-            if ((*self.ctx).stack_end as usize).wrapping_sub(base as usize) < code.frame_bytes {
+            // The sum does not overflow: the guard behind the value stack is larger than any frame.
+            if (*(*self.ctx).interrupt).value_end.load(Ordering::Relaxed) < base as usize + code.frame_bytes {
                 return false;
             }
             let header = base.add(code.header as usize);
@@ -332,7 +351,16 @@ impl Machine {
 
     /// Whether a frame of so many bytes fits the stack at the running frame's start.
     pub fn room(&mut self, bytes: usize) -> bool {
-        self.context().stack_end as usize - self.fp as usize >= bytes
+        // SAFETY: the store of a running instance is live.
+        let end = unsafe { (*(*self.vmctx()).store).value_end };
+        end as usize - self.fp as usize >= bytes
+    }
+
+    /// Whether there is a request to the running code.
+    #[inline(always)]
+    pub fn is_interrupted(&self) -> bool {
+        // SAFETY: `ctx` is live by the type's invariant, and so is the store of the running instance.
+        unsafe { is_requested((*self.ctx).interrupt) }
     }
 
     /// Stops with an error.

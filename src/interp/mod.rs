@@ -43,11 +43,13 @@ pub(crate) use tiers::{Hot, Native, Tiers};
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::Ordering;
 
 use crate::error::Trap;
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::vm::context::VMContext;
+use crate::vm::interrupt::{poll, poll_at_entry};
 use machine::{Context, Machine};
 
 /// Runs a defined function. `slots` hold the arguments and take the results; nothing is copied if they are at the
@@ -63,26 +65,14 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
     // fits the value stack, and puts the machine at the function's entry in this frame.
     unsafe {
         let store = (*vmctx).store;
-        if sys::stack_pointer() < (*store).stack_limit {
-            return Err(Trap::StackOverflow.into());
+        if sys::stack_pointer() < (*(*vmctx).interrupt).stack_limit.load(Ordering::Relaxed) {
+            poll_at_entry(store.cast(), sys::stack_pointer())?;
         }
         let module = InterpretedModule::of(vmctx);
         let code = module.get(defined)?;
         let base = (*store).value_top;
         let mut saved = MaybeUninit::<Machine>::uninit();
-        let mut context = Context {
-            codes: ptr::null(),
-            stack_end: (*store).value_end,
-            length: 0,
-            sigs: ptr::null(),
-            counters: ptr::null(),
-            memory: ptr::null(),
-            vmctx,
-            saved: saved.as_mut_ptr(),
-            cross_instance_header: ptr::null_mut(),
-            after_call: false,
-            error: None,
-        };
+        let mut context = Context::new(vmctx, (*vmctx).interrupt, saved.as_mut_ptr());
         context.switch(vmctx);
         let ctx = &raw mut context;
         let mut m = Machine {
@@ -99,8 +89,12 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if base.is_null() {
             return Err(Error::resource("there is no address space left for a value stack"));
         }
-        if !m.enter(code, base, exec::control::exit()) {
-            return Err(Trap::StackOverflow.into());
+        while !m.enter(code, base, exec::control::exit()) {
+            if !m.is_interrupted() {
+                return Err(Trap::StackOverflow.into());
+            }
+            poll(store.cast())?;
+            m.reload_memory();
         }
         if slots != base {
             slots.copy_to(base, module.facts.defined_type(defined).param_slots());

@@ -84,6 +84,9 @@ pub(super) fn store_slots(builder: &mut FunctionBuilder<'_>, types: &[ValType], 
 /// The trap code for an error that is already in the store.
 pub(crate) const TRAP_RAISED: TrapCode = TrapCode::unwrap_user(0x40);
 
+/// The trap code for a request to the running code: it does what was requested, and goes on after the trap.
+pub(crate) const TRAP_POLL: TrapCode = TrapCode::unwrap_user(0x41);
+
 /// The trap code that compiled code has for a trap.
 pub(crate) const fn trap_code(trap: Trap) -> TrapCode {
     TrapCode::unwrap_user(trap as u8)
@@ -113,7 +116,7 @@ mod tests {
                 assert_eq!(trap_of(trap_code(trap).as_raw().get()), Some(trap));
             }
         }
-        assert_eq!(trap_of(TRAP_RAISED.as_raw().get()), None);
+        assert_eq!([TRAP_RAISED, TRAP_POLL].map(|code| trap_of(code.as_raw().get())), [None; 2]);
         assert_eq!(trap_of(TrapCode::INTEGER_DIVISION_BY_ZERO.as_raw().get()), Some(Trap::IntegerDivisionByZero));
     }
 

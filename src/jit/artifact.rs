@@ -1,10 +1,13 @@
 //! Artifacts: finished machine code with its tables, not yet in code memory.
 
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::TrapCode;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{Context, FinalizedMachExceptionHandler, FinalizedMachReloc, FinalizedRelocTarget, ir};
 use cranelift_frontend::FunctionBuilderContext;
 
+use super::abi::TRAP_POLL;
+use super::arch;
 use super::registry::{HandlerEntry, NO_LOCATION};
 use crate::error::{Error, Result};
 
@@ -27,6 +30,7 @@ pub(super) struct Artifact {
     pub alignment: u64,
     pub relocs: Vec<FinalizedMachReloc>,
     pub traps: Box<[(u32, u8)]>,
+    pub polls: Box<[(u32, u32)]>,
     pub locations: Box<[(u32, u32)]>,
     pub handlers: Box<[HandlerEntry]>,
 }
@@ -64,13 +68,42 @@ pub(super) fn artifact(isa: &dyn TargetIsa, context: &mut Context) -> Result<Art
         }
         _ => None,
     });
+    let traps: Box<[(u32, u8)]> =
+        code.buffer.traps().iter().map(|trap| (trap.offset, trap.code.as_raw().get())).collect();
+    let polls = polls(code.code_buffer(), &traps).ok_or_else(|| failed("a place to go on at is unclear".into()))?;
     let alignment = code.buffer.alignment.max(isa.function_alignment().preferred);
     Ok(Artifact {
         bytes: code.code_buffer().to_vec(),
         alignment: u64::from(alignment),
         relocs: code.buffer.relocs().to_vec(),
-        traps: code.buffer.traps().iter().map(|trap| (trap.offset, trap.code.as_raw().get())).collect(),
+        traps,
+        polls,
         locations: locations.into(),
         handlers: handlers.collect(),
     })
+}
+
+/// Where the code goes on after each trap of a request to the running code; also checks that functions whose stack check may
+/// trap begin as the signal handler expects. `None` if one is not found for certain, which only constants in the code can
+/// cause that were made to look like jumps.
+fn polls(code: &[u8], traps: &[(u32, u8)]) -> Option<Box<[(u32, u32)]>> {
+    let at = |wanted: TrapCode| {
+        let wanted = wanted.as_raw().get();
+        traps.iter().filter(move |(_, code)| *code == wanted).map(|(at, _)| *at)
+    };
+    if at(TrapCode::STACK_OVERFLOW).next().is_some() && !arch::begins_with_frame(code) {
+        return None;
+    }
+    let mut polls: Vec<(u32, Option<u32>)> = at(TRAP_POLL).map(|at| (at, None)).collect();
+    if polls.is_empty() {
+        return Some(Box::default());
+    }
+    let mut is_clear = true;
+    arch::conditional_jumps(code, |end, target| {
+        if let Ok(index) = polls.binary_search_by_key(&target, |(at, _)| *at) {
+            is_clear &= polls[index].1.replace(end).is_none();
+        }
+    });
+    let polls = polls.into_iter().map(|(at, after)| Some((at, after?))).collect::<Option<_>>()?;
+    is_clear.then_some(polls)
 }

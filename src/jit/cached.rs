@@ -114,7 +114,7 @@ impl CompiledModule {
             FoundCode::Bytes(bytes) => bytes.len(),
         };
         let body = module.facts.bodies[defined as usize].start as u32;
-        let CodeTables { traps, locations, handlers } = read_tables(found.tables, body, length)?;
+        let CodeTables { traps, polls, locations, handlers } = read_tables(found.tables, body, length)?;
         let function = Some(WasmFunction { module, defined });
         // For code in a file, profilers look for names in that file; only names of code in anonymous memory can be
         // given to them.
@@ -124,7 +124,7 @@ impl CompiledModule {
                 let range = file.address(range.start)..file.address(range.end);
                 let code = range.start as *mut VMCode;
                 // SAFETY: the file stays mapped as long as the cache, which lives as long as the module.
-                unsafe { registry::add_function(FunctionCode { range, function, traps, locations, handlers }) };
+                unsafe { registry::add_function(FunctionCode { range, function, traps, polls, locations, handlers }) };
                 if entry == CodeEntry::Function {
                     self.set_entry(code, defined, Some(tier));
                 }
@@ -136,7 +136,7 @@ impl CompiledModule {
                     FoundCode::Bytes(bytes) => bytes,
                 };
                 let (bytes, alignment) = (bytes.to_vec(), u64::from(found.alignment));
-                let artifact = Artifact { bytes, alignment, relocs: Vec::new(), traps, locations, handlers };
+                let artifact = Artifact { bytes, alignment, relocs: Vec::new(), traps, polls, locations, handlers };
                 let compiled = Compiled { artifact, function, defined, entry, tier };
                 self.publish_in(&mut space, vec![compiled]).ok()?[0]
             }

@@ -49,9 +49,9 @@ impl CodeSpace {
         let place = |((artifact, function), id): ((Artifact, _), FuncId)| {
             let start = self.0.get_finalized_function(id) as usize;
             let range = start..start + artifact.bytes.len();
-            let Artifact { traps, locations, handlers, .. } = artifact;
+            let Artifact { traps, polls, locations, handlers, .. } = artifact;
             // SAFETY: the code was just put there; its module lives longer than its code.
-            unsafe { registry::add_function(FunctionCode { range, function, traps, locations, handlers }) };
+            unsafe { registry::add_function(FunctionCode { range, function, traps, polls, locations, handlers }) };
             start as *mut VMCode
         };
         Ok(batch.into_iter().zip(ids?).map(place).collect())

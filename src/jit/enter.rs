@@ -10,6 +10,7 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::Ordering;
 
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Registers, Target};
@@ -23,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
 use crate::sys::{self, signal};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 use crate::vm::func::call_host;
+use crate::vm::interrupt::{self, poll_at_entry};
 use crate::vm::store::StoreOpaque;
 use crate::vm::{activation, exception};
 
@@ -168,12 +170,65 @@ unsafe fn enter(
     code: *const VMCode,
     slots: *mut u64,
 ) -> Result<()> {
+    // SAFETY: the store is live, and the rest is the caller's promise.
+    unsafe {
+        if sys::stack_pointer() < (*(*store).interrupts.vm()).stack_limit.load(Ordering::Relaxed) {
+            return poll_and_activate(store, trampoline, callee, caller, code, slots);
+        }
+        activate(store, trampoline, callee, caller, code, slots)
+    }
+}
+
+/// [`enter`] where the stack pointer is below the limit.
+///
+/// # Safety
+/// As for [`enter`].
+#[cold]
+#[inline(never)]
+unsafe fn poll_and_activate(
+    store: *mut StoreOpaque,
+    trampoline: *const VMCode,
+    callee: *mut u8,
+    caller: *mut VMContext,
+    code: *const VMCode,
+    slots: *mut u64,
+) -> Result<()> {
+    /// It may go on on another thread after the poll, and looks at variables of the thread, so it is not inlined.
+    #[inline(never)]
+    unsafe fn activate_anew(
+        store: *mut StoreOpaque,
+        trampoline: *const VMCode,
+        callee: *mut u8,
+        caller: *mut VMContext,
+        code: *const VMCode,
+        slots: *mut u64,
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { activate(store, trampoline, callee, caller, code, slots) }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        poll_at_entry(store, sys::stack_pointer())?;
+        activate_anew(store, trampoline, callee, caller, code, slots)
+    }
+}
+
+/// [`enter`] after the stack check.
+///
+/// # Safety
+/// As for [`enter`].
+#[inline]
+unsafe fn activate(
+    store: *mut StoreOpaque,
+    trampoline: *const VMCode,
+    callee: *mut u8,
+    caller: *mut VMContext,
+    code: *const VMCode,
+    slots: *mut u64,
+) -> Result<()> {
     // SAFETY: the store is live and the trampoline can be entered, as the caller promises. A status other than zero
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
-        if sys::stack_pointer() < (*store).vm.stack_limit {
-            return Err(Trap::StackOverflow.into());
-        }
         if !signal::is_prepared() {
             prepare_thread(&(&(*store).engine).config)?;
         }
@@ -306,6 +361,26 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
                 land(activation, Trapped { registers: Registers::default(), code, address: None, stack })
             }
         });
+    }
+}
+
+/// Called by [`arch::poll`]: does what was requested of the running code. Returns non-zero with an error in the store if the
+/// code is to end.
+///
+/// # Safety
+/// Must be called by `poll` only.
+pub(super) unsafe extern "C" fn interrupted() -> u32 {
+    // SAFETY: only compiled code is made to run `poll`, so there is an activation, which is alive and has the code's store.
+    // While native code runs, `value_top` is above all slots in use.
+    unsafe {
+        let store = (*current()).store;
+        match interrupt::poll(store) {
+            Ok(()) => 0,
+            Err(error) => {
+                (*store).raise(error);
+                1
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::registry::{HandlerEntry, NO_LOCATION};
 /// The tables of a piece of code; see [`FunctionCode`](super::registry::FunctionCode).
 pub(super) struct CodeTables {
     pub traps: Box<[(u32, u8)]>,
+    pub polls: Box<[(u32, u32)]>,
     pub locations: Box<[(u32, u32)]>,
     pub handlers: Box<[HandlerEntry]>,
 }
@@ -28,6 +29,13 @@ impl Artifact {
         for (offset, code) in &self.traps {
             number(&mut out, offset - last);
             out.push(*code);
+            last = *offset;
+        }
+        let mut last = 0;
+        number(&mut out, self.polls.len() as u32);
+        for (offset, after) in &self.polls {
+            number(&mut out, offset - last);
+            number(&mut out, *after);
             last = *offset;
         }
         let mut last = 0;
@@ -53,6 +61,10 @@ pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<CodeTa
         let offset = reader.offset(last)?;
         Some((offset, (offset, reader.byte()?)))
     })?;
+    let polls = reader.list(2, |reader, last| {
+        let offset = reader.offset(last)?;
+        Some((offset, (offset, reader.offset(0)?)))
+    })?;
     let locations = reader.list(2, |reader, last| {
         let offset = reader.offset(last)?;
         let location = match reader.number()? {
@@ -66,7 +78,7 @@ pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<CodeTa
         let within = handler.after >= last && handler.after as usize <= code && (handler.entry as usize) < code;
         within.then_some((handler.after, handler))
     })?;
-    reader.bytes.is_empty().then_some(CodeTables { traps, locations, handlers })
+    reader.bytes.is_empty().then_some(CodeTables { traps, polls, locations, handlers })
 }
 
 fn number(out: &mut Vec<u8>, mut number: u32) {
@@ -140,10 +152,14 @@ mod tests {
 
     #[test]
     fn tables_beyond_the_code_are_refused() {
-        let one_trap = [1, 9, 3, 0, 0];
+        let one_trap = [1, 9, 3, 0, 0, 0];
         assert!(read_tables(&one_trap, 0, 9).is_some());
         assert!(read_tables(&one_trap, 0, 8).is_none());
-        assert!(read_tables(&[1, 9, 3, 0, 0, 0], 0, 9).is_none());
+        assert!(read_tables(&[1, 9, 3, 0, 0, 0, 0], 0, 9).is_none());
+        let one_poll = [0, 1, 9, 8, 0, 0];
+        assert!(read_tables(&one_poll, 0, 9).is_some());
+        assert!(read_tables(&one_poll, 0, 8).is_none());
+        assert!(read_tables(&[0, 1, 9, 10, 0, 0], 0, 9).is_none());
         assert!(read_tables(&[0xFF, 0xFF, 0xFF, 0xFF, 0x0F], 0, 9).is_none());
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct FunctionCode {
     pub function: Option<WasmFunction>,
     /// Offsets of the instructions that may trap, ascending, with the trap codes.
     pub traps: Box<[(u32, u8)]>,
+    /// Offsets of the instructions that trap because of a request to the running code, ascending, with the offsets where
+    /// the code goes on.
+    pub polls: Box<[(u32, u32)]>,
     /// Offsets where the code of another Wasm instruction begins, ascending, with that instruction's byte offset in the
     /// module.
     pub locations: Box<[(u32, u32)]>,
@@ -65,6 +68,13 @@ impl FunctionCode {
         let offset = u32::try_from(pc - self.range.start).ok()?;
         let index = self.traps.binary_search_by_key(&offset, |(at, _)| *at).ok()?;
         Some(self.traps[index].1)
+    }
+
+    /// Where the code goes on that trapped at `pc` because of a request.
+    pub fn after_poll(&self, pc: usize) -> Option<usize> {
+        let offset = u32::try_from(pc - self.range.start).ok()?;
+        let index = self.polls.binary_search_by_key(&offset, |(at, _)| *at).ok()?;
+        Some(self.range.start + self.polls[index].1 as usize)
     }
 
     /// The byte offset in the module of the Wasm instruction that `pc` belongs to.
@@ -240,7 +250,7 @@ mod tests {
     fn code(range: Range<usize>) -> FunctionCode {
         let (traps, locations) = (Box::new([(4, 1)]), Box::new([(2, 100), (6, NO_LOCATION)]));
         let handlers = Box::new([HandlerEntry { after: 9, entry: 12, frame: 32 }]);
-        FunctionCode { range, function: None, traps, locations, handlers }
+        FunctionCode { range, function: None, traps, polls: Box::new([(4, 3)]), locations, handlers }
     }
 
     #[test]
@@ -258,6 +268,7 @@ mod tests {
             assert!(find(base).is_none() && find(base - 17).is_none() && find(base + 24).is_none());
             let found = find(base + 12).unwrap();
             assert_eq!((found.trap_at(base + 12), found.trap_at(base + 13)), (Some(1), None));
+            assert_eq!((found.after_poll(base + 12), found.after_poll(base + 13)), (Some(base + 11), None));
             assert_eq!(found.location_at(base + 8), None);
             assert_eq!(found.handler_at(base + 17).map(|handler| handler.entry), Some(12));
             assert!(found.handler_at(base + 16).is_none());

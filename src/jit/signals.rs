@@ -5,13 +5,14 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::abi::trap_of;
+use super::abi::{TRAP_POLL, trap_of};
 use super::arch::{self, Registers};
 use super::enter::{Trapped, current, land};
-use super::registry;
+use super::registry::{self, FunctionCode};
 use super::unwind::{CodePosition, Stack};
 use crate::error::Trap;
 use crate::sys::signal::forward;
+use crate::vm::interrupt::Interrupts;
 use crate::vm::store::StoreOpaque;
 
 /// The signal handler.
@@ -50,11 +51,16 @@ unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
         if activation.is_null() {
             return false;
         }
-        let code = match registry::find(registers.pc).and_then(|function| function.trap_at(registers.pc)) {
+        let Some(function) = registry::find(registers.pc) else { return false };
+        let code = match function.trap_at(registers.pc) {
             Some(code) if is_access && !may_fault_at(address, code, &*(*activation).store) => return false,
             Some(code) => code,
             None => return false,
         };
+        if let Some(after) = after_poll(function, code, registers.pc, &(*(*activation).store).interrupts) {
+            arch::redirect_to_poll(context, after);
+            return true;
+        }
         let place = CodePosition { pc: registers.pc, fp: registers.fp() };
         let trapped = Trapped {
             registers,
@@ -65,6 +71,16 @@ unsafe fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void
         arch::redirect(context, land(activation, trapped));
         true
     }
+}
+
+/// Where the code goes on if it trapped because of a request: at a poll, or at the stack check of the function's prologue,
+/// which is made again then.
+fn after_poll(function: &FunctionCode, code: u8, pc: usize, interrupts: &Interrupts) -> Option<usize> {
+    if code == TRAP_POLL.as_raw().get() {
+        return function.after_poll(pc);
+    }
+    let is_stack_check = trap_of(code) == Some(Trap::StackOverflow);
+    (is_stack_check && interrupts.is_shown()).then_some(function.range.start + arch::FRAME_SETUP)
 }
 
 /// Whether an access that traps with `code` may fault at `address`: in a memory of the store, or by following a null

@@ -77,9 +77,9 @@ impl Engine {
         let hooks = &crate::jit::HOOKS;
         #[cfg(not(jit))]
         let hooks = &Hooks::INTERPRETER_ONLY;
-        let (types, spaces, stats) = Default::default();
+        let (types, spaces, stats, epochs) = Default::default();
         let stacks = StackPool::new(config.async_stack_bytes());
-        let core = Arc::new(EngineCore { config, types, spaces, stacks, stats, hooks });
+        let core = Arc::new(EngineCore { config, types, spaces, stacks, stats, epochs, hooks });
         Ok(Engine(Arc::new(EngineInner {
             #[cfg(jit)]
             jit: Arc::new(crate::jit::EngineState::new(&core)?),
@@ -97,6 +97,26 @@ impl Engine {
     /// The part of the engine that lower rooms use.
     pub(crate) fn core(&self) -> &Arc<EngineCore> {
         &self.0.core
+    }
+
+    /// Begins the next epoch: stores whose epoch deadline is reached with it are interrupted, see
+    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline). Any thread may call it, usually one that does so at
+    /// regular intervals. It takes a lock, so a signal handler must not call it. The time it takes depends on the number of
+    /// stores to be interrupted, not on how many there are.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Instance, Module, Store, Trap};
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, "(module (func (export \"spin\") (loop (br 0))))")?;
+    /// let mut store = Store::new(&engine, ());
+    /// let spin = Instance::new(&mut store, &module, &[])?.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// store.set_epoch_deadline(1);
+    /// std::thread::spawn(move || engine.increment_epoch());
+    /// assert_eq!(spin.call(&mut store, ()).unwrap_err().trap(), Some(Trap::Interrupt));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn increment_epoch(&self) {
+        self.0.core.epochs.increment();
     }
 
     /// Whether `store` was made for this engine.

@@ -13,6 +13,7 @@ pub(crate) mod global;
 mod import;
 pub(crate) mod inspect;
 pub(crate) mod instance;
+pub(crate) mod interrupt;
 pub(crate) mod limits;
 pub(crate) mod linear;
 pub(crate) mod linker;

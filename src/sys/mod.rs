@@ -50,6 +50,7 @@ pub(crate) use system::resolve::{ResolvedPath, open_directory};
 pub(crate) use system::socket::{accept, send};
 pub(crate) use system::space::discard;
 pub(crate) use system::thread::lower_priority;
+pub(crate) use system::wake::WakeFd;
 
 /// What a program will do with a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

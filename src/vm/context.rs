@@ -14,7 +14,7 @@
 
 use std::mem::offset_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
 
 use super::engine::NativeCalls;
 use super::instance::InstanceData;
@@ -35,14 +35,14 @@ pub(crate) struct VMCode {
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMStore {
-    /// Native code traps with `StackOverflow` when the stack pointer is below this; so does each entry into an engine.
+    /// The lowest address that the stack pointer may have. Running code compares with [`VMInterrupt::stack_limit`].
     pub stack_limit: usize,
     /// While the native stack pointer is at or below this, interpreted code does not call native code: it interprets the
     /// callee. That keeps the last quarter of the native stack for calls that nest between the engines.
     pub nest_limit: usize,
     /// First free slot of the value stack: the next frame of interpreted code starts here.
     pub value_top: *mut u64,
-    /// End of the value stack.
+    /// End of the value stack. Running code compares with [`VMInterrupt::value_end`].
     pub value_end: *mut u64,
     /// The pending exception, which native code is about to throw, or null; see `exception`.
     pub thrown: *mut VMException,
@@ -57,11 +57,32 @@ pub(crate) struct VMStore {
 }
 
 impl VMStore {
-    pub const STACK_LIMIT: i32 = offset_of!(VMStore, stack_limit) as i32;
     pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
     pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
     pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
+}
+
+/// What running code of a store looks at to notice a request from another thread, see
+/// [`interrupt`](super::interrupt): at each entry of a function it compares its stack with the limits, at the head of each
+/// loop it looks at the word. A request sets all three so that the code goes to a cold path. It is not a part of
+/// [`VMStore`] because other threads write to it, while this thread has exclusive references to the store.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct VMInterrupt {
+    /// Zero if there is no request.
+    pub word: AtomicU32,
+    /// Native code traps with `StackOverflow` when the stack pointer is below this; so does each entry into an engine.
+    pub stack_limit: AtomicUsize,
+    /// The end of the value stack, which no frame may exceed.
+    pub value_end: AtomicUsize,
+}
+
+#[cfg_attr(not(any(jit, baseline)), allow(dead_code, reason = "only native code uses the offsets"))]
+impl VMInterrupt {
+    pub const WORD: i32 = offset_of!(VMInterrupt, word) as i32;
+    pub const STACK_LIMIT: i32 = offset_of!(VMInterrupt, stack_limit) as i32;
+    pub const VALUE_END: i32 = offset_of!(VMInterrupt, value_end) as i32;
 }
 
 /// One linear memory. The base never moves; the length only grows, on the thread that runs the store's code.
@@ -173,6 +194,8 @@ impl VMException {
 pub(crate) struct VMContext {
     /// The store, which outlives the context. It is the first field of a `StoreOpaque`.
     pub store: *mut VMStore,
+    /// The store's, which lives at least as long as the store.
+    pub interrupt: *const VMInterrupt,
     /// The entry of each function that the module defines, by defined index: native code, or a trampoline. All instances of
     /// the module share the array; one atomic store replaces an entry when better code is ready. Called as
     /// `entry(vmctx, defined_index, arguments...)`. Null where the engine does not compile.
@@ -195,6 +218,7 @@ pub(crate) struct VMContext {
 
 impl VMContext {
     pub const STORE: i32 = offset_of!(VMContext, store) as i32;
+    pub const INTERRUPT: i32 = offset_of!(VMContext, interrupt) as i32;
     pub const ENTRIES: i32 = offset_of!(VMContext, entries) as i32;
     pub const TIERS: i32 = offset_of!(VMContext, tiers) as i32;
     pub const HEAT: i32 = offset_of!(VMContext, heat) as i32;

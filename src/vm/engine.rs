@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::context::{VMCode, VMContext};
+use super::interrupt::Epochs;
 use super::space::SpacePool;
 use crate::config::{Config, Strategy};
 use crate::error::Result;
@@ -20,6 +21,7 @@ pub(crate) struct EngineCore {
     /// Idle native stacks, for the next asynchronous calls.
     pub stacks: StackPool,
     pub stats: StatsCounter,
+    pub epochs: Epochs,
     pub hooks: &'static Hooks,
 }
 

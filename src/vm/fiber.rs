@@ -35,6 +35,7 @@ use std::{mem, ptr, thread};
 
 use super::activation;
 use super::heap::Frozen;
+use super::interrupt;
 use super::store::{AliasableBox, MAX_SUSPENDED, StoreOpaque};
 use crate::error::{Error, Result, Trap};
 use crate::sys::{self, Coroutine, NativeStack, Suspender};
@@ -55,7 +56,8 @@ impl StackState {
     /// Exchanges what the store has set.
     fn swap(&mut self, store: &mut StoreOpaque) {
         mem::swap(&mut self.stack, &mut store.stack);
-        mem::swap(&mut self.stack_limit, &mut store.vm.stack_limit);
+        let stack_limit = mem::replace(&mut self.stack_limit, store.vm.stack_limit);
+        store.limit_stack(stack_limit);
         mem::swap(&mut self.nest_limit, &mut store.vm.nest_limit);
         mem::swap(&mut self.value_top, &mut store.vm.value_top);
         mem::swap(&mut self.suspended, &mut store.suspended);
@@ -108,11 +110,13 @@ impl<R> Fiber<R> {
         let outer = opaque.heap.freeze();
         let all = opaque.heap.frozen();
         opaque.heap.thaw(outer);
+        let (native, reserve) = sys::coroutine_stack(bounds);
+        let (stack_limit, nest_limit) = opaque.limits_on(native, reserve);
         let state = AliasableBox::new(FiberState {
             other: StackState {
-                stack: NativeStack::default(),
-                stack_limit: 0,
-                nest_limit: 0,
+                stack: native,
+                stack_limit,
+                nest_limit,
                 value_top: opaque.vm.value_top,
                 suspended: opaque.suspended + usize::from(is_nested),
                 // Registers of the code that waits for this may be saved on either stack; see `heap`.
@@ -125,12 +129,7 @@ impl<R> Fiber<R> {
         });
         let place = state.as_ptr();
         // SAFETY: the state was just made, and nobody else has a reference to it.
-        let other = unsafe { &mut (*place).other };
-        other.fiber = place;
-        other.swap(opaque);
-        let (native, reserve) = sys::coroutine_stack(bounds);
-        opaque.run_on(native, reserve);
-        other.swap(opaque);
+        unsafe { (*place).other.fiber = place };
         // SAFETY: panics are caught. The state lives as long as the coroutine, or both are leaked. The rest is the caller's
         // promise and argued in the module's documentation.
         let coroutine = unsafe {
@@ -245,7 +244,7 @@ impl StoreOpaque {
 ///
 /// # Errors
 /// [`Usage`](crate::ErrorKind::Usage) if the code is not called asynchronously; an error with which the code must end if the
-/// future of the asynchronous call is dropped.
+/// future of the asynchronous call is dropped, or if that is requested ([`interrupt::end_of_wait`]).
 ///
 /// # Safety
 /// `store` must be the own pointer of a live store, called by a host function of it that its running code called, on the same
@@ -264,7 +263,15 @@ pub(crate) unsafe fn block_on<F: Future + ?Sized>(
             if let Poll::Ready(output) = poll_once(future.as_mut(), &mut *(*fiber).context) {
                 return Ok(output);
             }
-            suspend(fiber);
+            drop((*store).interrupts.set_waker(Some((*(*fiber).context).waker().clone())));
+            let end = interrupt::end_of_wait(store);
+            if end.is_none() {
+                suspend(fiber);
+            }
+            drop((*store).interrupts.set_waker(None));
+            if let Some(error) = end {
+                return Err(error);
+            }
         }
     }
 }
@@ -316,7 +323,10 @@ pub(crate) unsafe fn yield_now(store: *mut StoreOpaque) -> Result<bool> {
             return Ok(false);
         }
         let fiber = may_suspend(store)?;
-        (*(*fiber).context).waker().wake_by_ref();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (*(*fiber).context).waker().wake_by_ref())) {
+            (*store).panic = Some(panic);
+            return Err(Error::host("a waker panicked"));
+        }
         suspend(fiber);
         may_suspend(store).map(|_| true)
     }

@@ -69,6 +69,7 @@ impl InstanceData {
             dropped_data: vec![false; inner.data.len()],
         };
         let header = VMContext {
+            interrupt: store.interrupts.vm(),
             store: store.as_ptr().cast(),
             entries: code.entries,
             tiers: code.tiers,

@@ -2,7 +2,7 @@
 //!
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
 //! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`), and
-//! the native stack that a store's code runs on (`store`, `activation`, `fiber`).
+//! the native stack that a store's code runs on (`store`, `activation`, `fiber`), and requests to running code (`interrupt`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
@@ -20,6 +20,7 @@ pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod instantiate;
+pub(crate) mod interrupt;
 #[cfg_attr(not(jit), allow(dead_code, unused_imports, reason = "only compiled code calls through the table"))]
 pub(crate) mod libcalls;
 pub(crate) mod limits;

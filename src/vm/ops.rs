@@ -5,10 +5,12 @@
 //! For all functions here: the context must be that of the running code, so that it is live and nobody else holds a
 //! reference to its store; and indices must be validated ones of its module.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::context::{VMContext, VMMemory};
 use super::instance::{InstanceData, resolve};
+use super::interrupt;
 use super::limits::{self, LimitedResource};
 use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
@@ -112,13 +114,44 @@ pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64)
 pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, value: u32, len: u64) -> Result<()> {
     // SAFETY: context and index are valid by the caller's promise; the range is in bounds, as checked before the write.
     unsafe {
-        let (base, length) = memory(vmctx, index);
+        let (_, length) = memory(vmctx, index);
         if !within(dst, len, length) {
             return Err(memory_fault(dst, len, length));
         }
-        std::ptr::write_bytes(base.add(dst as usize), value as u8, len as usize);
+        in_pieces(vmctx, len as usize, |range| {
+            let (base, _) = memory(vmctx, index);
+            std::ptr::write_bytes(base.add(dst as usize + range.start), value as u8, range.len());
+        })
     }
-    Ok(())
+}
+
+/// Bytes that are filled or copied, some milliseconds long, without a look for requests.
+pub(crate) const PIECE: usize = 16 << 20;
+
+/// Calls `run` with the pieces of `len` bytes, and does between them what was requested of the running code.
+///
+/// # Errors
+/// As for [`interrupt::poll`].
+///
+/// # Safety
+/// See the module's documentation; if there are several pieces, the store's `value_top` must be above all slots in use.
+#[inline]
+unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range<usize>)) -> Result<()> {
+    let mut start = 0usize;
+    loop {
+        let end = len.min(start.saturating_add(PIECE));
+        run(start..end);
+        if end == len {
+            return Ok(());
+        }
+        start = end;
+        // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
+        unsafe {
+            if interrupt::is_requested((*vmctx).interrupt) {
+                interrupt::poll((*vmctx).store.cast())?;
+            }
+        }
+    }
 }
 
 /// `memory.copy`: copies `len` bytes; the ranges may overlap.
@@ -147,9 +180,15 @@ pub(crate) unsafe fn memory_copy(
         if !within(dst, len, to_length) {
             return Err(memory_fault(dst, len, to_length));
         }
-        std::ptr::copy(from.add(src as usize), to.add(dst as usize), len as usize);
+        let (dst, src, len) = (dst as usize, src as usize, len as usize);
+        // Where the target begins within the source, the last bytes are copied first.
+        let is_upward = from == to && dst > src;
+        in_pieces(vmctx, len, |range| {
+            let at = if is_upward { len - range.end } else { range.start };
+            let ((to, _), (from, _)) = (memory(vmctx, dst_memory), memory(vmctx, src_memory));
+            std::ptr::copy(from.add(src + at), to.add(dst + at), range.len());
+        })
     }
-    Ok(())
 }
 
 /// `memory.init`: copies `len` bytes of a data segment; a dropped segment has no bytes.

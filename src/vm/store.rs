@@ -14,6 +14,7 @@ use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
 use super::instance::InstanceData;
+use super::interrupt::{Deadlines, Interrupts, Requests};
 use super::limits::{LimitedResource, Limiter};
 use super::memory::MemoryData;
 use super::space::Reservation;
@@ -73,6 +74,9 @@ pub(crate) struct StoreOpaque {
     pub panic: Option<Box<dyn Any + Send>>,
     /// The stack of the interpreter's frames: the memory of `vm.value_top..vm.value_end`, and a guard.
     pub value_stack: Reservation,
+    /// Requests from other threads.
+    pub interrupts: Arc<Interrupts>,
+    pub deadlines: Deadlines,
     /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
@@ -127,7 +131,7 @@ impl StoreOpaque {
         // If there is no address space for a value stack, calls fail but the store's objects can still be used.
         let value_stack = value_stack(engine).unwrap_or_default();
         let (base, length) = (value_stack.base(), value_stack.accessible());
-        StoreOpaque {
+        let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
                 nest_limit: 0,
@@ -146,6 +150,8 @@ impl StoreOpaque {
             propagation: Propagation::default(),
             panic: None,
             value_stack,
+            interrupts: Arc::new(Interrupts::new(base as usize + length)),
+            deadlines: Deadlines::new(engine.config.epoch_interruption),
             limiter: None,
             memories: Vec::new(),
             tables: Vec::new(),
@@ -158,7 +164,11 @@ impl StoreOpaque {
             instances: Vec::new(),
             host_refs: HashMap::new(),
             host_funcs: Vec::new(),
+        };
+        if engine.config.epoch_interruption {
+            store.interrupts.request(Requests::EPOCH);
         }
+        store
     }
 
     /// The number of instances, memories or tables in the store.
@@ -241,18 +251,29 @@ impl StoreOpaque {
     #[inline]
     fn set_stack_limits(&mut self, here: usize) -> Result<()> {
         let (stack, reserve) = sys::current_stack(here)?;
-        self.run_on(stack, reserve);
+        let (stack_limit, nest_limit) = self.limits_on(stack, reserve);
+        self.stack = stack;
+        self.limit_stack(stack_limit);
+        self.vm.nest_limit = nest_limit;
         Ok(())
     }
 
-    /// Sets the native stack and its limits; `reserve` bytes of it are left to Rust code.
+    /// The stack limit and the nest limit of code on a native stack, of which `reserve` bytes are left to Rust code.
     #[inline]
-    pub(super) fn run_on(&mut self, stack: NativeStack, reserve: usize) {
-        self.stack = stack;
+    pub(super) fn limits_on(&self, stack: NativeStack, reserve: usize) -> (usize, usize) {
         // The limit is above the part of the stack that is reserved for Rust code.
         let most = self.engine.config.max_wasm_stack;
-        self.vm.stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
-        self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
+        let stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
+        (stack_limit, stack_limit.saturating_add(stack.high.saturating_sub(stack_limit).min(most) / 4))
+    }
+
+    #[inline]
+    pub(super) fn limit_stack(&mut self, stack_limit: usize) {
+        // Often the host calls again from the same depth.
+        if self.vm.stack_limit != stack_limit {
+            self.vm.stack_limit = stack_limit;
+            self.interrupts.limit_stack(stack_limit);
+        }
     }
 
     #[cold]
@@ -280,7 +301,7 @@ impl StoreOpaque {
             WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;
                 self.stack = outer.stack;
-                self.vm.stack_limit = outer.stack_limit;
+                self.limit_stack(outer.stack_limit);
                 self.vm.nest_limit = outer.nest_limit;
                 self.heap.thaw(outer.frozen);
             }
@@ -327,6 +348,12 @@ impl StoreOpaque {
             reference
         });
         reference.0
+    }
+}
+
+impl Drop for StoreOpaque {
+    fn drop(&mut self) {
+        self.forget_deadlines();
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shif
 use crate::interp::code::InterpretedFunction;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
+use crate::vm::context::VMInterrupt;
 
 /// Emits machine code.
 pub(super) struct Assembler {
@@ -26,7 +27,7 @@ pub(super) struct Assembler {
 }
 
 const LENGTH: u32 = offset_of!(Context, length) as u32;
-const STACK_END: u32 = offset_of!(Context, stack_end) as u32;
+const INTERRUPT: u32 = offset_of!(Context, interrupt) as u32;
 const FRAME_BYTES: u32 = offset_of!(InterpretedFunction, frame_bytes) as u32;
 const HEADER: u32 = offset_of!(InterpretedFunction, header) as u32;
 const ENTRY: u32 = offset_of!(InterpretedFunction, entry) as u32;
@@ -564,9 +565,10 @@ impl Assembler {
     pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         self.add_to(10, 1, at(base));
         asm!(self
-            ; ldr x11, [x4, STACK_END]
-            ; sub x11, x11, x10
+            ; ldr x11, [x4, INTERRUPT]
+            ; ldr x11, [x11, VMInterrupt::VALUE_END as u32]
             ; ldr x12, [x5, FRAME_BYTES]
+            ; add x12, x10, x12
             ; cmp x11, x12
         );
         self.branch(Cond::LtU, otherwise);

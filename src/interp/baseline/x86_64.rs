@@ -13,6 +13,7 @@ use super::{Alu, Cond, FloatCond, FloatOp, FloatSrc, FloatType, Label, Reg, Shif
 use crate::interp::code::InterpretedFunction;
 use crate::interp::machine::Context;
 use crate::interp::op::Plain;
+use crate::vm::context::VMInterrupt;
 
 /// Emits machine code.
 pub(super) struct Assembler {
@@ -24,7 +25,7 @@ pub(super) struct Assembler {
 }
 
 const LENGTH: i32 = offset_of!(Context, length) as i32;
-const STACK_END: i32 = offset_of!(Context, stack_end) as i32;
+const INTERRUPT: i32 = offset_of!(Context, interrupt) as i32;
 const FRAME_BYTES: i32 = offset_of!(InterpretedFunction, frame_bytes) as i32;
 const HEADER: i32 = offset_of!(InterpretedFunction, header) as i32;
 const ENTRY: i32 = offset_of!(InterpretedFunction, entry) as i32;
@@ -434,9 +435,10 @@ impl Assembler {
     pub fn enter(&mut self, base: u16, otherwise: Label) -> usize {
         asm!(self
             ; lea r10, [rsi + at(base)]
-            ; mov r11, [r8 + STACK_END]
-            ; sub r11, r10
-            ; cmp r11, [r9 + FRAME_BYTES]
+            ; mov r11, [r8 + INTERRUPT]
+            ; mov rax, [r9 + FRAME_BYTES]
+            ; add rax, r10
+            ; cmp [r11 + VMInterrupt::VALUE_END], rax
         );
         self.branch(Cond::LtU, otherwise);
         asm!(self ; mov rdi, QWORD 0);

@@ -88,9 +88,15 @@ fn call(m: &mut Machine) -> Step {
     let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(1));
     match defined(m.vmctx(), m.bc()) {
         Ok(code) if m.enter(code, base, ret) => Step::Next,
-        Ok(_) => m.stop(Trap::StackOverflow),
+        Ok(_) => not_entered(m),
         Err(error) => m.stop(error),
     }
+}
+
+/// The call at `ip` did not get a frame: because of a request, after which it is run again, or because the stack is
+/// exhausted.
+fn not_entered(m: &mut Machine) -> Step {
+    if m.is_interrupted() { control::poll(m) } else { m.stop(Trap::StackOverflow) }
 }
 
 fn call_import(m: &mut Machine) -> Step {
@@ -127,7 +133,7 @@ fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) ->
     };
     let entered = m.enter(code, base, if callee == caller { ret } else { cross_instance_return() });
     if !entered {
-        return m.stop(Trap::StackOverflow);
+        return not_entered(m);
     }
     if callee != caller {
         // SAFETY: the header was just made; the callee is live.
@@ -201,6 +207,10 @@ fn tail_code(m: &Machine, callee: *mut VMContext, index: u32) -> Result<*const I
 
 /// Replaces the running frame with one of a defined function.
 fn tail_defined(m: &mut Machine, callee: *mut VMContext, code: Result<*const InterpretedFunction, Error>) -> Step {
+    // Tail calls may go on for ever without a loop or a deeper frame.
+    if m.is_interrupted() && control::poll(m) == Step::Stop {
+        return Step::Stop;
+    }
     // SAFETY: published code lives as long as the module.
     let code = match code {
         Ok(code) => unsafe { &*code },

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use super::numeric::{CompareOp, FormOf};
 use super::{printed, tier};
 use crate::error::Trap;
+use crate::interp::code::InterpretedModule;
 use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::op::{Plain, word};
 use crate::interp::print::Field::{self, *};
@@ -12,6 +13,7 @@ use crate::interp::print::Half::*;
 use crate::interp::value::SlotValue;
 use crate::numeric::simd::V128;
 use crate::vm::context::VMContext;
+use crate::vm::interrupt;
 
 /// The instruction that the outermost frame of an activation returns to.
 static EXIT: [u64; 1] = [word(Plain::Exit.op(), 0, 0, 0)];
@@ -95,6 +97,27 @@ fn baseline(m: &mut Machine) -> Flow {
 #[inline(always)]
 fn baseline(_: &mut Machine) -> Flow {
     Flow::Trap(Trap::Unreachable)
+}
+
+/// Sets the store's `value_top` above the running frame, which is the topmost, for code of the host that may run.
+pub(super) fn set_top(m: &mut Machine) {
+    let vmctx = m.vmctx();
+    // SAFETY: the instance is running, so its module and its store are live, to which nobody holds a reference.
+    unsafe {
+        if let Some((code, _)) = InterpretedModule::of(vmctx).find(m.ip) {
+            (*(*vmctx).store).value_top = m.fp.add(code.frame_slots());
+        }
+    }
+}
+
+/// Does what was requested of the running code. `ip` is at the target of a branch, or at a call.
+pub(crate) fn poll(m: &mut Machine) -> Step {
+    set_top(m);
+    // SAFETY: the instance is running, so its store is live, to which nobody holds a reference.
+    match unsafe { interrupt::poll((*m.vmctx()).store.cast()) } {
+        Ok(()) => Step::Next,
+        Err(error) => m.stop(error),
+    }
 }
 
 pub(super) fn return_cross_instance(m: &mut Machine) -> Step {

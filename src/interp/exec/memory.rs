@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use super::control::set_top;
 use super::{Named, kept, printed};
 use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::print::Field::{self, *};
@@ -283,6 +284,9 @@ pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<
 
 fn memory_fill(m: &mut Machine) -> Step {
     let (dst, value, len) = three(m);
+    if len as usize > ops::PIECE {
+        set_top(m);
+    }
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_fill(m.vmctx(), m.low(1), dst.into(), value, len.into()) };
     after(m, 2, result)
@@ -290,6 +294,9 @@ fn memory_fill(m: &mut Machine) -> Step {
 
 fn memory_copy(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
+    if len as usize > ops::PIECE {
+        set_top(m);
+    }
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_copy(m.vmctx(), m.low(1), m.high(1), dst.into(), src.into(), len.into()) };
     after(m, 2, result)

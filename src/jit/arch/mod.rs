@@ -1,10 +1,11 @@
 //! The parts in assembly, and those that read machine code and machine state. A port of the JIT starts here.
 //!
 //! Each architecture has the same files:
-//! - `entry`: `enter` and `landing` lead from Rust into compiled code and back, `raise` leads to the handler of an exception;
+//! - `entry`: `enter` and `landing` lead from Rust into compiled code and back, `raise` leads to the handler of an exception,
+//!   `poll` does what was requested of the running code;
 //! - `trampoline`: the lazy-compile trampolines, and `indirect_via_entry`, for calls by reference;
 //! - `signal`: the interrupted thread's `Registers`, and `redirect`, which changes where it goes on;
-//! - `decode`: the address that a trapping instruction accessed, and the check that failed before a trap.
+//! - `decode`: the address that a trapping instruction accessed, the check that failed before a trap, and the jumps in code.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

@@ -66,6 +66,8 @@ impl<'m> Lower<'m, '_> {
             self.stack.extend_from_slice(self.builder.inst_results(call));
             self.emit_return(callee.results);
         } else {
+            // The prologues of functions that only call in tail position don't look.
+            self.poll();
             self.ins().return_call_indirect(callee.signature, callee.code, &args);
         }
         self.reachable = false;

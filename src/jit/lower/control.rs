@@ -167,6 +167,7 @@ impl<'m> Lower<'m, '_> {
             self.read_operands(self.stack.len());
         }
         self.stack.extend(own);
+        self.poll();
         self.count();
     }
 

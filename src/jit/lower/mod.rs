@@ -42,7 +42,7 @@ use crate::interp::FrameLayout;
 use crate::module::ModuleFacts;
 use crate::module::offsets::Location;
 use crate::module::types::{FuncType, ValType};
-use crate::vm::context::{VMContext, VMStore};
+use crate::vm::context::{VMContext, VMInterrupt};
 
 /// The most CLIF values of a function: with more, Cranelift takes minutes and gigabytes. This is 50 times what the largest
 /// functions of compilers and interpreters need.
@@ -302,7 +302,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         Ok(())
     }
 
-    /// Has the prologue compare the stack pointer with `vmctx.store.stack_limit`.
+    /// Has the prologue compare the stack pointer with `vmctx.interrupt.stack_limit`.
     fn limit_stack(&mut self) {
         let func = &mut *self.builder.func;
         let flags = func.dfg.mem_flags.insert_unchecked(CONSTANT);
@@ -313,8 +313,8 @@ impl<'m, 'b> Lower<'m, 'b> {
             global_type: types::I64,
             flags,
         };
-        let store = func.create_global_value(load(vmctx, VMContext::STORE));
-        func.stack_limit = Some(func.create_global_value(load(store, VMStore::STACK_LIMIT)));
+        let interrupt = func.create_global_value(load(vmctx, VMContext::INTERRUPT));
+        func.stack_limit = Some(func.create_global_value(load(interrupt, VMInterrupt::STACK_LIMIT)));
     }
 
     /// Whether code traps by instructions that cause signals.

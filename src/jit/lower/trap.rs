@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Signature, Type, Value, t
 use super::Lower;
 use crate::error::Trap;
 use crate::jit::abi;
-use crate::vm::context::{VMContext, VMStore};
+use crate::vm::context::{VMContext, VMInterrupt, VMStore};
 
 /// The memory access that a check is for.
 #[derive(Clone, Copy)]
@@ -107,14 +107,46 @@ impl Lower<'_, '_> {
         self.ins().trap(abi::TRAP_RAISED);
     }
 
-    /// At the start of a function: traps if the stack is exhausted. The frame is there already, and untouched.
+    /// At the start of a function: traps if the stack is exhausted, and does what was requested of the running code. The
+    /// frame is there already, and untouched.
     pub(super) fn check_stack(&mut self) {
-        let store = self.load_constant(self.vmctx, VMContext::STORE);
-        // Not marked constant: the limit changes when the host switches stacks.
-        let limit = self.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::STACK_LIMIT);
+        let interrupt = self.load_constant(self.vmctx, VMContext::INTERRUPT);
+        // Not marked constant: the limit changes when the host switches stacks, and with requests.
+        let limit = self.ins().load(types::I64, MemFlagsData::trusted(), interrupt, VMInterrupt::STACK_LIMIT);
         let stack = self.ins().get_stack_pointer(types::I64);
-        let exhausted = self.ins().icmp(IntCC::UnsignedLessThan, stack, limit);
-        self.trapnz(exhausted, Trap::StackOverflow);
+        let below = self.ins().icmp(IntCC::UnsignedLessThan, stack, limit);
+        self.rarely(below, |lower| {
+            lower.poll_at_entry(stack);
+        });
+    }
+
+    /// Does what was requested of the running code, if something was: at the head of a loop, and before a tail call.
+    ///
+    /// With signals the code traps, and goes on after the trap: that takes no registers from the loop, and Cranelift knows
+    /// that it changes no memory.
+    pub(super) fn poll(&mut self) {
+        let interrupt = self.load_constant(self.vmctx, VMContext::INTERRUPT);
+        let word = self.ins().load(types::I32, MemFlagsData::trusted(), interrupt, VMInterrupt::WORD);
+        if self.signals {
+            self.ins().trapnz(word, abi::TRAP_POLL);
+        } else {
+            self.rarely(word, |lower| {
+                lower.interrupt();
+            });
+        }
+    }
+
+    /// If the condition is not zero, runs the code that `cold` emits, and comes back.
+    fn rarely(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
+        let (taken, next) = (self.builder.create_block(), self.builder.create_block());
+        self.builder.set_cold_block(taken);
+        self.ins().brif(condition, taken, [], next, []);
+        self.builder.seal_block(taken);
+        self.builder.switch_to_block(taken);
+        cold(self);
+        self.ins().jump(next, []);
+        self.builder.seal_block(next);
+        self.builder.switch_to_block(next);
     }
 
     /// Traps where a division would: if the divisor is zero or, for divisions that can overflow, the quotient is too large.

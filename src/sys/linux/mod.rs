@@ -9,3 +9,4 @@ pub(super) mod signal;
 pub(super) mod socket;
 pub(super) mod space;
 pub(super) mod thread;
+pub(super) mod wake;

@@ -11,3 +11,4 @@ pub(super) mod resolve;
 pub(super) mod space;
 #[cfg_attr(target_vendor = "apple", allow(dead_code, reason = "some have a twin that does more"))]
 pub(super) mod thread;
+pub(super) mod wake;

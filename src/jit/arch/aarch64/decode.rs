@@ -123,6 +123,38 @@ fn comparison(word: u32, registers: &Registers) -> Option<(u64, u64)> {
     Some((narrow(left), narrow(right)))
 }
 
+/// Bytes of the instructions that set up a frame.
+pub(in crate::jit) const FRAME_SETUP: usize = 8;
+
+/// Whether a function begins with `stp x29, x30, [sp, #-16]!; mov x29, sp`.
+pub(in crate::jit) fn begins_with_frame(function: &[u8]) -> bool {
+    function.starts_with(&[0xFD, 0x7B, 0xBF, 0xA9, 0xFD, 0x03, 0x00, 0x91])
+}
+
+/// Calls `found` with the end and the target of each conditional jump, as offsets; a jump to an unconditional one leads to
+/// the target of that, as Cranelift does where a conditional one does not reach. Constants are not told from instructions,
+/// so it may find jumps in them too, but it misses none.
+pub(in crate::jit) fn conditional_jumps(function: &[u8], mut found: impl FnMut(u32, u32)) {
+    let word = |at: u32| {
+        let bytes = function.get(at as usize..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
+    };
+    // The signed number in `bits` bits from bit `low` on, in units of instructions.
+    let distance = |word: u32, low: u32, bits: u32| ((word << (32 - low - bits)) as i32 >> (32 - bits)) * 4;
+    for at in (0..function.len() as u32).step_by(4) {
+        let Some(jump) = word(at) else { return };
+        // `b.cond`, `cbz` and `cbnz` of either width.
+        if jump & 0xFF00_0010 != 0x5400_0000 && jump & 0x7E00_0000 != 0x3400_0000 {
+            continue;
+        }
+        let target = at.wrapping_add_signed(distance(jump, 5, 19));
+        found(at + 4, target);
+        if let Some(further) = word(target).filter(|further| further >> 26 == 5) {
+            found(at + 4, target.wrapping_add_signed(distance(further, 0, 26)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +213,15 @@ mod tests {
         let probe = |word: u32| is_probe(&word.to_le_bytes());
         assert!(probe(0x39401C41) && probe(0x38636841));
         assert!(!probe(0xF9000041) && !probe(0xB9400441));
+    }
+
+    #[test]
+    fn jumps_are_found() {
+        let mut found = Vec::new();
+        // b.ne +8; cbnz x1, -4; b +16, to which cbz w0, -4 leads.
+        let words: [u32; 5] = [0x5400_0041, 0xB5FF_FFE1, 0x1400_0004, 0x34FF_FFE0, 0xD503_201F];
+        let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        conditional_jumps(&code, |end, target| found.push((end, target)));
+        assert_eq!(found, [(4, 8), (4, 24), (8, 0), (16, 8), (16, 24)]);
     }
 }

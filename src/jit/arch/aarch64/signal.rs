@@ -47,3 +47,16 @@ pub(in crate::jit) unsafe fn redirect(context: *mut c_void, target: Target) {
     saved.regs[29] = target.fp as u64;
     saved.regs[0] = target.payload as u64;
 }
+
+/// Makes the interrupted thread call [`poll`](super::poll) when the signal handler returns, and go on at `after` with all
+/// registers as they are, but for x16 and x17.
+///
+/// # Safety
+/// `context` must be one that a signal handler got, the thread in compiled code whose frame is set up, and `after` be in
+/// the same function, where it may go on.
+pub(in crate::jit) unsafe fn redirect_to_poll(context: *mut c_void, after: usize) {
+    // SAFETY: the caller's promise.
+    let saved = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext };
+    saved.regs[16] = after as u64;
+    saved.pc = super::poll as *const () as u64;
+}

@@ -182,6 +182,27 @@ fn comparison(function: &[u8], range: Range<usize>, registers: &Registers, lengt
     Some((narrow(left), narrow(right)))
 }
 
+/// Bytes of the instructions that set up a frame.
+pub(in crate::jit) const FRAME_SETUP: usize = 4;
+
+/// Whether a function begins with `push rbp; mov rbp, rsp`.
+pub(in crate::jit) fn begins_with_frame(function: &[u8]) -> bool {
+    function.starts_with(&[0x55, 0x48, 0x89, 0xE5])
+}
+
+/// Calls `found` with the end and the target of each conditional jump, as offsets. Instructions are not decoded, so it may
+/// find jumps in constants too, but it misses none.
+pub(in crate::jit) fn conditional_jumps(function: &[u8], mut found: impl FnMut(u32, u32)) {
+    for (at, bytes) in function.windows(6).enumerate() {
+        if let [0x0F, 0x80..=0x8F, distance @ ..] = bytes
+            && let Ok(distance) = distance.try_into()
+        {
+            let end = at as u32 + 6;
+            found(end, end.wrapping_add_signed(i32::from_le_bytes(distance)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,5 +270,14 @@ mod tests {
         assert_eq!(check(&[0x48, 0x85, 0xFF], 4), Some((0, 0x800, true)));
         assert_eq!(check(&[0x48, 0x85, 0xF7], 4), None);
         assert_eq!(check(&[0x48, 0x01, 0xFE], 3), None);
+    }
+
+    #[test]
+    fn jumps_are_found() {
+        let mut found = Vec::new();
+        // A jump forward, half a jump, and one backward.
+        let code = [0x90, 0x0F, 0x85, 3, 0, 0, 0, 0x0F, 0x90, 0x0F, 0x82, 0xF9, 0xFF, 0xFF, 0xFF, 0x0F];
+        conditional_jumps(&code, |end, target| found.push((end, target)));
+        assert_eq!(found, [(7, 10), (15, 8)]);
     }
 }

@@ -59,3 +59,19 @@ pub(in crate::jit) unsafe fn redirect(context: *mut c_void, target: Target) {
     saved[libc::REG_RBP as usize] = target.fp as i64;
     saved[libc::REG_RAX as usize] = target.payload as i64;
 }
+
+/// Makes the interrupted thread call [`poll`](super::poll) when the signal handler returns, and go on at `after` with all
+/// registers as they are.
+///
+/// # Safety
+/// `context` must be one that a signal handler got, the thread in compiled code whose frame is set up, and `after` be in
+/// the same function, where it may go on.
+pub(in crate::jit) unsafe fn redirect_to_poll(context: *mut c_void, after: usize) {
+    // SAFETY: the caller's promise. Compiled code keeps nothing below its stack pointer.
+    unsafe {
+        let saved = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        saved[libc::REG_RSP as usize] -= 8;
+        (saved[libc::REG_RSP as usize] as usize as *mut usize).write(after);
+        saved[libc::REG_RIP as usize] = super::poll as *const () as i64;
+    }
+}
