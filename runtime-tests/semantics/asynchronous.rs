@@ -16,15 +16,15 @@ use wasmrun::{
     Strategy, Trap, TypedFunc, ValType, Value,
 };
 
-type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
+pub type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
 
 /// Polls once.
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+pub fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
 /// Polls to the end: the output, and how often it was pending.
-fn finish<F: Future>(future: F) -> (F::Output, u32) {
+pub fn finish<F: Future>(future: F) -> (F::Output, u32) {
     let mut future = pin!(future);
     let mut pending = 0;
     loop {
@@ -37,17 +37,32 @@ fn finish<F: Future>(future: F) -> (F::Output, u32) {
 }
 
 /// Polls to an end without an error: the result, and how often it was pending.
-fn done<R>(future: impl Future<Output = Result<R, Error>>) -> (R, u32) {
+pub fn done<R>(future: impl Future<Output = Result<R, Error>>) -> (R, u32) {
     let (result, pending) = finish(future);
     (result.unwrap(), pending)
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub fn block_on<F: Future>(future: F) -> F::Output {
     finish(future).0
 }
 
+/// Polls to the end, each time on a thread of its own, which may never have run WebAssembly code.
+pub fn finish_elsewhere<R: Send>(mut future: BoxFuture<'_, R>) -> thread::Result<(R, u32)> {
+    let mut pending = 0;
+    loop {
+        let polled = thread::scope(|scope| {
+            let poll = || poll(future.as_mut());
+            thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, poll).unwrap().join()
+        });
+        match polled? {
+            Poll::Ready(result) => return Ok((result, pending)),
+            Poll::Pending => pending += 1,
+        }
+    }
+}
+
 /// Pending so many times.
-struct Turns(u32);
+pub struct Turns(pub u32);
 
 impl Future for Turns {
     type Output = ();
@@ -65,22 +80,22 @@ impl Future for Turns {
 
 /// Counts how many there are of it now, and how many were made.
 #[derive(Clone, Default)]
-struct Census(Arc<(AtomicUsize, AtomicUsize)>);
+pub struct Census(Arc<(AtomicUsize, AtomicUsize)>);
 
-struct Guard(Census);
+pub struct Guard(Census);
 
 impl Census {
-    fn guard(&self) -> Guard {
+    pub fn guard(&self) -> Guard {
         self.0.0.fetch_add(1, Ordering::Relaxed);
         self.0.1.fetch_add(1, Ordering::Relaxed);
         Guard(self.clone())
     }
 
-    fn alive(&self) -> usize {
+    pub fn alive(&self) -> usize {
         self.0.0.load(Ordering::Relaxed)
     }
 
-    fn made(&self) -> usize {
+    pub fn made(&self) -> usize {
         self.0.1.load(Ordering::Relaxed)
     }
 }
@@ -275,22 +290,8 @@ fn calls_end_after_a_suspension_as_without() {
     });
 }
 
-/// Each poll is on a thread of its own, which may never have run WebAssembly code.
 #[test]
 fn futures_move_between_threads_at_every_suspension() {
-    fn finish_elsewhere<R: Send>(mut future: BoxFuture<'_, R>) -> thread::Result<(R, u32)> {
-        let mut pending = 0;
-        loop {
-            let polled = thread::scope(|scope| {
-                let poll = || poll(future.as_mut());
-                thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, poll).unwrap().join()
-            });
-            match polled? {
-                Poll::Ready(result) => return Ok((result, pending)),
-                Poll::Pending => pending += 1,
-            }
-        }
-    }
     for_each_engine(|engine| {
         let (mut store, instance) = guest(engine);
         for name in ENDS {

@@ -17,3 +17,4 @@ mod operands;
 mod stack;
 mod threads;
 mod traps;
+mod yielding;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::control::{cross_instance_return, return_cross_instance};
+use super::control::{self, cross_instance_return, return_cross_instance};
 use super::exception;
 use crate::error::{Result, Trap};
 use crate::interp::code::{InterpretedFunction, InterpretedModule};
@@ -160,6 +160,10 @@ pub(super) fn count_call(m: &mut Machine) -> Step {
 
 /// Slow path of the instruction that counts a pass through a loop: the function's budget is used up.
 pub(super) fn count_loop(m: &mut Machine) -> Step {
+    // Baseline code comes here with a request, and goes on without a branch of bytecode.
+    if m.is_interrupted() && control::poll(m) == Step::Stop {
+        return Step::Stop;
+    }
     let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
     if let Some((code, word)) = module.find(m.ip) {
         let hot = module.tiers().map_or(Hot::Same, |tiers| tiers.hot_loop(m.bc(), m.low(1), code.wide_slots));
