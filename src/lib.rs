@@ -79,7 +79,7 @@ pub use runtime::external::Extern;
 pub use runtime::func::Func;
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
-pub use runtime::interrupt::{InterruptHandle, UpdateDeadline};
+pub use runtime::interrupt::{InterruptFd, InterruptHandle, UpdateDeadline};
 pub use runtime::limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use runtime::linear::{IntoAddress, LinearMemory};
 pub use runtime::linker::{InstancePre, Linker};

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
@@ -14,10 +14,10 @@ use super::output::{self, Failure, note};
 use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases};
 use super::streams::StreamArgs;
-use super::{denials, input, process, status, value};
+use super::{denials, input, process, sandbox, status, value};
 use crate::error::MAX_BACKTRACE;
 use crate::printable::Printable;
-use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, WasiEnv, add_wasi_to_linker};
+use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, Trap, WasiEnv, add_wasi_to_linker};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,7 @@ Examples:
   wasmrun exec --trace-wasi hello.wasm             see each of its WASI calls
   wasmrun exec --explain-denials hello.wasm        if it fails: which paths it was refused
   wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
+  wasmrun exec --timeout 5s solve.wasm             end it with status 124 if it takes longer
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
   wasmrun exec hello.cwasm                         what `wasmrun compile` made, as trusted as a native program
@@ -66,6 +67,10 @@ pub(super) struct ExecArgs {
 
     #[command(flatten)]
     sandbox: SandboxArgs,
+
+    /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
+    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = sandbox::time)]
+    timeout: Option<Duration>,
 
     #[command(flatten)]
     streams: StreamArgs,
@@ -159,6 +164,9 @@ impl<'a> Run<'a> {
     }
 
     fn start(mut self, phases: &mut Phases) -> Result<u8, Failure> {
+        // A time beyond what the clock can tell never comes.
+        let deadline = self.args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.store.set_deadline(deadline).map_err(|error| Failure::of("--timeout", &error))?;
         for (name, file) in &self.args.preload {
             self.preload(name, file)?;
         }
@@ -223,7 +231,18 @@ impl<'a> Run<'a> {
         process::flush_at_end(&module);
         self.resolve(&module, &display)?;
         let result = self.linker.module(&mut *self.store, name, &module);
-        result.map(drop).map_err(|error| Failure::of(&format!("--preload {}={display}", Printable::line(name)), &error))
+        let what = format!("--preload {}={display}", Printable::line(name));
+        result.map(drop).map_err(|error| self.failure(&what, &error))
+    }
+
+    /// What is reported of an error. That of `--timeout` has a status of its own, and names the flag.
+    fn failure(&self, what: &str, error: &Error) -> Failure {
+        match (error.trap(), self.args.timeout) {
+            (Some(Trap::Deadline), Some(timeout)) => {
+                Failure::new(status::TIMED_OUT, format!("{what}: ended by --timeout, after {timeout:?}"))
+            }
+            _ => Failure::of(what, error),
+        }
     }
 
     /// Sees to the imports of a module that nothing provides.
@@ -264,11 +283,11 @@ impl<'a> Run<'a> {
     fn ended_by(&self, error: &Error) -> u8 {
         let status = match error.kind() {
             ErrorKind::Exit(code) => *code as u8,
-            ErrorKind::Trap { .. } => {
+            ErrorKind::Trap { trap, .. } if *trap != Trap::Deadline => {
                 note(&format!("{}: trap: {error}{}", input::display(self.file), backtrace(error)));
                 status::TRAP
             }
-            _ => Failure::of(&input::display(self.file), error).with_details(&backtrace(error)).report(),
+            _ => self.failure(&input::display(self.file), error).with_details(&backtrace(error)).report(),
         };
         if status == 0 || !self.args.streams.explain_denials {
             self.tell_limits(status);

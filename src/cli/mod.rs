@@ -39,6 +39,8 @@ mod status {
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
+    /// The program was ended by `--timeout`.
+    pub const TIMED_OUT: u8 = 124;
     /// wasmrun itself could not do what was asked.
     pub const ERROR: u8 = 125;
     /// The file is no valid module.
@@ -60,6 +62,7 @@ Exit status:
   127  FILE is not there
   126  FILE is no valid module
   125  wasmrun itself failed
+  124  the program was ended by --timeout
     2  the command line is wrong";
 
 const EXAMPLES: &str = "\

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -72,6 +73,33 @@ pub(super) fn byte_count(text: &str) -> Result<u64, String> {
     let (digits, shift) = unit.map_or((text, 0), |(_, shift)| (&text[..text.len() - 1], *shift));
     let number: u64 = digits.parse().map_err(|_| "expected a number of bytes, such as 4096, 64K or 10M".to_string())?;
     number.checked_mul(1 << shift).ok_or_else(|| "that is more than 64 bits".to_string())
+}
+
+/// An amount of time: numbers with units, which add up.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 4] =
+        [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
+    let malformed = || "expected a time with its unit, such as 5s, 500ms or 1m30s".to_string();
+    let too_long = || "that is more than 584 years".to_string();
+    let mut rest = text;
+    let mut total = 0u64;
+    while !rest.is_empty() {
+        let (number, after) =
+            rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(malformed)?);
+        let (unit, after) = after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
+        let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(malformed)?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
+            return Err(malformed());
+        }
+        let whole = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(*scale)).ok_or_else(too_long)?;
+        // Rounded down to a nanosecond.
+        let fraction = fraction.bytes().rev().fold(0.0, |value, digit| (value + f64::from(digit - b'0')) / 10.0);
+        let part = whole.checked_add((fraction * *scale as f64) as u64);
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(too_long)?;
+        rest = after;
+    }
+    if total == 0 { Err(malformed()) } else { Ok(Duration::from_nanos(total)) }
 }
 
 impl SandboxArgs {
@@ -164,6 +192,27 @@ mod tests {
         assert_eq!(byte_count("2G"), Ok(2 << 30));
         for bad in ["", "K", "-1", "1X", "99999999999T"] {
             assert!(byte_count(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_units_and_add_up() {
+        for (text, milliseconds) in [
+            ("5s", 5000),
+            ("500ms", 500),
+            ("1m30s", 90_000),
+            ("2h", 7_200_000),
+            ("1.5s", 1500),
+            ("0s1ms", 1),
+            ("0.25m", 15_000),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for bad in ["", "5", "s", "0s", "5 s", "-5s", "5x", "1.s", ".5s", "1.2.3s", "5s3", "1e3s", "+1s", "\u{665}s"] {
+            assert!(time(bad).unwrap_err().contains("such as 5s"), "{bad}");
+        }
+        for long in ["99999999999999999999s", "5124096h", "584y0s", "5000000h5000000h"] {
+            assert!(time(long).is_err(), "{long}");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::value::Value;
 use crate::error::Result;
 use crate::module::types::FuncType;
 use crate::vm::context::VMContext;
-use crate::vm::fiber::{Fiber, block_on};
+use crate::vm::fiber::{Fiber, block_on, block_on_and_serve};
 use crate::vm::func::HostFunc;
 use crate::vm::store::StoreOpaque;
 
@@ -94,7 +94,7 @@ where
 ///
 /// # Safety
 /// `func` must keep the rules of `block_on`.
-pub(crate) unsafe fn host_func_on_fiber<T, Params, Results>(
+unsafe fn host_func_on_fiber<T, Params, Results>(
     func: impl for<'a> Fn(*mut StoreOpaque, Caller<'a, T>, Params) -> Result<Results> + Send + Sync + 'static,
 ) -> HostFunc
 where
@@ -145,6 +145,29 @@ fn host_func_over_values<T: Send + 'static>(
     };
     // SAFETY: as for `host_func_on_fiber`.
     unsafe { HostFunc::with_suspension::<_, true>(ty, body) }
+}
+
+impl<T> Caller<'_, T> {
+    /// Whether the WebAssembly code that called may be suspended: it was called asynchronously.
+    pub(crate) fn may_be_suspended(&mut self) -> bool {
+        // SAFETY: the store is live and accessed through this `Caller` only.
+        unsafe { (*self.store_ptr()).may_be_suspended() }
+    }
+
+    /// Suspends the WebAssembly code that called until the future is ready. Does what is requested of the store meanwhile.
+    ///
+    /// # Errors
+    /// An error with which the code must end.
+    ///
+    /// # Safety
+    /// There must be no frames of the embedder's between the WebAssembly code and this call, and in the other ones nothing that
+    /// may not be sent to another thread, provided that `T` may be. The function must have been defined by
+    /// [`Linker::func_wrap_suspending`].
+    pub(crate) unsafe fn suspend_for<F: Future>(&mut self, future: Pin<&mut F>) -> Result<F::Output> {
+        // SAFETY: the store is live and accessed through this `Caller` only, which is borrowed. Only calls with `T: Send` are
+        // asynchronous. The caller promises the rest.
+        unsafe { block_on_and_serve(self.store_ptr(), future) }
+    }
 }
 
 impl Func {

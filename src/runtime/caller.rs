@@ -11,6 +11,7 @@ use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, Store
 use crate::vm::context::{VMContext, VMMemory};
 use crate::vm::heap::HeapStats;
 use crate::vm::instance::InstanceData;
+use crate::vm::interrupt::Interrupts;
 use crate::vm::store::StoreOpaque;
 
 /// Gives a host function access to its store and to the instance that called it.
@@ -56,6 +57,16 @@ impl<'a, T> Caller<'a, T> {
     fn inner(&self) -> &StoreInner<T> {
         // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
         unsafe { self.store.as_ref() }
+    }
+
+    /// The store's own pointer.
+    pub(super) fn store_ptr(&mut self) -> *mut StoreOpaque {
+        self.store.as_ptr().cast()
+    }
+
+    /// The requests to the store.
+    pub(super) fn interrupts(&self) -> &Interrupts {
+        &self.inner().opaque.interrupts
     }
 
     fn instance(&self) -> Option<&InstanceData> {

@@ -212,7 +212,7 @@ impl Func {
         func: impl IntoFunc<T, Params, Results>,
     ) -> Self {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        let host = func.into_host_func().0;
+        let host = func.into_host_func::<false>().0;
         Self::from_host(store, &Arc::new(host))
     }
 

@@ -1,5 +1,6 @@
 //! Instances for the embedder, and instantiation with checked imports.
 
+use std::panic::resume_unwind;
 use std::ptr::NonNull;
 
 use super::external::Extern;
@@ -69,7 +70,10 @@ impl Instance {
     /// - [`Link`](ErrorKind::Link) if an import has the wrong type;
     /// - [`Resource`](ErrorKind::Resource) if memory is short or the store's limiter refuses;
     /// - a trap if an active segment does not fit; segments that were copied before stay, as specified;
-    /// - whatever ends the start function.
+    /// - whatever ends the start function, or interrupts the store meanwhile.
+    ///
+    /// # Panics
+    /// Resumes the panic of the function of an epoch deadline.
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
         // SAFETY: the store's own pointer, which is borrowed; the imports are checked first.
@@ -107,7 +111,12 @@ impl Instance {
             instances.push(data);
             let handle = Instance(Stored::new(&*store, (*store).instances.len() - 1));
             defined?;
-            initialize(vmctx, &module.0.facts, &module.0.image)?;
+            let initialized = initialize(vmctx, &module.0.facts, &module.0.image);
+            // Of the function of an epoch deadline.
+            if let Some(panic) = (*store).panic.take() {
+                resume_unwind(panic);
+            }
+            initialized?;
             (vmctx, handle)
         };
         if let Some(start) = module.0.facts.start {

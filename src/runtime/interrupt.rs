@@ -1,12 +1,17 @@
 //! Interrupting a store: handles for other threads, deadlines, and epochs.
 
 use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::caller::Caller;
 use super::store::{AsContextMut, Store, StoreContextMut, StoreInner};
 use crate::error::Result;
-use crate::vm::interrupt::{EpochAction, Interrupts, NextDeadline, Requests};
+use crate::sys::WakeFd;
+use crate::vm::interrupt::{EpochAction, Interrupts, NextDeadline, Requests, poll};
 use crate::vm::store::StoreOpaque;
 
 /// Interrupts the code of one store, from any thread; made by [`Store::interrupt_handle`]. Clones are the same handle. It may
@@ -33,6 +38,9 @@ pub struct InterruptHandle(Arc<Interrupts>);
 impl InterruptHandle {
     /// Ends the store's running code with [`Trap::Interrupt`](crate::Trap::Interrupt), which it can't catch: within
     /// microseconds, or when a host function that it waits for returns. If no code runs, the next code that is called ends.
+    ///
+    /// Host functions of WASI and asynchronous ones that wait end at once, as do others that ask for it: see
+    /// [`Caller::check_interrupt`].
     pub fn interrupt(&self) {
         self.0.request(Requests::END);
     }
@@ -69,6 +77,112 @@ impl fmt::Debug for InterruptHandle {
     }
 }
 
+/// A descriptor that becomes readable when the code of a store is to be interrupted; made by [`Caller::interrupt_fd`]. Do not
+/// read from it: [`Caller::check_interrupt`] makes it unreadable again. Clones are the same descriptor, and it stays open as
+/// long as one of them, or the store.
+#[derive(Clone)]
+pub struct InterruptFd(Arc<WakeFd>);
+
+impl AsFd for InterruptFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for InterruptFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl fmt::Debug for InterruptFd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InterruptFd").field(&self.as_raw_fd()).finish()
+    }
+}
+
+impl<T> Caller<'_, T> {
+    /// Does what was requested of the store since it was last done, as its code does between two instructions: calls the
+    /// function of an epoch deadline, or fails if the code is to end. A host function that runs for long calls it now and then,
+    /// and returns the error.
+    ///
+    /// One that waits for something of the operating system waits for [`interrupt_fd`](Self::interrupt_fd) as well:
+    ///
+    /// ```
+    /// use std::io::{PipeReader, Read};
+    /// use std::time::{Duration, Instant};
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    /// use wasmrun::{Caller, Engine, Error, Instance, Linker, Module, Store, Trap};
+    ///
+    /// /// Reads a byte.
+    /// fn receive(mut caller: Caller<'_, PipeReader>) -> wasmrun::Result<i32> {
+    ///     let failed = |error: std::io::Error| Error::host(error.to_string());
+    ///     let interrupt = caller.interrupt_fd().map_err(failed)?;
+    ///     loop {
+    ///         let input = caller.data();
+    ///         let mut fds = [PollFd::new(&input, PollFlags::IN), PollFd::new(&interrupt, PollFlags::IN)];
+    ///         poll(&mut fds, None).map_err(|error| failed(error.into()))?;
+    ///         if !fds[0].revents().is_empty() {
+    ///             let mut byte = [0];
+    ///             caller.data_mut().read_exact(&mut byte).map_err(failed)?;
+    ///             return Ok(byte[0].into());
+    ///         }
+    ///         caller.check_interrupt()?;
+    ///     }
+    /// }
+    ///
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, r#"(module
+    ///     (import "host" "receive" (func $receive (result i32)))
+    ///     (func (export "run") (result i32) (call $receive)))"#)?;
+    /// let mut linker = Linker::new(&engine);
+    /// linker.func_wrap("host", "receive", receive)?;
+    /// let (reader, _writer) = std::io::pipe().expect("there are descriptors left");
+    /// let mut store = Store::new(&engine, reader);
+    /// let run = linker.instantiate(&mut store, &module)?.get_typed_func::<(), i32>(&mut store, "run")?;
+    /// store.set_deadline(Instant::now() + Duration::from_millis(5))?;
+    /// assert_eq!(run.call(&mut store, ()).unwrap_err().trap(), Some(Trap::Deadline));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Trap::Interrupt`](crate::Trap::Interrupt) or [`Trap::Deadline`](crate::Trap::Deadline) if the code is to end, or the
+    /// error of the function of an epoch deadline. The code that the host function returns to goes on if it does not return the
+    /// error.
+    ///
+    /// # Panics
+    /// Resumes the panic of the function of an epoch deadline.
+    pub fn check_interrupt(&mut self) -> Result<()> {
+        let store = self.store_ptr();
+        // SAFETY: the store is live and accessed through this `Caller` only, which is borrowed exclusively. No reference is
+        // held over `poll`. While a host function runs, `value_top` is above all slots in use.
+        unsafe {
+            (*store).interrupts.clear_wake();
+            if !(*store).interrupts.is_pending() {
+                return Ok(());
+            }
+            // The caller's frames stay on this thread.
+            let fiber = (*store).forbid_suspension();
+            let result = poll(store);
+            (*store).allow_suspension(fiber);
+            if let Some(panic) = (*store).panic.take() {
+                resume_unwind(panic);
+            }
+            result
+        }
+    }
+
+    /// A descriptor that is readable while there is something to do for [`check_interrupt`](Self::check_interrupt), which a
+    /// host function can wait for together with what it is about. It may be readable without need. It is made by the first
+    /// call, and is the same one for all calls in a store.
+    ///
+    /// # Errors
+    /// If the process can't have another descriptor. Then a host function can still wait for some milliseconds at a time.
+    pub fn interrupt_fd(&self) -> io::Result<InterruptFd> {
+        self.interrupts().wake_fd().map(InterruptFd)
+    }
+}
+
 /// What a store does when its epoch deadline is reached: the result of the function that is given to
 /// [`Store::epoch_deadline_callback`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +207,8 @@ impl<T> Store<T> {
     /// for never. After that time, code that is called ends at once, except that a function without loops and calls may still
     /// run to its end.
     ///
-    /// A host function that waits is not ended; those of WASI and asynchronous ones ([`Func::wrap_async`]) are.
-    ///
-    /// [`Func::wrap_async`]: crate::Func::wrap_async
+    /// A host function that waits is ended only if it asks for it, see [`Caller::check_interrupt`]; those of WASI do, and
+    /// asynchronous ones ([`Func::wrap_async`](crate::Func::wrap_async)) need not.
     ///
     /// ```
     /// use std::time::{Duration, Instant};

@@ -130,7 +130,20 @@ impl<T: 'static> Linker<T> {
         name: &str,
         func: impl IntoFunc<T, Params, Results>,
     ) -> Result<&mut Self> {
-        self.insert_host(module, name, func.into_host_func().0)
+        self.insert_host(module, name, func.into_host_func::<false>().0)
+    }
+
+    /// [`Linker::func_wrap`] for a function that may suspend the code that calls it ([`Caller::suspend_for`]).
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if the name is taken.
+    pub(crate) fn func_wrap_suspending<Params, Results>(
+        &mut self,
+        module: &str,
+        name: &str,
+        func: impl IntoFunc<T, Params, Results>,
+    ) -> Result<&mut Self> {
+        self.insert_host(module, name, func.into_host_func::<true>().0)
     }
 
     /// Defines a host function of the given type that takes and returns [`Value`]s; see [`Func::new`].

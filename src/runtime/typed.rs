@@ -234,7 +234,7 @@ impl<R: WasmResults> IntoResults for Result<R> {
 /// view is empty if the instance has no memory or the host is the caller.
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn into_host_func(self) -> HostFuncBox;
+    fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox;
 }
 
 /// A host function that is to be put into a store or linker.
@@ -312,7 +312,7 @@ macro_rules! into_func {
             FN: Fn($($first,)? $($name),*) -> R + Send + Sync + 'static,
             R: IntoResults,
         {
-            fn into_host_func(self) -> HostFuncBox {
+            fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox {
                 let ty = FuncType::new(
                     <($($name,)*) as WasmParams>::types(),
                     <R::Results as WasmParams>::types(),
@@ -333,7 +333,7 @@ macro_rules! into_func {
                 };
                 // SAFETY: the body reads and writes its slots as `ty` says. Linkers and stores have the type `T`, so the
                 // function gets into stores with data `T` only.
-                HostFuncBox(unsafe { HostFunc::new(ty, body) })
+                HostFuncBox(unsafe { HostFunc::with_suspension::<_, SUSPENDS>(ty, body) })
             }
         }
     };

@@ -45,9 +45,11 @@ pub(crate) use stack::{
 };
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
 pub(crate) use system::image::Image;
+pub(crate) use system::nowait::{never_waits, read_nowait, reopen_nonblocking, write_nowait};
+pub(crate) use system::poller::Poller;
 pub(crate) use system::procfs::{is_procfs, procfs_name};
 pub(crate) use system::resolve::{ResolvedPath, open_directory};
-pub(crate) use system::socket::{accept, send};
+pub(crate) use system::socket::{NO_MORE_TO_RECEIVE, accept, send_nowait};
 pub(crate) use system::space::discard;
 pub(crate) use system::thread::lower_priority;
 pub(crate) use system::wake::WakeFd;

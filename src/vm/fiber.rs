@@ -232,6 +232,12 @@ impl StoreOpaque {
         mem::replace(&mut self.fiber, ptr::null_mut())
     }
 
+    /// Whether the running code may be suspended now.
+    #[inline]
+    pub fn may_be_suspended(&self) -> bool {
+        !self.fiber.is_null()
+    }
+
     /// Undoes the matching [`StoreOpaque::forbid_suspension`].
     #[inline]
     pub fn allow_suspension(&mut self, fiber: *mut FiberState) {
@@ -251,9 +257,54 @@ impl StoreOpaque {
 /// stack. Nobody may hold a reference to the parts of the store that are not its data. There must be no frames of the embedder's
 /// on the stack up to that code, and in other frames nothing that may not be sent to another thread; the same holds for the
 /// future.
-pub(crate) unsafe fn block_on<F: Future + ?Sized>(
+pub(crate) unsafe fn block_on<F: Future + ?Sized>(store: *mut StoreOpaque, future: Pin<&mut F>) -> Result<F::Output> {
+    let look = |store| {
+        // SAFETY: `block_on_looking` calls it with the store, and the rest is the caller's promise.
+        match unsafe { interrupt::end_of_wait(store) } {
+            Some(error) => Err(error),
+            None => Ok(true),
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { block_on_looking(store, future, look) }
+}
+
+/// As [`block_on`] for a host function that uses nothing of the store while it waits: all that is requested of the store is done
+/// meanwhile.
+///
+/// # Errors
+/// As for `block_on`, and those of [`interrupt::poll`].
+///
+/// # Safety
+/// As for `block_on`; nobody may hold a reference to any part of the store.
+pub(crate) unsafe fn block_on_and_serve<F: Future + ?Sized>(
+    store: *mut StoreOpaque,
+    future: Pin<&mut F>,
+) -> Result<F::Output> {
+    let look = |store: *mut StoreOpaque| {
+        // SAFETY: `block_on_looking` calls it with the store, to which nobody holds a reference. While a host function runs,
+        // `value_top` is above all slots in use.
+        unsafe {
+            if !(&(*store).interrupts).is_pending() {
+                return Ok(true);
+            }
+            interrupt::poll(store)?;
+        }
+        Ok(false)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { block_on_looking(store, future, look) }
+}
+
+/// [`block_on`] with a function that looks at requests whenever the future is not ready: it returns whether to suspend the code,
+/// or else to poll again, or an error with which the code must end.
+///
+/// # Safety
+/// As for `block_on`.
+unsafe fn block_on_looking<F: Future + ?Sized>(
     store: *mut StoreOpaque,
     mut future: Pin<&mut F>,
+    look: impl Fn(*mut StoreOpaque) -> Result<bool>,
 ) -> Result<F::Output> {
     // SAFETY: the store is live, and a fiber that may be suspended is the one that runs, by the caller's promise. A context
     // that is not null is that of the `poll` which has resumed the coroutine.
@@ -264,14 +315,13 @@ pub(crate) unsafe fn block_on<F: Future + ?Sized>(
                 return Ok(output);
             }
             drop((*store).interrupts.set_waker(Some((*(*fiber).context).waker().clone())));
-            let end = interrupt::end_of_wait(store);
-            if end.is_none() {
+            // A request that is not seen here wakes.
+            let looked = look(store);
+            if matches!(looked, Ok(true)) {
                 suspend(fiber);
             }
             drop((*store).interrupts.set_waker(None));
-            if let Some(error) = end {
-                return Err(error);
-            }
+            looked?;
         }
     }
 }

@@ -57,7 +57,23 @@ pub(crate) struct Interrupts {
     /// Wakes who polls the asynchronous call whose code waits in a host function, while it does.
     waker: Mutex<Option<Waker>>,
     /// What a thread waits for that waits in a host function; made when one first does.
-    wake: Mutex<Option<Arc<WakeFd>>>,
+    wake: Mutex<Option<Wake>>,
+}
+
+/// A descriptor, and whether it was made readable.
+#[derive(Debug)]
+struct Wake {
+    fd: Arc<WakeFd>,
+    is_readable: bool,
+}
+
+impl Wake {
+    fn wake(&mut self) {
+        if !self.is_readable {
+            self.is_readable = true;
+            self.fd.wake();
+        }
+    }
 }
 
 impl Interrupts {
@@ -76,7 +92,7 @@ impl Interrupts {
     pub fn request(&self, requests: Requests) {
         self.pending.fetch_or(requests.0, SeqCst);
         self.show();
-        if let Some(wake) = &*self.lock_wake() {
+        if let Some(wake) = &mut *self.lock_wake() {
             wake.wake();
         }
         // The code of wakers is the embedder's: it is called without a lock, and must not end a thread of ours.
@@ -95,20 +111,36 @@ impl Interrupts {
         self.pending.load(SeqCst) != 0
     }
 
-    /// The descriptor that becomes readable when a request is made. The caller must look at
-    /// [`is_pending`](Self::is_pending) between the call and waiting for it.
+    /// The descriptor that is readable while a request is pending. It may be readable when there is none any more, until
+    /// [`clear_wake`](Self::clear_wake).
     ///
     /// # Errors
     /// If the process can't have another descriptor.
     pub fn wake_fd(&self) -> io::Result<Arc<WakeFd>> {
         let mut wake = self.lock_wake();
-        if let Some(wake) = &*wake {
-            return Ok(wake.clone());
+        let wake = match &mut *wake {
+            Some(wake) => wake,
+            none => none.insert(Wake { fd: Arc::new(WakeFd::new()?), is_readable: false }),
+        };
+        // A request that was made before found no descriptor.
+        if self.is_pending() {
+            wake.wake();
         }
-        Ok(wake.insert(Arc::new(WakeFd::new()?)).clone())
+        Ok(wake.fd.clone())
     }
 
-    fn lock_wake(&self) -> MutexGuard<'_, Option<Arc<WakeFd>>> {
+    /// Makes the descriptor unreadable. The caller must look at [`is_pending`](Self::is_pending) afterwards: a request is noted
+    /// before it makes the descriptor readable.
+    pub fn clear_wake(&self) {
+        if let Some(wake) = &mut *self.lock_wake()
+            && wake.is_readable
+        {
+            wake.fd.clear();
+            wake.is_readable = false;
+        }
+    }
+
+    fn lock_wake(&self) -> MutexGuard<'_, Option<Wake>> {
         self.wake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::activation;
 use super::context::{VMContext, VMMemory};
 use super::instance::{InstanceData, resolve};
 use super::interrupt;
@@ -121,26 +122,27 @@ pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, va
         in_pieces(vmctx, len as usize, |range| {
             let (base, _) = memory(vmctx, index);
             std::ptr::write_bytes(base.add(dst as usize + range.start), value as u8, range.len());
+            Ok(())
         })
     }
 }
 
-/// Bytes that are filled or copied, some milliseconds long, without a look for requests.
+/// Bytes that are filled, copied or initialised, some milliseconds long, without a look for requests.
 pub(crate) const PIECE: usize = 16 << 20;
 
 /// Calls `run` with the pieces of `len` bytes, and does between them what was requested of the running code.
 ///
 /// # Errors
-/// As for [`interrupt::poll`].
+/// As for [`interrupt::poll`], and those of `run`.
 ///
 /// # Safety
 /// See the module's documentation; if there are several pieces, the store's `value_top` must be above all slots in use.
 #[inline]
-unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range<usize>)) -> Result<()> {
+unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
     let mut start = 0usize;
     loop {
         let end = len.min(start.saturating_add(PIECE));
-        run(start..end);
+        run(start..end)?;
         if end == len {
             return Ok(());
         }
@@ -148,7 +150,11 @@ unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range
         // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
         unsafe {
             if interrupt::is_requested((*vmctx).interrupt) {
-                interrupt::poll((*vmctx).store.cast())?;
+                let store = (*vmctx).store.cast::<StoreOpaque>();
+                let result = interrupt::poll(store);
+                // A callback may have run code of other stores on this thread.
+                activation::set_current((*store).activation);
+                result?;
             }
         }
     }
@@ -187,6 +193,7 @@ pub(crate) unsafe fn memory_copy(
             let at = if is_upward { len - range.end } else { range.start };
             let ((to, _), (from, _)) = (memory(vmctx, dst_memory), memory(vmctx, src_memory));
             std::ptr::copy(from.add(src + at), to.add(dst + at), range.len());
+            Ok(())
         })
     }
 }
@@ -210,16 +217,21 @@ pub(crate) unsafe fn memory_init(
     // SAFETY: context and indices are valid by the caller's promise; both ranges are in bounds, as checked before the copy.
     // Nobody else refers to the bytes of the memory while code of the store runs.
     unsafe {
-        let instance = instance(vmctx);
-        let (base, length) = memory(vmctx, index);
-        let dropped = instance.dropped_data[segment as usize];
-        let range = if dropped { 0..0 } else { instance.module.data[segment as usize].bytes.clone() };
-        if !within(src.into(), len.into(), range.len()) || !within(dst, len.into(), length) {
+        let (_, length) = memory(vmctx, index);
+        let bytes = {
+            let instance = instance(vmctx);
+            let dropped = instance.dropped_data[segment as usize];
+            if dropped { 0..0 } else { instance.module.data[segment as usize].bytes.clone() }
+        };
+        if !within(src.into(), len.into(), bytes.len()) || !within(dst, len.into(), length) {
             return Err(memory_fault(dst, len.into(), length));
         }
-        let from = range.start + src as usize;
-        let target = std::slice::from_raw_parts_mut(base.add(dst as usize), len as usize);
-        instance.module.source.copy_data(from, target)
+        let from = bytes.start + src as usize;
+        in_pieces(vmctx, len as usize, |range| {
+            let (base, _) = memory(vmctx, index);
+            let target = std::slice::from_raw_parts_mut(base.add(dst as usize + range.start), range.len());
+            instance(vmctx).module.source.copy_data(from + range.start, target)
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::wasi::random::Random;
 use crate::wasi::stream::{Capture, Input, Output, lock};
 use crate::wasi::table::{Descriptor, HostFile, Object, Table};
 use crate::wasi::types::{Abi, Fd, Fdflags, Filetype, Rights};
+use crate::wasi::wait::Attempts;
 use crate::wasi::watch::{Denial, Refusal, Watch};
 use cap_std::ambient_authority;
 use rand::SeedableRng;
@@ -288,10 +289,15 @@ impl WasiEnv {
 
     /// Lets the program accept connections on a listening socket. Sockets come after all directories, in the order of
     /// the calls.
+    ///
+    /// The socket is made non-blocking, and so are its clones: a program that waits for a connection does not block in the
+    /// call that accepts it, which another thread or process may have done first.
     #[must_use]
     pub fn with_listener(mut self, listener: TcpListener) -> Self {
         let rights = Rights::STREAM.with(Rights::SOCK_ACCEPT);
         let inheriting = Rights::STREAM.with(Rights::FD_READ).with(Rights::FD_WRITE).with(Rights::SOCK_SHUTDOWN);
+        // This can fail only for a descriptor that is none, which no call can accept on either.
+        let _ = listener.set_nonblocking(true);
         let object = Object::Host(HostFile::Owned(listener.into()));
         let descriptor = Descriptor::new(object, Filetype::SocketStream, Fdflags::NONE, rights, inheriting);
         self.table.insert_at(self.table.len(), descriptor);
@@ -497,15 +503,14 @@ pub(crate) fn watch(env: &Mutex<WasiEnv>) -> Result<Option<Watch>, Errno> {
 }
 
 /// What a WASI function acts on: an environment, in the layout of the module that the function was imported from.
-#[derive(Debug)]
 pub(crate) struct Wasi<'a> {
     env: Source<'a>,
     pub(crate) abi: Abi,
     pub(crate) watch: Option<Watch>,
+    pub(crate) attempts: &'a Attempts,
 }
 
 /// Where the environment is.
-#[derive(Debug)]
 enum Source<'a> {
     /// Shared by all stores that a linker serves, and by the host.
     Shared(&'a Mutex<WasiEnv>),
@@ -544,15 +549,15 @@ impl DerefMut for EnvGuard<'_, '_> {
 impl<'e> Wasi<'e> {
     /// Of an environment that is shared, for one call.
     #[inline]
-    pub(crate) fn shared(env: &'e Mutex<WasiEnv>, abi: Abi, watch: &Option<Watch>) -> Self {
-        Wasi { env: Source::Shared(env), abi, watch: watch.clone() }
+    pub(crate) fn shared(env: &'e Mutex<WasiEnv>, abi: Abi, watch: &Option<Watch>, attempts: &'e Attempts) -> Self {
+        Wasi { env: Source::Shared(env), abi, watch: watch.clone(), attempts }
     }
 
     /// Of the environment in a store's data, for one call.
     #[inline]
-    pub(crate) fn of_store(env: &'e mut WasiEnv, abi: Abi) -> Self {
+    pub(crate) fn of_store(env: &'e mut WasiEnv, abi: Abi, attempts: &'e Attempts) -> Self {
         let watch = if env.watch.is_wanted() { Some(env.watch.clone()) } else { None };
-        Wasi { env: Source::OfStore(RefCell::new(env)), abi, watch }
+        Wasi { env: Source::OfStore(RefCell::new(env)), abi, watch, attempts }
     }
 
     /// Locks the environment for a look-up. Nothing that can block is done under the lock.

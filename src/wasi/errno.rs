@@ -119,6 +119,8 @@ errno! {
     /// Not an errno of the witx, and never returned to a program: the host holds the lock on the environment for longer than
     /// a call waits. The program is ended with an error for the host.
     Held = 77 "held";
+    /// Not an errno of the witx, and never returned to a program: the call has to wait for something before it can be done.
+    Waits = 78 "waits";
 }
 
 impl From<io::Error> for Errno {
@@ -158,8 +160,8 @@ mod tests {
         for (number, errno) in ALL.iter().enumerate() {
             assert_eq!(*errno as usize, number, "{}", errno.name());
         }
-        // Those of the witx, and `Held`.
-        assert_eq!(ALL.len(), 78);
+        // Those of the witx, `Held` and `Waits`.
+        assert_eq!(ALL.len(), 79);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use crate::wasi::errno::Errno;
 use crate::wasi::fs;
 use crate::wasi::guest::{Batch, Buffers, Guest};
 use crate::wasi::table::{Descriptor, HostFile, Object};
+use crate::wasi::transfer;
 use crate::wasi::types::{
     Bits, Dircookie, Fd, Fdflags, Filedelta, Filesize, Filestat, Filetype, Fstflags, Pointer, Rights, RightsBits, Size,
     Timestamp, Whence, checked_flags,
 };
-use rustix::event::{PollFd, PollFlags, Timespec};
+use crate::wasi::wait::Transferred;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::retry_on_intr;
@@ -169,11 +170,10 @@ pub(crate) fn fd_fdstat_set_flags(
             descriptor.require(Rights::FD_FDSTAT_SET_FLAGS, Errno::Badf)?;
             let appends = descriptor.flags().has(Fdflags::APPEND);
             match file {
-                HostFile::Owned(_) => {
+                HostFile::Owned(_) | HostFile::NonBlocking(_) => {
                     // A file that was handed over for appending, such as a log, stays so.
                     flags = if appends { flags.with(Fdflags::APPEND) } else { flags };
                     fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
-                    fs::set_host_flag(file, OFlags::NONBLOCK, flags.has(Fdflags::NONBLOCK))?;
                 }
                 HostFile::Found(_) => {
                     fs::set_host_flag(file, OFlags::APPEND, flags.has(Fdflags::APPEND))?;
@@ -213,7 +213,7 @@ pub(crate) fn fd_filestat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd
     memory.check(stat, 1, Filestat::size(wasi.abi), 8)?;
     descriptor.require(Rights::FD_FILESTAT_GET, Errno::Badf)?;
     let attributes = match &descriptor.object {
-        Object::Host(file @ (HostFile::Owned(_) | HostFile::Found(_))) => fs::stat(file)?,
+        Object::Host(file @ (HostFile::Owned(_) | HostFile::NonBlocking(_) | HostFile::Found(_))) => fs::stat(file)?,
         // The times of a terminal tell when its user last typed: none of the guest's business.
         Object::Host(file @ HostFile::Inherited(_)) => Filestat { atim: 0, mtim: 0, ctim: 0, ..fs::stat(file)? },
         Object::Directory(directory) => fs::stat(&directory.dir)?,
@@ -323,10 +323,7 @@ pub(crate) fn fd_read(
 ) -> Result<(), Errno> {
     let descriptor = wasi.get(fd)?;
     let read = |buffers: &mut [IoSliceMut<'_>], _| match &descriptor.object {
-        Object::Host(file) => transfer(&descriptor, file, PollFlags::IN, || match &mut *buffers {
-            [buffer] => rustix::io::read(file, &mut **buffer),
-            buffers => rustix::io::readv(file, buffers),
-        }),
+        Object::Host(file) => transfer::read(wasi, &descriptor, file, buffers),
         Object::Input(input) => input.read(buffers),
         Object::Output(_) | Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
     };
@@ -430,14 +427,11 @@ fn write_descriptor(
 ) -> Result<(), Errno> {
     let (descriptor, limits) = wasi.get_limited(fd)?;
     let write = |buffers: &[IoSlice<'_>], _| match &descriptor.object {
-        Object::Host(file) => transfer(&descriptor, file, PollFlags::OUT, || match buffers {
-            [buffer] => rustix::io::write(file, buffer),
-            buffers => rustix::io::writev(file, buffers),
-        }),
+        Object::Host(file) => transfer::write(wasi, &descriptor, file, buffers),
         Object::Output(output) => output.write(buffers),
         Object::Input(_) | Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
     };
-    write_buffers(&descriptor, limits.as_deref(), memory, iovs, iovs_len, None, nwritten, write)
+    write_buffers(wasi, &descriptor, limits.as_deref(), memory, iovs, iovs_len, None, nwritten, write)
 }
 
 /// `fd_pwrite`: writes to a position in a file; as on Linux to its end if the descriptor appends.
@@ -455,12 +449,13 @@ pub(crate) fn fd_pwrite(
     let file = descriptor.positioned()?;
     let write =
         |buffers: &[IoSlice<'_>], done| Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset + done))?);
-    write_buffers(&descriptor, limits.as_deref(), memory, iovs, iovs_len, Some(offset), nwritten, write)
+    write_buffers(wasi, &descriptor, limits.as_deref(), memory, iovs, iovs_len, Some(offset), nwritten, write)
 }
 
 /// Writes from guest memory, with one system call for each [`BATCH`](crate::wasi::guest::BATCH) of buffers.
 #[allow(clippy::too_many_arguments, reason = "those of the witx, and what to do with them")]
 fn write_buffers(
+    wasi: &Wasi,
     descriptor: &Descriptor,
     limits: Option<&Limits>,
     memory: &mut LinearMemory<'_>,
@@ -474,21 +469,24 @@ fn write_buffers(
         return Err(Errno::Badf);
     }
     descriptor.require(Rights::FD_WRITE, Errno::Badf)?;
-    let mut buffers = Buffers::new(memory, iovs, iovs_len)?;
+    let buffers = Buffers::new(memory, iovs, iovs_len)?;
     memory.check(nwritten, 1, 4, 4)?;
-    let mut total: usize = 0;
+    let begun = wasi.attempts.transferred().unwrap_or(Transferred { buffers, skip: 0, total: 0 });
+    let Transferred { mut buffers, mut skip, mut total } = begun;
     loop {
+        let here = buffers;
         let mut batch = match buffers.batch(memory) {
             Ok(batch) => batch,
             Err(errno) if total == 0 => return Err(errno),
             Err(_) => break,
         };
+        batch.skip(skip);
         if batch.bytes() == 0 || total + batch.bytes() > u32::MAX as usize && total > 0 {
             break;
         }
+        let wanted = batch.bytes();
         // A guest can list the same bytes many times, and the total must fit the result, a 32-bit number.
         batch.truncate(i32::MAX as usize);
-        let wanted = batch.bytes();
         let result = match limits {
             None => batch.with(memory, |buffers| write(buffers, total as u64)),
             Some(limits) => {
@@ -496,11 +494,17 @@ fn write_buffers(
                 write_limited(descriptor, limits, memory, &mut batch, offset, |buffers| write(buffers, total as u64))
             }
         };
+        if wasi.attempts.waits() {
+            let written = result.unwrap_or(0);
+            wasi.attempts.keep(Transferred { buffers: here, skip: skip + written, total: total + written });
+            return Err(Errno::Waits);
+        }
         match result {
             Ok(written) => total += written,
             Err(errno) if total == 0 => return Err(errno),
             Err(_) => break,
         }
+        skip = 0;
         if buffers.is_at_end() || result != Ok(wanted) {
             break;
         }
@@ -553,37 +557,6 @@ fn sync_written(descriptor: &Descriptor) -> Result<(), Errno> {
         }
     }
     Ok(())
-}
-
-/// Reads from or writes to a descriptor of the host.
-///
-/// Whether a standard stream of this process blocks is decided here and not by its own flags, which belong to the shell
-/// and to whoever else uses it as well: it may have been left not to block, and the guest may want it not to.
-#[inline]
-fn transfer(
-    descriptor: &Descriptor,
-    file: &HostFile,
-    events: PollFlags,
-    mut transfer: impl FnMut() -> rustix::io::Result<usize>,
-) -> Result<usize, Errno> {
-    let HostFile::Inherited(_) = file else { return Ok(retry_on_intr(transfer)?) };
-    let blocks = !descriptor.flags().has(Fdflags::NONBLOCK);
-    if !blocks && !await_ready(file, events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? {
-        return Err(Errno::Again);
-    }
-    loop {
-        match retry_on_intr(&mut transfer) {
-            Err(rustix::io::Errno::AGAIN) if blocks => await_ready(file, events, None)?,
-            result => return Ok(result?),
-        };
-    }
-}
-
-/// Waits until a descriptor of the host is ready; false if it is not within `timeout`.
-#[cold]
-fn await_ready(file: &HostFile, events: PollFlags, timeout: Option<&Timespec>) -> Result<bool, Errno> {
-    let ready = retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(file, events)], timeout))?;
-    Ok(ready > 0)
 }
 
 /// `fd_readdir`: names in a directory, from the entry that `cookie` stands for. The last entry is cut off where the buffer

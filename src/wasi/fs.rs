@@ -198,7 +198,7 @@ pub(crate) struct Open {
 /// Opens `path` below `directory`, which is read-only for the guest if `read_only`.
 ///
 /// No later call waits for what was opened: FIFOs and devices are opened with `O_NONBLOCK`, whatever the guest asks for, and
-/// its flags show that. Only the terminal that this process was started from may block.
+/// its flags show that. Only the terminal that this process was started from is waited for.
 pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool) -> Result<Descriptor, Errno> {
     let dir = &directory.dir;
     let write = how.rights.has(Rights::FD_WRITE);
@@ -265,14 +265,11 @@ pub(crate) fn open(directory: &Directory, path: &str, how: Open, read_only: bool
     } else {
         // A FIFO or device in a directory could block a call for ever, and the embedder need not know that it is there.
         let waits = found.filetype == Filetype::CharacterDevice && is_own_terminal(&file);
-        let file = if waits { HostFile::Owned(file.into()) } else { HostFile::Found(file.into()) };
+        let file = if waits { HostFile::NonBlocking(file.into()) } else { HostFile::Found(file.into()) };
         let (filetype, mut rights) = classify(&file);
         let mut flags = how.fdflags;
         if !waits && filetype != Filetype::RegularFile {
             flags = flags.with(Fdflags::NONBLOCK);
-        }
-        if waits && !flags.has(Fdflags::NONBLOCK) {
-            set_host_flag(&file, OFlags::NONBLOCK, false)?;
         }
         if flags.has(Fdflags::APPEND) {
             set_host_flag(&file, OFlags::APPEND, true)?;

@@ -85,7 +85,7 @@ pub(crate) const BATCH: usize = 1024;
 const FEW: usize = 16;
 
 /// A list of buffers in guest memory (`iovec_array`, `ciovec_array`), read as far as it is needed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Buffers {
     next: Pointer,
     left: Size,

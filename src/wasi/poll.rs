@@ -6,13 +6,16 @@ use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;
 use crate::wasi::fs;
 use crate::wasi::guest::Guest;
-use crate::wasi::table::{Descriptor, HostFile, Object};
+use crate::wasi::table::{Descriptor, Object};
 use crate::wasi::types::{Abi, Filetype, Pointer, Rights, Size};
+use crate::wasi::wait::Wait;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, AsRawFd, RawFd};
+use rustix::io::retry_on_intr;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The most subscriptions of one call: the host's memory for them grows with their number.
 const MAX_SUBSCRIPTIONS: u32 = 1 << 20;
@@ -71,7 +74,7 @@ pub(crate) fn poll_oneoff(
     }
 
     let mut occurred: u32 = 0;
-    wait(&clock, &list, |subscription, ready| {
+    let wait = look(&clock, &list, |subscription, ready| {
         let event = encode(subscription, ready);
         // Checked above, and there are no more events than subscriptions.
         if let Ok(bytes) = memory.bytes_mut(events + occurred * EVENT_SIZE, EVENT_SIZE) {
@@ -79,6 +82,9 @@ pub(crate) fn poll_oneoff(
         }
         occurred += 1;
     })?;
+    if occurred == 0 {
+        return Err(wasi.attempts.wait(wait));
+    }
     memory.store_u32(stored, occurred)
 }
 
@@ -113,7 +119,8 @@ fn decode(wasi: &Wasi, clock: &Clock, bytes: &[u8]) -> Result<Subscription, Errn
                     if flags & ABSTIME != 0 {
                         EventSource::Clock { id, deadline: timeout }
                     } else {
-                        let deadline = clock.now(Clockid::Monotonic).saturating_add(timeout);
+                        let start = wasi.attempts.start(|| clock.now(Clockid::Monotonic));
+                        let deadline = start.saturating_add(timeout);
                         EventSource::Clock { id: Clockid::Monotonic, deadline }
                     }
                 }
@@ -174,11 +181,11 @@ fn encode(subscription: &Subscription, ready: Ready) -> [u8; EVENT_SIZE as usize
     event
 }
 
-/// Waits until something has occurred and calls `occurred` with all that has, in the order of the list.
-fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscription, Ready)) -> Result<(), Errno> {
+/// Calls `occurred` with all that has occurred, in the order of the list. Returns what is to be waited for if nothing has.
+fn look(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscription, Ready)) -> Result<Wait, Errno> {
     // Each descriptor once, however often it is subscribed to: the system refuses a list that is longer than the number of
     // files a process may have open.
-    let mut wanted: Vec<(&HostFile, PollFlags)> = Vec::new();
+    let mut wanted: Vec<(&Arc<Descriptor>, PollFlags)> = Vec::new();
     let mut index_of: HashMap<RawFd, usize> = HashMap::new();
     let mut is_ready = false;
     for subscription in list {
@@ -187,7 +194,7 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
                 Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
                     let index = *index_of.entry(file.as_fd().as_raw_fd()).or_insert(wanted.len());
                     if index == wanted.len() {
-                        wanted.push((file, PollFlags::empty()));
+                        wanted.push((descriptor, PollFlags::empty()));
                     }
                     wanted[index].1 |= event(*write);
                 }
@@ -198,44 +205,56 @@ fn wait(clock: &Clock, list: &[Subscription], mut occurred: impl FnMut(&Subscrip
             EventSource::Clock { .. } => {}
         }
     }
-    let mut host: Vec<_> = wanted.iter().map(|(file, events)| PollFd::new(*file, *events)).collect();
-    loop {
-        let until = if is_ready { Some(0) } else { earliest(clock, list) };
-        sleep(clock, &mut host, until)?;
-        let mut any = false;
-        for subscription in list {
-            let ready = match &subscription.source {
-                EventSource::Clock { id, deadline } => {
-                    has_passed(clock, *id, *deadline).then_some(Ready { bytes: 0, flags: 0 })
-                }
-                EventSource::Descriptor { descriptor, write } => match &descriptor.object {
-                    Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
-                        let polled = index_of.get(&file.as_fd().as_raw_fd()).and_then(|index| host.get(*index));
-                        let always = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-                        let events = polled.map_or(PollFlags::empty(), PollFd::revents) & (event(*write) | always);
-                        let bytes = if *write { 1 } else { rustix::io::ioctl_fionread(file).unwrap_or(1) };
-                        let hung_up = events.intersects(PollFlags::HUP | PollFlags::ERR);
-                        let flags = if hung_up { HANGUP } else { 0 };
-                        (!events.is_empty()).then_some(Ready { bytes, flags })
-                    }
-                    Object::Host(file) if !*write => {
-                        let size = fs::stat(file)?.size;
-                        Some(Ready { bytes: size.saturating_sub(rustix::fs::tell(file)?), flags: 0 })
-                    }
-                    _ => Some(Ready { bytes: 1, flags: 0 }),
-                },
-                // `encode` takes the error from the subscription.
-                EventSource::Bad { .. } => Some(Ready { bytes: 0, flags: 0 }),
-            };
-            if let Some(ready) = ready {
-                any = true;
-                occurred(subscription, ready);
+    let mut wait = Wait::default();
+    for (descriptor, events) in &wanted {
+        wait.add(descriptor, *events);
+    }
+    if let Some(nanoseconds) = earliest(clock, list)
+        && !is_ready
+    {
+        match clock {
+            Clock::Host { .. } => wait.at_most(Duration::from_nanos(nanoseconds)),
+            // Virtual time passes at once.
+            Clock::Virtual { elapsed, .. } => {
+                elapsed.fetch_add(nanoseconds, Ordering::Relaxed);
             }
         }
-        if any {
-            return Ok(());
+    }
+    let mut host = wait.poll_list();
+    if !host.is_empty() {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        retry_on_intr(|| rustix::event::poll(&mut host, Some(&now)))?;
+    }
+    for subscription in list {
+        let ready = match &subscription.source {
+            EventSource::Clock { id, deadline } => {
+                has_passed(clock, *id, *deadline).then_some(Ready { bytes: 0, flags: 0 })
+            }
+            EventSource::Descriptor { descriptor, write } => match &descriptor.object {
+                Object::Host(file) if descriptor.filetype != Filetype::RegularFile => {
+                    let polled = index_of.get(&file.as_fd().as_raw_fd()).and_then(|index| host.get(*index));
+                    let always = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+                    let events = polled.map_or(PollFlags::empty(), PollFd::revents) & (event(*write) | always);
+                    let bytes = if *write { 1 } else { rustix::io::ioctl_fionread(file).unwrap_or(1) };
+                    let hung_up = events.intersects(PollFlags::HUP | PollFlags::ERR);
+                    let flags = if hung_up { HANGUP } else { 0 };
+                    (!events.is_empty()).then_some(Ready { bytes, flags })
+                }
+                Object::Host(file) if !*write => {
+                    let size = fs::stat(file)?.size;
+                    Some(Ready { bytes: size.saturating_sub(rustix::fs::tell(file)?), flags: 0 })
+                }
+                _ => Some(Ready { bytes: 1, flags: 0 }),
+            },
+            // `encode` takes the error from the subscription.
+            EventSource::Bad { .. } => Some(Ready { bytes: 0, flags: 0 }),
+        };
+        if let Some(ready) = ready {
+            occurred(subscription, ready);
         }
     }
+    drop(host);
+    Ok(wait)
 }
 
 /// The host's event for a descriptor that is ready to be written to, or read from.
@@ -269,23 +288,4 @@ fn earliest(clock: &Clock, list: &[Subscription]) -> Option<u64> {
         EventSource::Descriptor { .. } | EventSource::Bad { .. } => None,
     });
     left.min()
-}
-
-/// Waits for the host's descriptors, for no longer than `nanoseconds`. It may wake earlier.
-fn sleep(clock: &Clock, host: &mut [PollFd<'_>], nanoseconds: Option<u64>) -> Result<(), Errno> {
-    let nanoseconds = match (clock, nanoseconds) {
-        (Clock::Virtual { elapsed, .. }, Some(nanoseconds)) => {
-            elapsed.fetch_add(nanoseconds, Ordering::Relaxed);
-            Some(0)
-        }
-        (_, nanoseconds) => nanoseconds,
-    };
-    let timeout = nanoseconds.map(|nanoseconds| Timespec {
-        tv_sec: (nanoseconds / 1_000_000_000) as i64,
-        tv_nsec: (nanoseconds % 1_000_000_000) as _,
-    });
-    match rustix::event::poll(host, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
 }

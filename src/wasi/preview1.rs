@@ -17,6 +17,7 @@ use crate::wasi::types::list::*;
 use crate::wasi::types::{
     Abi, Bits, Dircookie, Exitcode, Fd, Filedelta, Filesize, Pointer, RightsBits, Size, Timestamp,
 };
+use crate::wasi::wait;
 use crate::wasi::watch::{Argument, Kind};
 use std::sync::{Arc, Mutex};
 
@@ -172,13 +173,13 @@ macro_rules! define_functions {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
                     let (shared, watcher) = (env.clone(), watch.clone());
-                    linker.func_wrap(
-                        module,
-                        stringify!($name),
-                        move |memory: &mut LinearMemory<'_>, $($param: $ty),*| {
-                            watched::$name(&Wasi::shared(&shared, abi, &watcher), memory, $($param),*)
-                        },
-                    )?;
+                    linker.func_wrap_suspending(module, stringify!($name), move |caller: Caller<'_, T>, $($param: $ty),*| {
+                        wait::complete(caller, |caller, attempts| {
+                            let (mut memory, _) = caller.memory_and_data();
+                            let wasi = Wasi::shared(&shared, abi, &watcher, attempts);
+                            watched::$name(&wasi, &mut memory, $($param),*)
+                        })
+                    })?;
                 )*
             }
             Ok(())
@@ -190,9 +191,11 @@ macro_rules! define_functions {
             find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
         ) -> Result<()> {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
-                $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
-                    let (mut memory, data) = caller.memory_and_data();
-                    watched::$name(&Wasi::of_store(find(data), abi), &mut memory, $($param),*)
+                $(linker.func_wrap_suspending(module, stringify!($name), move |caller: Caller<'_, T>, $($param: $ty),*| {
+                    wait::complete(caller, |caller, attempts| {
+                        let (mut memory, data) = caller.memory_and_data();
+                        watched::$name(&Wasi::of_store(find(data), abi, attempts), &mut memory, $($param),*)
+                    })
                 })?;)*
             }
             Ok(())
@@ -215,9 +218,17 @@ macro_rules! define_functions {
                     };
                     let arguments =
                         [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
-                    let call = watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?;
+                    let mut call = match wasi.attempts.watched() {
+                        Some(call) => call,
+                        None => watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?,
+                    };
                     let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
-                    watch.end(call, memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                    if wasi.attempts.waits() {
+                        call.write();
+                        wasi.attempts.keep_watched(call);
+                    } else {
+                        call.end(memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                    }
                     answer
                 }
             )*

@@ -6,6 +6,7 @@ use crate::wasi::errno::Errno;
 use crate::wasi::guest::Guest;
 use crate::wasi::stream::lock;
 use crate::wasi::types::{Pointer, Size};
+use crate::wasi::wait::Transferred;
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::sync::{Arc, Mutex};
@@ -19,14 +20,24 @@ pub(crate) enum Random {
     Seeded(Arc<Mutex<StdRng>>),
 }
 
+/// Bytes that are filled, some milliseconds long, without a look for requests.
+const PIECE: usize = 16 << 20;
+
 /// `random_get`: fills a buffer with random bytes, in place, so that a large buffer needs no memory of the host's.
 pub(crate) fn random_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, buffer: Pointer, len: Size) -> Result<(), Errno> {
-    let bytes = memory.bytes_mut(buffer, len)?;
-    // Without the environment's lock: gigabytes take seconds.
+    let done = wasi.attempts.transferred().map_or(0, |transferred| transferred.total);
+    let bytes = &mut memory.bytes_mut(buffer, len)?[done..];
+    let is_last = bytes.len() <= PIECE;
+    let piece = if is_last { bytes } else { &mut bytes[..PIECE] };
+    // Without the environment's lock: a piece takes a while.
     let random = wasi.lock()?.random.clone();
     match random {
-        Random::Seeded(generator) => lock(&generator).fill_bytes(bytes),
-        Random::Host => rand::rng().fill_bytes(bytes),
+        Random::Seeded(generator) => lock(&generator).fill_bytes(piece),
+        Random::Host => rand::rng().fill_bytes(piece),
     }
-    Ok(())
+    if is_last {
+        return Ok(());
+    }
+    wasi.attempts.keep(Transferred { total: done + PIECE, ..Transferred::default() });
+    Err(wasi.attempts.pause())
 }

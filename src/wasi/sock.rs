@@ -7,12 +7,19 @@ use crate::wasi::errno::Errno;
 use crate::wasi::fs;
 use crate::wasi::guest::{Buffers, Guest};
 use crate::wasi::table::{Descriptor, HostFile, Object};
+use crate::wasi::transfer;
 use crate::wasi::types::{Bits, Fd, Fdflags, Filetype, Pointer, Rights, Size, checked_flags};
-use rustix::fd::AsFd;
-use rustix::io::retry_on_intr;
+use crate::wasi::wait::{Transferred, Wait};
+use rustix::event::PollFlags;
+use rustix::io::{Errno as HostErrno, retry_on_intr};
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, Shutdown};
 use std::io::IoSliceMut;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a socket is looked at for the rest of what a call wants to see without taking it. What it has seen stays, so the
+/// socket is ready all the time.
+const PEEK_AGAIN: Duration = Duration::from_millis(10);
 
 /// `riflags::recv_peek` and `riflags::recv_waitall`.
 const RECV_PEEK: Bits = 1;
@@ -46,8 +53,9 @@ pub(crate) fn sock_accept(
     memory.check(accepted_fd, 1, 4, 4)?;
     wasi.lock()?.table.check_room()?;
     let file = listener.file()?;
-    let accepted = retry_on_intr(|| sys::accept(file, flags.has(Fdflags::NONBLOCK)))?;
-    let file = HostFile::Owned(accepted);
+    let accepted = retry_on_intr(|| sys::accept(file));
+    let file =
+        HostFile::NonBlocking(accepted.or_else(|errno| transfer::refused(wasi, &listener, PollFlags::IN, errno))?);
     let (filetype, rights) = fs::classify(&file);
     let accepted = Descriptor::new(Object::Host(file), filetype, flags, rights, rights);
     let fd = wasi.lock()?.table.insert(accepted)?;
@@ -70,36 +78,66 @@ pub(crate) fn sock_recv(
     if flags & !(RECV_PEEK | RECV_WAITALL) != 0 {
         return Err(Errno::Inval);
     }
-    let mut buffers = Buffers::new(memory, data, data_len)?;
+    let buffers = Buffers::new(memory, data, data_len)?;
     memory.check(received, 1, 4, 4)?;
     memory.check(out_flags, 1, 2, 2)?;
-    let mut host_flags = RecvFlags::empty();
-    host_flags.set(RecvFlags::PEEK, flags & RECV_PEEK != 0);
-    host_flags.set(RecvFlags::WAITALL, flags & RECV_WAITALL != 0);
+    let peeks = flags & RECV_PEEK != 0;
+    // Datagrams come one at a time.
+    let takes_all = flags & RECV_WAITALL != 0 && socket.filetype == Filetype::SocketStream;
+    let awaits_all = takes_all && !socket.flags().has(Fdflags::NONBLOCK);
+    let host_flags = if peeks { RecvFlags::DONTWAIT | RecvFlags::PEEK } else { RecvFlags::DONTWAIT };
     let file = socket.file()?;
+    // Whether there was room for more, and what was received.
     let receive = |buffers: &mut [IoSliceMut<'_>]| {
-        retry_on_intr(|| rustix::net::recvmsg(file, buffers, &mut RecvAncillaryBuffer::default(), host_flags))
+        let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let received =
+            retry_on_intr(|| rustix::net::recvmsg(file, buffers, &mut RecvAncillaryBuffer::default(), host_flags));
+        Ok::<_, Errno>(received.map(|message| (message.bytes < room, message)))
     };
-    let mut batch = buffers.batch(memory)?;
-    let message = batch.with_mut(memory, receive)?;
-    let (mut done, mut last) = (message.bytes, message.bytes);
-    // `RecvFlags::WAITALL` waits for the buffers of one system call. A longer list, or one with overlaps, takes several.
-    let waits = host_flags == RecvFlags::WAITALL && socket.filetype == Filetype::SocketStream;
-    while waits && last > 0 {
-        batch.skip(last);
-        if batch.bytes() == 0 {
-            let Ok(next) = buffers.batch(memory) else { break };
-            batch = next;
+    let begun = wasi.attempts.transferred().unwrap_or(Transferred { buffers, skip: 0, total: 0 });
+    let Transferred { mut buffers, mut skip, total: mut done } = begun;
+    let mut truncated = 0;
+    loop {
+        let here = buffers;
+        let mut batch = match buffers.batch(memory) {
+            Ok(batch) => batch,
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+        };
+        batch.skip(skip);
+        if batch.bytes() == 0 && skip > 0 {
+            skip = 0;
+            continue;
         }
-        if batch.bytes() == 0 || done + batch.bytes() > u32::MAX as usize {
+        if done > 0 && (batch.bytes() == 0 || done + batch.bytes() > u32::MAX as usize) {
             break;
         }
-        // Bytes that were received are reported, even if receiving the rest fails.
-        let Ok(message) = batch.with_mut(memory, receive) else { break };
-        last = message.bytes;
-        done += last;
+        match batch.with_mut(memory, receive)? {
+            Ok((has_room, message)) => {
+                if message.flags.contains(ReturnFlags::TRUNC) {
+                    truncated = RECV_DATA_TRUNCATED;
+                }
+                if peeks && awaits_all && has_room && !transfer::is_ready(file, sys::NO_MORE_TO_RECEIVE)? {
+                    let mut wait = Wait::default();
+                    wait.at_most(PEEK_AGAIN);
+                    return Err(wasi.attempts.wait(wait));
+                }
+                done += message.bytes;
+                skip += message.bytes;
+                if !takes_all || peeks || message.bytes == 0 {
+                    break;
+                }
+                // The rest of the list, or of a batch of which the system filled only some.
+                buffers = here;
+            }
+            Err(errno) if done == 0 || awaits_all && errno == HostErrno::AGAIN => {
+                wasi.attempts.keep(Transferred { buffers: here, skip, total: done });
+                return transfer::refused(wasi, &socket, PollFlags::IN, errno);
+            }
+            // Bytes that were received are reported, even if receiving the rest fails.
+            Err(_) => break,
+        }
     }
-    let truncated = if message.flags.contains(ReturnFlags::TRUNC) { RECV_DATA_TRUNCATED } else { 0 };
     memory.bytes_mut(out_flags, 2)?.copy_from_slice(&truncated.to_le_bytes());
     memory.store_u32(received, done as u32)
 }
@@ -120,21 +158,34 @@ pub(crate) fn sock_send(
         return Err(Errno::Inval);
     }
     let limits = wasi.lock()?.limits.clone();
-    let mut buffers = Buffers::new(memory, data, data_len)?;
+    let buffers = Buffers::new(memory, data, data_len)?;
     memory.check(sent, 1, 4, 4)?;
-    let mut batch = buffers.batch(memory)?;
+    let begun = wasi.attempts.transferred().unwrap_or(Transferred { buffers, skip: 0, total: 0 });
+    let Transferred { buffers, skip, total } = begun;
+    let mut batch = { buffers }.batch(memory)?;
     batch.truncate(i32::MAX as usize);
+    batch.skip(skip);
     let taken = match &limits {
-        Some(limits) => limits.take(batch.bytes() as u64)?,
-        None => batch.bytes() as u64,
+        Some(limits) => limits.take(batch.bytes() as u64),
+        None => Ok(batch.bytes() as u64),
     };
-    batch.truncate(taken as usize);
-    let file = socket.file()?;
-    let result = batch.with(memory, |buffers| retry_on_intr(|| sys::send(file.as_fd(), buffers)));
-    if let Some(limits) = limits {
-        limits.give_back(taken - result.unwrap_or(0) as u64);
+    let result = taken.and_then(|taken| {
+        batch.truncate(taken as usize);
+        let result = batch.with(memory, |buffers| transfer::write(wasi, &socket, socket.file()?, buffers));
+        if let Some(limits) = limits {
+            limits.give_back(taken - result.unwrap_or(0) as u64);
+        }
+        result
+    });
+    if wasi.attempts.waits() {
+        let written = result.unwrap_or(0);
+        wasi.attempts.keep(Transferred { buffers, skip: skip + written, total: total + written });
+        return Err(Errno::Waits);
     }
-    memory.store_u32(sent, result? as u32)
+    match result {
+        Err(errno) if total == 0 => Err(errno),
+        result => memory.store_u32(sent, (total + result.unwrap_or(0)) as u32),
+    }
 }
 
 /// `sock_shutdown`: ends receiving, sending or both.

@@ -3,6 +3,7 @@
 use crate::wasi::errno::Errno;
 use crate::wasi::fs::Directory;
 use crate::wasi::stream::{Input, Output};
+use crate::wasi::transfer::Nowait;
 use crate::wasi::types::{Fd, Fdflags, Filetype, Rights};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(crate) struct Descriptor {
     pub(crate) filetype: Filetype,
     /// Whether it was opened below a read-only preopen, where the guest may change nothing.
     pub(crate) read_only: bool,
+    /// How a descriptor of the host is kept from blocking.
+    pub(crate) nowait: Nowait,
     flags: AtomicU16,
     rights: AtomicU64,
     inheriting: AtomicU64,
@@ -42,8 +45,10 @@ pub(crate) enum Object {
 /// A descriptor of the host.
 #[derive(Debug)]
 pub(crate) enum HostFile {
-    /// Opened for the guest alone, or handed over to it.
+    /// Handed over to the guest, and perhaps shared with others. A listener does not block.
     Owned(OwnedFd),
+    /// Opened for the guest alone. It does not block, whatever the guest is told.
+    NonBlocking(OwnedFd),
     /// Opened by a path, which may name anything, so it stays non-blocking.
     Found(OwnedFd),
     /// A standard stream of this process. Its flags belong to whoever started it as well, so they are left alone.
@@ -54,7 +59,7 @@ impl AsFd for HostFile {
     #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            HostFile::Owned(fd) | HostFile::Found(fd) => fd.as_fd(),
+            HostFile::Owned(fd) | HostFile::NonBlocking(fd) | HostFile::Found(fd) => fd.as_fd(),
             HostFile::Inherited(fd) => *fd,
         }
     }
@@ -62,10 +67,15 @@ impl AsFd for HostFile {
 
 impl Descriptor {
     pub(crate) fn new(object: Object, filetype: Filetype, flags: Fdflags, rights: Rights, inheriting: Rights) -> Self {
+        let nowait = match &object {
+            Object::Host(file) => Nowait::of(file, filetype),
+            _ => Nowait::Plain,
+        };
         Descriptor {
             object,
             filetype,
             read_only: false,
+            nowait,
             flags: AtomicU16::new(flags.0),
             rights: AtomicU64::new(rights.0),
             inheriting: AtomicU64::new(inheriting.0),

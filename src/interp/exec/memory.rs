@@ -304,6 +304,9 @@ fn memory_copy(m: &mut Machine) -> Step {
 
 fn memory_init(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
+    if len as usize > ops::PIECE {
+        set_top(m);
+    }
     // SAFETY: as in `memory_grow`.
     let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
     after(m, 2, result)

@@ -2,6 +2,8 @@
 
 pub(super) mod file;
 pub(super) mod image;
+pub(super) mod nowait;
+pub(super) mod poller;
 pub(super) mod procfs;
 pub(super) mod resolve;
 #[cfg(jit)]

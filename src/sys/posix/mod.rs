@@ -6,6 +6,8 @@ pub(super) mod socket;
 #[cfg_attr(target_vendor = "apple", allow(dead_code, reason = "some have a twin that does more"))]
 pub(super) mod file;
 pub(super) mod image;
+pub(super) mod nowait;
+pub(super) mod poller;
 pub(super) mod procfs;
 pub(super) mod resolve;
 pub(super) mod space;

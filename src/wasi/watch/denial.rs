@@ -89,7 +89,7 @@ pub(super) fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argu
 }
 
 /// The denial that a failed call stands for, if it failed because something was refused.
-pub(super) fn of_call(call: &Call<'_>, errno: Errno) -> Option<Denial> {
+pub(super) fn of_call(call: &Call, errno: Errno) -> Option<Denial> {
     if errno != Errno::Success
         && let Some(subject) = call.subjects.iter().find(|subject| subject.absent)
     {
@@ -115,7 +115,7 @@ pub(super) fn of_call(call: &Call<'_>, errno: Errno) -> Option<Denial> {
     Some(Denial { path, reason })
 }
 
-impl Call<'_> {
+impl Call {
     /// Whether the call would change something in a directory.
     fn changes(&self) -> bool {
         match self.function {

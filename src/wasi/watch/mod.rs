@@ -75,9 +75,10 @@ pub(crate) struct Watch {
 }
 
 /// A call that has begun.
-pub(crate) struct Call<'a> {
+pub(crate) struct Call {
+    watch: Watch,
     function: &'static str,
-    arguments: &'a [Argument],
+    arguments: Vec<Argument>,
     abi: Abi,
     /// What is still to be written of the trace.
     line: String,
@@ -93,38 +94,57 @@ impl Watch {
     }
 
     #[cold]
-    pub(crate) fn begin<'a>(
+    pub(crate) fn begin(
         &self,
         wasi: &Wasi,
         memory: &LinearMemory<'_>,
         function: &'static str,
-        arguments: &'a [Argument],
-    ) -> Result<Call<'a>, Errno> {
+        arguments: &[Argument],
+    ) -> Result<Call, Errno> {
         let limits = {
             let env = wasi.lock()?;
             (env.limits.is_some(), env.table.limit != usize::MAX)
         };
-        let mut call = Call { function, arguments, abi: wasi.abi, line: String::new(), subjects: vec![], limits };
+        let mut call = Call {
+            watch: self.clone(),
+            function,
+            arguments: arguments.into(),
+            abi: wasi.abi,
+            line: String::new(),
+            subjects: vec![],
+            limits,
+        };
         if self.denials.is_some() {
             call.subjects = denial::subjects(wasi, memory, arguments);
         }
         if self.trace.is_some() {
             call.line = trace::head(wasi, memory, function, arguments);
-            // A call that may wait is written before it is made.
-            if matches!(function, "fd_read" | "poll_oneoff" | "sock_accept" | "sock_recv") {
-                self.write(&call.line);
-                call.line.clear();
+            // An embedder's stream may make it wait for long.
+            if function == "fd_read" {
+                call.write();
             }
         }
         Ok(call)
     }
+}
 
-    /// Records how a call ended: with an errno, or without one because it ended the program.
+impl Call {
+    /// Writes the trace of a call that is about to wait.
     #[cold]
-    pub(crate) fn end(&self, mut call: Call<'_>, memory: &LinearMemory<'_>, errno: Option<u32>) {
+    pub(crate) fn write(&mut self) {
+        if let Some(trace) = &self.watch.trace {
+            // An error of the trace's stream has nowhere to be reported.
+            let _ = lock(trace).write_all(self.line.as_bytes());
+        }
+        self.line.clear();
+    }
+
+    /// Records how the call ended: with an errno, or without one because it ended the program.
+    #[cold]
+    pub(crate) fn end(mut self, memory: &LinearMemory<'_>, errno: Option<u32>) {
         let errno = errno.and_then(|number| errno::ALL.get(number as usize).copied());
-        if let (Some(denials), Some(errno)) = (&self.denials, errno)
-            && let Some(denial) = denial::of_call(&call, errno)
+        if let (Some(denials), Some(errno)) = (&self.watch.denials, errno)
+            && let Some(denial) = denial::of_call(&self, errno)
         {
             let mut denials = lock(denials);
             let most = if denial.reason == Refusal::NotFound { MAX_DENIALS / 2 } else { MAX_DENIALS };
@@ -132,26 +152,19 @@ impl Watch {
                 denials.push(denial);
             }
         }
-        if self.trace.is_some() {
+        if self.watch.trace.is_some() {
             match errno {
-                None => call.line.push_str(" = ?"),
+                None => self.line.push_str(" = ?"),
                 Some(errno) => {
-                    let _ = write!(call.line, " = {}", errno.name());
+                    let _ = write!(self.line, " = {}", errno.name());
                     if errno == Errno::Success {
-                        let results = trace::results(&call, memory);
-                        call.line.push_str(&results);
+                        let results = trace::results(&self, memory);
+                        self.line.push_str(&results);
                     }
                 }
             }
-            call.line.push('\n');
-            self.write(&call.line);
-        }
-    }
-
-    fn write(&self, text: &str) {
-        if let Some(trace) = &self.trace {
-            // An error of the trace's stream has nowhere to be reported.
-            let _ = lock(trace).write_all(text.as_bytes());
+            self.line.push('\n');
+            self.write();
         }
     }
 }

@@ -173,10 +173,10 @@ const FILETYPES: [&str; 8] = [
 ];
 
 /// The results of a call that succeeded.
-pub(super) fn results(call: &Call<'_>, memory: &LinearMemory<'_>) -> String {
+pub(super) fn results(call: &Call, memory: &LinearMemory<'_>) -> String {
     let mut text = String::new();
     let mut count = None;
-    for argument in call.arguments {
+    for argument in &call.arguments {
         let byte = |offset: u64| {
             let at = u32::try_from(argument.value + offset).ok()?;
             memory.bytes(at, 1).ok().map(|bytes| bytes[0])
@@ -220,7 +220,7 @@ pub(super) fn results(call: &Call<'_>, memory: &LinearMemory<'_>) -> String {
 }
 
 /// The first buffer of a list.
-fn first_of_list<'m>(call: &Call<'_>, memory: &'m LinearMemory<'_>) -> Option<&'m [u8]> {
+fn first_of_list<'m>(call: &Call, memory: &'m LinearMemory<'_>) -> Option<&'m [u8]> {
     let index = call.arguments.iter().position(|argument| argument.kind == Kind::Iovs)?;
     if call.arguments.get(index + 1)?.value == 0 {
         return None;
