@@ -1,5 +1,6 @@
 //! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
 
+mod async_wasi;
 mod asynchronous;
 mod between;
 mod data;
