@@ -67,7 +67,7 @@ pub mod wasi;
 
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
-pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap};
+pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{

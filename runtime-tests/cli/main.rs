@@ -1166,3 +1166,33 @@ fn bench_tells_runs_that_differ() {
     let files = Files::new(&[("t.wat", "(module (func (export \"_start\") unreachable))")]);
     files.run(&["bench", "t.wat"]).fails(134, &["unreachable"]);
 }
+
+#[test]
+fn a_quit_key_shows_what_runs() {
+    let program = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "ready")
+        (func $inner (loop $forever (br $forever)))
+        (func $_start (export "_start")
+            (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 5))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (call $inner)))"#;
+    let files = Files::new(&[("spin.wat", program)]);
+    let file = files.path("spin.wat");
+    for engine in [&[][..], &["--interp"], &["--jit"]] {
+        let mut terminal = Terminal::new(&[&["exec", "--cache=off"], engine, &[file.to_str().unwrap()]].concat());
+        terminal.sees("ready");
+        for _ in 0..3 {
+            terminal.types("\x1c");
+            terminal.sees("spin.wat: is running\r\n   0: inner at offset 0x");
+            terminal.sees("\r\n   1: _start at offset 0x");
+        }
+        terminal.types("\x03");
+        assert_eq!(wait(&mut terminal.child, Duration::from_secs(60)), Some(130), "{engine:?}");
+    }
+    // Without a guest, the key does what it does to other programs.
+    let mut terminal = Terminal::new(&["inspect", "-"]);
+    thread::sleep(Duration::from_millis(100));
+    terminal.types("\x1c");
+    assert_eq!(wait(&mut terminal.child, Duration::from_secs(60)), None);
+}

@@ -2,6 +2,7 @@
 
 mod async_wasi;
 mod asynchronous;
+mod backtraces;
 mod between;
 mod data;
 mod engines;

@@ -15,7 +15,6 @@ use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases};
 use super::streams::StreamArgs;
 use super::{denials, input, process, sandbox, status, value};
-use crate::error::MAX_BACKTRACE;
 use crate::printable::Printable;
 use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, Trap, WasiEnv, add_wasi_to_linker};
 
@@ -110,7 +109,9 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
     process::on_big_stack(|| {
         let run = Run::new(&args, &mut phases)?;
         let (engine, module, file) = (run.store.engine().clone(), run.module.clone(), input::display(run.file));
+        process::set_guest(Some((run.store.interrupt_handle(), file.clone())));
         let result = run.start(&mut phases);
+        process::set_guest(None);
         if let Some(format) = args.stats {
             phases.report(&engine, format);
         }
@@ -318,13 +319,8 @@ fn export_is_func(module: &Module, name: &str) -> bool {
 
 /// The WebAssembly functions an error left, a line each, innermost first.
 fn backtrace(error: &Error) -> String {
-    let frames = error.backtrace();
-    let mut text = String::new();
-    for (depth, frame) in frames.iter().enumerate() {
-        text.push_str(&format!("\n  {depth:2}: {frame}"));
+    match error.backtrace() {
+        [] => String::new(),
+        _ => format!("\n{}", error.printed_backtrace()),
     }
-    if frames.len() >= MAX_BACKTRACE {
-        text.push_str("\n   (deeper frames are not shown)");
-    }
-    text
 }

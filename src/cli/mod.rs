@@ -87,7 +87,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Exec(exec::ExecArgs),
+    Exec(Box<exec::ExecArgs>),
     Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Wast(wast::command::WastArgs),
@@ -111,9 +111,9 @@ pub fn main() -> ExitCode {
     if let Err(failure) = log::start() {
         return ExitCode::from(failure.report());
     }
-    process::exit_on_interrupt();
+    process::handle_signals();
     let result = match cli.command {
-        Command::Exec(args) => exec::run(args),
+        Command::Exec(args) => exec::run(*args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Wast(args) => wast::command::run(args),

@@ -1,4 +1,4 @@
-//! The process around the guest: the thread it runs on, and Ctrl-C.
+//! The process around the guest: the thread it runs on, and the signals of the terminal.
 
 #[cfg(jit)]
 use std::path::Path;
@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::output::Failure;
+use signal_hook::consts::{SIGINT, SIGQUIT};
+use signal_hook::iterator::Signals;
+
+use super::output::{Failure, note};
 use super::status;
-use crate::Module;
+use crate::sys::is_ignored;
+use crate::{InterruptHandle, Module};
 
 /// Bytes of stack that WebAssembly code may use in the tool: eight times as much as a native program usually has.
 pub(super) const MAX_WASM_STACK: usize = 64 << 20;
@@ -16,16 +20,52 @@ pub(super) const MAX_WASM_STACK: usize = 64 << 20;
 /// Room on the same thread for the engine and host functions.
 const HOST_STACK: usize = 4 << 20;
 
-/// Ends the process with status 130 on Ctrl-C, whatever the guest is doing.
+/// Ends the process with status 130 on Ctrl-C, whatever the guest is doing; prints the guest's backtrace on Ctrl-\ and lets it
+/// run on.
 ///
-/// Where Ctrl-C is ignored already, as in jobs that a shell started in the background, it stays ignored.
-pub(super) fn exit_on_interrupt() {
-    let _ = ctrlc::try_set_handler(|| {
-        flush_caches();
-        if let Some(file) = unfinished().take() {
-            let _ = std::fs::remove_file(file);
+/// Where one is ignored already, as in jobs that a shell started in the background, it stays ignored.
+pub(super) fn handle_signals() {
+    let handled = [SIGINT, SIGQUIT].into_iter().filter(|signal| !is_ignored(*signal));
+    // Without a thread for it, the signals do what they do by default.
+    let Ok(mut signals) = Signals::new(handled) else { return };
+    let handle = signals.handle();
+    let serve = move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGINT => interrupt(),
+                _ => tell_backtrace(),
+            }
         }
-        std::process::exit(status::INTERRUPTED.into())
+    };
+    if thread::Builder::new().name("signals".into()).spawn(serve).is_err() {
+        handle.close();
+    }
+}
+
+fn interrupt() {
+    flush_caches();
+    if let Some(file) = unfinished().take() {
+        let _ = std::fs::remove_file(file);
+    }
+    std::process::exit(status::INTERRUPTED.into())
+}
+
+/// The guest that runs, and the name of its module's file.
+static GUEST: Mutex<Option<(InterruptHandle, String)>> = Mutex::new(None);
+
+/// Sets the guest whose backtrace is printed on Ctrl-\; without one, the process ends as others do.
+pub(super) fn set_guest(guest: Option<(InterruptHandle, String)>) {
+    *GUEST.lock().unwrap_or_else(PoisonError::into_inner) = guest;
+}
+
+fn tell_backtrace() {
+    let Some((guest, file)) = GUEST.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+        let _ = signal_hook::low_level::emulate_default_handler(SIGQUIT);
+        return;
+    };
+    guest.backtrace(move |backtrace| match backtrace.frames() {
+        [] => note(&format!("{file}: is about to run")),
+        _ => note(&format!("{file}: is running\n{backtrace}")),
     });
 }
 

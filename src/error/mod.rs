@@ -3,12 +3,14 @@
 //! What may be here: errors, traps, and the data that an error holds. What may not: any knowledge of modules and engines.
 //! Higher rooms put trait objects into an error that resolve its frames and describe its exception.
 
+mod backtrace;
 mod exn_ref;
 mod trap;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 
+pub use backtrace::{Frame, WasmBacktrace};
+pub(crate) use backtrace::{FrameSource, MAX_BACKTRACE, UnresolvedFrame};
 pub(crate) use exn_ref::ExnPin;
 pub use exn_ref::ExnRef;
 pub use trap::{MemoryFault, Trap};
@@ -37,27 +39,9 @@ pub struct Error(Box<ErrorInner>);
 
 struct ErrorInner {
     kind: ErrorKind,
-    frames: Vec<UnresolvedFrame>,
-    /// The resolved frames; made by the first call of `Error::backtrace`.
-    backtrace: OnceLock<Vec<Frame>>,
+    backtrace: WasmBacktrace,
     /// Displays tag and payload of an exception that propagated out of its store.
     description: Option<Box<dyn fmt::Display + Send + Sync>>,
-}
-
-/// A frame of a backtrace as an engine records it. It is resolved when the backtrace is asked for: that takes long, and most
-/// exceptions are caught before.
-pub(crate) struct UnresolvedFrame {
-    pub source: Arc<dyn FrameSource>,
-    /// Index among the module's defined functions.
-    pub defined: u32,
-    /// Where in the function the error left it, in units that only `source` knows.
-    pub position: usize,
-}
-
-/// Resolves the frames of one module's functions.
-pub(crate) trait FrameSource: Send + Sync {
-    /// The frame for a position in the function of index `defined` among the module's defined functions.
-    fn resolve(&self, defined: u32, position: usize) -> Frame;
 }
 
 /// The kind of an [`Error`], with its details.
@@ -104,46 +88,10 @@ pub enum ErrorKind {
     Resource(String),
 }
 
-/// One WebAssembly function in a backtrace.
-///
-/// ```
-/// use wasmrun::{Engine, Instance, Module, Store};
-/// let engine = Engine::default();
-/// let module = Module::new(&engine, "(module (func $main unreachable) (start $main))")?;
-/// let error = Instance::new(Store::new(&engine, ()), &module, &[]).unwrap_err();
-/// let frame = &error.backtrace()[0];
-/// assert_eq!((frame.func_index(), frame.func_name()), (0, Some("main")));
-/// # Ok::<(), wasmrun::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    pub(crate) func_index: u32,
-    pub(crate) func_name: Option<String>,
-    pub(crate) offset: usize,
-}
-
-impl Frame {
-    /// Index of the function in the function index space of its module.
-    pub fn func_index(&self) -> u32 {
-        self.func_index
-    }
-
-    /// Name of the function, from the module's name section or else of its import or export.
-    pub fn func_name(&self) -> Option<&str> {
-        self.func_name.as_deref()
-    }
-
-    /// Byte offset in the binary module of the instruction at which the error left the function. In all frames but the
-    /// innermost, that is a call.
-    pub fn module_offset(&self) -> usize {
-        self.offset
-    }
-}
-
 impl Error {
     /// An error of the given kind, without backtrace.
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(ErrorInner { kind, frames: Vec::new(), backtrace: OnceLock::new(), description: None }))
+        Error(Box::new(ErrorInner { kind, backtrace: WasmBacktrace::new(Vec::new()), description: None }))
     }
 
     /// An error of a host function: returned from one, it ends the WebAssembly code that called the function.
@@ -177,9 +125,12 @@ impl Error {
     /// The WebAssembly functions that the error left, innermost first; at most 64. Empty if it did not come from WebAssembly
     /// code, or is an exit.
     pub fn backtrace(&self) -> &[Frame] {
-        self.0.backtrace.get_or_init(|| {
-            self.0.frames.iter().map(|frame| frame.source.resolve(frame.defined, frame.position)).collect()
-        })
+        self.0.backtrace.frames()
+    }
+
+    /// The backtrace, to be displayed.
+    pub(crate) fn printed_backtrace(&self) -> &WasmBacktrace {
+        &self.0.backtrace
     }
 
     /// The trap, if the error is one.
@@ -220,14 +171,9 @@ impl Error {
         if self.exit_code().is_some() {
             return;
         }
-        let room = MAX_BACKTRACE.saturating_sub(self.0.frames.len());
-        self.0.frames.extend(frames.into_iter().take(room));
-        self.0.backtrace.take();
+        self.0.backtrace.push(frames);
     }
 }
-
-/// Most frames of a backtrace. Outer ones are dropped, so that the message of a stack overflow stays readable.
-pub(crate) const MAX_BACKTRACE: usize = 64;
 
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Self {
@@ -271,16 +217,6 @@ impl fmt::Debug for Error {
             write!(f, "\n  {depth}: {frame}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Frame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.func_name {
-            Some(name) => write!(f, "{}", Printable::name(name))?,
-            None => write!(f, "<function {}>", self.func_index)?,
-        }
-        write!(f, " at offset {:#x}", self.offset)
     }
 }
 

@@ -5,10 +5,25 @@ use super::frames::Frames;
 use super::machine::Machine;
 use super::translate;
 use crate::error::{MAX_BACKTRACE, UnresolvedFrame};
+use crate::vm::activation::Link;
 
 /// The frames of an activation that stopped in the instruction at `m.ip`, innermost first.
 pub(super) fn frames(m: &mut Machine) -> impl Iterator<Item = UnresolvedFrame> {
-    Frames::new(m).take(MAX_BACKTRACE).filter_map(|frame| {
+    unresolved(Frames::new(m))
+}
+
+/// The [`FramesOf`](crate::vm::activation::FramesOf) of interpreted code.
+///
+/// # Safety
+/// `link` must be that of an activation of the interpreter that is left.
+pub(super) unsafe fn frames_of(link: *const Link, _: usize, list: &mut Vec<UnresolvedFrame>) -> bool {
+    // SAFETY: the link is the first field of the activation's context, which lives as long.
+    list.extend(unresolved(unsafe { Frames::left(link.cast()) }));
+    true
+}
+
+fn unresolved(frames: Frames) -> impl Iterator<Item = UnresolvedFrame> {
+    frames.take(MAX_BACKTRACE).filter_map(|frame| {
         let source = frame.module.this.upgrade()?;
         Some(UnresolvedFrame { source, defined: frame.code.defined(), position: frame.word as usize })
     })

@@ -98,6 +98,7 @@ mod tail {
     use crate::interp::op::word;
     use crate::interp::print::{Field, Half};
     use crate::sys;
+    use crate::vm::activation::Link;
     use crate::vm::interrupt::Interrupts;
     use std::mem::transmute;
 
@@ -197,7 +198,8 @@ mod tail {
         let (ip, fp, handlers) = (words.as_ptr(), slots.as_mut_ptr(), (&raw const HANDLERS).cast());
         // Branches look for requests.
         let interrupts = Interrupts::new(0);
-        let mut context = Context::new(std::ptr::null_mut(), interrupts.vm(), std::ptr::null_mut());
+        let link = Link::none();
+        let mut context = Context::new(link, std::ptr::null_mut(), interrupts.vm(), std::ptr::null_mut());
         let (memory, ctx) = (std::ptr::null_mut(), &raw mut context);
         next(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32: 0.0, acc64: 0.0 });
         slots[0] == slots[1] && slots[0] != 0 && slots[4] == 14

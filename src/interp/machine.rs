@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::error::Trap;
 use crate::module::offsets::Location;
 use crate::module::registry::RegisteredType;
+use crate::vm::activation::Link;
 use crate::vm::context::{VMContext, VMInterrupt, VMMemory};
 use crate::vm::instance::resolve;
 use crate::vm::interrupt::is_requested;
@@ -54,7 +55,12 @@ pub(super) struct Machine {
 }
 
 /// The state of an activation of the interpreter besides its registers.
+#[repr(C)]
 pub(super) struct Context {
+    /// The activation's place among those of its store.
+    pub link: Link,
+    /// Where the activation last called code that may run other code of the store.
+    pub left: Left,
     /// The functions of the running instance, by defined index; null for functions that were not called yet.
     pub codes: *const AtomicPtr<InterpretedFunction>,
     /// What to look at to notice a request, the end of the value stack included.
@@ -80,6 +86,15 @@ pub(super) struct Context {
     pub error: Option<Error>,
 }
 
+/// Where an activation of the interpreter is left for other code, for backtraces.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Left {
+    /// In the instruction at `ip`, of the function with the frame at `fp`.
+    Instruction { ip: *const u64, fp: *mut u64 },
+    /// In the caller of the frame with this header, which the other code has taken over.
+    Caller(*mut u64),
+}
+
 /// An empty memory, in place of memory 0 where there is none.
 struct NoMemory(VMMemory);
 // SAFETY: never written, and its pointer is null.
@@ -88,8 +103,10 @@ static NO_MEMORY: NoMemory = NoMemory(VMMemory { base: ptr::null_mut(), length: 
 
 impl Context {
     /// A context that must be [switched](Self::switch) to `vmctx` before code runs.
-    pub fn new(vmctx: *mut VMContext, interrupt: *const VMInterrupt, saved: *mut Machine) -> Self {
+    pub fn new(link: Link, vmctx: *mut VMContext, interrupt: *const VMInterrupt, saved: *mut Machine) -> Self {
         Context {
+            link,
+            left: Left::Instruction { ip: ptr::null(), fp: ptr::null_mut() },
             codes: ptr::null(),
             interrupt,
             length: 0,

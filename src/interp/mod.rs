@@ -48,6 +48,7 @@ use std::sync::atomic::Ordering;
 use crate::error::Trap;
 use crate::error::{Error, Result};
 use crate::sys;
+use crate::vm::activation::Link;
 use crate::vm::context::VMContext;
 use crate::vm::interrupt::{poll, poll_at_entry};
 use machine::{Context, Machine};
@@ -72,7 +73,8 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         let code = module.get(defined)?;
         let base = (*store).value_top;
         let mut saved = MaybeUninit::<Machine>::uninit();
-        let mut context = Context::new(vmctx, (*vmctx).interrupt, saved.as_mut_ptr());
+        let link = Link::new(store.cast(), backtrace::frames_of);
+        let mut context = Context::new(link, vmctx, (*vmctx).interrupt, saved.as_mut_ptr());
         context.switch(vmctx);
         let ctx = &raw mut context;
         let mut m = Machine {
@@ -99,7 +101,9 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if slots != base {
             slots.copy_to(base, module.facts.defined_type(defined).param_slots());
         }
+        Link::begin(&raw const (*ctx).link, store.cast());
         dispatch::run(m, module.engine.config.dispatch);
+        (*ctx).link.end(store.cast());
         (*store).value_top = base;
         match (*ctx).error.take() {
             None => {

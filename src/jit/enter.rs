@@ -22,16 +22,18 @@ use super::{fault, origin, registry, signals};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
 use crate::sys::{self, signal};
+use crate::vm::activation::{self, Link};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
+use crate::vm::exception;
 use crate::vm::func::call_host;
 use crate::vm::interrupt::{self, poll_at_entry};
 use crate::vm::store::StoreOpaque;
-use crate::vm::{activation, exception};
 
 /// One entry from Rust into compiled code. It lives in the frame of [`enter`]. Calls between engines may nest many of
 /// these frames, so they are kept small: what only traps need is in [`Trapped`].
 #[repr(C)]
 pub(super) struct Activation {
+    link: Link,
     /// Stack and frame pointers of `arch::enter`.
     pub sp: usize,
     pub fp: usize,
@@ -230,12 +232,14 @@ unsafe fn activate(
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
         if !signal::is_prepared() {
-            prepare_thread(&(&(*store).engine).config)?;
+            prepare_thread(&(*store).engine.config)?;
         }
-        let mut activation = Activation { sp: 0, fp: 0, store };
+        let mut activation = Activation { link: Link::new(store, frames_of), sp: 0, fp: 0, store };
         let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());
         activation::set_current((&raw mut activation).cast());
+        Link::begin(&raw const activation.link, store);
         let status = arch::enter(&raw mut activation, trampoline, callee, caller, code, slots);
+        activation.link.end(store);
         (*store).activation = outer;
         activation::set_current_anew(outer);
         if status == 0 { Ok(()) } else { Err(activation.error(trapped())) }
@@ -261,6 +265,23 @@ unsafe fn trapped() -> Trapped {
 /// [`Resource`](ErrorKind::Resource) if there is no memory for the stack that signals are handled on, or the thread is ending.
 pub(super) fn prepare_thread(config: &Config) -> Result<()> {
     if config.signals_based_traps && !signal::is_prepared() { signal::prepare(signals::on_signal) } else { Ok(()) }
+}
+
+/// The [`FramesOf`](activation::FramesOf) of native code: follows the frame pointers from where it was left.
+///
+/// # Safety
+/// `link` must be that of an activation that is left, with this frame pointer.
+unsafe fn frames_of(link: *const Link, exit_fp: usize, list: &mut Vec<UnresolvedFrame>) -> bool {
+    if exit_fp == 0 {
+        return false;
+    }
+    // SAFETY: the code that the activation was left by keeps the frame pointer, from which they lead to the activation.
+    unsafe {
+        let call = CodePosition { pc: 0, fp: exit_fp }.caller();
+        let stack = Stack::walk(CodePosition { pc: call.pc - 1, ..call }, (*link.cast::<Activation>()).fp);
+        list.extend(frames(&stack.pcs[..stack.len]));
+    }
+    true
 }
 
 /// The innermost activation of the store whose code this thread runs; null if there is none.
@@ -364,16 +385,17 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
     }
 }
 
-/// Called by [`arch::poll`]: does what was requested of the running code. Returns non-zero with an error in the store if the
-/// code is to end.
+/// Called by [`arch::poll`], with its frame pointer: does what was requested of the running code. Returns non-zero with an
+/// error in the store if the code is to end.
 ///
 /// # Safety
 /// Must be called by `poll` only.
-pub(super) unsafe extern "C" fn interrupted() -> u32 {
+pub(super) unsafe extern "C" fn interrupted(frame: usize) -> u32 {
     // SAFETY: only compiled code is made to run `poll`, so there is an activation, which is alive and has the code's store.
     // While native code runs, `value_top` is above all slots in use.
     unsafe {
         let store = (*current()).store;
+        (*store).vm.exit_fp = frame;
         match interrupt::poll(store) {
             Ok(()) => 0,
             Err(error) => {
@@ -387,4 +409,9 @@ pub(super) unsafe extern "C" fn interrupted() -> u32 {
 /// The value of [`VMStore::raise`](crate::vm::context::VMStore::raise).
 pub(super) fn raise_code() -> *const VMCode {
     arch::raise as *const VMCode
+}
+
+/// The value of [`VMStore::poll`](crate::vm::context::VMStore::poll).
+pub(super) fn poll_code() -> *const VMCode {
+    arch::call_poll as *const VMCode
 }

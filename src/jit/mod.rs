@@ -74,6 +74,7 @@ pub(crate) use settings::{CodeEntry, Tier};
 /// The functions by which `vm` and the interpreter enter compiled code.
 pub(crate) static HOOKS: Hooks = Hooks {
     raise: enter::raise_code,
+    poll: enter::poll_code,
     ref_entry: lazy_compile::ref_entry,
     host_entry: lazy_compile::host_entry,
     prepare_thread: enter::prepare_thread,

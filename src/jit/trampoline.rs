@@ -169,23 +169,27 @@ fn enter(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Resul
 
 /// Compiles a function of type `ty` that calls a Rust function. Its last argument is the address of slots with the
 /// arguments, to which it writes the results; if it fails, it leaves the error in the store, which the compiled
-/// function then raises. `place` chooses the address of the slots, given the callee's context, a buffer on the native
-/// stack and the size in bytes. `callee` gives the Rust function and its other arguments, given the two hidden
-/// parameters.
+/// function then raises. Hidden parameter `context` is a context of the store. `place` chooses the address of the slots,
+/// given the store, a buffer on the native stack and the size in bytes. `callee` gives the Rust function and its other
+/// arguments, given the store and the two hidden parameters.
 fn to_rust<const N: usize>(
     isa: &dyn TargetIsa,
     ty: &FuncType,
     workspace: &mut Workspace,
+    context: usize,
     place: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value, u32) -> Value,
-    callee: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value) -> (Value, [Value; N]),
+    callee: impl FnOnce(&mut FunctionBuilder<'_>, Value, Value, Value) -> (Value, [Value; N]),
 ) -> Result<Artifact> {
     build(isa, workspace, abi::signature(isa, ty), |builder, params| {
         let bytes = 8 * ty.param_slots().max(ty.result_slots()).max(1) as u32;
         let buffer = builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4));
         let buffer = builder.ins().stack_addr(types::I64, buffer, 0);
-        let buffer = place(builder, params[0], buffer, bytes);
+        let store = builder.ins().load(types::I64, MemFlagsData::trusted(), params[context], VMContext::STORE);
+        let buffer = place(builder, store, buffer, bytes);
         abi::store_slots(builder, ty.params(), &params[2..], buffer);
-        let (target, arguments) = callee(builder, params[0], params[1]);
+        let (target, arguments) = callee(builder, store, params[0], params[1]);
+        let frame = builder.ins().get_frame_pointer(types::I64);
+        builder.ins().store(MemFlagsData::trusted(), frame, store, VMStore::EXIT_FP);
         let mut signature = Signature::new(isa.default_call_conv());
         signature.params = vec![AbiParam::new(types::I64); N + 1];
         signature.returns.push(AbiParam::new(types::I32));
@@ -211,11 +215,11 @@ fn to_rust<const N: usize>(
 /// Compiles a host-call trampoline: it calls the Rust function that the [`HostFunc`] points to.
 fn to_host(isa: &dyn TargetIsa, ty: &FuncType, workspace: &mut Workspace) -> Result<Artifact> {
     let place = |_: &mut FunctionBuilder<'_>, _, buffer, _| buffer;
-    to_rust(isa, ty, workspace, place, |builder, func, caller| {
+    to_rust(isa, ty, workspace, 1, place, |builder, store, func, caller| {
         // The `HostFunc` is alive and does not change while there is a reference to it.
         let mut load = |base, offset| builder.ins().load(types::I64, MemFlagsData::trusted(), base, offset);
         let host = load(func, VMFuncRef::OWNER);
-        (load(host, HostFunc::CALL), [load(host, HostFunc::ENV), load(caller, VMContext::STORE), caller])
+        (load(host, HostFunc::CALL), [load(host, HostFunc::ENV), store, caller])
     })
 }
 
@@ -227,16 +231,15 @@ fn to_interpreted_by(
     workspace: &mut Workspace,
     defined: impl FnOnce(&mut FunctionBuilder<'_>, Value) -> Value,
 ) -> Result<Artifact> {
-    to_rust(isa, ty, workspace, top_of_value_stack, |builder, callee, second| {
+    to_rust(isa, ty, workspace, 0, top_of_value_stack, |builder, _, callee, second| {
         let target = builder.ins().iconst(types::I64, interpreted_called as *const () as i64);
         (target, [callee, defined(builder, second)])
     })
 }
 
-/// The top of the value stack of the context `callee`, where the frame of the interpreted function begins, if `bytes`
-/// fit there; else the buffer.
-fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, callee: Value, buffer: Value, bytes: u32) -> Value {
-    let store = builder.ins().load(types::I64, MemFlagsData::trusted(), callee, VMContext::STORE);
+/// The top of the store's value stack, where the frame of the interpreted function begins, if `bytes` fit there; else the
+/// buffer.
+fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, store: Value, buffer: Value, bytes: u32) -> Value {
     let top = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_TOP);
     let end = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_END);
     let room = builder.ins().isub(end, top);

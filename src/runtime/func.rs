@@ -324,7 +324,8 @@ impl Func {
         // SAFETY: the buffer has room for arguments and results. The arguments have the function's types, and are in the store,
         // which `write_all` checks. The rest is the caller's promise.
         unsafe {
-            let ty = (&(*store).engine).types.func_type(self.sig(&*store));
+            let opaque = &*store;
+            let ty = opaque.engine.types.func_type(self.sig(opaque));
             (*store).collect_if_due();
             let mut slots = vec![0u64; ty.param_slots().max(ty.result_slots())];
             Value::write_all(args, slots.as_mut_ptr(), &mut *store)?;

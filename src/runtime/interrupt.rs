@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::caller::Caller;
 use super::store::{AsContextMut, Store, StoreContextMut, StoreInner};
-use crate::error::Result;
+use crate::error::{Result, WasmBacktrace};
 use crate::sys::WakeFd;
 use crate::vm::interrupt::{EpochAction, Interrupts, NextDeadline, Requests, poll};
 use crate::vm::store::StoreOpaque;
@@ -68,6 +68,14 @@ impl InterruptHandle {
     /// ```
     pub fn yield_now(&self) {
         self.0.request(Requests::YIELD);
+    }
+
+    /// Has the store's running code call `callback` with its backtrace, on its own thread, and go on: within microseconds, or
+    /// when a host function that it waits for returns. If no code runs, the next code that is called does so.
+    ///
+    /// A panic of the callback ends the code, and goes on in the function that called it.
+    pub fn backtrace(&self, callback: impl FnOnce(WasmBacktrace) + Send + 'static) {
+        self.0.request_backtrace(Box::new(|frames| callback(WasmBacktrace::new(frames))));
     }
 }
 

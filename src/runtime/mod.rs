@@ -5,6 +5,7 @@
 //! instructions do (`vm`), or anything of WASI.
 
 pub(crate) mod asynchronous;
+mod backtrace;
 pub(crate) mod caller;
 pub(crate) mod engine;
 pub(crate) mod external;

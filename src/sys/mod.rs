@@ -35,9 +35,9 @@ use posix as system;
 mod posix_resolve;
 
 pub(crate) use coroutine::{Coroutine, StackPool, Suspender};
-pub(crate) use process::peak_memory;
 #[cfg(jit)]
 pub(crate) use process::thread_time;
+pub(crate) use process::{is_ignored, peak_memory};
 #[cfg(jit)]
 pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{

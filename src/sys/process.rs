@@ -22,6 +22,16 @@ pub(crate) fn peak_memory() -> Option<u64> {
     Some(usage.ru_maxrss as u64 * RESIDENT_SIZE_UNIT)
 }
 
+/// Whether the process ignores a signal.
+pub(crate) fn is_ignored(signal: std::ffi::c_int) -> bool {
+    // SAFETY: asks for the action only; zeros are a valid action if that should fail.
+    unsafe {
+        let mut action = std::mem::zeroed::<libc::sigaction>();
+        libc::sigaction(signal, std::ptr::null(), &mut action);
+        action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,96 @@
-//! The activation of native code that the current thread is in: a pointer that signal handlers read.
+//! Activations: each is one entry from Rust into code of an engine, up to its return. Their types belong to the engines.
 //!
-//! An activation is one entry from Rust into native code, up to its return. Its type belongs to the JIT; here it is opaque.
+//! Those of a store form a list, by which [`capture`] finds the functions that are running. The activation of native code that
+//! the current thread is in has a pointer of its own, which signal handlers read.
 
 use std::cell::Cell;
 use std::ptr;
+
+use super::store::StoreOpaque;
+use crate::error::{MAX_BACKTRACE, UnresolvedFrame};
+
+/// The first field of an activation: its place in the list of its store.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The activation around this one, in the same store; null if there is none.
+    outer: *const Link,
+    /// [`VMStore::exit_fp`](super::context::VMStore::exit_fp) when this activation began.
+    pub exit_fp: usize,
+    frames: FramesOf,
+}
+
+/// Adds the frames of a suspended activation to the list, innermost first; native code left it at this `exit_fp`. False if it is
+/// not known where the activation was left.
+pub(crate) type FramesOf = unsafe fn(*const Link, exit_fp: usize, &mut Vec<UnresolvedFrame>) -> bool;
+
+impl Link {
+    /// For an activation that is about to begin in a store.
+    ///
+    /// # Safety
+    /// The store must be live; until another activation begins, `frames` must be able to cope with the activation that this
+    /// becomes the first field of.
+    #[inline]
+    pub unsafe fn new(store: *const StoreOpaque, frames: FramesOf) -> Self {
+        // SAFETY: the store is live by the caller's promise.
+        unsafe { Link { outer: (*store).vm.innermost, exit_fp: (*store).vm.exit_fp, frames } }
+    }
+
+    /// For an activation of no store, which no code of a store runs in.
+    #[cfg(tail_dispatch)]
+    pub fn none() -> Self {
+        Link { outer: ptr::null(), exit_fp: 0, frames: |_, _, _| false }
+    }
+
+    /// Makes the activation the store's innermost.
+    ///
+    /// # Safety
+    /// `this` must be the first field of an activation of the store, which stays where it is until [`end`](Self::end).
+    #[inline]
+    pub unsafe fn begin(this: *const Link, store: *mut StoreOpaque) {
+        // SAFETY: the store is live by the caller's promise.
+        unsafe { (*store).vm.innermost = this };
+    }
+
+    /// Ends the activation, which is the store's innermost.
+    ///
+    /// # Safety
+    /// As for [`begin`](Self::begin), after it.
+    #[inline]
+    pub unsafe fn end(&self, store: *mut StoreOpaque) {
+        // SAFETY: the store is live by the caller's promise.
+        unsafe {
+            (*store).vm.innermost = self.outer;
+            (*store).vm.exit_fp = self.exit_fp;
+        }
+    }
+}
+
+/// The functions that are running in a store, innermost first, at most [`MAX_BACKTRACE`]. `None` if they are not known here: in a
+/// runtime function that native code called.
+///
+/// # Safety
+/// The store must be live, its code running on this thread or suspended, and the current function be called by the code, or by
+/// nothing of the store.
+#[cold]
+pub(crate) unsafe fn capture(store: *const StoreOpaque) -> Option<Vec<UnresolvedFrame>> {
+    let mut frames = Vec::new();
+    // SAFETY: the links of a live store are those of activations that have not ended, and all of these are left: the innermost
+    // one by the promise of the caller, the others by the activation that follows.
+    unsafe {
+        let (mut link, mut exit_fp) = ((*store).vm.innermost, (*store).vm.exit_fp);
+        while let Some(activation) = link.as_ref()
+            && frames.len() < MAX_BACKTRACE
+        {
+            if !(activation.frames)(link, exit_fp, &mut frames) {
+                return None;
+            }
+            (link, exit_fp) = (activation.outer, activation.exit_fp);
+        }
+    }
+    frames.truncate(MAX_BACKTRACE);
+    Some(frames)
+}
 
 thread_local! {
     /// The innermost activation of the store whose code this thread runs; null if there is none. The type needs no drop and

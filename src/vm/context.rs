@@ -16,6 +16,7 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
 
+use super::activation::Link;
 use super::engine::NativeCalls;
 use super::instance::InstanceData;
 use super::libcalls::Libcalls;
@@ -52,6 +53,14 @@ pub(crate) struct VMStore {
     /// The exception in flight, whose propagation [`StoreOpaque`](super::store::StoreOpaque) records, or null. Null when an
     /// exception is thrown anew, so that its backtrace starts there.
     pub in_flight: *mut VMException,
+    /// Native code that does what was requested of the running code. Compiled code without signals calls it, without arguments.
+    /// Null where there is no JIT.
+    pub poll: *const VMCode,
+    /// The frame pointer of the code by which native code of the innermost activation last called Rust code that may run other
+    /// code of the store; 0 if it is not known.
+    pub exit_fp: usize,
+    /// The innermost activation, null if there is none; see [`activation`](super::activation).
+    pub innermost: *const Link,
     /// How interpreted code enters native code; `None` where there is no JIT.
     pub native_calls: Option<&'static NativeCalls>,
 }
@@ -60,6 +69,9 @@ impl VMStore {
     pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
     pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
+    pub const POLL: i32 = offset_of!(VMStore, poll) as i32;
+    pub const STACK_LIMIT: i32 = offset_of!(VMStore, stack_limit) as i32;
+    pub const EXIT_FP: i32 = offset_of!(VMStore, exit_fp) as i32;
     pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
 }
 

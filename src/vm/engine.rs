@@ -29,6 +29,8 @@ pub(crate) struct EngineCore {
 pub(crate) struct Hooks {
     /// Gives the value of `VMStore::raise`.
     pub raise: fn() -> *const VMCode,
+    /// Gives the value of `VMStore::poll`.
+    pub poll: fn() -> *const VMCode,
     /// Gives the first value of `VMFuncRef::code` for a function of a module.
     pub ref_entry: fn(Strategy, &FuncType) -> *const VMCode,
     /// Gives the first value of `VMFuncRef::code` for a host function.
@@ -44,6 +46,7 @@ impl Hooks {
     /// The hooks of a build without JIT: no native code.
     pub const INTERPRETER_ONLY: Hooks = Hooks {
         raise: std::ptr::null,
+        poll: std::ptr::null,
         ref_entry: |_, _| std::ptr::null(),
         host_entry: |_| std::ptr::null(),
         prepare_thread: |_| Ok(()),

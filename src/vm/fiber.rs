@@ -33,7 +33,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::{mem, ptr, thread};
 
-use super::activation;
+use super::activation::{self, Link};
 use super::heap::Frozen;
 use super::interrupt;
 use super::store::{AliasableBox, MAX_SUSPENDED, StoreOpaque};
@@ -48,6 +48,8 @@ struct StackState {
     value_top: *mut u64,
     suspended: usize,
     frozen: Frozen,
+    innermost: *const Link,
+    exit_fp: usize,
     activation: *mut (),
     fiber: *mut FiberState,
 }
@@ -61,6 +63,8 @@ impl StackState {
         mem::swap(&mut self.nest_limit, &mut store.vm.nest_limit);
         mem::swap(&mut self.value_top, &mut store.vm.value_top);
         mem::swap(&mut self.suspended, &mut store.suspended);
+        mem::swap(&mut self.innermost, &mut store.vm.innermost);
+        mem::swap(&mut self.exit_fp, &mut store.vm.exit_fp);
         mem::swap(&mut self.activation, &mut store.activation);
         mem::swap(&mut self.fiber, &mut store.fiber);
         store.heap.swap_frozen(&mut self.frozen);
@@ -121,6 +125,9 @@ impl<R> Fiber<R> {
                 suspended: opaque.suspended + usize::from(is_nested),
                 // Registers of the code that waits for this may be saved on either stack; see `heap`.
                 frozen: if is_nested { all } else { outer },
+                // Backtraces go on where the code is suspended that waits for this.
+                innermost: opaque.vm.innermost,
+                exit_fp: opaque.vm.exit_fp,
                 activation: ptr::null_mut(),
                 fiber: ptr::null_mut(),
             },
@@ -285,7 +292,7 @@ pub(crate) unsafe fn block_on_and_serve<F: Future + ?Sized>(
         // SAFETY: `block_on_looking` calls it with the store, to which nobody holds a reference. While a host function runs,
         // `value_top` is above all slots in use.
         unsafe {
-            if !(&(*store).interrupts).is_pending() {
+            if !(*store).interrupts.is_pending() {
                 return Ok(true);
             }
             interrupt::poll(store)?;

@@ -17,7 +17,7 @@ use super::activation;
 use super::context::VMInterrupt;
 use super::fiber;
 use super::store::StoreOpaque;
-use crate::error::{Error, Result, Trap};
+use crate::error::{Error, Result, Trap, UnresolvedFrame};
 use crate::sys::WakeFd;
 
 /// The stack limit while there is a request: above every stack pointer. Compiled code adds up to 32 KiB to it, which must
@@ -38,6 +38,8 @@ impl Requests {
     pub const EPOCH: Requests = Requests(4);
     /// To give way, if it is called asynchronously.
     pub const YIELD: Requests = Requests(8);
+    /// To tell which functions are running, and to go on.
+    pub const BACKTRACE: Requests = Requests(16);
 
     fn has(self, other: Requests) -> bool {
         self.0 & other.0 != 0
@@ -50,7 +52,6 @@ impl Requests {
 
 /// The requests to one store. Threads that make some share it with the store.
 #[repr(C)]
-#[derive(Debug)]
 pub(crate) struct Interrupts {
     vm: VMInterrupt,
     pending: AtomicU32,
@@ -58,6 +59,8 @@ pub(crate) struct Interrupts {
     waker: Mutex<Option<Waker>>,
     /// What a thread waits for that waits in a host function; made when one first does.
     wake: Mutex<Option<Wake>>,
+    /// Who asked for backtraces.
+    backtraces: Mutex<Vec<BacktraceCallback>>,
 }
 
 /// A descriptor, and whether it was made readable.
@@ -76,11 +79,15 @@ impl Wake {
     }
 }
 
+/// Takes the functions that are running, innermost first.
+pub(crate) type BacktraceCallback = Box<dyn FnOnce(Vec<UnresolvedFrame>) + Send>;
+
 impl Interrupts {
     /// For a store that is not running, whose value stack ends at `value_end`.
     pub fn new(value_end: usize) -> Self {
         let vm = VMInterrupt { word: AtomicU32::new(0), stack_limit: AtomicUsize::new(0), value_end: value_end.into() };
-        Interrupts { vm, pending: AtomicU32::new(0), waker: Mutex::new(None), wake: Mutex::new(None) }
+        let pending = AtomicU32::new(0);
+        Interrupts { vm, pending, waker: Mutex::default(), wake: Mutex::default(), backtraces: Mutex::default() }
     }
 
     /// What running code looks at.
@@ -104,6 +111,16 @@ impl Interrupts {
     /// Sets whom the next request wakes; returns whom it would have woken.
     pub fn set_waker(&self, waker: Option<Waker>) -> Option<Waker> {
         std::mem::replace(&mut self.waker.lock().unwrap_or_else(PoisonError::into_inner), waker)
+    }
+
+    /// Has running code call `callback`. Any thread may do so.
+    pub fn request_backtrace(&self, callback: BacktraceCallback) {
+        self.lock_backtraces().push(callback);
+        self.request(Requests::BACKTRACE);
+    }
+
+    fn lock_backtraces(&self) -> MutexGuard<'_, Vec<BacktraceCallback>> {
+        self.backtraces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a request that [`poll`] has not seen.
@@ -299,6 +316,13 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
             }
             Err(error)
         };
+        let mut requests = requests;
+        if requests.has(Requests::BACKTRACE) {
+            requests = requests.without(Requests::BACKTRACE);
+            if let Err(error) = tell_backtrace(store, &interrupts) {
+                return end(requests, error);
+            }
+        }
         if requests.has(Requests::END) {
             return end(requests.without(Requests::END), Trap::Interrupt.into());
         }
@@ -337,6 +361,31 @@ pub(crate) unsafe fn end_of_wait(store: *mut StoreOpaque) -> Option<Error> {
         let is_reached = requests.has(Requests::EPOCH) && engine.epochs.now.load(SeqCst) >= deadlines.epoch;
         (is_reached && matches!(deadlines.action, Some(EpochAction::Trap))).then(|| Trap::Interrupt.into())
     }
+}
+
+/// Tells those who asked which functions are running; later if that is not known here.
+///
+/// # Safety
+/// As for [`poll`].
+unsafe fn tell_backtrace(store: *mut StoreOpaque, interrupts: &Interrupts) -> Result<()> {
+    // SAFETY: the running code has called the host, which called this.
+    let Some(frames) = (unsafe { activation::capture(store) }) else {
+        interrupts.request(Requests::BACKTRACE);
+        return Ok(());
+    };
+    let callbacks = std::mem::take(&mut *interrupts.lock_backtraces());
+    for callback in callbacks {
+        let frames = frames.clone();
+        let result = catch_unwind(AssertUnwindSafe(|| callback(frames)));
+        // SAFETY: the store is live and nobody refers to it, by the caller's promise.
+        unsafe { activation::set_current_anew((*store).activation) };
+        if let Err(panic) = result {
+            // SAFETY: as above.
+            unsafe { (*store).panic = Some(panic) };
+            return Err(Error::host("the callback of a backtrace panicked"));
+        }
+    }
+    Ok(())
 }
 
 /// [`poll`] where the stack pointer is below the limit: at the entry into an engine or a function.
@@ -432,7 +481,9 @@ impl Epochs {
 
 /// The stores that are to be interrupted at some time, or epoch: sorted by that, and by the number of the store.
 #[derive(Debug)]
-struct DueList<K>(Mutex<BTreeMap<(K, u64), (Weak<Interrupts>, Requests)>>);
+struct DueList<K>(Mutex<Due<K>>);
+
+type Due<K> = BTreeMap<(K, u64), (Weak<Interrupts>, Requests)>;
 
 impl<K> Default for DueList<K> {
     fn default() -> Self {
@@ -441,7 +492,7 @@ impl<K> Default for DueList<K> {
 }
 
 impl<K: Ord + Copy> DueList<K> {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(K, u64), (Weak<Interrupts>, Requests)>> {
+    fn lock(&self) -> MutexGuard<'_, Due<K>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

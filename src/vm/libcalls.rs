@@ -43,10 +43,6 @@ macro_rules! for_each_libcall {
             /// Allocates an exception with a copy of the payload in the slots at `payload`. Returns 0 if it fails: the store
             /// has a pending error, and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
-            /// Does what was requested of the running code.
-            interrupt() -> Trap;
-            /// As `interrupt`, at the start of a function with this stack pointer, which is below the limit.
-            poll_at_entry(stack_pointer: I64) -> Trap;
             /// Makes a trap, given by its code, the store's pending error.
             set_pending_trap(code: I32) -> I32;
             /// Makes the trap for an access of `size` bytes at `address` the store's pending error.
@@ -101,7 +97,7 @@ pub(crate) fn table() -> *const Libcalls {
 /// For all: the context must be that of the running code, indices must be validated ones of its module, and slots must hold
 /// values of the types that the instruction has.
 mod entry {
-    use super::super::{context::VMException, exception, instance, interrupt, ops, store::StoreOpaque};
+    use super::super::{context::VMException, exception, instance, ops, store::StoreOpaque};
     use super::{FAILED, VMContext};
     use crate::error::{Result, Trap};
 
@@ -181,10 +177,6 @@ mod entry {
                     0
                 }
             }
-        }
-        interrupt(vmctx,) -> u32 { status(vmctx, interrupt::poll((*vmctx).store.cast())) }
-        poll_at_entry(vmctx, stack_pointer: u64) -> u32 {
-            status(vmctx, interrupt::poll_at_entry((*vmctx).store.cast(), stack_pointer as usize))
         }
         set_pending_trap(vmctx, code: u32) -> u32 {
             status(vmctx, Err(Trap::from_code(code as u8).expect("compiled code has no other codes").into()))

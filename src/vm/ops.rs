@@ -8,7 +8,6 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::activation;
 use super::context::{VMContext, VMMemory};
 use super::instance::{InstanceData, resolve};
 use super::interrupt;
@@ -150,11 +149,9 @@ unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range
         // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
         unsafe {
             if interrupt::is_requested((*vmctx).interrupt) {
-                let store = (*vmctx).store.cast::<StoreOpaque>();
-                let result = interrupt::poll(store);
-                // A callback may have run code of other stores on this thread.
-                activation::set_current((*store).activation);
-                result?;
+                // Where native code called this from is not known.
+                (*(*vmctx).store).exit_fp = 0;
+                interrupt::poll((*vmctx).store.cast())?;
             }
         }
     }

@@ -4,7 +4,7 @@ use super::control::{cross_instance_return, exit};
 use super::{control, exception, table, tier};
 use crate::error::{Error, Trap};
 use crate::interp::code::{InterpretedFunction, InterpretedModule};
-use crate::interp::machine::{Flow, HEADER, Machine, SLACK, Step};
+use crate::interp::machine::{Flow, HEADER, Left, Machine, SLACK, Step};
 use crate::interp::op::Plain;
 use crate::vm::context::{VMContext, VMFuncRef};
 use crate::vm::func::call_host;
@@ -118,6 +118,7 @@ fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) ->
     // SAFETY: a live reference.
     let (index, owner) = unsafe { ((*func).index, (*func).owner) };
     if index == VMFuncRef::HOST {
+        m.context().left = Left::Instruction { ip: m.ip, fp: m.fp };
         return match host(m, func, base, base.wrapping_add(slots as usize)) {
             Ok(()) => {
                 m.ip = ret;
@@ -147,7 +148,8 @@ fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) ->
     Step::Next
 }
 
-/// Calls a host function with its arguments at `slots`. The value stack is in use up to `top`.
+/// Calls a host function with its arguments at `slots`. The value stack is in use up to `top`, and `left` says where the
+/// activation is left.
 fn host(m: &mut Machine, func: *mut VMFuncRef, slots: *mut u64, top: *mut u64) -> Result<(), Error> {
     let vmctx = m.vmctx();
     // SAFETY: the running instance and a live reference to a host function; the slots are those of its type.
@@ -254,6 +256,7 @@ fn tail_host(m: &mut Machine, func: *mut VMFuncRef) -> Step {
         args.copy_to(base, ty.param_slots());
         place.cast::<[u64; HEADER as usize]>().write(header);
     }
+    m.context().left = Left::Caller(place);
     if let Err(error) = host(m, func, base, place.wrapping_add(HEADER as usize)) {
         return exception::failed_in_caller(m, header, error);
     }

@@ -6,7 +6,7 @@ use super::numeric::{CompareOp, FormOf};
 use super::{printed, tier};
 use crate::error::Trap;
 use crate::interp::code::InterpretedModule;
-use crate::interp::machine::{Flow, Handler, Machine, Step};
+use crate::interp::machine::{Flow, Handler, Left, Machine, Step};
 use crate::interp::op::{Plain, word};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
@@ -99,8 +99,10 @@ fn baseline(_: &mut Machine) -> Flow {
     Flow::Trap(Trap::Unreachable)
 }
 
-/// Sets the store's `value_top` above the running frame, which is the topmost, for code of the host that may run.
-pub(super) fn set_top(m: &mut Machine) {
+/// Leaves the activation in the running instruction for code of the host that may run: notes where that is, and sets the
+/// store's `value_top` above the running frame, which is the topmost.
+pub(super) fn exit_here(m: &mut Machine) {
+    m.context().left = Left::Instruction { ip: m.ip, fp: m.fp };
     let vmctx = m.vmctx();
     // SAFETY: the instance is running, so its module and its store are live, to which nobody holds a reference.
     unsafe {
@@ -112,7 +114,7 @@ pub(super) fn set_top(m: &mut Machine) {
 
 /// Does what was requested of the running code. `ip` is at the target of a branch, or at a call.
 pub(crate) fn poll(m: &mut Machine) -> Step {
-    set_top(m);
+    exit_here(m);
     // SAFETY: the instance is running, so its store is live, to which nobody holds a reference.
     match unsafe { interrupt::poll((*m.vmctx()).store.cast()) } {
         Ok(()) => Step::Next,

@@ -7,7 +7,7 @@ use super::control::{self, cross_instance_return, return_cross_instance};
 use super::exception;
 use crate::error::{Result, Trap};
 use crate::interp::code::{InterpretedFunction, InterpretedModule};
-use crate::interp::machine::{Context, HEADER, Machine, SlowPath, Step};
+use crate::interp::machine::{Context, HEADER, Left, Machine, SlowPath, Step};
 use crate::interp::tiers::{Hot, Native};
 use crate::sys;
 use crate::vm::context::{VMCode, VMContext};
@@ -90,6 +90,7 @@ unsafe fn call_native_code(ctx: *mut Context, ip: *const u64, frame: *mut u64, h
             return Some(interpret);
         }
         (*store).value_top = header.add(HEADER as usize);
+        (*ctx).left = Left::Caller(header);
         let result = (native_calls(vmctx).by_trampoline)(vmctx, trampoline, (*entry).load(Ordering::Acquire), frame);
         (*ctx).error = Some(result.err()?);
         Some(native_failed)
@@ -123,6 +124,7 @@ fn interpret(m: &mut Machine) -> Step {
 /// Runs a function's native code in the frame that was made for interpreting it, and returns from that.
 fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
     let (vmctx, frame) = (m.vmctx(), m.fp);
+    m.context().left = Left::Caller(header);
     let sig = module(m).facts.defined_sig(defined);
     // SAFETY: the instance is running. The tiers said that the function has native code, so its entry points to native
     // code and will stay so. The frame holds the arguments, and has room for the results below its header.
@@ -171,6 +173,8 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
             && may_nest(vmctx)
         {
             module.engine.stats.loops_entered.fetch_add(1, Ordering::Relaxed);
+            let header = frame.wrapping_add(code.header as usize);
+            m.context().left = Left::Caller(header);
             // SAFETY: the frame is one of the function, at this loop, for which the tiers gave the code.
             let result = unsafe {
                 (*(*vmctx).store).value_top = frame.add(code.frame_slots());
@@ -183,7 +187,7 @@ pub(super) fn count_loop(m: &mut Machine) -> Step {
                     }
                 }
             };
-            return leave(m, frame.wrapping_add(code.header as usize), result);
+            return leave(m, header, result);
         }
         if go_on(m, code, word, hot) {
             return Step::Next;

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::*;
 
 /// Name of the file, and a module whose last function it shows.
-const FUNCTIONS: [(&str, &str); 12] = [
+const FUNCTIONS: [(&str, &str); 13] = [
     ("memory_access", "(module (memory 1) (func (param i32) (result i32)
         (i32.store offset=8 (local.get 0) (i32.const 1)) (i32.load8_u offset=70000 (local.get 0))))"),
     ("memory_access_imported", "(module (import \"\" \"\" (memory 1)) (func (param i32) (result i64) (i64.load (local.get 0))))"),
@@ -23,6 +23,7 @@ const FUNCTIONS: [(&str, &str); 12] = [
     ("table_fixed", "(module (table 10 10 externref) (func (param i32) (result externref) (table.get (local.get 0))))"),
     ("call_indirect", "(module (type $t (func)) (table 10 funcref) (func (param i32) (call_indirect (type $t) (local.get 0))))"),
     ("calls", "(module (import \"\" \"f\" (func $f)) (func $g) (func (call $f) (call $g) (return_call $g)))"),
+    ("loop", "(module (func (param i32) (loop $again (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"),
     ("exceptions", "(module (tag $t (param i32)) (func $f)
         (func (param exnref) (result i32)
             (block $caught (result i32)

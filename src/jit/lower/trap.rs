@@ -100,9 +100,7 @@ impl Lower<'_, '_> {
     pub(super) fn raise_stored(&mut self) {
         let store = self.load_constant(self.vmctx, VMContext::STORE);
         let raise = self.load_constant(store, VMStore::RAISE);
-        let convention = self.isa.default_call_conv();
-        let signature = self.builder.func.import_signature(Signature::new(convention));
-        self.ins().call_indirect(signature, raise, &[]);
+        self.call_without_arguments(raise);
         // The call never returns.
         self.ins().trap(abi::TRAP_RAISED);
     }
@@ -116,7 +114,11 @@ impl Lower<'_, '_> {
         let stack = self.ins().get_stack_pointer(types::I64);
         let below = self.ins().icmp(IntCC::UnsignedLessThan, stack, limit);
         self.rarely(below, |lower| {
-            lower.poll_at_entry(stack);
+            lower.call_poll();
+            let store = lower.load_constant(lower.vmctx, VMContext::STORE);
+            let limit = lower.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::STACK_LIMIT);
+            let below = lower.ins().icmp(IntCC::UnsignedLessThan, stack, limit);
+            lower.trapnz(below, Trap::StackOverflow);
         });
     }
 
@@ -130,10 +132,21 @@ impl Lower<'_, '_> {
         if self.signals {
             self.ins().trapnz(word, abi::TRAP_POLL);
         } else {
-            self.rarely(word, |lower| {
-                lower.interrupt();
-            });
+            self.rarely(word, Self::call_poll);
         }
+    }
+
+    /// Does what was requested of the running code; returns only if it is to go on.
+    fn call_poll(&mut self) {
+        let store = self.load_constant(self.vmctx, VMContext::STORE);
+        let poll = self.load_constant(store, VMStore::POLL);
+        self.call_without_arguments(poll);
+    }
+
+    fn call_without_arguments(&mut self, code: Value) {
+        let signature = Signature::new(self.isa.default_call_conv());
+        let signature = self.builder.func.import_signature(signature);
+        self.ins().call_indirect(signature, code, &[]);
     }
 
     /// If the condition is not zero, runs the code that `cold` emits, and comes back.

@@ -99,12 +99,21 @@ pub(in crate::jit) unsafe extern "C" fn raise() {
     )
 }
 
+/// [`poll`], called as a function without parameters.
+///
+/// # Safety
+/// Only to be called by compiled code.
+#[unsafe(naked)]
+pub(in crate::jit) unsafe extern "C" fn call_poll() {
+    naked_asm!("mov x16, x30", "b {poll}", poll = sym poll)
+}
+
 /// Does what was requested of the running code, and returns with all registers as they were, except x16 and x17, in which
 /// compiled code keeps nothing between two instructions; or raises the error in the store, as if the code that it returns
 /// to had called [`raise`]. The address to return to is in x16.
 ///
 /// # Safety
-/// Only to be made to run by [`redirect_to_poll`](super::redirect_to_poll).
+/// Only to be jumped to by [`call_poll`], or made to run by [`redirect_to_poll`](super::redirect_to_poll).
 #[unsafe(naked)]
 pub(in crate::jit) unsafe extern "C" fn poll() {
     naked_asm!(
@@ -141,6 +150,7 @@ pub(in crate::jit) unsafe extern "C" fn poll() {
         "stp q26, q27, [sp, #640]",
         "stp q28, q29, [sp, #672]",
         "stp q30, q31, [sp, #704]",
+        "mov x0, x29",
         "bl {interrupted}",
         "cbnz w0, 2f",
         "ldp q0, q1, [sp, #224]",

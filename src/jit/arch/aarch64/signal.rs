@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use super::super::Target;
+use super::entry::poll;
 
 /// A thread's registers when a signal interrupted it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +49,7 @@ pub(in crate::jit) unsafe fn redirect(context: *mut c_void, target: Target) {
     saved.regs[0] = target.payload as u64;
 }
 
-/// Makes the interrupted thread call [`poll`](super::poll) when the signal handler returns, and go on at `after` with all
+/// Makes the interrupted thread call [`poll`] when the signal handler returns, and go on at `after` with all
 /// registers as they are, but for x16 and x17.
 ///
 /// # Safety
@@ -58,5 +59,5 @@ pub(in crate::jit) unsafe fn redirect_to_poll(context: *mut c_void, after: usize
     // SAFETY: the caller's promise.
     let saved = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext };
     saved.regs[16] = after as u64;
-    saved.pc = super::poll as *const () as u64;
+    saved.pc = poll as *const () as u64;
 }

@@ -93,7 +93,7 @@ pub(in crate::jit) unsafe extern "C" fn raise() {
 /// store, as if the code that it returns to had called [`raise`].
 ///
 /// # Safety
-/// Only to be made to run by [`redirect_to_poll`](super::redirect_to_poll).
+/// Only to be called by compiled code, or made to run by [`redirect_to_poll`](super::redirect_to_poll).
 #[unsafe(naked)]
 pub(in crate::jit) unsafe extern "C" fn poll() {
     naked_asm!(
@@ -130,6 +130,7 @@ pub(in crate::jit) unsafe extern "C" fn poll() {
         "movups [rsp + 208], xmm13",
         "movups [rsp + 224], xmm14",
         "movups [rsp + 240], xmm15",
+        "mov rdi, rbp",
         "call {interrupted}",
         "test eax, eax",
         "jnz 2f",

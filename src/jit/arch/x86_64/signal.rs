@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use super::super::Target;
+use super::entry::poll;
 
 /// A thread's registers when a signal interrupted it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,7 +61,7 @@ pub(in crate::jit) unsafe fn redirect(context: *mut c_void, target: Target) {
     saved[libc::REG_RAX as usize] = target.payload as i64;
 }
 
-/// Makes the interrupted thread call [`poll`](super::poll) when the signal handler returns, and go on at `after` with all
+/// Makes the interrupted thread call [`poll`] when the signal handler returns, and go on at `after` with all
 /// registers as they are.
 ///
 /// # Safety
@@ -72,6 +73,6 @@ pub(in crate::jit) unsafe fn redirect_to_poll(context: *mut c_void, after: usize
         let saved = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
         saved[libc::REG_RSP as usize] -= 8;
         (saved[libc::REG_RSP as usize] as usize as *mut usize).write(after);
-        saved[libc::REG_RIP as usize] = super::poll as *const () as i64;
+        saved[libc::REG_RIP as usize] = poll as *const () as i64;
     }
 }
