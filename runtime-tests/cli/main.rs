@@ -975,6 +975,52 @@ fn programs_talk_to_a_terminal() {
 }
 
 #[test]
+fn timeouts_end_programs_with_124() {
+    let call = |name: &str, call: &str| {
+        format!(
+            r#"(module (import "wasi_snapshot_preview1" "{name}" (func $call (param i32 i32 i32 i32) (result i32)))
+                (memory (export "memory") 1)
+                ;; a monotonic clock and a day; or a buffer
+                (data (i32.const 16) "\01") (data (i32.const 24) "\00\00\c0\91\4e\4e\00\00") (data (i32.const 64) "\80\00\00\00\08")
+                (func (export "_start") (drop (call $call {call}))))"#
+        )
+    };
+    let files = Files::new(&[
+        ("loop.wat", r#"(module (func (export "_start") (loop (br 0))))"#),
+        ("start.wat", r#"(module (func $start (loop (br 0))) (start $start) (func (export "_start")))"#),
+        ("sleep.wat", &call("poll_oneoff", "(i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)")),
+        ("read.wat", &call("fd_read", "(i32.const 0) (i32.const 64) (i32.const 1) (i32.const 80)")),
+        ("quick.wat", r#"(module (func (export "_start")))"#),
+    ]);
+    for engine in ENGINES {
+        for args in
+            [&["loop.wat"][..], &["start.wat"], &["sleep.wat"], &["read.wat"], &["--preload=l=start.wat", "quick.wat"]]
+        {
+            let (stdin, _writer) = std::io::pipe().unwrap();
+            let mut command = wasmrun();
+            command.current_dir(files.0.path()).args(["exec", engine, "--timeout=200ms"]).args(args).stdin(stdin);
+            let start = Instant::now();
+            let done = Done::new(command.output().unwrap());
+            assert_eq!((done.status, done.stdout.as_str()), (Some(124), ""), "{args:?}: {done:?}");
+            assert!(done.stderr.contains("ended by --timeout, after 200ms"), "{args:?}: {done:?}");
+            assert!(start.elapsed() >= Duration::from_millis(200));
+        }
+        let program = files.path("read.wat");
+        let mut terminal = Terminal::new(&["exec", engine, "--timeout=200ms", program.to_str().unwrap()]);
+        terminal.sees("ended by --timeout");
+        assert_eq!(wait(&mut terminal.child, Duration::from_secs(60)), Some(124));
+        files.run(&["exec", engine, "--timeout", "1h30m", "quick.wat"]).check(0, "");
+        // Longer than any clock tells.
+        files.run(&["exec", engine, "--timeout", "5000000h", "quick.wat"]).check(0, "");
+    }
+    for bad in ["5", "5 s", "5x", "0s", "-1s", ""] {
+        let done = files.run(&["exec", &format!("--timeout={bad}"), "loop.wat"]);
+        assert_eq!(done.status, Some(2), "{bad:?}: {done:?}");
+        assert!(done.stderr.contains("--timeout") && done.stderr.contains("such as 5s, 500ms or 1m30s"), "{done:?}");
+    }
+}
+
+#[test]
 fn a_standard_stream_that_was_left_not_to_block_is_waited_for() {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime-tests/programs/count.wasm");
     for engine in ENGINES {

@@ -9,6 +9,7 @@ mod engines;
 mod exceptions;
 mod heap;
 mod host_calls;
+mod interruption;
 mod lifetimes;
 mod limits;
 mod linking;

@@ -232,7 +232,8 @@ unsafe fn activate(
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
         if !signal::is_prepared() {
-            prepare_thread(&(*store).engine.config)?;
+            let engine = &(*store).engine;
+            prepare_thread(&engine.config)?;
         }
         let mut activation = Activation { link: Link::new(store, frames_of), sp: 0, fp: 0, store };
         let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 /// How a descriptor of the host is kept from blocking.
 #[derive(Debug)]
 pub(crate) enum Nowait {
-    /// It does not block: a file or a null device, or one with flags of its own that say so.
+    /// It does not block: a file, or a descriptor with flags of its own that say so.
     Plain,
     /// By a flag of each call.
     Socket,
@@ -31,6 +31,8 @@ pub(crate) enum Nowait {
 /// How one is kept from blocking that has no flag for it.
 #[derive(Debug)]
 pub(crate) enum Other {
+    /// By nothing: it is a null device.
+    Plain,
     /// By opening it again, with flags of its own.
     Reopened(OwnedFd),
     /// By asking first whether it is ready, and moving little then.
@@ -45,9 +47,6 @@ impl Nowait {
         match (file, filetype) {
             (_, Filetype::SocketStream | Filetype::SocketDgram) => Nowait::Socket,
             (HostFile::Found(_) | HostFile::NonBlocking(_), _) => Nowait::Plain,
-            (_, Filetype::CharacterDevice) if rustix::fs::fstat(file).is_ok_and(|stat| sys::never_waits(&stat)) => {
-                Nowait::Plain
-            }
             (_, Filetype::CharacterDevice | Filetype::Unknown) => Nowait::Stream(OnceLock::new()),
             _ => Nowait::Plain,
         }
@@ -147,6 +146,7 @@ fn read_now(nowait: &Nowait, file: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>
                 }
             }
             match other.get_or_init(|| Other::of(file, false)) {
+                Other::Plain => read_plain(file, buffers),
                 Other::Reopened(file) => read_plain(file.as_fd(), buffers),
                 // Reads what is there. If another process takes that first, the call blocks all the same.
                 Other::Asking => check_ready(file, PollFlags::IN).and_then(|()| read_plain(file, buffers)),
@@ -167,6 +167,7 @@ fn write_now(nowait: &Nowait, file: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> 
                 }
             }
             match other.get_or_init(|| Other::of(file, true)) {
+                Other::Plain => write_plain(file, buffers),
                 Other::Reopened(file) => write_plain(file.as_fd(), buffers),
                 Other::Asking => {
                     check_ready(file, PollFlags::OUT)?;
@@ -185,10 +186,13 @@ fn write_now(nowait: &Nowait, file: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> 
 impl Other {
     #[cold]
     fn of(file: BorrowedFd<'_>, write: bool) -> Self {
+        let Ok(stat) = rustix::fs::fstat(file) else { return Other::Asking };
+        if sys::never_waits(&stat) {
+            return Other::Plain;
+        }
         // Opening a device again may do anything; terminals and pipes are known.
-        let is_known = rustix::termios::isatty(file)
-            || rustix::fs::fstat(file)
-                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
+        let is_fifo = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo;
+        let is_known = is_fifo || rustix::termios::isatty(file);
         match is_known.then(|| sys::reopen_nonblocking(file, write)) {
             Some(Ok(reopened)) => Other::Reopened(reopened),
             _ => Other::Asking,

@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, Stat, major, minor};
+use rustix::fs::{FileType, Mode, OFlags, Stat, major, minor};
 use rustix::io::{Errno, Result};
 
 /// Reads what is there: `AGAIN` if nothing is, `OPNOTSUPP` if the system can't do that with this descriptor. Pipes and sockets
@@ -45,5 +45,7 @@ pub(crate) fn reopen_nonblocking(file: BorrowedFd<'_>, write: bool) -> Result<Ow
 /// Whether this is a device that never makes anybody wait: `null`, `zero`, `full` or `urandom`.
 pub(crate) fn never_waits(stat: &Stat) -> bool {
     const MEMORY_DEVICES: u32 = 1;
-    major(stat.st_rdev) == MEMORY_DEVICES && matches!(minor(stat.st_rdev), 3 | 5 | 7 | 9)
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && major(stat.st_rdev) == MEMORY_DEVICES
+        && matches!(minor(stat.st_rdev), 3 | 5 | 7 | 9)
 }
