@@ -173,7 +173,8 @@ impl<T> Caller<'_, T> {
 impl Func {
     /// An asynchronous host function from a closure that makes a future of its caller and a tuple of its arguments; otherwise as
     /// [`Func::wrap`]. While the future is not ready, the WebAssembly code that called the function is suspended, and so is the
-    /// future of the call: see [`Func::call_async`].
+    /// future of the call: see [`Func::call_async`]. The future is dropped before it is ready if that of the call is, or if the
+    /// code is interrupted.
     ///
     /// A synchronous call, such as [`Func::call`], of code that calls the function ends with a
     /// [`Usage`](crate::ErrorKind::Usage) error. If the future panics, the panic resumes in who polls the call.
@@ -236,7 +237,9 @@ impl Func {
     /// asynchronous host functions can be waited for: while one waits, the future is pending. It can be polled by any executor,
     /// and on another thread each time.
     ///
-    /// Between two such waits, the code runs as long as it does: a guest that computes keeps the thread busy.
+    /// Between two such waits, the code runs as long as it does: a guest that computes keeps the thread busy, unless
+    /// [`Store::epoch_deadline_async_yield_and_update`] or [`InterruptHandle::yield_now`] has it give way. What interrupts running
+    /// code ([`Store::set_deadline`], [`InterruptHandle::interrupt`]) also ends it while it waits.
     ///
     /// If the future is dropped before it is ready, the code is ended: what waits gets an error, which WebAssembly code can't
     /// catch, and futures of host functions are dropped. If it is forgotten ([`std::mem::forget`]), its stack and all that is
@@ -245,6 +248,10 @@ impl Func {
     /// An asynchronous host function may make such calls itself, with its [`Caller`]: each has a stack of its own.
     ///
     /// [`Config::async_stack_size`]: crate::Config::async_stack_size
+    /// [`Store::epoch_deadline_async_yield_and_update`]: crate::Store::epoch_deadline_async_yield_and_update
+    /// [`Store::set_deadline`]: crate::Store::set_deadline
+    /// [`InterruptHandle::yield_now`]: crate::InterruptHandle::yield_now
+    /// [`InterruptHandle::interrupt`]: crate::InterruptHandle::interrupt
     ///
     /// # Errors
     /// As for [`Func::call`]; [`Resource`](crate::ErrorKind::Resource) if there is no memory for the stack, or there are no
