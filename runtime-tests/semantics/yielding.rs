@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use wasmrun::{Caller, Engine, Error, Func, Instance, InterruptHandle, Store, Trap, TypedFunc, UpdateDeadline};
+use wasmrun::{Caller, Engine, Error, Func, Instance, InterruptHandle, Module, Store, Trap, TypedFunc, UpdateDeadline};
 
 /// `again` asks the code to give way at the next place where it looks for that. Each function adds up in another way, and
 /// looks at another place: the head of a loop, the start of a function, a tail call.
@@ -234,7 +234,11 @@ fn epochs_make_code_give_way() {
                 store.set_epoch_deadline(1);
                 let mut future = Box::pin(run.call_async(&mut store, 9));
                 assert!(poll(future.as_mut()).is_pending());
-                if forgets { mem::forget(future) } else { drop(future) }
+                if forgets {
+                    mem::forget(future)
+                } else {
+                    drop(future)
+                }
                 assert_eq!(done(run.call_async(&mut store, 4)).1, 1);
             }
         }
@@ -323,9 +327,10 @@ fn requests_end_what_waits() {
         Epoch,
     }
     for_each_engine(|engine| {
-        for (is_nested, end) in [false, true].into_iter().flat_map(|is_nested| {
-            [End::Handle, End::Deadline, End::Epoch].map(|end| (is_nested, end))
-        }) {
+        for (is_nested, end) in [false, true]
+            .into_iter()
+            .flat_map(|is_nested| [End::Handle, End::Deadline, End::Epoch].map(|end| (is_nested, end)))
+        {
             let (mut store, run) = waiting(engine, is_nested);
             let (census, handle) = (store.data().clone(), store.interrupt_handle());
             let (sender, woken) = mpsc::sync_channel(1);
@@ -463,4 +468,36 @@ fn wakers_panic_and_call_back() {
         drop(future);
         assert!(block_on(run.call_async(&mut store, 4)).is_ok());
     });
+}
+
+/// A host function that is not asynchronous stays on its thread, whatever it does with the store.
+#[test]
+fn host_functions_are_not_suspended() {
+    let engine = Engine::default();
+    let bytes = "a".repeat(40 << 20);
+    let text = format!(r#"(module (import "" "memory" (memory 1)) (data (i32.const 0) "{bytes}"))"#);
+    let large = Module::new(&engine, text).unwrap();
+    let (mut store, guest) = guest(&engine);
+    let memory = guest.get_export(&mut store, "memory").unwrap();
+    let is_inside = Arc::new(AtomicBool::new(false));
+    let inside = is_inside.clone();
+    let host = Func::wrap(&mut store, move |mut caller: Caller<'_, Host>| {
+        inside.store(true, Ordering::Relaxed);
+        let handle = caller.data().handle.clone().expect("set by `guest`");
+        handle.yield_now();
+        Instance::new(&mut caller, &large, std::slice::from_ref(&memory)).unwrap();
+        handle.yield_now();
+        caller.check_interrupt().unwrap();
+        handle.yield_now();
+        call_in(&mut caller, guest, "loop");
+        inside.store(false, Ordering::Relaxed);
+    });
+    fn call_in(caller: &mut Caller<'_, Host>, instance: Instance, name: &str) -> i64 {
+        instance.get_typed_func::<i32, i64>(&mut *caller, name).unwrap().call(caller, 4).unwrap()
+    }
+    let host = host.typed::<(), ()>(&store).unwrap();
+    let mut future = Box::pin(host.call_async(&mut store, ()));
+    while poll(future.as_mut()).is_pending() {
+        assert!(!is_inside.load(Ordering::Relaxed), "its frames must not go to another thread");
+    }
 }

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::module::ExternIndex;
 use crate::printable::Printable;
 use crate::vm::context::VMContext;
+use crate::vm::fiber::Unsuspended;
 use crate::vm::instance::{InstanceData, func_ref};
 use crate::vm::instantiate::initialize;
 use crate::vm::limits::{self, GrowthRequest, LimitedResource};
@@ -79,6 +80,22 @@ impl Instance {
         // SAFETY: the store's own pointer, which is borrowed; the imports are checked first.
         unsafe {
             Self::check_imports(&*store, module, imports)?;
+            Self::instantiate_unsuspended(store, module, imports)
+        }
+    }
+
+    /// [`Instance::instantiate`] for a synchronous caller, whose frames may be on the stack.
+    ///
+    /// # Safety
+    /// As for `instantiate`.
+    pub(crate) unsafe fn instantiate_unsuspended(
+        store: *mut StoreOpaque,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Self> {
+        // SAFETY: the caller's promise. The guard goes first.
+        unsafe {
+            let _unsuspended = Unsuspended::new(store);
             Self::instantiate(store, module, imports, invoke)
         }
     }

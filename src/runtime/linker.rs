@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::caller::Caller;
 use super::engine::Engine;
 use super::external::Extern;
-use super::func::{Func, host_func_over_values, invoke};
+use super::func::{Func, host_func_over_values};
 use super::import::check_import;
 use super::instance::Instance;
 use super::module::Module;
@@ -271,7 +271,7 @@ impl<T: 'static> Linker<T> {
         let imports = self.resolve(store, module)?;
         // SAFETY: the store is borrowed exclusively, and the reference is not used after its own pointer was taken. The module
         // is of the store's engine, and all imports were checked.
-        unsafe { Instance::instantiate(store.as_ptr(), module, &imports, invoke) }
+        unsafe { Instance::instantiate_unsuspended(store.as_ptr(), module, &imports) }
     }
 
     /// The imports of a module for an instance in a store, checked.
@@ -390,7 +390,7 @@ impl<T: 'static> InstancePre<T> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let imports = self.resolve(store)?;
         // SAFETY: the store's own pointer; the reference to it is not used any more.
-        unsafe { Instance::instantiate(store.as_ptr(), &self.module, &imports, invoke) }
+        unsafe { Instance::instantiate_unsuspended(store.as_ptr(), &self.module, &imports) }
     }
 
     /// The imports for an instance in a store, checked.

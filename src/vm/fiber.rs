@@ -252,6 +252,28 @@ impl StoreOpaque {
     }
 }
 
+/// Forbids to suspend the running code of a store until it is dropped, also by a panic.
+pub(crate) struct Unsuspended {
+    store: *mut StoreOpaque,
+    fiber: *mut FiberState,
+}
+
+impl Unsuspended {
+    /// # Safety
+    /// The store must be live until this is dropped, and nobody hold a reference to it then.
+    pub unsafe fn new(store: *mut StoreOpaque) -> Self {
+        // SAFETY: the store is live, by the caller's promise.
+        Unsuspended { store, fiber: unsafe { (*store).forbid_suspension() } }
+    }
+}
+
+impl Drop for Unsuspended {
+    fn drop(&mut self) {
+        // SAFETY: the promise made to `new`.
+        unsafe { (*self.store).allow_suspension(self.fiber) };
+    }
+}
+
 /// Waits for a future, which a host function of a running store has made: polls it, and suspends the coroutine that the
 /// store's code runs on as long as it is not ready.
 ///

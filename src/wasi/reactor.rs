@@ -200,8 +200,12 @@ impl Watched {
     fn take_ready(&mut self, poller: &Poller, fd: RawFd, events: PollFlags, fired: &mut Vec<Arc<Waiter>>) {
         let Some(watchers) = self.files.get_mut(&fd) else { return };
         let always = !(PollFlags::IN | PollFlags::OUT);
-        let ready: Vec<u64> =
-            watchers.list.iter().filter(|(_, (wanted, _))| events.intersects(*wanted | always)).map(|(n, _)| *n).collect();
+        let ready: Vec<u64> = watchers
+            .list
+            .iter()
+            .filter(|(_, (wanted, _))| events.intersects(*wanted | always))
+            .map(|(n, _)| *n)
+            .collect();
         fired.extend(ready.into_iter().filter_map(|number| watchers.take(number)).map(|(_, waiter)| waiter));
         // SAFETY: the descriptor is open as long as a registration, which keeps the `Wait` that owns it, is in the map.
         let file = unsafe { BorrowedFd::borrow_raw(fd) };
@@ -234,8 +238,7 @@ impl Reactor {
         if let Some(reactor) = *reactor {
             return Ok(reactor);
         }
-        let new: &'static Reactor =
-            Box::leak(Box::new(Reactor { poller: Poller::new()?, watched: Mutex::default() }));
+        let new: &'static Reactor = Box::leak(Box::new(Reactor { poller: Poller::new()?, watched: Mutex::default() }));
         let thread = std::thread::Builder::new().name("wasmrun reactor".into()).stack_size(128 << 10);
         thread.spawn(|| new.run())?;
         Ok(reactor.insert(new))

@@ -55,7 +55,8 @@ impl Poller {
     /// # Errors
     /// If the system refuses to wait.
     pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<(RawFd, PollFlags)>) -> io::Result<()> {
-        let timeout = timeout.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
+        let timeout =
+            timeout.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
         let mut events = Vec::with_capacity(64);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
             Err(Errno::INTR) => return Ok(()),

@@ -49,13 +49,14 @@ impl Poller {
     /// # Errors
     /// If the system refuses to wait.
     pub fn wait(&self, timeout: Option<Duration>, ready: &mut Vec<(RawFd, PollFlags)>) -> io::Result<()> {
-        let timeout =
-            timeout.map(|time| Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ });
+        let timeout = timeout.map(|time| Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ });
         let mut list = vec![PollFd::new(&self.wake, PollFlags::IN)];
         // SAFETY: only `poll` uses them. One that was disarmed and closed meanwhile is at worst reported without need.
-        list.extend(self.armed().iter().map(|(fd, events)| unsafe {
-            PollFd::from_borrowed_fd(BorrowedFd::borrow_raw(*fd), *events)
-        }));
+        list.extend(
+            self.armed()
+                .iter()
+                .map(|(fd, events)| unsafe { PollFd::from_borrowed_fd(BorrowedFd::borrow_raw(*fd), *events) }),
+        );
         match rustix::event::poll(&mut list, timeout.as_ref()) {
             Err(Errno::INTR) => return Ok(()),
             result => result?,
