@@ -788,6 +788,22 @@ fn what_a_limit_cuts_off_is_told() {
 }
 
 #[test]
+fn fuel_ends_a_program() {
+    let forever = r#"(module (func (export "_start") (loop (br 0))))"#;
+    for engine in ENGINES {
+        let told = ["trap: all fuel consumed by WebAssembly", "hint: the program was held back by --fuel=100000\n"];
+        exec(forever, &[engine, "--fuel=100000"], &[]).fails(134, &told);
+        // The function, a constant, the call, and the host's function with one parameter.
+        exec(&exit_with(5), &[engine, "--fuel=5"], &[]).check(5, "");
+        exec(&exit_with(5), &[engine, "--fuel=4"], &[]).fails(134, &["--fuel=4"]);
+    }
+    exec(&exit_with(5), &["--fuel=18446744073709551615"], &[]).check(5, "");
+    for not in ["18446744073709551616", "-1", "much", ""] {
+        exec(&exit_with(5), &["--fuel", not], &[]).fails(2, &["--fuel"]);
+    }
+}
+
+#[test]
 fn cache_flag_is_accepted() {
     for flag in ["--cache=off", "--cache=read", "--cache=on"] {
         exec(&exit_with(5), &[flag], &[]).check(5, "");

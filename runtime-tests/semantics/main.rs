@@ -7,6 +7,7 @@ mod between;
 mod data;
 mod engines;
 mod exceptions;
+mod fuel;
 mod heap;
 mod host_calls;
 mod interruption;

@@ -28,6 +28,7 @@ Examples:
   wasmrun exec --trace-wasi hello.wasm             see each of its WASI calls
   wasmrun exec --explain-denials hello.wasm        if it fails: which paths it was refused
   wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
+  wasmrun exec --fuel 1000000000 judged.wasm       end it when it has done so much
   wasmrun exec --timeout 5s solve.wasm             end it with status 124 if it takes longer
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
@@ -66,6 +67,11 @@ pub(super) struct ExecArgs {
 
     #[command(flatten)]
     sandbox: SandboxArgs,
+
+    /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
+    /// (`Config::consume_fuel` has the prices)
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    fuel: Option<u64>,
 
     /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
     #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = sandbox::time)]
@@ -151,7 +157,7 @@ impl<'a> Run<'a> {
             arg.to_str().map(str::to_string).ok_or_else(error)
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-        let engine = args.engine.lazy_engine(args.cache.cache())?;
+        let engine = args.engine.lazy_engine(args.cache.cache(), args.fuel.is_some())?;
         let module = input::module(&engine, file)?;
         process::flush_at_end(&module);
         phases.end("load");
@@ -160,7 +166,10 @@ impl<'a> Run<'a> {
         let wasi_env = Arc::new(Mutex::new(args.streams.apply(args.sandbox.wasi_env(file, own)?)?));
         let mut linker = ManuallyDrop::new(Linker::new(&engine));
         add_wasi_to_linker(&mut linker, wasi_env.clone()).map_err(|error| Failure::error(error.to_string()))?;
-        let store = ManuallyDrop::new(Store::new(&engine, ()));
+        let mut store = ManuallyDrop::new(Store::new(&engine, ()));
+        if let Some(fuel) = args.fuel {
+            store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
+        }
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
 
@@ -286,6 +295,9 @@ impl<'a> Run<'a> {
             ErrorKind::Exit(code) => *code as u8,
             ErrorKind::Trap { trap, .. } if *trap != Trap::Deadline => {
                 note(&format!("{}: trap: {error}{}", input::display(self.file), backtrace(error)));
+                if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
+                    note(&format!("hint: the program was held back by --fuel={fuel}"));
+                }
                 status::TRAP
             }
             _ => self.failure(&input::display(self.file), error).with_details(&backtrace(error)).report(),

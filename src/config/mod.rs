@@ -99,6 +99,7 @@ pub struct Config {
     pub(crate) epoch_interruption: bool,
     pub(crate) max_exception_bytes: usize,
     pub(crate) collect_always: bool,
+    pub(crate) consume_fuel: bool,
 }
 
 impl Default for Config {
@@ -126,6 +127,7 @@ impl Config {
             epoch_interruption: false,
             max_exception_bytes: 256 << 20,
             collect_always: false,
+            consume_fuel: false,
         }
     }
 
@@ -268,6 +270,49 @@ impl Config {
     #[doc(hidden)]
     pub fn collect_always(&mut self, always: bool) -> &mut Self {
         self.collect_always = always;
+        self
+    }
+
+    /// Sets whether WebAssembly code consumes fuel, of which a store gets an amount by
+    /// [`Store::set_fuel`](crate::Store::set_fuel). Code that needs more than is left traps with
+    /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel). The default is not to; then code does not count either.
+    ///
+    /// What is consumed does not depend on the strategy or any other setting, on the processor, or on what is compiled when: a
+    /// program that does the same consumes the same. (Where the stack ends does depend on them, so a program that traps with
+    /// [`Trap::StackOverflow`](crate::Trap::StackOverflow) may have consumed more or less.) In units:
+    ///
+    /// | what | units |
+    /// |---|---|
+    /// | entering a function | 1, and 1 for each 64 locals that it declares |
+    /// | `nop`, `drop`, `block`, `loop`, `else`, `end`, `return`, `unreachable` | 0 |
+    /// | any other instruction | 1 |
+    /// | `memory.fill`, `memory.copy`, `memory.init` | 1 more for each whole 64 bytes |
+    /// | `memory.grow` that succeeds | 1 more for each 64 bytes that are new |
+    /// | `table.fill`, `table.copy`, `table.init` | 1 more for each whole 8 elements |
+    /// | `table.grow` that succeeds | 1 more for each whole 8 elements that are new |
+    /// | calling a host function | 1, and 1 for each parameter and result, 2 if that is a `v128` |
+    /// | calling a function of WASI | 1 more for each whole 64 bytes of buffers and paths that are passed |
+    ///
+    /// Instructions are paid for in runs without a branch, a label or a call in them, before the first of a run is executed;
+    /// after any other trap the rest of the run is paid for too. What depends on the size is paid when the instruction has
+    /// found its operands valid, before it changes anything. When too little is left, all of it is gone: the store then has no
+    /// fuel. A host function may consume more for its own work, see [`Caller::consume_fuel`](crate::Caller::consume_fuel).
+    /// Instantiation consumes nothing but what a start function does.
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine, Instance, Module, Store, Trap};
+    /// let engine = Engine::new(Config::new().consume_fuel(true))?;
+    /// let module = Module::new(&engine, r#"(module (func (export "spin") (loop (br 0))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// store.set_fuel(10_000)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let spin = instance.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// assert_eq!(spin.call(&mut store, ()).unwrap_err().trap(), Some(Trap::OutOfFuel));
+    /// assert_eq!(store.get_fuel()?, 0);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn consume_fuel(&mut self, consume: bool) -> &mut Self {
+        self.consume_fuel = consume;
         self
     }
 

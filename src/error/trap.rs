@@ -67,6 +67,8 @@ traps! {
     Interrupt = 12 => "interrupted",
     /// The store's deadline has passed.
     Deadline = 13 => "deadline exceeded",
+    /// The store has no fuel left for what would run next; see [`Config::consume_fuel`](crate::Config::consume_fuel).
+    OutOfFuel = 14 => "all fuel consumed by WebAssembly",
 }
 
 impl fmt::Display for Trap {

@@ -8,7 +8,9 @@ use super::external::Extern;
 use super::instance::external;
 use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
+use crate::error::Result;
 use crate::vm::context::{VMContext, VMMemory};
+use crate::vm::fuel;
 use crate::vm::heap::HeapStats;
 use crate::vm::instance::InstanceData;
 use crate::vm::interrupt::Interrupts;
@@ -98,6 +100,53 @@ impl<'a, T> Caller<'a, T> {
     /// The number and size of collected objects in the store; see [`Store::heap_stats`](crate::Store::heap_stats).
     pub fn heap_stats(&self) -> HeapStats {
         self.inner().opaque.heap.stats()
+    }
+
+    /// Units of fuel left, after the price of this call; see [`Store::get_fuel`](crate::Store::get_fuel).
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`](crate::Store::get_fuel).
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.inner().opaque.fuel()
+    }
+
+    /// Sets how many units of fuel are left; see [`Store::set_fuel`](crate::Store::set_fuel).
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`](crate::Store::get_fuel).
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
+        unsafe { self.store.as_mut() }.opaque.set_fuel(fuel)
+    }
+
+    /// Whether the engine's code consumes fuel.
+    pub(crate) fn consumes_fuel(&self) -> bool {
+        self.inner().opaque.vm.consumes_fuel
+    }
+
+    /// Takes fuel for the work that the host function is about to do, so that a guest can't have much work done for little
+    /// fuel. Does nothing without [`Config::consume_fuel`](crate::Config::consume_fuel).
+    ///
+    /// # Errors
+    /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel), for the function to return, if less is left. Then nothing is left.
+    ///
+    /// ```
+    /// use wasmrun::{Caller, Config, Engine, Func, Store, Trap};
+    /// let mut store = Store::new(&Engine::new(Config::new().consume_fuel(true))?, ());
+    /// let hash = Func::wrap(&mut store, |mut caller: Caller<'_, ()>, bytes: u32| {
+    ///     caller.consume_fuel(u64::from(bytes) / 16)
+    ///     // ... and hash that many bytes
+    /// });
+    /// store.set_fuel(100)?;
+    /// let hash = hash.typed::<u32, ()>(&store)?;
+    /// hash.call(&mut store, 1024)?;
+    /// assert_eq!(store.get_fuel()?, 36);
+    /// assert_eq!(hash.call(&mut store, 1024).unwrap_err().trap(), Some(Trap::OutOfFuel));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn consume_fuel(&mut self, units: u64) -> Result<()> {
+        // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
+        unsafe { fuel::pay(self.store.as_ptr().cast(), units) }
     }
 
     /// The engine of the store.

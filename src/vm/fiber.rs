@@ -321,6 +321,8 @@ pub(crate) unsafe fn block_on_and_serve<F: Future + ?Sized>(
         }
         Ok(false)
     };
+    // What was requested before comes first, even if there is nothing to wait for.
+    look(store)?;
     // SAFETY: the caller's promise.
     unsafe { block_on_looking(store, future, look) }
 }

@@ -14,6 +14,7 @@ use super::image::MemoryImage;
 use super::instance::{InstanceData, context_layout, resolve};
 use super::limits::{self, LimitedResource};
 use super::memory::{self, MemoryData};
+use super::ops::Payer;
 use super::store::{AliasableBox, StoreOpaque, Stored};
 use super::table::{self, TableData};
 use super::{libcalls, ops};
@@ -234,7 +235,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
         for (segment, index) in module.elements.iter().zip(0..) {
             if let SegmentMode::Active { index: table, offset } = &segment.mode {
                 let offset = evaluate(vmctx, module, offset)[0] as u32;
-                ops::table_init(vmctx, *table, index, offset.into(), 0, ops::element_count(segment))?;
+                ops::table_init(vmctx, *table, index, offset.into(), 0, ops::element_count(segment), Payer::Host)?;
             }
             if !matches!(segment.mode, SegmentMode::Passive) {
                 ops::elem_drop(vmctx, index);
@@ -253,7 +254,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
             if let SegmentMode::Active { index: memory, offset } = &segment.mode {
                 if image.is_none() {
                     let offset = evaluate(vmctx, module, offset)[0] as u32;
-                    ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32)?;
+                    ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32, Payer::Host)?;
                 }
                 ops::data_drop(vmctx, index);
             }

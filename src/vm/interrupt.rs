@@ -304,11 +304,28 @@ impl StoreOpaque {
 /// `value_top` be above all slots in use.
 #[cold]
 pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let result = serve(store);
+        // A callback may have run code of other stores on this thread.
+        activation::set_current((*store).activation);
+        result
+    }
+}
+
+/// [`poll`], but for the thread's current activation.
+///
+/// # Errors
+/// As for [`poll`].
+///
+/// # Safety
+/// As for [`poll`].
+unsafe fn serve(store: *mut StoreOpaque) -> Result<()> {
     // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference to it is held over a
     // callback.
     unsafe {
         let interrupts = (*store).interrupts.clone();
-        let requests = interrupts.take((*store).vm.stack_limit, (*store).vm.value_end as usize);
+        let mut requests = interrupts.take((*store).vm.stack_limit, (*store).vm.value_end as usize);
         // What is left to do stays requested when the code ends.
         let end = |rest: Requests, error: Error| {
             if rest != Requests::NONE {
@@ -316,7 +333,6 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
             }
             Err(error)
         };
-        let mut requests = requests;
         if requests.has(Requests::BACKTRACE) {
             requests = requests.without(Requests::BACKTRACE);
             if let Err(error) = tell_backtrace(store, &interrupts) {

@@ -1,8 +1,9 @@
 //! The runtime objects that both engines act on: instance contexts and the objects of a store (specification, section 4.2).
 //!
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
-//! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`), and
-//! the native stack that a store's code runs on (`store`, `activation`, `fiber`), and requests to running code (`interrupt`).
+//! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`),
+//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`, `fiber`), and requests to running
+//! code (`interrupt`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
@@ -14,6 +15,7 @@ pub(crate) mod engine;
 pub(crate) mod exception;
 pub(crate) mod extern_ref;
 pub(crate) mod fiber;
+pub(crate) mod fuel;
 pub(crate) mod func;
 pub(crate) mod global;
 pub(crate) mod heap;

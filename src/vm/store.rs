@@ -144,6 +144,8 @@ impl StoreOpaque {
                 innermost: std::ptr::null(),
                 in_flight: std::ptr::null_mut(),
                 native_calls: engine.hooks.native_calls,
+                fuel: 0,
+                consumes_fuel: engine.config.consume_fuel,
             },
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),

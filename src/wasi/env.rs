@@ -206,6 +206,9 @@ impl WasiEnv {
     }
 
     /// Lets the program read its standard input from a stream.
+    ///
+    /// A call that waits in the stream does not end when the store is interrupted, as one on
+    /// [`with_stdin_file`](Self::with_stdin_file) does.
     #[must_use]
     pub fn with_stdin(mut self, stream: impl Read + Send + 'static) -> Self {
         self.table.replace(0, input(Input::new(stream)));

@@ -11,6 +11,7 @@ mod env;
 mod errno;
 mod fd;
 mod fs;
+mod fuel;
 mod guest;
 mod name;
 mod path;

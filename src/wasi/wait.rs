@@ -15,8 +15,10 @@ use crate::wasi::watch;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::retry_on_intr;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
+use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -149,9 +151,9 @@ impl Future for Turn {
 
 /// A call of a function, which may take several attempts: what it has to know of those that were made.
 #[derive(Default)]
-pub(crate) struct Attempts(RefCell<Option<Box<Begun>>>);
+pub(crate) struct Attempts(OnceCell<Box<RefCell<Begun>>>);
 
-/// A call that had to wait.
+/// What a call keeps until it is made again.
 #[derive(Default)]
 struct Begun {
     /// What it waits for now.
@@ -181,17 +183,17 @@ const _: () = {
 impl Attempts {
     /// Whether no attempt has had to wait.
     pub(crate) fn is_first(&self) -> bool {
-        self.0.borrow().is_none()
+        self.0.get().is_none()
     }
 
     /// Whether the attempt that was just made has to wait.
     #[inline]
     pub(crate) fn waits(&self) -> bool {
-        self.0.borrow().as_ref().is_some_and(|begun| begun.wait.is_some())
+        self.0.get().is_some_and(|begun| begun.borrow().wait.is_some())
     }
 
     fn edit<R>(&self, edit: impl FnOnce(&mut Begun) -> R) -> R {
-        edit(self.0.borrow_mut().get_or_insert_default())
+        edit(&mut self.0.get_or_init(Box::default).borrow_mut())
     }
 
     /// Has the call made again when that has happened. It must return what this gives.
@@ -224,7 +226,7 @@ impl Attempts {
     /// How far the buffers are done, if the call has had to wait.
     #[inline]
     pub(crate) fn transferred(&self) -> Option<Transferred> {
-        self.0.borrow().as_ref().and_then(|begun| begun.transferred)
+        self.0.get().and_then(|begun| begun.borrow().transferred)
     }
 
     /// The time that the first attempt gave. A call that waits for time to pass counts from there.
@@ -240,7 +242,7 @@ impl Attempts {
 
     /// The record of the call, if this is not its first attempt.
     pub(crate) fn watched(&self) -> Option<watch::Call> {
-        self.0.borrow_mut().as_mut().and_then(|begun| begun.watched.take())
+        self.0.get().and_then(|begun| begun.borrow_mut().watched.take())
     }
 }
 
@@ -250,24 +252,35 @@ pub(crate) fn complete<T: 'static, R>(
     mut caller: Caller<'_, T>,
     attempt: impl Fn(&mut Caller<'_, T>, &Attempts) -> Result<R>,
 ) -> Result<R> {
-    let attempts = Attempts::default();
+    // Dropped by `go_on`, if there is something to drop.
+    let mut attempts = ManuallyDrop::new(Attempts::default());
     loop {
         let answer = attempt(&mut caller, &attempts);
-        if !attempts.waits() {
+        if attempts.0.get().is_none() {
             return answer;
         }
-        await_next(&mut caller, &attempts)?;
+        if let ControlFlow::Break(answer) = go_on(&mut caller, &mut attempts, answer) {
+            return answer;
+        }
     }
 }
 
+/// Waits before the next attempt, if there is to be one.
 #[cold]
-fn await_next<T: 'static>(caller: &mut Caller<'_, T>, attempts: &Attempts) -> Result<()> {
+fn go_on<T: 'static, R>(
+    caller: &mut Caller<'_, T>,
+    attempts: &mut Attempts,
+    answer: Result<R>,
+) -> ControlFlow<Result<R>> {
     let wait = attempts.edit(|begun| begun.wait.take());
-    let ended = wait.unwrap_or_default().until_over(caller);
-    if ended.is_err()
-        && let Some(call) = attempts.watched()
-    {
+    let ended = match wait.map(|wait| wait.until_over(caller)) {
+        None => answer,
+        Some(Ok(())) => return ControlFlow::Continue(()),
+        Some(Err(error)) => Err(error),
+    };
+    let attempts = std::mem::take(attempts);
+    if let Some(call) = attempts.watched() {
         call.end(&caller.memory_and_data().0, None);
     }
-    ended
+    ControlFlow::Break(ended)
 }

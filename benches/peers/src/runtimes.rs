@@ -70,6 +70,9 @@ impl Future for Once {
     }
 }
 
+/// Fuel that nothing here uses up.
+const MUCH: u64 = 1 << 62;
+
 fn device() -> std::fs::File {
     std::fs::File::options().write(true).open("/dev/null").expect("there is such a device")
 }
@@ -87,6 +90,8 @@ macro_rules! runtime {
             fn instance(&self, module: &[u8]) -> ($api::Store<u64>, $api::Instance) {
                 let module = $api::Module::new(&self.engine, module).expect("the module is valid");
                 let mut store = $api::Store::new(&self.engine, 0u64);
+                // An error where no fuel is consumed.
+                let _ = store.set_fuel(MUCH);
                 let mut linker = $api::Linker::new(&self.engine);
                 linker
                     .func_wrap("host", "add", |mut caller: $api::Caller<'_, u64>, a: i32, b: i64| {
@@ -180,6 +185,7 @@ macro_rules! runtime {
         let env = wasmrun::WasiEnv::new().with_stdout_file(device());
         let linker = wasmrun::create_wasi_linker(Arc::new(Mutex::new(env)));
         let mut store = wasmrun::Store::new(&$self.engine, ());
+        let _ = store.set_fuel(MUCH);
         let instance = linker.instantiate(&mut store, &module).expect("it instantiates");
         let run = instance.get_typed_func::<i32, i64>(&mut store, "run").expect("an export");
         Box::new(move |rounds| run.call(&mut store, rounds).expect("it runs"))
@@ -191,6 +197,7 @@ macro_rules! runtime {
         let mut linker = wasmtime::Linker::new(&$self.engine);
         wasmtime_wasi::p1::add_to_linker_sync(&mut linker, |wasi| wasi).expect("the names are free");
         let mut store = wasmtime::Store::new(&$self.engine, wasi);
+        let _ = store.set_fuel(MUCH);
         let instance = linker.instantiate(&mut store, &module).expect("it instantiates");
         let run = instance.get_typed_func::<i32, i64>(&mut store, "run").expect("an export");
         Box::new(move |rounds| run.call(&mut store, rounds).expect("it runs"))
@@ -273,5 +280,34 @@ pub fn all() -> Vec<Box<dyn Runtime>> {
             c.strategy(Strategy::Interpreter);
         }),
         Box::new(Wasmi { name: "wasmi", interpreter: true, engine: wasmi::Engine::new(&wasmi::Config::default()) }),
+    ]
+}
+
+/// Runtimes without fuel, and consuming it.
+pub fn fuelled() -> Vec<Box<dyn Runtime>> {
+    use wasmrun::{Strategy, Tiering};
+    vec![
+        wasmtime("wasmtime", |_| {}),
+        wasmtime("wasmtime fuel", |c| {
+            c.consume_fuel(true);
+        }),
+        wasmrun("wasmrun jit", |c| {
+            c.strategy(Strategy::Jit);
+        }),
+        wasmrun("wasmrun jit fuel", |c| {
+            c.strategy(Strategy::Jit).consume_fuel(true);
+        }),
+        wasmrun("wasmrun baseline", |c| {
+            c.tiering(Tiering::Baseline);
+        }),
+        wasmrun("wasmrun baseline fuel", |c| {
+            c.tiering(Tiering::Baseline).consume_fuel(true);
+        }),
+        wasmrun("wasmrun interp", |c| {
+            c.strategy(Strategy::Interpreter);
+        }),
+        wasmrun("wasmrun interp fuel", |c| {
+            c.strategy(Strategy::Interpreter).consume_fuel(true);
+        }),
     ]
 }

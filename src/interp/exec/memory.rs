@@ -13,7 +13,7 @@ use crate::interp::print::Half::*;
 use crate::interp::value::{SlotValue, Unit};
 use crate::vm::context::VMMemory;
 use crate::vm::memory::PAGE;
-use crate::vm::ops;
+use crate::vm::ops::{self, Payer};
 
 run! {
     I32Move(m) copy::<u32>(m)
@@ -308,7 +308,7 @@ fn memory_init(m: &mut Machine) -> Step {
         exit_here(m);
     }
     // SAFETY: as in `memory_grow`.
-    let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
+    let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len, Payer::Guest) };
     after(m, 2, result)
 }
 

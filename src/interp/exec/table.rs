@@ -4,7 +4,7 @@ use super::memory::{after, three};
 use crate::error::Trap;
 use crate::interp::machine::{Flow, Machine, Step};
 use crate::vm::context::VMTable;
-use crate::vm::ops;
+use crate::vm::ops::{self, Payer};
 
 run! {
     TableGet(m) {
@@ -68,7 +68,7 @@ fn table_copy(m: &mut Machine) -> Step {
 fn table_init(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
     // SAFETY: as in `table_grow`; the segment is of the table's type.
-    let result = unsafe { ops::table_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
+    let result = unsafe { ops::table_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len, Payer::Guest) };
     after(m, 2, result)
 }
 
