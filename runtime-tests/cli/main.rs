@@ -6,6 +6,7 @@ mod common;
 #[cfg(jit)]
 mod compile;
 mod denials;
+mod limits;
 mod mistakes;
 mod names;
 
@@ -774,12 +775,10 @@ fn what_a_limit_cuts_off_is_told() {
     let hint = |flag: &str| format!("wasmrun: hint: the program was held back by {flag}\n");
     let unnoticed = WRITE_FOREVER.replace("(call $exit (local.get $errno))", "");
     for wat in [WRITE_FOREVER, &unnoticed] {
-        assert_eq!(told(wat, &["--max-written=100K"]), hint("--max-written=102400"));
+        assert_eq!(told(wat, &["--max-written=100K"]), hint("--max-written=100K"));
+        assert_eq!(told(wat, &["--max-output=100K"]), hint("--max-output=100K"));
         assert_eq!(told(wat, &["--max-file-size=70000", "--stdout=out"]), hint("--max-file-size=70000"));
-        assert_eq!(
-            told(wat, &["--max-file-size=9000", "--max-written=5K", "--stdout=out"]),
-            hint("--max-written=5120")
-        );
+        assert_eq!(told(wat, &["--max-file-size=9000", "--max-written=5K", "--stdout=out"]), hint("--max-written=5K"));
     }
     let open = opening("m.wat", 0, 2);
     assert_eq!(told(&open, &["--dir=.", "--max-open-files=4"]), hint("--max-open-files=4"));

@@ -43,7 +43,19 @@ pub fn steady_configs() -> Vec<Config> {
         let mut config = Config::new();
         config.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops).dispatch(Dispatch::Loop);
         all.push(config);
+        // As where many stores are idle: memories move each time that compiled code is entered and left.
+        for strategy in [Strategy::Jit, Strategy::Tiered] {
+            let mut config = Config::new();
+            config.strategy(strategy).tiering(Tiering::AtOnce).bounds_checks(BoundsChecks::Guard).pack_memories(true);
+            all.push(config);
+        }
+        let mut config = Config::new();
+        config.strategy(Strategy::Tiered).tiering(Tiering::AtLoops).pack_memories(true);
+        all.push(config);
     }
+    let mut config = Config::new();
+    config.strategy(Strategy::Interpreter).pack_memories(true);
+    all.push(config);
     all
 }
 

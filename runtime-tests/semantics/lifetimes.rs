@@ -283,3 +283,141 @@ fn a_memory_in_the_place_of_a_larger_one_ends_where_it_ends() {
         }
     });
 }
+
+/// Tenants of several modules, some of whom stay while others come, each in a store of its own: each finds its memory, table and
+/// globals as its module says, as if nobody had been there, and fills all that it can reach, after growing it too.
+#[test]
+fn tenants_find_nothing_of_those_before() {
+    const FUNCTIONS: &str = r#"(global (export "g") (mut i64) (i64.const 7)) (global (export "x") (mut externref) (ref.null extern))
+        (table (export "t") 3 100 externref)
+        (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+        (func (export "grow table") (param i32) (result i32) (table.grow (ref.null extern) (local.get 0)))
+        ;; The number of bytes from the first address to the end of the memory that are not zero.
+        (func (export "other than zero") (param $at i32) (result i32) (local $n i32)
+            (loop $next
+                (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))))
+                (local.set $at (i32.add (local.get $at) (i32.const 8)))
+                (br_if $next (i32.lt_u (local.get $at) (i32.mul (memory.size) (i32.const 65536)))))
+            (local.get $n))
+        (func (export "fill") (param $with i32)
+            (memory.fill (i32.const 0) (local.get $with) (i32.mul (memory.size) (i32.const 65536))))"#;
+    let image = "z".repeat(150_000);
+    let texts = [
+        format!(r#"(module (memory (export "m") 1) {FUNCTIONS})"#),
+        format!(r#"(module (memory (export "m") 1 5) (data (i32.const 65000) "few") {FUNCTIONS})"#),
+        format!(r#"(module (memory (export "m") 3) {FUNCTIONS})"#),
+        format!(r#"(module (memory (export "m") 3) (data (i32.const 100) "{image}") {FUNCTIONS})"#),
+        format!(r#"(module (memory (export "m") 3) (data (i32.const 5000) "{image}") {FUNCTIONS})"#),
+        format!(r#"(module (memory (export "m") 17 40) {FUNCTIONS})"#),
+    ];
+    let data = [(0, ""), (65_000, "few"), (0, ""), (100, &image[..]), (5000, &image), (0, "")];
+    for_each_engine(|engine| {
+        let modules = texts.each_ref().map(|text| Module::new(engine, text).unwrap());
+        let mut tenants = Vec::new();
+        let mut random = 12345u32;
+        for n in 0..60 {
+            random = random.wrapping_mul(1_103_515_245).wrapping_add(12345);
+            let [which, growth, leaving, _] = (random >> 4).to_le_bytes().map(usize::from);
+            let which = which % modules.len();
+            let mut store = Store::new(engine, ());
+            let instance = Instance::new(&mut store, &modules[which], &[]).unwrap();
+            let memory = instance.get_memory(&mut store, "m").unwrap();
+            let (at, text) = data[which];
+            let mut expected = vec![0; memory.data(&store).len()];
+            expected[at..at + text.len()].copy_from_slice(text.as_bytes());
+            assert!(memory.data(&store) == expected, "tenant {n} of module {which}");
+            let table = instance.get_table(&mut store, "t").unwrap();
+            let global = instance.get_global(&mut store, "g").unwrap();
+            let object = instance.get_global(&mut store, "x").unwrap();
+            assert!(matches!(object.get(&store), Value::ExternRef(None)));
+            assert!(matches!(global.get(&store), Value::I64(7)));
+            // Growth of two kinds: within a slot, and out of it.
+            let end = expected.len() as i32;
+            let grown = call::<_, i32, i32>(&mut store, instance, "grow", (growth % 30) as i32).unwrap();
+            assert!(grown == -1 || grown == end >> 16);
+            if memory.data(&store).len() > expected.len() {
+                assert_eq!(call::<_, i32, i32>(&mut store, instance, "other than zero", end).unwrap(), 0, "tenant {n}");
+            }
+            assert!(memory.data(&store)[..expected.len()] == expected, "tenant {n} has grown");
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, "grow table", 50).unwrap(), 3);
+            for index in 0..53 {
+                assert!(matches!(table.get(&store, index), Some(Value::ExternRef(None))), "tenant {n}");
+                table.set(&mut store, index, Value::ExternRef(Some(ExternRef::new(n)))).unwrap();
+            }
+            call::<_, i32, ()>(&mut store, instance, "fill", n + 1).unwrap();
+            global.set(&mut store, Value::I64(-1)).unwrap();
+            object.set(&mut store, Value::ExternRef(Some(ExternRef::new(n)))).unwrap();
+            tenants.push((n, memory, store));
+            if tenants.len() > 5 {
+                let (n, memory, store) = tenants.swap_remove(leaving % 6);
+                assert!(memory.data(&store).iter().all(|byte| i32::from(*byte) == n + 1), "tenant {n} is alone");
+            }
+        }
+    });
+}
+
+/// An instance that fails before its data comes may live on in a table: it must not see the data, although its memory may be in a
+/// space that has the module's image already.
+#[test]
+fn a_failed_instance_has_no_data_that_did_not_come() {
+    let wat = format!(
+        r#"(module (import "" "t" (table $t 1 funcref)) (memory 3) (data (i32.const 16) "{}")
+            (func $load (result i32) (i32.load (i32.const 5000)))
+            (elem (table $t) (i32.const 0) func $load) (elem (table $t) (i32.const 5) func $load))"#,
+        "x".repeat(150_000)
+    );
+    for_each_engine(|engine| {
+        let module = Module::new(engine, &wat).unwrap();
+        for n in 0..6 {
+            for size in [6, 1] {
+                let mut store = Store::new(engine, ());
+                let ty = TableType::new(RefType::FUNCREF, size, None);
+                let table = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap();
+                let result = Instance::new(&mut store, &module, &[table.into()]);
+                assert_eq!(result.is_ok(), size == 6);
+                let Some(Value::FuncRef(Some(load))) = table.get(&store, 0) else {
+                    panic!("the first segment has come")
+                };
+                let load = load.typed::<(), i32>(&store).unwrap();
+                let expected = if size == 6 { i32::from_le_bytes(*b"xxxx") } else { 0 };
+                assert_eq!(load.call(&mut store, ()).unwrap(), expected, "{n} with a table of {size}");
+            }
+        }
+    });
+}
+
+/// Code that is compiled for guard pages may run in an instance that a host function makes meanwhile.
+#[test]
+fn the_memory_of_an_instance_that_a_host_function_makes_ends_where_it_ends() {
+    let later = r#"(module (memory 1) (func (export "load") (param i32) (result i32) (i32.load (local.get 0))))"#;
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let module = Module::new(engine, later).unwrap();
+        let ty = TableType::new(RefType::FUNCREF, 1, None);
+        let table = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap();
+        let make = Func::wrap(&mut store, move |mut caller: wasmrun::Caller<'_, ()>| {
+            let instance = Instance::new(&mut caller, &module, &[]).unwrap();
+            let load = instance.get_func(&mut caller, "load").unwrap();
+            table.set(&mut caller, 0, Value::FuncRef(Some(load))).unwrap();
+        });
+        let first = instantiate(
+            &mut store,
+            r#"(module (import "" "make" (func $make)) (import "" "t" (table 1 funcref)) (memory 1)
+                (type $load (func (param i32) (result i32)))
+                (func (export "run") (param i32) (result i32)
+                    (call $make) (i32.store (i32.const 8) (i32.const -1))
+                    (call_indirect (type $load) (local.get 0) (i32.const 0))))"#,
+            &[make.into(), table.into()],
+        );
+        for _ in 0..2 {
+            for address in [0, 8, 65532] {
+                assert_eq!(call::<_, i32, i32>(&mut store, first, "run", address).unwrap(), 0);
+            }
+            for address in [65533, 65536, 65544, 1 << 20, -4] {
+                let error = call::<_, i32, i32>(&mut store, first, "run", address).unwrap_err();
+                assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds), "{address}");
+            }
+        }
+    });
+}

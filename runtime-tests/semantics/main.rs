@@ -2,6 +2,7 @@
 
 mod backtraces;
 mod between;
+mod budget;
 mod data;
 mod engines;
 mod exceptions;

@@ -1,7 +1,8 @@
-//! The settings of an engine and of its cache.
+//! The settings of an engine, of its cache, and of a store.
 //!
 //! What may be here: settings, their defaults and documentation. What may not: code that acts on them.
 
+pub(crate) mod budget;
 pub(crate) mod cache;
 
 use cache::Cache;
@@ -44,7 +45,8 @@ pub enum Tiering {
 pub enum BoundsChecks {
     /// A comparison of the index with the memory's length before the access. Leaves out checks that are proved to hold.
     Inline,
-    /// A fault of the access itself: every memory has 4 GiB of address space and a guard, so no check is needed. Needs
+    /// A fault of the access itself: while such code runs, every memory has 4 GiB of address space and a guard, so no check is
+    /// needed. Needs
     /// [`Config::signals_based_traps`].
     Guard,
 }
@@ -99,6 +101,7 @@ pub struct Config {
     pub(crate) max_exception_bytes: usize,
     pub(crate) collect_always: bool,
     pub(crate) consume_fuel: bool,
+    pub(crate) pack_memories: bool,
 }
 
 impl Default for Config {
@@ -126,6 +129,7 @@ impl Config {
             max_exception_bytes: 256 << 20,
             collect_always: false,
             consume_fuel: false,
+            pack_memories: false,
         }
     }
 
@@ -280,6 +284,14 @@ impl Config {
     /// ```
     pub fn consume_fuel(&mut self, consume: bool) -> &mut Self {
         self.consume_fuel = consume;
+        self
+    }
+
+    /// For tests: packs the small memories of idle stores, and takes back their value stacks, as if there were many. Stacks that
+    /// are given out have words in them that nobody may see.
+    #[doc(hidden)]
+    pub fn pack_memories(&mut self, pack: bool) -> &mut Self {
+        self.pack_memories = pack;
         self
     }
 

@@ -197,7 +197,7 @@ mod tail {
         let mut slots = [0u64, 0, 0, 7, 0, 0];
         let (ip, fp, handlers) = (words.as_ptr(), slots.as_mut_ptr(), (&raw const HANDLERS).cast());
         // Branches look for requests.
-        let interrupts = Interrupts::new(0);
+        let interrupts = Interrupts::new();
         let link = Link::none();
         let (vmctx, interrupt) = (std::ptr::null_mut(), interrupts.vm());
         let mut context = Context::new(link, vmctx, interrupt, std::ptr::null_mut(), std::ptr::null_mut());

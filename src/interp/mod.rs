@@ -45,12 +45,12 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use crate::error::Trap;
-use crate::error::{Error, Result};
+use crate::error::{Result, Trap};
 use crate::sys;
 use crate::vm::activation::Link;
 use crate::vm::context::VMContext;
 use crate::vm::interrupt::{poll, poll_at_entry};
+use crate::vm::store::StoreOpaque;
 use machine::{Context, Machine};
 
 /// Runs a defined function. `slots` hold the arguments and take the results; nothing is copied if they are at the
@@ -89,7 +89,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         };
         m.reload_memory();
         if base.is_null() {
-            return Err(Error::resource("there is no address space left for a value stack"));
+            return Err((*store.cast::<StoreOpaque>()).no_value_stack());
         }
         while !m.enter(code, base, exec::control::exit()) {
             if !m.is_interrupted() {

@@ -183,6 +183,9 @@ unsafe fn enter(
                 signal::prepare(signals::on_signal)?;
             }
         }
+        if !(*store).admits_native() {
+            return Err((*store).not_pinned());
+        }
         let mut activation = Activation { link: Link::new(store, frames_of), sp: 0, fp: 0, store };
         let outer = std::mem::replace(&mut (*store).activation, (&raw mut activation).cast());
         activation::set_current((&raw mut activation).cast());

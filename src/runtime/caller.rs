@@ -9,6 +9,7 @@ use super::instance::external;
 use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
 use crate::error::Result;
+use crate::vm::budget::IoAccount;
 use crate::vm::context::{VMContext, VMMemory};
 use crate::vm::fuel;
 use crate::vm::heap::HeapStats;
@@ -160,14 +161,22 @@ impl<'a, T> Caller<'a, T> {
 
     /// The calling instance's memory as [`Caller::memory`] gives it, or one without bytes if it has none, and the host's data.
     pub fn memory_and_data(&mut self) -> (LinearMemory<'_>, &mut T) {
+        let (memory, data, _) = self.parts();
+        (memory, data)
+    }
+
+    /// As [`Caller::memory_and_data`], and the account of what the store's code writes and opens.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (LinearMemory<'_>, &mut T, &IoAccount) {
         let memory = self.instance().map_or(std::ptr::null_mut(), |instance| instance.host_memory);
         // SAFETY: null or live; the view borrows the store. Data and memories are apart.
         let memory = match unsafe { memory.as_ref() } {
             Some(memory) => unsafe { view(memory) },
             None => LinearMemory::new(&mut []),
         };
-        // SAFETY: the promise made to `new`.
-        (memory, unsafe { &mut self.store.as_mut().data })
+        let store = self.store.as_ptr();
+        // SAFETY: the promise made to `new`; account and data are two fields of the store.
+        unsafe { (memory, &mut (*store).data, &(*store).opaque.account.io) }
     }
 
     /// A view of the calling instance's memory: its export `memory`, or else its first memory. `None` if it has no memory, or

@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::module::types::FuncType;
 use crate::sys;
 use crate::vm::context::{VMContext, VMFuncRef};
-use crate::vm::engine::EngineCore;
 use crate::vm::func::HostFunc;
 use crate::vm::heap;
 use crate::vm::store::StoreOpaque;
@@ -37,7 +36,7 @@ pub(crate) fn host_func_over_values<T: 'static>(
             Value::read_all(params, slots, &*store, args);
             func(Caller::<T>::new(store, vmctx), args, out)?;
             Value::check_all(out, results, "result")?;
-            (*store).collect_if_due();
+            (*store).collect_if_due(out.iter().any(Value::is_host_object));
             Value::write_all(out, slots, &mut *store)?;
             values.clear();
             (*store.cast::<StoreInner<T>>()).host_values = values;
@@ -67,13 +66,14 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
         let mut result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
-            call_defined(&(*store).engine, func, slots)
+            call_defined(store, func, slots)
         };
         (*store).exit_wasm(entry);
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
         }
         if let Err(error) = &mut result {
+            (*store).note_error(error);
             thrown::describe(&*store, error);
         }
         if (*store).heap.has_dead() {
@@ -89,22 +89,26 @@ pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, s
 /// The store must have been entered. `func` must be a reference of it to a function that a module defines, and `slots` must
 /// hold the arguments and have room for the results.
 #[inline]
-unsafe fn call_defined(engine: &EngineCore, func: *mut VMFuncRef, slots: *mut u64) -> Result<()> {
+unsafe fn call_defined(store: *mut StoreOpaque, func: *mut VMFuncRef, slots: *mut u64) -> Result<()> {
     // SAFETY: the reference and the slots are valid by the caller's promise. The owner of a module's function is its context.
     unsafe {
         let (vmctx, defined) = ((*func).owner.cast::<VMContext>(), (*func).index);
         #[cfg(jit)]
+        let engine = &(*store).engine;
+        #[cfg(jit)]
         match engine.config.strategy {
             Strategy::Jit => return crate::jit::call(func, std::ptr::null_mut(), slots),
             Strategy::Tiered => {
-                if let Some(code) = crate::jit::native(vmctx, defined) {
+                if let Some(code) = crate::jit::native(vmctx, defined)
+                    && (*store).admits_native()
+                {
                     return crate::jit::call_native(vmctx, code, (*func).sig, slots);
                 }
             }
             Strategy::Interpreter => {}
         }
         #[cfg(not(jit))]
-        let _ = engine;
+        let _ = store;
         crate::interp::call(vmctx, defined, slots)
     }
 }
@@ -242,7 +246,7 @@ impl Func {
             let (want, got) = (ty.results().len(), results.len());
             return Err(Error::usage(format!("the function has {want} result(s), room was given for {got}")));
         }
-        store.collect_if_due();
+        store.collect_if_due(args.iter().any(Value::is_host_object));
         let mut slots = vec![0u64; ty.param_slots().max(ty.result_slots())];
         // SAFETY: the buffer has room for arguments and results. The arguments have the function's types, and are in the store,
         // which `write_all` checks. The store is borrowed exclusively and used through its own pointer during the call.

@@ -98,7 +98,7 @@ impl Instance {
             let data = InstanceData::new(&mut *store, module.runtime_info(), &imports);
             // Even if `define` failed, objects that it has put into the store point into the context, so the store must keep
             // the instance.
-            let defined = InstanceData::define(data.as_ptr(), store);
+            let defined = InstanceData::define(data.as_ptr(), store, &module.0.image);
             let vmctx = data.vmctx;
             let instances = &mut (*store).instances;
             instances.push(data);

@@ -5,6 +5,7 @@
 //! instructions do (`vm`), or anything of WASI.
 
 mod backtrace;
+mod budget;
 pub(crate) mod caller;
 pub(crate) mod engine;
 pub(crate) mod external;

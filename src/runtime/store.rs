@@ -197,7 +197,7 @@ impl<'a, T> StoreContextMut<'a, T> {
         unsafe { self.0.as_mut() }
     }
 
-    fn inner(&self) -> &StoreInner<T> {
+    pub(super) fn inner(&self) -> &StoreInner<T> {
         // SAFETY: nobody else has access to the store for `'a`, by the promise made to `new`, and `self` is borrowed.
         unsafe { self.0.as_ref() }
     }
@@ -390,12 +390,31 @@ mod tests {
         let mut config = crate::Config::new();
         let engine = Engine::new(config.max_wasm_stack(100_000)).unwrap();
         for _ in 0..3 {
-            let store = Store::new(&engine, ());
-            let vm = &store.inner().opaque.vm;
-            let (base, end) = (vm.value_top as usize, vm.value_end as usize);
+            let mut store = Store::new(&engine, ());
+            let opaque = &mut store.inner_mut().opaque;
+            assert!(opaque.value_stack.base().is_null(), "a store that has run no code has none");
+            let entry = opaque.enter_wasm(crate::sys::stack_pointer()).unwrap();
+            let (base, end) = (opaque.vm.value_top as usize, opaque.vm.value_end as usize);
+            opaque.exit_wasm(entry);
             assert!(end - base >= 100_000);
             assert_eq!([base, end - 8].map(permissions), ["rw-p"; 2]);
             assert_eq!([end, end + STACK_GUARD - 8].map(permissions), ["---p"; 2]);
+        }
+    }
+
+    #[test]
+    fn an_idle_store_keeps_no_stack_where_many_do() {
+        let engine = Engine::new(crate::Config::new().pack_memories(true)).unwrap();
+        let mut store = Store::new(&engine, ());
+        let opaque = &mut store.inner_mut().opaque;
+        for _ in 0..3 {
+            let outer = opaque.enter_wasm(crate::sys::stack_pointer()).unwrap();
+            assert!(!opaque.value_stack.base().is_null());
+            let inner = opaque.enter_wasm(crate::sys::stack_pointer()).unwrap();
+            opaque.exit_wasm(inner);
+            assert!(!opaque.value_stack.base().is_null(), "the outer call still has it");
+            opaque.exit_wasm(outer);
+            assert!(opaque.value_stack.base().is_null());
         }
     }
 

@@ -324,7 +324,7 @@ macro_rules! into_func {
                         let ($($name,)*) = <($($name,)*) as WasmResults>::load(slots, handle);
                         let results = self($($value,)? $($name),*).into_results()?;
                         if <R::Results as WasmParams>::COLLECTED {
-                            (*$store).collect_if_due();
+                            (*$store).collect_if_due(true);
                         }
                         results.store(slots, handle)
                     }
@@ -421,7 +421,7 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         unsafe {
             let func = self.func.func_ref(&*store);
             if P::COLLECTED {
-                (*store).collect_if_due();
+                (*store).collect_if_due(true);
             }
             params.store(slots, store.cast())?;
             invoke(store, func, slots)?;

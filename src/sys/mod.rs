@@ -33,9 +33,7 @@ use posix as system;
 #[path = "posix/resolve.rs"]
 mod posix_resolve;
 
-#[cfg(jit)]
-pub(crate) use process::thread_time;
-pub(crate) use process::{is_ignored, peak_memory};
+pub(crate) use process::{is_ignored, peak_memory, thread_time};
 #[cfg(jit)]
 pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{NativeStack, current_stack, saved_registers, stack_pointer};
@@ -45,9 +43,40 @@ pub(crate) use system::nowait::{never_waits, read_nowait, reopen_nonblocking, wr
 pub(crate) use system::procfs::{is_procfs, procfs_name};
 pub(crate) use system::resolve::{ResolvedPath, open_directory};
 pub(crate) use system::socket::{NO_MORE_TO_RECEIVE, accept, send_nowait};
-pub(crate) use system::space::discard;
+pub(crate) use system::space::{discard, max_mappings, prefer_small_pages, shortage};
 pub(crate) use system::thread::lower_priority;
 pub(crate) use system::wake::WakeFd;
+
+/// What a process has run out of when the system refuses memory or address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(any(miri, not(any(target_os = "linux", target_os = "android"))), allow(dead_code, reason = "nobody tells"))]
+pub(crate) enum Shortage {
+    /// It has as many mappings as `vm.max_map_count` allows.
+    Mappings { limit: usize },
+    /// It would have more address space than `RLIMIT_AS` allows, in bytes.
+    AddressSpaceLimit { limit: u64 },
+    /// Memory or address space: the system does not say which.
+    Memory,
+}
+
+impl std::fmt::Display for Shortage {
+    /// What there is too little of, and what to do about it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Shortage::Mappings { limit } => write!(
+                f,
+                "the process has {limit} memory mappings, the most that vm.max_map_count allows; raise that \
+                 (sysctl -w vm.max_map_count=N) or keep fewer instances at once"
+            ),
+            Shortage::AddressSpaceLimit { limit } => write!(
+                f,
+                "the process may have {limit} bytes of address space; raise that limit (RLIMIT_AS, ulimit -v) or keep \
+                 fewer instances at once"
+            ),
+            Shortage::Memory => f.write_str("it has no memory or address space left; keep fewer instances at once"),
+        }
+    }
+}
 
 /// What a program will do with a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

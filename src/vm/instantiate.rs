@@ -21,6 +21,7 @@ use super::{libcalls, ops};
 use crate::error::Result;
 use crate::module::offsets::Location;
 use crate::module::{ElementItems, ExternIndex, ModuleFacts, SegmentMode};
+use crate::sys::Image;
 
 /// Everything about a module that an instance of it needs: its facts, and the engines' data for it.
 pub(crate) struct ModuleRuntimeInfo<'a> {
@@ -142,7 +143,8 @@ impl InstanceData {
         unsafe { self.vmctx.byte_offset(offset as isize).cast::<*mut T>().write(object) };
     }
 
-    /// Makes the memories, tags, globals and tables that the module defines, and evaluates its element segments.
+    /// Makes the memories, tags, globals and tables that the module defines, and evaluates its element segments. `images` is
+    /// what [`initialize`] will get.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if a memory or table can't be allocated, or what the store's limiter returns.
@@ -150,7 +152,7 @@ impl InstanceData {
     /// # Safety
     /// The instance must be live and in the store; `store` must be the store's own pointer. Nobody may hold a reference to
     /// either, because contexts and the limiter access both through pointers.
-    pub unsafe fn define(this: *mut Self, store: *mut StoreOpaque) -> Result<()> {
+    pub unsafe fn define(this: *mut Self, store: *mut StoreOpaque, images: &MemoryImage) -> Result<()> {
         // SAFETY: both are live and nobody else refers to them, by the caller's promise. No reference that is made here is
         // used after the next one is made.
         let (module, vmctx) = unsafe { ((*this).module.clone(), (*this).vmctx) };
@@ -161,9 +163,12 @@ impl InstanceData {
         for index in this().memories.len()..inner.memories.len() {
             // SAFETY: the location is one of this context, which lives as long as the store.
             let memory = unsafe {
-                limits::admit(own, LimitedResource::Memory, memory::initial_growth(inner.memories[index]))?;
+                let growth = memory::initial_growth(inner.memories[index]);
+                limits::make_room(store(), LimitedResource::Memory, Some(growth));
+                limits::admit(own, LimitedResource::Memory, growth)?;
                 let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
-                MemoryData::new(Some(place), inner.memories[index], &engine)?
+                let image = if index == 0 { images.get().map(Image::id) } else { None };
+                MemoryData::new(Some(place), inner.memories[index], &engine, store().placement(image))?
             };
             this().memories.push(store().add_memory(memory));
         }
@@ -189,7 +194,9 @@ impl InstanceData {
             // SAFETY: the location is one of this context, which lives as long as the store. All globals that the initial
             // value may read are initialised.
             let table = unsafe {
-                limits::admit(own, LimitedResource::Table, table::initial_growth(&inner.tables[index]))?;
+                let growth = table::initial_growth(&inner.tables[index]);
+                limits::make_room(store(), LimitedResource::Table, Some(growth));
+                limits::admit(own, LimitedResource::Table, growth)?;
                 let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
                 TableData::new(Some(place), inner.tables[index].clone(), init)?
@@ -232,27 +239,33 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
     // SAFETY: the context is live and complete by the caller's promise, and the indices are those of its module. An image is
     // mapped only over the memory that the instance defines, before anything has written to it.
     unsafe {
-        for (segment, index) in module.elements.iter().zip(0..) {
-            if let SegmentMode::Active { index: table, offset } = &segment.mode {
-                let offset = evaluate(vmctx, module, offset)[0] as u32;
-                ops::table_init(vmctx, *table, index, offset.into(), 0, ops::element_count(segment), Payer::Host)?;
-            }
-            if !matches!(segment.mode, SegmentMode::Passive) {
-                ops::elem_drop(vmctx, index);
-            }
-        }
         let memory = || {
             let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
             let index = (*(*vmctx).instance).memory(0).index(store);
             &mut store.memories[index]
         };
         let image = images.get();
-        if let Some(image) = image {
-            memory().map(image)?;
+        for (segment, index) in module.elements.iter().zip(0..) {
+            if let SegmentMode::Active { index: table, offset } = &segment.mode {
+                let offset = evaluate(vmctx, module, offset)[0] as u32;
+                let count = ops::element_count(segment);
+                let copied = ops::table_init(vmctx, *table, index, offset.into(), 0, count, Payer::Host);
+                if let (Err(_), Some(image)) = (&copied, image) {
+                    memory().remove_image(image);
+                }
+                copied?;
+            }
+            if !matches!(segment.mode, SegmentMode::Passive) {
+                ops::elem_drop(vmctx, index);
+            }
         }
+        let is_mapped = match image {
+            Some(image) => memory().map(image)?,
+            None => false,
+        };
         for (segment, index) in module.data.iter().zip(0..) {
             if let SegmentMode::Active { index: memory, offset } = &segment.mode {
-                if image.is_none() {
+                if !is_mapped {
                     let offset = evaluate(vmctx, module, offset)[0] as u32;
                     ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32, Payer::Host)?;
                 }

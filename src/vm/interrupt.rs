@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use crate::sys::WakeFd;
 const NO_STACK: usize = usize::MAX - 0xffff;
 
 /// A set of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Requests(u32);
 
 impl Requests {
@@ -34,6 +34,8 @@ impl Requests {
     pub const DEADLINE: Requests = Requests(2);
     /// To look at the engine's epoch: it may have reached the store's deadline.
     pub const EPOCH: Requests = Requests(4);
+    /// To look at the thread's clock: the store's CPU time may be used up.
+    pub const CPU_TIME: Requests = Requests(8);
     /// To tell which functions are running, and to go on.
     pub const BACKTRACE: Requests = Requests(16);
 
@@ -77,9 +79,9 @@ impl Wake {
 pub(crate) type BacktraceCallback = Box<dyn FnOnce(Vec<UnresolvedFrame>) + Send>;
 
 impl Interrupts {
-    /// For a store that is not running, whose value stack ends at `value_end`.
-    pub fn new(value_end: usize) -> Self {
-        let vm = VMInterrupt { word: AtomicU32::new(0), stack_limit: AtomicUsize::new(0), value_end: value_end.into() };
+    /// For a store that is not running and has no value stack.
+    pub fn new() -> Self {
+        let vm = VMInterrupt { word: 0.into(), stack_limit: 0.into(), value_end: 0.into() };
         Interrupts { vm, pending: AtomicU32::new(0), wake: Mutex::default(), backtraces: Mutex::default() }
     }
 
@@ -169,6 +171,14 @@ impl Interrupts {
         }
     }
 
+    /// Sets the end of the value stack for the code that is about to run; as [`limit_stack`](Self::limit_stack).
+    pub fn limit_value_stack(&self, value_end: usize) {
+        self.vm.value_end.store(value_end, SeqCst);
+        if self.is_pending() {
+            self.show();
+        }
+    }
+
     /// Takes all requests back, and returns them.
     fn take(&self, stack_limit: usize, value_end: usize) -> Requests {
         let requests = self.pending.swap(0, SeqCst);
@@ -213,17 +223,37 @@ impl StoreOpaque {
     /// [`Resource`](crate::ErrorKind::Resource) if there is no thread for the timer. The old deadline holds then.
     pub fn set_deadline(&mut self, time: Option<Instant>) -> Result<()> {
         if let Some(time) = time {
-            TIMER.start()?;
-            TIMER.due.add(time, self.id, &self.interrupts, Requests::DEADLINE);
-            TIMER.changed.notify_one();
+            self.start_timer()?;
+            self.request_at(time, Requests::DEADLINE);
         }
         if let Some(old) = std::mem::replace(&mut self.deadlines.time, time).filter(|old| Some(*old) != time) {
-            TIMER.due.remove(old, self.id);
+            TIMER.due.remove(old, self.id, Requests::DEADLINE);
         }
         if time.is_some_and(|time| time <= Instant::now()) {
             self.interrupts.request(Requests::DEADLINE);
         }
+        // A budget that sets it notes that afterwards.
+        self.account.forget_wall_time();
         Ok(())
+    }
+
+    /// Starts the timer's thread, unless it runs.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if there is no thread for it.
+    pub fn start_timer(&self) -> Result<()> {
+        TIMER.start()
+    }
+
+    /// Has the timer make requests at a time.
+    pub fn request_at(&self, time: Instant, requests: Requests) {
+        TIMER.due.add(time, self.id, &self.interrupts, requests);
+        TIMER.changed.notify_one();
+    }
+
+    /// Takes [`Requests::CPU_TIME`] at a time back.
+    pub fn disarm_cpu_time(&self, time: Instant) {
+        TIMER.due.remove(time, self.id, Requests::CPU_TIME);
     }
 
     /// Sets the epoch's deadline to `ticks` beyond the current epoch.
@@ -232,7 +262,7 @@ impl StoreOpaque {
         let deadline = epochs.now.load(SeqCst).saturating_add(ticks);
         let old = std::mem::replace(&mut self.deadlines.epoch, deadline);
         if old != deadline {
-            epochs.due.remove(old, self.id);
+            epochs.due.remove(old, self.id, Requests::EPOCH);
         }
         if deadline != u64::MAX {
             epochs.due.add(deadline, self.id, &self.interrupts, Requests::EPOCH);
@@ -251,10 +281,11 @@ impl StoreOpaque {
     /// Takes the store out of all lists.
     pub fn forget_deadlines(&mut self) {
         if let Some(time) = self.deadlines.time {
-            TIMER.due.remove(time, self.id);
+            TIMER.due.remove(time, self.id, Requests::DEADLINE);
         }
+        self.forget_cpu_time();
         if self.deadlines.epoch != u64::MAX {
-            self.engine.epochs.due.remove(self.deadlines.epoch, self.id);
+            self.engine.epochs.due.remove(self.deadlines.epoch, self.id, Requests::EPOCH);
         }
     }
 }
@@ -262,7 +293,7 @@ impl StoreOpaque {
 /// Does what was requested of a store. Running code calls it on its cold path, and goes on if it returns without an error.
 ///
 /// # Errors
-/// [`Trap::Interrupt`] or [`Trap::Deadline`] if the code is to end, or the error of a callback.
+/// [`Trap::Interrupt`], [`Trap::Deadline`] or [`Trap::CpuTime`] if the code is to end, or the error of a callback.
 ///
 /// # Safety
 /// `store` must be the own pointer of a live store that the current thread runs, to which nobody holds a reference, and its
@@ -309,6 +340,11 @@ unsafe fn serve(store: *mut StoreOpaque) -> Result<()> {
         }
         if requests.has(Requests::DEADLINE) && (*store).deadlines.time.is_some_and(|time| time <= Instant::now()) {
             return end(requests, Trap::Deadline.into());
+        }
+        if requests.has(Requests::CPU_TIME)
+            && let Err(error) = (*store).check_cpu_time()
+        {
+            return end(requests, error);
         }
         if requests.has(Requests::EPOCH)
             && let Err(error) = reach_epoch(store)
@@ -413,11 +449,12 @@ impl Epochs {
     }
 }
 
-/// The stores that are to be interrupted at some time, or epoch: sorted by that, and by the number of the store.
+/// The stores that are to be interrupted at some time, or epoch: sorted by that, by the number of the store, and by what is to
+/// be requested.
 #[derive(Debug)]
 struct DueList<K>(Mutex<Due<K>>);
 
-type Due<K> = BTreeMap<(K, u64), (Weak<Interrupts>, Requests)>;
+type Due<K> = BTreeMap<(K, u64, Requests), Weak<Interrupts>>;
 
 impl<K> Default for DueList<K> {
     fn default() -> Self {
@@ -431,11 +468,11 @@ impl<K: Ord + Copy> DueList<K> {
     }
 
     fn add(&self, key: K, store: u64, interrupts: &Arc<Interrupts>, requests: Requests) {
-        self.lock().insert((key, store), (Arc::downgrade(interrupts), requests));
+        self.lock().insert((key, store, requests), Arc::downgrade(interrupts));
     }
 
-    fn remove(&self, key: K, store: u64) {
-        self.lock().remove(&(key, store));
+    fn remove(&self, key: K, store: u64, requests: Requests) {
+        self.lock().remove(&(key, store, requests));
     }
 
     /// Makes the requests that are due at `now`, and forgets them. Returns when the next one is due.
@@ -446,7 +483,7 @@ impl<K: Ord + Copy> DueList<K> {
             if first.key().0 > now {
                 return Some(first.key().0);
             }
-            let (interrupts, requests) = first.remove();
+            let ((_, _, requests), interrupts) = first.remove_entry();
             if let Some(interrupts) = interrupts.upgrade() {
                 interrupts.request(requests);
             }
@@ -483,7 +520,7 @@ impl Timer {
         loop {
             let next = self.due.request_until(Instant::now());
             let list = self.due.lock();
-            let first = list.first_key_value().map(|((time, _), _)| *time);
+            let first = list.first_key_value().map(|((time, ..), _)| *time);
             // Another may have come since.
             if first != next {
                 continue;

@@ -1,13 +1,20 @@
-//! Linear memories. Address space is reserved for all that a memory can have, and growth commits pages of it, so the base
-//! never moves under compiled code. Where addresses have 32 bits there is no compiled code and too little address space for
-//! that: there a memory has what it needs, and moves when it grows.
+//! Linear memories. A memory is either pinned or packed.
+//!
+//! A pinned memory has a space of its own, reserved for all that it can have, with a guard behind it; growth commits pages of
+//! it, so the base never moves under compiled code. A packed memory is small and lies beside others, see [`slab`](super::slab);
+//! it moves when it outgrows its slot, or when it is pinned because compiled code is to run. Who packs, and when, is in
+//! [`store`](super::store).
+//!
+//! Where addresses have 32 bits there is no compiled code and too little address space to reserve much: there a space has what
+//! the memory needs, and the memory moves when it grows.
 
 use super::context::VMMemory;
 use super::engine::EngineCore;
 use super::limits::GrowthRequest;
-use super::space::Reservation;
-use super::store::{AliasableBox, StoreOpaque, Stored};
-use crate::config::BoundsChecks;
+use super::slab::{MAX_PACKED, Slot};
+use super::space::{Reservation, SpaceUse, is_crowded, refused};
+use super::store::AliasableBox;
+use crate::config::{BoundsChecks, Strategy};
 use crate::error::{Error, Result};
 use crate::module::types::MemoryType;
 use crate::sys::Image;
@@ -18,13 +25,13 @@ pub(crate) const PAGE: u64 = 64 << 10;
 /// Most pages of a memory with 32-bit addresses.
 pub(crate) const MAX_PAGES: u64 = 1 << 16;
 
-/// Inaccessible bytes after the space that every memory can grow to. Once compiled code has checked the index against the
-/// length, it needs no check of a constant offset up to this, less the width of the widest access. 32-bit hosts have no
+/// Inaccessible bytes after the space that every pinned memory can grow to. Once compiled code has checked the index against
+/// the length, it needs no check of a constant offset up to this, less the width of the widest access. 32-bit hosts have no
 /// compiled code; there one page ensures that no reservation is empty.
 pub(crate) const MEMORY_GUARD: usize = if size_of::<usize>() == 8 { 32 << 20 } else { 64 << 10 };
 
-/// Whether a memory moves when it grows. The interpreter reads the base anew wherever it does so with the length: after every
-/// call and instruction that can grow a memory. Compiled code takes the base to be constant.
+/// Whether a pinned memory moves when it grows. The interpreter reads the base anew wherever it does so with the length: after
+/// every call and instruction that can grow a memory. Compiled code takes the base to be constant.
 const MOVES: bool = size_of::<usize>() < 8;
 
 const _: () = assert!(!MOVES || !cfg!(jit));
@@ -35,15 +42,77 @@ const RESERVED: usize = if MOVES { 0 } else { (MAX_PAGES * PAGE) as usize };
 /// The most bytes that a memory can have: Rust has no larger slices.
 const MAX_BYTES: usize = isize::MAX as usize;
 
+/// The largest memory that is packed again when its store runs no code: it is copied, each way.
+const MAX_REPACKED: usize = 256 << 10;
+
 /// The Rust side of a memory.
 pub(crate) struct MemoryData {
     /// Base and length, which engines read: in the defining instance's context, or in `_owned`.
     pub vm: *mut VMMemory,
     pub ty: MemoryType,
-    reservation: Reservation,
-    /// Bytes that the memory can grow to, as its type and the reservation allow; the guard comes after.
-    capacity: usize,
+    room: Room,
     _owned: Option<AliasableBox<VMMemory>>,
+}
+
+/// Where the bytes of a memory are.
+enum Room {
+    Packed(Slot),
+    Pinned {
+        reservation: Reservation,
+        /// Bytes that the memory can grow to, as its type and the reservation allow; the guard comes after.
+        capacity: usize,
+    },
+}
+
+/// Where a memory that is made may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// Compiled code may run in the store now.
+    Pinned,
+    /// Either. The image with this number, if any, is going to be mapped into the memory.
+    Either { image: Option<u64> },
+}
+
+/// Whether small memories of an engine that runs no code are packed: if the process is short of mappings, or nothing is
+/// compiled and the memory has a page at most. Packed memories cost no system call, but copying when they move.
+fn packs(engine: &EngineCore, bytes: usize) -> bool {
+    let config = &engine.config;
+    let small = if config.strategy == Strategy::Interpreter { PAGE as usize } else { 0 };
+    bytes <= small || bytes <= MAX_PACKED && (is_crowded() || config.pack_memories)
+}
+
+impl Room {
+    /// A space for a memory of `length` zeroed bytes; as much is reserved as the memory can have, or less if that is refused.
+    fn pin(ty: MemoryType, length: usize, engine: &EngineCore, image: Option<u64>) -> Option<Room> {
+        let maximum = max_bytes(ty).min(length.max(RESERVED));
+        // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
+        let checks = engine.config.bounds_checks;
+        let mut wanted = if checks == BoundsChecks::Guard { RESERVED.max(maximum) } else { maximum };
+        loop {
+            let used_as = SpaceUse::Memory { image };
+            match Reservation::new(&engine.spaces, wanted.saturating_add(MEMORY_GUARD), length, used_as) {
+                Some(reservation) => return Some(Room::Pinned { reservation, capacity: wanted.min(maximum) }),
+                None if checks == BoundsChecks::Inline && wanted > length => {
+                    wanted = (wanted / 2 / PAGE as usize * PAGE as usize).max(length);
+                }
+                None => return None,
+            }
+        }
+    }
+
+    /// A slot for a memory of `length` zeroed bytes.
+    fn pack(length: usize, engine: &EngineCore) -> Option<Room> {
+        let mut slot = Slot::new(&engine.spaces, length)?;
+        slot.set_used(length);
+        Some(Room::Packed(slot))
+    }
+
+    fn base(&self) -> *mut u8 {
+        match self {
+            Room::Packed(slot) => slot.base(),
+            Room::Pinned { reservation, .. } => reservation.base(),
+        }
+    }
 }
 
 impl MemoryData {
@@ -56,8 +125,12 @@ impl MemoryData {
     ///
     /// # Safety
     /// `vm` must be valid for reads and writes as long as the memory lives.
-    pub unsafe fn new(vm: Option<*mut VMMemory>, ty: MemoryType, engine: &EngineCore) -> Result<Self> {
-        let refused = || Error::resource(format!("the system refuses a memory of {} pages", ty.minimum));
+    pub unsafe fn new(
+        vm: Option<*mut VMMemory>,
+        ty: MemoryType,
+        engine: &EngineCore,
+        placement: Placement,
+    ) -> Result<Self> {
         ty.check()?;
         let unsupported = [
             (ty.is_64(), "with 64-bit addresses (the memory64 proposal)"),
@@ -68,32 +141,31 @@ impl MemoryData {
             return Err(Error::usage(format!("memories {what} are not supported")));
         }
         let minimum = usize::try_from(ty.minimum * PAGE).ok().filter(|bytes| *bytes <= MAX_BYTES);
-        let minimum = minimum.ok_or_else(refused)?;
-        let maximum = max_bytes(ty).min(minimum.max(RESERVED));
-        // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
-        let checks = engine.config.bounds_checks;
-        let mut wanted = if checks == BoundsChecks::Guard { RESERVED.max(maximum) } else { maximum };
-        let reservation = loop {
-            match Reservation::new(&engine.spaces, wanted.saturating_add(MEMORY_GUARD), minimum) {
-                Some(reservation) => break reservation,
-                None if checks == BoundsChecks::Inline && wanted > minimum => {
-                    wanted = (wanted / 2 / PAGE as usize * PAGE as usize).max(minimum);
-                }
-                None => return Err(refused()),
+        let room = minimum.and_then(|minimum| match placement {
+            Placement::Pinned => Room::pin(ty, minimum, engine, None),
+            Placement::Either { .. } if packs(engine, minimum) => {
+                Room::pack(minimum, engine).or_else(|| Room::pin(ty, minimum, engine, None))
             }
+            Placement::Either { image } => {
+                Room::pin(ty, minimum, engine, image).or_else(|| Room::pack(minimum, engine))
+            }
+        });
+        let (Some(length), Some(room)) = (minimum, room) else {
+            let wanted = minimum.map_or(usize::MAX, |minimum| minimum.saturating_add(MEMORY_GUARD));
+            let pages = ty.minimum;
+            return Err(refused(&format!("a memory of {pages} page{}", if pages == 1 { "" } else { "s" }), wanted));
         };
         let mut owned = None;
         let vm = vm.unwrap_or_else(|| {
             owned.insert(AliasableBox::new(VMMemory { base: std::ptr::null_mut(), length: 0 })).as_ptr()
         });
-        let capacity = wanted.min(maximum);
         // SAFETY: valid by the caller's promise, or the box above.
-        unsafe { vm.write(VMMemory { base: reservation.base(), length: minimum }) };
-        Ok(MemoryData { vm, ty, reservation, capacity, _owned: owned })
+        unsafe { vm.write(VMMemory { base: room.base(), length }) };
+        Ok(MemoryData { vm, ty, room, _owned: owned })
     }
 
     /// Length in bytes.
-    fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         // SAFETY: `vm` is valid while the memory lives.
         unsafe { (*self.vm).length }
     }
@@ -103,61 +175,119 @@ impl MemoryData {
         self.length() as u64 / PAGE
     }
 
+    /// Whether the memory is packed, so that no code may run that needs it pinned.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.room, Room::Packed(_))
+    }
+
+    /// Whether the memory is small enough to be packed again and again.
+    pub fn is_worth_packing(&self) -> bool {
+        self.length() <= MAX_REPACKED
+    }
+
+    /// Gives a packed memory a space of its own; false if the system refuses. Must not be called while a base is in use.
+    pub fn pin(&mut self, engine: &EngineCore) -> bool {
+        !self.is_packed() || Room::pin(self.ty, self.length(), engine, None).map(|room| self.move_to(room)).is_some()
+    }
+
+    /// Packs the memory, if there is room for it. Must not be called while a base is in use.
+    pub fn pack(&mut self, engine: &EngineCore) {
+        if !self.is_packed()
+            && let Some(room) = Room::pack(self.length(), engine)
+        {
+            self.move_to(room);
+        }
+    }
+
+    /// Moves the contents to zeroed room for at least as many bytes. Where there are only zeros nothing is written, so that
+    /// no memory is made resident that was not.
+    fn move_to(&mut self, room: Room) {
+        /// Bytes of a page of the host, or a part of one.
+        const PIECE: usize = 4096;
+        static ZEROS: [u8; PIECE] = [0; PIECE];
+        let base = room.base();
+        for (piece, at) in self.bytes().chunks(PIECE).zip((0..).step_by(PIECE)) {
+            if *piece != ZEROS[..piece.len()] {
+                // SAFETY: the new place has room for as many bytes, and they are apart.
+                unsafe { base.add(at).copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
+            }
+        }
+        // SAFETY: `vm` is valid while the memory lives.
+        unsafe { (*self.vm).base = base };
+        self.room = room;
+    }
+
     /// Grows the memory to `length` bytes; `None` if it can't, or if that would be less than now.
-    fn commit(&mut self, length: usize) -> Option<()> {
+    fn commit(&mut self, length: usize, engine: &EngineCore) -> Option<()> {
         let old = self.length();
         if length < old {
             return None;
         }
-        if length > self.capacity {
-            return if MOVES { self.move_to_larger(length) } else { None };
+        if length == old {
+            return Some(());
         }
-        if length > old {
-            self.reservation.set_accessible(length)?;
-            // SAFETY: `vm` is valid while the memory lives.
-            unsafe { (*self.vm).length = length };
+        match &mut self.room {
+            Room::Packed(slot) if length <= slot.capacity() => slot.set_used(length),
+            Room::Packed(_) => {
+                let room = if length <= MAX_PACKED { Room::pack(length, engine) } else { None };
+                self.move_to(room.or_else(|| Room::pin(self.ty, length, engine, None))?);
+            }
+            Room::Pinned { reservation, capacity } if length <= *capacity => reservation.set_accessible(length)?,
+            Room::Pinned { .. } if MOVES => self.move_to(self.roomier(length, engine)?),
+            Room::Pinned { .. } => return None,
         }
+        // SAFETY: `vm` is valid while the memory lives.
+        unsafe { (*self.vm).length = length };
         Some(())
     }
 
-    /// Moves the memory to where its first `length` bytes are accessible. If there is room, as many more are reserved: a memory
-    /// that grows page by page is not copied each time.
-    fn move_to_larger(&mut self, length: usize) -> Option<()> {
+    /// A larger space, where spaces don't have all that a memory can have. If there is room, twice as much is reserved: a
+    /// memory that grows page by page is not copied each time.
+    fn roomier(&self, length: usize, engine: &EngineCore) -> Option<Room> {
         if length > MAX_BYTES {
             return None;
         }
         let roomy = length.saturating_mul(2).min(max_bytes(self.ty));
-        let (capacity, reservation) = [roomy, length].into_iter().find_map(|capacity| {
-            Some((capacity, self.reservation.another(capacity.checked_add(MEMORY_GUARD)?, length)?))
-        })?;
-        // SAFETY: the new place has more bytes than the old one, and they are apart. `vm` is valid while the memory lives.
-        unsafe {
-            reservation.base().copy_from_nonoverlapping((*self.vm).base, self.length());
-            self.vm.write(VMMemory { base: reservation.base(), length });
-        }
-        (self.capacity, self.reservation) = (capacity, reservation);
-        Some(())
+        [roomy, length].into_iter().find_map(|capacity| {
+            let whole = capacity.checked_add(MEMORY_GUARD)?;
+            let reservation = Reservation::new(&engine.spaces, whole, length, SpaceUse::Memory { image: None })?;
+            Some(Room::Pinned { reservation, capacity })
+        })
     }
 
-    /// Replaces the pages of `image` in a memory that nobody has written to yet.
+    /// Makes the contents those of `image`, in a memory that nobody has written to yet. False if the memory is packed: its
+    /// data must be copied.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the system refuses.
     ///
     /// # Safety
     /// The image must be one of the module that defines this memory.
-    pub unsafe fn map(&mut self, image: &Image) -> Result<()> {
-        self.reservation.exclude_from_reuse();
-        // SAFETY: the image's pages lie in the memory's minimum size, which is accessible, since the image is one of the
-        // module that defines the memory, by the caller's promise.
-        unsafe { image.map(self.reservation.base()) }
+    pub unsafe fn map(&mut self, image: &Image) -> Result<bool> {
+        let Room::Pinned { reservation, .. } = &mut self.room else { return Ok(false) };
+        if !reservation.has_image(image.id()) {
+            // SAFETY: the image's pages lie in the memory's minimum size, which is accessible, since the image is one of the
+            // module that defines the memory, by the caller's promise.
+            reservation.map_image(image.id(), |base| unsafe { image.map(base) })?;
+        }
+        Ok(true)
+    }
+
+    /// Zeroes what `image` has in a memory whose instantiation has ended before its data came: the memory's space may have the
+    /// image already.
+    pub fn remove_image(&mut self, image: &Image) {
+        if let Room::Pinned { reservation, .. } = &self.room
+            && reservation.has_image(image.id())
+        {
+            self.bytes_mut()[image.range()].fill(0);
+        }
     }
 
     /// Grows by `delta` pages (specification, `memory.grow`). Returns the old size in pages, or `None` if it can't grow.
-    pub fn grow(&mut self, delta: u64) -> Option<u64> {
+    pub fn grow(&mut self, delta: u64, engine: &EngineCore) -> Option<u64> {
         let old = self.pages();
         let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.maximum.unwrap_or(MAX_PAGES))?;
-        self.commit(usize::try_from(pages.checked_mul(PAGE)?).ok()?)?;
+        self.commit(usize::try_from(pages.checked_mul(PAGE)?).ok()?, engine)?;
         Some(old)
     }
 
@@ -167,11 +297,12 @@ impl MemoryData {
         Some(GrowthRequest { current: self.length(), desired, ..initial_growth(self.ty) })
     }
 
-    /// The host addresses that are reserved for the memory, guard included.
+    /// The host addresses that are reserved for the memory, guard included; none if it is packed.
     #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
     pub fn address_range(&self) -> std::ops::Range<usize> {
-        let start = self.reservation.base() as usize;
-        start..start + self.reservation.len()
+        let Room::Pinned { reservation, .. } = &self.room else { return 0..0 };
+        let start = reservation.base() as usize;
+        start..start + reservation.len()
     }
 
     /// The host address at which compiled code reads the length, and the length in bytes.
@@ -208,62 +339,94 @@ pub(crate) fn initial_growth(ty: MemoryType) -> GrowthRequest {
     GrowthRequest { current: 0, desired: bytes(ty.minimum), maximum }
 }
 
-impl StoreOpaque {
-    /// Adds a memory to the store; returns its handle.
-    pub(crate) fn add_memory(&mut self, memory: MemoryData) -> Stored {
-        self.memories.push(memory);
-        Stored::new(self, self.memories.len() - 1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn memory(minimum: u64, maximum: Option<u64>) -> Result<MemoryData> {
+    const EITHER: Placement = Placement::Either { image: None };
+
+    /// An engine that packs small memories, or one that does not.
+    fn engines() -> [crate::Engine; 2] {
+        [false, true].map(|packs| crate::Engine::new(crate::Config::new().pack_memories(packs)).unwrap())
+    }
+
+    fn memory(engine: &EngineCore, minimum: u64, maximum: Option<u64>, placement: Placement) -> Result<MemoryData> {
         // SAFETY: no `vm` is passed that would have to be valid.
-        unsafe { MemoryData::new(None, MemoryType::new(minimum, maximum), crate::Engine::default().core()) }
+        unsafe { MemoryData::new(None, MemoryType::new(minimum, maximum), engine, placement) }
     }
 
     /// The maximum of the type and the reserved space, either of which may be smaller: space may be short. A memory that
     /// moves grows out of its space.
     #[test]
     fn growth_ends_at_either_limit() {
-        let with = |maximum, capacity: u64| {
-            let memory = memory(1, maximum).unwrap();
-            if MOVES { memory } else { MemoryData { capacity: (capacity * PAGE) as usize, ..memory } }
+        let [engine, _] = engines();
+        let with = |maximum, pages: u64| {
+            let mut memory = memory(engine.core(), 1, maximum, Placement::Pinned).unwrap();
+            if let Room::Pinned { capacity, .. } = &mut memory.room
+                && !MOVES
+            {
+                *capacity = (pages * PAGE) as usize;
+            }
+            memory
         };
         for mut memory in [with(Some(3), 10), with(if MOVES { Some(3) } else { None }, 3)] {
-            assert_eq!(memory.grow(3), None);
-            assert_eq!(memory.grow(u64::MAX), None);
-            assert_eq!(
-                (memory.grow(1), memory.grow(2), memory.grow(1), memory.grow(1)),
-                (Some(1), None, Some(2), None)
-            );
+            let mut grow = |delta| memory.grow(delta, engine.core());
+            assert_eq!(grow(3), None);
+            assert_eq!(grow(u64::MAX), None);
+            assert_eq!((grow(1), grow(2), grow(1), grow(1)), (Some(1), None, Some(2), None));
             assert_eq!((memory.pages(), memory.bytes().len()), (3, 3 << 16));
         }
     }
 
-    /// Whether or not it moves.
+    /// Whether or not it moves, from slot to slot and to a space of its own.
     #[test]
     fn growth_keeps_what_is_written_and_adds_zeros() {
-        let mut memory = memory(1, None).unwrap();
-        let mut pages = 1;
-        for delta in [1, 1, 3, 0, 30, 1, 200] {
-            let end = memory.bytes().len() - 1;
-            memory.bytes_mut()[end] = pages as u8;
-            assert_eq!(memory.grow(delta), Some(pages));
-            assert!(memory.bytes()[end] == pages as u8 && memory.bytes()[end + 1..].iter().all(|byte| *byte == 0));
-            pages += delta;
+        for engine in &engines() {
+            // What another memory wrote must not come back.
+            let mut other = memory(engine.core(), 16, None, EITHER).unwrap();
+            other.bytes_mut().fill(1);
+            drop(other);
+            let mut memory = memory(engine.core(), 1, None, EITHER).unwrap();
+            let mut pages = 1;
+            for delta in [1, 1, 3, 0, 30, 1, 200] {
+                let end = memory.bytes().len() - 1;
+                memory.bytes_mut()[end] = pages as u8;
+                assert_eq!(memory.grow(delta, engine.core()), Some(pages));
+                assert!(memory.bytes()[end] == pages as u8 && memory.bytes()[end + 1..].iter().all(|byte| *byte == 0));
+                pages += delta;
+            }
+            assert_eq!((memory.bytes()[0xFFFF], memory.bytes().len() as u64), (1, pages * PAGE));
         }
-        assert_eq!((memory.bytes()[0xFFFF], memory.bytes().len() as u64), (1, pages * PAGE));
+    }
+
+    /// There and back, with what is in it; what it leaves behind is zero for the next.
+    #[test]
+    fn pinning_and_packing_move_the_contents() {
+        let [_, engine] = engines();
+        let engine = engine.core();
+        let mut first = memory(engine, 2, None, EITHER).unwrap();
+        assert!(first.is_packed() && first.is_worth_packing());
+        for round in 0..5 {
+            let range = 0x1FFF0..0x20000;
+            first.bytes_mut()[range.clone()].fill(round + 1);
+            assert!(first.pin(engine) && !first.is_packed());
+            assert_eq!(first.bytes()[range.clone()], [round + 1; 16]);
+            assert!(memory(engine, 2, None, EITHER).unwrap().bytes().iter().all(|byte| *byte == 0), "{round}");
+            first.bytes_mut()[range.clone()].fill(round + 7);
+            first.pack(engine);
+            assert!(first.is_packed());
+            assert_eq!(first.bytes()[range], [round + 7; 16]);
+            let pinned = memory(engine, 2, None, Placement::Pinned).unwrap();
+            assert!(!pinned.is_packed() && pinned.bytes().iter().all(|byte| *byte == 0), "{round}");
+        }
     }
 
     /// More than half of a 32-bit address space is more than a slice can have.
     #[test]
     #[cfg(target_pointer_width = "32")]
     fn none_is_larger_than_a_slice() {
-        assert!(memory(1 << 15, None).is_err());
-        assert_eq!(memory(1, None).unwrap().grow(1 << 15), None);
+        let [engine, _] = engines();
+        assert!(memory(engine.core(), 1 << 15, None, EITHER).is_err());
+        assert_eq!(memory(engine.core(), 1, None, EITHER).unwrap().grow(1 << 15, engine.core()), None);
     }
 }

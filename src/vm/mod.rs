@@ -2,12 +2,13 @@
 //!
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
 //! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`),
-//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`), and requests to running code
-//! (`interrupt`).
+//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`), requests to running code
+//! (`interrupt`), and what it may use (`limits`, `budget`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
 pub(crate) mod activation;
+pub(crate) mod budget;
 mod const_expr;
 #[cfg_attr(not(jit), allow(dead_code, reason = "only native code uses the offsets"))]
 pub(crate) mod context;
@@ -27,6 +28,7 @@ pub(crate) mod libcalls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod ops;
+pub(crate) mod slab;
 pub(crate) mod space;
 pub(crate) mod store;
 pub(crate) mod table;

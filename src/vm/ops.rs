@@ -6,7 +6,6 @@
 //! reference to its store; and indices must be validated ones of its module.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::context::{VMContext, VMMemory};
 use super::fuel;
@@ -99,27 +98,29 @@ fn growth_of(growth: Option<GrowthRequest>) -> u64 {
     allowed.map_or(0, |growth| (growth.desired - growth.current) as u64)
 }
 
-/// Takes the price, and runs `grow`, which asks the store's limiter; gives the price back if nothing has grown. If the limiter
-/// panics, the panic is kept for the innermost Rust caller of WebAssembly code to resume, as for a host function.
+/// Takes the price, and has `grow` grow a memory or table of running code, if limiter and budget allow that; gives the price back
+/// if nothing has grown.
 ///
 /// # Safety
-/// The store must be live, and nobody hold a reference to it.
-unsafe fn grow(store: *mut StoreOpaque, price: u64, grow: impl FnOnce() -> Result<Option<u64>>) -> Result<u64> {
-    // SAFETY: the store is live and nobody refers to it, by the caller's promise.
-    unsafe { fuel::pay(store, price)? };
-    let grown = catch_unwind(AssertUnwindSafe(grow));
-    if !matches!(grown, Ok(Ok(Some(_)))) {
-        // SAFETY: as above.
-        unsafe { fuel::give_back(store, price) };
-    }
-    match grown {
-        Ok(grown) => Ok(grown?.unwrap_or(u64::MAX)),
-        Err(panic) => {
-            // SAFETY: as above.
-            unsafe { (*store).panic = Some(panic) };
-            Err(Error::host("a limiter panicked"))
+/// The store must be live, and nobody hold a reference to it; its `value_top` must be above all slots in use.
+unsafe fn grow(
+    store: *mut StoreOpaque,
+    resource: LimitedResource,
+    growth: Option<GrowthRequest>,
+    price: u64,
+    grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
+) -> Result<u64> {
+    // SAFETY: the caller's promise.
+    let grown = unsafe {
+        fuel::pay(store, price)?;
+        limits::make_room(&mut *store, resource, growth);
+        let grown = limits::catching(store, || limits::grow(store, resource, growth, grow));
+        if !matches!(grown, Ok(Some(_))) {
+            fuel::give_back(store, price);
         }
-    }
+        grown?
+    };
+    Ok(grown.unwrap_or(u64::MAX))
 }
 
 /// `memory.grow` by `delta` pages: returns the old size in pages, or `u64::MAX` if the memory can't grow.
@@ -128,18 +129,16 @@ unsafe fn grow(store: *mut StoreOpaque, price: u64, grow: impl FnOnce() -> Resul
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// See the module's documentation.
+/// See the module's documentation; the store's `value_top` must be above all slots in use.
 pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64) -> Result<u64> {
     // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
     // access the store's data.
     unsafe {
         let own = (*vmctx).store.cast::<StoreOpaque>();
-        let index = instance(vmctx).memory(memory).index(&*own);
-        let growth = (&(*own).memories)[index].growth(delta);
+        let memory = instance(vmctx).memory(memory);
+        let growth = (&(*own).memories)[memory.index(&*own)].growth(delta);
         let price = of_bytes(growth_of(growth));
-        grow(own, price, || {
-            limits::grow(own, LimitedResource::Memory, growth, |store| store.memories[index].grow(delta))
-        })
+        grow(own, LimitedResource::Memory, growth, price, |store| store.grow_memory(memory, delta))
     }
 }
 
@@ -292,7 +291,8 @@ pub(crate) unsafe fn data_drop(vmctx: *mut VMContext, segment: u32) {
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// See the module's documentation; `init` must be a slot of the element type.
+/// See the module's documentation; `init` must be a slot of the element type, and the store's `value_top` above all slots in
+/// use.
 pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, init: u64) -> Result<u64> {
     // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
     // access the store's data.
@@ -301,9 +301,7 @@ pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, i
         let index = instance(vmctx).table(table).index(&*own);
         let growth = (&(*own).tables)[index].growth(delta);
         let price = of_elements(growth_of(growth));
-        grow(own, price, || {
-            limits::grow(own, LimitedResource::Table, growth, |store| store.tables[index].grow(delta, init))
-        })
+        grow(own, LimitedResource::Table, growth, price, |store| store.tables[index].grow(delta, init))
     }
 }
 

@@ -6,17 +6,19 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::Account;
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
+use super::extern_ref::ExternRef;
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
 use super::instance::InstanceData;
 use super::interrupt::{Deadlines, Interrupts, Requests};
 use super::limits::{LimitedResource, Limiter};
-use super::memory::MemoryData;
-use super::space::Reservation;
+use super::memory::{MEMORY_GUARD, MemoryData, Placement};
+use super::space::{Reservation, SpaceUse, has_mappings_for, is_crowded, refused};
 use super::table::TableData;
 use crate::error::{Error, ExnRef, Result, Trap};
 use crate::module::registry::RegisteredType;
@@ -71,11 +73,19 @@ pub(crate) struct StoreOpaque {
     pub propagation: Propagation,
     /// The panic of a host function or limiter, which the innermost Rust caller of WebAssembly code resumes.
     pub panic: Option<Box<dyn Any + Send>>,
-    /// The stack of the interpreter's frames: the memory of `vm.value_top..vm.value_end`, and a guard.
+    /// The stack of the interpreter's frames: the memory of `vm.value_top..vm.value_end`, and a guard. A store has none before
+    /// it first runs code.
     pub value_stack: Reservation,
+    /// Number of packed memories, which native code can't use.
+    packed: usize,
+    /// Whether the system has refused to pin the memories.
+    pinning_refused: bool,
+    /// Whether there is something to give back when the store stops running code.
+    rests: bool,
     /// Requests from other threads.
     pub interrupts: Arc<Interrupts>,
     pub deadlines: Deadlines,
+    pub account: Account,
     /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
@@ -107,11 +117,14 @@ const MAX_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 2
 /// frame's size were wrong, no instruction of the frame could reach beyond the guard.
 pub(crate) const STACK_GUARD: usize = 8 << 16;
 
-/// Reserves the value stack and its guard: as many bytes as configured, or fewer if address space is short.
+/// The most memories of a store that are pinned and packed again whenever it runs compiled code.
+const MAX_REPACKED_MEMORIES: usize = 16;
+
+/// Reserves a value stack and its guard: as many bytes as configured, or fewer if address space is short.
 fn value_stack(engine: &EngineCore) -> Option<Reservation> {
     let mut bytes = engine.config.max_wasm_stack.clamp(MIN_STACK, MAX_STACK);
     loop {
-        match Reservation::new(&engine.spaces, bytes + STACK_GUARD, bytes) {
+        match Reservation::new(&engine.spaces, bytes + STACK_GUARD, bytes, SpaceUse::ValueStack) {
             None if bytes > MIN_STACK => bytes = (bytes / 2).max(MIN_STACK),
             found => return found,
         }
@@ -122,15 +135,12 @@ impl StoreOpaque {
     /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        // If there is no address space for a value stack, calls fail but the store's objects can still be used.
-        let value_stack = value_stack(engine).unwrap_or_default();
-        let (base, length) = (value_stack.base(), value_stack.accessible());
         let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
                 nest_limit: 0,
-                value_top: base.cast(),
-                value_end: base.wrapping_add(length).cast(),
+                value_top: std::ptr::null_mut(),
+                value_end: std::ptr::null_mut(),
                 thrown: std::ptr::null_mut(),
                 raise: (engine.hooks.raise)(),
                 poll: (engine.hooks.poll)(),
@@ -148,9 +158,13 @@ impl StoreOpaque {
             raised: None,
             propagation: Propagation::default(),
             panic: None,
-            value_stack,
-            interrupts: Arc::new(Interrupts::new(base as usize + length)),
+            value_stack: Reservation::default(),
+            packed: 0,
+            pinning_refused: false,
+            rests: false,
+            interrupts: Arc::new(Interrupts::new()),
             deadlines: Deadlines::new(engine.config.epoch_interruption),
+            account: Account::new(),
             limiter: None,
             memories: Vec::new(),
             tables: Vec::new(),
@@ -169,12 +183,13 @@ impl StoreOpaque {
         store
     }
 
-    /// The number of instances, memories or tables in the store.
+    /// The number of instances, memories, tables or heaps in the store.
     pub fn count(&self, resource: LimitedResource) -> usize {
         match resource {
             LimitedResource::Instance => self.instances.len(),
             LimitedResource::Memory => self.memories.len(),
             LimitedResource::Table => self.tables.len(),
+            LimitedResource::Heap => 1,
         }
     }
 
@@ -223,7 +238,13 @@ impl StoreOpaque {
     /// Bytes of native stack between where the running code was entered and its limit.
     pub fn whole_stack(&self) -> usize {
         // The native stack may be smaller than the configuration allows.
-        self.stack.high.saturating_sub(self.vm.stack_limit).min(self.engine.config.max_wasm_stack)
+        self.stack.high.saturating_sub(self.vm.stack_limit).min(self.max_stack())
+    }
+
+    /// The most bytes of stack that code may use.
+    #[inline]
+    fn max_stack(&self) -> usize {
+        self.account.stack(self.engine.config.max_wasm_stack)
     }
 
     /// Prepares to run this store's code on the current native stack: sets the stack limits. `here` is the stack pointer; the
@@ -231,7 +252,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the stack is too small or its bounds are unknown;
-    /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store.
+    /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store; [`Trap::CpuTime`] if none is left.
     #[inline]
     pub fn enter_wasm(&mut self, here: usize) -> Result<WasmEntry> {
         if self.stack.contains(here) {
@@ -241,8 +262,129 @@ impl StoreOpaque {
         if self.stack.is_running() {
             return self.enter_other_stack(here);
         }
-        self.set_stack_limits(here)?;
+        self.begin_cpu_time()?;
+        if self.vm.value_end.is_null() {
+            self.take_value_stack();
+        }
+        if let Err(error) = self.set_stack_limits(here) {
+            self.end_cpu_time();
+            return Err(error);
+        }
         Ok(WasmEntry::First)
+    }
+
+    /// Gives the store a value stack, whose end has to be set. If there is no address space for one, interpreted calls fail.
+    #[cold]
+    fn take_value_stack(&mut self) {
+        self.value_stack = value_stack(&self.engine).unwrap_or_default();
+        let (base, length) = (self.value_stack.base(), self.value_stack.accessible());
+        self.vm.value_top = base.cast();
+        if self.engine.config.pack_memories {
+            // As if another store had used it.
+            const FOREIGN: u64 = 0xF0F0_E5E5_D7D7_C3C3;
+            let slots = (length / size_of::<u64>()).min(MIN_STACK / size_of::<u64>());
+            // SAFETY: the first bytes of the stack, which has no frames yet.
+            unsafe { std::slice::from_raw_parts_mut(self.vm.value_top, slots) }.fill(FOREIGN);
+        }
+        self.rests |= self.engine.spaces.is_short_of_stacks() || self.engine.config.pack_memories;
+    }
+
+    /// The error of an interpreted call in a store for which there was no value stack.
+    #[cold]
+    pub fn no_value_stack(&self) -> Error {
+        refused("a value stack", MIN_STACK + STACK_GUARD)
+    }
+
+    /// Where a memory that is made now may be. `image` is going to be mapped into it.
+    pub fn placement(&mut self, image: Option<u64>) -> Placement {
+        if self.activation.is_null() {
+            return Placement::Either { image };
+        }
+        self.rests |= self.repacks();
+        Placement::Pinned
+    }
+
+    /// Whether memories that are pinned for compiled code are packed again when the store stops running code.
+    fn repacks(&self) -> bool {
+        (is_crowded() || self.engine.config.pack_memories) && self.memories.len() <= MAX_REPACKED_MEMORIES
+    }
+
+    /// Adds a memory to the store; returns its handle.
+    pub fn add_memory(&mut self, memory: MemoryData) -> Stored {
+        self.charge(LimitedResource::Memory, memory.length());
+        self.packed += usize::from(memory.is_packed());
+        self.memories.push(memory);
+        Stored::new(self, self.memories.len() - 1)
+    }
+
+    /// Grows a memory by `delta` pages; returns the old size in pages, or `None` if it can't grow.
+    pub fn grow_memory(&mut self, memory: Stored, delta: u64) -> Option<u64> {
+        let index = memory.index(self);
+        let memory = &mut self.memories[index];
+        let was_packed = memory.is_packed();
+        let old = memory.grow(delta, &self.engine);
+        self.packed -= usize::from(was_packed && !memory.is_packed());
+        old
+    }
+
+    /// Whether native code that Cranelift compiled can run in the store: its memories are pinned, now if need be. No base of a
+    /// memory may be in use.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
+    #[inline]
+    pub fn admits_native(&mut self) -> bool {
+        self.packed == 0 || self.pin_memories()
+    }
+
+    /// Pins all memories, so that their bases do not move and guards are behind them; false if the system refuses that, which
+    /// leaves them packed. They stay pinned until the store stops running code at least.
+    #[cold]
+    fn pin_memories(&mut self) -> bool {
+        if self.pinning_refused {
+            return false;
+        }
+        let engine = self.engine.clone();
+        let packed: Vec<usize> = (0..self.memories.len()).filter(|index| self.memories[*index].is_packed()).collect();
+        let pinned = has_mappings_for(packed.len()) && packed.iter().all(|index| self.memories[*index].pin(&engine));
+        if pinned {
+            self.packed = 0;
+        } else {
+            // The next call of the host tries again.
+            (self.pinning_refused, self.rests) = (true, true);
+            packed.iter().for_each(|index| self.memories[*index].pack(&engine));
+            self.packed = self.memories.iter().filter(|memory| memory.is_packed()).count();
+        }
+        self.rests |= self.repacks();
+        pinned
+    }
+
+    /// The error of a call of native code in a store whose memories can't be pinned.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
+    #[cold]
+    pub fn not_pinned(&self) -> Error {
+        let what = format!("address space to run compiled code with the {} memories of this store", self.packed);
+        refused(&what, self.packed.saturating_mul(MEMORY_GUARD))
+    }
+
+    /// Gives back what an idle store need not have where many stores are idle: its value stack, and the mappings of small
+    /// memories. The store must run no code.
+    #[cold]
+    fn rest(&mut self) {
+        if self.suspended > 0 {
+            return;
+        }
+        (self.rests, self.pinning_refused) = (false, false);
+        if self.repacks() {
+            let engine = self.engine.clone();
+            for memory in self.memories.iter_mut().filter(|memory| memory.is_worth_packing()) {
+                memory.pack(&engine);
+            }
+            self.packed = self.memories.iter().filter(|memory| memory.is_packed()).count();
+        }
+        let is_short = self.engine.spaces.is_short_of_stacks() || self.engine.config.pack_memories;
+        if is_short && self.vm.value_top.cast() == self.value_stack.base() {
+            (self.vm.value_top, self.vm.value_end) = (std::ptr::null_mut(), std::ptr::null_mut());
+            self.value_stack = Reservation::default();
+        }
     }
 
     /// Sets the limits for the current native stack.
@@ -251,10 +393,22 @@ impl StoreOpaque {
         let (stack, reserve) = sys::current_stack(here)?;
         self.stack = stack;
         // The limit is above the part of the stack that is reserved for Rust code.
-        let most = self.engine.config.max_wasm_stack;
+        let most = self.max_stack();
+        self.limit_value_stack();
         self.limit_stack(stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve)));
         self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
         Ok(())
+    }
+
+    /// Sets the end of the value stack, of which the budget may allow a part only.
+    #[inline]
+    fn limit_value_stack(&mut self) {
+        let length = self.account.stack(self.value_stack.accessible()) & !7;
+        let end = self.value_stack.base().wrapping_add(length).cast();
+        if self.vm.value_end != end {
+            self.vm.value_end = end;
+            self.interrupts.limit_value_stack(end as usize);
+        }
     }
 
     #[inline]
@@ -289,7 +443,13 @@ impl StoreOpaque {
     pub fn exit_wasm(&mut self, entry: WasmEntry) {
         match entry {
             WasmEntry::SameStack => {}
-            WasmEntry::First => self.stack = NativeStack::default(),
+            WasmEntry::First => {
+                self.stack = NativeStack::default();
+                self.end_cpu_time();
+                if self.rests {
+                    self.rest();
+                }
+            }
             WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;
                 self.stack = outer.stack;
@@ -300,7 +460,8 @@ impl StoreOpaque {
         }
     }
 
-    /// Runs a garbage collection if that is worth its time.
+    /// Runs a garbage collection if that is worth its time, or if host objects are about to come for which there is no room;
+    /// `interns` says whether some are.
     ///
     /// The caller must hold no slot that refers to a collected object, see [`heap::collect`]; an `ExternRef` or `ExnRef` keeps
     /// its object alive.
@@ -308,8 +469,8 @@ impl StoreOpaque {
     /// # Panics
     /// Resumes the panic of a host object's drop.
     #[inline]
-    pub fn collect_if_due(&mut self) {
-        if self.heap.is_due(0) || self.heap.has_dead() {
+    pub fn collect_if_due(&mut self, interns: bool) {
+        if self.heap.is_due(0) || self.heap.has_dead() || interns && self.is_short_of_heap() {
             self.collect();
         }
     }
@@ -321,6 +482,31 @@ impl StoreOpaque {
         // this; such code holds no slots that refer to collected objects.
         unsafe { heap::collect(self) };
         heap::drop_all(self.heap.take_dead());
+    }
+
+    /// Whether the next host objects might not find room, and a collection is likely to make some, or the only way.
+    #[inline]
+    fn is_short_of_heap(&self) -> bool {
+        /// More than a function has parameters or results, mostly.
+        const NEXT: usize = 64 * heap::EXTERN_BYTES;
+        !self.heap_has_room(NEXT)
+            && (self.heap.is_worth_collecting()
+                || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
+    }
+
+    /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
+    /// slot where a collection looks before the next one runs.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if the limiter or the budget has no room for another object, or what the
+    /// limiter returns.
+    pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
+        if !self.heap.has(object) {
+            self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
+        }
+        let slot = self.heap.intern(object);
+        self.note_peaks();
+        Ok(slot)
     }
 
     /// The store's reference to a host function; the same for each call with the same function.

@@ -19,6 +19,7 @@ mod poll;
 mod preview1;
 mod process;
 mod procfs;
+mod quota;
 mod random;
 mod read_only;
 mod sock;

@@ -184,8 +184,8 @@ macro_rules! define_functions {
                     linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
                         fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
                         wait::complete(caller, |caller, attempts| {
-                            let (mut memory, _) = caller.memory_and_data();
-                            let wasi = Wasi::shared(&shared, abi, &watcher, attempts);
+                            let (mut memory, _, account) = caller.parts();
+                            let wasi = Wasi::shared(&shared, abi, &watcher, attempts, account);
                             watched::$name(&wasi, &mut memory, $($param),*)
                         })
                     })?;
@@ -203,8 +203,9 @@ macro_rules! define_functions {
                 $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
                     fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
                     wait::complete(caller, |caller, attempts| {
-                        let (mut memory, data) = caller.memory_and_data();
-                        watched::$name(&Wasi::of_store(find(data), abi, attempts), &mut memory, $($param),*)
+                        let (mut memory, data, account) = caller.parts();
+                        let wasi = Wasi::of_store(find(data), abi, attempts, account);
+                        watched::$name(&wasi, &mut memory, $($param),*)
                     })
                 })?;)*
             }
@@ -229,14 +230,18 @@ macro_rules! define_functions {
                     let arguments = arguments!($($param: $ty),*);
                     let mut call = match wasi.attempts.watched() {
                         Some(call) => call,
-                        None => watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?,
+                        None => {
+                            wasi.account.forget_refused();
+                            watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?
+                        }
                     };
                     let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
                     if wasi.attempts.waits() {
                         call.write();
                         wasi.attempts.keep_watched(call);
                     } else {
-                        call.end(memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                        let errno = answer.as_ref().ok().and_then(|value| value.errno());
+                        call.end(memory, errno, wasi.account.refused());
                     }
                     answer
                 }

@@ -194,7 +194,7 @@ fn go_on<T: 'static, R>(
     };
     let attempts = std::mem::take(attempts);
     if let Some(call) = attempts.watched() {
-        call.end(&caller.memory_and_data().0, None);
+        call.end(&caller.memory_and_data().0, None, None);
     }
     ControlFlow::Break(ended)
 }

@@ -1,4 +1,5 @@
-//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, instantiation, WASI's `fd_write`.
+//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, instantiation, WASI's `fd_write`,
+//! requests (store, instance, run and drop of a command).
 //!
 //! usage: wasmrun-peers [--long] [--fuel] [--runs N] [--only RUNTIME,...] [FILTER]
 //!
@@ -8,6 +9,7 @@
 
 #[path = "../../kernels/list.rs"]
 mod list;
+mod requests;
 mod runtimes;
 
 use list::{KERNELS, load};
@@ -192,4 +194,54 @@ fn main() {
         }
     }
     print_table("WASI", ("us each", 1e6), &runtimes, &rows);
+    print_requests(&options);
+}
+
+/// Commands of which each request runs one: what `fd_write` alone takes, and programs of C and Rust.
+fn commands() -> [(&'static str, Vec<u8>); 3] {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime-tests/programs");
+    let program = |name: &str| std::fs::read(programs.join(name)).expect("the program is there");
+    let smallest = wat::parse_str(
+        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1) (data (i32.const 0) "\08\00\00\00\06\00\00\00hello\n")
+            (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))))"#,
+    );
+    [
+        ("smallest", smallest.expect("the module is right")),
+        ("hello.wasm", program("hello.wasm")),
+        ("words.wasm", program("words.wasm")),
+    ]
+}
+
+/// Times requests, the servers taking turns; the ratio is to wasmtime with its pooling allocator.
+fn print_requests(options: &Options) {
+    const REQUESTS: u32 = 2000;
+    let wanted = |name: &str| format!("request {name}").contains(&options.filter);
+    let mut names: Option<Vec<String>> = None;
+    for (name, module) in commands().into_iter().filter(|(name, _)| wanted(name)) {
+        let mut servers = requests::servers(&module);
+        if let Some(only) = &options.only {
+            servers.retain(|server| only.iter().any(|name| server.name().starts_with(name)));
+        }
+        // What is hot gets compiled.
+        servers.iter_mut().for_each(|server| drop(requests::time(&mut **server, 500)));
+        let outputs: Vec<_> = servers.iter_mut().map(|server| server.handle()).collect();
+        assert!(outputs.iter().all(|output| *output == outputs[0]), "they write the same");
+        let mut times = vec![f64::INFINITY; servers.len()];
+        for _ in 0..options.runs {
+            for (server, best) in servers.iter_mut().zip(&mut times) {
+                *best = best.min(requests::time(&mut **server, REQUESTS).as_secs_f64() / f64::from(REQUESTS));
+            }
+        }
+        if names.is_none() {
+            let all: Vec<_> = servers.iter().map(|server| server.name().to_owned()).collect();
+            println!("\n| request (us each) | {} |\n|---{}|", all.join(" | "), "|---:".repeat(all.len()));
+            names = Some(all);
+        }
+        print!("| {name} ");
+        for time in &times {
+            print!("| {:.2} ({:.2}) ", time * 1e6, time / times[0]);
+        }
+        println!("|");
+    }
 }

@@ -260,7 +260,8 @@ fn copy<U: Unit>(m: &mut Machine) -> Flow {
 }
 
 fn memory_grow(m: &mut Machine) -> Step {
-    // SAFETY: the running instance, and an index of its module.
+    exit_here(m);
+    // SAFETY: the running instance, and an index of its module. `value_top` was set.
     let grown = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
     let result = grown.map(|old| m.put(m.a(), old as u32));
     after(m, 2, result)

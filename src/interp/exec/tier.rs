@@ -86,7 +86,7 @@ unsafe fn call_native_code(ctx: *mut Context, ip: *const u64, frame: *mut u64, h
         let store = (*vmctx).store;
         let (trampoline, entry) = (*ip.add(1) as *const VMCode, *ip.add(2) as *const AtomicPtr<VMCode>);
         let is_deep = sys::stack_pointer() <= (*store).nest_limit && is_kept(NestingRule::NestLimit);
-        if is_deep || trampoline.is_null() {
+        if is_deep || trampoline.is_null() || !(*store.cast::<StoreOpaque>()).admits_native() {
             return Some(interpret);
         }
         (*store).value_top = header.add(HEADER as usize);
@@ -139,9 +139,9 @@ fn run_native(m: &mut Machine, defined: u32, header: *mut u64) -> Step {
 /// Whether native code may be entered to replace a frame: not if half of the native stack is used. Functions that
 /// tail-call each other may go from native to interpreted code and come here again, deeper on the stack each time.
 fn may_nest(vmctx: *mut VMContext) -> bool {
-    // SAFETY: the store of a running instance is live.
-    let store = unsafe { &*(*vmctx).store.cast::<StoreOpaque>() };
-    sys::stack_pointer().saturating_sub(store.vm.stack_limit) > store.whole_stack() / 2
+    // SAFETY: the store of a running instance is live, and nobody else refers to it here.
+    let store = unsafe { &mut *(*vmctx).store.cast::<StoreOpaque>() };
+    sys::stack_pointer().saturating_sub(store.vm.stack_limit) > store.whole_stack() / 2 && store.admits_native()
 }
 
 /// Slow path of the instruction that counts a call: the function's budget is used up.

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::space::shortage;
 use crate::error::{Error, Result};
 
 /// Pages in a file that is in memory only.
@@ -13,17 +15,29 @@ pub(crate) struct Image {
     file: File,
     start: usize,
     len: usize,
+    id: u64,
 }
 
 impl Image {
     pub fn new(bytes: &[u8], start: usize) -> Option<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(rustix::fs::memfd_create("wasmrun-memory", flags).ok()?);
         file.write_all_at(bytes, 0).ok()?;
         // Never changed or cut off, so that a mapping can neither change nor fault.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&file, seals).ok()?;
-        Some(Image { file, start, len: bytes.len() })
+        Some(Image { file, start, len: bytes.len(), id: NEXT.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// The bytes of the memory that it has.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.start..self.start + self.len
+    }
+
+    /// A number that no other image of the process has or will have.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Maps it over a memory. What is written there stays in that memory.
@@ -35,7 +49,10 @@ impl Image {
     /// `base` must be that of a memory of the module the image was made for, of which nothing is needed any more
     /// in the part the image has.
     pub unsafe fn map(&self, base: *mut u8) -> Result<()> {
-        let refused = |error| Error::resource(format!("cannot map a memory's initial data: {error}"));
+        let refused = |error| {
+            let shortage = shortage(self.len);
+            Error::resource(format!("cannot map a memory's initial data: {error}: {shortage}"))
+        };
         let flags = MapFlags::PRIVATE | MapFlags::FIXED;
         // SAFETY: the part lies in the accessible pages of the memory, whose mapping is replaced.
         unsafe {

@@ -9,6 +9,14 @@ impl Image {
         None
     }
 
+    pub fn range(&self) -> std::ops::Range<usize> {
+        match *self {}
+    }
+
+    pub fn id(&self) -> u64 {
+        match *self {}
+    }
+
     /// # Safety
     /// None is needed: there is no image.
     pub unsafe fn map(&self, _: *mut u8) -> Result<()> {

@@ -1,6 +1,8 @@
-//! Address space that is used again.
+//! Address space that is used again, and what there is too little of when the system refuses some.
 
 use std::ffi::c_void;
+
+use crate::sys::Shortage;
 
 /// Does nothing, since no other system than Linux promises that discarded pages read as zeros.
 ///
@@ -8,4 +10,20 @@ use std::ffi::c_void;
 /// None is needed.
 pub(crate) unsafe fn discard(_base: *mut c_void, _len: usize) -> Option<()> {
     None
+}
+
+/// Does nothing: there is no such hint.
+///
+/// # Safety
+/// None is needed.
+pub(crate) unsafe fn prefer_small_pages(_base: *mut c_void, _len: usize) {}
+
+/// Nobody tells how many memory mappings a process may have.
+pub(crate) fn max_mappings() -> Option<usize> {
+    None
+}
+
+/// Nobody tells what the process has run out of.
+pub(crate) fn shortage(_wanted: usize) -> Shortage {
+    Shortage::Memory
 }
