@@ -71,7 +71,7 @@ pub(super) struct ExecArgs {
 
     /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
     /// (`Config::consume_fuel` has the prices)
-    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(long, value_name = "N", help_heading = "Limits", allow_negative_numbers = true)]
     fuel: Option<u64>,
 
     /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
