@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmrun::{
     Config, Engine, Error, InterruptHandle, Linker, Module, Store, Strategy, Trap, UpdateDeadline, WasiEnv,
     add_wasi_to_linker, wasi,
@@ -216,7 +216,7 @@ impl<T> Interruptible for Store<T> {
     }
 
     fn end_soon(&mut self) {
-        self.set_deadline(std::time::Instant::now() + Duration::from_millis(30)).expect("there is a thread");
+        self.set_deadline(Instant::now() + Duration::from_millis(30)).expect("there is a thread");
     }
 
     fn go_on_at_each_tick(&mut self) {
@@ -341,8 +341,14 @@ pub(super) fn traced(strategy: Strategy) -> Result<()> {
         let waiting = WAITING.iter().find(|waiting| waiting.name == name).ok_or("it is listed")?;
         let (env, _peer) = (waiting.env)()?;
         let module = Module::new(&engine, program(waiting.body))?;
-        let running = Running::new(&module, env.with_trace(trace.clone()), |store| store.end_soon())?;
-        running.ends_with(Trap::Deadline, name)?;
+        let running = Running::new(&module, env.with_trace(trace.clone()), |_| {})?;
+        // It is written before the call waits.
+        let start = Instant::now();
+        while trace.text().is_empty() && start.elapsed() < LONG {
+            thread::sleep(Duration::from_millis(1));
+        }
+        running.handle.interrupt();
+        running.ends_with(Trap::Interrupt, name)?;
         let text = trace.text();
         if !text.starts_with(wanted) || !text.ends_with(") = ?\n") || text.lines().count() != 1 {
             return Err(text.into());
