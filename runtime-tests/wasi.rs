@@ -2,6 +2,8 @@
 //! directory of its own; and hostile calls in the text format.
 
 mod common;
+#[path = "wasi/interrupted.rs"]
+mod interrupted;
 #[cfg(target_os = "linux")]
 #[path = "wasi/linux/mod.rs"]
 mod linux;
@@ -774,6 +776,10 @@ fn main() -> ExitCode {
         ("shared", shared),
         ("tenants", tenants),
         ("held", held),
+        ("interrupted", interrupted::ended),
+        ("interrupted_goes_on", interrupted::goes_on),
+        ("interrupted_traced", interrupted::traced),
+        ("interrupted_random", interrupted::random),
     ];
     let mut trials = vec![];
     // An emulator answers for parts of procfs itself.
@@ -790,10 +796,11 @@ fn main() -> ExitCode {
             trials.push(Trial::test(format!("{engine}::{name}"), move || test(strategy)));
         }
     }
-    // Those that run programs by `start`, once more with the environment in the store.
+    // Those that run programs by `start`, and those that are interrupted, once more with the environment in the store.
     let programs =
         ["file", "path", "readdir", "escape", "readonly", "limits", "append", "wait", "socket", "devices", "tree"];
-    for (name, test) in tests.iter().copied().filter(|(name, _)| programs.contains(name)) {
+    let is_wanted = |name: &str| programs.contains(&name) || name.starts_with("interrupted");
+    for (name, test) in tests.iter().copied().filter(|(name, _)| is_wanted(name)) {
         trials.push(Trial::test(format!("in_store::{name}"), move || {
             IN_STORE.set(true);
             test(Strategy::Interpreter)

@@ -65,9 +65,10 @@ mod tier;
 mod vm;
 pub mod wasi;
 
+pub use config::budget::{Budget, BudgetUsed};
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
-pub use error::{Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap, WasmBacktrace};
+pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{

@@ -2,12 +2,14 @@
 
 use std::sync::OnceLock;
 
-use crate::engines::{self, Configuration, Engine, Interface, Trace, Wasmi, Wasmtime};
+use crate::engines::{self, Configuration, Engine, Fuelled, Interface, Trace, Wasmi, Wasmtime};
 use crate::module::canonicalise;
 use crate::runner::{Options, Verdict};
+use crate::value::hash;
 
 struct Engines {
     own: Vec<Configuration>,
+    fuelled: Vec<Configuration>,
     wasmtime: Wasmtime,
     wasmi: Wasmi,
 }
@@ -16,6 +18,7 @@ fn engines() -> &'static Engines {
     static ENGINES: OnceLock<Engines> = OnceLock::new();
     ENGINES.get_or_init(|| Engines {
         own: engines::configurations(),
+        fuelled: engines::fuelled_configurations(),
         wasmtime: Wasmtime::default(),
         wasmi: Wasmi::default(),
     })
@@ -50,28 +53,18 @@ pub fn compare(wasm: &[u8], options: &Options) -> Verdict {
 const OWN: &str = "own";
 
 fn compare_as_is(wasm: &[u8], options: &Options) -> Verdict {
-    let Engines { own, wasmtime, wasmi } = engines();
+    let Engines { own, fuelled, wasmtime, wasmi } = engines();
     let interface = match own[0].interface(wasm) {
         Ok(interface) => interface,
         Err(error) => return Verdict::finding("refused", format!("{}: {error}", own[0].name())),
     };
-    let mut first: Option<Trace> = None;
-    for engine in own {
-        let trace = match engines::run(engine, wasm, &interface) {
-            Ok(trace) => trace,
-            Err(message) => return Verdict::finding("refused", format!("{}: {message}", engine.name())),
-        };
-        match &first {
-            None => first = Some(trace),
-            Some(first) => {
-                if let Some(difference) = first.difference(&trace) {
-                    let kind = format!("{OWN}, {}", engine.name());
-                    return Verdict::finding(&kind, format!("{} and {}: {difference}", own[0].name(), engine.name()));
-                }
-            }
-        }
+    let first = match compare_own(own, wasm, &interface) {
+        Ok(first) => first,
+        Err(finding) => return finding,
+    };
+    if let Err(finding) = compare_fuelled(fuelled, wasm, &interface, &first) {
+        return finding;
     }
-    let first = first.expect("there is a configuration");
     let against = |oracle: &dyn Engine| against(oracle, &first, wasm, &interface);
     let by_wasmi = if options.no_wasmi { Agreement::Unknown } else { against(wasmi) };
     match (against(wasmtime), by_wasmi) {
@@ -87,6 +80,47 @@ fn compare_as_is(wasm: &[u8], options: &Options) -> Verdict {
         (_, Agreement::Differs(wasmi)) => Verdict::OracleAlone(wasmi),
         _ if first.is_cut => Verdict::Unjudged,
         _ => Verdict::Agreement,
+    }
+}
+
+/// Runs a module in several configurations of the runtime, which must give the same trace; returns it.
+fn compare_own<E: Engine>(all: &[E], wasm: &[u8], interface: &Interface) -> Result<Trace, Verdict> {
+    let run = |engine: &E| {
+        let refused = |message| Verdict::finding("refused", format!("{}: {message}", engine.name()));
+        engines::run(engine, wasm, interface).map_err(refused)
+    };
+    let (engine, others) = all.split_first().expect("there is a configuration");
+    let first = run(engine)?;
+    for other in others {
+        if let Some(difference) = first.difference(&run(other)?) {
+            let kind = format!("{OWN}, {}", other.name());
+            return Err(Verdict::finding(&kind, format!("{} and {}: {difference}", engine.name(), other.name())));
+        }
+    }
+    Ok(first)
+}
+
+/// Runs every second module in all configurations that consume fuel: with more than it uses, when it must do what it does without,
+/// or with less.
+fn compare_fuelled(all: &[Configuration], wasm: &[u8], interface: &Interface, without: &Trace) -> Result<(), Verdict> {
+    let number = hash(wasm);
+    let much: Vec<_> = all.iter().map(Fuelled::with_much).collect();
+    match number % 4 {
+        0 => {
+            let trace = compare_own(&much, wasm, interface)?;
+            match without.difference(&trace.without_fuel()) {
+                Some(difference) => Err(Verdict::finding("fuel", format!("without and with fuel: {difference}"))),
+                None => Ok(()),
+            }
+        }
+        1 => {
+            let trace = compare_own(&much[..1], wasm, interface)?;
+            let left: Vec<u64> = trace.units_left().collect();
+            let little = all.iter().map(|configuration| Fuelled::with_little(configuration, &left, number / 4));
+            compare_own(&little.collect::<Vec<_>>(), wasm, interface)?;
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

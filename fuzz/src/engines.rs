@@ -7,7 +7,7 @@ mod own;
 mod wasmi;
 mod wasmtime;
 
-pub use self::own::{Configuration, configurations};
+pub use self::own::{Configuration, Fuelled, configurations, fuelled_configurations};
 pub use self::wasmi::Wasmi;
 pub use self::wasmtime::Wasmtime;
 
@@ -43,6 +43,10 @@ pub trait Instance {
     /// Pages, and a hash of the contents.
     fn memory(&mut self, name: &str) -> (u64, u64);
     fn table(&mut self, name: &str) -> Vec<Value>;
+    /// Units of the runtime's own fuel that are left, where that is counted.
+    fn units_left(&mut self) -> Option<u64> {
+        None
+    }
     fn host(&mut self) -> &mut Host;
 }
 
@@ -103,6 +107,8 @@ pub enum Event {
     Memory { pages: u64, hash: u64 },
     Table(Vec<Value>),
     HostCall(usize, Vec<Value>),
+    /// Units of the runtime's own fuel that are left.
+    UnitsLeft(u64),
 }
 
 impl Trace {
@@ -121,6 +127,20 @@ impl Trace {
         };
         let events = self.events.iter().map(|(what, event)| (what.clone(), words(event))).collect();
         Trace { events, is_cut: self.is_cut }
+    }
+
+    /// The same without the runtime's own fuel.
+    pub fn without_fuel(&self) -> Trace {
+        let others = self.events.iter().filter(|(_, event)| !matches!(event, Event::UnitsLeft(_)));
+        Trace { events: others.cloned().collect(), is_cut: self.is_cut }
+    }
+
+    /// The units that were left each time.
+    pub fn units_left(&self) -> impl Iterator<Item = u64> {
+        self.events.iter().filter_map(|(_, event)| match event {
+            Event::UnitsLeft(units) => Some(*units),
+            _ => None,
+        })
     }
 
     /// The first difference of two traces as far as both go.
@@ -165,6 +185,7 @@ pub fn run(engine: &dyn Engine, wasm: &[u8], interface: &Interface) -> Result<Tr
             if trace.is_cut {
                 return Ok(trace);
             }
+            trace.events.extend(instance.units_left().map(|units| (format!("after {name}"), Event::UnitsLeft(units))));
         }
     }
     for Export { name, kind } in &interface.exports {
@@ -179,7 +200,8 @@ pub fn run(engine: &dyn Engine, wasm: &[u8], interface: &Interface) -> Result<Tr
         };
         trace.events.push((name.clone(), event));
     }
-    let log = std::mem::take(&mut instance.host().log);
+    let Host { log, units_left, .. } = std::mem::take(instance.host());
     trace.events.extend(log.into_iter().map(|(import, args)| ("host call".into(), Event::HostCall(import, args))));
+    trace.events.extend(units_left.into_iter().map(|units| ("host call".into(), Event::UnitsLeft(units))));
     Ok(trace)
 }

@@ -17,6 +17,8 @@ pub enum Answer {
 pub struct Host {
     /// Import and arguments of each call, or results of a call that the host made.
     pub log: Vec<(usize, Vec<Value>)>,
+    /// Units of the runtime's own fuel that were left at each call.
+    pub units_left: Vec<u64>,
     count: u32,
     /// Calls of the host into the module that have not ended.
     depth: u32,
@@ -51,6 +53,13 @@ impl Host {
             Outcome::Trap(_) | Outcome::Exception | Outcome::Host => self.note(import, Vec::new()),
         }
         Reentry::Ignore
+    }
+
+    /// Notes the runtime's own fuel.
+    pub fn note_units(&mut self, left: u64) {
+        if self.units_left.len() < NOTED {
+            self.units_left.push(left);
+        }
     }
 
     fn note(&mut self, import: usize, values: Vec<Value>) {

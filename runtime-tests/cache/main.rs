@@ -182,6 +182,34 @@ fn settings_have_code_of_their_own() {
     assert!(check(&guard).loaded > 0 && check(&inline).loaded > 0);
 }
 
+/// Code that consumes fuel and code that does not never stand in for each other, nor does their bytecode.
+#[test]
+fn code_that_consumes_fuel_is_kept_apart() {
+    let text = r#"(module (func (export "f") (param i32) (result i32)
+        (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (local.get 0)))"#;
+    for strategy in [Strategy::Jit, Strategy::Tiered] {
+        let dir = tempfile::tempdir().unwrap();
+        // What comes from the cache, and what is consumed.
+        let run = |fuel: bool| {
+            let mut config = config(Cache::in_dir(dir.path()).bytecode_from(0));
+            let engine = Engine::new(config.strategy(strategy).consume_fuel(fuel)).unwrap();
+            let module = Module::new(&engine, text).unwrap();
+            let mut store = Store::new(&engine, ());
+            if fuel {
+                store.set_fuel(1000).unwrap();
+            }
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let f = instance.get_typed_func::<i32, i32>(&mut store, "f").unwrap();
+            assert_eq!(f.call(&mut store, 10).unwrap(), 0);
+            let loaded = module.cache_stats().loaded + engine.stats().cached_bytecode.functions;
+            (loaded > 0, store.get_fuel().ok())
+        };
+        let left = Some(1000 - (1 + 50 + 1));
+        let runs = [run(false), run(true), run(true), run(false)];
+        assert_eq!(runs, [(false, None), (false, left), (true, left), (true, None)], "{strategy:?}");
+    }
+}
+
 #[test]
 fn flushing_twice_writes_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -120,6 +120,18 @@ fn what_does_not_fit_is_refused_in_a_line() {
     let (_, told) = files.run(&["exec", "--jit", "p.cwasm"], 126);
     assert!(told.lines().count() == 1 && told.contains("p.cwasm: it was compiled for --bounds-checks guard"), "{told}");
     files.run(&["exec", "--jit", "--bounds-checks=guard", "p.cwasm"], 33);
+    assert!(
+        files
+            .run(&["exec", "--bounds-checks=guard", "--fuel=9999", "p.cwasm"], 126)
+            .1
+            .contains("compiled without fuel")
+    );
+    files.run(&["compile", "p.wat", "--fuel"], 0);
+    let (_, told) = files.run(&["exec", "--jit", "p.cwasm"], 126);
+    assert!(told.lines().count() == 1 && told.contains("run it with --fuel=N"), "{told}");
+    let (_, told) = files.run(&["exec", "--jit", "-v", "--fuel=9999", "p.cwasm"], 33);
+    assert!(told.contains("2 functions loaded"), "{told}");
+    assert!(files.run(&["exec", "--jit", "--fuel=99", "p.cwasm"], 134).1.contains("held back by --fuel=99"));
     let bytes = read(&files.path("p.cwasm"));
     fs::write(files.path("p.cwasm"), &bytes[..bytes.len() - 1]).unwrap();
     let (_, told) = files.run(&["exec", "--jit", "p.cwasm"], 126);

@@ -6,6 +6,7 @@ mod common;
 #[cfg(jit)]
 mod compile;
 mod denials;
+mod limits;
 mod mistakes;
 mod names;
 
@@ -774,17 +775,31 @@ fn what_a_limit_cuts_off_is_told() {
     let hint = |flag: &str| format!("wasmrun: hint: the program was held back by {flag}\n");
     let unnoticed = WRITE_FOREVER.replace("(call $exit (local.get $errno))", "");
     for wat in [WRITE_FOREVER, &unnoticed] {
-        assert_eq!(told(wat, &["--max-written=100K"]), hint("--max-written=102400"));
+        assert_eq!(told(wat, &["--max-written=100K"]), hint("--max-written=100K"));
+        assert_eq!(told(wat, &["--max-output=100K"]), hint("--max-output=100K"));
         assert_eq!(told(wat, &["--max-file-size=70000", "--stdout=out"]), hint("--max-file-size=70000"));
-        assert_eq!(
-            told(wat, &["--max-file-size=9000", "--max-written=5K", "--stdout=out"]),
-            hint("--max-written=5120")
-        );
+        assert_eq!(told(wat, &["--max-file-size=9000", "--max-written=5K", "--stdout=out"]), hint("--max-written=5K"));
     }
     let open = opening("m.wat", 0, 2);
     assert_eq!(told(&open, &["--dir=.", "--max-open-files=4"]), hint("--max-open-files=4"));
     assert_eq!(told(&open.replace("(call $exit", "(drop"), &["--dir=.", "--max-open-files=4"]), "");
     assert_eq!(told(&exit_with(1), &["--max-open-files=4", "--max-written=9", "--max-file-size=9"]), "");
+}
+
+#[test]
+fn fuel_ends_a_program() {
+    let forever = r#"(module (func (export "_start") (loop (br 0))))"#;
+    for engine in ENGINES {
+        let told = ["trap: all fuel consumed by WebAssembly", "hint: the program was held back by --fuel=100000\n"];
+        exec(forever, &[engine, "--fuel=100000"], &[]).fails(134, &told);
+        // The function, a constant, the call, and the host's function with one parameter.
+        exec(&exit_with(5), &[engine, "--fuel=5"], &[]).check(5, "");
+        exec(&exit_with(5), &[engine, "--fuel=4"], &[]).fails(134, &["--fuel=4"]);
+    }
+    exec(&exit_with(5), &["--fuel=18446744073709551615"], &[]).check(5, "");
+    for not in ["18446744073709551616", "-1", "much", ""] {
+        exec(&exit_with(5), &[&format!("--fuel={not}")], &[]).fails(2, &["--fuel"]);
+    }
 }
 
 #[test]
@@ -971,6 +986,52 @@ fn programs_talk_to_a_terminal() {
             terminal.types("\x03");
             assert_eq!(wait(&mut terminal.child, Duration::from_secs(60)), Some(130), "{args:?}");
         }
+    }
+}
+
+#[test]
+fn timeouts_end_programs_with_124() {
+    let call = |name: &str, call: &str| {
+        format!(
+            r#"(module (import "wasi_snapshot_preview1" "{name}" (func $call (param i32 i32 i32 i32) (result i32)))
+                (memory (export "memory") 1)
+                ;; a monotonic clock and a day; or a buffer
+                (data (i32.const 16) "\01") (data (i32.const 24) "\00\00\c0\91\4e\4e\00\00") (data (i32.const 64) "\80\00\00\00\08")
+                (func (export "_start") (drop (call $call {call}))))"#
+        )
+    };
+    let files = Files::new(&[
+        ("loop.wat", r#"(module (func (export "_start") (loop (br 0))))"#),
+        ("start.wat", r#"(module (func $start (loop (br 0))) (start $start) (func (export "_start")))"#),
+        ("sleep.wat", &call("poll_oneoff", "(i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)")),
+        ("read.wat", &call("fd_read", "(i32.const 0) (i32.const 64) (i32.const 1) (i32.const 80)")),
+        ("quick.wat", r#"(module (func (export "_start")))"#),
+    ]);
+    for engine in ENGINES {
+        for args in
+            [&["loop.wat"][..], &["start.wat"], &["sleep.wat"], &["read.wat"], &["--preload=l=start.wat", "quick.wat"]]
+        {
+            let (stdin, _writer) = std::io::pipe().unwrap();
+            let mut command = wasmrun();
+            command.current_dir(files.0.path()).args(["exec", engine, "--timeout=200ms"]).args(args).stdin(stdin);
+            let start = Instant::now();
+            let done = Done::new(command.output().unwrap());
+            assert_eq!((done.status, done.stdout.as_str()), (Some(124), ""), "{args:?}: {done:?}");
+            assert!(done.stderr.contains("ended by --timeout, after 200ms"), "{args:?}: {done:?}");
+            assert!(start.elapsed() >= Duration::from_millis(200));
+        }
+        let program = files.path("read.wat");
+        let mut terminal = Terminal::new(&["exec", engine, "--timeout=200ms", program.to_str().unwrap()]);
+        terminal.sees("ended by --timeout");
+        assert_eq!(wait(&mut terminal.child, Duration::from_secs(60)), Some(124));
+        files.run(&["exec", engine, "--timeout", "1h30m", "quick.wat"]).check(0, "");
+        // Longer than any clock tells.
+        files.run(&["exec", engine, "--timeout", "5000000h", "quick.wat"]).check(0, "");
+    }
+    for bad in ["5", "5 s", "5x", "0s", "-1s", ""] {
+        let done = files.run(&["exec", &format!("--timeout={bad}"), "loop.wat"]);
+        assert_eq!(done.status, Some(2), "{bad:?}: {done:?}");
+        assert!(done.stderr.contains("--timeout") && done.stderr.contains("such as 5s, 500ms or 1m30s"), "{done:?}");
     }
 }
 

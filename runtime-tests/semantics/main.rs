@@ -1,10 +1,14 @@
 //! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
 
+mod async_wasi;
+mod asynchronous;
 mod backtraces;
 mod between;
+mod budget;
 mod data;
 mod engines;
 mod exceptions;
+mod fuel;
 mod heap;
 mod host_calls;
 mod interruption;
@@ -18,3 +22,4 @@ mod operands;
 mod stack;
 mod threads;
 mod traps;
+mod yielding;

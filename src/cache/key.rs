@@ -33,6 +33,9 @@ impl fmt::Display for ModuleKey {
     }
 }
 
+/// The line of settings with which code consumes fuel.
+const FUEL: &str = "fuel";
+
 /// The compiler and its settings, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -41,6 +44,8 @@ pub(crate) struct Settings {
     /// Features of the processor that code may use.
     pub features: Vec<String>,
     pub checks: String,
+    /// Whether code consumes fuel.
+    pub fuel: bool,
     /// Cranelift's version, and those of its settings that no option of wasmrun changes.
     pub compiler: String,
 }
@@ -48,17 +53,19 @@ pub(crate) struct Settings {
 impl Settings {
     /// As text: a line for each field, several for the last one.
     pub fn to_text(&self) -> String {
-        let Settings { version, target, features, checks, compiler } = self;
-        format!("{version}\n{target}\n{}\n{checks}\n{compiler}\0", features.join(" "))
+        let Settings { version, target, features, checks, fuel, compiler } = self;
+        let fuel = if *fuel { FUEL } else { "" };
+        format!("{version}\n{target}\n{}\n{checks}\n{fuel}\n{compiler}\0", features.join(" "))
     }
 
     /// Reads what [`Settings::to_text`] wrote; anything after it is ignored.
     pub fn from_text(text: &str) -> Option<Self> {
         let (text, _) = text.split_once('\0')?;
-        let mut lines = text.splitn(5, '\n').map(str::to_string);
+        let mut lines = text.splitn(6, '\n').map(str::to_string);
         let (version, target) = (lines.next()?, lines.next()?);
         let features = lines.next()?.split_whitespace().map(str::to_string).collect();
-        Some(Settings { version, target, features, checks: lines.next()?, compiler: lines.next()? })
+        let (checks, fuel) = (lines.next()?, lines.next()? == FUEL);
+        Some(Settings { version, target, features, checks, fuel, compiler: lines.next()? })
     }
 
     /// Checks that code with these settings can run where code with the settings `here` can. It need not use all
@@ -86,6 +93,17 @@ impl Settings {
         }
         if self.checks != here.checks {
             return differs("--bounds-checks", &self.checks, &here.checks);
+        }
+        match (self.fuel, here.fuel) {
+            (false, true) => {
+                return Err(
+                    "it was compiled without fuel, which is to be consumed here: compile it again, with --fuel".into(),
+                );
+            }
+            (true, false) => {
+                return Err("it was compiled to consume fuel, which is not given here: run it with --fuel=N".into());
+            }
+            _ => {}
         }
         if self.compiler != here.compiler {
             return Err("it was compiled with other settings of the compiler: compile it again".into());

@@ -18,8 +18,9 @@ use crate::{BoundsChecks, Config, Engine, ErrorKind, Module};
 #[command(after_help = "\
 The output is the module itself with native code in a custom section, for this version of wasmrun and processors that
 can do what this one can. `wasmrun exec` takes the code from files whose names end in .cwasm, with the same
---bounds-checks. Such a file is run as a native program is, outside of any sandbox: run only those you compiled yourself
-or trust. Under another name, and for other runtimes, it is the WebAssembly module it was.
+--bounds-checks, and with --fuel if that was given here. Such a file is run as a native program is, outside of any
+sandbox: run only those you compiled yourself or trust. Under another name, and for other runtimes, it is the WebAssembly
+module it was.
 
 Examples:
   wasmrun compile hello.wasm                      writes hello.cwasm
@@ -38,6 +39,10 @@ pub(super) struct CompileArgs {
     /// How compiled code checks memory accesses
     #[arg(long, value_enum, value_name = "HOW", default_value = "inline")]
     bounds_checks: BoundsChecksArg,
+
+    /// Compile code that consumes fuel, for `exec --fuel`
+    #[arg(long)]
+    fuel: bool,
 }
 
 pub(super) fn run(args: &CompileArgs) -> Result<u8, Failure> {
@@ -49,6 +54,7 @@ pub(super) fn run(args: &CompileArgs) -> Result<u8, Failure> {
         None => Path::new(&args.file).with_extension("cwasm"),
     };
     let mut config = Config::new();
+    config.consume_fuel(args.fuel);
     if args.bounds_checks == BoundsChecksArg::Guard {
         config.bounds_checks(BoundsChecks::Guard);
     }

@@ -38,10 +38,6 @@ pub(super) fn explain(denials: &[Denial], sandbox: &SandboxArgs, args: &[String]
 /// The path that the program meant, and the remedy. `None` if it seems that nothing was refused.
 fn explained(denial: &Denial, sandbox: &SandboxArgs, args: &[String]) -> Option<(String, String)> {
     let path = denial.path.clone();
-    let limit = |otherwise: &str| match limit(&denial.reason, sandbox) {
-        Some(flag) => format!("{flag} would have to be higher"),
-        None => otherwise.into(),
-    };
     let remedy = match denial.reason {
         Refusal::NotGiven => return Some(not_given(&path, args)),
         Refusal::NotFound => return not_found(&path, args),
@@ -61,24 +57,18 @@ fn explained(denial: &Denial, sandbox: &SandboxArgs, args: &[String]) -> Option<
             }
             false => FORBIDDEN.into(),
         },
-        Refusal::MaxFileSize => limit("a file of that size is more than the host allows: no flag changes that"),
-        Refusal::MaxWritten => limit("to write more is more than the host allows: no flag changes that"),
-        Refusal::MaxDescriptors => limit("to open more files is more than the host allows: no flag changes that"),
+        Refusal::Budget(item) => match sandbox.limits.flag(item) {
+            Some(flag) => format!("{flag} would have to be higher"),
+            None => BEYOND_HOST.into(),
+        },
+        Refusal::MaxFileSize | Refusal::MaxWritten | Refusal::MaxDescriptors => BEYOND_HOST.into(),
     };
     Some((path, remedy))
 }
 
-const FORBIDDEN: &str = "is not allowed by the host's permissions: no flag changes that";
+const BEYOND_HOST: &str = "that is more than the host allows: no flag changes that";
 
-/// The flag that set a limit, as it was given.
-pub(super) fn limit(limit: &Refusal, sandbox: &SandboxArgs) -> Option<String> {
-    match limit {
-        Refusal::MaxFileSize => sandbox.max_file_size.map(|bytes| format!("--max-file-size={bytes}")),
-        Refusal::MaxWritten => sandbox.max_written.map(|bytes| format!("--max-written={bytes}")),
-        Refusal::MaxDescriptors => sandbox.max_open_files.map(|count| format!("--max-open-files={count}")),
-        _ => None,
-    }
-}
+const FORBIDDEN: &str = "is not allowed by the host's permissions: no flag changes that";
 
 /// Whether a path is among the arguments, maybe at the end of one such as `--file=PATH`.
 fn is_named(path: &str, args: &[String]) -> bool {
@@ -237,6 +227,8 @@ fn walk(inside: &Path, path: &Path) -> Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::BudgetItem;
+    use crate::cli::limits::LimitArgs;
 
     #[test]
     fn the_longest_name_is_the_directory() {
@@ -282,10 +274,11 @@ mod tests {
     #[test]
     fn limits_that_nobody_set_are_the_hosts() {
         let denial = |reason| Denial { path: String::new(), reason };
-        let sandbox = SandboxArgs { max_written: Some(5), ..SandboxArgs::default() };
+        let limits = LimitArgs { max_written: "5".parse().ok(), ..LimitArgs::default() };
+        let sandbox = SandboxArgs { limits, ..SandboxArgs::default() };
         let told = |reason| explained(&denial(reason), &sandbox, &[]).unwrap().1;
-        assert_eq!(told(Refusal::MaxWritten), "--max-written=5 would have to be higher");
-        assert!(told(Refusal::MaxFileSize).contains("no flag"));
+        assert_eq!(told(Refusal::Budget(BudgetItem::Written)), "--max-written=5 would have to be higher");
+        assert!(told(Refusal::Budget(BudgetItem::FileSize)).contains("no flag"));
     }
 
     /// With the suggested flags, C libraries find the path in a directory that contains its target.

@@ -69,7 +69,9 @@ impl EngineArgs {
     }
 
     /// An engine of these settings that validates functions when they are first called, and in the background.
-    pub fn lazy_engine(&self, cache: Cache) -> Result<Engine, Failure> {
-        Engine::new(self.config().lazy_validation(true).cache(cache)).map_err(|error| Failure::error(error.to_string()))
+    pub fn lazy_engine(&self, cache: Cache, consumes_fuel: bool) -> Result<Engine, Failure> {
+        let mut config = self.config();
+        config.lazy_validation(true).cache(cache).consume_fuel(consumes_fuel);
+        Engine::new(&config).map_err(|error| Failure::error(error.to_string()))
     }
 }

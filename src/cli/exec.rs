@@ -12,11 +12,11 @@ use super::call::{self, Call, MAX_LISTED};
 use super::engine::EngineArgs;
 use super::output::{self, Failure, note};
 use super::sandbox::SandboxArgs;
-use super::stats::{self, Phases};
+use super::stats::{self, Phases, Usage};
 use super::streams::StreamArgs;
 use super::{denials, input, process, sandbox, status, value};
 use crate::printable::Printable;
-use crate::{Error, ErrorKind, ExternType, Linker, Module, Refusal, Store, Trap, WasiEnv, add_wasi_to_linker};
+use crate::{BudgetItem, Error, ErrorKind, ExternType, Linker, Module, Store, Trap, WasiEnv, add_wasi_to_linker};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +27,9 @@ Examples:
   wasmrun exec --listen 127.0.0.1:8080 serve.wasm  let it accept connections
   wasmrun exec --trace-wasi hello.wasm             see each of its WASI calls
   wasmrun exec --explain-denials hello.wasm        if it fails: which paths it was refused
+  wasmrun exec --max-cpu 2s --max-memory 64M --max-output 1M solve.wasm
   wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
+  wasmrun exec --fuel 1000000000 judged.wasm       end it when it has done so much
   wasmrun exec --timeout 5s solve.wasm             end it with status 124 if it takes longer
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
@@ -66,6 +68,11 @@ pub(super) struct ExecArgs {
 
     #[command(flatten)]
     sandbox: SandboxArgs,
+
+    /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
+    /// (`Config::consume_fuel` has the prices)
+    #[arg(long, value_name = "N", help_heading = "Limits", allow_negative_numbers = true)]
+    fuel: Option<u64>,
 
     /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
     #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = sandbox::time)]
@@ -107,13 +114,14 @@ fn preload(text: &str) -> Result<(String, OsString), String> {
 pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
     let mut phases = Phases::start();
     process::on_big_stack(|| {
-        let run = Run::new(&args, &mut phases)?;
+        let mut run = Run::new(&args, &mut phases)?;
         let (engine, module, file) = (run.store.engine().clone(), run.module.clone(), input::display(run.file));
         process::set_guest(Some((run.store.interrupt_handle(), file.clone())));
         let result = run.start(&mut phases);
         process::set_guest(None);
         if let Some(format) = args.stats {
-            phases.report(&engine, format);
+            let (used, reached) = (run.store.budget_used(), run.store.budget_reached());
+            phases.report(&engine, &Usage { used, reached, limits: &args.sandbox.limits }, format);
         }
         let status = result?;
         if engine.core().config.cache.keeps() {
@@ -151,7 +159,7 @@ impl<'a> Run<'a> {
             arg.to_str().map(str::to_string).ok_or_else(error)
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-        let engine = args.engine.lazy_engine(args.cache.cache())?;
+        let engine = args.engine.lazy_engine(args.cache.cache(), args.fuel.is_some())?;
         let module = input::module(&engine, file)?;
         process::flush_at_end(&module);
         phases.end("load");
@@ -160,11 +168,16 @@ impl<'a> Run<'a> {
         let wasi_env = Arc::new(Mutex::new(args.streams.apply(args.sandbox.wasi_env(file, own)?)?));
         let mut linker = ManuallyDrop::new(Linker::new(&engine));
         add_wasi_to_linker(&mut linker, wasi_env.clone()).map_err(|error| Failure::error(error.to_string()))?;
-        let store = ManuallyDrop::new(Store::new(&engine, ()));
+        let mut store = ManuallyDrop::new(Store::new(&engine, ()));
+        let budget = args.sandbox.limits.budget(args.stats.is_some());
+        store.set_budget(&budget).map_err(|error| Failure::error(error.to_string()))?;
+        if let Some(fuel) = args.fuel {
+            store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
+        }
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
 
-    fn start(mut self, phases: &mut Phases) -> Result<u8, Failure> {
+    fn start(&mut self, phases: &mut Phases) -> Result<u8, Failure> {
         // A time beyond what the clock can tell never comes.
         let deadline = self.args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.store.set_deadline(deadline).map_err(|error| Failure::of("--timeout", &error))?;
@@ -205,7 +218,7 @@ impl<'a> Run<'a> {
             Ok(results) => {
                 let lines: Vec<_> = results.iter().map(|result| value::print(result) + "\n").collect();
                 output::print(&lines.concat())?;
-                self.tell_limits(0);
+                self.tell_limits(0, None);
                 Ok(0)
             }
             Err(error) => Ok(self.ended_by(&error)),
@@ -213,12 +226,13 @@ impl<'a> Run<'a> {
     }
 
     /// Reports the limits that the program ran into. Its output is incomplete then, even if it ended with success; a program
-    /// that ends with success after it could not open a file has dealt with that, so this is not reported.
-    fn tell_limits(&self, status: u8) {
-        let Ok(env) = self.wasi_env.lock() else { return };
-        for limit in env.limits_reached() {
-            if let Some(flag) = denials::limit(&limit, &self.args.sandbox)
-                && (status != 0 || limit != Refusal::MaxDescriptors)
+    /// that ends with success after it could not open a file or grow a memory has dealt with that, so this is not reported. Nor
+    /// is the item that the message has `named`.
+    fn tell_limits(&self, status: u8, named: Option<BudgetItem>) {
+        for item in self.store.budget_reached() {
+            if let Some(flag) = self.args.sandbox.limits.flag(item)
+                && (status != 0 || !matches!(item, BudgetItem::OpenFiles | BudgetItem::Memory))
+                && named != Some(item)
             {
                 note(&format!("hint: the program was held back by {flag}"));
             }
@@ -280,18 +294,31 @@ impl<'a> Run<'a> {
         Err(Failure::error(message))
     }
 
+    /// The message of an error; it names the flag of the limit that the error is due to.
+    fn message(&self, error: &Error) -> String {
+        let flag = error.budget_item().and_then(|item| Some((item, self.args.sandbox.limits.flag(item)?)));
+        flag.map_or(error.to_string(), |(item, flag)| error.to_string().replace(item.method(), &flag))
+    }
+
     /// Reports the error that ended the program; the exit status for it.
     fn ended_by(&self, error: &Error) -> u8 {
         let status = match error.kind() {
             ErrorKind::Exit(code) => *code as u8,
             ErrorKind::Trap { trap, .. } if *trap != Trap::Deadline => {
-                note(&format!("{}: trap: {error}{}", input::display(self.file), backtrace(error)));
-                status::TRAP
+                note(&format!("{}: trap: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
+                    note(&format!("hint: the program was held back by --fuel={fuel}"));
+                }
+                if *trap == Trap::CpuTime { status::TIMED_OUT } else { status::TRAP }
+            }
+            _ if error.budget_item().is_some() => {
+                note(&format!("{}: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                status::ERROR
             }
             _ => self.failure(&input::display(self.file), error).with_details(&backtrace(error)).report(),
         };
         if status == 0 || !self.args.streams.explain_denials {
-            self.tell_limits(status);
+            self.tell_limits(status, error.budget_item());
         }
         if status != 0
             && let Ok(env) = self.wasi_env.lock()

@@ -1,7 +1,7 @@
 //! The command-line tool: flags to a [`Config`](crate::Config), an exit status back.
 //!
 //! Each subcommand is one file or folder. They share `engine` (the engine's flags), `sandbox` (what a program may see),
-//! `streams` (its standard streams and sockets), `denials` (what it was refused), `input` (reading modules), `destination`
+//! `limits` (what it may use), `streams` (its standard streams and sockets), `denials` (what it was refused), `input` (reading modules), `destination`
 //! (writing them), `value` (values as text), `process` (the guest's thread, Ctrl-C), `stats` (the report of `--stats`), `log`
 //! and `output`.
 //!
@@ -20,6 +20,7 @@ mod engine;
 mod exec;
 mod input;
 mod inspect;
+mod limits;
 mod log;
 mod output;
 mod process;
@@ -39,7 +40,7 @@ mod status {
     pub const FAILED: u8 = 1;
     /// The command line makes no sense.
     pub const USAGE: u8 = 2;
-    /// The program was ended by `--timeout`.
+    /// The program was ended by `--timeout` or `--max-cpu`.
     pub const TIMED_OUT: u8 = 124;
     /// wasmrun itself could not do what was asked.
     pub const ERROR: u8 = 125;
@@ -61,8 +62,8 @@ Exit status:
   130  Ctrl-C
   127  FILE is not there
   126  FILE is no valid module
-  125  wasmrun itself failed
-  124  the program was ended by --timeout
+  125  wasmrun itself failed, or the program would exceed --max-memory
+  124  the program was ended by --timeout or --max-cpu
     2  the command line is wrong";
 
 const EXAMPLES: &str = "\
@@ -89,7 +90,7 @@ struct Cli {
 enum Command {
     Exec(Box<exec::ExecArgs>),
     Inspect(inspect::InspectArgs),
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     Wast(wast::command::WastArgs),
     #[cfg(jit)]
     Compile(compile::CompileArgs),

@@ -1,4 +1,4 @@
-//! The flags for what a program may see of the host, and the WASI environment that they stand for.
+//! The flags for what a program may see and use of the host, and the WASI environment that they stand for.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::limits::LimitArgs;
 use super::output::Failure;
 use crate::WasiEnv;
 use crate::printable::Printable;
@@ -34,17 +35,8 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Let no file grow beyond BYTES (a number, or one with K, M, G or T)
-    #[arg(long, value_name = "BYTES", value_parser = byte_count, help_heading = "Limits")]
-    pub max_file_size: Option<u64>,
-
-    /// Let the program write no more than BYTES in all, to files and standard output
-    #[arg(long, value_name = "BYTES", value_parser = byte_count, help_heading = "Limits")]
-    pub max_written: Option<u64>,
-
-    /// Let the program have no more than N open files, its standard streams and directories included
-    #[arg(long, value_name = "N", help_heading = "Limits")]
-    pub max_open_files: Option<usize>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// A `--dir`: the host's directory, its name for the program, and whether it is for reading only.
@@ -145,15 +137,6 @@ impl SandboxArgs {
         if let Some(seed) = self.seed {
             env = env.with_seed(seed);
         }
-        if let Some(bytes) = self.max_file_size {
-            env = env.with_max_file_size(bytes);
-        }
-        if let Some(bytes) = self.max_written {
-            env = env.with_max_written(bytes);
-        }
-        if let Some(count) = self.max_open_files {
-            env = env.with_max_descriptors(count);
-        }
         Ok(env)
     }
 
@@ -165,9 +148,7 @@ impl SandboxArgs {
         args.extend(self.inherit_env.then(|| "--inherit-env".into()));
         args.extend(self.argv0.iter().map(|name| format!("--argv0={name}")));
         args.extend(self.seed.map(|seed| format!("--seed={seed}")));
-        args.extend(self.max_file_size.map(|bytes| format!("--max-file-size={bytes}")));
-        args.extend(self.max_written.map(|bytes| format!("--max-written={bytes}")));
-        args.extend(self.max_open_files.map(|count| format!("--max-open-files={count}")));
+        args.extend(self.limits.to_args());
         args
     }
 }

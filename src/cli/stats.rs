@@ -1,13 +1,14 @@
-//! `--stats`: a report on standard error of how the time of a run was spent.
+//! `--stats`: a report on standard error of how the time of a run was spent, and what the program used.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use super::limits::{LimitArgs, used_as_json};
 use super::output;
 use crate::sys::peak_memory;
-use crate::{Engine, Stats, Work};
+use crate::{BudgetItem, BudgetUsed, Engine, Stats, Work};
 
 /// The form of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +17,13 @@ pub(super) enum Format {
     Text,
     /// One line of JSON
     Json,
+}
+
+/// What a program has used, and the limits that it had and came to.
+pub(super) struct Usage<'a> {
+    pub used: BudgetUsed,
+    pub reached: Vec<BudgetItem>,
+    pub limits: &'a LimitArgs,
 }
 
 /// Times the phases of a run.
@@ -40,16 +48,16 @@ impl Phases {
     }
 
     /// Prints the report.
-    pub fn report(&self, engine: &Engine, format: Format) {
+    pub fn report(&self, engine: &Engine, usage: &Usage<'_>, format: Format) {
         let stats = engine.stats();
         let text = match format {
-            Format::Text => self.text(&stats),
-            Format::Json => self.json(&stats),
+            Format::Text => self.text(&stats, usage),
+            Format::Json => self.json(&stats, usage),
         };
         output::tell(&text);
     }
 
-    fn text(&self, stats: &Stats) -> String {
+    fn text(&self, stats: &Stats, usage: &Usage<'_>) -> String {
         let mut out = String::from("phase                time\n");
         for (name, time) in &self.phases {
             let _ = writeln!(out, "{name:<16} {:>8.1} ms", millis(*time));
@@ -65,6 +73,7 @@ impl Phases {
                 millis(work.time)
             );
         }
+        let _ = write!(out, "\n{}", usage.limits.used_as_text(&usage.used));
         let Stats { loops_compiled, loops_entered, refused, .. } = stats;
         let _ = writeln!(out, "\non-stack replacement: {loops_compiled} compiled, {loops_entered} entered");
         if *refused > 0 {
@@ -76,7 +85,7 @@ impl Phases {
         out
     }
 
-    fn json(&self, stats: &Stats) -> String {
+    fn json(&self, stats: &Stats, usage: &Usage<'_>) -> String {
         let phases: serde_json::Map<_, _> =
             self.phases.iter().map(|(name, time)| ((*name).to_string(), millis(*time).into())).collect();
         let code: serde_json::Map<_, _> = works(stats)
@@ -96,6 +105,7 @@ impl Phases {
             "code": code,
             "osr": { "compiled": stats.loops_compiled, "entered": stats.loops_entered },
             "refused": stats.refused,
+            "used": used_as_json(&usage.used, &usage.reached),
             "peak_memory_bytes": peak_memory(),
         });
         format!("{value}\n")
@@ -128,16 +138,24 @@ mod tests {
         let mut phases = Phases::start();
         phases.end("load");
         let stats = Stats { loops_entered: 7, refused: 3, ..Stats::default() };
-        let json: serde_json::Value = serde_json::from_str(&phases.json(&stats)).unwrap();
+        let limits = LimitArgs { max_output: "8K".parse().ok(), ..LimitArgs::default() };
+        let mut used = BudgetUsed::default();
+        (used.output, used.cpu_time) = (7168, Some(Duration::from_micros(12_345)));
+        let usage = Usage { used, reached: vec![BudgetItem::Output], limits: &limits };
+        let json: serde_json::Value = serde_json::from_str(&phases.json(&stats, &usage)).unwrap();
         assert_eq!(json["osr"]["entered"], 7);
         assert!(json["phases_ms"]["load"].as_f64().unwrap() >= 0.0);
         assert_eq!(json["code"]["best"]["functions"], 0);
-        let text = phases.text(&stats);
+        let text = phases.text(&stats, &usage);
         let keys: Vec<_> = json["code"].as_object().unwrap().keys().cloned().collect();
         assert!(keys.len() == 6 && keys.iter().all(|key| key.trim() == key), "{keys:?}");
         let rows: Vec<_> = text.lines().skip_while(|line| !line.starts_with("code ")).skip(1).take(6).collect();
         let names: std::collections::HashSet<_> = rows.iter().map(|row| row[..16].trim()).collect();
         assert!(names.len() == 6 && names.contains("cached bytecode"), "{text}");
+        assert_eq!((&json["used"]["output_bytes"], &json["used"]["cpu_ms"]), (&7168.into(), &12.345.into()));
+        assert_eq!(json["used"]["limits_reached"][0], "output");
+        assert!(text.contains("\noutput               7.0 KiB   --max-output=8K\n"), "{text}");
+        assert!(text.contains("\nCPU time             12.3 ms\n"), "{text}");
         assert!(text.contains("0 compiled, 7 entered") && text.contains("compiler: 3"), "{text}");
     }
 }

@@ -1,7 +1,8 @@
-//! The settings of an engine and of its cache.
+//! The settings of an engine, of its cache, and of a store.
 //!
 //! What may be here: settings, their defaults and documentation. What may not: code that acts on them.
 
+pub(crate) mod budget;
 pub(crate) mod cache;
 
 use cache::Cache;
@@ -89,6 +90,7 @@ pub struct Config {
     pub(crate) bounds_checks: BoundsChecks,
     pub(crate) dispatch: Dispatch,
     pub(crate) max_wasm_stack: usize,
+    pub(crate) async_stack_size: Option<usize>,
     pub(crate) tiering: Tiering,
     pub(crate) profile: Profile,
     pub(crate) lazy_validation: bool,
@@ -99,6 +101,7 @@ pub struct Config {
     pub(crate) epoch_interruption: bool,
     pub(crate) max_exception_bytes: usize,
     pub(crate) collect_always: bool,
+    pub(crate) consume_fuel: bool,
     pub(crate) pack_memories: bool,
 }
 
@@ -116,6 +119,7 @@ impl Config {
             bounds_checks: BoundsChecks::Inline,
             dispatch: Dispatch::TailCall,
             max_wasm_stack: 1 << 20,
+            async_stack_size: None,
             tiering: Tiering::Measured,
             profile: Profile::None,
             lazy_validation: false,
@@ -126,6 +130,7 @@ impl Config {
             epoch_interruption: false,
             max_exception_bytes: 256 << 20,
             collect_always: false,
+            consume_fuel: false,
             pack_memories: false,
         }
     }
@@ -226,6 +231,37 @@ impl Config {
         self
     }
 
+    /// Does nothing: stores of every engine may be called with and without `async`, as the calls themselves say. It is here for
+    /// code that was written for other runtimes with this API.
+    pub fn async_support(&mut self, _enable: bool) -> &mut Self {
+        self
+    }
+
+    /// Sets how many bytes of native stack each asynchronous call ([`Func::call_async`](crate::Func::call_async)) has, for
+    /// WebAssembly code and for the host functions that it calls. The default is 2 MiB, or 1 MiB more than
+    /// [`Config::max_wasm_stack`] if that is more.
+    ///
+    /// Whatever the other setting says, a quarter of the stack (32 to 256 KiB) is left to host functions. Memory is used for
+    /// what has been touched only; an engine keeps idle stacks of up to 64 MiB together for the next calls.
+    ///
+    /// [`Engine::new`](crate::Engine::new) gives an error if this is set to less than `max_wasm_stack` or 96 KiB.
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine};
+    /// let engine = Engine::new(Config::new().max_wasm_stack(128 << 10).async_stack_size(512 << 10))?;
+    /// assert!(Engine::new(Config::new().max_wasm_stack(1 << 20).async_stack_size(512 << 10)).is_err());
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn async_stack_size(&mut self, bytes: usize) -> &mut Self {
+        self.async_stack_size = Some(bytes);
+        self
+    }
+
+    /// The bytes of native stack that each asynchronous call has.
+    pub(crate) fn async_stack_bytes(&self) -> usize {
+        self.async_stack_size.unwrap_or_else(|| self.max_wasm_stack.saturating_add(1 << 20).max(2 << 20))
+    }
+
     /// Sets how many bytes the live exceptions of a store may take together. A throw that would exceed that is a
     /// [`Resource`](crate::ErrorKind::Resource) error; so may be a throw when less than an eighth of it is free. The default
     /// is 256 MiB.
@@ -238,6 +274,49 @@ impl Config {
     #[doc(hidden)]
     pub fn collect_always(&mut self, always: bool) -> &mut Self {
         self.collect_always = always;
+        self
+    }
+
+    /// Sets whether WebAssembly code consumes fuel, of which a store gets an amount by
+    /// [`Store::set_fuel`](crate::Store::set_fuel). Code that needs more than is left traps with
+    /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel). The default is not to; then code does not count either.
+    ///
+    /// What is consumed does not depend on the strategy or any other setting, on the processor, or on what is compiled when: a
+    /// program that does the same consumes the same. (Where the stack ends does depend on them, so a program that traps with
+    /// [`Trap::StackOverflow`](crate::Trap::StackOverflow) may have consumed more or less.) In units:
+    ///
+    /// | what | units |
+    /// |---|---|
+    /// | entering a function | 1, and 1 for each 64 locals that it declares |
+    /// | `nop`, `drop`, `block`, `loop`, `else`, `end`, `return`, `unreachable` | 0 |
+    /// | any other instruction | 1 |
+    /// | `memory.fill`, `memory.copy`, `memory.init` | 1 more for each whole 64 bytes |
+    /// | `memory.grow` that succeeds | 1 more for each 64 bytes that are new |
+    /// | `table.fill`, `table.copy`, `table.init` | 1 more for each whole 8 elements |
+    /// | `table.grow` that succeeds | 1 more for each whole 8 elements that are new |
+    /// | calling a host function | 1, and 1 for each parameter and result, 2 if that is a `v128` |
+    /// | calling a function of WASI | 1 more for each whole 64 bytes of buffers and paths that are passed |
+    ///
+    /// Instructions are paid for in runs without a branch, a label or a call in them, before the first of a run is executed;
+    /// after any other trap the rest of the run is paid for too. What depends on the size is paid when the instruction has
+    /// found its operands valid, before it changes anything. When too little is left, all of it is gone: the store then has no
+    /// fuel. A host function may consume more for its own work, see [`Caller::consume_fuel`](crate::Caller::consume_fuel).
+    /// Instantiation consumes nothing but what a start function does.
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine, Instance, Module, Store, Trap};
+    /// let engine = Engine::new(Config::new().consume_fuel(true))?;
+    /// let module = Module::new(&engine, r#"(module (func (export "spin") (loop (br 0))))"#)?;
+    /// let mut store = Store::new(&engine, ());
+    /// store.set_fuel(10_000)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let spin = instance.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// assert_eq!(spin.call(&mut store, ()).unwrap_err().trap(), Some(Trap::OutOfFuel));
+    /// assert_eq!(store.get_fuel()?, 0);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn consume_fuel(&mut self, consume: bool) -> &mut Self {
+        self.consume_fuel = consume;
         self
     }
 

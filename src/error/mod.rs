@@ -4,6 +4,7 @@
 //! Higher rooms put trait objects into an error that resolve its frames and describe its exception.
 
 mod backtrace;
+mod budget_item;
 mod exn_ref;
 mod trap;
 
@@ -11,6 +12,7 @@ use std::fmt;
 
 pub use backtrace::{Frame, WasmBacktrace};
 pub(crate) use backtrace::{FrameSource, MAX_BACKTRACE, UnresolvedFrame};
+pub use budget_item::BudgetItem;
 pub(crate) use exn_ref::ExnPin;
 pub use exn_ref::ExnRef;
 pub use trap::{MemoryFault, Trap};
@@ -42,6 +44,7 @@ struct ErrorInner {
     backtrace: WasmBacktrace,
     /// Displays tag and payload of an exception that propagated out of its store.
     description: Option<Box<dyn fmt::Display + Send + Sync>>,
+    budget_item: Option<BudgetItem>,
 }
 
 /// The kind of an [`Error`], with its details.
@@ -91,7 +94,8 @@ pub enum ErrorKind {
 impl Error {
     /// An error of the given kind, without backtrace.
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(ErrorInner { kind, backtrace: WasmBacktrace::new(Vec::new()), description: None }))
+        let backtrace = WasmBacktrace::new(Vec::new());
+        Error(Box::new(ErrorInner { kind, backtrace, description: None, budget_item: None }))
     }
 
     /// An error of a host function: returned from one, it ends the WebAssembly code that called the function.
@@ -160,6 +164,31 @@ impl Error {
         }
     }
 
+    /// The item of the store's [`Budget`](crate::Budget) that the error is due to, if it is one. [`Display`](fmt::Display) names
+    /// its [method](BudgetItem::method).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wasmrun::{Budget, BudgetItem, Engine, Instance, Module, Store};
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, "(module (func (export \"spin\") (loop (br 0))))")?;
+    /// let mut store = Store::new(&engine, ());
+    /// let spin = Instance::new(&mut store, &module, &[])?.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// store.set_budget(&Budget::new().cpu_time(Duration::from_millis(5)))?;
+    /// let error = spin.call(&mut store, ()).unwrap_err();
+    /// assert_eq!(error.budget_item(), Some(BudgetItem::CpuTime));
+    /// assert_eq!(error.to_string(), "CPU time used up (limited by Budget::cpu_time)");
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn budget_item(&self) -> Option<BudgetItem> {
+        self.0.budget_item
+    }
+
+    /// Sets the item of the budget that the error is due to.
+    pub(crate) fn set_budget_item(&mut self, item: BudgetItem) {
+        self.0.budget_item = Some(item);
+    }
+
     /// Sets what is displayed for the exception that this error wraps.
     pub(crate) fn set_description(&mut self, description: impl fmt::Display + Send + Sync + 'static) {
         self.0.description = Some(Box::new(description));
@@ -206,7 +235,8 @@ impl fmt::Display for Error {
             }
             ErrorKind::Exit(code) => write!(f, "exit with code {code}"),
             ErrorKind::Host(error) => write!(f, "{error}"),
-        }
+        }?;
+        self.0.budget_item.map_or(Ok(()), |item| write!(f, " (limited by {})", item.method()))
     }
 }
 

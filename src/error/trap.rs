@@ -67,6 +67,10 @@ traps! {
     Interrupt = 12 => "interrupted",
     /// The store's deadline has passed.
     Deadline = 13 => "deadline exceeded",
+    /// The store has no fuel left for what would run next; see [`Config::consume_fuel`](crate::Config::consume_fuel).
+    OutOfFuel = 14 => "all fuel consumed by WebAssembly",
+    /// The processor time of the store's budget, [`Budget::cpu_time`](crate::Budget::cpu_time), is used up.
+    CpuTime = 15 => "CPU time used up",
 }
 
 impl fmt::Display for Trap {

@@ -33,7 +33,7 @@ fn unresolved(frames: Frames) -> impl Iterator<Item = UnresolvedFrame> {
 /// need this, so it is not stored: the function is translated again, in the same way, with the positions recorded.
 pub(super) fn offset_of(module: &InterpretedModule, defined: u32, word: u32) -> usize {
     let body = module.facts.bodies[defined as usize].start;
-    match translate::function(&module.facts, defined, module.counts(), true) {
+    match translate::function(&module.facts, defined, module.extras(), true) {
         Ok(translation) => {
             let after = translation.positions.partition_point(|(at, _)| *at <= word);
             after.checked_sub(1).map_or(body, |i| translation.positions[i].1 as usize)

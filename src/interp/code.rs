@@ -21,7 +21,7 @@ use super::machine::{HEADER, SLACK};
 use super::op::{Plain, word_bc};
 use super::portable;
 use super::tiers::Tiers;
-use super::translate::{self, Translation};
+use super::translate::{self, Extras, Translation};
 use super::tries::{Tries, Try};
 use crate::config::Strategy;
 use crate::error::{Frame, FrameSource, Result};
@@ -83,7 +83,7 @@ impl InterpretedFunction {
         }
         let (translation, work, is_recorded) = match kept {
             Some(translation) => (translation, &stats.cached_bytecode, true),
-            None => (translate::function(facts, defined, module.counts(), false)?, &stats.interpreted, false),
+            None => (translate::function(facts, defined, module.extras(), false)?, &stats.interpreted, false),
         };
         let code = InterpretedFunction { is_recorded: is_recorded.into(), ..Self::of(facts, defined, translation) };
         work.add(facts.bodies[defined as usize].len(), 8 * code.words.len(), started.elapsed());
@@ -235,6 +235,11 @@ impl InterpretedModule {
     /// Whether functions count how hot they are: only if there are other tiers.
     pub fn counts(&self) -> bool {
         !self.counters.is_empty()
+    }
+
+    /// What the module's bytecode does besides what its functions do.
+    pub(super) fn extras(&self) -> Extras {
+        Extras { counts: self.counts(), consumes_fuel: self.engine.config.consume_fuel }
     }
 
     /// The counters by defined index; empty if nothing is counted.

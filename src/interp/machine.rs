@@ -75,6 +75,8 @@ pub(super) struct Context {
     pub memory: *const VMMemory,
     /// The running instance.
     pub vmctx: *mut VMContext,
+    /// The fuel of its store.
+    pub fuel: *mut u64,
     /// Where slow paths find the saved registers.
     pub saved: *mut Machine,
     /// Header of the cross-instance frame that is returning.
@@ -103,7 +105,13 @@ static NO_MEMORY: NoMemory = NoMemory(VMMemory { base: ptr::null_mut(), length: 
 
 impl Context {
     /// A context that must be [switched](Self::switch) to `vmctx` before code runs.
-    pub fn new(link: Link, vmctx: *mut VMContext, interrupt: *const VMInterrupt, saved: *mut Machine) -> Self {
+    pub fn new(
+        link: Link,
+        vmctx: *mut VMContext,
+        interrupt: *const VMInterrupt,
+        fuel: *mut u64,
+        saved: *mut Machine,
+    ) -> Self {
         Context {
             link,
             left: Left::Instruction { ip: ptr::null(), fp: ptr::null_mut() },
@@ -114,6 +122,7 @@ impl Context {
             counters: ptr::null(),
             memory: ptr::null(),
             vmctx,
+            fuel,
             saved,
             cross_instance_header: ptr::null_mut(),
             after_call: false,
@@ -303,6 +312,13 @@ impl Machine {
     pub fn vmctx(&self) -> *mut VMContext {
         // SAFETY: `ctx` is live by the type's invariant.
         unsafe { (*self.ctx).vmctx }
+    }
+
+    /// The fuel of the store.
+    #[inline(always)]
+    pub fn fuel(&self) -> *mut u64 {
+        // SAFETY: `ctx` is live by the type's invariant.
+        unsafe { (*self.ctx).fuel }
     }
 
     /// Length of memory 0.

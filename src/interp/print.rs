@@ -158,7 +158,7 @@ impl Field {
 /// The bytecode of a defined function: a line for the frame, then one for each instruction, which starts with the
 /// number of its first word.
 pub(crate) fn print_bytecode(module: &InterpretedModule, defined: u32) -> Result<String> {
-    let (code, module) = (translate::function(&module.facts, defined, module.counts(), false)?, &module.facts);
+    let (code, module) = (translate::function(&module.facts, defined, module.extras(), false)?, &module.facts);
     let mut out = String::new();
     let name = Printable::name(module.func_name(module.imported_funcs() + defined).unwrap_or(""));
     let ty = module.defined_type(defined);

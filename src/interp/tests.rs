@@ -22,8 +22,12 @@ fn bytecode(wat: &str) -> String {
 #[track_caller]
 fn assert_bytecode(wat: &str, expected: &str) {
     let printed = bytecode(wat);
-    let lines = |text: &str| text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n");
-    assert_eq!(lines(&printed), lines(expected));
+    assert_eq!(trimmed(&printed), trimmed(expected));
+}
+
+/// The lines without space around them.
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// Calls export `f` of a module on both dispatches.
@@ -170,6 +174,24 @@ fn throws_pass_by_try_tables() {
     assert_eq!(run(&wat, 50), [Ok(3_000_000); 2]);
 }
 
+/// Each segment begins with its price, the one of the loop's passes behind its head.
+#[test]
+fn segments_begin_with_a_charge() {
+    let engine = Engine::new(Config::new().strategy(Strategy::Interpreter).consume_fuel(true)).unwrap();
+    let text = "(module (func (param i32) (result i32)
+        (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (local.get 0)))";
+    let printed = print_bytecode(&Module::new(&engine, text).unwrap().0.interp, 0).unwrap();
+    let expected = "function 0  (param i32) (result i32)
+         frame: 7 slots, header at s1, zeroed 0..0
+         0  charge 1
+         1  charge 5
+         2  i32_sub.si s0, s0, 1
+         3  br_nonzero_acc -> 1
+         4  charge 1
+         5  return_copy s1, s0";
+    assert_eq!(trimmed(&printed), trimmed(expected));
+}
+
 /// A loop's weight counts only code that every pass goes through.
 #[test]
 #[cfg(jit)]
@@ -239,7 +261,7 @@ fn damaged_bodies_are_refused_in_the_middle_of_their_translation() {
             let module = Module::new(&lazy, &damaged).unwrap();
             let translated = |module: &Module| -> Vec<_> {
                 let all = 0..bodies.len() as u32;
-                all.map(|defined| super::translate::function(&module.0.facts, defined, module.0.interp.counts(), true))
+                all.map(|defined| super::translate::function(&module.0.facts, defined, module.0.interp.extras(), true))
                     .collect()
             };
             let parts = translated(&module);

@@ -225,6 +225,7 @@ pub(crate) fn cache_settings(engine: &EngineState) -> Settings {
         target: isa.triple().to_string(),
         features: features.collect(),
         checks,
+        fuel: engine.config().consume_fuel,
         compiler: format!("{} {}", cranelift_codegen::VERSION, isa.flags()),
     }
 }

@@ -19,6 +19,7 @@ use super::module::CompiledModule;
 use super::trampoline::TrampolineKind;
 use super::unwind::{CodePosition, Stack, find_handler, frames};
 use super::{fault, origin, registry, signals};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
 use crate::sys::{self, signal};
 use crate::vm::activation::{self, Link};
@@ -171,17 +172,68 @@ unsafe fn enter(
     code: *const VMCode,
     slots: *mut u64,
 ) -> Result<()> {
+    // SAFETY: the store is live, and the rest is the caller's promise.
+    unsafe {
+        if sys::stack_pointer() < (*(*store).interrupts.vm()).stack_limit.load(Ordering::Relaxed) {
+            return poll_and_activate(store, trampoline, callee, caller, code, slots);
+        }
+        activate(store, trampoline, callee, caller, code, slots)
+    }
+}
+
+/// [`enter`] where the stack pointer is below the limit.
+///
+/// # Safety
+/// As for [`enter`].
+#[cold]
+#[inline(never)]
+unsafe fn poll_and_activate(
+    store: *mut StoreOpaque,
+    trampoline: *const VMCode,
+    callee: *mut u8,
+    caller: *mut VMContext,
+    code: *const VMCode,
+    slots: *mut u64,
+) -> Result<()> {
+    /// It may go on on another thread after the poll, and looks at variables of the thread, so it is not inlined.
+    #[inline(never)]
+    unsafe fn activate_anew(
+        store: *mut StoreOpaque,
+        trampoline: *const VMCode,
+        callee: *mut u8,
+        caller: *mut VMContext,
+        code: *const VMCode,
+        slots: *mut u64,
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { activate(store, trampoline, callee, caller, code, slots) }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        poll_at_entry(store, sys::stack_pointer())?;
+        activate_anew(store, trampoline, callee, caller, code, slots)
+    }
+}
+
+/// [`enter`] after the stack check.
+///
+/// # Safety
+/// As for [`enter`].
+#[inline]
+unsafe fn activate(
+    store: *mut StoreOpaque,
+    trampoline: *const VMCode,
+    callee: *mut u8,
+    caller: *mut VMContext,
+    code: *const VMCode,
+    slots: *mut u64,
+) -> Result<()> {
     // SAFETY: the store is live and the trampoline can be entered, as the caller promises. A status other than zero
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
-        if sys::stack_pointer() < (*(*store).interrupts.vm()).stack_limit.load(Ordering::Relaxed) {
-            poll_at_entry(store, sys::stack_pointer())?;
-        }
         if !signal::is_prepared() {
             let engine = &(*store).engine;
-            if engine.config.signals_based_traps {
-                signal::prepare(signals::on_signal)?;
-            }
+            prepare_thread(&engine.config)?;
         }
         if !(*store).admits_native() {
             return Err((*store).not_pinned());
@@ -193,13 +245,30 @@ unsafe fn enter(
         let status = arch::enter(&raw mut activation, trampoline, callee, caller, code, slots);
         activation.link.end(store);
         (*store).activation = outer;
-        activation::set_current(outer);
-        if status == 0 {
-            Ok(())
-        } else {
-            Err(activation.error(TRAPPED.with(|trapped| trapped.get().read().assume_init())))
-        }
+        activation::set_current_anew(outer);
+        if status == 0 { Ok(()) } else { Err(activation.error(trapped())) }
     }
+}
+
+/// The details of the trap that was landed from.
+///
+/// Not inlined, because the activation may have begun on another thread.
+///
+/// # Safety
+/// An activation must just have landed on this thread.
+#[cold]
+#[inline(never)]
+unsafe fn trapped() -> Trapped {
+    // SAFETY: written before the landing, by the caller's promise.
+    TRAPPED.with(|trapped| unsafe { trapped.get().read().assume_init() })
+}
+
+/// Sees to it that native code may run on this thread.
+///
+/// # Errors
+/// [`Resource`](ErrorKind::Resource) if there is no memory for the stack that signals are handled on, or the thread is ending.
+pub(super) fn prepare_thread(config: &Config) -> Result<()> {
+    if config.signals_based_traps && !signal::is_prepared() { signal::prepare(signals::on_signal) } else { Ok(()) }
 }
 
 /// The [`FramesOf`](activation::FramesOf) of native code: follows the frame pointers from where it was left.

@@ -3,14 +3,15 @@
 //!
 //! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
 //! access to the module's bytes (`source`), validation of function bodies (`validate`, `background`), types (`types`,
-//! `rec_group`) and their engine-wide numbers (`registry`), supported proposals (`features`), names (`names`), and the
-//! layout of contexts (`offsets`).
+//! `rec_group`) and their engine-wide numbers (`registry`), supported proposals (`features`), names (`names`), the
+//! layout of contexts (`offsets`), and what running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
 pub(crate) mod decode;
 pub(crate) mod features;
 pub(crate) mod file;
+pub(crate) mod fuel;
 pub(crate) mod names;
 pub(crate) mod offsets;
 mod rec_group;

@@ -8,7 +8,10 @@ use super::external::Extern;
 use super::instance::external;
 use super::linear::LinearMemory;
 use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
+use crate::error::Result;
+use crate::vm::budget::IoAccount;
 use crate::vm::context::{VMContext, VMMemory};
+use crate::vm::fuel;
 use crate::vm::heap::HeapStats;
 use crate::vm::instance::InstanceData;
 use crate::vm::interrupt::Interrupts;
@@ -38,6 +41,11 @@ pub struct Caller<'a, T: 'static> {
     /// The context of the calling instance; null if the host called the function.
     vmctx: *mut VMContext,
 }
+
+// SAFETY: it gives access to the store as `&mut Store<T>` does, which may be sent to another thread if the data may be.
+unsafe impl<T: Send> Send for Caller<'_, T> {}
+// SAFETY: a shared one gives what `&Store<T>` gives.
+unsafe impl<T: Sync> Sync for Caller<'_, T> {}
 
 impl<'a, T> Caller<'a, T> {
     /// # Safety
@@ -95,6 +103,53 @@ impl<'a, T> Caller<'a, T> {
         self.inner().opaque.heap.stats()
     }
 
+    /// Units of fuel left, after the price of this call; see [`Store::get_fuel`](crate::Store::get_fuel).
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`](crate::Store::get_fuel).
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.inner().opaque.fuel()
+    }
+
+    /// Sets how many units of fuel are left; see [`Store::set_fuel`](crate::Store::set_fuel).
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`](crate::Store::get_fuel).
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
+        unsafe { self.store.as_mut() }.opaque.set_fuel(fuel)
+    }
+
+    /// Whether the engine's code consumes fuel.
+    pub(crate) fn consumes_fuel(&self) -> bool {
+        self.inner().opaque.vm.consumes_fuel
+    }
+
+    /// Takes fuel for the work that the host function is about to do, so that a guest can't have much work done for little
+    /// fuel. Does nothing without [`Config::consume_fuel`](crate::Config::consume_fuel).
+    ///
+    /// # Errors
+    /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel), for the function to return, if less is left. Then nothing is left.
+    ///
+    /// ```
+    /// use wasmrun::{Caller, Config, Engine, Func, Store, Trap};
+    /// let mut store = Store::new(&Engine::new(Config::new().consume_fuel(true))?, ());
+    /// let hash = Func::wrap(&mut store, |mut caller: Caller<'_, ()>, bytes: u32| {
+    ///     caller.consume_fuel(u64::from(bytes) / 16)
+    ///     // ... and hash that many bytes
+    /// });
+    /// store.set_fuel(100)?;
+    /// let hash = hash.typed::<u32, ()>(&store)?;
+    /// hash.call(&mut store, 1024)?;
+    /// assert_eq!(store.get_fuel()?, 36);
+    /// assert_eq!(hash.call(&mut store, 1024).unwrap_err().trap(), Some(Trap::OutOfFuel));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn consume_fuel(&mut self, units: u64) -> Result<()> {
+        // SAFETY: the store is live and accessed through this `Caller` only, by the promise made to `new`.
+        unsafe { fuel::pay(self.store.as_ptr().cast(), units) }
+    }
+
     /// The engine of the store.
     pub fn engine(&self) -> &Engine {
         &self.inner().engine
@@ -111,14 +166,22 @@ impl<'a, T> Caller<'a, T> {
 
     /// The calling instance's memory as [`Caller::memory`] gives it, or one without bytes if it has none, and the host's data.
     pub fn memory_and_data(&mut self) -> (LinearMemory<'_>, &mut T) {
+        let (memory, data, _) = self.parts();
+        (memory, data)
+    }
+
+    /// As [`Caller::memory_and_data`], and the account of what the store's code writes and opens.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (LinearMemory<'_>, &mut T, &IoAccount) {
         let memory = self.instance().map_or(std::ptr::null_mut(), |instance| instance.host_memory);
         // SAFETY: null or live; the view borrows the store. Data and memories are apart.
         let memory = match unsafe { memory.as_ref() } {
             Some(memory) => unsafe { view(memory) },
             None => LinearMemory::new(&mut []),
         };
-        // SAFETY: the promise made to `new`.
-        (memory, unsafe { &mut self.store.as_mut().data })
+        let store = self.store.as_ptr();
+        // SAFETY: the promise made to `new`; account and data are two fields of the store.
+        unsafe { (memory, &mut (*store).data, &(*store).opaque.account.io) }
     }
 
     /// A view of the calling instance's memory: its export `memory`, or else its first memory. `None` if it has no memory, or

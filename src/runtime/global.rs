@@ -31,7 +31,7 @@ impl Global {
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
-        store.collect_if_due();
+        store.collect_if_due(true);
         let slots = value.to_slots(store)?;
         Ok(Global(store.add_global(GlobalData::new(ty, slots))))
     }
@@ -65,7 +65,7 @@ impl Global {
             return Err(Error::usage("an immutable global cannot be set"));
         }
         Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
-        store.collect_if_due();
+        store.collect_if_due(true);
         let slots = value.to_slots(store)?;
         // SAFETY: `vm` is valid as long as the store, which is borrowed exclusively, so no code reads it meanwhile.
         unsafe { (*self.in_store(store).vm).slots = slots };

@@ -7,21 +7,27 @@ use crate::vm::store::StoreOpaque;
 
 /// Decides how far a store may grow; see [`Store::limiter`].
 ///
-/// It is asked when an instance, memory or table is made, and when a memory or table grows, by a guest or by the host. It does
-/// not limit other memory of the runtime: code, the value stack
-/// ([`Config::max_wasm_stack`](crate::Config::max_wasm_stack) does), exceptions
-/// ([`Config::max_exception_bytes`](crate::Config::max_exception_bytes) does), and what host functions allocate.
+/// It is asked when an instance, memory or table is made, and when a memory or table grows, by a guest or by the host. All
+/// collected objects (exceptions, and host objects behind externrefs) count as one more memory, which grows in steps of
+/// 64 KiB; before it grows, a collection is tried if one is worth its time.
+///
+/// It does not limit other memory of the runtime: code, the value stack
+/// ([`Config::max_wasm_stack`](crate::Config::max_wasm_stack) does), and what host functions allocate. To limit all memory of a
+/// store together, time, or what programs write, see [`Budget`](crate::Budget). A store may have both: the limiter is asked
+/// first.
 pub trait ResourceLimiter: Send {
     /// Whether a memory may grow from `current` to `desired` bytes; `current` is 0 if the memory is to be made. `maximum` is the
-    /// maximum of its type, in bytes.
+    /// maximum of its type, in bytes; `None` for the collected objects.
     ///
-    /// With `false`, `memory.grow` gives -1 to the guest.
+    /// With `false`, `memory.grow` gives -1 to the guest, and a throw traps with a [`Resource`](crate::ErrorKind::Resource)
+    /// error.
     ///
     /// # Errors
     /// An error is a trap for the guest.
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool>;
 
-    /// Called when a memory could not grow although the limiter allowed it, or because its type does not allow it. `error` has
+    /// Called when a memory could not grow although the limiter allowed it, because the system or the store's
+    /// [`Budget`](crate::Budget) has no room, or because its type does not allow it. `error` has
     /// the reason. Does nothing by default.
     ///
     /// # Errors
@@ -169,7 +175,7 @@ impl StoreLimitsBuilder {
         Self::default()
     }
 
-    /// Sets the most bytes that each memory may have.
+    /// Sets the most bytes that each memory may have, and all collected objects together.
     pub fn memory_size(mut self, bytes: usize) -> Self {
         self.0.memory_size = Some(bytes);
         self
@@ -256,7 +262,9 @@ unsafe fn growing<T: 'static>(
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
         LimitedResource::Table => limiter.table_growing(current, desired, maximum),
-        LimitedResource::Memory | LimitedResource::Instance => limiter.memory_growing(current, desired, maximum),
+        LimitedResource::Memory | LimitedResource::Heap | LimitedResource::Instance => {
+            limiter.memory_growing(current, desired, maximum)
+        }
     }
 }
 
@@ -269,7 +277,9 @@ unsafe fn failed<T: 'static>(store: *mut StoreOpaque, resource: LimitedResource,
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
         LimitedResource::Table => limiter.table_grow_failed(error),
-        LimitedResource::Memory | LimitedResource::Instance => limiter.memory_grow_failed(error),
+        LimitedResource::Memory | LimitedResource::Heap | LimitedResource::Instance => {
+            limiter.memory_grow_failed(error)
+        }
     }
 }
 
@@ -282,7 +292,7 @@ unsafe fn max_count<T: 'static>(store: *mut StoreOpaque, resource: LimitedResour
     let limiter = unsafe { limiter::<T>(store) };
     match resource {
         LimitedResource::Instance => limiter.instances(),
-        LimitedResource::Memory => limiter.memories(),
+        LimitedResource::Memory | LimitedResource::Heap => limiter.memories(),
         LimitedResource::Table => limiter.tables(),
     }
 }

@@ -36,7 +36,9 @@ impl Memory {
         // SAFETY: the store is borrowed exclusively and used through its own pointer. No `vm` is passed that would have to be
         // valid.
         unsafe {
-            limits::admit(store, LimitedResource::Memory, initial_growth(ty))?;
+            let growth = initial_growth(ty);
+            limits::make_room(&mut *store, LimitedResource::Memory, Some(growth));
+            limits::admit(store, LimitedResource::Memory, growth)?;
             let data = MemoryData::new(None, ty, &(*store).engine, (*store).placement(None))?;
             Ok(Memory((*store).add_memory(data)))
         }
@@ -72,6 +74,7 @@ impl Memory {
         // SAFETY: the store is borrowed exclusively and used through its own pointer.
         let grown = unsafe {
             let growth = self.in_store(&*store).growth(delta);
+            limits::make_room(&mut *store, LimitedResource::Memory, growth);
             limits::grow(store, LimitedResource::Memory, growth, |store| store.grow_memory(self.0, delta))?
         };
         grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))

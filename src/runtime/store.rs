@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use super::engine::Engine;
 use super::limits::FindLimiter;
 use super::value::Value;
+use crate::error::Result;
 use crate::vm::heap::HeapStats;
 use crate::vm::store::StoreOpaque;
 
@@ -129,6 +130,33 @@ impl<T> Store<T> {
         self.inner().opaque.heap.stats()
     }
 
+    /// Units of fuel left. A new store has none.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the engine was made without [`Config::consume_fuel`](crate::Config::consume_fuel).
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine, Store};
+    /// let mut store = Store::new(&Engine::new(Config::new().consume_fuel(true))?, ());
+    /// assert_eq!(store.get_fuel()?, 0);
+    /// store.set_fuel(1_000_000)?;
+    /// assert_eq!(store.get_fuel()?, 1_000_000);
+    /// assert!(Store::new(&Engine::default(), ()).get_fuel().is_err());
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.inner().opaque.fuel()
+    }
+
+    /// Sets how many units of fuel are left; what was left is gone. See [`Config::consume_fuel`](crate::Config::consume_fuel)
+    /// for what they buy.
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`].
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.inner_mut().opaque.set_fuel(fuel)
+    }
+
     /// Drops the store and returns the host's data.
     pub fn into_data(self) -> T {
         let this = std::mem::ManuallyDrop::new(self);
@@ -156,6 +184,15 @@ pub struct StoreContext<'a, T: 'static>(pub(crate) &'a StoreInner<T>);
 /// Exclusive access to a store with data `T`; see [`AsContextMut`].
 pub struct StoreContextMut<'a, T: 'static>(NonNull<StoreInner<T>>, PhantomData<&'a mut StoreInner<T>>);
 
+// SAFETY: as `&Store<T>`.
+unsafe impl<T: Sync> Send for StoreContext<'_, T> {}
+// SAFETY: as `&Store<T>`.
+unsafe impl<T: Sync> Sync for StoreContext<'_, T> {}
+// SAFETY: as `&mut Store<T>`.
+unsafe impl<T: Send> Send for StoreContextMut<'_, T> {}
+// SAFETY: a shared one gives what `&Store<T>` gives.
+unsafe impl<T: Sync> Sync for StoreContextMut<'_, T> {}
+
 impl<'a, T> StoreContextMut<'a, T> {
     /// # Safety
     /// The pointer must be the own pointer of a store, to which nobody else has access for `'a`.
@@ -169,7 +206,7 @@ impl<'a, T> StoreContextMut<'a, T> {
         unsafe { self.0.as_mut() }
     }
 
-    fn inner(&self) -> &StoreInner<T> {
+    pub(super) fn inner(&self) -> &StoreInner<T> {
         // SAFETY: nobody else has access to the store for `'a`, by the promise made to `new`, and `self` is borrowed.
         unsafe { self.0.as_ref() }
     }
@@ -267,12 +304,36 @@ impl<T> StoreContext<'_, T> {
     pub fn data(&self) -> &T {
         &self.0.data
     }
+
+    /// Units of fuel left; see [`Store::get_fuel`].
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`].
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.0.opaque.fuel()
+    }
 }
 
 impl<T> StoreContextMut<'_, T> {
     /// The host's data.
     pub fn data(&self) -> &T {
         &self.inner().data
+    }
+
+    /// Units of fuel left; see [`Store::get_fuel`].
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`].
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.inner().opaque.fuel()
+    }
+
+    /// Sets how many units of fuel are left; see [`Store::set_fuel`].
+    ///
+    /// # Errors
+    /// As for [`Store::get_fuel`].
+    pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.as_context_mut().into_inner().opaque.set_fuel(fuel)
     }
 
     /// The host's data, to be changed.

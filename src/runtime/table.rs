@@ -35,13 +35,16 @@ impl Table {
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         Value::check_all(std::slice::from_ref(&init), &[ty.element.clone().into()], "initial element")?;
-        store.collect_if_due();
+        store.collect_if_due(true);
+        let growth = initial_growth(&ty);
+        // SAFETY: no slot is held yet.
+        unsafe { limits::make_room(store, LimitedResource::Table, Some(growth)) };
         let init = init.to_slots(store)?[0];
         let store = store.as_ptr();
         // SAFETY: the store is borrowed exclusively and used through its own pointer. No `vm` is passed that would have to be
         // valid.
         unsafe {
-            limits::admit(store, LimitedResource::Table, initial_growth(&ty))?;
+            limits::admit(store, LimitedResource::Table, growth)?;
             let data = TableData::new(None, ty, init)?;
             Ok(Table((*store).add_table(data)))
         }
@@ -60,7 +63,7 @@ impl Table {
     fn slot_of(self, store: &mut StoreOpaque, value: &Value) -> Result<u64> {
         let element = self.in_store(store).ty.element.clone();
         Value::check_all(std::slice::from_ref(value), &[element.into()], "element")?;
-        store.collect_if_due();
+        store.collect_if_due(true);
         Ok(value.to_slots(store)?[0])
     }
 
@@ -106,11 +109,13 @@ impl Table {
     /// - [`Usage`](crate::ErrorKind::Usage) if `init` does not match the element type or refers to an object in another store.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64, init: Value) -> Result<u64> {
         let store = &mut store.as_context_mut().into_inner().opaque;
+        let growth = self.in_store(store).growth(delta);
+        // SAFETY: no slot is held yet.
+        unsafe { limits::make_room(store, LimitedResource::Table, growth) };
         let slot = self.slot_of(store, &init)?;
         let store = store.as_ptr();
         // SAFETY: the store is borrowed exclusively and used through its own pointer.
         let grown = unsafe {
-            let growth = self.in_store(&*store).growth(delta);
             limits::grow(store, LimitedResource::Table, growth, |store| self.in_store_mut(store).grow(delta, slot))?
         };
         grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))

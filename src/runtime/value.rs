@@ -99,11 +99,17 @@ impl Value {
         }
     }
 
+    /// Whether the value refers to a host object.
+    pub(crate) fn is_host_object(&self) -> bool {
+        matches!(self, Value::ExternRef(Some(_)))
+    }
+
     /// The value in slots; the second is zero for all types but `v128`. The caller must put the slots where a garbage collection
     /// looks before the next one runs.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if the value refers to an object in another store.
+    /// [`Usage`](crate::ErrorKind::Usage) if the value refers to an object in another store; for a host object those of
+    /// [`StoreOpaque::intern`].
     pub(crate) fn to_slots(&self, store: &mut StoreOpaque) -> Result<[u64; 2]> {
         Ok(match self {
             Value::I32(v) => [*v as u32 as u64, 0],
@@ -116,7 +122,7 @@ impl Value {
                 Some(object) => match object.0 {},
                 None => [0, 0],
             },
-            Value::ExternRef(object) => [object.as_ref().map_or(0, |object| store.heap.intern(object)), 0],
+            Value::ExternRef(object) => [object.as_ref().map_or(Ok(0), |object| store.intern(object))?, 0],
             Value::ExnRef(exception) => {
                 [exception.as_ref().map_or(Ok(0), |exception| exception::to_slot(store, exception))?, 0]
             }

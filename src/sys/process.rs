@@ -1,12 +1,10 @@
 //! What the process and its threads have used.
 
-#[cfg(jit)]
 use std::time::Duration;
 
 use super::system::thread::RESIDENT_SIZE_UNIT;
 
 /// The processor time that the current thread has used.
-#[cfg(jit)]
 pub(crate) fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -43,7 +41,6 @@ mod tests {
         assert!((1 << 20..1 << 40).contains(&peak_memory().unwrap()));
     }
 
-    #[cfg(jit)]
     #[test]
     fn thread_time_passes_with_work_only() {
         let start = thread_time();

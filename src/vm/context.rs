@@ -63,6 +63,10 @@ pub(crate) struct VMStore {
     pub innermost: *const Link,
     /// How interpreted code enters native code; `None` where there is no JIT.
     pub native_calls: Option<&'static NativeCalls>,
+    /// Units of fuel left. Code of an engine that consumes fuel takes from it; see `fuel`.
+    pub fuel: u64,
+    /// Whether the engine's code consumes fuel.
+    pub consumes_fuel: bool,
 }
 
 impl VMStore {
@@ -73,6 +77,7 @@ impl VMStore {
     pub const STACK_LIMIT: i32 = offset_of!(VMStore, stack_limit) as i32;
     pub const EXIT_FP: i32 = offset_of!(VMStore, exit_fp) as i32;
     pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
+    pub const FUEL: i32 = offset_of!(VMStore, fuel) as i32;
 }
 
 /// What running code of a store looks at to notice a request from another thread, see

@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use super::context::{VMContext, VMException, VMTag};
-use super::heap;
 use super::instance::InstanceData;
 use super::store::StoreOpaque;
+use super::{heap, limits};
 use crate::error::{Error, ErrorKind, ExnPin, ExnRef, MAX_BACKTRACE, Result};
 
 fn layout(slots: usize) -> std::alloc::Layout {
@@ -34,7 +34,8 @@ pub(crate) unsafe fn free(exception: *mut VMException) -> usize {
 /// Allocates an exception with a tag of the running instance and a copy of `payload`.
 ///
 /// # Errors
-/// [`Resource`](ErrorKind::Resource) if live exceptions would take more bytes than `Config::max_exception_bytes`.
+/// [`Resource`](ErrorKind::Resource) if live exceptions would take more bytes than `Config::max_exception_bytes`, or the store's
+/// budget or limiter has no room for another; or what the limiter returns.
 ///
 /// # Safety
 /// `vmctx` must be live and `tag` an index of its module's tag index space. `payload` must point to the tag's parameters,
@@ -50,13 +51,31 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         let size = layout(slots).size();
         let most = store.engine.config.max_exception_bytes;
         let is_full = store.heap.exception_bytes() + size > most;
-        if is_full || store.heap.is_due(size) {
+        let counted = size + heap::EXCEPTION_OVERHEAD;
+        let is_worth_collecting = store.heap.is_worth_collecting();
+        let is_short = !store.heap_has_room(counted) && is_worth_collecting;
+        if is_full || is_short || store.heap.is_due(size) {
             heap::collect(store);
             // An eighth must be free after the collection, or a program near the limit would collect at every throw.
             if is_full && store.heap.exception_bytes() + size > most - most / 8 {
                 return Err(Error::resource(format!("live exceptions take more than {most} bytes")));
             }
         }
+        if !store.heap_has_room(counted) {
+            let own = store.as_ptr();
+            let admitted = limits::catching(own, || (*own).admit_to_heap(counted));
+            if let Err(error) = admitted {
+                // What has survived the last collection may be garbage now. As above, an eighth must be free afterwards.
+                if !is_worth_collecting && (*own).panic.is_none() {
+                    heap::collect(&mut *own);
+                }
+                let spare = (*own).heap.bytes() / 8;
+                if is_worth_collecting || (*own).panic.is_some() || !(*own).heap_has_room(counted + spare) {
+                    return Err((*own).note_refusal(error));
+                }
+            }
+        }
+        let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
         let exception = std::alloc::alloc(layout(slots)).cast::<VMException>();
         if exception.is_null() {
             return Err(Error::resource("the system refuses the memory for an exception"));
@@ -66,6 +85,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         exception.write(VMException { tag, slots });
         std::ptr::copy_nonoverlapping(payload, VMException::payload(exception), slots);
         store.heap.add_exception(exception, size);
+        store.note_peaks();
         Ok(exception)
     }
 }

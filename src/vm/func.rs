@@ -6,8 +6,9 @@ use std::ptr::NonNull;
 
 use super::context::{VMContext, VMFuncRef};
 use super::store::StoreOpaque;
-use super::{activation, exception};
+use super::{activation, exception, fuel};
 use crate::error::{Error, Result};
+use crate::module::fuel::of_host_call;
 use crate::module::types::FuncType;
 
 /// The entry of a host function: called with the closure, the store, the caller's context (null if the host calls) and the
@@ -64,9 +65,28 @@ impl HostFunc {
     where
         F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync + 'static,
     {
+        // SAFETY: the caller's promise.
+        unsafe { Self::with_suspension::<F, false>(ty, body) }
+    }
+
+    /// As [`HostFunc::new`]; if `SUSPENDS`, `body` may suspend the coroutine that it is called on, and go on on another thread
+    /// ([`fiber`](super::fiber)).
+    ///
+    /// # Safety
+    /// As for `new`.
+    pub unsafe fn with_suspension<F, const SUSPENDS: bool>(ty: FuncType, body: F) -> Self
+    where
+        F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync + 'static,
+    {
+        struct Env<F> {
+            /// What a call by WebAssembly code costs in fuel.
+            price: u64,
+            body: F,
+        }
+
         /// # Safety
-        /// `env` must be a live `F`, the store live, and the rest what the body expects.
-        unsafe extern "C" fn call<F>(
+        /// `env` must be a live `Env<F>`, the store live, and the rest what the body expects.
+        unsafe extern "C" fn call<F, const SUSPENDS: bool>(
             env: NonNull<()>,
             store: *mut StoreOpaque,
             caller: *mut VMContext,
@@ -75,9 +95,16 @@ impl HostFunc {
         where
             F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()>,
         {
-            // SAFETY: `env` is a live `F` by the caller's promise.
-            let body = unsafe { env.cast::<F>().as_ref() };
-            let status = match catch_unwind(AssertUnwindSafe(|| body(store, caller, slots))) {
+            // SAFETY: `env` is a live `Env<F>` by the caller's promise.
+            let Env { price, body } = unsafe { env.cast::<Env<F>>().as_ref() };
+            let run = || {
+                if !caller.is_null() {
+                    // SAFETY: the store is live by the caller's promise, and nobody refers to it.
+                    unsafe { fuel::pay(store, *price)? };
+                }
+                body(store, caller, slots)
+            };
+            let status = match catch_unwind(AssertUnwindSafe(run)) {
                 Ok(Ok(())) => 0,
                 // SAFETY: the store is live by the caller's promise, and `body` no longer refers to it.
                 Ok(Err(error)) => unsafe { failed(&mut *store, error) },
@@ -85,19 +112,25 @@ impl HostFunc {
                 Err(panic) => unsafe { panicked(&mut *store, panic) },
             };
             // SAFETY: the store is live by the caller's promise.
-            activation::set_current(unsafe { (*store).activation });
+            let activation = unsafe { (*store).activation };
+            if SUSPENDS {
+                activation::set_current_anew(activation);
+            } else {
+                activation::set_current(activation);
+            }
             status
         }
 
         /// # Safety
-        /// `env` must come from a box of an `F`, and not be used again.
+        /// `env` must come from a box of an `Env<F>`, and not be used again.
         unsafe fn drop_env<F>(env: NonNull<()>) {
-            // SAFETY: `env` comes from a box of an `F` by the caller's promise.
-            drop(unsafe { Box::from_raw(env.cast::<F>().as_ptr()) });
+            // SAFETY: `env` comes from a box of an `Env<F>` by the caller's promise.
+            drop(unsafe { Box::from_raw(env.cast::<Env<F>>().as_ptr()) });
         }
 
-        let env = NonNull::from(Box::leak(Box::new(body))).cast();
-        HostFunc { call: call::<F>, env, drop_env: drop_env::<F>, ty }
+        let price = of_host_call(ty.param_slots() + ty.result_slots());
+        let env = NonNull::from(Box::leak(Box::new(Env { price, body }))).cast();
+        HostFunc { call: call::<F, SUSPENDS>, env, drop_env: drop_env::<F>, ty }
     }
 
     /// Calls the function.

@@ -15,7 +15,8 @@
 //! The native stack is scanned from the collector's own frame to where the store's code was entered. A host function may
 //! switch to another stack (a coroutine) and call back into the store from there. The callee-saved registers of the suspended
 //! code may then be saved in a frame on either stack, so a scan can't find them. Therefore all objects that exist when the
-//! other stack is entered are kept until it is left again ([`Heap::freeze`]). Only objects that are made meanwhile are
+//! other stack is entered are kept until it is left again ([`Heap::freeze`]), or, if it is a coroutine of ours, whenever it
+//! runs ([`fiber`](super::fiber)). Only objects that are made meanwhile are
 //! collected, and suspended code can't refer to those.
 
 use std::collections::HashMap;
@@ -25,8 +26,9 @@ use std::sync::{Mutex, PoisonError, Weak};
 use super::context::VMException;
 use super::exception;
 use super::extern_ref::ExternRef;
+use super::limits::{GrowthRequest, LimitedResource};
 use super::store::StoreOpaque;
-use crate::error::ExnPin;
+use crate::error::{Error, ExnPin, Result};
 use crate::module::types::{HeapType, RefType};
 use crate::sys;
 
@@ -34,7 +36,13 @@ use crate::sys;
 const MIN_THRESHOLD: usize = 1 << 20;
 
 /// Bytes that each host object counts for; its real size is unknown.
-const EXTERN_BYTES: usize = 256;
+pub(crate) const EXTERN_BYTES: usize = 256;
+
+/// Bytes that each exception counts for, beside its own: what the allocator and the list of exceptions need.
+pub(crate) const EXCEPTION_OVERHEAD: usize = 32;
+
+/// Steps in which a limiter is asked for more room.
+const STEP: usize = 64 << 10;
 
 /// High half of the slot of every host object. No address and no small number has it, so a word on a stack rarely looks like
 /// such a slot by chance. The low half is the object's index plus one.
@@ -73,6 +81,10 @@ pub(crate) struct Heap {
     externs: ExternTable,
     /// Bytes of objects above which the next collection is due.
     threshold: usize,
+    /// Bytes that the last collection has left.
+    survived: usize,
+    /// Bytes that the store's limiter has allowed.
+    allowed: usize,
     frozen: Frozen,
     /// Exceptions that the host holds.
     pins: Mutex<ExnPins>,
@@ -188,8 +200,21 @@ impl Heap {
         pins.all.push(pin);
     }
 
-    fn bytes(&self) -> usize {
-        self.exception_bytes + EXTERN_BYTES * self.externs.len()
+    /// What all objects count for.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.exception_bytes + EXCEPTION_OVERHEAD * self.exceptions.len() + EXTERN_BYTES * self.externs.len()
+    }
+
+    /// Whether a host object has a slot.
+    pub fn has(&self, object: &ExternRef) -> bool {
+        self.externs.by_address.contains_key(&object.address())
+    }
+
+    /// Whether an eighth of the objects came after the last collection. The cost of the next one is then spread over these,
+    /// even if it frees nothing.
+    pub fn is_worth_collecting(&self) -> bool {
+        self.bytes() > 0 && self.bytes().saturating_sub(self.survived) >= self.bytes() / 8
     }
 
     /// Whether a collection is worth its time when `more` bytes are to be allocated.
@@ -207,6 +232,16 @@ impl Heap {
     /// Ends the matching [`Heap::freeze`], which returned `before`.
     pub fn thaw(&mut self, before: Frozen) {
         self.frozen = before;
+    }
+
+    /// Exchanges what [`Heap::freeze`] keeps now for `other`: the code of another native stack goes on.
+    pub fn swap_frozen(&mut self, other: &mut Frozen) {
+        std::mem::swap(&mut self.frozen, other);
+    }
+
+    /// What [`Heap::freeze`] keeps now.
+    pub fn frozen(&self) -> Frozen {
+        self.frozen
     }
 
     /// Whether there are collected host objects that were not dropped yet.
@@ -228,6 +263,41 @@ impl Heap {
             externs: self.externs.len(),
             collections: self.collections,
         }
+    }
+}
+
+impl StoreOpaque {
+    /// Whether more bytes of objects fit into the budget and into what the limiter has allowed.
+    #[inline]
+    pub fn heap_has_room(&self, more: usize) -> bool {
+        self.has_room(LimitedResource::Heap, more)
+            && (self.limiter.is_none() || self.heap.bytes() + more <= self.heap.allowed)
+    }
+
+    /// Makes sure that the budget has room for more bytes of objects, and asks the limiter for them, in steps of 64 KiB.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if there is no room, or what the limiter returns.
+    #[inline]
+    pub fn admit_to_heap(&mut self, more: usize) -> Result<()> {
+        if self.heap_has_room(more) { Ok(()) } else { self.ask_for_heap(more) }
+    }
+
+    #[cold]
+    fn ask_for_heap(&mut self, more: usize) -> Result<()> {
+        if !self.has_room(LimitedResource::Heap, more) {
+            return Err(self.over_memory_budget(&format!("an object of {more} bytes")));
+        }
+        let Some(limiter) = self.limiter else { return Ok(()) };
+        let (current, desired) = (self.heap.allowed, (self.heap.bytes() + more).next_multiple_of(STEP));
+        let growth = GrowthRequest { current, desired, maximum: None };
+        // SAFETY: the store's own pointer. The limiter is found in the part of the store that the host's data is in, to which
+        // nobody has a reference: host functions have given theirs back when values are converted and exceptions made.
+        if !unsafe { (limiter.growing)(self.as_ptr(), LimitedResource::Heap, growth)? } {
+            return Err(Error::resource(format!("collected objects of {desired} bytes are beyond the store's limit")));
+        }
+        self.heap.allowed = desired;
+        Ok(())
     }
 }
 
@@ -387,6 +457,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         }
     }
     heap.collections += 1;
+    heap.survived = heap.bytes();
     // The cost of a collection grows with the live bytes and with the words scanned (8 bytes each). The next is due when as
     // many bytes were allocated as are alive now, or half as many as were scanned, so the cost per allocated byte is bounded.
     heap.threshold = heap.bytes() + heap.bytes().max(4 * words).max(MIN_THRESHOLD);

@@ -14,6 +14,7 @@ use super::image::MemoryImage;
 use super::instance::{InstanceData, context_layout, resolve};
 use super::limits::{self, LimitedResource};
 use super::memory::{self, MemoryData};
+use super::ops::Payer;
 use super::store::{AliasableBox, StoreOpaque, Stored};
 use super::table::{self, TableData};
 use super::{libcalls, ops};
@@ -162,7 +163,9 @@ impl InstanceData {
         for index in this().memories.len()..inner.memories.len() {
             // SAFETY: the location is one of this context, which lives as long as the store.
             let memory = unsafe {
-                limits::admit(own, LimitedResource::Memory, memory::initial_growth(inner.memories[index]))?;
+                let growth = memory::initial_growth(inner.memories[index]);
+                limits::make_room(store(), LimitedResource::Memory, Some(growth));
+                limits::admit(own, LimitedResource::Memory, growth)?;
                 let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
                 let image = if index == 0 { images.get().map(Image::id) } else { None };
                 MemoryData::new(Some(place), inner.memories[index], &engine, store().placement(image))?
@@ -191,7 +194,9 @@ impl InstanceData {
             // SAFETY: the location is one of this context, which lives as long as the store. All globals that the initial
             // value may read are initialised.
             let table = unsafe {
-                limits::admit(own, LimitedResource::Table, table::initial_growth(&inner.tables[index]))?;
+                let growth = table::initial_growth(&inner.tables[index]);
+                limits::make_room(store(), LimitedResource::Table, Some(growth));
+                limits::admit(own, LimitedResource::Table, growth)?;
                 let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
                 TableData::new(Some(place), inner.tables[index].clone(), init)?
@@ -243,7 +248,8 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
         for (segment, index) in module.elements.iter().zip(0..) {
             if let SegmentMode::Active { index: table, offset } = &segment.mode {
                 let offset = evaluate(vmctx, module, offset)[0] as u32;
-                let copied = ops::table_init(vmctx, *table, index, offset.into(), 0, ops::element_count(segment));
+                let count = ops::element_count(segment);
+                let copied = ops::table_init(vmctx, *table, index, offset.into(), 0, count, Payer::Host);
                 if let (Err(_), Some(image)) = (&copied, image) {
                     memory().remove_image(image);
                 }
@@ -261,7 +267,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
             if let SegmentMode::Active { index: memory, offset } = &segment.mode {
                 if !is_mapped {
                     let offset = evaluate(vmctx, module, offset)[0] as u32;
-                    ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32)?;
+                    ops::memory_init(vmctx, *memory, index, offset.into(), 0, segment.bytes.len() as u32, Payer::Host)?;
                 }
                 ops::data_drop(vmctx, index);
             }

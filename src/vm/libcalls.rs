@@ -43,6 +43,8 @@ macro_rules! for_each_libcall {
             /// Allocates an exception with a copy of the payload in the slots at `payload`. Returns 0 if it fails: the store
             /// has a pending error, and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
+            /// Decides how to go on when less fuel is left than a segment costs; if the code goes on, that has been paid.
+            fuel_exhausted(price: I64) -> Trap;
             /// Makes a trap, given by its code, the store's pending error.
             set_pending_trap(code: I32) -> I32;
             /// Makes the trap for an access of `size` bytes at `address` the store's pending error.
@@ -97,7 +99,7 @@ pub(crate) fn table() -> *const Libcalls {
 /// For all: the context must be that of the running code, indices must be validated ones of its module, and slots must hold
 /// values of the types that the instruction has.
 mod entry {
-    use super::super::{context::VMException, exception, instance, ops, store::StoreOpaque};
+    use super::super::{context::VMException, exception, fuel, instance, ops, store::StoreOpaque};
     use super::{FAILED, VMContext};
     use crate::error::{Result, Trap};
 
@@ -146,7 +148,7 @@ mod entry {
             status(vmctx, ops::memory_copy(vmctx, dst_memory, src_memory, dst, src, len))
         }
         memory_init(vmctx, memory: u32, segment: u32, dst: u64, src: u32, len: u32) -> u32 {
-            status(vmctx, ops::memory_init(vmctx, memory, segment, dst, src, len))
+            status(vmctx, ops::memory_init(vmctx, memory, segment, dst, src, len, ops::Payer::Guest))
         }
         data_drop(vmctx, segment: u32) -> u32 {{
             ops::data_drop(vmctx, segment);
@@ -162,7 +164,7 @@ mod entry {
             status(vmctx, ops::table_copy(vmctx, dst_table, src_table, dst, src, len))
         }
         table_init(vmctx, table: u32, segment: u32, dst: u64, src: u32, len: u32) -> u32 {
-            status(vmctx, ops::table_init(vmctx, table, segment, dst, src, len))
+            status(vmctx, ops::table_init(vmctx, table, segment, dst, src, len, ops::Payer::Guest))
         }
         elem_drop(vmctx, segment: u32) -> u32 {{
             ops::elem_drop(vmctx, segment);
@@ -178,6 +180,7 @@ mod entry {
                 }
             }
         }
+        fuel_exhausted(vmctx, price: u64) -> u32 { status(vmctx, fuel::exhausted((*vmctx).store.cast(), price)) }
         set_pending_trap(vmctx, code: u32) -> u32 {
             status(vmctx, Err(Trap::from_code(code as u8).expect("compiled code has no other codes").into()))
         }

@@ -1,6 +1,10 @@
-//! Requests to a store's limiter: before an instance, memory or table is made, and before a memory or table grows.
+//! Requests to a store's limiter, and looks at its budget: before an instance, memory or table is made, and before a memory or
+//! table grows. Those for collected objects are in `heap`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::store::StoreOpaque;
+use super::{activation, heap};
 use crate::error::{Error, Result};
 
 /// A kind of object that a limiter decides about.
@@ -11,6 +15,8 @@ pub(crate) enum LimitedResource {
     Memory,
     /// A table, whose size is counted in elements.
     Table,
+    /// All collected objects of the store together, counted in bytes.
+    Heap,
 }
 
 /// A request to make a memory or table of a size, or to grow one to it. Sizes of memories are in bytes, of tables in elements.
@@ -26,8 +32,8 @@ pub(crate) struct GrowthRequest {
 /// The limiter of a store, as functions that know the type of the store's data.
 ///
 /// # Safety
-/// For all: the pointer must be the store's own pointer. Nobody may hold a reference to the store, because the limiter may be
-/// in its data.
+/// For all: the pointer must be the store's own pointer. Nobody may hold a reference to what comes behind the `StoreOpaque`,
+/// because the limiter may be in the store's data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limiter {
     /// Whether a memory or table may grow. An error is a trap for the guest.
@@ -38,7 +44,43 @@ pub(crate) struct Limiter {
     pub max_count: unsafe fn(*mut StoreOpaque, LimitedResource) -> usize,
 }
 
-/// Asks the limiter, if there is one, whether one more object may be made; memories and tables with the size `growth.desired`.
+/// Runs `ask`, which may ask the store's limiter, for running code. If the limiter panics, the panic is kept for the innermost
+/// Rust caller of WebAssembly code to resume, as for a host function.
+///
+/// # Errors
+/// What `ask` returns.
+///
+/// # Safety
+/// `store` must be the own pointer of a live store, to which nobody holds a reference.
+pub(crate) unsafe fn catching<R>(store: *mut StoreOpaque, ask: impl FnOnce() -> Result<R>) -> Result<R> {
+    let result = catch_unwind(AssertUnwindSafe(ask));
+    // SAFETY: the store is live and nobody refers to it, by the caller's promise.
+    unsafe {
+        // The limiter may have run code of another store.
+        activation::set_current((*store).activation);
+        result.unwrap_or_else(|panic| {
+            (*store).panic = Some(panic);
+            Err(Error::host("a limiter panicked"))
+        })
+    }
+}
+
+/// Collects if the budget has no room for growth of a memory or table otherwise.
+///
+/// # Safety
+/// As for [`heap::collect`].
+pub(crate) unsafe fn make_room(store: &mut StoreOpaque, resource: LimitedResource, growth: Option<GrowthRequest>) {
+    if let Some(GrowthRequest { current, desired, .. }) = growth
+        && !store.has_room(resource, desired.saturating_sub(current))
+        && store.heap.bytes() > 0
+    {
+        // SAFETY: the caller's promise.
+        unsafe { heap::collect(store) };
+    }
+}
+
+/// Asks the limiter, if there is one, and the budget whether one more object may be made; memories and tables with the size
+/// `growth.desired`. The caller counts the object when it is made.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if it may not, or what the limiter returns.
@@ -48,26 +90,32 @@ pub(crate) struct Limiter {
 pub(crate) unsafe fn admit(store: *mut StoreOpaque, resource: LimitedResource, growth: GrowthRequest) -> Result<()> {
     // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference is held over a call.
     unsafe {
-        let Some(limiter) = (*store).limiter else { return Ok(()) };
         let (what, unit) = match resource {
             LimitedResource::Instance => ("instance", ""),
             LimitedResource::Memory => ("memory", " bytes"),
             LimitedResource::Table => ("table", " elements"),
+            LimitedResource::Heap => ("heap", " bytes"),
         };
-        let count = (*store).count(resource);
-        if count >= (limiter.max_count)(store, resource) {
-            return Err(Error::resource(format!("the store's limit of {count} {what}(s) is reached")));
+        let size = growth.desired;
+        if let Some(limiter) = (*store).limiter {
+            let count = (*store).count(resource);
+            if count >= (limiter.max_count)(store, resource) {
+                return Err(Error::resource(format!("the store's limit of {count} {what}(s) is reached")));
+            }
+            if resource != LimitedResource::Instance && !(limiter.growing)(store, resource, growth)? {
+                return Err(Error::resource(format!("a {what} of {size}{unit} is beyond the store's limit")));
+            }
         }
-        if resource != LimitedResource::Instance && !(limiter.growing)(store, resource, growth)? {
-            let size = growth.desired;
-            return Err(Error::resource(format!("a {what} of {size}{unit} is beyond the store's limit")));
+        if !(*store).has_room(resource, size) {
+            let error = (*store).over_memory_budget(&format!("a {what} of {size}{unit}"));
+            return Err((*store).note_refusal(error));
         }
     }
     Ok(())
 }
 
-/// Asks the limiter, if there is one, and then has `grow` grow a memory or table. Returns the old size in pages or elements,
-/// or `None` if the object could not grow. `growth` is `None` if the new size would overflow.
+/// Asks the limiter, if there is one, and the budget, and then has `grow` grow a memory or table. Returns the old size in pages
+/// or elements, or `None` if the object could not grow. `growth` is `None` if the new size would overflow.
 ///
 /// # Errors
 /// What the limiter returns; it is a trap for the guest.
@@ -82,21 +130,29 @@ pub(crate) unsafe fn grow(
 ) -> Result<Option<u64>> {
     // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference is held over a call.
     unsafe {
-        let Some(limiter) = (*store).limiter else { return Ok(grow(&mut *store)) };
-        let beyond = || Error::resource("the new size is beyond the maximum of the type");
+        let limiter = (*store).limiter;
         let refused = match growth {
             Some(growth) if growth.maximum.is_none_or(|maximum| growth.desired <= maximum) => {
-                if !(limiter.growing)(store, resource, growth)? {
+                if let Some(limiter) = limiter
+                    && !(limiter.growing)(store, resource, growth)?
+                {
                     return Ok(None);
                 }
-                match grow(&mut *store) {
-                    Some(old) => return Ok(Some(old)),
-                    None => Error::resource("the system refuses the new size"),
+                let more = growth.desired - growth.current;
+                if !(*store).has_room(resource, more) {
+                    (*store).note_refusal((*store).over_memory_budget("the new size"))
+                } else if let Some(old) = grow(&mut *store) {
+                    (*store).charge(resource, more);
+                    return Ok(Some(old));
+                } else {
+                    Error::resource("the system refuses the new size")
                 }
             }
-            _ => beyond(),
+            _ => Error::resource("the new size is beyond the maximum of the type"),
         };
-        (limiter.failed)(store, resource, refused)?;
+        if let Some(limiter) = limiter {
+            (limiter.failed)(store, resource, refused)?;
+        }
         Ok(None)
     }
 }

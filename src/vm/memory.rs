@@ -165,7 +165,7 @@ impl MemoryData {
     }
 
     /// Length in bytes.
-    fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         // SAFETY: `vm` is valid while the memory lives.
         unsafe { (*self.vm).length }
     }

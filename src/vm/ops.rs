@@ -6,15 +6,16 @@
 //! reference to its store; and indices must be validated ones of its module.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::context::{VMContext, VMMemory};
+use super::fuel;
 use super::instance::{InstanceData, resolve};
 use super::interrupt;
-use super::limits::{self, LimitedResource};
+use super::limits::{self, GrowthRequest, LimitedResource};
 use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
+use crate::module::fuel::{of_bytes, of_elements};
 use crate::module::{ElementItems, ElementSegment};
 
 /// The instance of a context.
@@ -70,20 +71,56 @@ pub(crate) unsafe fn out_of_bounds(vmctx: *mut VMContext, memory: u32, address: 
     memory_fault(address, size, length)
 }
 
-/// Runs `grow`, which asks the store's limiter. If the limiter panics, the panic is kept for the innermost Rust caller of
-/// WebAssembly code to resume, as for a host function.
+/// Who has a segment copied, and so whether that consumes fuel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payer {
+    /// An instruction.
+    Guest,
+    /// Instantiation, which is free.
+    Host,
+}
+
+/// Takes the price of what the running code is about to do.
+///
+/// # Errors
+/// Those of [`fuel::pay`].
 ///
 /// # Safety
-/// The store must be live, and nobody hold a reference to it.
-unsafe fn grow(store: *mut StoreOpaque, grow: impl FnOnce() -> Result<Option<u64>>) -> Result<u64> {
-    match catch_unwind(AssertUnwindSafe(grow)) {
-        Ok(grown) => Ok(grown?.unwrap_or(u64::MAX)),
-        Err(panic) => {
-            // SAFETY: the store is live and nobody refers to it, by the caller's promise.
-            unsafe { (*store).panic = Some(panic) };
-            Err(Error::host("a limiter panicked"))
+/// The context must be live, and there must be no reference to its store.
+unsafe fn pay(vmctx: *mut VMContext, price: u64) -> Result<()> {
+    // SAFETY: the context is live by the caller's promise, so its store is, to which there is no reference.
+    unsafe { fuel::pay((*vmctx).store.cast(), price) }
+}
+
+/// How much a memory or table would grow by; nothing if the maximum of its type forbids it.
+fn growth_of(growth: Option<GrowthRequest>) -> u64 {
+    let allowed = growth.filter(|growth| growth.maximum.is_none_or(|maximum| growth.desired <= maximum));
+    allowed.map_or(0, |growth| (growth.desired - growth.current) as u64)
+}
+
+/// Takes the price, and has `grow` grow a memory or table of running code, if limiter and budget allow that; gives the price back
+/// if nothing has grown.
+///
+/// # Safety
+/// The store must be live, and nobody hold a reference to it; its `value_top` must be above all slots in use.
+unsafe fn grow(
+    store: *mut StoreOpaque,
+    resource: LimitedResource,
+    growth: Option<GrowthRequest>,
+    price: u64,
+    grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
+) -> Result<u64> {
+    // SAFETY: the caller's promise.
+    let grown = unsafe {
+        fuel::pay(store, price)?;
+        limits::make_room(&mut *store, resource, growth);
+        let grown = limits::catching(store, || limits::grow(store, resource, growth, grow));
+        if !matches!(grown, Ok(Some(_))) {
+            fuel::give_back(store, price);
         }
-    }
+        grown?
+    };
+    Ok(grown.unwrap_or(u64::MAX))
 }
 
 /// `memory.grow` by `delta` pages: returns the old size in pages, or `u64::MAX` if the memory can't grow.
@@ -92,7 +129,7 @@ unsafe fn grow(store: *mut StoreOpaque, grow: impl FnOnce() -> Result<Option<u64
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// See the module's documentation.
+/// See the module's documentation; the store's `value_top` must be above all slots in use.
 pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64) -> Result<u64> {
     // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
     // access the store's data.
@@ -100,7 +137,8 @@ pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64)
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let memory = instance(vmctx).memory(memory);
         let growth = (&(*own).memories)[memory.index(&*own)].growth(delta);
-        grow(own, || limits::grow(own, LimitedResource::Memory, growth, |store| store.grow_memory(memory, delta)))
+        let price = of_bytes(growth_of(growth));
+        grow(own, LimitedResource::Memory, growth, price, |store| store.grow_memory(memory, delta))
     }
 }
 
@@ -118,6 +156,7 @@ pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, va
         if !within(dst, len, length) {
             return Err(memory_fault(dst, len, length));
         }
+        pay(vmctx, of_bytes(len))?;
         in_pieces(vmctx, len as usize, |range| {
             let (base, _) = memory(vmctx, index);
             std::ptr::write_bytes(base.add(dst as usize + range.start), value as u8, range.len());
@@ -183,6 +222,7 @@ pub(crate) unsafe fn memory_copy(
         if !within(dst, len, to_length) {
             return Err(memory_fault(dst, len, to_length));
         }
+        pay(vmctx, of_bytes(len))?;
         let (dst, src, len) = (dst as usize, src as usize, len as usize);
         // Where the target begins within the source, the last bytes are copied first.
         let is_upward = from == to && dst > src;
@@ -210,6 +250,7 @@ pub(crate) unsafe fn memory_init(
     dst: u64,
     src: u32,
     len: u32,
+    payer: Payer,
 ) -> Result<()> {
     // SAFETY: context and indices are valid by the caller's promise; both ranges are in bounds, as checked before the copy.
     // Nobody else refers to the bytes of the memory while code of the store runs.
@@ -222,6 +263,9 @@ pub(crate) unsafe fn memory_init(
         };
         if !within(src.into(), len.into(), bytes.len()) || !within(dst, len.into(), length) {
             return Err(memory_fault(dst, len.into(), length));
+        }
+        if payer == Payer::Guest {
+            pay(vmctx, of_bytes(len.into()))?;
         }
         let from = bytes.start + src as usize;
         in_pieces(vmctx, len as usize, |range| {
@@ -247,7 +291,8 @@ pub(crate) unsafe fn data_drop(vmctx: *mut VMContext, segment: u32) {
 /// What the store's limiter returns.
 ///
 /// # Safety
-/// See the module's documentation; `init` must be a slot of the element type.
+/// See the module's documentation; `init` must be a slot of the element type, and the store's `value_top` above all slots in
+/// use.
 pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, init: u64) -> Result<u64> {
     // SAFETY: context and index are valid by the caller's promise. No reference is held while the limiter runs, which may
     // access the store's data.
@@ -255,7 +300,8 @@ pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, i
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let index = instance(vmctx).table(table).index(&*own);
         let growth = (&(*own).tables)[index].growth(delta);
-        grow(own, || limits::grow(own, LimitedResource::Table, growth, |store| store.tables[index].grow(delta, init)))
+        let price = of_elements(growth_of(growth));
+        grow(own, LimitedResource::Table, growth, price, |store| store.tables[index].grow(delta, init))
     }
 }
 
@@ -269,13 +315,12 @@ pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, i
 pub(crate) unsafe fn table_fill(vmctx: *mut VMContext, table: u32, dst: u64, value: u64, len: u64) -> Result<()> {
     // SAFETY: context and index are valid by the caller's promise.
     unsafe {
-        let store = store(vmctx);
-        let index = instance(vmctx).table(table).index(store);
-        let elements = store.tables[index].elements_mut();
-        if !within(dst, len, elements.len()) {
+        let index = instance(vmctx).table(table).index(store(vmctx));
+        if !within(dst, len, store(vmctx).tables[index].elements().len()) {
             return Err(Trap::TableOutOfBounds.into());
         }
-        elements[dst as usize..][..len as usize].fill(value);
+        pay(vmctx, of_elements(len))?;
+        store(vmctx).tables[index].elements_mut()[dst as usize..][..len as usize].fill(value);
     }
     Ok(())
 }
@@ -307,6 +352,7 @@ pub(crate) unsafe fn table_copy(
         if !within(src, len, from_length) || !within(dst, len, to_length) {
             return Err(Trap::TableOutOfBounds.into());
         }
+        pay(vmctx, of_elements(len))?;
         std::ptr::copy(from.add(src as usize), to.add(dst as usize), len as usize);
     }
     Ok(())
@@ -334,20 +380,24 @@ pub(crate) unsafe fn table_init(
     dst: u64,
     src: u32,
     len: u32,
+    payer: Payer,
 ) -> Result<()> {
     // SAFETY: context and indices are valid by the caller's promise.
     unsafe {
-        let (store, instance) = (store(vmctx), instance(vmctx));
+        let instance = instance(vmctx);
         let module = instance.module.clone();
         let items = &module.elements[segment as usize];
         let count = if instance.dropped_elements[segment as usize] { 0 } else { element_count(items) as usize };
-        let index = instance.table(table).index(store);
-        let elements = store.tables[index].elements_mut();
-        if !within(src.into(), len.into(), count) || !within(dst, len.into(), elements.len()) {
+        let index = instance.table(table).index(store(vmctx));
+        let length = store(vmctx).tables[index].elements().len();
+        if !within(src.into(), len.into(), count) || !within(dst, len.into(), length) {
             return Err(Trap::TableOutOfBounds.into());
         }
+        if payer == Payer::Guest {
+            pay(vmctx, of_elements(len.into()))?;
+        }
         let source = src as usize..src as usize + len as usize;
-        let target = &mut elements[dst as usize..][..len as usize];
+        let target = &mut store(vmctx).tables[index].elements_mut()[dst as usize..][..len as usize];
         match (&items.items, &instance.element_values[segment as usize]) {
             (ElementItems::Funcs(funcs), _) => {
                 for (slot, func) in target.iter_mut().zip(&funcs[source]) {

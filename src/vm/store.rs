@@ -6,9 +6,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::Account;
 use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
+use super::extern_ref::ExternRef;
+use super::fiber::FiberState;
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
@@ -83,6 +86,7 @@ pub(crate) struct StoreOpaque {
     /// Requests from other threads.
     pub interrupts: Arc<Interrupts>,
     pub deadlines: Deadlines,
+    pub account: Account,
     /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
@@ -93,9 +97,11 @@ pub(crate) struct StoreOpaque {
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
     /// The native stack that this store's code runs on now.
-    stack: NativeStack,
+    pub(super) stack: NativeStack,
     /// Number of other native stacks with suspended code of this store.
-    suspended: usize,
+    pub(super) suspended: usize,
+    /// The coroutine that the running code may suspend; null if it may not.
+    pub(super) fiber: *mut FiberState,
     /// Contexts point to their instance.
     pub instances: Vec<AliasableBox<InstanceData>>,
     /// References to host functions, by the address of the `HostFunc`.
@@ -106,6 +112,9 @@ pub(crate) struct StoreOpaque {
 
 /// The smallest value stack, in bytes.
 const MIN_STACK: usize = 64 << 10;
+
+/// The most stacks with suspended code of one store: each may use as much as the configuration allows for one.
+pub(super) const MAX_SUSPENDED: usize = 256;
 
 /// The largest value stack, in bytes, so that it takes a small part of the address space.
 const MAX_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 20 };
@@ -145,6 +154,8 @@ impl StoreOpaque {
                 innermost: std::ptr::null(),
                 in_flight: std::ptr::null_mut(),
                 native_calls: engine.hooks.native_calls,
+                fuel: 0,
+                consumes_fuel: engine.config.consume_fuel,
             },
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),
@@ -159,6 +170,7 @@ impl StoreOpaque {
             rests: false,
             interrupts: Arc::new(Interrupts::new()),
             deadlines: Deadlines::new(engine.config.epoch_interruption),
+            account: Account::new(),
             limiter: None,
             memories: Vec::new(),
             tables: Vec::new(),
@@ -167,6 +179,7 @@ impl StoreOpaque {
             heap: Heap::new(engine.config.collect_always),
             stack: NativeStack::default(),
             suspended: 0,
+            fiber: std::ptr::null_mut(),
             instances: Vec::new(),
             host_refs: HashMap::new(),
             host_funcs: Vec::new(),
@@ -177,12 +190,13 @@ impl StoreOpaque {
         store
     }
 
-    /// The number of instances, memories or tables in the store.
+    /// The number of instances, memories, tables or heaps in the store.
     pub fn count(&self, resource: LimitedResource) -> usize {
         match resource {
             LimitedResource::Instance => self.instances.len(),
             LimitedResource::Memory => self.memories.len(),
             LimitedResource::Table => self.tables.len(),
+            LimitedResource::Heap => 1,
         }
     }
 
@@ -231,7 +245,13 @@ impl StoreOpaque {
     /// Bytes of native stack between where the running code was entered and its limit.
     pub fn whole_stack(&self) -> usize {
         // The native stack may be smaller than the configuration allows.
-        self.stack.high.saturating_sub(self.vm.stack_limit).min(self.engine.config.max_wasm_stack)
+        self.stack.high.saturating_sub(self.vm.stack_limit).min(self.max_stack())
+    }
+
+    /// The most bytes of stack that code may use.
+    #[inline]
+    fn max_stack(&self) -> usize {
+        self.account.stack(self.engine.config.max_wasm_stack)
     }
 
     /// Prepares to run this store's code on the current native stack: sets the stack limits. `here` is the stack pointer; the
@@ -239,7 +259,7 @@ impl StoreOpaque {
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the stack is too small or its bounds are unknown;
-    /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store.
+    /// [`Trap::StackOverflow`] if too many other stacks have suspended code of this store; [`Trap::CpuTime`] if none is left.
     #[inline]
     pub fn enter_wasm(&mut self, here: usize) -> Result<WasmEntry> {
         if self.stack.contains(here) {
@@ -249,21 +269,39 @@ impl StoreOpaque {
         if self.stack.is_running() {
             return self.enter_other_stack(here);
         }
-        self.set_stack_limits(here)?;
+        self.begin_cpu_time()?;
         if self.vm.value_end.is_null() {
             self.take_value_stack();
+        }
+        if let Err(error) = self.set_stack_limits(here) {
+            self.end_cpu_time();
+            return Err(error);
         }
         Ok(WasmEntry::First)
     }
 
-    /// Gives the store a value stack. If there is no address space for one, interpreted calls fail.
+    /// Prepares for code on a fiber that no other code of the store waits for.
+    pub(super) fn prepare_for_fiber(&mut self) {
+        if self.vm.value_end.is_null() {
+            self.take_value_stack();
+        }
+        self.limit_value_stack();
+    }
+
+    /// Prepares the store for a time without running code.
+    #[inline]
+    pub(super) fn become_idle(&mut self) {
+        if self.rests {
+            self.rest();
+        }
+    }
+
+    /// Gives the store a value stack, whose end has to be set. If there is no address space for one, interpreted calls fail.
     #[cold]
     fn take_value_stack(&mut self) {
         self.value_stack = value_stack(&self.engine).unwrap_or_default();
         let (base, length) = (self.value_stack.base(), self.value_stack.accessible());
         self.vm.value_top = base.cast();
-        self.vm.value_end = base.wrapping_add(length).cast();
-        self.interrupts.limit_value_stack(self.vm.value_end as usize);
         if self.engine.config.pack_memories {
             // As if another store had used it.
             const FOREIGN: u64 = 0xF0F0_E5E5_D7D7_C3C3;
@@ -282,7 +320,8 @@ impl StoreOpaque {
 
     /// Where a memory that is made now may be. `image` is going to be mapped into it.
     pub fn placement(&mut self, image: Option<u64>) -> Placement {
-        if self.activation.is_null() {
+        // Native code may also be suspended, with another activation on top.
+        if self.vm.innermost.is_null() {
             return Placement::Either { image };
         }
         self.rests |= self.repacks();
@@ -296,6 +335,7 @@ impl StoreOpaque {
 
     /// Adds a memory to the store; returns its handle.
     pub fn add_memory(&mut self, memory: MemoryData) -> Stored {
+        self.charge(LimitedResource::Memory, memory.length());
         self.packed += usize::from(memory.is_packed());
         self.memories.push(memory);
         Stored::new(self, self.memories.len() - 1)
@@ -375,16 +415,36 @@ impl StoreOpaque {
     #[inline]
     fn set_stack_limits(&mut self, here: usize) -> Result<()> {
         let (stack, reserve) = sys::current_stack(here)?;
+        let (stack_limit, nest_limit) = self.limits_on(stack, reserve);
         self.stack = stack;
-        // The limit is above the part of the stack that is reserved for Rust code.
-        let most = self.engine.config.max_wasm_stack;
-        self.limit_stack(stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve)));
-        self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
+        self.limit_value_stack();
+        self.limit_stack(stack_limit);
+        self.vm.nest_limit = nest_limit;
         Ok(())
     }
 
+    /// Sets the end of the value stack, of which the budget may allow a part only.
     #[inline]
-    fn limit_stack(&mut self, stack_limit: usize) {
+    fn limit_value_stack(&mut self) {
+        let length = self.account.stack(self.value_stack.accessible()) & !7;
+        let end = self.value_stack.base().wrapping_add(length).cast();
+        if self.vm.value_end != end {
+            self.vm.value_end = end;
+            self.interrupts.limit_value_stack(end as usize);
+        }
+    }
+
+    /// The stack limit and the nest limit of code on a native stack, of which `reserve` bytes are left to Rust code.
+    #[inline]
+    pub(super) fn limits_on(&self, stack: NativeStack, reserve: usize) -> (usize, usize) {
+        // The limit is above the part of the stack that is reserved for Rust code.
+        let most = self.max_stack();
+        let stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
+        (stack_limit, stack_limit.saturating_add(stack.high.saturating_sub(stack_limit).min(most) / 4))
+    }
+
+    #[inline]
+    pub(super) fn limit_stack(&mut self, stack_limit: usize) {
         // Often the host calls again from the same depth.
         if self.vm.stack_limit != stack_limit {
             self.vm.stack_limit = stack_limit;
@@ -394,8 +454,6 @@ impl StoreOpaque {
 
     #[cold]
     fn enter_other_stack(&mut self, here: usize) -> Result<WasmEntry> {
-        /// The most stacks with suspended code: each may use as much as the configuration allows for one.
-        const MAX_SUSPENDED: usize = 256;
         if self.suspended == MAX_SUSPENDED {
             return Err(Trap::StackOverflow.into());
         }
@@ -417,9 +475,8 @@ impl StoreOpaque {
             WasmEntry::SameStack => {}
             WasmEntry::First => {
                 self.stack = NativeStack::default();
-                if self.rests {
-                    self.rest();
-                }
+                self.end_cpu_time();
+                self.become_idle();
             }
             WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;
@@ -431,7 +488,8 @@ impl StoreOpaque {
         }
     }
 
-    /// Runs a garbage collection if that is worth its time.
+    /// Runs a garbage collection if that is worth its time, or if host objects are about to come for which there is no room;
+    /// `interns` says whether some are.
     ///
     /// The caller must hold no slot that refers to a collected object, see [`heap::collect`]; an `ExternRef` or `ExnRef` keeps
     /// its object alive.
@@ -439,8 +497,8 @@ impl StoreOpaque {
     /// # Panics
     /// Resumes the panic of a host object's drop.
     #[inline]
-    pub fn collect_if_due(&mut self) {
-        if self.heap.is_due(0) || self.heap.has_dead() {
+    pub fn collect_if_due(&mut self, interns: bool) {
+        if self.heap.is_due(0) || self.heap.has_dead() || interns && self.is_short_of_heap() {
             self.collect();
         }
     }
@@ -452,6 +510,31 @@ impl StoreOpaque {
         // this; such code holds no slots that refer to collected objects.
         unsafe { heap::collect(self) };
         heap::drop_all(self.heap.take_dead());
+    }
+
+    /// Whether the next host objects might not find room, and a collection is likely to make some, or the only way.
+    #[inline]
+    fn is_short_of_heap(&self) -> bool {
+        /// More than a function has parameters or results, mostly.
+        const NEXT: usize = 64 * heap::EXTERN_BYTES;
+        !self.heap_has_room(NEXT)
+            && (self.heap.is_worth_collecting()
+                || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
+    }
+
+    /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
+    /// slot where a collection looks before the next one runs.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if the limiter or the budget has no room for another object, or what the
+    /// limiter returns.
+    pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
+        if !self.heap.has(object) {
+            self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
+        }
+        let slot = self.heap.intern(object);
+        self.note_peaks();
+        Ok(slot)
     }
 
     /// The store's reference to a host function; the same for each call with the same function.

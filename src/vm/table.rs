@@ -1,7 +1,7 @@
 //! Tables of a store: type, and the elements as slots.
 
 use super::context::VMTable;
-use super::limits::GrowthRequest;
+use super::limits::{GrowthRequest, LimitedResource};
 use super::store::{AliasableBox, StoreOpaque, Stored};
 use crate::error::{Error, Result};
 use crate::module::types::TableType;
@@ -102,6 +102,7 @@ pub(crate) fn initial_growth(ty: &TableType) -> GrowthRequest {
 impl StoreOpaque {
     /// Adds a table to the store; returns its handle.
     pub(crate) fn add_table(&mut self, table: TableData) -> Stored {
+        self.charge(LimitedResource::Table, table.elements.len());
         self.tables.push(table);
         Stored::new(self, self.tables.len() - 1)
     }

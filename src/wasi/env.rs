@@ -2,9 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::printable::Printable;
+use crate::vm::budget::IoAccount;
 use crate::wasi::clock::Clock;
 use crate::wasi::errno::Errno;
 use crate::wasi::fs::{self, Directory, ListingBudget};
+use crate::wasi::quota::Quota;
 use crate::wasi::random::Random;
 use crate::wasi::stream::{Capture, Input, Output, lock};
 use crate::wasi::table::{Descriptor, HostFile, Object, Table};
@@ -105,11 +107,13 @@ impl Limits {
         match self.budget.try_update(Ordering::Relaxed, Ordering::Relaxed, update) {
             Ok(budget) => Ok(len.min(budget)),
             Err(_) if len == 0 => Ok(0),
-            Err(_) => {
-                self.reached_sum.store(true, Ordering::Relaxed);
-                Err(Errno::Dquot)
-            }
+            Err(_) => Err(self.used_up()),
         }
+    }
+
+    pub(crate) fn used_up(&self) -> Errno {
+        self.reached_sum.store(true, Ordering::Relaxed);
+        Errno::Dquot
     }
 
     /// Gives back what was taken and not written.
@@ -206,6 +210,9 @@ impl WasiEnv {
     }
 
     /// Lets the program read its standard input from a stream.
+    ///
+    /// A call that waits in the stream does not end when the store is interrupted, as one on
+    /// [`with_stdin_file`](Self::with_stdin_file) does.
     #[must_use]
     pub fn with_stdin(mut self, stream: impl Read + Send + 'static) -> Self {
         self.table.replace(0, input(Input::new(stream)));
@@ -508,6 +515,8 @@ pub(crate) struct Wasi<'a> {
     pub(crate) abi: Abi,
     pub(crate) watch: Option<Watch>,
     pub(crate) attempts: &'a Attempts,
+    /// What the store's code has written and opened, and may.
+    pub(crate) account: &'a IoAccount,
 }
 
 /// Where the environment is.
@@ -549,15 +558,21 @@ impl DerefMut for EnvGuard<'_, '_> {
 impl<'e> Wasi<'e> {
     /// Of an environment that is shared, for one call.
     #[inline]
-    pub(crate) fn shared(env: &'e Mutex<WasiEnv>, abi: Abi, watch: &Option<Watch>, attempts: &'e Attempts) -> Self {
-        Wasi { env: Source::Shared(env), abi, watch: watch.clone(), attempts }
+    pub(crate) fn shared(
+        env: &'e Mutex<WasiEnv>,
+        abi: Abi,
+        watch: &Option<Watch>,
+        attempts: &'e Attempts,
+        account: &'e IoAccount,
+    ) -> Self {
+        Wasi { env: Source::Shared(env), abi, watch: watch.clone(), attempts, account }
     }
 
     /// Of the environment in a store's data, for one call.
     #[inline]
-    pub(crate) fn of_store(env: &'e mut WasiEnv, abi: Abi, attempts: &'e Attempts) -> Self {
+    pub(crate) fn of_store(env: &'e mut WasiEnv, abi: Abi, attempts: &'e Attempts, account: &'e IoAccount) -> Self {
         let watch = if env.watch.is_wanted() { Some(env.watch.clone()) } else { None };
-        Wasi { env: Source::OfStore(RefCell::new(env)), abi, watch, attempts }
+        Wasi { env: Source::OfStore(RefCell::new(env)), abi, watch, attempts, account }
     }
 
     /// Locks the environment for a look-up. Nothing that can block is done under the lock.
@@ -582,11 +597,28 @@ impl<'e> Wasi<'e> {
         self.lock()?.table.get_for_path(fd).cloned()
     }
 
-    /// The descriptor with this number, and the limits on what is written to it.
+    /// The descriptor with this number, and what may be written to it.
     #[inline]
-    pub(crate) fn get_limited(&self, fd: Fd) -> Result<(Arc<Descriptor>, Option<Arc<Limits>>), Errno> {
+    pub(crate) fn get_limited(&self, fd: Fd) -> Result<(Arc<Descriptor>, Quota<'e>), Errno> {
         let env = self.lock()?;
-        Ok((env.table.get(fd)?.clone(), env.limits.clone()))
+        let descriptor = env.table.get(fd)?.clone();
+        let quota = Quota::new(&descriptor, env.limits.clone(), self.account);
+        Ok((descriptor, quota))
+    }
+
+    /// Whether one more descriptor may be opened: `mfile` if not.
+    pub(crate) fn check_room(&self) -> Result<(), Errno> {
+        let env = self.lock()?;
+        self.account.check_open(env.table.open())?;
+        env.table.check_room()
+    }
+
+    /// Gives a descriptor a number.
+    pub(crate) fn insert(&self, descriptor: Descriptor) -> Result<Fd, Errno> {
+        let mut env = self.lock()?;
+        let fd = env.table.insert(descriptor)?;
+        self.account.note_open(env.table.open());
+        Ok(fd)
     }
 }
 

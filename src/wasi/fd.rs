@@ -3,10 +3,11 @@
 use crate::error::{Error, ErrorKind};
 use crate::runtime::linear::LinearMemory;
 use crate::sys::{self, Advice};
-use crate::wasi::env::{Limits, Wasi};
+use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;
 use crate::wasi::fs;
 use crate::wasi::guest::{Batch, Buffers, Guest};
+use crate::wasi::quota::Quota;
 use crate::wasi::table::{Descriptor, HostFile, Object};
 use crate::wasi::transfer;
 use crate::wasi::types::{
@@ -59,7 +60,7 @@ pub(crate) fn fd_allocate(
     offset: Filesize,
     len: Filesize,
 ) -> Result<(), Errno> {
-    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let (descriptor, quota) = wasi.get_limited(fd)?;
     let file = descriptor.seekable()?;
     file_range(offset, 0)?;
     file_range(len, 0)?;
@@ -76,16 +77,14 @@ pub(crate) fn fd_allocate(
     descriptor.require(Rights::FD_ALLOCATE, missing)?;
     // Offset and length are each possible, but no file can be as long as their sum.
     file_range(offset, len).map_err(|_| Errno::Fbig)?;
-    let allocate = || Ok(retry_on_intr(|| sys::allocate(file.as_fd(), offset, len))?);
-    let Some(limits) = limits else { return allocate() };
-    limits.check_size(offset + len)?;
+    quota.check_size(offset + len)?;
     // Allocated bytes take room on the disk, so they count against the limit as written ones do.
-    let taken = limits.take(len)?;
-    let result = if taken == len { allocate() } else { Err(Errno::Dquot) };
+    quota.take_all(len)?;
+    let result = retry_on_intr(|| sys::allocate(file.as_fd(), offset, len));
     if result.is_err() {
-        limits.give_back(taken);
+        quota.give_back(len);
     }
-    result
+    Ok(result?)
 }
 
 /// Whether files reach as far as `offset + len`.
@@ -243,14 +242,12 @@ pub(crate) fn fd_filestat_set_size(
     fd: Fd,
     size: Filesize,
 ) -> Result<(), Errno> {
-    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let (descriptor, quota) = wasi.get_limited(fd)?;
     let file = descriptor.file()?;
     descriptor.require(Rights::FD_FILESTAT_SET_SIZE, Errno::Inval)?;
     file_range(size, 0)?;
-    if let Some(limits) = limits
-        && size > fs::stat(file)?.size
-    {
-        limits.check_size(size)?;
+    if quota.limits_file_size() && size > fs::stat(file)?.size {
+        quota.check_size(size)?;
     }
     Ok(retry_on_intr(|| rustix::fs::ftruncate(file, size))?)
 }
@@ -425,13 +422,13 @@ fn write_descriptor(
     iovs_len: Size,
     nwritten: Pointer,
 ) -> Result<(), Errno> {
-    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let (descriptor, quota) = wasi.get_limited(fd)?;
     let write = |buffers: &[IoSlice<'_>], _| match &descriptor.object {
         Object::Host(file) => transfer::write(wasi, &descriptor, file, buffers),
         Object::Output(output) => output.write(buffers),
         Object::Input(_) | Object::Directory(_) | Object::Nowhere => Err(Errno::Badf),
     };
-    write_buffers(wasi, &descriptor, limits.as_deref(), memory, iovs, iovs_len, None, nwritten, write)
+    write_buffers(wasi, &descriptor, &quota, memory, iovs, iovs_len, None, nwritten, write)
 }
 
 /// `fd_pwrite`: writes to a position in a file; as on Linux to its end if the descriptor appends.
@@ -444,12 +441,12 @@ pub(crate) fn fd_pwrite(
     offset: Filesize,
     nwritten: Pointer,
 ) -> Result<(), Errno> {
-    let (descriptor, limits) = wasi.get_limited(fd)?;
+    let (descriptor, quota) = wasi.get_limited(fd)?;
     file_range(offset, 0)?;
     let file = descriptor.positioned()?;
     let write =
         |buffers: &[IoSlice<'_>], done| Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset + done))?);
-    write_buffers(wasi, &descriptor, limits.as_deref(), memory, iovs, iovs_len, Some(offset), nwritten, write)
+    write_buffers(wasi, &descriptor, &quota, memory, iovs, iovs_len, Some(offset), nwritten, write)
 }
 
 /// Writes from guest memory, with one system call for each [`BATCH`](crate::wasi::guest::BATCH) of buffers.
@@ -457,7 +454,7 @@ pub(crate) fn fd_pwrite(
 fn write_buffers(
     wasi: &Wasi,
     descriptor: &Descriptor,
-    limits: Option<&Limits>,
+    quota: &Quota<'_>,
     memory: &mut LinearMemory<'_>,
     iovs: Pointer,
     iovs_len: Size,
@@ -487,13 +484,9 @@ fn write_buffers(
         let wanted = batch.bytes();
         // A guest can list the same bytes many times, and the total must fit the result, a 32-bit number.
         batch.truncate(i32::MAX as usize);
-        let result = match limits {
-            None => batch.with(memory, |buffers| write(buffers, total as u64)),
-            Some(limits) => {
-                let offset = offset.map(|offset| offset + total as u64);
-                write_limited(descriptor, limits, memory, &mut batch, offset, |buffers| write(buffers, total as u64))
-            }
-        };
+        let offset = offset.map(|offset| offset + total as u64);
+        let result =
+            write_limited(descriptor, quota, memory, &mut batch, offset, |buffers| write(buffers, total as u64));
         if wasi.attempts.waits() {
             let written = result.unwrap_or(0);
             wasi.attempts.keep(Transferred { buffers: here, skip: skip + written, total: total + written });
@@ -513,16 +506,17 @@ fn write_buffers(
     memory.store_u32(nwritten, total as u32)
 }
 
-/// Writes as much of a batch as the limits allow.
+/// Writes as much of a batch as the quota allows.
+#[inline]
 fn write_limited(
     descriptor: &Descriptor,
-    limits: &Limits,
+    quota: &Quota<'_>,
     memory: &LinearMemory<'_>,
     batch: &mut Batch,
     offset: Option<Filesize>,
     write: impl FnOnce(&[IoSlice<'_>]) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    if descriptor.filetype == Filetype::RegularFile {
+    if descriptor.filetype == Filetype::RegularFile && quota.limits_file_size() {
         let file = descriptor.file()?;
         let position = if descriptor.flags().has(Fdflags::APPEND) {
             fs::stat(file)?.size
@@ -532,12 +526,14 @@ fn write_limited(
                 None => rustix::fs::tell(file)?,
             }
         };
-        batch.truncate(limits.within_file(position, batch.bytes() as u64)? as usize);
+        batch.truncate(quota.within_file(position, batch.bytes() as u64)? as usize);
     }
-    let taken = limits.take(batch.bytes() as u64)?;
-    batch.truncate(taken as usize);
+    let taken = quota.take(batch.bytes() as u64)?;
+    if taken < batch.bytes() as u64 {
+        batch.truncate(taken as usize);
+    }
     let result = batch.with(memory, write);
-    limits.give_back(taken - result.unwrap_or(0) as u64);
+    quota.give_back(taken - result.unwrap_or(0) as u64);
     result
 }
 

@@ -177,11 +177,11 @@ pub(crate) fn path_open(
     }
     memory.check(opened_fd, 1, 4, 4)?;
     // Before a file is created for which there is no descriptor.
-    wasi.lock()?.table.check_room()?;
+    wasi.check_room()?;
     let opened = fs::open(place.0.directory()?, memory.path(path, path_len)?, how, place.0.read_only)?;
     // Opening does not bring back rights that the directory has given up.
     opened.restrict(Rights(opened.rights().0 & kept.0), Rights(opened.inheriting().0 & kept.0))?;
-    let fd = wasi.lock()?.table.insert(opened)?;
+    let fd = wasi.insert(opened)?;
     memory.store_u32(opened_fd, fd)
 }
 

@@ -8,6 +8,7 @@ use crate::wasi::clock::{clock_res_get, clock_time_get};
 use crate::wasi::env::{self, Wasi, WasiEnv};
 use crate::wasi::errno::Errno;
 use crate::wasi::fd::*;
+use crate::wasi::fuel;
 use crate::wasi::path::*;
 use crate::wasi::poll::poll_oneoff;
 use crate::wasi::process::*;
@@ -165,6 +166,13 @@ macro_rules! wasm_result {
     };
 }
 
+/// The arguments of a call as [`Argument`]s.
+macro_rules! arguments {
+    ($($param:ident: $ty:ident),*) => {
+        [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*]
+    };
+}
+
 macro_rules! define_functions {
     ($($name:ident($($param:ident: $ty:ident),*) $(-> $result:ident)?;)*) => {
         /// Adds all functions under the names of both modules.
@@ -173,10 +181,11 @@ macro_rules! define_functions {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
                     let (shared, watcher) = (env.clone(), watch.clone());
-                    linker.func_wrap(module, stringify!($name), move |caller: Caller<'_, T>, $($param: $ty),*| {
+                    linker.func_wrap_suspending(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                        fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
                         wait::complete(caller, |caller, attempts| {
-                            let (mut memory, _) = caller.memory_and_data();
-                            let wasi = Wasi::shared(&shared, abi, &watcher, attempts);
+                            let (mut memory, _, account) = caller.parts();
+                            let wasi = Wasi::shared(&shared, abi, &watcher, attempts, account);
                             watched::$name(&wasi, &mut memory, $($param),*)
                         })
                     })?;
@@ -191,10 +200,12 @@ macro_rules! define_functions {
             find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
         ) -> Result<()> {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
-                $(linker.func_wrap(module, stringify!($name), move |caller: Caller<'_, T>, $($param: $ty),*| {
+                $(linker.func_wrap_suspending(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                    fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
                     wait::complete(caller, |caller, attempts| {
-                        let (mut memory, data) = caller.memory_and_data();
-                        watched::$name(&Wasi::of_store(find(data), abi, attempts), &mut memory, $($param),*)
+                        let (mut memory, data, account) = caller.parts();
+                        let wasi = Wasi::of_store(find(data), abi, attempts, account);
+                        watched::$name(&wasi, &mut memory, $($param),*)
                     })
                 })?;)*
             }
@@ -216,18 +227,21 @@ macro_rules! define_functions {
                     let Some(watch) = &wasi.watch else {
                         return IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
                     };
-                    let arguments =
-                        [$(Argument { name: stringify!($param), kind: Kind::$ty, value: $param as u64 }),*];
+                    let arguments = arguments!($($param: $ty),*);
                     let mut call = match wasi.attempts.watched() {
                         Some(call) => call,
-                        None => watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?,
+                        None => {
+                            wasi.account.forget_refused();
+                            watch.begin(wasi, memory, stringify!($name), &arguments).map_err(|_| held())?
+                        }
                     };
                     let answer = IntoWasmResult::into_wasm_result(super::$name(wasi, memory, $($param),*));
                     if wasi.attempts.waits() {
                         call.write();
                         wasi.attempts.keep_watched(call);
                     } else {
-                        call.end(memory, answer.as_ref().ok().and_then(|value| value.errno()));
+                        let errno = answer.as_ref().ok().and_then(|value| value.errno());
+                        call.end(memory, errno, wasi.account.refused());
                     }
                     answer
                 }

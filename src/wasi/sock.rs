@@ -30,11 +30,16 @@ const RECV_DATA_TRUNCATED: u16 = 1;
 /// The socket `fd`, with the right to do something with it.
 fn socket(wasi: &Wasi, fd: Fd, right: Rights) -> Result<Arc<Descriptor>, Errno> {
     let descriptor = wasi.get(fd)?;
+    check(&descriptor, right)?;
+    Ok(descriptor)
+}
+
+/// Whether a descriptor is a socket with a right.
+fn check(descriptor: &Descriptor, right: Rights) -> Result<(), Errno> {
     if !matches!(descriptor.filetype, Filetype::SocketStream | Filetype::SocketDgram) {
         return Err(Errno::NotSock);
     }
-    descriptor.require(right, Errno::NotSup)?;
-    Ok(descriptor)
+    descriptor.require(right, Errno::NotSup)
 }
 
 /// `sock_accept`: takes the next connection, waiting for it unless the listener does not block.
@@ -51,14 +56,14 @@ pub(crate) fn sock_accept(
         return Err(Errno::Inval);
     }
     memory.check(accepted_fd, 1, 4, 4)?;
-    wasi.lock()?.table.check_room()?;
+    wasi.check_room()?;
     let file = listener.file()?;
     let accepted = retry_on_intr(|| sys::accept(file));
     let file =
         HostFile::NonBlocking(accepted.or_else(|errno| transfer::refused(wasi, &listener, PollFlags::IN, errno))?);
     let (filetype, rights) = fs::classify(&file);
     let accepted = Descriptor::new(Object::Host(file), filetype, flags, rights, rights);
-    let fd = wasi.lock()?.table.insert(accepted)?;
+    let fd = wasi.insert(accepted)?;
     memory.store_u32(accepted_fd, fd)
 }
 
@@ -152,12 +157,12 @@ pub(crate) fn sock_send(
     flags: Bits,
     sent: Pointer,
 ) -> Result<(), Errno> {
-    let socket = socket(wasi, fd, Rights::FD_WRITE)?;
+    let (socket, quota) = wasi.get_limited(fd)?;
+    check(&socket, Rights::FD_WRITE)?;
     // WASI defines no flags for sending yet.
     if flags != 0 {
         return Err(Errno::Inval);
     }
-    let limits = wasi.lock()?.limits.clone();
     let buffers = Buffers::new(memory, data, data_len)?;
     memory.check(sent, 1, 4, 4)?;
     let begun = wasi.attempts.transferred().unwrap_or(Transferred { buffers, skip: 0, total: 0 });
@@ -165,16 +170,10 @@ pub(crate) fn sock_send(
     let mut batch = { buffers }.batch(memory)?;
     batch.truncate(i32::MAX as usize);
     batch.skip(skip);
-    let taken = match &limits {
-        Some(limits) => limits.take(batch.bytes() as u64),
-        None => Ok(batch.bytes() as u64),
-    };
-    let result = taken.and_then(|taken| {
+    let result = quota.take(batch.bytes() as u64).and_then(|taken| {
         batch.truncate(taken as usize);
         let result = batch.with(memory, |buffers| transfer::write(wasi, &socket, socket.file()?, buffers));
-        if let Some(limits) = limits {
-            limits.give_back(taken - result.unwrap_or(0) as u64);
-        }
+        quota.give_back(taken - result.unwrap_or(0) as u64);
         result
     });
     if wasi.attempts.waits() {

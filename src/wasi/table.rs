@@ -263,6 +263,11 @@ impl Table {
         self.slots[fd as usize] = Some(Arc::new(descriptor));
     }
 
+    /// How many descriptors are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }

@@ -1,11 +1,11 @@
-//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, instantiation, WASI's `fd_write`,
+//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, asynchronous calls, instantiation, WASI's `fd_write`,
 //! requests (store, instance, run and drop of a command).
 //!
-//! usage: wasmrun-peers [--long] [--runs N] [--only RUNTIME,...] [FILTER]
+//! usage: wasmrun-peers [--long] [--fuel] [--runs N] [--only RUNTIME,...] [FILTER]
 //!
 //! Each cell is the best of N runs (default 5), the runtimes taking turns; the ratio is to wasmtime's default. `--long`
 //! runs each kernel for more than two seconds of compiled code (interpreters are given the quick number of rounds then,
-//! and their time is scaled). FILTER picks rows by part of their name.
+//! and their time is scaled). `--fuel` compares runtimes that consume fuel with the same without. FILTER picks rows by part of their name.
 
 #[path = "../../kernels/list.rs"]
 mod list;
@@ -18,17 +18,19 @@ use std::path::Path;
 
 struct Options {
     long: bool,
+    fuel: bool,
     runs: usize,
     only: Option<Vec<String>>,
     filter: String,
 }
 
 fn options() -> Options {
-    let mut options = Options { long: false, runs: 5, only: None, filter: String::new() };
+    let mut options = Options { long: false, fuel: false, runs: 5, only: None, filter: String::new() };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--long" => options.long = true,
+            "--fuel" => options.fuel = true,
             "--runs" => options.runs = args.next().and_then(|n| n.parse().ok()).expect("--runs needs a number"),
             "--only" => {
                 options.only = Some(args.next().expect("--only needs names").split(',').map(String::from).collect());
@@ -108,7 +110,7 @@ fn writes(bytes: u32) -> Vec<u8> {
 
 fn main() {
     let options = options();
-    let mut runtimes = runtimes::all();
+    let mut runtimes = if options.fuel { runtimes::fuelled() } else { runtimes::all() };
     if let Some(only) = &options.only {
         runtimes.retain(|runtime| only.iter().any(|name| name == runtime.name()));
     }
@@ -182,6 +184,18 @@ fn main() {
         rows.push(thousand(row("store and instance", &runtimes, &options, 1000, 1000, make)));
     }
     print_table("instantiation", ("us each", 1e6), &runtimes, &rows);
+
+    runtimes.retain(|runtime| runtime.has_async());
+    let mut rows = vec![];
+    let asynchronous: [(&str, &Make); 2] = [
+        ("host to guest, asynchronous", &|runtime| runtime.host_to_guest_async(&calls)),
+        ("guest to host and suspended", &|runtime| runtime.suspension(&nothing)),
+    ];
+    for (name, make) in asynchronous.into_iter().filter(|(name, _)| wanted(name)) {
+        let measured = row(name, &runtimes, &options, 10_000, 10_000, make);
+        rows.push(Row { times: measured.times.iter().map(|t| t / 10.0).collect(), ..measured });
+    }
+    print_table("asynchronous calls", ("ns each", 1e6), &runtimes, &rows);
 
     runtimes.retain(|runtime| runtime.has_wasi());
     let mut rows = vec![];

@@ -15,12 +15,24 @@ pub struct Configuration {
     engine: Engine,
 }
 
+/// Fuel that no module uses up.
+const MUCH: u64 = 1 << 60;
+
 /// Every configuration of the runtime; every second one collects whenever it can.
 pub fn configurations() -> Vec<Configuration> {
+    configurations_with(false)
+}
+
+/// The same, consuming fuel.
+pub fn fuelled_configurations() -> Vec<Configuration> {
+    configurations_with(true)
+}
+
+fn configurations_with(fuel: bool) -> Vec<Configuration> {
     let mut all = Vec::new();
     let mut add = |name, set: &dyn Fn(&mut Config)| {
         let mut config = Config::new();
-        config.max_wasm_stack(512 << 10);
+        config.max_wasm_stack(512 << 10).consume_fuel(fuel);
         set(&mut config);
         let engine = Engine::new(&config).expect("the host can run every configuration");
         all.push(Configuration { name, engine });
@@ -113,12 +125,59 @@ impl Configuration {
             exports: module.exports().map(export).collect(),
         })
     }
+
+    fn run(&self, wasm: &[u8], linked: &[Option<String>], units: Option<u64>) -> Result<Box<dyn Instance + '_>, Failure> {
+        let module = Module::new(&self.engine, wasm).map_err(|error| Failure::Refused(error.to_string()))?;
+        let mut store = Store::new(&self.engine, Data::default());
+        if units.is_some() {
+            store.set_fuel(MUCH).expect("the configuration consumes fuel");
+        }
+        let start = |error: Error| Failure::Start(outcome(&error));
+        let imports: Result<Vec<Extern>, Error> =
+            module.imports().enumerate().map(|(i, item)| import(&mut store, item.ty(), i)).collect();
+        let mut imports = imports.map_err(start)?;
+        let first = wasmrun::Instance::new(&mut store, &module, &imports).map_err(start)?;
+        let mut instances = vec![first];
+        for (import, name) in imports.iter_mut().zip(linked) {
+            if let Some(name) = name {
+                *import = first.get_func(&mut store, name).expect("it is exported").into();
+            }
+        }
+        if !linked.is_empty() {
+            instances.push(wasmrun::Instance::new(&mut store, &module, &imports).map_err(start)?);
+        }
+        let called = *instances.last().expect("there is one");
+        store.data_mut().funcs = (0..).map_while(|i| called.get_func(&mut store, &format!("f{i}"))).collect();
+        Ok(Box::new(Running { store, instances, units }))
+    }
+}
+
+/// A configuration that consumes fuel, with so many units for each call.
+pub struct Fuelled<'a> {
+    configuration: &'a Configuration,
+    units: u64,
+}
+
+impl<'a> Fuelled<'a> {
+    /// With more than a call uses.
+    pub fn with_much(configuration: &'a Configuration) -> Self {
+        Fuelled { configuration, units: MUCH }
+    }
+
+    /// With less: what was left after each call with much tells how much each used; the number chooses a call, and a part of
+    /// what that used.
+    pub fn with_little(configuration: &'a Configuration, left: &[u64], number: u64) -> Self {
+        let used = left.get(number as usize % left.len().max(1)).map_or(0, |left| MUCH - left.min(&MUCH));
+        Fuelled { configuration, units: number / 64 % (used + 1) }
+    }
 }
 
 struct Running {
     store: Store<Data>,
     /// The last one is that whose exports are called.
     instances: Vec<wasmrun::Instance>,
+    /// Fuel for each call.
+    units: Option<u64>,
 }
 
 /// What host functions can get at.
@@ -141,25 +200,17 @@ impl super::Engine for Configuration {
     }
 
     fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {
-        let module = Module::new(&self.engine, wasm).map_err(|error| Failure::Refused(error.to_string()))?;
-        let mut store = Store::new(&self.engine, Data::default());
-        let start = |error: Error| Failure::Start(outcome(&error));
-        let imports: Result<Vec<Extern>, Error> =
-            module.imports().enumerate().map(|(i, item)| import(&mut store, item.ty(), i)).collect();
-        let mut imports = imports.map_err(start)?;
-        let first = wasmrun::Instance::new(&mut store, &module, &imports).map_err(start)?;
-        let mut instances = vec![first];
-        for (import, name) in imports.iter_mut().zip(linked) {
-            if let Some(name) = name {
-                *import = first.get_func(&mut store, name).expect("it is exported").into();
-            }
-        }
-        if !linked.is_empty() {
-            instances.push(wasmrun::Instance::new(&mut store, &module, &imports).map_err(start)?);
-        }
-        let called = *instances.last().expect("there is one");
-        store.data_mut().funcs = (0..).map_while(|i| called.get_func(&mut store, &format!("f{i}"))).collect();
-        Ok(Box::new(Running { store, instances }))
+        self.run(wasm, linked, None)
+    }
+}
+
+impl super::Engine for Fuelled<'_> {
+    fn name(&self) -> &str {
+        self.configuration.name
+    }
+
+    fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {
+        self.configuration.run(wasm, linked, Some(self.units))
     }
 }
 
@@ -176,6 +227,9 @@ impl Instance for Running {
     }
 
     fn set_fuel(&mut self, fuel: u32) {
+        if let Some(units) = self.units {
+            self.store.set_fuel(units).expect("the configuration consumes fuel");
+        }
         for instance in &self.instances {
             if let Some(global) = instance.get_global(&mut self.store, "fuel") {
                 global.set(&mut self.store, wasmrun::Value::I32(fuel as i32)).expect("it is a mutable i32");
@@ -197,6 +251,10 @@ impl Instance for Running {
         let table = self.instance().get_table(&mut self.store, name).expect("it is exported");
         let elements = (0..table.size(&self.store)).filter_map(|i| table.get(&self.store, i));
         elements.map(|element| value(&element)).collect()
+    }
+
+    fn units_left(&mut self) -> Option<u64> {
+        self.store.get_fuel().ok()
     }
 
     fn host(&mut self) -> &mut Host {
@@ -282,6 +340,9 @@ fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
         &mut *store,
         ty.clone(),
         move |mut caller: Caller<'_, Data>, args: &[wasmrun::Value], out: &mut [wasmrun::Value]| {
+            if let Ok(left) = caller.get_fuel() {
+                caller.data_mut().host.note_units(left);
+            }
             enter(&mut caller, number)?;
             let seen = args.iter().map(value).collect();
             let Some(answers) = caller.data_mut().host.call(number, seen, &params, &results) else {

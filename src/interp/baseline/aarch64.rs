@@ -559,6 +559,15 @@ impl Assembler {
         self.branch_if(MINUS, used_up);
     }
 
+    /// Subtracts `price` from the number that `fuel` points to; jumps if the number is less, with nothing done.
+    pub fn charge(&mut self, fuel: Reg, price: i32, exhausted: Label) {
+        let r = number(fuel);
+        self.imm_to(12, price as u64);
+        asm!(self ; ldr x11, [XSP(r)] ; subs x11, x11, x12);
+        self.branch(Cond::LtU, exhausted);
+        asm!(self ; str x11, [XSP(r)]);
+    }
+
     /// Calls the function whose [`InterpretedFunction`] the accumulator points to, with its frame at slot `base`; jumps
     /// to `otherwise` if the frame does not fit the stack. Returns where the address of the bytecode to return to must
     /// be patched in.

@@ -92,6 +92,9 @@ pub(super) enum Cold {
     UsedUp(Label, u32, Label),
     /// Has the handler run a copy of a call, at a word of `handled`.
     Calls(Label, u32),
+    /// Has the handler run the instruction at a word of the bytecode, for which too little fuel is left; if it goes on, code
+    /// does at the second label.
+    Exhausted(Label, u32, Label),
 }
 
 /// Where a `Baseline` instruction leads.
@@ -229,6 +232,7 @@ impl Lowering<'_> {
                 .or_else(|| self.constant(op))
                 .or_else(|| self.call(op))
                 .or_else(|| self.heat(op))
+                .or_else(|| self.fuel(op))
                 .or_else(|| self.memory(op))
                 .or_else(|| self.exception(op)),
             Inst::Compare(op, form) => self.compare(op, form),
@@ -275,6 +279,12 @@ impl Lowering<'_> {
                     self.leave();
                     self.asm.jump(on);
                     self.counted.push((word, self.handled.len() as u32 - 2));
+                }
+                Cold::Exhausted(label, word, on) => {
+                    self.at = word as usize;
+                    self.bind(label);
+                    self.leave();
+                    self.asm.jump(on);
                 }
             }
         }

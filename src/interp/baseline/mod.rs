@@ -14,6 +14,7 @@ mod aarch64;
 mod call;
 mod control;
 mod exception;
+mod fuel;
 mod heat;
 mod lower;
 mod memory;

@@ -429,6 +429,14 @@ impl Assembler {
         self.branch_if(8, used_up);
     }
 
+    /// Subtracts `price` from the number that `fuel` points to; jumps if the number is less, with nothing done.
+    pub fn charge(&mut self, fuel: Reg, price: i32, exhausted: Label) {
+        let r = number(fuel);
+        asm!(self ; mov r11, [Rq(r)] ; sub r11, DWORD price);
+        self.branch(Cond::LtU, exhausted);
+        asm!(self ; mov [Rq(r)], r11);
+    }
+
     /// Calls the function whose [`InterpretedFunction`] the accumulator points to, with its frame at slot `base`; jumps
     /// to `otherwise` if the frame does not fit the stack. Returns where the address of the bytecode to return to must
     /// be patched in.

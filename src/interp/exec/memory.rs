@@ -13,7 +13,7 @@ use crate::interp::print::Half::*;
 use crate::interp::value::{SlotValue, Unit};
 use crate::vm::context::VMMemory;
 use crate::vm::memory::PAGE;
-use crate::vm::ops;
+use crate::vm::ops::{self, Payer};
 
 run! {
     I32Move(m) copy::<u32>(m)
@@ -260,7 +260,8 @@ fn copy<U: Unit>(m: &mut Machine) -> Flow {
 }
 
 fn memory_grow(m: &mut Machine) -> Step {
-    // SAFETY: the running instance, and an index of its module.
+    exit_here(m);
+    // SAFETY: the running instance, and an index of its module. `value_top` was set.
     let grown = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
     let result = grown.map(|old| m.put(m.a(), old as u32));
     after(m, 2, result)
@@ -308,7 +309,7 @@ fn memory_init(m: &mut Machine) -> Step {
         exit_here(m);
     }
     // SAFETY: as in `memory_grow`.
-    let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
+    let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len, Payer::Guest) };
     after(m, 2, result)
 }
 

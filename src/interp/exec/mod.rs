@@ -24,6 +24,7 @@ macro_rules! run {
 mod call;
 pub(super) mod control;
 mod exception;
+mod fuel;
 pub(super) mod memory;
 pub(super) mod numeric;
 pub(super) mod plain;

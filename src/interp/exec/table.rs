@@ -1,10 +1,11 @@
 //! Tables.
 
+use super::control::exit_here;
 use super::memory::{after, three};
 use crate::error::Trap;
 use crate::interp::machine::{Flow, Machine, Step};
 use crate::vm::context::VMTable;
-use crate::vm::ops;
+use crate::vm::ops::{self, Payer};
 
 run! {
     TableGet(m) {
@@ -45,7 +46,8 @@ pub(super) fn element(m: &Machine, place: u32, index: u32) -> Option<*mut u64> {
 }
 
 fn table_grow(m: &mut Machine) -> Step {
-    // SAFETY: the running instance, an index of its module, and a reference of the table's type.
+    exit_here(m);
+    // SAFETY: the running instance, an index of its module, and a reference of the table's type. `value_top` was set.
     let grown = unsafe { ops::table_grow(m.vmctx(), m.low(1), m.get::<u32>(m.c()).into(), m.get(m.b())) };
     let result = grown.map(|old| m.put(m.a(), old as u32));
     after(m, 2, result)
@@ -68,7 +70,7 @@ fn table_copy(m: &mut Machine) -> Step {
 fn table_init(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
     // SAFETY: as in `table_grow`; the segment is of the table's type.
-    let result = unsafe { ops::table_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len) };
+    let result = unsafe { ops::table_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len, Payer::Guest) };
     after(m, 2, result)
 }
 

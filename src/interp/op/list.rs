@@ -46,6 +46,8 @@ macro_rules! for_each_op {
                 /// are compiled.
                 CountCall: [ImmA, FuncBC],
                 CountLoop: [ImmA, FuncBC, Low(1)],
+                /// Takes the price of the segment that follows from the store's fuel.
+                Charge: [LowBC],
                 /// The only instruction of a function that has native code: runs that and returns. `a` is the slot of the frame's
                 /// header; two words follow, the address of the trampoline into native code and that of the function's entry.
                 Native: [Slot(A), FuncBC],

@@ -8,6 +8,7 @@ mod call;
 mod control;
 mod emit;
 mod exception;
+mod fuel;
 mod heat;
 mod memory;
 mod numeric;
@@ -28,6 +29,7 @@ use super::tries::Try;
 use crate::error::Result;
 use crate::module::ModuleFacts;
 use crate::module::decode::Parsed;
+use crate::module::fuel::Segments;
 use crate::module::types::ValType;
 use crate::module::validate::Check;
 use control::Block;
@@ -56,14 +58,23 @@ pub(super) struct Translation {
 /// The number of slots that 16 bits can name; those beyond are wide slots.
 const NEAR: u32 = 1 << 16;
 
+/// What bytecode does besides what the function does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extras {
+    /// Counts calls and passes through loops.
+    pub counts: bool,
+    /// Consumes fuel.
+    pub consumes_fuel: bool,
+}
+
 /// Translates a defined function, and validates it on the way if that has not been done.
 ///
 /// # Errors
 /// Those of [`ModuleFacts::ensure_valid`].
-pub(super) fn function(module: &ModuleFacts, defined: u32, counting: bool, positions: bool) -> Result<Translation> {
+pub(super) fn function(module: &ModuleFacts, defined: u32, extras: Extras, positions: bool) -> Result<Translation> {
     let translate = |wide_slots| {
         module.read_body(defined, |body, check| {
-            Translator::new(module, defined, body, counting, positions, wide_slots)?.run(check)
+            Translator::new(module, defined, body, extras, positions, wide_slots)?.run(check)
         })
     };
     match translate(false)? {
@@ -89,6 +100,8 @@ struct Translator<'m> {
     defined: u32,
     /// Whether calls and passes through loops are counted.
     counting: bool,
+    /// The segments to charge for; `None` if no fuel is consumed.
+    segments: Option<Segments>,
     /// Words of the instructions that count, from which on the code so far is straight: all of it runs.
     straight: Vec<u32>,
     /// Byte offset in the module of the operator that is being translated.
@@ -134,7 +147,7 @@ impl<'m> Translator<'m> {
         module: &'m ModuleFacts,
         defined: u32,
         body: wasmparser::FunctionBody<'m>,
-        counting: bool,
+        extras: Extras,
         positions: bool,
         wide_slots: bool,
     ) -> Parsed<Self> {
@@ -155,7 +168,8 @@ impl<'m> Translator<'m> {
         let mut translator = Translator {
             module,
             defined,
-            counting,
+            counting: extras.counts,
+            segments: extras.consumes_fuel.then(|| Segments::of(&body)),
             straight: Vec::new(),
             offset: 0,
             body,
@@ -222,6 +236,7 @@ impl<'m> Translator<'m> {
             positions.push((self.words.len() as u32, offset as u32));
         }
         self.offset = offset as u32;
+        self.charge(self.offset);
         self.operator(operator)
     }
 

@@ -33,14 +33,26 @@ const FUNCTIONS: [(&str, &str); 13] = [
         (f64.add (f64.load (local.get 0)) (local.get 1))))"),
 ];
 
+/// The same, consuming fuel.
+const FUELLED: [(&str, &str); 1] = [(
+    "fuel",
+    "(module (func $f) (func (param i32) (result i32)
+        (loop $l (call $f) (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (local.get 0)))",
+)];
+
 #[test]
 fn functions_are_lowered_as_the_files_say() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jit/golden");
     let mut wrong = Vec::new();
     for signals in [true, false] {
-        let engine = Engine::new(Config::new().strategy(Strategy::Jit).signals_based_traps(signals)).unwrap();
-        for (name, text) in FUNCTIONS {
-            let module = Module::new(&engine, text).unwrap();
+        let engine = |fuel| {
+            let mut config = Config::new();
+            Engine::new(config.strategy(Strategy::Jit).signals_based_traps(signals).consume_fuel(fuel)).unwrap()
+        };
+        let (plain, fuelled) = (engine(false), engine(true));
+        let all = FUNCTIONS.iter().map(|function| (&plain, function));
+        for (engine, (name, text)) in all.chain(FUELLED.iter().map(|function| (&fuelled, function))) {
+            let module = Module::new(engine, text).unwrap();
             let last = module.0.facts.bodies.len() as u32 - 1;
             let clif = super::print_clif(&module.0.jit, last).unwrap();
             let file = folder.join(format!("{name}{}.clif", if signals { "" } else { ".no_signals" }));

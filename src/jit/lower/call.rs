@@ -54,6 +54,7 @@ impl<'m> Lower<'m, '_> {
         }
         let call = self.builder.ins().call_indirect(callee.signature, callee.code, &args);
         self.stack.extend_from_slice(self.builder.inst_results(call));
+        self.reload_fuel();
     }
 
     fn emit_return_call(&mut self, callee: Callee<'m>) {

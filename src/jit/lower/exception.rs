@@ -79,6 +79,7 @@ impl<'m> Lower<'m, '_> {
         self.builder.switch_to_block(handler.dispatch);
         self.reachable = true;
         let exception = self.builder.block_params(handler.dispatch)[0];
+        self.reload_fuel();
         // Not free to move: only here is the exception known to exist. `throw_ref` jumps here after its null check, and the
         // load must not move before that.
         let thrown = self.ins().load(types::I64, MemFlagsData::trusted(), exception, VMException::TAG);
@@ -171,6 +172,7 @@ impl<'m> Lower<'m, '_> {
         self.builder.seal_block(next);
         self.builder.switch_to_block(next);
         self.stack.extend_from_slice(self.builder.block_params(next));
+        self.reload_fuel();
         true
     }
 }

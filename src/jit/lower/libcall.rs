@@ -54,6 +54,7 @@ impl Lower<'_, '_> {
             }
             LibcallType::I32 | LibcallType::I64 => {}
         }
+        self.reload_fuel();
         value
     }
 }

@@ -7,6 +7,7 @@ use wasmparser::{MemArg, MemArgTarget, Operator as Op};
 
 use super::{Lower, Region};
 use crate::jit::bounds::AccessKind;
+use crate::module::fuel::of_bytes;
 use crate::vm::memory::PAGE;
 
 /// Copies and fills of a constant length up to this are done inline.
@@ -180,9 +181,11 @@ impl<'b> Lower<'_, 'b> {
         self.memory_copy(dst_memory, src_memory, dst, src, len);
     }
 
-    /// The value of a constant length that is small enough to be done inline. Zero is not: its bounds must be checked too.
+    /// The value of a constant length that is small enough to be done inline. Zero is not: its bounds must be checked too. Nor
+    /// is one that costs fuel, which the runtime takes.
     fn small_constant(&self, len: Value) -> Option<u64> {
-        self.constant(len).filter(|len| (1..=INLINE_BYTES).contains(len))
+        let is_free = |len| self.fuel.is_none() || of_bytes(len) == 0;
+        self.constant(len).filter(|len| (1..=INLINE_BYTES).contains(len) && is_free(*len))
     }
 
     /// The lowest bytes of a vector as an integer of type `ty`, or all of it.

@@ -10,6 +10,7 @@
 mod call;
 mod control;
 mod exception;
+mod fuel;
 mod heat;
 mod libcall;
 mod memory;
@@ -77,7 +78,7 @@ pub(crate) fn function(
     };
     let mut lower = Lower::new(module, config, isa, FunctionBuilder::new(&mut context.func, builder_context));
     lower.heat = counts.then(|| heat::Heat::new(defined));
-    let result = lower.body(defined, plan);
+    let result = lower.body(defined, plan, config.consume_fuel);
     lower.builder.seal_all_blocks();
     if result.is_ok() {
         lower.builder.finalize(isa.frontend_config());
@@ -122,6 +123,8 @@ pub(super) enum Region {
     TableElement,
     /// Code pointers, which are replaced as code gets ready.
     Code,
+    /// The store's fuel.
+    Fuel,
     /// The bytes of a memory. Two imported memories may be one.
     Memory(u32),
     /// A global's cell. Two imported globals may be one.
@@ -155,6 +158,8 @@ pub(super) struct Lower<'m, 'b> {
     local_tables: (Vec<u32>, u64),
     /// Set if the function can be entered at a loop.
     osr: Option<osr::Osr>,
+    /// Set if the code consumes fuel.
+    fuel: Option<fuel::Fuel>,
     /// Set if the code counts what it runs.
     heat: Option<heat::Heat>,
     /// The function's own context.
@@ -192,6 +197,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             too_large: false,
             local_tables: (Vec::new(), 0),
             osr: None,
+            fuel: None,
             heat: None,
             vmctx,
             bounds: bounds::Bounds::new(config, isa),
@@ -207,7 +213,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         lower
     }
 
-    fn body(&mut self, defined: u32, plan: Plan<'_>) -> Result<()> {
+    fn body(&mut self, defined: u32, plan: Plan<'_>, consumes_fuel: bool) -> Result<()> {
         let refused = |error: wasmparser::BinaryReaderError| Error::resource(format!("cannot be compiled: {error}"));
         let module = self.module;
         let body = module.body(defined)?;
@@ -223,6 +229,9 @@ impl<'m, 'b> Lower<'m, 'b> {
             self.builder.declare_var(abi::value_type(ty));
         }
         self.local_tables.0 = vec![0; locals.len()];
+        if consumes_fuel {
+            self.start_charging(&body);
+        }
         let params = ty.params().len();
         if let Plan::Function | Plan::FunctionWithLoops { .. } = plan {
             for index in 0..params {
@@ -286,6 +295,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             self.skip(op);
             return Ok(());
         }
+        self.charge();
         self.weigh(op);
         if !(self.variable(op)
             || self.numeric(op)
@@ -409,6 +419,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             Region::Code => (3, "code pointer".into()),
             Region::Memory(index) if index < offsets.imported_memories => (4, "imported memory".into()),
             Region::Global(index) if index < offsets.imported_globals => (5, "imported global".into()),
+            Region::Fuel => (6, "fuel".into()),
             Region::Memory(index) => (0x100 + index.min(0xff), format!("memory {index}").into()),
             // Not one for each of many globals: Cranelift numbers sets of flags with 16 bits.
             Region::Global(index) => (0x200 + index.min(0x3ff), format!("global {index}").into()),

@@ -125,11 +125,11 @@ impl Lower<'_, '_> {
     /// Does what was requested of the running code, if something was: at the head of a loop, and before a tail call.
     ///
     /// With signals the code traps, and goes on after the trap: that takes no registers from the loop, and Cranelift knows
-    /// that it changes no memory.
+    /// that it changes no memory. Code that consumes fuel must read anew what is left, as a callback may have set it.
     pub(super) fn poll(&mut self) {
         let interrupt = self.load_constant(self.vmctx, VMContext::INTERRUPT);
         let word = self.ins().load(types::I32, MemFlagsData::trusted(), interrupt, VMInterrupt::WORD);
-        if self.signals {
+        if self.signals && self.fuel.is_none() {
             self.ins().trapnz(word, abi::TRAP_POLL);
         } else {
             self.rarely(word, Self::call_poll);
@@ -141,6 +141,7 @@ impl Lower<'_, '_> {
         let store = self.load_constant(self.vmctx, VMContext::STORE);
         let poll = self.load_constant(store, VMStore::POLL);
         self.call_without_arguments(poll);
+        self.reload_fuel();
     }
 
     fn call_without_arguments(&mut self, code: Value) {

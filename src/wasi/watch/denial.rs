@@ -1,6 +1,7 @@
 //! What a program was refused, derived from its calls that failed.
 
 use super::{Argument, Call, Kind};
+use crate::error::BudgetItem;
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;
@@ -39,6 +40,8 @@ pub enum Refusal {
     MaxWritten,
     /// The limit of [`WasiEnv::with_max_descriptors`](crate::WasiEnv::with_max_descriptors).
     MaxDescriptors,
+    /// The store's [`Budget`](crate::Budget).
+    Budget(BudgetItem),
 }
 
 /// The most refusals that are kept: a program that tries for ever asks for no more memory.
@@ -89,11 +92,16 @@ pub(super) fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argu
 }
 
 /// The denial that a failed call stands for, if it failed because something was refused.
-pub(super) fn of_call(call: &Call, errno: Errno) -> Option<Denial> {
+pub(super) fn of_call(call: &Call, errno: Errno, refused: Option<BudgetItem>) -> Option<Denial> {
     if errno != Errno::Success
         && let Some(subject) = call.subjects.iter().find(|subject| subject.absent)
     {
         return Some(Denial { path: subject.path.clone(), reason: Refusal::NotGiven });
+    }
+    if errno != Errno::Success
+        && let Some(item) = refused
+    {
+        return Some(Denial { path: String::new(), reason: Refusal::Budget(item) });
     }
     let (limits, descriptors) = call.limits;
     let reason = match errno {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) use denial::join;
 pub use denial::{Denial, Refusal};
 
+use crate::error::BudgetItem;
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::env::Wasi;
 use crate::wasi::errno::{self, Errno};
@@ -139,12 +140,13 @@ impl Call {
         self.line.clear();
     }
 
-    /// Records how the call ended: with an errno, or without one because it ended the program.
+    /// Records how the call ended: with an errno, or without one because it ended the program. `refused` is the item of the
+    /// store's budget that something was refused for.
     #[cold]
-    pub(crate) fn end(mut self, memory: &LinearMemory<'_>, errno: Option<u32>) {
+    pub(crate) fn end(mut self, memory: &LinearMemory<'_>, errno: Option<u32>, refused: Option<BudgetItem>) {
         let errno = errno.and_then(|number| errno::ALL.get(number as usize).copied());
         if let (Some(denials), Some(errno)) = (&self.watch.denials, errno)
-            && let Some(denial) = denial::of_call(&self, errno)
+            && let Some(denial) = denial::of_call(&self, errno, refused)
         {
             let mut denials = lock(denials);
             let most = if denial.reason == Refusal::NotFound { MAX_DENIALS / 2 } else { MAX_DENIALS };
