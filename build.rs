@@ -1,5 +1,6 @@
 //! Decides whether the target has the JIT (cfg `jit`), which dispatch the interpreter can have (`tail_dispatch`), and
-//! whether there is native code that takes part in that (`baseline`); tells builds of different sources apart
+//! whether there is native code that takes part in that (`baseline`), and whether calls may run on stacks of their own
+//! (`coroutines`); tells builds of different sources apart
 //! (`WASMRUN_SOURCES`), for code that is kept on disk.
 
 use std::hash::{DefaultHasher, Hasher};
@@ -10,12 +11,18 @@ fn main() -> io::Result<()> {
     println!("cargo::rustc-check-cfg=cfg(jit)");
     println!("cargo::rustc-check-cfg=cfg(tail_dispatch)");
     println!("cargo::rustc-check-cfg=cfg(baseline)");
+    println!("cargo::rustc-check-cfg=cfg(coroutines)");
     println!("cargo::rerun-if-changed=build.rs");
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     let native = matches!(target("ARCH").as_str(), "x86_64" | "aarch64");
     let jit = env::var_os("CARGO_FEATURE_JIT").is_some() && native && target("OS") == "linux";
     if jit {
         println!("cargo::rustc-cfg=jit");
+    }
+    // Cargo.toml has the same list. Miri runs no assembly code.
+    let switches = ["x86", "x86_64", "arm", "aarch64", "riscv32", "riscv64", "loongarch64"];
+    if switches.contains(&target("ARCH").as_str()) && env::var_os("CARGO_CFG_MIRI").is_none() {
+        println!("cargo::rustc-cfg=coroutines");
     }
     let optimised = env::var("OPT_LEVEL").is_ok_and(|level| matches!(level.as_str(), "2" | "3" | "s" | "z"));
     if native && optimised {

@@ -16,8 +16,8 @@ struct Room {
 }
 
 const ROOMS: [Room; 4] = [
-    Room { folder: "interp/translate", missing: &[], others: &["emit", "heat", "stack", "walk"] },
-    Room { folder: "interp/exec", missing: &[], others: &["plain", "tier"] },
+    Room { folder: "interp/translate", missing: &[], others: &["emit", "fuel", "heat", "stack", "walk"] },
+    Room { folder: "interp/exec", missing: &[], others: &["fuel", "plain", "tier"] },
     Room {
         folder: "interp/baseline",
         missing: &[
@@ -28,9 +28,9 @@ const ROOMS: [Room; 4] = [
             ("simd", "all vector instructions are left to their handlers"),
             ("table", "all instructions on tables but calls are left to their handlers"),
         ],
-        others: &["aarch64", "heat", "lower", "publish", "tests", "x86_64"],
+        others: &["aarch64", "fuel", "heat", "lower", "publish", "tests", "x86_64"],
     },
-    Room { folder: "jit/lower", missing: &[], others: &["heat", "libcall", "movable", "osr", "trap"] },
+    Room { folder: "jit/lower", missing: &[], others: &["fuel", "heat", "libcall", "movable", "osr", "trap"] },
 ];
 
 fn folder(room: &Room) -> PathBuf {

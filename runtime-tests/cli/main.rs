@@ -798,7 +798,7 @@ fn fuel_ends_a_program() {
     }
     exec(&exit_with(5), &["--fuel=18446744073709551615"], &[]).check(5, "");
     for not in ["18446744073709551616", "-1", "much", ""] {
-        exec(&exit_with(5), &["--fuel", not], &[]).fails(2, &["--fuel"]);
+        exec(&exit_with(5), &[&format!("--fuel={not}")], &[]).fails(2, &["--fuel"]);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What WebAssembly code, the API and the boundary between them do, on every engine configuration.
 
+mod async_wasi;
+mod asynchronous;
 mod backtraces;
 mod between;
 mod budget;
@@ -20,3 +22,4 @@ mod operands;
 mod stack;
 mod threads;
 mod traps;
+mod yielding;

@@ -71,7 +71,7 @@ pub(super) struct ExecArgs {
 
     /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
     /// (`Config::consume_fuel` has the prices)
-    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(long, value_name = "N", help_heading = "Limits", allow_negative_numbers = true)]
     fuel: Option<u64>,
 
     /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
@@ -169,11 +169,11 @@ impl<'a> Run<'a> {
         let mut linker = ManuallyDrop::new(Linker::new(&engine));
         add_wasi_to_linker(&mut linker, wasi_env.clone()).map_err(|error| Failure::error(error.to_string()))?;
         let mut store = ManuallyDrop::new(Store::new(&engine, ()));
+        let budget = args.sandbox.limits.budget(args.stats.is_some());
+        store.set_budget(&budget).map_err(|error| Failure::error(error.to_string()))?;
         if let Some(fuel) = args.fuel {
             store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
         }
-        let budget = args.sandbox.limits.budget(args.stats.is_some());
-        store.set_budget(&budget).map_err(|error| Failure::error(error.to_string()))?;
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
 

@@ -90,6 +90,7 @@ pub struct Config {
     pub(crate) bounds_checks: BoundsChecks,
     pub(crate) dispatch: Dispatch,
     pub(crate) max_wasm_stack: usize,
+    pub(crate) async_stack_size: Option<usize>,
     pub(crate) tiering: Tiering,
     pub(crate) profile: Profile,
     pub(crate) lazy_validation: bool,
@@ -118,6 +119,7 @@ impl Config {
             bounds_checks: BoundsChecks::Inline,
             dispatch: Dispatch::TailCall,
             max_wasm_stack: 1 << 20,
+            async_stack_size: None,
             tiering: Tiering::Measured,
             profile: Profile::None,
             lazy_validation: false,
@@ -227,6 +229,37 @@ impl Config {
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes;
         self
+    }
+
+    /// Does nothing: stores of every engine may be called with and without `async`, as the calls themselves say. It is here for
+    /// code that was written for other runtimes with this API.
+    pub fn async_support(&mut self, _enable: bool) -> &mut Self {
+        self
+    }
+
+    /// Sets how many bytes of native stack each asynchronous call ([`Func::call_async`](crate::Func::call_async)) has, for
+    /// WebAssembly code and for the host functions that it calls. The default is 2 MiB, or 1 MiB more than
+    /// [`Config::max_wasm_stack`] if that is more.
+    ///
+    /// Whatever the other setting says, a quarter of the stack (32 to 256 KiB) is left to host functions. Memory is used for
+    /// what has been touched only; an engine keeps idle stacks of up to 64 MiB together for the next calls.
+    ///
+    /// [`Engine::new`](crate::Engine::new) gives an error if this is set to less than `max_wasm_stack` or 96 KiB.
+    ///
+    /// ```
+    /// use wasmrun::{Config, Engine};
+    /// let engine = Engine::new(Config::new().max_wasm_stack(128 << 10).async_stack_size(512 << 10))?;
+    /// assert!(Engine::new(Config::new().max_wasm_stack(1 << 20).async_stack_size(512 << 10)).is_err());
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn async_stack_size(&mut self, bytes: usize) -> &mut Self {
+        self.async_stack_size = Some(bytes);
+        self
+    }
+
+    /// The bytes of native stack that each asynchronous call has.
+    pub(crate) fn async_stack_bytes(&self) -> usize {
+        self.async_stack_size.unwrap_or_else(|| self.max_wasm_stack.saturating_add(1 << 20).max(2 << 20))
     }
 
     /// Sets how many bytes the live exceptions of a store may take together. A throw that would exceed that is a

@@ -18,6 +18,7 @@ use super::module::CompiledModule;
 use super::trampoline::TrampolineKind;
 use super::unwind::{CodePosition, Stack, find_handler, frames};
 use super::{fault, origin, registry, signals};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
 use crate::sys::{self, signal};
 use crate::vm::activation::{self, Link};
@@ -179,9 +180,7 @@ unsafe fn enter(
         }
         if !signal::is_prepared() {
             let engine = &(*store).engine;
-            if engine.config.signals_based_traps {
-                signal::prepare(signals::on_signal)?;
-            }
+            prepare_thread(&engine.config)?;
         }
         if !(*store).admits_native() {
             return Err((*store).not_pinned());
@@ -193,13 +192,30 @@ unsafe fn enter(
         let status = arch::enter(&raw mut activation, trampoline, callee, caller, code, slots);
         activation.link.end(store);
         (*store).activation = outer;
-        activation::set_current(outer);
-        if status == 0 {
-            Ok(())
-        } else {
-            Err(activation.error(TRAPPED.with(|trapped| trapped.get().read().assume_init())))
-        }
+        activation::set_current_anew(outer);
+        if status == 0 { Ok(()) } else { Err(activation.error(trapped())) }
     }
+}
+
+/// The details of the trap that was landed from.
+///
+/// Not inlined, because the activation may have begun on another thread.
+///
+/// # Safety
+/// An activation must just have landed on this thread.
+#[cold]
+#[inline(never)]
+unsafe fn trapped() -> Trapped {
+    // SAFETY: written before the landing, by the caller's promise.
+    TRAPPED.with(|trapped| unsafe { trapped.get().read().assume_init() })
+}
+
+/// Sees to it that native code may run on this thread.
+///
+/// # Errors
+/// [`Resource`](ErrorKind::Resource) if there is no memory for the stack that signals are handled on, or the thread is ending.
+pub(super) fn prepare_thread(config: &Config) -> Result<()> {
+    if config.signals_based_traps && !signal::is_prepared() { signal::prepare(signals::on_signal) } else { Ok(()) }
 }
 
 /// The [`FramesOf`](activation::FramesOf) of native code: follows the frame pointers from where it was left.

@@ -77,6 +77,7 @@ pub(crate) static HOOKS: Hooks = Hooks {
     poll: enter::poll_code,
     ref_entry: lazy_compile::ref_entry,
     host_entry: lazy_compile::host_entry,
+    prepare_thread: enter::prepare_thread,
     native_calls: Some(&NativeCalls {
         by_trampoline: enter::call_by_trampoline,
         by_type: enter::call_native,

@@ -42,6 +42,11 @@ pub struct Caller<'a, T: 'static> {
     vmctx: *mut VMContext,
 }
 
+// SAFETY: it gives access to the store as `&mut Store<T>` does, which may be sent to another thread if the data may be.
+unsafe impl<T: Send> Send for Caller<'_, T> {}
+// SAFETY: a shared one gives what `&Store<T>` gives.
+unsafe impl<T: Sync> Sync for Caller<'_, T> {}
+
 impl<'a, T> Caller<'a, T> {
     /// # Safety
     /// `store` must be the own pointer of a store with data `T`, to which nobody else has access for `'a`; `vmctx` must be null

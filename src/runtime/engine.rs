@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::module::registry::RegisteredType;
 use crate::module::types::FuncType;
 use crate::stats::Stats;
+use crate::sys::{self, StackPool};
 use crate::vm::engine::EngineCore;
 #[cfg(not(jit))]
 use crate::vm::engine::Hooks;
@@ -61,6 +62,15 @@ impl Engine {
         if !config.signals_based_traps && config.bounds_checks == BoundsChecks::Guard {
             return Err(Error::usage("guard pages need signals: use inline bounds checks, or signals-based traps"));
         }
+        if config.async_stack_bytes() < sys::LEAST_STACK {
+            let (bytes, least) = (config.async_stack_bytes(), sys::LEAST_STACK >> 10);
+            return Err(Error::usage(format!(
+                "{bytes} bytes are too small an `async_stack_size`: {least} KiB are needed"
+            )));
+        }
+        if config.max_wasm_stack > config.async_stack_bytes() {
+            return Err(Error::usage("`max_wasm_stack` must not be larger than `async_stack_size`, if that is set"));
+        }
         let mut config = config.clone();
         config.dispatch = crate::interp::available_dispatch(config.dispatch);
         #[cfg(jit)]
@@ -68,7 +78,8 @@ impl Engine {
         #[cfg(not(jit))]
         let hooks = &Hooks::INTERPRETER_ONLY;
         let (types, spaces, stats, epochs) = Default::default();
-        let core = Arc::new(EngineCore { config, types, spaces, stats, epochs, hooks });
+        let stacks = StackPool::new(config.async_stack_bytes());
+        let core = Arc::new(EngineCore { config, types, spaces, stacks, stats, epochs, hooks });
         Ok(Engine(Arc::new(EngineInner {
             #[cfg(jit)]
             jit: Arc::new(crate::jit::EngineState::new(&core)?),

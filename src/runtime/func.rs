@@ -49,7 +49,7 @@ pub(crate) fn host_func_over_values<T: 'static>(
 }
 
 /// Calls any function from Rust: sets the stack limits before the call; afterwards resumes the panic of a host function, and
-/// drops host objects that were collected.
+/// drops host objects that were collected. The code can't be suspended, because the embedder's frames may be on its stack.
 ///
 /// # Errors
 /// Whatever ends the function, or that of [`StoreOpaque::enter_wasm`].
@@ -58,17 +58,66 @@ pub(crate) fn host_func_over_values<T: 'static>(
 /// `store` must be the own pointer of a store to which nobody holds a reference, `func` a reference of this store, and `slots`
 /// must hold the arguments and have room for the results.
 pub(crate) unsafe fn invoke(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, slots: *mut u64) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let fiber = (*store).forbid_suspension();
+        let result = run(store, func, slots);
+        (*store).allow_suspension(fiber);
+        finish(store, result)
+    }
+}
+
+/// As [`invoke`], directly on a coroutine of the store, which may be suspended.
+///
+/// # Errors
+/// As for `invoke`.
+///
+/// # Safety
+/// As for `invoke`; besides, it must be called by the work of a [`Fiber`](crate::vm::fiber::Fiber) of this store.
+pub(crate) unsafe fn invoke_suspendable(
+    store: *mut StoreOpaque,
+    func: NonNull<VMFuncRef>,
+    slots: *mut u64,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let result = run(store, func, slots);
+        finish(store, result)
+    }
+}
+
+/// [`invoke`] or [`invoke_suspendable`].
+pub(crate) type Invoke = unsafe fn(*mut StoreOpaque, NonNull<VMFuncRef>, *mut u64) -> Result<()>;
+
+/// Enters the store and calls a function. The panic of a host function is left in the store.
+///
+/// # Safety
+/// As for [`invoke`].
+#[inline]
+unsafe fn run(store: *mut StoreOpaque, func: NonNull<VMFuncRef>, slots: *mut u64) -> Result<()> {
     let func = func.as_ptr();
     // SAFETY: store, function and slots are valid by the caller's promise. No reference is held while code runs. The owner of
     // a reference with index `HOST` is a `HostFunc`.
     unsafe {
         let entry = (*store).enter_wasm(sys::stack_pointer())?;
-        let mut result = if (*func).index == VMFuncRef::HOST {
+        let result = if (*func).index == VMFuncRef::HOST {
             (*(*func).owner.cast::<HostFunc>()).call(store, std::ptr::null_mut(), slots)
         } else {
             call_defined(store, func, slots)
         };
         (*store).exit_wasm(entry);
+        result
+    }
+}
+
+/// Does what is to be done when the store was left; see [`invoke`].
+///
+/// # Safety
+/// `store` must be the own pointer of a live store, to which nobody holds a reference.
+#[inline]
+unsafe fn finish(store: *mut StoreOpaque, mut result: Result<()>) -> Result<()> {
+    // SAFETY: the store is live by the caller's promise.
+    unsafe {
         if let Some(panic) = (*store).panic.take() {
             resume_unwind(panic);
         }
@@ -167,7 +216,7 @@ impl Func {
         func: impl IntoFunc<T, Params, Results>,
     ) -> Self {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        let host = func.into_host_func().0;
+        let host = func.into_host_func::<false>().0;
         Self::from_host(store, &Arc::new(host))
     }
 
@@ -240,19 +289,50 @@ impl Func {
     /// If the function is in another store. Resumes the panic of a host function that is called.
     pub fn call(&self, mut store: impl AsContextMut, args: &[Value], results: &mut [Value]) -> Result<()> {
         let store = &mut store.as_context_mut().into_inner().opaque;
+        self.check_call(store, args, results.len())?;
+        // SAFETY: checked; the store is borrowed exclusively and used through its own pointer during the call.
+        unsafe { self.call_checked(store.as_ptr(), args, results, invoke) }
+    }
+
+    /// Checks that arguments and number of results fit the type.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if they do not.
+    ///
+    /// # Panics
+    /// If the function is in another store.
+    pub(super) fn check_call(&self, store: &StoreOpaque, args: &[Value], results: usize) -> Result<()> {
         let ty = store.engine.types.func_type(self.sig(store));
         Value::check_all(args, ty.params(), "argument")?;
-        if results.len() != ty.results().len() {
-            let (want, got) = (ty.results().len(), results.len());
-            return Err(Error::usage(format!("the function has {want} result(s), room was given for {got}")));
+        if results != ty.results().len() {
+            let want = ty.results().len();
+            return Err(Error::usage(format!("the function has {want} result(s), room was given for {results}")));
         }
-        store.collect_if_due(args.iter().any(Value::is_host_object));
-        let mut slots = vec![0u64; ty.param_slots().max(ty.result_slots())];
+        Ok(())
+    }
+
+    /// Calls the function by `invoke`.
+    ///
+    /// # Errors
+    /// As for [`Func::call`].
+    ///
+    /// # Safety
+    /// What `invoke` asks for. [`Func::check_call`] must have returned `Ok` for the arguments and the number of results.
+    pub(super) unsafe fn call_checked(
+        &self,
+        store: *mut StoreOpaque,
+        args: &[Value],
+        results: &mut [Value],
+        invoke: Invoke,
+    ) -> Result<()> {
         // SAFETY: the buffer has room for arguments and results. The arguments have the function's types, and are in the store,
-        // which `write_all` checks. The store is borrowed exclusively and used through its own pointer during the call.
+        // which `write_all` checks. The rest is the caller's promise.
         unsafe {
-            Value::write_all(args, slots.as_mut_ptr(), store)?;
-            let store = store.as_ptr();
+            let opaque = &*store;
+            let ty = opaque.engine.types.func_type(self.sig(opaque));
+            (*store).collect_if_due(args.iter().any(Value::is_host_object));
+            let mut slots = vec![0u64; ty.param_slots().max(ty.result_slots())];
+            Value::write_all(args, slots.as_mut_ptr(), &mut *store)?;
             invoke(store, self.func, slots.as_mut_ptr())?;
             Value::read_all(ty.results(), slots.as_ptr(), &*store, results);
         }

@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::ptr::NonNull;
 
 use super::external::Extern;
-use super::func::{Func, invoke};
+use super::func::{Func, Invoke, invoke};
 use super::global::Global;
 use super::import::check_import;
 use super::linker::import_name;
@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::module::ExternIndex;
 use crate::printable::Printable;
 use crate::vm::context::VMContext;
+use crate::vm::fiber::Unsuspended;
 use crate::vm::instance::{InstanceData, func_ref};
 use crate::vm::instantiate::initialize;
 use crate::vm::limits::{self, GrowthRequest, LimitedResource};
@@ -79,16 +80,39 @@ impl Instance {
         // SAFETY: the store's own pointer, which is borrowed; the imports are checked first.
         unsafe {
             Self::check_imports(&*store, module, imports)?;
-            Self::instantiate(store, module, imports)
+            Self::instantiate_unsuspended(store, module, imports)
         }
     }
 
-    /// Instantiates a module, without checking its imports.
+    /// [`Instance::instantiate`] for a synchronous caller, whose frames may be on the stack.
     ///
     /// # Safety
+    /// As for `instantiate`.
+    pub(crate) unsafe fn instantiate_unsuspended(
+        store: *mut StoreOpaque,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Self> {
+        // SAFETY: the caller's promise. The guard goes first.
+        unsafe {
+            let _unsuspended = Unsuspended::new(store);
+            Self::instantiate(store, module, imports, invoke)
+        }
+    }
+
+    /// Instantiates a module, without checking its imports; calls the start function by `invoke`.
+    ///
+    /// # Safety
+    /// What `invoke` asks for.
+    ///
     /// `store` must be the own pointer of a store to which nobody holds a reference, because code runs in it. The module must
     /// be of the store's engine, and the imports must fit.
-    pub(crate) unsafe fn instantiate(store: *mut StoreOpaque, module: &Module, imports: &[Extern]) -> Result<Self> {
+    pub(crate) unsafe fn instantiate(
+        store: *mut StoreOpaque,
+        module: &Module,
+        imports: &[Extern],
+        invoke: Invoke,
+    ) -> Result<Self> {
         // SAFETY: the store is live and nobody refers to it, by the caller's promise. The instance is complete, and nobody
         // refers to it, when `initialize` is called.
         let (vmctx, handle) = unsafe {
@@ -124,7 +148,7 @@ impl Instance {
     }
 
     /// Checks that module and imports belong to the store and that the imports fit.
-    fn check_imports(store: &StoreOpaque, module: &Module, imports: &[Extern]) -> Result<()> {
+    pub(super) fn check_imports(store: &StoreOpaque, module: &Module, imports: &[Extern]) -> Result<()> {
         let wanted = &module.0.facts.imports;
         if !module.0.engine.owns(store) {
             return Err(Error::usage("the module belongs to another engine than the store"));

@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::store::{AsContextMut, Store, StoreContextMut, StoreInner};
 use crate::error::{Result, WasmBacktrace};
 use crate::sys::WakeFd;
-use crate::vm::interrupt::{EpochAction, Interrupts, Requests, poll};
+use crate::vm::interrupt::{EpochAction, Interrupts, NextDeadline, Requests, poll};
 use crate::vm::store::StoreOpaque;
 
 /// Interrupts the code of one store, from any thread; made by [`Store::interrupt_handle`]. Clones are the same handle. It may
@@ -40,9 +40,35 @@ impl InterruptHandle {
     /// microseconds, or when a host function that it waits for returns. If no code runs, the next code that is called ends, as soon
     /// as it calls a function or comes to a loop.
     ///
-    /// Host functions of WASI that wait return at once, as do others that ask for it: see [`Caller::check_interrupt`].
+    /// Host functions of WASI and asynchronous ones that wait end at once, as do others that ask for it: see
+    /// [`Caller::check_interrupt`].
     pub fn interrupt(&self) {
         self.0.request(Requests::END);
+    }
+
+    /// Has the store's running code give way, if it is called asynchronously ([`Func::call_async`](crate::Func::call_async)):
+    /// within microseconds the future of the call is pending once, and at once to be polled again, so that an executor runs
+    /// others meanwhile. Code that is called synchronously, or by a host function that was, goes on. If no code runs, the next
+    /// code that is called gives way.
+    ///
+    /// ```
+    /// use std::pin::pin;
+    /// use std::task::{Context, Waker};
+    /// use wasmrun::{Engine, Instance, Module, Store};
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, "(module (func (export \"spin\") (loop (br 0))))")?;
+    /// let mut store = Store::new(&engine, ());
+    /// let spin = Instance::new(&mut store, &module, &[])?.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// let handle = store.interrupt_handle();
+    /// let mut call = pin!(spin.call_async(&mut store, ()));
+    /// for _ in 0..3 {
+    ///     handle.yield_now();
+    ///     assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    /// }
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn yield_now(&self) {
+        self.0.request(Requests::YIELD);
     }
 
     /// Has the store's running code call `callback` with its backtrace, on its own thread, and go on: within microseconds, or
@@ -144,7 +170,10 @@ impl<T> Caller<'_, T> {
             if !(*store).interrupts.is_pending() {
                 return Ok(());
             }
+            // The caller's frames stay on this thread.
+            let fiber = (*store).forbid_suspension();
             let result = poll(store);
+            (*store).allow_suspension(fiber);
             if let Some(panic) = (*store).panic.take() {
                 resume_unwind(panic);
             }
@@ -170,6 +199,9 @@ impl<T> Caller<'_, T> {
 pub enum UpdateDeadline {
     /// To go on, with a deadline this many ticks beyond the current epoch.
     Continue(u64),
+    /// To give way, if it is called asynchronously, and then to go on as for `Continue`; see
+    /// [`Store::epoch_deadline_async_yield_and_update`].
+    Yield(u64),
     /// To end with [`Trap::Interrupt`](crate::Trap::Interrupt).
     Interrupt,
 }
@@ -184,7 +216,8 @@ impl<T> Store<T> {
     /// for never. After that time, code that is called ends at once, except that a function without loops and calls may still
     /// run to its end.
     ///
-    /// A host function that waits is ended only if it asks for it, see [`Caller::check_interrupt`]; those of WASI do.
+    /// A host function that waits is ended only if it asks for it, see [`Caller::check_interrupt`]; those of WASI do, and
+    /// asynchronous ones ([`Func::wrap_async`](crate::Func::wrap_async)) need not.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -246,11 +279,45 @@ impl<T> Store<T> {
             // SAFETY: the callback is set in a store with data `T`, and called with that store's own pointer while nobody
             // refers to the store.
             match callback(unsafe { StoreContextMut::new(store) })? {
-                UpdateDeadline::Continue(ticks) => Ok(ticks),
+                UpdateDeadline::Continue(ticks) => Ok(NextDeadline { ticks, yields: false }),
+                UpdateDeadline::Yield(ticks) => Ok(NextDeadline { ticks, yields: true }),
                 UpdateDeadline::Interrupt => Err(crate::Trap::Interrupt.into()),
             }
         };
         self.inner_mut().opaque.set_epoch_action(EpochAction::Callback(Box::new(callback)));
+    }
+
+    /// Sets that code gives way when the epoch deadline is reached, and goes on with a deadline `ticks` beyond the epoch in which
+    /// it was reached: the future of the asynchronous call ([`Func::call_async`](crate::Func::call_async)) is pending once, and
+    /// at once to be polled again, so that an executor runs others meanwhile. Code that is called synchronously, or by a host
+    /// function that was, goes on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wasmrun::{Engine, Instance, Module, Store};
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, "(module (func (export \"spin\") (loop (br 0))))")?;
+    /// let mut store = Store::new(&engine, ());
+    /// let spin = Instance::new(&mut store, &module, &[])?.get_typed_func::<(), ()>(&mut store, "spin")?;
+    /// store.epoch_deadline_async_yield_and_update(1);
+    /// store.set_epoch_deadline(1);
+    /// std::thread::spawn(move || {
+    ///     loop {
+    ///         std::thread::sleep(Duration::from_millis(1));
+    ///         engine.increment_epoch();
+    ///     }
+    /// });
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    /// # runtime.block_on(async {
+    /// // The guest never ends, but the timer on the same thread gets its turn.
+    /// let late = tokio::time::timeout(Duration::from_millis(10), spin.call_async(&mut store, ())).await;
+    /// assert!(late.is_err());
+    /// # });
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn epoch_deadline_async_yield_and_update(&mut self, ticks: u64) {
+        let next = NextDeadline { ticks, yields: true };
+        self.inner_mut().opaque.set_epoch_action(EpochAction::GoOn(next));
     }
 }
 

@@ -100,6 +100,14 @@ impl<T: 'static> Linker<T> {
         self
     }
 
+    /// Defines a host function.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if the name is taken.
+    pub(super) fn insert_host(&mut self, module: &str, name: &str, host: HostFunc) -> Result<&mut Self> {
+        self.insert(module, name, Definition::Host(Arc::new(host)))
+    }
+
     fn insert(&mut self, module: &str, name: &str, definition: Definition) -> Result<&mut Self> {
         let names = match self.definitions.get_mut(module) {
             Some(names) => names,
@@ -122,8 +130,20 @@ impl<T: 'static> Linker<T> {
         name: &str,
         func: impl IntoFunc<T, Params, Results>,
     ) -> Result<&mut Self> {
-        let host = func.into_host_func().0;
-        self.insert(module, name, Definition::Host(Arc::new(host)))
+        self.insert_host(module, name, func.into_host_func::<false>().0)
+    }
+
+    /// [`Linker::func_wrap`] for a function that may suspend the code that calls it ([`Caller::suspend_for`]).
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if the name is taken.
+    pub(crate) fn func_wrap_suspending<Params, Results>(
+        &mut self,
+        module: &str,
+        name: &str,
+        func: impl IntoFunc<T, Params, Results>,
+    ) -> Result<&mut Self> {
+        self.insert_host(module, name, func.into_host_func::<true>().0)
     }
 
     /// Defines a host function of the given type that takes and returns [`Value`]s; see [`Func::new`].
@@ -137,8 +157,7 @@ impl<T: 'static> Linker<T> {
         ty: FuncType,
         func: impl Fn(Caller<'_, T>, &[Value], &mut [Value]) -> Result<()> + Send + Sync + 'static,
     ) -> Result<&mut Self> {
-        let host = host_func_over_values(ty, func);
-        self.insert(module, name, Definition::Host(Arc::new(host)))
+        self.insert_host(module, name, host_func_over_values(ty, func))
     }
 
     /// Defines an object of a store; it can only be imported in that store.
@@ -249,6 +268,17 @@ impl<T: 'static> Linker<T> {
     /// otherwise those of [`Instance::new`].
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>, module: &Module) -> Result<Instance> {
         let store = &mut store.as_context_mut().into_inner().opaque;
+        let imports = self.resolve(store, module)?;
+        // SAFETY: the store is borrowed exclusively, and the reference is not used after its own pointer was taken. The module
+        // is of the store's engine, and all imports were checked.
+        unsafe { Instance::instantiate_unsuspended(store.as_ptr(), module, &imports) }
+    }
+
+    /// The imports of a module for an instance in a store, checked.
+    ///
+    /// # Errors
+    /// Those of [`Linker::instantiate`] before there is an instance.
+    pub(super) fn resolve(&self, store: &mut StoreOpaque, module: &Module) -> Result<Vec<Extern>> {
         if !module.0.engine.owns(store) {
             return Err(Error::usage("the module belongs to another engine than the store"));
         }
@@ -261,9 +291,7 @@ impl<T: 'static> Linker<T> {
             check_object(store, import, &object)?;
             imports.push(object);
         }
-        // SAFETY: the store is borrowed exclusively, and the reference is not used after its own pointer was taken. The module
-        // is of the store's engine, and all imports were checked.
-        unsafe { Instance::instantiate(store.as_ptr(), module, &imports) }
+        Ok(imports)
     }
 
     /// The error that lists the imports of `module` without a definition.
@@ -360,6 +388,16 @@ impl<T: 'static> InstancePre<T> {
     /// [`Link`](ErrorKind::Link) if an object of the store does not fit, and those of [`Instance::new`].
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>) -> Result<Instance> {
         let store = &mut store.as_context_mut().into_inner().opaque;
+        let imports = self.resolve(store)?;
+        // SAFETY: the store's own pointer; the reference to it is not used any more.
+        unsafe { Instance::instantiate_unsuspended(store.as_ptr(), &self.module, &imports) }
+    }
+
+    /// The imports for an instance in a store, checked.
+    ///
+    /// # Errors
+    /// Those of [`InstancePre::instantiate`] before there is an instance.
+    pub(super) fn resolve(&self, store: &mut StoreOpaque) -> Result<Vec<Extern>> {
         if !self.module.0.engine.owns(store) {
             return Err(Error::usage("the module belongs to another engine than the store"));
         }
@@ -371,8 +409,7 @@ impl<T: 'static> InstancePre<T> {
             }
             imports.push(object);
         }
-        // SAFETY: the store's own pointer; the reference to it is not used any more.
-        unsafe { Instance::instantiate(store.as_ptr(), &self.module, &imports) }
+        Ok(imports)
     }
 }
 

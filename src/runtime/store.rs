@@ -184,6 +184,15 @@ pub struct StoreContext<'a, T: 'static>(pub(crate) &'a StoreInner<T>);
 /// Exclusive access to a store with data `T`; see [`AsContextMut`].
 pub struct StoreContextMut<'a, T: 'static>(NonNull<StoreInner<T>>, PhantomData<&'a mut StoreInner<T>>);
 
+// SAFETY: as `&Store<T>`.
+unsafe impl<T: Sync> Send for StoreContext<'_, T> {}
+// SAFETY: as `&Store<T>`.
+unsafe impl<T: Sync> Sync for StoreContext<'_, T> {}
+// SAFETY: as `&mut Store<T>`.
+unsafe impl<T: Send> Send for StoreContextMut<'_, T> {}
+// SAFETY: a shared one gives what `&Store<T>` gives.
+unsafe impl<T: Sync> Sync for StoreContextMut<'_, T> {}
+
 impl<'a, T> StoreContextMut<'a, T> {
     /// # Safety
     /// The pointer must be the own pointer of a store, to which nobody else has access for `'a`.

@@ -1,6 +1,7 @@
 //! The mapping of Rust types to WebAssembly types: typed calls into WebAssembly, and closures as host functions.
 
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 
 use super::caller::{Caller, view};
 use super::func::{Func, invoke};
@@ -9,13 +10,14 @@ use super::store::AsContextMut;
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::module::types::{FuncType, ValType};
-use crate::vm::context::VMContext;
+use crate::vm::context::{VMContext, VMFuncRef};
 use crate::vm::extern_ref::ExternRef;
 use crate::vm::func::HostFunc;
 use crate::vm::store::StoreOpaque;
 
 mod private {
-    pub trait Sealed {}
+    /// Values may be sent to other threads: those of asynchronous calls are.
+    pub trait Sealed: Send + Sync + 'static {}
 }
 use private::Sealed;
 
@@ -232,7 +234,7 @@ impl<R: WasmResults> IntoResults for Result<R> {
 /// view is empty if the instance has no memory or the host is the caller.
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn into_host_func(self) -> HostFuncBox;
+    fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox;
 }
 
 /// A host function that is to be put into a store or linker.
@@ -310,7 +312,7 @@ macro_rules! into_func {
             FN: Fn($($first,)? $($name),*) -> R + Send + Sync + 'static,
             R: IntoResults,
         {
-            fn into_host_func(self) -> HostFuncBox {
+            fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox {
                 let ty = FuncType::new(
                     <($($name,)*) as WasmParams>::types(),
                     <R::Results as WasmParams>::types(),
@@ -331,7 +333,7 @@ macro_rules! into_func {
                 };
                 // SAFETY: the body reads and writes its slots as `ty` says. Linkers and stores have the type `T`, so the
                 // function gets into stores with data `T` only.
-                HostFuncBox(unsafe { HostFunc::new(ty, body) })
+                HostFuncBox(unsafe { HostFunc::with_suspension::<_, SUSPENDS>(ty, body) })
             }
         }
     };
@@ -410,14 +412,35 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     /// # Panics
     /// If the function is in another store. Resumes the panic of a host function that is called.
     pub fn call(&self, mut store: impl AsContextMut, params: P) -> Result<R> {
+        let store = store.as_context_mut().into_inner().opaque.as_ptr();
+        // SAFETY: the store's own pointer; it is borrowed exclusively.
+        unsafe { self.call_by(store, params, |store, func, slots| invoke(store, func, slots)) }
+    }
+
+    /// Calls the function by `invoke`.
+    ///
+    /// # Errors
+    /// As for [`TypedFunc::call`].
+    ///
+    /// # Panics
+    /// As for [`TypedFunc::call`].
+    ///
+    /// # Safety
+    /// `store` must be the own pointer of a store to which nobody holds a reference; and what `invoke` asks for.
+    #[inline]
+    pub(super) unsafe fn call_by(
+        &self,
+        store: *mut StoreOpaque,
+        params: P,
+        invoke: impl FnOnce(*mut StoreOpaque, NonNull<VMFuncRef>, *mut u64) -> Result<()>,
+    ) -> Result<R> {
         /// Slots for the most parameters or results that there can be: 16 of type `v128`.
         const SLOTS: usize = 32;
         const { assert!(P::SLOTS <= SLOTS && R::SLOTS <= SLOTS) };
-        let store = store.as_context_mut().into_inner().opaque.as_ptr();
         let mut slots = [const { std::mem::MaybeUninit::<u64>::uninit() }; SLOTS];
         let slots = slots.as_mut_ptr().cast::<u64>();
         // SAFETY: the buffer has room for parameters and results, as asserted. `new` has compared the types, and `func_ref`
-        // checks the store, which is borrowed exclusively and used through its own pointer.
+        // checks the store. The rest is the caller's promise.
         unsafe {
             let func = self.func.func_ref(&*store);
             if P::COLLECTED {

@@ -8,6 +8,7 @@
 //! depends on the processor only, and decisions. What a guest may have, for instance, is decided in `wasi`; this room
 //! knows errors, and no other room.
 
+mod coroutine;
 mod process;
 #[cfg(jit)]
 pub(crate) mod signal;
@@ -33,13 +34,17 @@ use posix as system;
 #[path = "posix/resolve.rs"]
 mod posix_resolve;
 
+pub(crate) use coroutine::{Coroutine, StackPool, Suspender};
 pub(crate) use process::{is_ignored, peak_memory, thread_time};
 #[cfg(jit)]
 pub(crate) use stack::stack_remaining;
-pub(crate) use stack::{NativeStack, current_stack, saved_registers, stack_pointer};
+pub(crate) use stack::{
+    LEAST_STACK, NativeStack, coroutine_stack, current_stack, saved_registers, set_coroutine_stack, stack_pointer,
+};
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
 pub(crate) use system::image::Image;
 pub(crate) use system::nowait::{never_waits, read_nowait, reopen_nonblocking, write_nowait};
+pub(crate) use system::poller::Poller;
 pub(crate) use system::procfs::{is_procfs, procfs_name};
 pub(crate) use system::resolve::{ResolvedPath, open_directory};
 pub(crate) use system::socket::{NO_MORE_TO_RECEIVE, accept, send_nowait};

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const RESERVE: std::ops::RangeInclusive<usize> = 32 << 10..=256 << 10;
 
 /// Bytes that a native stack must have for WebAssembly code to be run on it.
-const LEAST_STACK: usize = 96 << 10;
+pub(crate) const LEAST_STACK: usize = 96 << 10;
 
 /// A native stack that WebAssembly code runs on, from its lowest address to where the code was entered. The default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,9 +65,29 @@ fn reserve(size: usize) -> usize {
     (size / 4).clamp(*RESERVE.start(), *RESERVE.end())
 }
 
+thread_local! {
+    /// Lowest usable address and end of the stack that one of our coroutines runs on; zeros if none runs on this thread.
+    static COROUTINE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Says which stack of our coroutines this thread runs on from now on, by its lowest usable address and its end; zeros for
+/// none. Returns what was said before.
+///
+/// Not inlined, because who calls it may go on on another thread.
+#[inline(never)]
+pub(crate) fn set_coroutine_stack(bounds: (usize, usize)) -> (usize, usize) {
+    COROUTINE.replace(bounds)
+}
+
+/// A whole stack of our coroutines, given by its lowest usable address and its end; and the bytes of it to leave to Rust
+/// code.
+pub(crate) fn coroutine_stack((low, high): (usize, usize)) -> (NativeStack, usize) {
+    (NativeStack { low, high }, reserve(high - low))
+}
+
 /// [`current_stack`] for a stack that is too small, or not the thread's own, such as a coroutine's. The latter is the mapping
-/// that contains the stack pointer, provided that the memory below it is not accessible. Finding it takes some microseconds;
-/// the result can't be kept, because nothing tells when such a stack is unmapped.
+/// that contains the stack pointer, provided that the memory below it is not accessible, if it is not one of ours. Finding it
+/// takes some microseconds; the result can't be kept, because nothing tells when such a stack is unmapped.
 #[cold]
 fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, usize)> {
     let too_small = |size: usize| {
@@ -78,6 +98,10 @@ fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, u
     };
     if low <= here && here < high {
         return Err(too_small(high - low));
+    }
+    let (low, high) = COROUTINE.get();
+    if low <= here && here < high {
+        return Ok((NativeStack { low, high: here }, reserve(high - low)));
     }
     let unknown =
         || Error::resource("nobody knows how large the native stack is that this call is on, or where it ends");

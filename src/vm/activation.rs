@@ -99,7 +99,6 @@ thread_local! {
 }
 
 /// The innermost activation of the store whose code this thread runs; null if there is none.
-#[cfg_attr(not(jit), expect(dead_code, reason = "only native code is entered"))]
 #[inline]
 pub(crate) fn current() -> *mut () {
     CURRENT.get()
@@ -112,5 +111,12 @@ pub(crate) fn current() -> *mut () {
 /// end in the reverse order of their start; those of one store do.
 #[inline]
 pub(crate) fn set_current(activation: *mut ()) {
+    CURRENT.set(activation);
+}
+
+/// [`set_current`] after code that may have gone on on another thread ([`fiber`](super::fiber)). It is not inlined: the
+/// compiler keeps the address of a thread's variable as long as a function runs.
+#[inline(never)]
+pub(crate) fn set_current_anew(activation: *mut ()) {
     CURRENT.set(activation);
 }

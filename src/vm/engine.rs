@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::module::registry::TypeRegistry;
 use crate::module::types::FuncType;
 use crate::stats::StatsCounter;
+use crate::sys::StackPool;
 
 /// The part of an engine that every room may use.
 pub(crate) struct EngineCore {
@@ -17,6 +18,8 @@ pub(crate) struct EngineCore {
     pub types: Arc<TypeRegistry>,
     /// Idle address space, for the next memory or stack.
     pub spaces: Arc<SpacePool>,
+    /// Idle native stacks, for the next asynchronous calls.
+    pub stacks: StackPool,
     pub stats: StatsCounter,
     pub epochs: Epochs,
     pub hooks: &'static Hooks,
@@ -32,6 +35,8 @@ pub(crate) struct Hooks {
     pub ref_entry: fn(Strategy, &FuncType) -> *const VMCode,
     /// Gives the first value of `VMFuncRef::code` for a host function.
     pub host_entry: fn(&FuncType) -> *const VMCode,
+    /// Sees to it that native code may go on on this thread, to which it may have been moved.
+    pub prepare_thread: fn(&Config) -> Result<()>,
     /// The value of `VMStore::native_calls`.
     pub native_calls: Option<&'static NativeCalls>,
 }
@@ -44,6 +49,7 @@ impl Hooks {
         poll: std::ptr::null,
         ref_entry: |_, _| std::ptr::null(),
         host_entry: |_| std::ptr::null(),
+        prepare_thread: |_| Ok(()),
         native_calls: None,
     };
 }

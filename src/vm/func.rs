@@ -65,6 +65,19 @@ impl HostFunc {
     where
         F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync + 'static,
     {
+        // SAFETY: the caller's promise.
+        unsafe { Self::with_suspension::<F, false>(ty, body) }
+    }
+
+    /// As [`HostFunc::new`]; if `SUSPENDS`, `body` may suspend the coroutine that it is called on, and go on on another thread
+    /// ([`fiber`](super::fiber)).
+    ///
+    /// # Safety
+    /// As for `new`.
+    pub unsafe fn with_suspension<F, const SUSPENDS: bool>(ty: FuncType, body: F) -> Self
+    where
+        F: Fn(*mut StoreOpaque, *mut VMContext, *mut u64) -> Result<()> + Send + Sync + 'static,
+    {
         struct Env<F> {
             /// What a call by WebAssembly code costs in fuel.
             price: u64,
@@ -73,7 +86,7 @@ impl HostFunc {
 
         /// # Safety
         /// `env` must be a live `Env<F>`, the store live, and the rest what the body expects.
-        unsafe extern "C" fn call<F>(
+        unsafe extern "C" fn call<F, const SUSPENDS: bool>(
             env: NonNull<()>,
             store: *mut StoreOpaque,
             caller: *mut VMContext,
@@ -99,7 +112,12 @@ impl HostFunc {
                 Err(panic) => unsafe { panicked(&mut *store, panic) },
             };
             // SAFETY: the store is live by the caller's promise.
-            activation::set_current(unsafe { (*store).activation });
+            let activation = unsafe { (*store).activation };
+            if SUSPENDS {
+                activation::set_current_anew(activation);
+            } else {
+                activation::set_current(activation);
+            }
             status
         }
 
@@ -112,7 +130,7 @@ impl HostFunc {
 
         let price = of_host_call(ty.param_slots() + ty.result_slots());
         let env = NonNull::from(Box::leak(Box::new(Env { price, body }))).cast();
-        HostFunc { call: call::<F>, env, drop_env: drop_env::<F>, ty }
+        HostFunc { call: call::<F, SUSPENDS>, env, drop_env: drop_env::<F>, ty }
     }
 
     /// Calls the function.

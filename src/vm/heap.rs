@@ -15,7 +15,8 @@
 //! The native stack is scanned from the collector's own frame to where the store's code was entered. A host function may
 //! switch to another stack (a coroutine) and call back into the store from there. The callee-saved registers of the suspended
 //! code may then be saved in a frame on either stack, so a scan can't find them. Therefore all objects that exist when the
-//! other stack is entered are kept until it is left again ([`Heap::freeze`]). Only objects that are made meanwhile are
+//! other stack is entered are kept until it is left again ([`Heap::freeze`]), or, if it is a coroutine of ours, whenever it
+//! runs ([`fiber`](super::fiber)). Only objects that are made meanwhile are
 //! collected, and suspended code can't refer to those.
 
 use std::collections::HashMap;
@@ -231,6 +232,16 @@ impl Heap {
     /// Ends the matching [`Heap::freeze`], which returned `before`.
     pub fn thaw(&mut self, before: Frozen) {
         self.frozen = before;
+    }
+
+    /// Exchanges what [`Heap::freeze`] keeps now for `other`: the code of another native stack goes on.
+    pub fn swap_frozen(&mut self, other: &mut Frozen) {
+        std::mem::swap(&mut self.frozen, other);
+    }
+
+    /// What [`Heap::freeze`] keeps now.
+    pub fn frozen(&self) -> Frozen {
+        self.frozen
     }
 
     /// Whether there are collected host objects that were not dropped yet.

@@ -10,10 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Instant;
 
 use super::activation;
 use super::context::VMInterrupt;
+use super::fiber;
 use super::store::StoreOpaque;
 use crate::error::{Error, Result, Trap, UnresolvedFrame};
 use crate::sys::WakeFd;
@@ -36,6 +38,8 @@ impl Requests {
     pub const EPOCH: Requests = Requests(4);
     /// To look at the thread's clock: the store's CPU time may be used up.
     pub const CPU_TIME: Requests = Requests(8);
+    /// To give way, if it is called asynchronously.
+    pub const YIELD: Requests = Requests(32);
     /// To tell which functions are running, and to go on.
     pub const BACKTRACE: Requests = Requests(16);
 
@@ -53,6 +57,8 @@ impl Requests {
 pub(crate) struct Interrupts {
     vm: VMInterrupt,
     pending: AtomicU32,
+    /// Wakes who polls the asynchronous call whose code waits in a host function, while it does.
+    waker: Mutex<Option<Waker>>,
     /// What a thread waits for that waits in a host function; made when one first does.
     wake: Mutex<Option<Wake>>,
     /// Who asked for backtraces.
@@ -82,7 +88,8 @@ impl Interrupts {
     /// For a store that is not running and has no value stack.
     pub fn new() -> Self {
         let vm = VMInterrupt { word: 0.into(), stack_limit: 0.into(), value_end: 0.into() };
-        Interrupts { vm, pending: AtomicU32::new(0), wake: Mutex::default(), backtraces: Mutex::default() }
+        let pending = AtomicU32::new(0);
+        Interrupts { vm, pending, waker: Mutex::default(), wake: Mutex::default(), backtraces: Mutex::default() }
     }
 
     /// What running code looks at.
@@ -97,6 +104,15 @@ impl Interrupts {
         if let Some(wake) = &mut *self.lock_wake() {
             wake.wake();
         }
+        // The code of wakers is the embedder's: it is called without a lock, and must not end a thread of ours.
+        if let Some(waker) = self.set_waker(None) {
+            quietly(|| waker.wake());
+        }
+    }
+
+    /// Sets whom the next request wakes; returns whom it would have woken.
+    pub fn set_waker(&self, waker: Option<Waker>) -> Option<Waker> {
+        std::mem::replace(&mut self.waker.lock().unwrap_or_else(PoisonError::into_inner), waker)
     }
 
     /// Has running code call `callback`. Any thread may do so.
@@ -189,15 +205,34 @@ impl Interrupts {
     }
 }
 
+/// Calls a function of the embedder that has nobody to panic to.
+fn quietly(call: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        // Not dropped: that might panic too.
+        std::mem::forget(panic);
+    }
+}
+
+/// How code goes on whose epoch deadline was reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NextDeadline {
+    /// By how many ticks the deadline moves on from the current epoch.
+    pub ticks: u64,
+    /// Whether it gives way before, if it is called asynchronously.
+    pub yields: bool,
+}
+
 /// The function that an epoch's deadline calls: see [`EpochAction::Callback`].
-type EpochCallback = Box<dyn FnMut(*mut StoreOpaque) -> Result<u64> + Send + Sync>;
+type EpochCallback = Box<dyn FnMut(*mut StoreOpaque) -> Result<NextDeadline> + Send + Sync>;
 
 /// What happens when the engine's epoch has reached the store's deadline.
 pub(crate) enum EpochAction {
     /// A trap.
     Trap,
-    /// A call of a function of the host, with the store's own pointer, to which nobody holds a reference. It returns by how
-    /// many ticks the deadline moves on from the current epoch, or an error, with which the code traps.
+    /// The code goes on so.
+    GoOn(NextDeadline),
+    /// A call of a function of the host, with the store's own pointer, to which nobody holds a reference. It returns how the
+    /// code goes on, or an error, with which it traps.
     Callback(EpochCallback),
 }
 
@@ -346,13 +381,38 @@ unsafe fn serve(store: *mut StoreOpaque) -> Result<()> {
         {
             return end(requests, error);
         }
-        if requests.has(Requests::EPOCH)
-            && let Err(error) = reach_epoch(store)
-        {
-            return end(Requests::NONE, error);
+        if requests.has(Requests::EPOCH) {
+            reach_epoch(store)?;
+        }
+        if requests.has(Requests::YIELD) {
+            fiber::yield_now(store)?;
         }
     }
     Ok(())
+}
+
+/// The error with which code must end that waits in an asynchronous host function, if it must. What else was requested stays
+/// pending until the function returns, since it has access to the store.
+///
+/// # Safety
+/// `store` must be the own pointer of a live store that the current thread runs, to whose parts other than its data nobody
+/// holds an exclusive reference.
+pub(crate) unsafe fn end_of_wait(store: *mut StoreOpaque) -> Option<Error> {
+    // SAFETY: the store is live and nobody refers to these parts, by the caller's promise.
+    unsafe {
+        let StoreOpaque { interrupts, deadlines, engine, .. } = &*store;
+        let pending = &interrupts.pending;
+        let requests = Requests(pending.load(SeqCst));
+        if requests.has(Requests::END) {
+            pending.fetch_and(!Requests::END.0, SeqCst);
+            return Some(Trap::Interrupt.into());
+        }
+        if requests.has(Requests::DEADLINE) && deadlines.time.is_some_and(|time| time <= Instant::now()) {
+            return Some(Trap::Deadline.into());
+        }
+        let is_reached = requests.has(Requests::EPOCH) && engine.epochs.now.load(SeqCst) >= deadlines.epoch;
+        (is_reached && matches!(deadlines.action, Some(EpochAction::Trap))).then(|| Trap::Interrupt.into())
+    }
 }
 
 /// Tells those who asked which functions are running; later if that is not known here.
@@ -368,29 +428,13 @@ unsafe fn tell_backtrace(store: *mut StoreOpaque, interrupts: &Interrupts) -> Re
     let callbacks = std::mem::take(&mut *interrupts.lock_backtraces());
     for callback in callbacks {
         let frames = frames.clone();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(frames))) {
-            // SAFETY: the store is live and nobody refers to it, by the caller's promise.
+        let result = catch_unwind(AssertUnwindSafe(|| callback(frames)));
+        // SAFETY: the store is live and nobody refers to it, by the caller's promise.
+        unsafe { activation::set_current_anew((*store).activation) };
+        if let Err(panic) = result {
+            // SAFETY: as above.
             unsafe { (*store).panic = Some(panic) };
             return Err(Error::host("the callback of a backtrace panicked"));
-        }
-    }
-    Ok(())
-}
-
-/// [`poll`] where the stack pointer is below the limit: at the entry into an engine or a function.
-///
-/// # Errors
-/// As for [`poll`]; [`Trap::StackOverflow`] if the stack is exhausted.
-///
-/// # Safety
-/// As for [`poll`].
-#[cold]
-pub(crate) unsafe fn poll_at_entry(store: *mut StoreOpaque, stack_pointer: usize) -> Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        poll(store)?;
-        if stack_pointer < (*store).vm.stack_limit {
-            return Err(Trap::StackOverflow.into());
         }
     }
     Ok(())
@@ -410,6 +454,10 @@ unsafe fn reach_epoch(store: *mut StoreOpaque) -> Result<()> {
         }
         let mut callback = match (*store).deadlines.action.take() {
             Some(EpochAction::Callback(callback)) => callback,
+            Some(EpochAction::GoOn(next)) => {
+                (*store).deadlines.action = Some(EpochAction::GoOn(next));
+                return go_on(store, next);
+            }
             action => {
                 (*store).deadlines.action = action;
                 // It stays reached until the deadline is set anew.
@@ -418,13 +466,12 @@ unsafe fn reach_epoch(store: *mut StoreOpaque) -> Result<()> {
             }
         };
         let result = catch_unwind(AssertUnwindSafe(|| callback(store)));
+        // As after a host function.
+        activation::set_current_anew((*store).activation);
         // The callback may have set another.
         (*store).deadlines.action.get_or_insert(EpochAction::Callback(callback));
         match result {
-            Ok(Ok(ticks)) => {
-                (*store).set_epoch_deadline(ticks);
-                Ok(())
-            }
+            Ok(Ok(next)) => go_on(store, next),
             Ok(Err(error)) => Err(error),
             Err(panic) => {
                 (*store).panic = Some(panic);
@@ -432,6 +479,22 @@ unsafe fn reach_epoch(store: *mut StoreOpaque) -> Result<()> {
             }
         }
     }
+}
+
+/// Lets code go on whose epoch deadline was reached.
+///
+/// # Safety
+/// As for [`poll`].
+unsafe fn go_on(store: *mut StoreOpaque, next: NextDeadline) -> Result<()> {
+    // SAFETY: the store is live and nobody refers to it, by the caller's promise.
+    unsafe {
+        (*store).set_epoch_deadline(next.ticks);
+        if next.yields && fiber::yield_now(store)? {
+            // It counts from when the code goes on.
+            (*store).set_epoch_deadline(next.ticks);
+        }
+    }
+    Ok(())
 }
 
 /// The epochs of an engine: a number that the host increments, and the stores that are waiting for it to grow.
@@ -477,13 +540,15 @@ impl<K: Ord + Copy> DueList<K> {
 
     /// Makes the requests that are due at `now`, and forgets them. Returns when the next one is due.
     fn request_until(&self, now: K) -> Option<K> {
-        let mut list = self.lock();
         loop {
+            let mut list = self.lock();
             let first = list.first_entry()?;
             if first.key().0 > now {
                 return Some(first.key().0);
             }
             let ((_, _, requests), interrupts) = first.remove_entry();
+            drop(list);
+            // Without the lock, because it may call a waker.
             if let Some(interrupts) = interrupts.upgrade() {
                 interrupts.request(requests);
             }

@@ -2,8 +2,8 @@
 //!
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
 //! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`),
-//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`), requests to running code (`interrupt`),
-//! and what it may use (`limits`, `budget`).
+//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`, `fiber`), requests to running code
+//! (`interrupt`), and what it may use (`limits`, `budget`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
@@ -15,6 +15,7 @@ pub(crate) mod context;
 pub(crate) mod engine;
 pub(crate) mod exception;
 pub(crate) mod extern_ref;
+pub(crate) mod fiber;
 pub(crate) mod fuel;
 pub(crate) mod func;
 pub(crate) mod global;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::memory::PAGE;
 #[cfg(miri)]
 use super::space::region;
-use super::space::{SpacePool, WRITTEN_TO_CLEAR};
+use super::space::{SpacePool, WRITTEN_TO_CLEAR, is_crowded};
 use crate::sys::{discard, prefer_small_pages};
 
 /// Whether there is much address space. Miri has to allocate it all.
@@ -210,7 +210,8 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let (class, used) = (usize::from(self.class), self.used);
-        let keep_warm = used <= WRITTEN_TO_CLEAR && {
+        // A warm slot is resident as a whole. Where memories are packed and pinned again and again, all would get one in turn.
+        let keep_warm = used <= WRITTEN_TO_CLEAR && !is_crowded() && {
             let mut slabs = self.spaces.slabs();
             let has_room = slabs.warm < MAX_WARM;
             slabs.warm += usize::from(has_room);

@@ -11,6 +11,7 @@ use super::context::{VMException, VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
 use super::extern_ref::ExternRef;
+use super::fiber::FiberState;
 use super::func::HostFunc;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
@@ -96,9 +97,11 @@ pub(crate) struct StoreOpaque {
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
     /// The native stack that this store's code runs on now.
-    stack: NativeStack,
+    pub(super) stack: NativeStack,
     /// Number of other native stacks with suspended code of this store.
-    suspended: usize,
+    pub(super) suspended: usize,
+    /// The coroutine that the running code may suspend; null if it may not.
+    pub(super) fiber: *mut FiberState,
     /// Contexts point to their instance.
     pub instances: Vec<AliasableBox<InstanceData>>,
     /// References to host functions, by the address of the `HostFunc`.
@@ -109,6 +112,9 @@ pub(crate) struct StoreOpaque {
 
 /// The smallest value stack, in bytes.
 const MIN_STACK: usize = 64 << 10;
+
+/// The most stacks with suspended code of one store: each may use as much as the configuration allows for one.
+pub(super) const MAX_SUSPENDED: usize = 256;
 
 /// The largest value stack, in bytes, so that it takes a small part of the address space.
 const MAX_STACK: usize = if size_of::<usize>() == 8 { 16 << 30 } else { 256 << 20 };
@@ -173,6 +179,7 @@ impl StoreOpaque {
             heap: Heap::new(engine.config.collect_always),
             stack: NativeStack::default(),
             suspended: 0,
+            fiber: std::ptr::null_mut(),
             instances: Vec::new(),
             host_refs: HashMap::new(),
             host_funcs: Vec::new(),
@@ -273,6 +280,22 @@ impl StoreOpaque {
         Ok(WasmEntry::First)
     }
 
+    /// Prepares for code on a fiber that no other code of the store waits for.
+    pub(super) fn prepare_for_fiber(&mut self) {
+        if self.vm.value_end.is_null() {
+            self.take_value_stack();
+        }
+        self.limit_value_stack();
+    }
+
+    /// Prepares the store for a time without running code.
+    #[inline]
+    pub(super) fn become_idle(&mut self) {
+        if self.rests {
+            self.rest();
+        }
+    }
+
     /// Gives the store a value stack, whose end has to be set. If there is no address space for one, interpreted calls fail.
     #[cold]
     fn take_value_stack(&mut self) {
@@ -297,7 +320,8 @@ impl StoreOpaque {
 
     /// Where a memory that is made now may be. `image` is going to be mapped into it.
     pub fn placement(&mut self, image: Option<u64>) -> Placement {
-        if self.activation.is_null() {
+        // Native code may also be suspended, with another activation on top.
+        if self.vm.innermost.is_null() {
             return Placement::Either { image };
         }
         self.rests |= self.repacks();
@@ -391,12 +415,11 @@ impl StoreOpaque {
     #[inline]
     fn set_stack_limits(&mut self, here: usize) -> Result<()> {
         let (stack, reserve) = sys::current_stack(here)?;
+        let (stack_limit, nest_limit) = self.limits_on(stack, reserve);
         self.stack = stack;
-        // The limit is above the part of the stack that is reserved for Rust code.
-        let most = self.max_stack();
         self.limit_value_stack();
-        self.limit_stack(stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve)));
-        self.vm.nest_limit = self.vm.stack_limit.saturating_add(self.whole_stack() / 4);
+        self.limit_stack(stack_limit);
+        self.vm.nest_limit = nest_limit;
         Ok(())
     }
 
@@ -411,8 +434,17 @@ impl StoreOpaque {
         }
     }
 
+    /// The stack limit and the nest limit of code on a native stack, of which `reserve` bytes are left to Rust code.
     #[inline]
-    fn limit_stack(&mut self, stack_limit: usize) {
+    pub(super) fn limits_on(&self, stack: NativeStack, reserve: usize) -> (usize, usize) {
+        // The limit is above the part of the stack that is reserved for Rust code.
+        let most = self.max_stack();
+        let stack_limit = stack.high.saturating_sub(most).max(stack.low.saturating_add(reserve));
+        (stack_limit, stack_limit.saturating_add(stack.high.saturating_sub(stack_limit).min(most) / 4))
+    }
+
+    #[inline]
+    pub(super) fn limit_stack(&mut self, stack_limit: usize) {
         // Often the host calls again from the same depth.
         if self.vm.stack_limit != stack_limit {
             self.vm.stack_limit = stack_limit;
@@ -422,8 +454,6 @@ impl StoreOpaque {
 
     #[cold]
     fn enter_other_stack(&mut self, here: usize) -> Result<WasmEntry> {
-        /// The most stacks with suspended code: each may use as much as the configuration allows for one.
-        const MAX_SUSPENDED: usize = 256;
         if self.suspended == MAX_SUSPENDED {
             return Err(Trap::StackOverflow.into());
         }
@@ -446,9 +476,7 @@ impl StoreOpaque {
             WasmEntry::First => {
                 self.stack = NativeStack::default();
                 self.end_cpu_time();
-                if self.rests {
-                    self.rest();
-                }
+                self.become_idle();
             }
             WasmEntry::OtherStack(outer) => {
                 self.suspended -= 1;

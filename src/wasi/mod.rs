@@ -21,6 +21,7 @@ mod process;
 mod procfs;
 mod quota;
 mod random;
+mod reactor;
 mod read_only;
 mod sock;
 mod stream;
@@ -64,6 +65,9 @@ pub fn create_wasi_linker(env: Arc<Mutex<WasiEnv>>) -> Linker {
 /// Adds all functions of WASI Preview 1 to a [`Linker`], acting on the environment in the data of the store whose code calls:
 /// one linker serves any number of stores, and none sees another's output.
 ///
+/// A function that waits (`poll_oneoff`, reading from a standard stream, accepting a connection) blocks the thread, or suspends
+/// the code if that is called asynchronously; see [`add_to_linker_async`].
+///
 /// ```
 /// use wasmrun::{Engine, Linker, Module, Store, WasiEnv, wasi};
 /// struct Request {
@@ -92,6 +96,52 @@ pub fn add_to_linker<T: 'static>(
     find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     preview1::add_to_linker_of_stores(linker, find)
+}
+
+/// The same as [`add_to_linker`], for code that was written for other runtimes with this API: functions that wait suspend the
+/// code that calls them whenever that is called asynchronously ([`TypedFunc::call_async`](crate::TypedFunc::call_async)), whichever
+/// of the two defined them, and so do those of [`create_wasi_linker`].
+///
+/// The thread is free meanwhile. Any executor will do: one thread of this library watches the descriptors and the clock for all
+/// guests of the process. What it can't do is to read asynchronously from regular files, or from a
+/// [`Read`](std::io::Read) that was given as standard input: these block the thread as long as the system or the embedder's code
+/// does.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use wasmrun::{Engine, Linker, Module, Store, WasiEnv, wasi};
+/// let engine = Engine::default();
+/// let mut linker = Linker::new(&engine);
+/// wasi::add_to_linker_async(&mut linker, |wasi: &mut WasiEnv| wasi)?;
+/// // Sleeps for 20 ms.
+/// let module = Module::new(&engine, r#"(module
+///     (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+///     (memory (export "memory") 1)
+///     (func (export "_start")
+///         (i32.store (i32.const 16) (i32.const 1))
+///         (i64.store (i32.const 24) (i64.const 20_000_000))
+///         (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))))"#)?;
+/// let program = linker.instantiate_pre(&module)?;
+/// let guest = async || {
+///     let mut store = Store::new(&engine, WasiEnv::new());
+///     let instance = program.instantiate_async(&mut store).await?;
+///     instance.get_typed_func::<(), ()>(&mut store, "_start")?.call_async(&mut store, ()).await
+/// };
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// // Both sleep at the same time, on one thread.
+/// let begun = Instant::now();
+/// runtime.block_on(async { tokio::try_join!(guest(), guest()) })?;
+/// assert!(begun.elapsed() >= Duration::from_millis(20));
+/// # Ok::<(), wasmrun::Error>(())
+/// ```
+///
+/// # Errors
+/// As for [`add_to_linker`].
+pub fn add_to_linker_async<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
+) -> Result<()> {
+    add_to_linker(linker, find)
 }
 
 /// Adds all functions of WASI Preview 1 to a [`Linker`] that may have others as well, acting on a shared environment.

@@ -181,7 +181,7 @@ macro_rules! define_functions {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
                 $(
                     let (shared, watcher) = (env.clone(), watch.clone());
-                    linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                    linker.func_wrap_suspending(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
                         fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
                         wait::complete(caller, |caller, attempts| {
                             let (mut memory, _, account) = caller.parts();
@@ -200,7 +200,7 @@ macro_rules! define_functions {
             find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,
         ) -> Result<()> {
             for (module, abi) in [("wasi_snapshot_preview1", Abi::Preview1), ("wasi_unstable", Abi::Unstable)] {
-                $(linker.func_wrap(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
+                $(linker.func_wrap_suspending(module, stringify!($name), move |mut caller: Caller<'_, T>, $($param: $ty),*| {
                     fuel::pay(&mut caller, &arguments!($($param: $ty),*))?;
                     wait::complete(caller, |caller, attempts| {
                         let (mut memory, data, account) = caller.parts();

@@ -6,6 +6,7 @@ use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;
 use crate::wasi::guest::Guest;
 use crate::wasi::types::{Bits, Exitcode, Pointer};
+use crate::wasi::wait::Wait;
 
 /// The number of strings, and their bytes with a NUL after each.
 fn sizes(lens: impl Iterator<Item = usize>) -> Result<(u32, u32), Errno> {
@@ -109,8 +110,7 @@ pub(crate) fn proc_raise(_wasi: &Wasi, _memory: &mut LinearMemory<'_>, signal: B
     Err(Error::new(ErrorKind::Exit(128 + number as i32)))
 }
 
-/// `sched_yield`: lets other threads run.
-pub(crate) fn sched_yield(_wasi: &Wasi, _memory: &mut LinearMemory<'_>) -> Result<(), Errno> {
-    std::thread::yield_now();
-    Ok(())
+/// `sched_yield`: lets others run.
+pub(crate) fn sched_yield(wasi: &Wasi, _memory: &mut LinearMemory<'_>) -> Result<(), Errno> {
+    if wasi.attempts.is_first() { Err(wasi.attempts.wait(Wait::turn())) } else { Ok(()) }
 }

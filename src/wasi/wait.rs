@@ -2,19 +2,26 @@
 //!
 //! No function of WASI waits by itself. One that can't be done yet notes what it waits for and gives `Errno::Waits`; once that
 //! has happened it is called again, with the same arguments. Between two attempts nothing of the store is borrowed, so that
-//! whatever was requested of the store's code is done while the guest waits. [`Wait::block`] is the one place that blocks.
+//! whatever was requested of the store's code is done while the guest waits. [`Wait::until_over`] is the one place that waits: it
+//! blocks the thread, or suspends the guest if that is called asynchronously.
 
 use crate::error::{Error, Result};
 use crate::runtime::caller::Caller;
 use crate::wasi::errno::Errno;
 use crate::wasi::guest::Buffers;
+use crate::wasi::reactor::Ready;
 use crate::wasi::table::Descriptor;
 use crate::wasi::watch;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::retry_on_intr;
 use std::cell::{OnceCell, RefCell};
+use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// How long a wait goes on without a look for requests if the process can't have a descriptor that tells of them.
@@ -26,6 +33,8 @@ pub(crate) struct Wait {
     descriptors: Vec<(Arc<Descriptor>, PollFlags)>,
     /// `None` for never.
     until: Option<Instant>,
+    /// Whether it is for the next turn of the guest's thread only.
+    is_turn: bool,
 }
 
 impl Wait {
@@ -40,11 +49,61 @@ impl Wait {
         self.until = until.into_iter().chain(self.until).min();
     }
 
+    /// Lets others run once.
+    pub(crate) fn turn() -> Self {
+        Wait { is_turn: true, ..Wait::default() }
+    }
+
+    /// When it is over whatever the descriptors do; `None` for never.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// The descriptors, each with the events that it is ready by.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        self.descriptors.iter().filter_map(|(descriptor, events)| Some((descriptor.file().ok()?.as_fd(), *events)))
+    }
+
+    /// Whether it has happened.
+    ///
+    /// # Errors
+    /// If the descriptors can't be asked.
+    pub(crate) fn is_over(&self) -> io::Result<bool> {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            return Ok(true);
+        }
+        let mut polled = self.poll_list();
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        Ok(!polled.is_empty() && retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now)))? > 0)
+    }
+
+    /// Waits until it has happened. Does what is requested of the caller's store meanwhile.
+    ///
+    /// # Errors
+    /// The guest is to end, as [`Caller::check_interrupt`] says, or because its call was given up.
+    fn until_over<T>(&self, caller: &mut Caller<'_, T>) -> Result<()> {
+        if !caller.may_be_suspended() {
+            return self.block(caller);
+        }
+        // SAFETY: the functions of WASI are defined so. Between two attempts there are no frames of the embedder's, and there
+        // is nothing but the arguments, the `Attempts` and this.
+        unsafe {
+            if self.is_turn {
+                return caller.suspend_for(pin!(Turn { is_over: false }));
+            }
+            caller.suspend_for(pin!(Ready::new(self)))?.map_err(|error| Error::host(format!("cannot wait: {error}")))
+        }
+    }
+
     /// Blocks the thread until it has happened. Does what is requested of the caller's store meanwhile.
     ///
     /// # Errors
     /// What [`Caller::check_interrupt`] gives: the guest is to end.
     fn block<T>(&self, caller: &mut Caller<'_, T>) -> Result<()> {
+        if self.is_turn {
+            std::thread::yield_now();
+            return caller.check_interrupt();
+        }
         loop {
             let interrupt = caller.interrupt_fd().ok();
             caller.check_interrupt()?;
@@ -69,8 +128,24 @@ impl Wait {
 
     /// The descriptors as the host polls them.
     pub(crate) fn poll_list(&self) -> Vec<PollFd<'_>> {
-        let files = self.descriptors.iter().filter_map(|(descriptor, events)| Some((descriptor.file().ok()?, *events)));
-        files.map(|(file, events)| PollFd::new(file, events)).collect()
+        self.files().map(|(file, events)| PollFd::from_borrowed_fd(file, events)).collect()
+    }
+}
+
+/// Ready when it is polled again.
+struct Turn {
+    is_over: bool,
+}
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -99,7 +174,18 @@ pub(crate) struct Transferred {
     pub(crate) total: usize,
 }
 
+/// The guest may go on on another thread than it waited on.
+const _: () = {
+    const fn may_be_sent<T: Send>() {}
+    may_be_sent::<(Attempts, Wait)>();
+};
+
 impl Attempts {
+    /// Whether no attempt has had to wait.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0.get().is_none()
+    }
+
     /// Whether the attempt that was just made has to wait.
     #[inline]
     pub(crate) fn waits(&self) -> bool {
@@ -187,7 +273,7 @@ fn go_on<T: 'static, R>(
     answer: Result<R>,
 ) -> ControlFlow<Result<R>> {
     let wait = attempts.edit(|begun| begun.wait.take());
-    let ended = match wait.map(|wait| wait.block(caller)) {
+    let ended = match wait.map(|wait| wait.until_over(caller)) {
         None => answer,
         Some(Ok(())) => return ControlFlow::Continue(()),
         Some(Err(error)) => Err(error),

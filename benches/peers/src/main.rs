@@ -1,4 +1,4 @@
-//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, instantiation, WASI's `fd_write`,
+//! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, asynchronous calls, instantiation, WASI's `fd_write`,
 //! requests (store, instance, run and drop of a command).
 //!
 //! usage: wasmrun-peers [--long] [--fuel] [--runs N] [--only RUNTIME,...] [FILTER]
@@ -184,6 +184,18 @@ fn main() {
         rows.push(thousand(row("store and instance", &runtimes, &options, 1000, 1000, make)));
     }
     print_table("instantiation", ("us each", 1e6), &runtimes, &rows);
+
+    runtimes.retain(|runtime| runtime.has_async());
+    let mut rows = vec![];
+    let asynchronous: [(&str, &Make); 2] = [
+        ("host to guest, asynchronous", &|runtime| runtime.host_to_guest_async(&calls)),
+        ("guest to host and suspended", &|runtime| runtime.suspension(&nothing)),
+    ];
+    for (name, make) in asynchronous.into_iter().filter(|(name, _)| wanted(name)) {
+        let measured = row(name, &runtimes, &options, 10_000, 10_000, make);
+        rows.push(Row { times: measured.times.iter().map(|t| t / 10.0).collect(), ..measured });
+    }
+    print_table("asynchronous calls", ("ns each", 1e6), &runtimes, &rows);
 
     runtimes.retain(|runtime| runtime.has_wasi());
     let mut rows = vec![];

@@ -1,6 +1,8 @@
 //! The runtimes, each behind the same few questions.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// A runtime in one setting.
@@ -20,6 +22,12 @@ pub trait Runtime {
     fn fd_write(&self, module: &[u8]) -> Box<dyn Work>;
     /// Calls the export `same` again and again.
     fn host_to_guest(&self, module: &[u8]) -> Box<dyn Work>;
+    /// Whether it has asynchronous calls.
+    fn has_async(&self) -> bool;
+    /// Calls the export `same` again and again, by an asynchronous call each.
+    fn host_to_guest_async(&self, module: &[u8]) -> Box<dyn Work>;
+    /// Calls `run` asynchronously, which calls an asynchronous import as often as it is told, that is pending once each time.
+    fn suspension(&self, module: &[u8]) -> Box<dyn Work>;
     /// Makes and drops a store with an instance again and again.
     fn instantiation(&self, module: &[u8]) -> Box<dyn Work>;
 }
@@ -39,6 +47,27 @@ impl<F: FnMut(i32) -> i64> Work for F {
 
 fn add(a: i32, b: i64) -> i64 {
     b.wrapping_add(a.into())
+}
+
+/// Polls a future until it is ready.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
+/// A future that is pending once.
+struct Once(bool);
+
+impl Future for Once {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 /// Fuel that nothing here uses up.
@@ -116,6 +145,18 @@ macro_rules! runtime {
                 Box::new(move |rounds| (0..rounds).map(|i| same.call(&mut store, i).expect("it runs")).sum())
             }
 
+            fn has_async(&self) -> bool {
+                runtime!(@has_wasi $api)
+            }
+
+            fn host_to_guest_async(&self, module: &[u8]) -> Box<dyn Work> {
+                runtime!(@host_to_guest_async $api self module)
+            }
+
+            fn suspension(&self, module: &[u8]) -> Box<dyn Work> {
+                runtime!(@suspension $api self module)
+            }
+
             fn instantiation(&self, module: &[u8]) -> Box<dyn Work> {
                 let engine = self.engine.clone();
                 let module = $api::Module::new(&engine, module).expect("the module is valid");
@@ -164,6 +205,29 @@ macro_rules! runtime {
     (@fd_write $api:ident $self:ident $module:ident) => {
         unreachable!("it has no WASI here for {} bytes", $module.len())
     };
+    (@host_to_guest_async wasmi $self:ident $module:ident) => {
+        unreachable!("it has no asynchronous calls for {} bytes", $module.len())
+    };
+    (@host_to_guest_async $api:ident $self:ident $module:ident) => {{
+        let (mut store, same) = $self.export($module, "same");
+        Box::new(move |rounds| {
+            (0..rounds).map(|i| block_on(same.call_async(&mut store, i)).expect("it runs")).sum()
+        })
+    }};
+    (@suspension wasmi $self:ident $module:ident) => {
+        unreachable!("it has no asynchronous calls for {} bytes", $module.len())
+    };
+    (@suspension $api:ident $self:ident $module:ident) => {{
+        let module = $api::Module::new(&$self.engine, $module).expect("the module is valid");
+        let mut store = $api::Store::new(&$self.engine, 0u64);
+        let mut linker = $api::Linker::new(&$self.engine);
+        linker
+            .func_wrap_async("host", "nothing", |_: $api::Caller<'_, u64>, (): ()| Box::new(Once(false)))
+            .expect("the name is free");
+        let instance = block_on(linker.instantiate_async(&mut store, &module)).expect("it instantiates");
+        let run = instance.get_typed_func::<i32, i64>(&mut store, "run").expect("an export");
+        Box::new(move |rounds| block_on(run.call_async(&mut store, rounds)).expect("it runs"))
+    }};
     (@instantiate $api:ident $linker:ident $store:ident $module:ident) => {
         $linker.instantiate(&mut $store, &$module).expect("it instantiates")
     };

@@ -3,6 +3,7 @@
 pub(super) mod file;
 pub(super) mod image;
 pub(super) mod nowait;
+pub(super) mod poller;
 pub(super) mod procfs;
 pub(super) mod resolve;
 #[cfg(jit)]

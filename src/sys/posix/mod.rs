@@ -7,6 +7,7 @@ pub(super) mod socket;
 pub(super) mod file;
 pub(super) mod image;
 pub(super) mod nowait;
+pub(super) mod poller;
 pub(super) mod procfs;
 pub(super) mod resolve;
 pub(super) mod space;
