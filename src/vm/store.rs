@@ -353,7 +353,6 @@ impl StoreOpaque {
 
     /// Whether native code that Cranelift compiled can run in the store: its memories are pinned, now if need be. No base of a
     /// memory may be in use.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
     #[inline]
     pub fn admits_native(&mut self) -> bool {
         self.packed == 0 || self.pin_memories()
@@ -382,7 +381,6 @@ impl StoreOpaque {
     }
 
     /// The error of a call of native code in a store whose memories can't be pinned.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
     #[cold]
     pub fn not_pinned(&self) -> Error {
         let what = format!("address space to run compiled code with the {} memories of this store", self.packed);
