@@ -381,6 +381,7 @@ impl StoreOpaque {
     }
 
     /// The error of a call of native code in a store whose memories can't be pinned.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
     #[cold]
     pub fn not_pinned(&self) -> Error {
         let what = format!("address space to run compiled code with the {} memories of this store", self.packed);
