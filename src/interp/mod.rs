@@ -43,13 +43,12 @@ pub(crate) use tiers::{Hot, Native, Tiers};
 
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use crate::error::{Result, Trap};
 use crate::sys;
 use crate::vm::activation::Link;
 use crate::vm::context::VMContext;
-use crate::vm::interrupt::{poll, poll_at_entry};
+use crate::vm::interrupt::poll;
 use crate::vm::store::StoreOpaque;
 use machine::{Context, Machine};
 
@@ -66,8 +65,8 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
     // fits the value stack, and puts the machine at the function's entry in this frame.
     unsafe {
         let store = (*vmctx).store;
-        if sys::stack_pointer() < (*(*vmctx).interrupt).stack_limit.load(Ordering::Relaxed) {
-            poll_at_entry(store.cast(), sys::stack_pointer())?;
+        if sys::stack_pointer() < (*store).stack_limit {
+            return Err(Trap::StackOverflow.into());
         }
         let module = InterpretedModule::of(vmctx);
         let code = module.get(defined)?;
@@ -91,15 +90,20 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if base.is_null() {
             return Err((*store.cast::<StoreOpaque>()).no_value_stack());
         }
-        while !m.enter(code, base, exec::control::exit()) {
-            if !m.is_interrupted() {
-                return Err(Trap::StackOverflow.into());
-            }
-            poll(store.cast())?;
-            m.reload_memory();
+        if ((*store).value_end as usize) - (base as usize) < (*code).frame_bytes {
+            return Err(Trap::StackOverflow.into());
         }
+        let params = module.facts.defined_type(defined).param_slots();
         if slots != base {
-            slots.copy_to(base, module.facts.defined_type(defined).param_slots());
+            slots.copy_to(base, params);
+        }
+        // The frame fits, so only a request keeps it from being entered. Below `value_top` a collection finds the arguments.
+        while !m.enter(code, base, exec::control::exit()) {
+            (*store).value_top = base.add(params);
+            let polled = poll(store.cast());
+            (*store).value_top = base;
+            polled?;
+            m.reload_memory();
         }
         Link::begin(&raw const (*ctx).link, store.cast());
         dispatch::run(m, module.engine.config.dispatch);

@@ -10,7 +10,6 @@
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use super::abi::{TRAP_RAISED, trap_of};
 use super::arch::{self, Registers, Target};
@@ -26,7 +25,7 @@ use crate::vm::activation::{self, Link};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 use crate::vm::exception;
 use crate::vm::func::call_host;
-use crate::vm::interrupt::{self, poll_at_entry};
+use crate::vm::interrupt;
 use crate::vm::store::StoreOpaque;
 
 /// One entry from Rust into compiled code. It lives in the frame of [`enter`]. Calls between engines may nest many of
@@ -172,65 +171,13 @@ unsafe fn enter(
     code: *const VMCode,
     slots: *mut u64,
 ) -> Result<()> {
-    // SAFETY: the store is live, and the rest is the caller's promise.
-    unsafe {
-        if sys::stack_pointer() < (*(*store).interrupts.vm()).stack_limit.load(Ordering::Relaxed) {
-            return poll_and_activate(store, trampoline, callee, caller, code, slots);
-        }
-        activate(store, trampoline, callee, caller, code, slots)
-    }
-}
-
-/// [`enter`] where the stack pointer is below the limit.
-///
-/// # Safety
-/// As for [`enter`].
-#[cold]
-#[inline(never)]
-unsafe fn poll_and_activate(
-    store: *mut StoreOpaque,
-    trampoline: *const VMCode,
-    callee: *mut u8,
-    caller: *mut VMContext,
-    code: *const VMCode,
-    slots: *mut u64,
-) -> Result<()> {
-    /// It may go on on another thread after the poll, and looks at variables of the thread, so it is not inlined.
-    #[inline(never)]
-    unsafe fn activate_anew(
-        store: *mut StoreOpaque,
-        trampoline: *const VMCode,
-        callee: *mut u8,
-        caller: *mut VMContext,
-        code: *const VMCode,
-        slots: *mut u64,
-    ) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { activate(store, trampoline, callee, caller, code, slots) }
-    }
-    // SAFETY: the caller's promise.
-    unsafe {
-        poll_at_entry(store, sys::stack_pointer())?;
-        activate_anew(store, trampoline, callee, caller, code, slots)
-    }
-}
-
-/// [`enter`] after the stack check.
-///
-/// # Safety
-/// As for [`enter`].
-#[inline]
-unsafe fn activate(
-    store: *mut StoreOpaque,
-    trampoline: *const VMCode,
-    callee: *mut u8,
-    caller: *mut VMContext,
-    code: *const VMCode,
-    slots: *mut u64,
-) -> Result<()> {
     // SAFETY: the store is live and the trampoline can be entered, as the caller promises. A status other than zero
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
+        // Requests are left to the code, which then has its arguments where a collection finds them.
+        if sys::stack_pointer() < (*store).vm.stack_limit {
+            return Err(Trap::StackOverflow.into());
+        }
         if !signal::is_prepared() {
             let engine = &(*store).engine;
             prepare_thread(&engine.config)?;

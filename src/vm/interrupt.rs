@@ -440,25 +440,6 @@ unsafe fn tell_backtrace(store: *mut StoreOpaque, interrupts: &Interrupts) -> Re
     Ok(())
 }
 
-/// [`poll`] where the stack pointer is below the limit: at the entry into an engine or a function.
-///
-/// # Errors
-/// As for [`poll`]; [`Trap::StackOverflow`] if the stack is exhausted.
-///
-/// # Safety
-/// As for [`poll`].
-#[cold]
-pub(crate) unsafe fn poll_at_entry(store: *mut StoreOpaque, stack_pointer: usize) -> Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        poll(store)?;
-        if stack_pointer < (*store).vm.stack_limit {
-            return Err(Trap::StackOverflow.into());
-        }
-    }
-    Ok(())
-}
-
 /// Does what the store wants done when the engine's epoch has reached the store's deadline; nothing if it has not.
 ///
 /// # Safety
