@@ -90,23 +90,20 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if base.is_null() {
             return Err((*store.cast::<StoreOpaque>()).no_value_stack());
         }
-        while !m.enter(code, base, exec::control::exit()) {
-            let has_room = (*store).value_end as usize - base as usize >= (*code).frame_bytes;
-            if !m.is_interrupted() || !has_room {
-                return Err(Trap::StackOverflow.into());
-            }
-            // A callback may collect, or call other code: the arguments must be where a collection looks, and in use.
-            if slots != base {
-                slots.copy_to(base, module.facts.defined_type(defined).param_slots());
-            }
-            (*store).value_top = base.add((&*code).frame_slots());
-            let result = poll(store.cast());
-            (*store).value_top = base;
-            result?;
-            m.reload_memory();
+        if ((*store).value_end as usize) - (base as usize) < (*code).frame_bytes {
+            return Err(Trap::StackOverflow.into());
         }
+        let params = module.facts.defined_type(defined).param_slots();
         if slots != base {
-            slots.copy_to(base, module.facts.defined_type(defined).param_slots());
+            slots.copy_to(base, params);
+        }
+        // The frame fits, so only a request keeps it from being entered. Below `value_top` a collection finds the arguments.
+        while !m.enter(code, base, exec::control::exit()) {
+            (*store).value_top = base.add(params);
+            let polled = poll(store.cast());
+            (*store).value_top = base;
+            polled?;
+            m.reload_memory();
         }
         Link::begin(&raw const (*ctx).link, store.cast());
         dispatch::run(m, module.engine.config.dispatch);

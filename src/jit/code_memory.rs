@@ -176,7 +176,7 @@ mod icache {
         // SAFETY: the call takes no pointers.
         let barrier = |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0) } == 0;
         // Kernels before 4.16 have only the slow one; where there is none (qemu), neither are there stale fetches.
-        if !barrier(SYNC_CORE) && !(barrier(REGISTER_SYNC_CORE) && barrier(SYNC_CORE)) {
+        if !(barrier(SYNC_CORE) || barrier(REGISTER_SYNC_CORE) && barrier(SYNC_CORE)) {
             barrier(GLOBAL);
         }
         Ok(())

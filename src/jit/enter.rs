@@ -174,7 +174,7 @@ unsafe fn enter(
     // SAFETY: the store is live and the trampoline can be entered, as the caller promises. A status other than zero
     // means that the activation has landed, before which `TRAPPED` was written.
     unsafe {
-        // Requests are left to the code: here a callback could collect what only the arguments refer to.
+        // Requests are left to the code, which then has its arguments where a collection finds them.
         if sys::stack_pointer() < (*store).vm.stack_limit {
             return Err(Trap::StackOverflow.into());
         }

@@ -353,7 +353,6 @@ impl StoreOpaque {
 
     /// Whether native code that Cranelift compiled can run in the store: its memories are pinned, now if need be. No base of a
     /// memory may be in use.
-    #[cfg_attr(not(jit), expect(dead_code, reason = "only native code needs pinned memories"))]
     #[inline]
     pub fn admits_native(&mut self) -> bool {
         self.packed == 0 || self.pin_memories()
