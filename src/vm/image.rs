@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::space::WRITTEN_TO_CLEAR;
 use crate::module::offsets::Location;
 use crate::module::{ConstOp, ModuleFacts, SegmentMode};
 use crate::sys::Image;
 
-/// Up to so many bytes of data, copying is faster than mapping, with its page fault for each page that is written to.
-const MIN_DATA: usize = 64 << 10;
+/// Up to so many bytes of data, copying is faster than an image, with its page fault for each page that is written to.
+const MIN_DATA: usize = 16 << 10;
 
 /// The image of a module's memory 0, for all instances but the first two. The first copies its segments and no image is
 /// made, because most programs make no second instance. The second copies its segments too; the image is made from its memory.
@@ -63,7 +64,9 @@ fn data_range(module: &ModuleFacts) -> Option<Range<usize>> {
     }
     let page = region::page::size();
     let range = start / page * page..end.next_multiple_of(page);
-    // If the segments are far apart, most of the image would be zeros.
-    let pays = bytes > MIN_DATA && range.len() / 4 <= bytes;
-    (pays && range.end as u64 <= module.memories[0].minimum * super::memory::PAGE).then_some(range)
+    let memory = module.memories[0].minimum.saturating_mul(super::memory::PAGE);
+    // If the segments are far apart, most of the image would be zeros. The pages of a small memory stay when it goes, so that
+    // copying costs no faults.
+    let pays = bytes > MIN_DATA && range.len() / 4 <= bytes && memory > WRITTEN_TO_CLEAR as u64;
+    (pays && range.end as u64 <= memory).then_some(range)
 }
