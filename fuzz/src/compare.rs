@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::engines::{self, Configuration, Engine, Fuelled, Interface, Trace, Wasmi, Wasmtime};
+use crate::engines::{self, Configuration, Engine, Fuelled, Interface, Interrupted, Trace, Wasmi, Wasmtime};
 use crate::module::canonicalise;
 use crate::runner::{Options, Verdict};
 use crate::value::hash;
@@ -65,6 +65,9 @@ fn compare_as_is(wasm: &[u8], options: &Options) -> Verdict {
     if let Err(finding) = compare_fuelled(fuelled, wasm, &interface, &first) {
         return finding;
     }
+    if let Err(finding) = compare_interrupted(own, wasm, &interface, &first) {
+        return finding;
+    }
     let against = |oracle: &dyn Engine| against(oracle, &first, wasm, &interface);
     let by_wasmi = if options.no_wasmi { Agreement::Unknown } else { against(wasmi) };
     match (against(wasmtime), by_wasmi) {
@@ -121,6 +124,30 @@ fn compare_fuelled(all: &[Configuration], wasm: &[u8], interface: &Interface, wi
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// Runs the other modules in all configurations with interruptions, every second one of them asynchronously: they must do what
+/// they do without.
+fn compare_interrupted(
+    all: &'static [Configuration],
+    wasm: &[u8],
+    interface: &Interface,
+    without: &Trace,
+) -> Result<(), Verdict> {
+    let suspends = match hash(wasm) % 4 {
+        2 => false,
+        3 => true,
+        _ => return Ok(()),
+    };
+    engines::tick(all);
+    let interrupted: Vec<_> = all.iter().map(|configuration| Interrupted::new(configuration, suspends)).collect();
+    let trace = compare_own(&interrupted, wasm, interface)?;
+    match without.difference(&trace) {
+        Some(difference) => {
+            Err(Verdict::finding("interrupted", format!("without and with interruptions: {difference}")))
+        }
+        None => Ok(()),
     }
 }
 

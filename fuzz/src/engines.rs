@@ -7,7 +7,7 @@ mod own;
 mod wasmi;
 mod wasmtime;
 
-pub use self::own::{Configuration, Fuelled, configurations, fuelled_configurations};
+pub use self::own::{Configuration, Fuelled, Interrupted, configurations, fuelled_configurations, tick};
 pub use self::wasmi::Wasmi;
 pub use self::wasmtime::Wasmtime;
 
@@ -104,7 +104,10 @@ pub struct Trace {
 pub enum Event {
     Outcome(Outcome),
     Global(Value),
-    Memory { pages: u64, hash: u64 },
+    Memory {
+        pages: u64,
+        hash: u64,
+    },
     Table(Vec<Value>),
     HostCall(usize, Vec<Value>),
     /// Units of the runtime's own fuel that are left.

@@ -522,3 +522,25 @@ fn an_interrupt_descriptor_tells_of_earlier_requests() {
     handle.interrupt();
     assert!(is_readable(&fd));
 }
+
+/// A deadline that is reached again at once is heard at the next tick, so that code makes progress wherever it looks.
+#[test]
+fn deadlines_of_no_ticks_do_not_stop_code() {
+    const CALLS: &str = r#"(module
+        (func $down (param i32) (result i32)
+            (if (result i32) (local.get 0)
+                (then (i32.add (i32.const 1) (call $down (i32.sub (local.get 0) (i32.const 1)))))
+                (else (i32.const 0))))
+        (func (export "down") (param i32) (result i32) (call $down (local.get 0))))"#;
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, 0);
+        let instance = instantiate(&mut store, CALLS, &[]);
+        store.epoch_deadline_callback(|mut store| {
+            *store.data_mut() += 1;
+            Ok(UpdateDeadline::Continue(0))
+        });
+        store.set_epoch_deadline(0);
+        assert_eq!(call::<_, i32, i32>(&mut store, instance, "down", 100).unwrap(), 100);
+        assert_eq!(*store.data(), 1);
+    });
+}

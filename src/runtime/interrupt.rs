@@ -74,7 +74,8 @@ impl InterruptHandle {
     /// Has the store's running code call `callback` with its backtrace, on its own thread, and go on: within microseconds, or
     /// when a host function that it waits for returns. If no code runs, the next code that is called does so.
     ///
-    /// A panic of the callback ends the code, and goes on in the function that called it.
+    /// The callback must not ask for another backtrace: it would be called for that at once, and the code would not go on. A
+    /// panic of the callback ends the code, and goes on in the function that called it.
     pub fn backtrace(&self, callback: impl FnOnce(WasmBacktrace) + Send + 'static) {
         self.0.request_backtrace(Box::new(|frames| callback(WasmBacktrace::new(frames))));
     }
@@ -197,7 +198,7 @@ impl<T> Caller<'_, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdateDeadline {
-    /// To go on, with a deadline this many ticks beyond the current epoch.
+    /// To go on, with a deadline this many ticks beyond the current epoch; 0 counts as 1.
     Continue(u64),
     /// To give way, if it is called asynchronously, and then to go on as for `Continue`; see
     /// [`Store::epoch_deadline_async_yield_and_update`].

@@ -486,12 +486,14 @@ unsafe fn reach_epoch(store: *mut StoreOpaque) -> Result<()> {
 /// # Safety
 /// As for [`poll`].
 unsafe fn go_on(store: *mut StoreOpaque, next: NextDeadline) -> Result<()> {
+    // A deadline that is reached already would end nothing, but be heard for ever at an entry, which is made again after it.
+    let ticks = next.ticks.max(1);
     // SAFETY: the store is live and nobody refers to it, by the caller's promise.
     unsafe {
-        (*store).set_epoch_deadline(next.ticks);
+        (*store).set_epoch_deadline(ticks);
         if next.yields && fiber::yield_now(store)? {
             // It counts from when the code goes on.
-            (*store).set_epoch_deadline(next.ticks);
+            (*store).set_epoch_deadline(ticks);
         }
     }
     Ok(())

@@ -1,8 +1,14 @@
 //! The runtime under test, in each of its configurations.
 
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
 use wasmrun::{
     BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, ValType,
+    Global, HeapType, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, UpdateDeadline, ValType,
 };
 
 use super::{Export, Failure, Instance, Interface, Kind};
@@ -126,11 +132,13 @@ impl Configuration {
         })
     }
 
-    fn run(&self, wasm: &[u8], linked: &[Option<String>], units: Option<u64>) -> Result<Box<dyn Instance + '_>, Failure> {
+    fn run(&self, wasm: &[u8], linked: &[Option<String>], manner: Manner) -> Result<Box<dyn Instance + '_>, Failure> {
         let module = Module::new(&self.engine, wasm).map_err(|error| Failure::Refused(error.to_string()))?;
         let mut store = Store::new(&self.engine, Data::default());
-        if units.is_some() {
-            store.set_fuel(MUCH).expect("the configuration consumes fuel");
+        match manner {
+            Manner::Plain => {}
+            Manner::Fuelled(_) => store.set_fuel(MUCH).expect("the configuration consumes fuel"),
+            Manner::Interrupted { .. } => interrupt(&mut store),
         }
         let start = |error: Error| Failure::Start(outcome(&error));
         let imports: Result<Vec<Extern>, Error> =
@@ -148,7 +156,65 @@ impl Configuration {
         }
         let called = *instances.last().expect("there is one");
         store.data_mut().funcs = (0..).map_while(|i| called.get_func(&mut store, &format!("f{i}"))).collect();
-        Ok(Box::new(Running { store, instances, units }))
+        Ok(Box::new(Running { store, instances, manner }))
+    }
+}
+
+/// How calls are made.
+#[derive(Clone, Copy)]
+enum Manner {
+    Plain,
+    /// With so many units of fuel each.
+    Fuelled(u64),
+    /// Interrupted again and again; asynchronously, so that the code is suspended each time, if `suspends`.
+    Interrupted {
+        suspends: bool,
+    },
+}
+
+/// Has code of the store interrupted at each tick. It collects then and gives way, which must change nothing.
+fn interrupt(store: &mut Store<Data>) {
+    store.epoch_deadline_callback(|mut store| {
+        store.gc();
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store.set_epoch_deadline(1);
+}
+
+/// A configuration whose code is interrupted, at places that depend on the time.
+pub struct Interrupted<'a> {
+    configuration: &'a Configuration,
+    suspends: bool,
+}
+
+impl<'a> Interrupted<'a> {
+    /// In calls that are asynchronous if `suspends`. The epochs of all engines begin to tick.
+    pub fn new(configuration: &'a Configuration, suspends: bool) -> Self {
+        Interrupted { configuration, suspends }
+    }
+}
+
+/// Increments the epochs of engines for ever, as often as code can reasonably be interrupted.
+pub fn tick(engines: &'static [Configuration]) {
+    static TICKING: OnceLock<()> = OnceLock::new();
+    TICKING.get_or_init(|| {
+        thread::spawn(|| {
+            loop {
+                engines.iter().for_each(|configuration| configuration.engine.increment_epoch());
+                thread::sleep(Duration::from_micros(20));
+            }
+        });
+    });
+}
+
+/// Polls a future until it is ready.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
     }
 }
 
@@ -176,8 +242,7 @@ struct Running {
     store: Store<Data>,
     /// The last one is that whose exports are called.
     instances: Vec<wasmrun::Instance>,
-    /// Fuel for each call.
-    units: Option<u64>,
+    manner: Manner,
 }
 
 /// What host functions can get at.
@@ -200,7 +265,7 @@ impl super::Engine for Configuration {
     }
 
     fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {
-        self.run(wasm, linked, None)
+        self.run(wasm, linked, Manner::Plain)
     }
 }
 
@@ -210,7 +275,17 @@ impl super::Engine for Fuelled<'_> {
     }
 
     fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {
-        self.configuration.run(wasm, linked, Some(self.units))
+        self.configuration.run(wasm, linked, Manner::Fuelled(self.units))
+    }
+}
+
+impl super::Engine for Interrupted<'_> {
+    fn name(&self) -> &str {
+        self.configuration.name
+    }
+
+    fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {
+        self.configuration.run(wasm, linked, Manner::Interrupted { suspends: self.suspends })
     }
 }
 
@@ -220,14 +295,18 @@ impl Instance for Running {
         let ty = func.ty(&self.store);
         let args: Vec<wasmrun::Value> = args.iter().zip(ty.params()).map(|(value, ty)| native(*value, ty)).collect();
         let mut values = vec![wasmrun::Value::I32(0); results.len()];
-        match func.call(&mut self.store, &args, &mut values) {
+        let result = match self.manner {
+            Manner::Interrupted { suspends: true } => block_on(func.call_async(&mut self.store, &args, &mut values)),
+            _ => func.call(&mut self.store, &args, &mut values),
+        };
+        match result {
             Ok(()) => Outcome::Values(values.iter().map(value).collect()),
             Err(error) => outcome(&error),
         }
     }
 
     fn set_fuel(&mut self, fuel: u32) {
-        if let Some(units) = self.units {
+        if let Manner::Fuelled(units) = self.manner {
             self.store.set_fuel(units).expect("the configuration consumes fuel");
         }
         for instance in &self.instances {
@@ -328,7 +407,9 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
             Global::new(&mut *store, ty.clone(), native(content, ty.content()))?.into()
         }
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
-        ExternType::Table(ty) => Table::new(&mut *store, ty.clone(), wasmrun::Value::null(ty.element().heap_type()))?.into(),
+        ExternType::Table(ty) => {
+            Table::new(&mut *store, ty.clone(), wasmrun::Value::null(ty.element().heap_type()))?.into()
+        }
         ExternType::Tag(ty) => Tag::new(&mut *store, ty.clone()).into(),
         other => panic!("an unknown type of import: {other}"),
     })
@@ -368,8 +449,10 @@ fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
     let Some(chosen) = caller.data_mut().host.enter(number) else { return Ok(()) };
     let func = caller.data().funcs[chosen % count];
     let ty = func.ty(&*caller);
-    let args: Vec<wasmrun::Value> =
-        (0..).zip(ty.params()).map(|(n, ty)| native(Value::sample(types(std::slice::from_ref(ty))[0], n), ty)).collect();
+    let args: Vec<wasmrun::Value> = (0..)
+        .zip(ty.params())
+        .map(|(n, ty)| native(Value::sample(types(std::slice::from_ref(ty))[0], n), ty))
+        .collect();
     let mut values = vec![wasmrun::Value::I32(0); ty.results().len()];
     let result = func.call(&mut *caller, &args, &mut values);
     let outcome = match &result {
