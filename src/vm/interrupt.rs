@@ -338,8 +338,8 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
     // SAFETY: the caller's promise.
     unsafe {
         let result = serve(store);
-        // A callback may have run code of other stores on this thread.
-        activation::set_current((*store).activation);
+        // A callback may have run code of other stores on this thread, and the code may have gone on on another thread.
+        activation::set_current_anew((*store).activation);
         result
     }
 }
@@ -426,16 +426,24 @@ unsafe fn tell_backtrace(store: *mut StoreOpaque, interrupts: &Interrupts) -> Re
         return Ok(());
     };
     let callbacks = std::mem::take(&mut *interrupts.lock_backtraces());
+    let mut first = None;
+    // Each is called: what the others have is not dropped here, where nothing catches the panic of that.
     for callback in callbacks {
         let frames = frames.clone();
-        let result = catch_unwind(AssertUnwindSafe(|| callback(frames)));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(frames))) {
+            match first {
+                None => first = Some(panic),
+                // Not dropped: that might panic too.
+                Some(_) => std::mem::forget(panic),
+            }
+        }
         // SAFETY: the store is live and nobody refers to it, by the caller's promise.
         unsafe { activation::set_current_anew((*store).activation) };
-        if let Err(panic) = result {
-            // SAFETY: as above.
-            unsafe { (*store).panic = Some(panic) };
-            return Err(Error::host("the callback of a backtrace panicked"));
-        }
+    }
+    if first.is_some() {
+        // SAFETY: as above.
+        unsafe { (*store).panic = first };
+        return Err(Error::host("the callback of a backtrace panicked"));
     }
     Ok(())
 }
@@ -486,12 +494,15 @@ unsafe fn reach_epoch(store: *mut StoreOpaque) -> Result<()> {
 /// # Safety
 /// As for [`poll`].
 unsafe fn go_on(store: *mut StoreOpaque, next: NextDeadline) -> Result<()> {
+    // A place where code looks for requests may be one that it comes to again before it goes on, so the deadline must not be
+    // reached there already.
+    let ticks = next.ticks.max(1);
     // SAFETY: the store is live and nobody refers to it, by the caller's promise.
     unsafe {
-        (*store).set_epoch_deadline(next.ticks);
+        (*store).set_epoch_deadline(ticks);
         if next.yields && fiber::yield_now(store)? {
             // It counts from when the code goes on.
-            (*store).set_epoch_deadline(next.ticks);
+            (*store).set_epoch_deadline(ticks);
         }
     }
     Ok(())
