@@ -196,7 +196,7 @@ impl<T> Caller<'_, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdateDeadline {
-    /// To go on, with a deadline this many ticks beyond the current epoch, one at least.
+    /// To go on, with a deadline this many ticks beyond the current epoch.
     Continue(u64),
     /// To give way, if it is called asynchronously, and then to go on as for `Continue`; see
     /// [`Store::epoch_deadline_async_yield_and_update`].
