@@ -5,6 +5,7 @@ mod asynchronous;
 mod backtraces;
 mod between;
 mod budget;
+mod combined;
 mod data;
 mod engines;
 mod exceptions;

@@ -91,7 +91,7 @@ impl Iterator for Frames {
 }
 
 /// Offset in slots from the frame pointer to the frame's start: not zero during a call whose frame is at a wide slot.
-fn frame_shift(words: &[u64], word: usize, after_call: bool) -> isize {
+pub(super) fn frame_shift(words: &[u64], word: usize, after_call: bool) -> isize {
     let op = words[word] as u16;
     let next = match () {
         () if after_call => word + 1,

@@ -386,7 +386,8 @@ impl Machine {
     pub fn room(&mut self, bytes: usize) -> bool {
         // SAFETY: the store of a running instance is live.
         let end = unsafe { (*(*self.vmctx()).store).value_end };
-        end as usize - self.fp as usize >= bytes
+        // The end may be below the frame: the budget may have been lowered.
+        end as usize >= self.fp as usize + bytes
     }
 
     /// Whether there is a request to the running code.

@@ -90,22 +90,28 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if base.is_null() {
             return Err((*store.cast::<StoreOpaque>()).no_value_stack());
         }
-        if ((*store).value_end as usize) - (base as usize) < (*code).frame_bytes {
+        // The end may be below the base: the budget may have been lowered since the calls around this one.
+        let end = base as usize + (*code).frame_bytes;
+        if end > (*store).value_end as usize {
             return Err(Trap::StackOverflow.into());
         }
         let params = module.facts.defined_type(defined).param_slots();
         if slots != base {
             slots.copy_to(base, params);
         }
-        // The frame fits, so only a request keeps it from being entered. Below `value_top` a collection finds the arguments.
+        // As long as the frame fits, only a request keeps it from being entered. Below `value_top` a collection finds the
+        // arguments.
+        Link::begin(&raw const (*ctx).link, store.cast());
         while !m.enter(code, base, exec::control::exit()) {
             (*store).value_top = base.add(params);
             let polled = poll(store.cast());
             (*store).value_top = base;
-            polled?;
+            if polled.is_err() || end > (*store).value_end as usize {
+                (*ctx).link.end(store.cast());
+                return polled.and(Err(Trap::StackOverflow.into()));
+            }
             m.reload_memory();
         }
-        Link::begin(&raw const (*ctx).link, store.cast());
         dispatch::run(m, module.engine.config.dispatch);
         (*ctx).link.end(store.cast());
         (*store).value_top = base;

@@ -242,8 +242,9 @@ fn to_interpreted_by(
 fn top_of_value_stack(builder: &mut FunctionBuilder<'_>, store: Value, buffer: Value, bytes: u32) -> Value {
     let top = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_TOP);
     let end = builder.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::VALUE_END);
+    // Less than zero if the budget was lowered below what is in use.
     let room = builder.ins().isub(end, top);
-    let fits = builder.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, room, i64::from(bytes));
+    let fits = builder.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, room, i64::from(bytes));
     builder.ins().select(fits, top, buffer)
 }
 

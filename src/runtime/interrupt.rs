@@ -198,7 +198,8 @@ impl<T> Caller<'_, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpdateDeadline {
-    /// To go on, with a deadline this many ticks beyond the current epoch; 0 counts as 1.
+    /// To go on, with a deadline this many ticks beyond the current epoch. After 0 the function is called again
+    /// at the next loop or tail call.
     Continue(u64),
     /// To give way, if it is called asynchronously, and then to go on as for `Continue`; see
     /// [`Store::epoch_deadline_async_yield_and_update`].

@@ -66,8 +66,9 @@ impl Link {
     }
 }
 
-/// The functions that are running in a store, innermost first, at most [`MAX_BACKTRACE`]. `None` if they are not known here: in a
-/// runtime function that native code called.
+/// The functions that are running in a store, innermost first, at most [`MAX_BACKTRACE`]. `None` if the innermost ones are not
+/// known here: in a runtime function that native code called. Those of an activation further out that was left in such a
+/// function, which a callback interrupted, are left out: the code that the callback runs can't wait until they are known.
 ///
 /// # Safety
 /// The store must be live, its code running on this thread or suspended, and the current function be called by the code, or by
@@ -82,7 +83,8 @@ pub(crate) unsafe fn capture(store: *const StoreOpaque) -> Option<Vec<Unresolved
         while let Some(activation) = link.as_ref()
             && frames.len() < MAX_BACKTRACE
         {
-            if !(activation.frames)(link, exit_fp, &mut frames) {
+            let are_known = (activation.frames)(link, exit_fp, &mut frames);
+            if !are_known && std::ptr::eq(link, (*store).vm.innermost) {
                 return None;
             }
             (link, exit_fp) = (activation.outer, activation.exit_fp);

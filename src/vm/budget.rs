@@ -5,6 +5,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::interrupt::Requests;
@@ -193,7 +194,7 @@ impl StoreOpaque {
         if cpu.is_used_up() {
             return Err(self.out_of_cpu_time());
         }
-        cpu.began = Some(sys::thread_time());
+        cpu.began = Some(now());
         self.arm_cpu_time();
         Ok(())
     }
@@ -260,20 +261,28 @@ struct CpuTime {
     limit: Duration,
     /// Of the calls that have ended.
     before: Duration,
-    /// The thread's clock when the current call began; `None` if there is none.
-    began: Option<Duration>,
+    /// The thread of the current call and its clock when that began; `None` if there is none.
+    began: Option<(ThreadId, Duration)>,
     /// When the timer will ask for a look at it.
     armed: Option<Instant>,
 }
 
+/// The current thread and its clock.
+fn now() -> (ThreadId, Duration) {
+    (thread::current().id(), sys::thread_time())
+}
+
 impl CpuTime {
     fn new(limit: Duration, is_running: bool) -> Self {
-        CpuTime { limit, before: Duration::ZERO, began: is_running.then(sys::thread_time), armed: None }
+        CpuTime { limit, before: Duration::ZERO, began: is_running.then(now), armed: None }
     }
 
-    /// Must be called on the thread that runs the store's code, if one does.
+    /// Without the time of the current call on another thread than the one on which it began: a host function may call code on
+    /// one, whose clock says something else.
     fn used(&self) -> Duration {
-        let current = self.began.map_or(Duration::ZERO, |began| sys::thread_time().saturating_sub(began));
+        let (thread, time) = if self.began.is_some() { now() } else { return self.before };
+        let began = self.began.filter(|(of, _)| *of == thread);
+        let current = began.map_or(Duration::ZERO, |(_, began)| time.saturating_sub(began));
         self.before.saturating_add(current)
     }
 

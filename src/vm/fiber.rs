@@ -147,10 +147,9 @@ impl<R> Fiber<R> {
         let coroutine = unsafe {
             Coroutine::new(stack, move |suspender: &Suspender| {
                 (*place).suspender = suspender;
-                if (*place).context.is_null() {
-                    return Ok(Err(dropped()));
-                }
-                catch_unwind(AssertUnwindSafe(|| work(store)))
+                let begins = !(*place).context.is_null();
+                // What the work has is dropped in here, also if it does not begin: that may panic.
+                catch_unwind(AssertUnwindSafe(move || if begins { work(store) } else { Err(dropped()) }))
             })
         };
         Ok(Fiber { store, state, coroutine: Some(coroutine), bounds, is_nested })

@@ -110,6 +110,13 @@ impl Interrupts {
         }
     }
 
+    /// Makes a request of the code that is about to go on after it has done others. At the entry of a function it would come to
+    /// the same look again, and so for ever if it makes the same request each time: it sees this at the head of a loop.
+    fn request_at_loop(&self, requests: Requests) {
+        self.pending.fetch_or(requests.0, SeqCst);
+        self.vm.word.store(1, SeqCst);
+    }
+
     /// Sets whom the next request wakes; returns whom it would have woken.
     pub fn set_waker(&self, waker: Option<Waker>) -> Option<Waker> {
         std::mem::replace(&mut self.waker.lock().unwrap_or_else(PoisonError::into_inner), waker)
@@ -293,6 +300,21 @@ impl StoreOpaque {
 
     /// Sets the epoch's deadline to `ticks` beyond the current epoch.
     pub fn set_epoch_deadline(&mut self, ticks: u64) {
+        if self.is_due_after(ticks) {
+            self.interrupts.request(Requests::EPOCH);
+        }
+    }
+
+    /// As [`set_epoch_deadline`](Self::set_epoch_deadline), for code that has come to [`poll`] and goes on: if the deadline is
+    /// reached already, it comes there again at the next loop, so that it does go on.
+    fn set_next_epoch_deadline(&mut self, ticks: u64) {
+        if self.is_due_after(ticks) {
+            self.interrupts.request_at_loop(Requests::EPOCH);
+        }
+    }
+
+    /// Sets the epoch's deadline to `ticks` beyond the current epoch; returns whether it is reached already.
+    fn is_due_after(&mut self, ticks: u64) -> bool {
         let epochs = &self.engine.epochs;
         let deadline = epochs.now.load(SeqCst).saturating_add(ticks);
         let old = std::mem::replace(&mut self.deadlines.epoch, deadline);
@@ -303,9 +325,7 @@ impl StoreOpaque {
             epochs.due.add(deadline, self.id, &self.interrupts, Requests::EPOCH);
         }
         // The epoch may have been incremented before the deadline was in the list.
-        if epochs.now.load(SeqCst) >= deadline {
-            self.interrupts.request(Requests::EPOCH);
-        }
+        epochs.now.load(SeqCst) >= deadline
     }
 
     /// Sets what happens when the epoch's deadline is reached.
@@ -338,8 +358,8 @@ pub(crate) unsafe fn poll(store: *mut StoreOpaque) -> Result<()> {
     // SAFETY: the caller's promise.
     unsafe {
         let result = serve(store);
-        // A callback may have run code of other stores on this thread.
-        activation::set_current((*store).activation);
+        // A callback may have run code of other stores on this thread, and the code may have gone on on another thread.
+        activation::set_current_anew((*store).activation);
         result
     }
 }
@@ -426,16 +446,24 @@ unsafe fn tell_backtrace(store: *mut StoreOpaque, interrupts: &Interrupts) -> Re
         return Ok(());
     };
     let callbacks = std::mem::take(&mut *interrupts.lock_backtraces());
+    let mut first = None;
+    // Each is called: what the others have is not dropped here, where nothing catches the panic of that.
     for callback in callbacks {
         let frames = frames.clone();
-        let result = catch_unwind(AssertUnwindSafe(|| callback(frames)));
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| callback(frames))) {
+            match first {
+                None => first = Some(panic),
+                // Not dropped: that might panic too.
+                Some(_) => std::mem::forget(panic),
+            }
+        }
         // SAFETY: the store is live and nobody refers to it, by the caller's promise.
         unsafe { activation::set_current_anew((*store).activation) };
-        if let Err(panic) = result {
-            // SAFETY: as above.
-            unsafe { (*store).panic = Some(panic) };
-            return Err(Error::host("the callback of a backtrace panicked"));
-        }
+    }
+    if first.is_some() {
+        // SAFETY: as above.
+        unsafe { (*store).panic = first };
+        return Err(Error::host("the callback of a backtrace panicked"));
     }
     Ok(())
 }
@@ -486,15 +514,15 @@ unsafe fn reach_epoch(store: *mut StoreOpaque) -> Result<()> {
 /// # Safety
 /// As for [`poll`].
 unsafe fn go_on(store: *mut StoreOpaque, next: NextDeadline) -> Result<()> {
-    // A deadline that is reached already would end nothing, but be heard for ever at an entry, which is made again after it.
-    let ticks = next.ticks.max(1);
     // SAFETY: the store is live and nobody refers to it, by the caller's promise.
     unsafe {
-        (*store).set_epoch_deadline(ticks);
-        if next.yields && fiber::yield_now(store)? {
-            // It counts from when the code goes on.
-            (*store).set_epoch_deadline(ticks);
+        if next.yields {
+            // In case that the code does not go on.
+            (*store).set_epoch_deadline(next.ticks.max(1));
+            fiber::yield_now(store)?;
         }
+        // It counts from when the code goes on.
+        (*store).set_next_epoch_deadline(next.ticks);
     }
     Ok(())
 }

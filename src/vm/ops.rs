@@ -188,9 +188,12 @@ unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range
         // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
         unsafe {
             if interrupt::is_requested((*vmctx).interrupt) {
-                // Where native code called this from is not known.
-                (*(*vmctx).store).exit_fp = 0;
-                interrupt::poll((*vmctx).store.cast())?;
+                // Where native code called this from is not known. If the host instantiates a module, it is known where the
+                // code was left that has called the host.
+                let exit_fp = std::mem::replace(&mut (*(*vmctx).store).exit_fp, 0);
+                let polled = interrupt::poll((*vmctx).store.cast());
+                (*(*vmctx).store).exit_fp = exit_fp;
+                polled?;
             }
         }
     }

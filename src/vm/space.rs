@@ -433,7 +433,7 @@ mod tests {
 
 /// Replaces the crate `region` under Miri, which has no page protection: at most 4 MiB for each space, all accessible.
 #[cfg(miri)]
-mod miri {
+pub(super) mod miri {
     use std::alloc::{Layout, alloc_zeroed, dealloc};
 
     /// Bytes that a larger space really has.

@@ -88,15 +88,17 @@ fn call(m: &mut Machine) -> Step {
     let (base, ret) = (m.slot(m.a()), m.ip.wrapping_add(1));
     match defined(m.vmctx(), m.bc()) {
         Ok(code) if m.enter(code, base, ret) => Step::Next,
-        Ok(_) => not_entered(m),
+        Ok(code) => not_entered(m, code, base),
         Err(error) => m.stop(error),
     }
 }
 
 /// The call at `ip` did not get a frame: because of a request, after which it is run again, or because the stack is
 /// exhausted.
-fn not_entered(m: &mut Machine) -> Step {
-    if m.is_interrupted() { control::poll(m) } else { m.stop(Trap::StackOverflow) }
+fn not_entered(m: &mut Machine, code: *const InterpretedFunction, base: *mut u64) -> Step {
+    // SAFETY: functions of running instances are live, and so is their store.
+    let fits = unsafe { base as usize + (*code).frame_bytes <= (*(*m.vmctx()).store).value_end as usize };
+    if fits { control::poll(m) } else { m.stop(Trap::StackOverflow) }
 }
 
 fn call_import(m: &mut Machine) -> Step {
@@ -134,7 +136,7 @@ fn call_func(m: &mut Machine, func: *mut VMFuncRef, slots: u32, words: usize) ->
     };
     let entered = m.enter(code, base, if callee == caller { ret } else { cross_instance_return() });
     if !entered {
-        return not_entered(m);
+        return not_entered(m, code, base);
     }
     if callee != caller {
         // SAFETY: the header was just made; the callee is live.

@@ -6,6 +6,7 @@ use super::numeric::{CompareOp, FormOf};
 use super::{printed, tier};
 use crate::error::Trap;
 use crate::interp::code::InterpretedModule;
+use crate::interp::frames::frame_shift;
 use crate::interp::machine::{Flow, Handler, Left, Machine, Step};
 use crate::interp::op::{Plain, word};
 use crate::interp::print::Field::{self, *};
@@ -106,8 +107,10 @@ pub(super) fn exit_here(m: &mut Machine) {
     let vmctx = m.vmctx();
     // SAFETY: the instance is running, so its module and its store are live, to which nobody holds a reference.
     unsafe {
-        if let Some((code, _)) = InterpretedModule::of(vmctx).find(m.ip) {
-            (*(*vmctx).store).value_top = m.fp.add(code.frame_slots());
+        if let Some((code, word)) = InterpretedModule::of(vmctx).find(m.ip) {
+            // Before a call from a wide slot the frame pointer is shifted.
+            let frame = m.fp.wrapping_offset(frame_shift(code.words(), word as usize, false));
+            (*(*vmctx).store).value_top = frame.add(code.frame_slots());
         }
     }
 }

@@ -163,8 +163,8 @@ pub(super) fn count_call(m: &mut Machine) -> Step {
 /// Slow path of the instruction that counts a pass through a loop: the function's budget is used up.
 pub(super) fn count_loop(m: &mut Machine) -> Step {
     // Baseline code comes here at a request, and would be entered again before any branch.
-    if m.is_interrupted() {
-        return control::poll(m);
+    if m.is_interrupted() && control::poll(m) == Step::Stop {
+        return Step::Stop;
     }
     let (module, vmctx, frame) = (module(m), m.vmctx(), m.fp);
     if let Some((code, word)) = module.find(m.ip) {

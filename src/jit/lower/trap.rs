@@ -125,12 +125,16 @@ impl Lower<'_, '_> {
     /// Does what was requested of the running code, if something was: at the head of a loop, and before a tail call.
     ///
     /// With signals the code traps, and goes on after the trap: that takes no registers from the loop, and Cranelift knows
-    /// that it changes no memory. Code that consumes fuel must read anew what is left, as a callback may have set it.
+    /// that it changes no memory, unless it is told. Code that consumes fuel must read anew what is left, as a callback may have set it.
     pub(super) fn poll(&mut self) {
         let interrupt = self.load_constant(self.vmctx, VMContext::INTERRUPT);
         let word = self.ins().load(types::I32, MemFlagsData::trusted(), interrupt, VMInterrupt::WORD);
         if self.signals && self.fuel.is_none() {
             self.ins().trapnz(word, abi::TRAP_POLL);
+            // A callback may have grown a table, whose elements are elsewhere then.
+            if self.module.tables.iter().any(|table| table.maximum != Some(table.minimum)) {
+                self.ins().sequence_point();
+            }
         } else {
             self.rarely(word, Self::call_poll);
         }
