@@ -95,7 +95,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         if end > (*store).value_end as usize {
             return Err(Trap::StackOverflow.into());
         }
-        let params = module.facts.defined_type(defined).param_slots();
+        let params = (*code).params as usize;
         if slots != base {
             slots.copy_to(base, params);
         }
