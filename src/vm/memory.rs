@@ -83,6 +83,10 @@ fn packs(engine: &EngineCore, bytes: usize) -> bool {
 
 impl Room {
     /// A space for a memory of `length` zeroed bytes; as much is reserved as the memory can have, or less if that is refused.
+    #[cfg_attr(
+        target_pointer_width = "32",
+        expect(clippy::unnecessary_min_or_max, reason = "nothing is reserved there")
+    )]
     fn pin(ty: MemoryType, length: usize, engine: &EngineCore, image: Option<u64>) -> Option<Room> {
         let maximum = max_bytes(ty).min(length.max(RESERVED));
         // Guard pages alone bound the accesses, so all that an index can reach must be reserved.

@@ -4,11 +4,21 @@ use std::io;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFlags, Timespec, epoll};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 
 use super::wake::WakeFd;
+
+/// The events that can be waited for, and those that occur without.
+const EVENTS: [(PollFlags, EventFlags); 5] = [
+    (PollFlags::IN, EventFlags::IN),
+    (PollFlags::OUT, EventFlags::OUT),
+    (PollFlags::PRI, EventFlags::PRI),
+    (PollFlags::ERR, EventFlags::ERR),
+    (PollFlags::HUP, EventFlags::HUP),
+];
 
 /// Descriptors that one thread waits for. Each is reported once, and then must be armed again.
 #[derive(Debug)]
@@ -24,7 +34,7 @@ impl Poller {
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = WakeFd::new()?;
-        epoll::add(&epoll, &wake, epoll::EventData::new_u64(Self::WAKE), epoll::EventFlags::IN)?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(Self::WAKE), EventFlags::IN)?;
         Ok(Poller { epoll, wake })
     }
 
@@ -35,8 +45,8 @@ impl Poller {
     /// If the system refuses it; `PERM` if it is always ready.
     pub fn arm(&self, file: BorrowedFd<'_>, events: PollFlags) -> io::Result<()> {
         let data = epoll::EventData::new_u64(file.as_raw_fd() as u64);
-        // The flags have the same values.
-        let flags = epoll::EventFlags::from_bits_retain(events.bits().into()) | epoll::EventFlags::ONESHOT;
+        let wanted = EVENTS.iter().filter(|(event, _)| events.contains(*event)).map(|(_, flag)| *flag);
+        let flags = wanted.collect::<EventFlags>() | EventFlags::ONESHOT;
         match epoll::modify(&self.epoll, file, data, flags) {
             Err(Errno::NOENT) => Ok(epoll::add(&self.epoll, file, data, flags)?),
             result => Ok(result?),
@@ -67,7 +77,8 @@ impl Poller {
                 self.wake.clear();
             } else {
                 let flags = event.flags;
-                ready.push((event.data.u64() as RawFd, PollFlags::from_bits_truncate(flags.bits() as u16)));
+                let occurred = EVENTS.iter().filter(|(_, flag)| flags.contains(*flag)).map(|(event, _)| *event);
+                ready.push((event.data.u64() as RawFd, occurred.collect()));
             }
         }
         Ok(())
