@@ -228,8 +228,7 @@ unsafe fn frames_of(link: *const Link, exit_fp: usize, list: &mut Vec<Unresolved
     }
     // SAFETY: the code that the activation was left by keeps the frame pointer, from which they lead to the activation.
     unsafe {
-        let call = CodePosition { pc: 0, fp: exit_fp }.caller();
-        let stack = Stack::walk(CodePosition { pc: call.pc - 1, ..call }, (*link.cast::<Activation>()).fp);
+        let stack = Stack::walk(CodePosition::of_call(exit_fp), (*link.cast::<Activation>()).fp);
         list.extend(frames(&stack.pcs[..stack.len]));
     }
     true
@@ -317,9 +316,8 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
     unsafe {
         let activation = current();
         let Activation { fp, store, .. } = *activation;
-        // The call of `raise`: the return address is after the call, which may be the last instruction of its function.
-        let call = CodePosition { pc: arch::raise as *const () as usize, fp: frame }.caller();
-        let place = CodePosition { pc: call.pc - 1, ..call };
+        // The call of `raise`.
+        let place = CodePosition::of_call(frame);
         let thrown = &raw mut (*store).vm.thrown;
         let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).propagation.pcs) };
         target.write(match handler {

@@ -13,6 +13,17 @@ pub(super) struct CodePosition {
 }
 
 impl CodePosition {
+    /// The call of the function that has this frame: in its caller, before the return address, because the call may be the
+    /// last instruction there.
+    ///
+    /// # Safety
+    /// As for [`caller`](Self::caller).
+    pub unsafe fn of_call(fp: usize) -> CodePosition {
+        // SAFETY: the caller's promise. The function's own address does not matter.
+        let after = unsafe { CodePosition { pc: 0, fp }.caller() };
+        CodePosition { pc: after.pc - 1, ..after }
+    }
+
     /// The place to which the function that is here returns.
     ///
     /// # Safety

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Instant;
@@ -184,19 +184,21 @@ impl Interrupts {
     }
 
     /// Sets the stack limit for the code that is about to run.
+    pub fn limit_stack(&self, stack_limit: usize) {
+        self.limit(&self.vm.stack_limit, stack_limit);
+    }
+
+    /// Sets the end of the value stack for the code that is about to run.
+    pub fn limit_value_stack(&self, value_end: usize) {
+        self.limit(&self.vm.value_end, value_end);
+    }
+
+    /// Sets one of the limits.
     ///
     /// A request made meanwhile is not lost: in the one order of sequentially consistent operations, either its note comes
     /// before the look here, or what it shows comes after the store here.
-    pub fn limit_stack(&self, stack_limit: usize) {
-        self.vm.stack_limit.store(stack_limit, SeqCst);
-        if self.is_pending() {
-            self.show();
-        }
-    }
-
-    /// Sets the end of the value stack for the code that is about to run; as [`limit_stack`](Self::limit_stack).
-    pub fn limit_value_stack(&self, value_end: usize) {
-        self.vm.value_end.store(value_end, SeqCst);
+    fn limit(&self, place: &AtomicUsize, limit: usize) {
+        place.store(limit, SeqCst);
         if self.is_pending() {
             self.show();
         }

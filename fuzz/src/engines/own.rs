@@ -188,7 +188,7 @@ pub struct Interrupted<'a> {
 }
 
 impl<'a> Interrupted<'a> {
-    /// In calls that are asynchronous if `suspends`. The epochs of all engines begin to tick.
+    /// In calls that are asynchronous if `suspends`. The engine's epochs must [tick].
     pub fn new(configuration: &'a Configuration, suspends: bool) -> Self {
         Interrupted { configuration, suspends }
     }
