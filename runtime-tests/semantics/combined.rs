@@ -301,3 +301,34 @@ fn code_that_a_host_function_calls_on_another_thread_has_not_used_the_time_of_th
         assert_eq!(run.call(&mut store, ()).unwrap(), 6);
     });
 }
+
+/// Values that the interpreter keeps in a register pass the branches and blocks at which a request is seen.
+#[test]
+fn operands_outlive_a_callback_at_a_branch_over_a_branch() {
+    let wat = r#"(module
+        (import "" "arm" (func $arm))
+        (global $g (mut i64) (i64.const 65535))
+        (func (export "nested") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+        (func (export "run") (param i32) (result i64)
+            (call $arm)
+            (br_if 0 (global.get $g) (local.get 0))
+            i64.extend16_s)
+        (func (export "try") (param i32) (result i64)
+            (call $arm)
+            global.get $g
+            (try_table (param i64) (result i64)
+                i64.extend16_s)))"#;
+    for_each_engine(|engine| {
+        let mut store = Data::store(engine);
+        let arm = Func::wrap(&mut store, arm);
+        let instance = instantiate(&mut store, wat, &[arm.into()]);
+        nested(&mut store, instance);
+        for name in ["run", "try"] {
+            let run = instance.get_typed_func::<i32, i64>(&mut store, name).unwrap();
+            for turn in 0..3 {
+                store.data_mut().turns = turn;
+                assert_eq!(run.call(&mut store, 0).unwrap(), -1, "{name}");
+            }
+        }
+    });
+}

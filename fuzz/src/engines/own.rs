@@ -183,6 +183,7 @@ fn interrupt(store: &mut Store<Data>) {
 
 /// A configuration whose code is interrupted, at places that depend on the time.
 pub struct Interrupted<'a> {
+    name: String,
     configuration: &'a Configuration,
     suspends: bool,
 }
@@ -190,7 +191,8 @@ pub struct Interrupted<'a> {
 impl<'a> Interrupted<'a> {
     /// In calls that are asynchronous if `suspends`. The engine's epochs must [tick].
     pub fn new(configuration: &'a Configuration, suspends: bool) -> Self {
-        Interrupted { configuration, suspends }
+        let manner = if suspends { "suspended" } else { "interrupted" };
+        Interrupted { name: format!("{}, {manner}", configuration.name), configuration, suspends }
     }
 }
 
@@ -220,6 +222,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 /// A configuration that consumes fuel, with so many units for each call.
 pub struct Fuelled<'a> {
+    name: String,
     configuration: &'a Configuration,
     units: u64,
 }
@@ -227,14 +230,15 @@ pub struct Fuelled<'a> {
 impl<'a> Fuelled<'a> {
     /// With more than a call uses.
     pub fn with_much(configuration: &'a Configuration) -> Self {
-        Fuelled { configuration, units: MUCH }
+        Fuelled { name: format!("{}, fuel", configuration.name), configuration, units: MUCH }
     }
 
     /// With less: what was left after each call with much tells how much each used; the number chooses a call, and a part of
     /// what that used.
     pub fn with_little(configuration: &'a Configuration, left: &[u64], number: u64) -> Self {
         let used = left.get(number as usize % left.len().max(1)).map_or(0, |left| MUCH - left.min(&MUCH));
-        Fuelled { configuration, units: number / 64 % (used + 1) }
+        let name = format!("{}, little fuel", configuration.name);
+        Fuelled { name, configuration, units: number / 64 % (used + 1) }
     }
 }
 
@@ -271,7 +275,7 @@ impl super::Engine for Configuration {
 
 impl super::Engine for Fuelled<'_> {
     fn name(&self) -> &str {
-        self.configuration.name
+        &self.name
     }
 
     fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {
@@ -281,7 +285,7 @@ impl super::Engine for Fuelled<'_> {
 
 impl super::Engine for Interrupted<'_> {
     fn name(&self) -> &str {
-        self.configuration.name
+        &self.name
     }
 
     fn instantiate(&self, wasm: &[u8], linked: &[Option<String>]) -> Result<Box<dyn Instance + '_>, Failure> {

@@ -499,7 +499,8 @@ impl<'m> Translator<'m> {
             self.put_branch(block);
             let here = self.here();
             self.jump(over, Ok(here));
-            self.forget();
+            // The branch over it may have done what was requested of the running code.
+            self.clobber();
         }
     }
 
