@@ -59,6 +59,7 @@ mod numeric;
 mod printable;
 mod runtime;
 mod stats;
+mod symbols;
 mod sys;
 #[cfg(jit)]
 mod tier;
@@ -68,7 +69,7 @@ pub mod wasi;
 pub use config::budget::{Budget, BudgetUsed};
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
-pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap, WasmBacktrace};
+pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, FrameSymbol, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{

@@ -3,11 +3,12 @@
 //!
 //! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
 //! access to the module's bytes (`source`), validation of function bodies (`validate`, `background`), types (`types`,
-//! `rec_group`) and their engine-wide numbers (`registry`), supported proposals (`features`), names (`names`), the
-//! layout of contexts (`offsets`), and what running code costs (`fuel`).
+//! `rec_group`) and their engine-wide numbers (`registry`), supported proposals (`features`), names (`names`), symbols
+//! from debug sections (`debug`), the layout of contexts (`offsets`), and what running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
+pub(crate) mod debug;
 pub(crate) mod decode;
 pub(crate) mod features;
 pub(crate) mod file;
@@ -25,6 +26,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::error::{Frame, FrameSource, Result};
+use debug::DebugInfo;
 use names::Names;
 use offsets::VMOffsets;
 use registry::RegisteredType;
@@ -64,6 +66,7 @@ pub(crate) struct ModuleFacts {
     pub names: OnceLock<Names>,
     /// Byte range of the contents of the custom section `name`, if there is one.
     pub name_section: Option<Range<usize>>,
+    pub debug: DebugInfo,
 }
 
 /// One import: its two names, and the type that it requires.
@@ -151,7 +154,15 @@ impl ModuleFacts {
     /// The backtrace frame of a defined function that is at the instruction at this byte offset.
     pub fn frame(&self, defined: u32, offset: usize) -> Frame {
         let func_index = self.imported_funcs() + defined;
-        Frame { func_index, func_name: self.func_name(func_index).map(str::to_owned), offset }
+        let func_name = self.func_name(func_index);
+        Frame {
+            func_index,
+            func_name: func_name.map(str::to_owned),
+            name: func_name.and_then(|name| self.debug.demangler.demangle(name)),
+            offset,
+            func_offset: offset.saturating_sub(self.bodies[defined as usize].start),
+            symbols: self.symbols(offset),
+        }
     }
 
     /// Number of imported functions; the defined ones follow.
