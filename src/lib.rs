@@ -82,6 +82,7 @@ pub use module::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, ValType,
 };
 pub use runtime::caller::Caller;
+pub use runtime::coredump::WasmCoreDump;
 pub use runtime::engine::Engine;
 pub use runtime::external::Extern;
 pub use runtime::func::Func;

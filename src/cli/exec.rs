@@ -1,7 +1,9 @@
 //! `wasmrun exec`: runs a program, or one function of a module.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, BufWriter, Write};
 use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,14 +11,17 @@ use clap::{Args, ValueEnum};
 
 use super::cache::CacheArgs;
 use super::call::{self, Call, MAX_LISTED};
+use super::destination::Destination;
 use super::engine::EngineArgs;
 use super::output::{self, Failure, note};
 use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases, Usage};
 use super::streams::StreamArgs;
-use super::{denials, input, process, sandbox, status, value};
+use super::{backtrace, denials, input, process, sandbox, status, value};
 use crate::printable::Printable;
-use crate::{BudgetItem, Error, ErrorKind, ExternType, Linker, Module, Store, Trap, WasiEnv, add_wasi_to_linker};
+use crate::{
+    BudgetItem, Error, ErrorKind, ExternType, Linker, Module, Store, Trap, WasiEnv, WasmCoreDump, add_wasi_to_linker,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +35,7 @@ Examples:
   wasmrun exec --max-cpu 2s --max-memory 64M --max-output 1M solve.wasm
   wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
   wasmrun exec --fuel 1000000000 judged.wasm       end it when it has done so much
+  wasmrun exec --coredump core solve.wasm          keep its memory and its stack if it traps
   wasmrun exec --timeout 5s solve.wasm             end it with status 124 if it takes longer
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
@@ -65,6 +71,10 @@ pub(super) struct ExecArgs {
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "text", help_heading = "Reports")]
     stats: Option<stats::Format>,
+
+    /// If the program traps, throws or is ended, write its memory, its globals and its stack to FILE, for a debugger
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
+    coredump: Option<PathBuf>,
 
     #[command(flatten)]
     sandbox: SandboxArgs,
@@ -116,7 +126,12 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
     process::on_big_stack(|| {
         let mut run = Run::new(&args, &mut phases)?;
         let (engine, module, file) = (run.store.engine().clone(), run.module.clone(), input::display(run.file));
-        process::set_guest(Some((run.store.interrupt_handle(), file.clone())));
+        process::set_guest(Some(process::Guest {
+            handle: run.store.interrupt_handle(),
+            file: file.clone(),
+            is_verbose: args.cache.is_verbose(),
+            dumps_core: args.coredump.is_some(),
+        }));
         let result = run.start(&mut phases);
         process::set_guest(None);
         if let Some(format) = args.stats {
@@ -300,23 +315,55 @@ impl<'a> Run<'a> {
         flag.map_or(error.to_string(), |(item, flag)| error.to_string().replace(item.method(), &flag))
     }
 
+    /// The WebAssembly functions that an error left, and the line of the source: lines to come below the message.
+    fn backtrace(&self, error: &Error) -> String {
+        match error.backtrace() {
+            [] => String::new(),
+            _ => format!("\n{}", backtrace::text(error.printed_backtrace(), self.args.cache.is_verbose())),
+        }
+    }
+
+    /// Writes the core of the program that an error has ended.
+    fn dump_core(&self, error: &Error, file: &Path) {
+        let name = input::display(file.as_os_str());
+        let write = || -> io::Result<()> {
+            let mut out = BufWriter::with_capacity(64 << 10, Destination::open(file)?);
+            out.get_ref().make_private()?;
+            WasmCoreDump::of_error(error).write(&*self.store, &self.file.to_string_lossy(), &mut out)?;
+            out.flush()?;
+            out.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+        };
+        match write() {
+            Ok(()) => note(&format!("core dumped to {name}")),
+            Err(error) => note(&format!("cannot write the core dump {name}: {error}")),
+        }
+    }
+
     /// Reports the error that ended the program; the exit status for it.
     fn ended_by(&self, error: &Error) -> u8 {
         let status = match error.kind() {
             ErrorKind::Exit(code) => *code as u8,
             ErrorKind::Trap { trap, .. } if *trap != Trap::Deadline => {
-                note(&format!("{}: trap: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                note(&format!("{}: trap: {}{}", input::display(self.file), self.message(error), self.backtrace(error)));
                 if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
                     note(&format!("hint: the program was held back by --fuel={fuel}"));
                 }
-                if *trap == Trap::CpuTime { status::TIMED_OUT } else { status::TRAP }
+                match trap {
+                    Trap::CpuTime => status::TIMED_OUT,
+                    // Nothing else than Ctrl-C interrupts it.
+                    Trap::Interrupt => status::INTERRUPTED,
+                    _ => status::TRAP,
+                }
             }
             _ if error.budget_item().is_some() => {
-                note(&format!("{}: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                note(&format!("{}: {}{}", input::display(self.file), self.message(error), self.backtrace(error)));
                 status::ERROR
             }
-            _ => self.failure(&input::display(self.file), error).with_details(&backtrace(error)).report(),
+            _ => self.failure(&input::display(self.file), error).with_details(&self.backtrace(error)).report(),
         };
+        if let Some(file) = self.args.coredump.as_deref().filter(|_| error.exit_code().is_none()) {
+            self.dump_core(error, file);
+        }
         if status == 0 || !self.args.streams.explain_denials {
             self.tell_limits(status, error.budget_item());
         }
@@ -342,12 +389,4 @@ fn is_func(ty: &ExternType) -> bool {
 
 fn export_is_func(module: &Module, name: &str) -> bool {
     module.exports().any(|export| export.name() == name && is_func(export.ty()))
-}
-
-/// The WebAssembly functions an error left, a line each, innermost first.
-fn backtrace(error: &Error) -> String {
-    match error.backtrace() {
-        [] => String::new(),
-        _ => format!("\n{}", error.printed_backtrace()),
-    }
 }

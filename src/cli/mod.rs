@@ -2,11 +2,12 @@
 //!
 //! Each subcommand is one file or folder. They share `engine` (the engine's flags), `sandbox` (what a program may see),
 //! `limits` (what it may use), `streams` (its standard streams and sockets), `denials` (what it was refused), `input` (reading modules), `destination`
-//! (writing them), `value` (values as text), `process` (the guest's thread, Ctrl-C), `stats` (the report of `--stats`), `log`
+//! (writing them), `value` (values as text), `backtrace`, `process` (the guest's thread, Ctrl-C), `stats` (the report of `--stats`), `log`
 //! and `output`.
 //!
 //! What may be here: flags, messages, exit statuses. What may not: anything that a program which embeds wasmrun could want.
 
+mod backtrace;
 mod bench;
 mod cache;
 mod call;
@@ -14,7 +15,6 @@ mod call;
 mod compile;
 mod completions;
 mod denials;
-#[cfg(jit)]
 mod destination;
 mod engine;
 mod exec;

@@ -23,6 +23,9 @@ pub(crate) struct UnresolvedFrame {
 pub(crate) trait FrameSource: Send + Sync {
     /// The frame for a position in the function of index `defined` among the module's defined functions.
     fn resolve(&self, defined: u32, position: usize) -> Frame;
+
+    /// A number that the module has as long as it lives, and no other.
+    fn module_id(&self) -> usize;
 }
 
 /// One WebAssembly function in a backtrace.
@@ -87,40 +90,74 @@ impl Frame {
     }
 }
 
-/// The function displays as its name, where it was in the source, and a line for each function that it was inlined into.
+/// The function's name and where in the source it was, with a line for each function that it was inlined into.
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self.lines();
-        let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(MAX_NAME_WIDTH);
-        for (at, (name, place)) in lines.iter().enumerate() {
+        for (at, line) in self.lines(0).iter().enumerate() {
             let newline = if at == 0 { "" } else { "\n" };
-            write!(f, "{newline}{name:width$} {place}")?;
+            write!(f, "{newline}{} {}", line.shown_name(), line.place(false))?;
         }
         Ok(())
     }
 }
 
-/// The width to which names are padded, so that most places are below each other.
-const MAX_NAME_WIDTH: usize = 48;
-
 impl Frame {
-    /// The name and the place of each function, as they are displayed.
-    pub(crate) fn lines(&self) -> Vec<(String, String)> {
-        let name = |name: Option<&str>| match name {
+    /// A line for each function at the frame's instruction.
+    fn lines(&self, depth: usize) -> Vec<FrameLine<'_>> {
+        let line = |name, symbol| FrameLine { depth, name, symbol, frame: self };
+        let Some((last, inlined)) = self.symbols.split_last() else { return vec![line(self.name(), None)] };
+        let mut lines: Vec<_> = inlined.iter().map(|symbol| line(symbol.name(), Some(symbol))).collect();
+        lines.push(line(last.name().or(self.name()), Some(last)));
+        lines
+    }
+}
+
+/// A function in a backtrace, as it is displayed: one that has code of its own, or that was inlined.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameLine<'a> {
+    /// Index of the frame.
+    pub depth: usize,
+    pub name: Option<&'a str>,
+    pub symbol: Option<&'a FrameSymbol>,
+    frame: &'a Frame,
+}
+
+/// The longest name that others are padded to, so that most places are below each other.
+const MAX_PADDING: usize = 48;
+
+impl FrameLine<'_> {
+    fn shown_name(&self) -> String {
+        match self.name {
             Some(name) => Printable::name(name).to_string(),
-            None => format!("<function {}>", self.func_index),
-        };
-        let offset = format!("at offset {:#x}", self.offset);
-        if self.symbols.is_empty() {
-            return vec![(name(self.name()), offset)];
+            None => format!("<function {}>", self.frame.func_index),
         }
-        let last = self.symbols.len() - 1;
-        let line = |(at, symbol): (usize, &FrameSymbol)| {
-            let own = if at == last { self.name() } else { None };
-            let place = symbol.place().map_or(offset.clone(), |place| format!("at {place}"));
-            (name(symbol.name().or(own)), place)
-        };
-        self.symbols.iter().enumerate().map(line).collect()
+    }
+
+    /// Where the function was in the source, or else the offset in the module; both `with_offset`.
+    fn place(&self, with_offset: bool) -> String {
+        let offset = format!("at offset {:#x}", self.frame.offset);
+        match self.symbol.and_then(FrameSymbol::place) {
+            Some(place) if with_offset => format!("at {place} ({offset})"),
+            Some(place) => format!("at {place}"),
+            None => offset,
+        }
+    }
+
+    /// Writes lines of a backtrace, without a line end behind the last.
+    pub fn write(lines: &[Self], with_offset: bool, f: &mut dyn fmt::Write) -> fmt::Result {
+        let names: Vec<_> = lines.iter().map(FrameLine::shown_name).collect();
+        let widths = names.iter().map(|name| name.chars().count());
+        let width = widths.filter(|width| *width <= MAX_PADDING).max().unwrap_or(0);
+        let mut depth = None;
+        for (line, name) in lines.iter().zip(&names) {
+            let newline = if depth.is_some() { "\n" } else { "" };
+            let place = line.place(with_offset);
+            match depth.replace(line.depth) {
+                Some(depth) if depth == line.depth => write!(f, "{newline}      {name:width$} {place}")?,
+                _ => write!(f, "{newline}  {:2}: {name:width$} {place}", line.depth)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -207,6 +244,21 @@ impl WasmBacktrace {
         })
     }
 
+    /// A line for each function, innermost first.
+    pub(crate) fn lines(&self) -> Vec<FrameLine<'_>> {
+        self.frames().iter().enumerate().flat_map(|(depth, frame)| frame.lines(depth)).collect()
+    }
+
+    /// The number of each frame's module.
+    pub(crate) fn module_ids(&self) -> impl Iterator<Item = usize> {
+        self.unresolved.iter().map(|frame| frame.source.module_id())
+    }
+
+    /// Whether there may be more frames than the backtrace has.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.unresolved.len() >= MAX_BACKTRACE
+    }
+
     pub(crate) fn push(&mut self, frames: impl IntoIterator<Item = UnresolvedFrame>) {
         let room = MAX_BACKTRACE.saturating_sub(self.unresolved.len());
         self.unresolved.extend(frames.into_iter().take(room));
@@ -218,21 +270,8 @@ impl WasmBacktrace {
 /// the offset in the module otherwise. Functions are numbered, except those that others were inlined into.
 impl fmt::Display for WasmBacktrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let frames: Vec<_> = self.frames().iter().map(Frame::lines).collect();
-        let width =
-            frames.iter().flatten().map(|(name, _)| name.chars().count()).filter(|width| *width <= MAX_NAME_WIDTH);
-        let width = width.max().unwrap_or(0);
-        let mut newline = "";
-        for (depth, lines) in frames.iter().enumerate() {
-            for (at, (name, place)) in lines.iter().enumerate() {
-                match at {
-                    0 => write!(f, "{newline}  {depth:2}: {name:width$} {place}")?,
-                    _ => write!(f, "{newline}      {name:width$} {place}")?,
-                }
-                newline = "\n";
-            }
-        }
-        if self.unresolved.len() >= MAX_BACKTRACE {
+        FrameLine::write(&self.lines(), false, f)?;
+        if self.is_cut() {
             write!(f, "\n   (deeper frames are not shown)")?;
         }
         Ok(())

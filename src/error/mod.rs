@@ -11,7 +11,7 @@ mod trap;
 use std::fmt;
 
 pub use backtrace::{Frame, FrameSymbol, WasmBacktrace};
-pub(crate) use backtrace::{FrameSource, MAX_BACKTRACE, UnresolvedFrame};
+pub(crate) use backtrace::{FrameLine, FrameSource, MAX_BACKTRACE, UnresolvedFrame};
 pub use budget_item::BudgetItem;
 pub(crate) use exn_ref::ExnPin;
 pub use exn_ref::ExnRef;

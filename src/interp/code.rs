@@ -369,6 +369,10 @@ impl FrameSource for InterpretedModule {
     fn resolve(&self, defined: u32, position: usize) -> Frame {
         self.facts.frame(defined, backtrace::offset_of(self, defined, position as u32))
     }
+
+    fn module_id(&self) -> usize {
+        self.facts.id()
+    }
 }
 
 #[cfg(not(baseline))]

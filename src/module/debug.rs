@@ -60,32 +60,39 @@ impl DebugInfo {
 }
 
 impl ModuleFacts {
-    /// What debug sections say of the instruction at a byte offset in the module: the functions there, innermost first, and each but
-    /// the last is inlined into the next. Empty if they say nothing.
-    pub fn symbols(&self, offset: usize) -> Vec<FrameSymbol> {
+    /// What debug sections say of the instruction at a byte offset in a function of the module: the functions there, innermost first,
+    /// and each but the last is inlined into the next. Empty if they say nothing.
+    pub fn symbols(&self, func: u32, offset: usize) -> Vec<FrameSymbol> {
         let [info, ..] = &self.debug.sections;
         if info.is_empty() || !self.debug.code.contains(&offset) {
             return Vec::new();
         }
         let loaded = self.debug.loaded.get_or_init(|| self.debug.load(&self.source));
         let sections = self.debug.contents(&self.source, loaded.copies.as_ref());
-        loaded.symbolizer.symbols(&sections, (offset - self.debug.code.start) as u32, &self.debug.demangler)
+        let address = (offset - self.debug.code.start) as u32;
+        let mut symbols = loaded.symbolizer.symbols(&sections, address, &self.debug.demangler);
+        // Line tables alone have names without paths, or none.
+        if let Some(last) = symbols.last_mut()
+            && last.linkage_name == last.name
+            && let Some(name) = self.func_name(func)
+            && let Some(shown) =
+                self.debug.demangler.demangle(name).or_else(|| last.name.is_none().then(|| name.into()))
+        {
+            last.name = Some(shown.into());
+            last.linkage_name = Some(name.into());
+        }
+        symbols
     }
 
-    /// [`symbols`](Self::symbols), with the function's name where debug information has none. Empty if the offset is in no
-    /// function.
+    /// [`symbols`](Self::symbols), or else the function's name. Empty if the offset is in no function.
     pub fn symbolize(&self, offset: usize) -> Vec<FrameSymbol> {
         let Some(func) = self.func_at(offset) else { return Vec::new() };
-        let mut symbols = self.symbols(offset);
+        let mut symbols = self.symbols(func, offset);
         if symbols.is_empty() {
-            symbols.push(FrameSymbol::default());
-        }
-        if let Some(last) = symbols.last_mut()
-            && last.name.is_none()
-        {
-            last.linkage_name = self.func_name(func).map(Arc::from);
+            let linkage_name = self.func_name(func).map(Arc::from);
             let demangled = self.func_name(func).and_then(|name| self.debug.demangler.demangle(name));
-            last.name = demangled.map(Arc::from).or_else(|| last.linkage_name.clone());
+            let name = demangled.map(Arc::from).or_else(|| linkage_name.clone());
+            symbols.push(FrameSymbol { name, linkage_name, ..FrameSymbol::default() });
         }
         symbols
     }

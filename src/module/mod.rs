@@ -148,6 +148,10 @@ impl FrameSource for ModuleFacts {
     fn resolve(&self, defined: u32, position: usize) -> Frame {
         self.frame(defined, position)
     }
+
+    fn module_id(&self) -> usize {
+        self.id()
+    }
 }
 
 impl ModuleFacts {
@@ -161,8 +165,22 @@ impl ModuleFacts {
             name: func_name.and_then(|name| self.debug.demangler.demangle(name)),
             offset,
             func_offset: offset.saturating_sub(self.bodies[defined as usize].start),
-            symbols: self.symbols(offset),
+            symbols: self.symbols(func_index, offset),
         }
+    }
+
+    /// A number that the module has as long as it lives, and no other.
+    pub fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The number of a function's locals, its parameters among them; 0 for an imported function, or if it can't be read.
+    pub fn local_count(&self, func: u32) -> u32 {
+        let Some(body) = func.checked_sub(self.imported_funcs()).and_then(|defined| self.body(defined).ok()) else {
+            return 0;
+        };
+        let groups = body.get_locals_reader().into_iter().flatten().map_while(Result::ok);
+        groups.map(|(count, _)| count).sum::<u32>() + self.func_type(func).params().len() as u32
     }
 
     /// Number of imported functions; the defined ones follow.
@@ -195,7 +213,6 @@ impl ModuleFacts {
     ///
     /// # Errors
     /// As [`ModuleFacts::ensure_valid`], which this calls.
-    #[cfg_attr(not(any(jit, test)), expect(dead_code, reason = "the interpreter reads bodies as they are validated"))]
     pub fn body(&self, defined: u32) -> Result<wasmparser::FunctionBody<'_>> {
         let bytes = self.valid_body(defined)?;
         let start = self.bodies[defined as usize].start;

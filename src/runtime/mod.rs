@@ -9,6 +9,7 @@ pub(crate) mod asynchronous;
 mod backtrace;
 mod budget;
 pub(crate) mod caller;
+pub(crate) mod coredump;
 pub(crate) mod engine;
 pub(crate) mod external;
 pub(crate) mod func;
