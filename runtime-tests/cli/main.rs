@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod backtraces;
 #[cfg(jit)]
 mod compile;
 mod denials;
@@ -286,7 +287,7 @@ fn trap_is_134_with_kind_and_backtrace() {
         (func $outer (export "_start") (drop (call $divide (i32.const 1) (i32.const 0)))))"#;
     for engine in ENGINES {
         let done = exec(wat, &[engine], &[]);
-        done.fails(134, &["trap: integer divide by zero", "0: divide at offset 0x", "1: outer at offset 0x"]);
+        done.fails(134, &["trap: integer divide by zero", "0: divide at offset 0x", "1: outer  at offset 0x"]);
     }
 }
 
@@ -914,6 +915,10 @@ struct Terminal {
 
 impl Terminal {
     fn new(args: &[&str]) -> Self {
+        Self::in_folder(".", args)
+    }
+
+    fn in_folder(folder: &str, args: &[&str]) -> Self {
         let (mut person, mut terminal) = (0, 0);
         let null = std::ptr::null_mut();
         // SAFETY: both numbers have room, the rest may be left out.
@@ -922,7 +927,12 @@ impl Terminal {
         // SAFETY: just opened, and nobody else's.
         let [person, terminal] = [person, terminal].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         let mut command = interruptible();
-        command.args(args).stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        command
+            .current_dir(folder)
+            .args(args)
+            .stdin(terminal.try_clone().unwrap())
+            .stdout(terminal.try_clone().unwrap())
+            .stderr(terminal);
         // SAFETY: calls nothing but the system, as is allowed between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -936,6 +946,14 @@ impl Terminal {
 
     fn types(&mut self, text: &str) {
         self.person.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What comes to the screen until the program ends, behind what was waited for.
+    fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // At the end, a terminal gives an error to whom reads from it.
+        let _ = self.person.read_to_end(&mut bytes);
+        std::mem::take(&mut self.seen) + &String::from_utf8_lossy(&bytes)
     }
 
     /// Waits until this is on the screen, behind what was waited for before.
@@ -1245,7 +1263,7 @@ fn a_quit_key_shows_what_runs() {
         terminal.sees("ready");
         for _ in 0..3 {
             terminal.types("\x1c");
-            terminal.sees("spin.wat: is running\r\n   0: inner at offset 0x");
+            terminal.sees("spin.wat: is running\r\n   0: inner  at offset 0x");
             terminal.sees("\r\n   1: _start at offset 0x");
         }
         terminal.types("\x03");

@@ -243,8 +243,8 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        for (depth, frame) in self.backtrace().iter().enumerate() {
-            write!(f, "\n  {depth}: {frame}")?;
+        if !self.backtrace().is_empty() {
+            write!(f, "\n{}", self.0.backtrace)?;
         }
         Ok(())
     }

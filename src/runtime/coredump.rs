@@ -230,27 +230,33 @@ fn occupied(bytes: &[u8], granule: usize) -> impl Iterator<Item = Range<usize>> 
 
 /// A global's type, and the constant expression of its value. A reference is null: what it refers to is not in the dump.
 fn constant(bytes: &mut Vec<u8>, value: &Value, is_mutable: bool) {
-    let (ty, code): (u8, &dyn Fn(&mut Vec<u8>)) = match value {
-        Value::I32(value) => (0x7F, &|bytes| {
-            bytes.push(0x41);
-            signed(bytes, i64::from(*value));
-        }),
-        Value::I64(value) => (0x7E, &|bytes| {
-            bytes.push(0x42);
-            signed(bytes, *value);
-        }),
-        Value::F32(value) => (0x7D, &|bytes| {
-            bytes.push(0x43);
-            bytes.extend(value.to_bits().to_le_bytes());
-        }),
-        Value::F64(value) => (0x7C, &|bytes| {
-            bytes.push(0x44);
-            bytes.extend(value.to_bits().to_le_bytes());
-        }),
-        Value::V128(value) => (0x7B, &|bytes| {
-            bytes.extend([0xFD, 0x0C]);
-            bytes.extend(value.to_le_bytes());
-        }),
+    let mut code = Vec::new();
+    let ty = match value {
+        Value::I32(value) => {
+            code.push(0x41);
+            signed(&mut code, i64::from(*value));
+            0x7F
+        }
+        Value::I64(value) => {
+            code.push(0x42);
+            signed(&mut code, *value);
+            0x7E
+        }
+        Value::F32(value) => {
+            code.push(0x43);
+            code.extend(value.to_bits().to_le_bytes());
+            0x7D
+        }
+        Value::F64(value) => {
+            code.push(0x44);
+            code.extend(value.to_bits().to_le_bytes());
+            0x7C
+        }
+        Value::V128(value) => {
+            code.extend([0xFD, 0x0C]);
+            code.extend(value.to_le_bytes());
+            0x7B
+        }
         reference => {
             let heap = match reference.ty() {
                 ValType::FUNCREF => 0x70,
@@ -258,12 +264,12 @@ fn constant(bytes: &mut Vec<u8>, value: &Value, is_mutable: bool) {
                 ValType::EXNREF => 0x69,
                 _ => 0x6E,
             };
-            bytes.extend([heap, is_mutable.into(), 0xD0, heap, 0x0B]);
-            return;
+            code.extend([0xD0, heap]);
+            heap
         }
     };
     bytes.extend([ty, is_mutable.into()]);
-    code(bytes);
+    bytes.extend(code);
     bytes.push(0x0B);
 }
 
@@ -319,4 +325,4 @@ fn signed(bytes: &mut Vec<u8>, mut value: i64) {
     bytes.push(value as u8 & 0x7F);
 }
 
-const _: () = assert!(PAGE as usize % GRANULE == 0);
+const _: () = assert!((PAGE as usize).is_multiple_of(GRANULE));

@@ -58,7 +58,10 @@ const MAX_TABLES: u64 = 128 << 20;
 /// Finds symbols for addresses in a module's code. Tables are made for a compilation unit when the first address in it is looked
 /// up, and kept.
 pub(crate) struct Symbolizer {
-    units: Box<[Unit]>,
+    /// Where each unit's header is in `.debug_info`.
+    offsets: Box<[usize]>,
+    /// The tables of each unit.
+    tables: Box<[OnceLock<UnitTable>]>,
     /// Sorted by begin.
     ranges: Box<[UnitRange]>,
     /// Length of the code section's contents: addresses are relative to their start.
@@ -67,18 +70,12 @@ pub(crate) struct Symbolizer {
     bytes_left: AtomicU64,
 }
 
-/// A unit of `.debug_info`.
-struct Unit {
-    /// Where its header is in `.debug_info`.
-    offset: usize,
-    table: OnceLock<UnitTable>,
-}
-
 impl Symbolizer {
     /// Finds the compilation units and which addresses each has.
     pub fn new(sections: &Sections<'_>, code_len: u32) -> Self {
         let mut symbolizer = Symbolizer {
-            units: Box::default(),
+            offsets: Box::default(),
+            tables: Box::default(),
             ranges: Box::default(),
             code_len,
             steps_left: AtomicU64::new(MAX_STEPS),
@@ -86,7 +83,8 @@ impl Symbolizer {
         };
         if is_small_enough(sections) {
             let (offsets, ranges) = symbolizer.metered(sections, |dwarf, meter| unit::index(dwarf, code_len, meter));
-            symbolizer.units = offsets.into_iter().map(|offset| Unit { offset, table: OnceLock::new() }).collect();
+            symbolizer.tables = offsets.iter().map(|_| OnceLock::new()).collect();
+            symbolizer.offsets = offsets.into();
             symbolizer.ranges = ranges.into();
         }
         symbolizer
@@ -99,10 +97,11 @@ impl Symbolizer {
         let Some(range) = after.checked_sub(1).map(|at| &self.ranges[at]).filter(|range| address < range.end) else {
             return Vec::new();
         };
-        let unit = &self.units[range.unit as usize];
-        let table = unit.table.get_or_init(|| {
-            let offsets: Vec<usize> = self.units.iter().map(|unit| unit.offset).collect();
-            self.metered(sections, |dwarf, meter| unit::table(dwarf, unit.offset, &offsets, self.code_len, meter))
+        let unit = range.unit as usize;
+        let table = self.tables[unit].get_or_init(|| {
+            self.metered(sections, |dwarf, meter| {
+                unit::table(dwarf, self.offsets[unit], &self.offsets, self.code_len, meter)
+            })
         });
         table.symbols(address, demangler)
     }
@@ -133,3 +132,6 @@ fn is_small_enough(sections: &Sections<'_>) -> bool {
     let [_, abbrev, ..] = sections;
     abbrev.len() <= MAX_ABBREV_BYTES && sections.iter().map(|section| section.len()).sum::<usize>() <= MAX_BYTES
 }
+
+#[cfg(test)]
+mod tests;

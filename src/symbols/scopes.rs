@@ -230,7 +230,7 @@ impl<'a> Names<'_, 'a> {
     /// The name of the function whose entry is at `offset` in `unit`.
     fn find(&mut self, unit: &Unit<Metered<'a>>, offset: UnitOffset) -> Option<u32> {
         let start = unit_start(unit)?;
-        let mut naming = naming(self.dwarf, unit, start, offset)?;
+        let mut naming = self.naming(unit, start, offset)?;
         // All copies of an inlined function lead to the same entry.
         let key = naming.origin.unwrap_or(start + offset.0);
         if naming.linkage.is_none()
@@ -264,7 +264,7 @@ impl<'a> Names<'_, 'a> {
     fn naming_at(&mut self, unit: &Unit<Metered<'a>>, start: usize, origin: usize) -> Option<Naming<'a>> {
         let own = start..start + unit.header.length_including_self();
         if own.contains(&origin) {
-            return naming(self.dwarf, unit, start, UnitOffset(origin - start));
+            return self.naming(unit, start, UnitOffset(origin - start));
         }
         let other = self.units[self.units.partition_point(|unit| *unit <= origin).checked_sub(1)?];
         if self.other.as_ref().is_none_or(|(offset, _)| *offset != other) {
@@ -272,42 +272,38 @@ impl<'a> Names<'_, 'a> {
             self.other = Some((other, unit::open(self.dwarf, header).ok()?));
         }
         let (_, unit) = self.other.as_ref()?;
-        naming(self.dwarf, unit, other, UnitOffset(origin - other))
+        self.naming(unit, other, UnitOffset(origin - other))
+    }
+
+    /// What an entry of a unit that starts at `start` says.
+    fn naming(&self, unit: &Unit<Metered<'a>>, start: usize, offset: UnitOffset) -> Option<Naming<'a>> {
+        let mut entries = unit.entries_raw(Some(offset)).ok()?;
+        let abbreviation = entries.read_abbreviation().ok()??;
+        // As in `Reading::run`.
+        let mut naming = self.meter.step(abbreviation.attributes().len()).then(Naming::default)?;
+        for spec in abbreviation.attributes() {
+            let attribute = entries.read_attribute(*spec).ok()?;
+            let value = attribute.value();
+            match attribute.name() {
+                gimli::DW_AT_linkage_name | gimli::DW_AT_MIPS_linkage_name => {
+                    naming.linkage = self.dwarf.attr_string(unit, value).ok();
+                }
+                gimli::DW_AT_name => naming.source = self.dwarf.attr_string(unit, value).ok(),
+                gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => {
+                    naming.origin = match value {
+                        AttributeValue::UnitRef(offset) => start.checked_add(offset.0),
+                        AttributeValue::DebugInfoRef(offset) => Some(offset.0),
+                        _ => None,
+                    };
+                }
+                _ => {}
+            }
+        }
+        Some(naming)
     }
 }
 
 /// Where a unit's header is in `.debug_info`.
 fn unit_start(unit: &Unit<Metered<'_>>) -> Option<usize> {
     unit.header.debug_info_offset().map(|offset| offset.0)
-}
-
-/// What an entry of a unit that starts at `start` says.
-fn naming<'a>(
-    dwarf: &Dwarf<Metered<'a>>,
-    unit: &Unit<Metered<'a>>,
-    start: usize,
-    offset: UnitOffset,
-) -> Option<Naming<'a>> {
-    let mut entries = unit.entries_raw(Some(offset)).ok()?;
-    let abbreviation = entries.read_abbreviation().ok()??;
-    let mut naming = Naming::default();
-    for spec in abbreviation.attributes() {
-        let attribute = entries.read_attribute(*spec).ok()?;
-        let value = attribute.value();
-        match attribute.name() {
-            gimli::DW_AT_linkage_name | gimli::DW_AT_MIPS_linkage_name => {
-                naming.linkage = dwarf.attr_string(unit, value).ok();
-            }
-            gimli::DW_AT_name => naming.source = dwarf.attr_string(unit, value).ok(),
-            gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => {
-                naming.origin = match value {
-                    AttributeValue::UnitRef(offset) => start.checked_add(offset.0),
-                    AttributeValue::DebugInfoRef(offset) => Some(offset.0),
-                    _ => None,
-                };
-            }
-            _ => {}
-        }
-    }
-    Some(naming)
 }

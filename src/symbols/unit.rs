@@ -1,7 +1,7 @@
 //! Compilation units: which addresses each has, and its tables.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gimli::{AttributeValue, DebugInfoOffset, Dwarf, Reader, Result, Section, Unit, UnitHeader, UnitType};
 
@@ -39,7 +39,7 @@ pub(super) fn index(dwarf: &Dwarf<Metered<'_>>, code_len: u32, meter: &Meter) ->
     let mut headers = dwarf.units();
     while let Ok(Some(header)) = headers.next() {
         let Some(offset) = header.debug_info_offset() else { continue };
-        if !meter.keep(size_of::<super::Unit>()) {
+        if !meter.keep(size_of::<usize>() + size_of::<OnceLock<UnitTable>>()) {
             break;
         }
         let unit = offsets.len() as u32;
