@@ -73,7 +73,10 @@ fn a_panic_is_told_with_the_programs_own_functions() {
 fn what_looks_like_rusts_runtime_may_be_shown() {
     for (wat, shown) in [
         // Nobody panics.
-        (r#"(module (func $abort (export "_start") unreachable))"#, &["0: abort"][..]),
+        (
+            r#"(module (func $abort unreachable) (func $_start (export "_start") (call $abort)))"#,
+            &["0: abort", "1: _start"][..],
+        ),
         // Nothing else is there.
         (r#"(module (func $rust_panic (export "_start") unreachable))"#, &["0: rust_panic"]),
         // Called by the program, not calling it.
@@ -92,24 +95,28 @@ fn what_looks_like_rusts_runtime_may_be_shown() {
 /// The line is shown on a terminal, if the source is below the current folder; no other file is read.
 #[test]
 fn the_line_is_shown_on_a_terminal_only() {
-    let files = folder("divide.wasm", DIVIDE);
     let code = "first\n\n\n/* \x1b[31m */\n\treturn a / b;\u{202e}\n";
-    // The module says `/src/divide.c`: give it a name below the folder, of the same length.
-    let sees = |name: &str, content: &str| {
-        let files = Files::new(&[]);
+    // The program was compiled in `/src`: give that another name of the same length.
+    let compiled_in = |name: &str, content: &str| {
         let at = DIVIDE.windows(5).position(|bytes| bytes == b"/src\0").unwrap();
         let mut bytes = DIVIDE.to_vec();
-        // The folder of the compilation becomes a relative one.
         bytes[at..at + 4].copy_from_slice(name.as_bytes());
-        fs::write(files.path("divide.wasm"), bytes).unwrap();
-        fs::create_dir_all(files.path("srcs")).unwrap();
+        let files = folder("divide.wasm", &bytes);
+        for folder in ["srcs", "below"] {
+            fs::create_dir(files.path(folder)).unwrap();
+        }
         fs::write(files.path("srcs/divide.c"), content).unwrap();
-        let folder = files.0.path().to_str().unwrap().to_string();
-        let mut terminal = Terminal::in_folder(&folder, &["exec", "--call=run", "divide.wasm", "0"]);
+        files
+    };
+    let seen_in = |folder: &str, files: &Files| {
+        let module = files.path("divide.wasm");
+        let args = ["exec", "--call=run", module.to_str().unwrap(), "0"];
+        let mut terminal = Terminal::in_folder(files.path(folder).to_str().unwrap(), &args);
         terminal.sees("1: run ");
         terminal.sees("divide.c:20:12");
         terminal.rest()
     };
+    let sees = |name: &str, content: &str| seen_in(".", &compiled_in(name, content));
     let seen = sees("srcs", code);
     assert!(
         seen.contains("note: srcs/divide.c:5\r\n   |\r\n 5 |  return a / b;\\u{202e}\r\n   |               ^"),
@@ -117,11 +124,18 @@ fn the_line_is_shown_on_a_terminal_only() {
     );
     assert!(!sees("srcs", "too\nshort\n").contains("note"));
     assert!(!sees("srcs", &format!("\n\n\n\n{}\n", "long ".repeat(1000))).contains("note"));
-    // Not below the folder, and not there.
-    assert!(!sees("/src", code).contains("note"));
     assert!(!sees("nope", code).contains("note"));
+    // Below another folder.
+    let beside = compiled_in("srcs", code);
+    fs::create_dir(beside.path("a")).unwrap();
+    fs::rename(beside.path("srcs/divide.c"), beside.path("a/divide.c")).unwrap();
+    let bytes = fs::read(beside.path("divide.wasm")).unwrap();
+    let at = bytes.windows(5).position(|bytes| bytes == b"srcs\0").unwrap();
+    fs::write(beside.path("divide.wasm"), [&bytes[..at], b"../a", &bytes[at + 4..]].concat()).unwrap();
+    assert!(!seen_in("below", &beside).contains("note"));
     // Not on a terminal.
-    assert!(!files.run(&["exec", "--call=run", "divide.wasm", "0"]).stderr.contains("note"));
+    let done = compiled_in("srcs", code).run(&["exec", "--call=run", "divide.wasm", "0"]);
+    assert!(done.stderr.contains("srcs/divide.c:5:14") && !done.stderr.contains("note"), "{done:?}");
 }
 
 /// The custom section and the parts of a dump that the tests look for.

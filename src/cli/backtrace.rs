@@ -161,3 +161,48 @@ fn excerpt(file: &str, number: u32, column: Option<u32>, code: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sources_below_the_folder_are_admitted() {
+        let admitted = |file: &str| admitted(Path::new("/home/me/project"), file).is_some();
+        for right in ["src/main.rs", "/home/me/project/a.c", "./a.cpp", "a/b/c.go"] {
+            assert!(admitted(right), "{right}");
+        }
+        for wrong in [
+            "/etc/shadow",
+            "/etc/main.rs",
+            "/home/me/project2/a.rs",
+            "../a.rs",
+            "src/../../a.rs",
+            "/home/me/project/../a.rs",
+            "secrets.txt",
+            "id_rsa",
+            ".rs",
+            "",
+        ] {
+            assert!(!admitted(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lines_are_read_of_regular_files_that_are_not_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rs");
+        fs::write(&path, "one\n\n\nfour").unwrap();
+        let lines: Vec<_> = [0, 1, 2, 4, 5, u32::MAX].map(|number| source_line(&path, number)).into();
+        assert_eq!(lines, [None, Some("one".into()), None, Some("four".into()), None, None]);
+        fs::write(&path, b"one\n\xff\n").unwrap();
+        assert_eq!(source_line(&path, 2), None);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+        assert_eq!(source_line(&path, 1), None);
+        assert_eq!(source_line(folder.path(), 1), None);
+        assert_eq!(source_line(Path::new("/dev/zero"), 1), None);
+        let fifo = folder.path().join("fifo.rs");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        assert_eq!(source_line(&fifo, 1), None);
+    }
+}

@@ -326,3 +326,38 @@ fn signed(bytes: &mut Vec<u8>, mut value: i64) {
 }
 
 const _: () = assert!((PAGE as usize).is_multiple_of(GRANULE));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmparser::BinaryReader;
+
+    #[test]
+    fn numbers_are_read_back() {
+        for value in [0, 1, 63, 64, 127, 128, 8191, 8192, i32::MAX, -1, -64, -65, i32::MIN, i32::MIN + 4096] {
+            let mut bytes = Vec::new();
+            signed(&mut bytes, i64::from(value));
+            unsigned(&mut bytes, u64::from(value as u32));
+            let mut reader = BinaryReader::new(&bytes, 0);
+            assert_eq!(reader.read_var_i32().unwrap(), value);
+            assert_eq!(reader.read_var_u32().unwrap(), value as u32);
+            assert!(reader.eof());
+        }
+        let mut bytes = Vec::new();
+        signed(&mut bytes, i64::MIN);
+        assert_eq!(BinaryReader::new(&bytes, 0).read_var_i64().unwrap(), i64::MIN);
+    }
+
+    #[test]
+    fn parts_that_are_zero_are_left_out() {
+        let found = |marked: &[usize], len: usize| {
+            let mut bytes = vec![0; len];
+            marked.iter().for_each(|at| bytes[*at] = 1);
+            occupied(&bytes, GRANULE).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[], 10_000), []);
+        assert_eq!(found(&[4096], 10_000), [Range { start: 4096, end: 8192 }]);
+        assert_eq!(found(&[0, 9999], 10_000), [0..4096, 8192..10_000]);
+        assert_eq!(found(&[4095, 4096, 8192], 40_000), [Range { start: 0, end: 12_288 }]);
+    }
+}
