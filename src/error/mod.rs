@@ -10,8 +10,10 @@ mod trap;
 
 use std::fmt;
 
+#[cfg(feature = "cli")]
+pub(crate) use backtrace::FrameLine;
 pub use backtrace::{Frame, FrameSymbol, WasmBacktrace};
-pub(crate) use backtrace::{FrameLine, FrameSource, MAX_BACKTRACE, UnresolvedFrame};
+pub(crate) use backtrace::{FrameSource, MAX_BACKTRACE, UnresolvedFrame};
 pub use budget_item::BudgetItem;
 pub(crate) use exn_ref::ExnPin;
 pub use exn_ref::ExnRef;

@@ -355,7 +355,7 @@ mod tests {
             marked.iter().for_each(|at| bytes[*at] = 1);
             occupied(&bytes, GRANULE).collect::<Vec<_>>()
         };
-        assert_eq!(found(&[], 10_000), []);
+        assert_eq!(found(&[], 10_000), Vec::<Range<usize>>::new());
         assert_eq!(found(&[4096], 10_000), [Range { start: 4096, end: 8192 }]);
         assert_eq!(found(&[0, 9999], 10_000), [0..4096, 8192..10_000]);
         assert_eq!(found(&[4095, 4096, 8192], 40_000), [Range { start: 0, end: 12_288 }]);
