@@ -7,6 +7,7 @@ mod common;
 mod compile;
 mod denials;
 mod limits;
+mod messages;
 mod mistakes;
 mod names;
 
@@ -360,7 +361,8 @@ fn bad_usage_is_2() {
         &["exec", "--preload", "m.wat", "m.wat"],
         &["exec", "--unknown-imports=maybe", "m.wat"],
         &["exec", "--cache=sometimes", "m.wat"],
-        &["no-such-command"],
+        &["exce", "m.wat"],
+        &["inspct"],
         &["completions", "no-such-shell"],
         &[],
     ] {
@@ -1245,8 +1247,9 @@ fn a_quit_key_shows_what_runs() {
         terminal.sees("ready");
         for _ in 0..3 {
             terminal.types("\x1c");
-            terminal.sees("spin.wat: is running\r\n   0: inner at offset 0x");
-            terminal.sees("\r\n   1: _start at offset 0x");
+            terminal.sees("spin.wat: is running\r\n   0: inner");
+            terminal.sees("at offset 0x");
+            terminal.sees("\r\n   1: _start");
         }
         terminal.types("\x03");
         assert_eq!(wait(&mut terminal.child, Duration::from_secs(60)), Some(130), "{engine:?}");

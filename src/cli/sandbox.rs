@@ -12,7 +12,7 @@ use crate::WasiEnv;
 use crate::printable::Printable;
 
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What the program sees")]
+#[command(next_help_heading = "Sandbox")]
 pub(super) struct SandboxArgs {
     /// Let the program see the host's directory HOST and all in it, under the name GUEST (or HOST); with `:ro` it can
     /// change nothing there
