@@ -2,7 +2,7 @@
 //!
 //! Each file has command lines that begin with `$`, and below each what it does, run twice in a folder with the files of
 //! [`files`]: with pipes, `?` the exit status, `>` standard output and `!` standard error; and on a terminal of 80 columns,
-//! `|` what is seen there, with `␛` for escape characters. If the terminal shows what the pipes get, that is not repeated.
+//! `|` what is seen there. `␛` is an escape character, `␀` a zero, `⏎` the end of what does not end its line. If the terminal shows what the pipes get, that is not repeated.
 //! `#` begins a comment. `jit-*.txt` is for builds with the JIT.
 
 use std::fmt::Write as _;
@@ -164,15 +164,16 @@ fn on_terminal(line: &str, folder: &Path) -> String {
 
 /// What a command line does.
 fn results(line: &str, folder: &Path) -> String {
-    let clean = |text: &str| text.replace(&*folder.to_string_lossy(), "FOLDER");
+    let clean =
+        |text: &str| text.replace(&*folder.to_string_lossy(), "FOLDER").replace('\u{1b}', "␛").replace('\0', "␀");
     let output = command(line, folder).output().unwrap();
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|bytes| clean(&String::from_utf8_lossy(bytes)));
     let mut out = format!("? {}\n", output.status.code().map_or("ended by a signal".into(), |code| code.to_string()));
-    marked('>', &stdout.replace('\0', "␀"), &mut out);
+    marked('>', &stdout, &mut out);
     marked('!', &stderr, &mut out);
-    let seen = clean(&on_terminal(line, folder)).replace('\0', "␀");
+    let seen = clean(&on_terminal(line, folder));
     if seen != stdout + &stderr {
-        marked('|', &seen.replace('\u{1b}', "␛"), &mut out);
+        marked('|', &seen, &mut out);
     }
     out
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Examples, which work without the word exec too:
+Examples:
   wasmrun exec hello.wasm one two           run a WASI program with arguments
   wasmrun exec --dir . cat.wasm a.txt       let it see the current directory
   wasmrun exec --dir in::/in:ro s.wasm /in  show it the folder in, to read
@@ -38,7 +38,9 @@ Examples, which work without the word exec too:
   wasmrun exec --call add math.wat 1 -0x2   call a function, print its results
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
   wasmrun exec hello.cwasm                  what `wasmrun compile` has made
-  curl -s https://example.org/p.wasm | wasmrun exec - one two";
+  curl -s https://example.org/p.wasm | wasmrun exec - one two
+
+The word exec may be left out: wasmrun --dir . cat.wasm a.txt";
 
 const VALIDATION: &str = "\
 Validation:
@@ -88,7 +90,7 @@ pub(super) struct ExecArgs {
 
     /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
     /// (`Config::consume_fuel` has the prices)
-    #[arg(long, value_name = "N", help_heading = "Limits", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", help_heading = "Limits", allow_negative_numbers = true, value_parser = sandbox::number)]
     fuel: Option<u64>,
 
     #[command(flatten)]
@@ -301,7 +303,10 @@ impl<'a> Run<'a> {
         }
         let others: Vec<_> = missing.iter().filter(|import| !is_func(import.ty())).collect();
         let from = others.first().map_or(&missing[0], |import| import).module();
-        let preload = format!("--preload {}=FILE takes the exports of another module", Printable::name(from));
+        let preload = match self.args.preload.iter().find(|(name, _)| name == from) {
+            Some((_, file)) => format!("{}, which --preload gives for it, does not export that", input::display(file)),
+            None => format!("--preload {}=FILE takes the exports of another module", Printable::name(from)),
+        };
         let trap = "--unknown-imports=trap runs it as long as they are not called".to_string();
         Err(failure.with_hint(preload).with_hint(others.is_empty().then_some(trap)))
     }

@@ -7,6 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, ValueEnum};
 
 use super::output::{ColorArg, Failure};
@@ -90,6 +91,23 @@ fn check_exists(word: &OsStr, command: &Command) -> Result<(), Failure> {
             .with_hint(super::input::similar_file(word))
             .with_hint("`wasmrun --help` lists the subcommands".to_string()),
     })
+}
+
+/// Has clap's refusal of a flag suggest the one that was meant. Clap measures by another distance, and finds nothing for
+/// `--jti`; and its tip that a flag could be a value is not for the names of files.
+pub(super) fn suggest_flag(refusal: &mut clap::Error, words: &[OsString], command: &Command) {
+    if refusal.kind() != ErrorKind::UnknownArgument {
+        return;
+    }
+    refusal.remove(ContextKind::Suggested);
+    let Some(ContextValue::String(unknown)) = refusal.get(ContextKind::InvalidArg) else { return };
+    let Some(unknown) = unknown.strip_prefix("--") else { return };
+    let unknown = unknown.split('=').next().unwrap_or_default();
+    let inner = words.iter().skip(1).fold(command, |at, word| at.find_subcommand(word).unwrap_or(at));
+    let flags = inner.get_arguments().chain(command.get_arguments()).filter_map(Arg::get_long).chain([HELP]);
+    if let Some(flag) = similar::nearest(unknown, flags).first() {
+        refusal.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{flag}")));
+    }
 }
 
 /// The `--color` among words that clap refuses as a whole or answers with help, so that these have the colours that were

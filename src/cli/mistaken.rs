@@ -96,7 +96,8 @@ pub(super) fn marked_line(bytes: &[u8]) -> Option<String> {
     let line = source.lines().nth(row)?;
     let before = line.get(..column.min(line.len()))?;
     // Of a line that is long, what is around the place.
-    let cut = before.chars().count().saturating_sub(SHOWN / 2);
+    let is_long = line.chars().count() > SHOWN;
+    let cut = if is_long { before.chars().count().saturating_sub(SHOWN / 2) } else { 0 };
     let start = before.char_indices().nth(cut).map_or(before.len(), |(at, _)| at);
     let shown = |text: &str| Printable::line(&text.replace('\t', " ")).to_string();
     let end = line[start..].char_indices().nth(SHOWN).map_or(line.len(), |(at, _)| start + at);

@@ -162,7 +162,10 @@ enum Refusal {
 fn parse(words: Vec<OsString>) -> Result<Cli, Refusal> {
     let command = command();
     let words = front::with_subcommand(words, &command).map_err(Refusal::Failure)?;
-    let mut matches = command.try_get_matches_from(words).map_err(Refusal::Clap)?;
+    let mut matches = command.try_get_matches_from(&words).map_err(|mut error| {
+        front::suggest_flag(&mut error, &words, &self::command());
+        Refusal::Clap(error)
+    })?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| Refusal::Clap(error.format(&mut self::command())))
 }
 
