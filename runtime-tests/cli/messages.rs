@@ -2,8 +2,8 @@
 //!
 //! Each file has command lines that begin with `$`, and below each what it does, run twice in a folder with the files of
 //! [`files`]: with pipes, `?` the exit status, `>` standard output and `!` standard error; and on a terminal of 80 columns,
-//! `|` what is seen there. `␛` is an escape character, `␀` a zero, `⏎` the end of what does not end its line. If the terminal shows what the pipes get, that is not repeated.
-//! `#` begins a comment. `jit-*.txt` is for builds with the JIT.
+//! `|` what is seen there. If the terminal shows what the pipes get, that is not repeated. `␛` is an escape character, `␀` a
+//! zero, `␍` a carriage return, `⏎` the end of what does not end its line. `#` begins a comment. `jit-*.txt` is for builds with the JIT.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
