@@ -41,11 +41,16 @@
 //! 4. [`Linker`]: defines imports by name and makes instances; see its example.
 //! 5. [`Instance`]: gives the exports, such as a [`TypedFunc`] to call.
 
+#![cfg_attr(
+    not(all(feature = "wasi", feature = "async", feature = "cli")),
+    allow(dead_code, reason = "lower rooms have what only these features call")
+)]
 #![warn(missing_docs, missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
 #[cfg(jit)]
 mod cache;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 mod config;
@@ -63,6 +68,7 @@ mod sys;
 #[cfg(jit)]
 mod tier;
 mod vm;
+#[cfg(feature = "wasi")]
 pub mod wasi;
 
 pub use config::budget::{Budget, BudgetUsed};
@@ -94,6 +100,7 @@ pub use runtime::value::{AnyRef, Value};
 pub use stats::{Stats, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;
+#[cfg(feature = "wasi")]
 pub use wasi::{Denial, Refusal, WasiEnv, add_wasi_to_linker, create_wasi_linker};
 
 /// Runs the examples of the README as tests.
