@@ -48,7 +48,6 @@ impl<'a> Printable<'a> {
     }
 
     /// Whether a character that is no control character is escaped.
-    #[cfg(feature = "cli")]
     pub fn hides(c: char) -> bool {
         is_invisible(c)
     }
