@@ -49,10 +49,6 @@ fn unsupported_proposals_are_named() {
         ("(module (type (struct)))", "gc"),
         ("(module (memory 1 (pagesize 1)))", "custom-page-sizes"),
         ("(module (func (drop (i32.atomic.load (i32.const 0)))) (memory 1))", "threads"),
-        (
-            "(module (func (param i64 i64 i64 i64) (result i64 i64) local.get 0 local.get 1 local.get 2 local.get 3 i64.add128))",
-            "wide-arithmetic",
-        ),
     ] {
         let error = error(text);
         let ErrorKind::Unsupported { proposal: named, .. } = error.kind() else { panic!("{text}: {error}") };

@@ -5,13 +5,14 @@ use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 use super::names::Names;
 use crate::error::{Error, ErrorKind};
 
-/// WebAssembly 2.0 with tail calls, extended constant expressions, multiple memories, relaxed SIMD and exceptions.
+/// WebAssembly 2.0 with tail calls, extended constant expressions, multiple memories, relaxed SIMD, exceptions and wide arithmetic.
 pub(crate) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::RELAXED_SIMD)
-    .union(WasmFeatures::EXCEPTIONS);
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::WIDE_ARITHMETIC);
 
 /// Unsupported proposals, named as in the proposals repository.
 const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
@@ -21,7 +22,6 @@ const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
     ("function-references", WasmFeatures::FUNCTION_REFERENCES),
     ("gc", WasmFeatures::GC.union(WasmFeatures::FUNCTION_REFERENCES)),
     ("custom-page-sizes", WasmFeatures::CUSTOM_PAGE_SIZES),
-    ("wide-arithmetic", WasmFeatures::WIDE_ARITHMETIC),
     ("stack-switching", WasmFeatures::STACK_SWITCHING),
     ("shared-everything-threads", WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS)),
     ("component-model", WasmFeatures::COMPONENT_MODEL),

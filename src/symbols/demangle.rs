@@ -2,8 +2,8 @@
 //!
 //! A name of a module may be made to be expensive. rustc-demangle bounds its recursion and takes time proportional to what it
 //! writes, which is bounded here. cpp_demangle tries alternatives that take exponential time in the nesting of a malformed name, so
-//! its recursion and the length of names are bounded, which leaves a fraction of a second at worst, and a module's names of C++ get
-//! a time for all of them together: after that, they stay as they are.
+//! its recursion and the length of names are bounded, and a module's names of C++ get a time for all of them together: after that,
+//! they stay as they are.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,7 +19,8 @@ const MAX_NAME: usize = 4096;
 /// The most bytes of a linkage name of C++.
 const MAX_CPP_NAME: usize = 512;
 
-/// The deepest recursion of cpp_demangle's parser and printer. Of 3000 names of LLVM, which has long ones, 91 % need less.
+/// The deepest recursion of cpp_demangle's parser and printer. Of 3000 names of LLVM, which has long ones, 91 % need less. The worst
+/// name that was found takes a millisecond then, and 80 with the 96 that cpp_demangle has by default.
 const MAX_CPP_PARSING: u32 = 32;
 const MAX_CPP_PRINTING: u32 = 96;
 
@@ -96,6 +97,8 @@ mod tests {
             ("_RINvNtC3std3mem8align_ofdE", Some("std::mem::align_of::<f64>")),
             ("_ZN3foo3barEv", Some("foo::bar()")),
             ("_ZNSt6vectorIiSaIiEE9push_backEOi", Some("std::vector<int, std::allocator<int> >::push_back(int&&)")),
+            ("_Z1fPPPPPi", Some("f(int*****)")),
+            ("_Z1fPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPPi", None),
             ("_start", None),
             ("main", None),
             ("$s4main3fooyyF", None),
