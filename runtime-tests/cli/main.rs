@@ -11,6 +11,7 @@ mod limits;
 mod messages;
 mod mistakes;
 mod names;
+mod readme;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
