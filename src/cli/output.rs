@@ -4,7 +4,7 @@
 //! writes is coloured; what the guest writes goes through other streams.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
@@ -195,8 +195,13 @@ pub(super) fn tell(text: &str) {
 
 /// Writes results to standard output, with invisible characters escaped. A reader that has gone, such as `head`, is no error.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match write!(stdout, "{}", Printable::lines(text)).and_then(|()| stdout.flush()) {
+    write(|out| write!(out, "{}", Printable::lines(text)))
+}
+
+/// Has `contents` write results, in which nothing is invisible, to standard output. A reader that has gone is no error.
+pub(super) fn write(contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    match contents(&mut stdout).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::error(format!("cannot write to standard output: {error}")))
         }
@@ -207,6 +212,9 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 /// A value as JSON in one line, where characters that [`Printable`] would escape are written as JSON escapes them.
 pub(super) fn json(value: &serde_json::Value) -> String {
     let plain = value.to_string();
+    if plain.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return plain;
+    }
     let mut json = String::with_capacity(plain.len());
     for c in plain.chars() {
         if c.is_control() || Printable::hides(c) {
