@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write};
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use clap::builder::styling::{AnsiColor, Effects, Style};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::status;
 use crate::Error;
@@ -123,7 +123,8 @@ impl Failure {
 }
 
 /// Prints what clap has to say, an error or help; the exit status.
-pub(super) fn report_usage(message: &clap::Error) -> u8 {
+pub(super) fn report_usage(mut message: clap::Error) -> u8 {
+    escape_arguments(&mut message);
     // Nothing can be done about a stream that is closed.
     let _ = if message.use_stderr() && message.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = message.render();
@@ -133,6 +134,23 @@ pub(super) fn report_usage(message: &clap::Error) -> u8 {
         message.print()
     };
     message.exit_code() as u8
+}
+
+/// Escapes the arguments that a message of clap's repeats. They may be the names of files that someone else has made, as in
+/// `wasmrun *`.
+fn escape_arguments(message: &mut clap::Error) {
+    let escaped = |text: &String| Printable::name(text).to_string();
+    let repeated = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue];
+    let arguments = repeated.map(|kind| {
+        Some(match message.get(kind)? {
+            ContextValue::String(text) => (kind, ContextValue::String(escaped(text))),
+            ContextValue::Strings(texts) => (kind, ContextValue::Strings(texts.iter().map(escaped).collect())),
+            _ => return None,
+        })
+    });
+    for (kind, argument) in arguments.into_iter().flatten() {
+        message.insert(kind, argument);
+    }
 }
 
 /// Writes to standard error that something failed.
