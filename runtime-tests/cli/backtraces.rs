@@ -1,7 +1,7 @@
 //! Backtraces with source names and lines, and core dumps, as users see them.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -119,7 +119,7 @@ fn the_line_is_shown_on_a_terminal_only() {
     let sees = |name: &str, content: &str| seen_in(".", &compiled_in(name, content));
     let seen = sees("srcs", code);
     assert!(
-        seen.contains("note: srcs/divide.c:5\r\n   |\r\n 5 |  return a / b;\\u{202e}\r\n   |               ^"),
+        seen.contains("note: srcs/divide.c:5\r\n   |\r\n 5 |  return a / b;\\u{202e}\r\n   |              ^"),
         "{seen:?}"
     );
     assert!(!sees("srcs", "too\nshort\n").contains("note"));
@@ -212,4 +212,27 @@ fn an_interrupt_dumps_the_core() {
     unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
     assert_eq!(wait(&mut child, Duration::from_secs(60)), Some(130));
     assert!(is_dump(&fs::read(files.path("core")).unwrap(), "spin.wat"));
+}
+
+/// Ctrl-C while the dump is written ends the process at once: there is no guest any more that could end.
+#[test]
+fn an_interrupt_ends_a_dump() {
+    let files = Files::new(&[("traps.wat", r#"(module (func (export "_start") unreachable))"#)]);
+    // Nobody reads, so it is never open for writing.
+    rustix::fs::mknodat(rustix::fs::CWD, files.path("core"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    let mut child = interruptible()
+        .current_dir(files.0.path())
+        .args(["exec", "--cache=off", "--coredump=core", "traps.wat"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("trap: unreachable"), "{line}");
+    // The message comes before the dump is begun.
+    std::thread::sleep(Duration::from_millis(500));
+    // SAFETY: sends a signal to a child of this test, which is not waited for yet.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    assert_eq!(wait(&mut child, Duration::from_secs(60)), Some(130));
 }

@@ -352,6 +352,8 @@ impl<'a> Run<'a> {
 
     /// Writes the core of the program that an error has ended.
     fn dump_core(&self, error: &Error, file: &Path) {
+        // Nobody is left to interrupt: Ctrl-C ends the process now, however long it takes to write the file.
+        process::set_guest(None);
         let name = input::display(file.as_os_str());
         let write = || -> io::Result<()> {
             let mut out = BufWriter::with_capacity(64 << 10, Destination::open(file)?);
