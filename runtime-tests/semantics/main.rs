@@ -20,6 +20,7 @@ mod memory;
 mod nans;
 mod native_stacks;
 mod operands;
+mod profiler;
 mod stack;
 mod threads;
 mod traps;

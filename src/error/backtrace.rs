@@ -23,6 +23,15 @@ pub(crate) struct UnresolvedFrame {
 pub(crate) trait FrameSource: Send + Sync {
     /// The frame for a position in the function of index `defined` among the module's defined functions.
     fn resolve(&self, defined: u32, position: usize) -> Frame;
+
+    /// The frames for positions in one function, which takes little longer than for one of them.
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame>;
+
+    /// Whether a position is the function's very beginning, before its first instruction.
+    fn is_entry(&self, defined: u32, position: usize) -> bool;
+
+    /// The name of the imported function that is called at a byte offset in the module, as that of its module and its own.
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)>;
 }
 
 /// One WebAssembly function in a backtrace.
