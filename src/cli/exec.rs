@@ -13,12 +13,12 @@ use clap::{Args, ValueEnum};
 use super::cache::CacheArgs;
 use super::call::{self, Call};
 use super::destination::Destination;
-use super::engine::EngineArgs;
+use super::engine::{EngineArgs, ProfileArg};
 use super::output::{self, Failure, hint, warning};
 use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases, Usage};
 use super::streams::StreamArgs;
-use super::{backtrace, denials, input, mistaken, process, sandbox, similar, status, value};
+use super::{backtrace, denials, input, mistaken, process, profile, sandbox, similar, status, value};
 use crate::printable::Printable;
 use crate::{
     BudgetItem, Error, ErrorKind, ExternType, ImportType, Linker, Module, Store, Trap, WasiEnv, WasmCoreDump,
@@ -144,6 +144,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
         }));
         let result = run.start(&mut phases);
         process::set_guest(None);
+        profile::finish(result.is_ok());
         if let Some(format) = args.stats {
             let (used, reached) = (run.store.budget_used(), run.store.budget_reached());
             phases.report(&engine, &Usage { used, reached, limits: &args.sandbox.limits }, format);
@@ -199,6 +200,9 @@ impl<'a> Run<'a> {
         store.set_budget(&budget).map_err(|error| Failure::error(error.to_string()))?;
         if let Some(fuel) = args.fuel {
             store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
+        }
+        if let Some(ProfileArg::Flame(graph)) = &args.engine.profile {
+            profile::start(&mut store, file, graph.as_deref())?;
         }
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }

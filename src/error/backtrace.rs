@@ -26,6 +26,14 @@ pub(crate) trait FrameSource: Send + Sync {
 
     /// A number that the module has as long as it lives, and no other.
     fn module_id(&self) -> usize;
+    /// The frames for positions in one function, which takes little longer than for one of them.
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame>;
+
+    /// Whether a position is the function's very beginning, before its first instruction.
+    fn is_entry(&self, defined: u32, position: usize) -> bool;
+
+    /// The name of the imported function that is called at a byte offset in the module, as that of its module and its own.
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)>;
 }
 
 /// One WebAssembly function in a backtrace.

@@ -152,6 +152,27 @@ impl FrameSource for ModuleFacts {
     fn module_id(&self) -> usize {
         self.id()
     }
+
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame> {
+        positions.iter().map(|position| self.frame(defined, *position)).collect()
+    }
+
+    fn is_entry(&self, defined: u32, position: usize) -> bool {
+        self.bodies.get(defined as usize).is_some_and(|body| body.start == position)
+    }
+
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)> {
+        let body = self.bodies.get(defined as usize)?;
+        let bytes = self.valid_body(defined).ok()?;
+        let mut reader = wasmparser::BinaryReader::new(bytes.get(offset.checked_sub(body.start)?..)?, 0);
+        // `call` and `return_call` (specification, section 5.4.1).
+        let func = match reader.read_u8().ok()? {
+            0x10 | 0x12 => reader.read_var_u32().ok()?,
+            _ => return None,
+        };
+        let mut imports = self.imports.iter().filter(|import| matches!(import.ty, ExternType::Func(_)));
+        imports.nth(func as usize).map(|import| (&*import.module, &*import.name))
+    }
 }
 
 impl ModuleFacts {

@@ -25,6 +25,7 @@ pub(crate) mod memory;
 pub(crate) mod module;
 #[cfg(jit)]
 pub(crate) mod precompile;
+pub(crate) mod profiler;
 pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod tag;
