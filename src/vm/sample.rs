@@ -395,6 +395,10 @@ mod tests {
             panic!("nothing is resolved while samples are taken")
         }
 
+        fn module_id(&self) -> usize {
+            0
+        }
+
         fn is_entry(&self, _: u32, position: usize) -> bool {
             position == 0
         }
