@@ -49,7 +49,7 @@ mod cache;
 #[doc(hidden)]
 pub mod cli;
 mod config;
-mod error;
+pub mod error;
 mod executor;
 mod interp;
 #[cfg(jit)]

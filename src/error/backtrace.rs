@@ -107,12 +107,19 @@ impl WasmBacktrace {
         })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unresolved.is_empty()
+    }
+
     pub(crate) fn push(&mut self, frames: impl IntoIterator<Item = UnresolvedFrame>) {
         let room = MAX_BACKTRACE.saturating_sub(self.unresolved.len());
         self.unresolved.extend(frames.into_iter().take(room));
         self.frames.take();
     }
 }
+
+/// So that [`Error::downcast_ref`](crate::Error::downcast_ref) finds it.
+impl std::error::Error for WasmBacktrace {}
 
 impl fmt::Display for WasmBacktrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
