@@ -67,7 +67,7 @@ pub mod wasi;
 
 pub use config::budget::{Budget, BudgetUsed};
 pub use config::cache::{Cache, CacheStats};
-pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
+pub use config::{BoundsChecks, Config, Dispatch, OptLevel, Profile, Profile as ProfilingStrategy, Strategy, Tiering};
 pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};

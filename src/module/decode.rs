@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use wasmparser::{
     BinaryReader, BinaryReaderError, CompositeInnerType, DataKind, ElementKind, ExternalKind, Imports, Operator,
-    Parser, Payload, TableInit, TypeRef, ValidPayload, Validator, ValidatorResources,
+    Parser, Payload, TableInit, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 use super::features;
@@ -30,18 +30,18 @@ pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, 
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
         return Err(invalid("this is a component, and only core modules are run"));
     }
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(config.features);
     let decoded = decoder.run(&binary).and_then(|()| {
         if config.is_lazy_for(decoder.code_bytes()) {
             return Ok(decoder.resources.take());
         }
         let Some(resources) = decoder.resources.take() else { return Ok(None) };
         let funcs = &decoder.funcs[decoder.counts.funcs.0 as usize..];
-        validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
+        validate::all(&resources, (config.features, decoder.counts.funcs.0), funcs, &binary, &decoder.bodies).map(|()| None)
     });
     match decoded {
         Ok(unvalidated) => decoder.finish(types, ModuleSource::Memory(binary.into()), unvalidated),
-        Err(error) => Err(features::explain(&binary, &error)),
+        Err(error) => Err(features::explain(config.features, &binary, &error)),
     }
 }
 
@@ -74,6 +74,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Vec<u8>> {
 /// The declarations read so far.
 #[derive(Default)]
 pub(super) struct Decoder {
+    features: WasmFeatures,
     types: Vec<FuncType>,
     groups: Vec<Option<RecGroup<u32>>>,
     imports: Vec<Import>,
@@ -98,11 +99,16 @@ pub(super) struct Decoder {
 pub(crate) type Parsed<T> = Result<T, BinaryReaderError>;
 
 impl Decoder {
+    /// A decoder of modules that may use these proposals.
+    pub(super) fn new(features: WasmFeatures) -> Self {
+        Decoder { features, ..Decoder::default() }
+    }
+
     /// Reads all of a binary, and validates all but the bodies.
     fn run(&mut self, binary: &[u8]) -> Parsed<()> {
-        let mut validator = Validator::new_with_features(features::SUPPORTED);
+        let mut validator = Validator::new_with_features(self.features);
         let mut parser = Parser::new(0);
-        parser.set_features(features::SUPPORTED);
+        parser.set_features(self.features);
         for payload in parser.parse_all(binary) {
             let payload = payload?;
             if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
@@ -280,6 +286,7 @@ impl Decoder {
         let lazy = unvalidated.map(|resources| Lazy::new(resources, &source, defined));
         Ok(Arc::new(ModuleFacts {
             source,
+            features: self.features,
             lazy,
             types: self.types,
             sigs,

@@ -3,7 +3,7 @@
 //!
 //! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
 //! access to the module's bytes (`source`), validation of function bodies (`validate`, `background`), types (`types`,
-//! `rec_group`) and their engine-wide numbers (`registry`), supported proposals (`features`), names (`names`), the
+//! `rec_group`) and their engine-wide numbers (`registry`), errors that name proposals (`features`), names (`names`), the
 //! layout of contexts (`offsets`), and what running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
@@ -26,6 +26,7 @@ use std::sync::OnceLock;
 
 use crate::error::{Frame, FrameSource, Result};
 use names::Names;
+use wasmparser::WasmFeatures;
 use offsets::VMOffsets;
 use registry::RegisteredType;
 use source::ModuleSource;
@@ -36,6 +37,8 @@ use validate::Lazy;
 pub(crate) struct ModuleFacts {
     /// The bytes of the binary module; the text format has been translated to them.
     pub source: ModuleSource,
+    /// The proposals with which the module was decoded and is validated.
+    pub features: WasmFeatures,
     /// Lazy validation: which functions are known to be valid. `None` if all were validated when the module was made.
     pub lazy: Option<Lazy>,
     pub types: Vec<FuncType>,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{BoundsChecks, Config};
+use crate::config::{BoundsChecks, Config, proposals};
 use crate::error::{Error, Result};
 use crate::module::registry::RegisteredType;
 use crate::module::types::FuncType;
@@ -71,6 +71,7 @@ impl Engine {
         if config.max_wasm_stack > config.async_stack_bytes() {
             return Err(Error::usage("`max_wasm_stack` must not be larger than `async_stack_size`, if that is set"));
         }
+        proposals::check(config.features).map_err(Error::usage)?;
         let mut config = config.clone();
         config.dispatch = crate::interp::available_dispatch(config.dispatch);
         #[cfg(jit)]
