@@ -78,7 +78,7 @@ fn memories_and_tables() {
     memory.data_mut(&mut store)[8] = 9;
     assert_eq!(memory.grow(&mut store, 1).unwrap(), 2);
     let table = instance.get_table(&mut store, "t").unwrap();
-    let Some(Value::FuncRef(Some(f))) = table.get(&mut store, 1) else { panic!("a function") };
+    let Some(Ref::Func(Some(f))) = table.get(&mut store, 1) else { panic!("a function") };
     let mut out = [Value::I32(0)];
     f.call(&mut store, &[], &mut out).unwrap();
     assert!(matches!(out, [Value::I32(1)]));
@@ -249,5 +249,5 @@ fn limiters_and_data() {
     let memory = instance.get_memory(&mut store, "memory").unwrap();
     assert_eq!((&*store.data().text, memory.size(&store)), ("text", 3));
     assert!(run.call(&mut store, ()).is_err());
-    Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Value::FuncRef(None)).unwrap();
+    Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Ref::Func(None)).unwrap();
 }

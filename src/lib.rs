@@ -72,11 +72,12 @@ pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, MemoryFault, Result
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{
-    ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, ValType,
+    ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, TagType,
+    ValType,
 };
 pub use runtime::caller::Caller;
-pub use runtime::engine::Engine;
-pub use runtime::external::Extern;
+pub use runtime::engine::{Engine, Precompiled};
+pub use runtime::external::{Export, Extern};
 pub use runtime::func::Func;
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
@@ -85,12 +86,12 @@ pub use runtime::limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use runtime::linear::{IntoAddress, LinearMemory};
 pub use runtime::linker::{InstancePre, Linker};
 pub use runtime::memory::Memory;
-pub use runtime::module::{ExportType, ImportType, Module};
+pub use runtime::module::{ExportType, ImportType, Module, ModuleExport, ResourcesRequired};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
 pub use runtime::tag::Tag;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
-pub use runtime::value::{AnyRef, Value};
+pub use runtime::value::{AnyRef, Ref, Value, Value as Val};
 pub use stats::{Stats, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;

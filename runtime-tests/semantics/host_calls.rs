@@ -3,7 +3,7 @@
 use crate::engines::{bits, call, for_each_engine, instantiate, setup};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wasmrun::{
-    Caller, Engine, Error, ErrorKind, Extern, ExternRef, Func, FuncType, Instance, LinearMemory, Linker, Module,
+    Caller, Engine, Error, ErrorKind, Extern, ExternRef, Func, FuncType, Instance, LinearMemory, Linker, Module, Ref,
     Result, Store, Trap, ValType, Value,
 };
 
@@ -33,7 +33,7 @@ fn values_of_every_type_come_through_unchanged() {
     for_each_engine(|engine| {
         for ty in &TYPES {
             let mut store = Store::new(engine, ());
-            let same = FuncType::new([ty.clone()], [ty.clone()]);
+            let same = FuncType::new(store.engine(), [ty.clone()], [ty.clone()]);
             let host = Func::new(&mut store, same, |_: Caller<'_, ()>, args, results| {
                 results[0] = args[0].clone();
                 Ok(())
@@ -64,7 +64,7 @@ fn many_params(engine: &Engine, count: usize) {
     let types: Vec<_> = (0..count).map(|i| TYPES[i % 5].clone()).collect();
     let reversed: Vec<_> = types.iter().rev().cloned().collect();
     let mut store = Store::new(engine, ());
-    let ty = FuncType::new(types.clone(), reversed.clone());
+    let ty = FuncType::new(store.engine(), types.clone(), reversed.clone());
     let host = Func::new(&mut store, ty.clone(), |_: Caller<'_, ()>, args, results| {
         for (result, arg) in results.iter_mut().zip(args.iter().rev()) {
             *result = arg.clone();
@@ -279,8 +279,8 @@ fn host_functions_are_references_like_others() {
         let error = call::<_, (i32, i32), i32>(&mut store, instance, "run", (0, 21)).unwrap_err();
         assert_eq!(error.trap(), Some(Trap::UninitializedElement));
         let table = instance.get_table(&mut store, "table").unwrap();
-        table.set(&mut store, 1, Value::FuncRef(Some(double))).unwrap();
-        let Some(Value::FuncRef(Some(func))) = table.get(&store, 1) else { panic!("the function is there") };
+        table.set(&mut store, 1, Ref::Func(Some(double))).unwrap();
+        let Some(Ref::Func(Some(func))) = table.get(&store, 1) else { panic!("the function is there") };
         assert_eq!(func.typed::<i32, i32>(&store).unwrap().call(&mut store, 4).unwrap(), 8);
     });
 }
@@ -326,10 +326,11 @@ fn wrong_arguments_are_refused() {
         assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
         assert!(instance.get_typed_func::<(), ()>(&mut store, "missing").is_err());
         // A result of another type than the function's.
-        let wrong = Func::new(&mut store, FuncType::new([], [ValType::I32]), |_: Caller<'_, ()>, _, results| {
-            results[0] = Value::F32(1.0);
-            Ok(())
-        });
+        let wrong =
+            Func::new(&mut store, FuncType::new(engine, [], [ValType::I32]), |_: Caller<'_, ()>, _, results| {
+                results[0] = Value::F32(1.0);
+                Ok(())
+            });
         assert!(wrong.call(&mut store, &[], &mut [Value::I32(0)]).is_err());
     });
 }

@@ -265,7 +265,7 @@ impl<'a> Run<'a> {
         let result = match self.args.unknown_imports {
             UnknownImports::Error => Ok(()),
             UnknownImports::Trap => self.linker.define_unknown_imports_as_traps(module),
-            UnknownImports::Default => self.linker.define_unknown_imports_as_default_values(module),
+            UnknownImports::Default => self.linker.define_unknown_imports_as_default_values(&mut *self.store, module),
         };
         let imports: Vec<_> = module.imports().collect();
         let missing: Vec<_> = imports
@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
         if missing.len() > MAX_LISTED {
             message.push_str(&format!("\n  and {} more", missing.len() - MAX_LISTED));
         }
-        let others: Vec<_> = missing.iter().filter(|import| !is_func(import.ty())).collect();
+        let others: Vec<_> = missing.iter().filter(|import| !is_func(&import.ty())).collect();
         message.push_str(&format!(
             "\n--preload {}=FILE takes the exports of another module",
             Printable::name(others.first().map_or(&missing[0], |import| import).module())
@@ -341,7 +341,7 @@ fn is_func(ty: &ExternType) -> bool {
 }
 
 fn export_is_func(module: &Module, name: &str) -> bool {
-    module.exports().any(|export| export.name() == name && is_func(export.ty()))
+    module.exports().any(|export| export.name() == name && is_func(&export.ty()))
 }
 
 /// The WebAssembly functions an error left, a line each, innermost first.

@@ -472,7 +472,10 @@ impl fmt::Display for ErrorKind {
             }
             ErrorKind::Disabled { proposal, switch, message, offset } => {
                 let message = Printable::message(message);
-                write!(f, "{message}: the {proposal} proposal is turned off by `Config::{switch}` (at offset {offset:#x})")
+                write!(
+                    f,
+                    "{message}: the {proposal} proposal is turned off by `Config::{switch}` (at offset {offset:#x})"
+                )
             }
             ErrorKind::Link(message) | ErrorKind::Usage(message) | ErrorKind::Resource(message) => f.write_str(message),
             ErrorKind::Trap { trap, fault: None } => write!(f, "{trap}"),

@@ -15,7 +15,7 @@ use super::offsets::{Counts, VMOffsets};
 use super::rec_group::RecGroup;
 use super::registry::TypeRegistry;
 use super::source::ModuleSource;
-use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
+use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, TagType, ValType};
 use super::validate::{self, Lazy};
 use super::{
     ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, ModuleFacts,
@@ -26,7 +26,13 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Decodes a module. Its bodies are validated too, unless the settings say that this is done lazily.
 pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
-    let binary = if bytes.starts_with(b"\0asm") { bytes.into_owned() } else { text(&bytes)? };
+    let bytes = if bytes.starts_with(b"\0asm") { bytes } else { text(&bytes)?.into() };
+    binary(config, types, bytes)
+}
+
+/// Decodes a module in the binary format, as [`module`] does.
+pub(crate) fn binary(config: &Config, types: &Arc<TypeRegistry>, binary: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
+    let binary = binary.into_owned();
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
         return Err(invalid("this is a component, and only core modules are run"));
     }
@@ -37,7 +43,8 @@ pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, 
         }
         let Some(resources) = decoder.resources.take() else { return Ok(None) };
         let funcs = &decoder.funcs[decoder.counts.funcs.0 as usize..];
-        validate::all(&resources, (config.features, decoder.counts.funcs.0), funcs, &binary, &decoder.bodies).map(|()| None)
+        validate::all(&resources, (config.features, decoder.counts.funcs.0), funcs, &binary, &decoder.bodies)
+            .map(|()| None)
     });
     match decoded {
         Ok(unvalidated) => decoder.finish(types, ModuleSource::Memory(binary.into()), unvalidated),
@@ -139,7 +146,7 @@ impl Decoder {
                         let types = |types: &[wasmparser::ValType]| {
                             types.iter().map(|ty| ValType::from_wasmparser(*ty)).collect::<Vec<_>>()
                         };
-                        self.types.push(FuncType::new(types(func.params()), types(func.results())));
+                        self.types.push(FuncType::of(types(func.params()), types(func.results())));
                     }
                 }
             }
@@ -170,7 +177,7 @@ impl Decoder {
                         TypeRef::Tag(ty) => {
                             self.tags.push(ty.func_type_idx);
                             self.counts.tags.0 += 1;
-                            ExternType::Tag(self.types[ty.func_type_idx as usize].clone())
+                            ExternType::Tag(TagType::new(self.types[ty.func_type_idx as usize].clone()))
                         }
                     };
                     self.imports.push(Import { module: import.module.into(), name: import.name.into(), ty });

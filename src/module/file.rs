@@ -11,10 +11,10 @@ use std::sync::Arc;
 use memmap2::MmapMut;
 use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
 
+use super::ModuleFacts;
 use super::decode::{self, Decoder, i32_const};
 use super::registry::TypeRegistry;
 use super::source::{FileSource, LoadedData, ModuleSource};
-use super::ModuleFacts;
 use crate::config::Config;
 use crate::error::{Error, Result};
 

@@ -194,7 +194,8 @@ impl ModuleFacts {
         let bytes = self.source.read(range.clone())?;
         let index = self.imported_funcs() + defined;
         let func = (index, self.funcs[index as usize]);
-        let mut check = Check(Some(validator(&lazy.resources, self.features, func, BUFFERS.take().unwrap_or_default())));
+        let mut check =
+            Check(Some(validator(&lazy.resources, self.features, func, BUFFERS.take().unwrap_or_default())));
         let body = to_validate(self.features, &bytes, range.start);
         let result = check.0.as_mut().map_or(Ok(()), |validator| validator.read_locals(&mut body.get_binary_reader()));
         let result = result.and_then(|()| read(body, &mut check));

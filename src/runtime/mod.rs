@@ -9,6 +9,7 @@ mod backtrace;
 mod budget;
 pub(crate) mod caller;
 pub(crate) mod engine;
+mod exception;
 pub(crate) mod external;
 pub(crate) mod func;
 pub(crate) mod global;

@@ -8,8 +8,8 @@ use super::func::{Func, invoke};
 use super::linear::LinearMemory;
 use super::store::AsContextMut;
 use super::value::Value;
-use crate::error::{Error, Result};
-use crate::module::types::{FuncType, ValType};
+use crate::error::{Error, ExnRef, Result};
+use crate::module::types::{FuncType, HeapType, RefType, ValType};
 use crate::vm::context::{VMContext, VMFuncRef};
 use crate::vm::extern_ref::ExternRef;
 use crate::vm::func::HostFunc;
@@ -32,6 +32,10 @@ use private::Sealed;
 /// | `u128` | `v128` |
 /// | `Option<`[`Func`]`>` | `funcref` |
 /// | `Option<`[`ExternRef`]`>` | `externref` |
+/// | `Option<`[`ExnRef`]`>` | `exnref` |
+/// | [`Func`], [`ExternRef`], [`ExnRef`] | `(ref func)`, `(ref extern)`, `(ref exn)` |
+///
+/// A reference must be one of the store that it is passed to.
 pub trait WasmTy: Sealed + Sized {
     /// The WebAssembly type.
     #[doc(hidden)]
@@ -121,33 +125,48 @@ impl WasmTy for u128 {
     }
 }
 
-impl Sealed for Option<Func> {}
-impl WasmTy for Option<Func> {
-    const TYPE: ValType = ValType::FUNCREF;
-    unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
-        // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
-        unsafe { Func::from_slot(*slot, &*opaque(store)) }
-    }
-    unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
-        unsafe { *slot = self.map_or(Ok(0), |func| func.to_slot(&*opaque(store)))? };
-        Ok(())
-    }
+macro_rules! references {
+    ($($ty:ty, $heap:ident $collected:literal, |$slot:ident, $store:ident| $load:expr;)*) => {
+        $(
+            impl Sealed for Option<$ty> {}
+            impl WasmTy for Option<$ty> {
+                const TYPE: ValType = ValType::Ref(RefType::new(true, HeapType::$heap));
+                const COLLECTED: bool = $collected;
+                unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
+                    // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
+                    unsafe {
+                        let ($slot, $store) = (*slot, &*opaque(store));
+                        $load
+                    }
+                }
+                unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
+                    // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
+                    unsafe { *slot = Value::from(self).to_slots(&mut *opaque(store))?[0] };
+                    Ok(())
+                }
+            }
+
+            impl Sealed for $ty {}
+            impl WasmTy for $ty {
+                const TYPE: ValType = ValType::Ref(RefType::new(false, HeapType::$heap));
+                const COLLECTED: bool = $collected;
+                unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
+                    // SAFETY: the caller's promise.
+                    unsafe { <Option<$ty> as WasmTy>::load(slot, store) }.expect("the type has no null")
+                }
+                unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
+                    // SAFETY: the caller's promise.
+                    unsafe { WasmTy::store(Some(self), slot, store) }
+                }
+            }
+        )*
+    };
 }
 
-impl Sealed for Option<ExternRef> {}
-impl WasmTy for Option<ExternRef> {
-    const TYPE: ValType = ValType::EXTERNREF;
-    const COLLECTED: bool = true;
-    unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
-        // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
-        unsafe { (*opaque(store)).heap.extern_ref(*slot) }
-    }
-    unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
-        unsafe { *slot = Value::ExternRef(self).to_slots(&mut *opaque(store))?[0] };
-        Ok(())
-    }
+references! {
+    Func, Func false, |slot, store| Func::from_slot(slot, store);
+    ExternRef, Extern true, |slot, store| store.heap.extern_ref(slot);
+    ExnRef, Exn true, |slot, store| store.exn_ref(slot);
 }
 
 /// Rust types for a function's parameters: one [`WasmTy`], or a tuple of up to 16.
@@ -313,7 +332,7 @@ macro_rules! into_func {
             R: IntoResults,
         {
             fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox {
-                let ty = FuncType::new(
+                let ty = FuncType::of(
                     <($($name,)*) as WasmParams>::types(),
                     <R::Results as WasmParams>::types(),
                 );
@@ -392,8 +411,8 @@ impl<P, R> std::fmt::Debug for TypedFunc<P, R> {
 impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     /// The typed function for `func`, whose type is `ty`.
     pub(crate) fn new(func: Func, ty: &FuncType) -> Result<Self> {
-        let wanted = FuncType::new(P::types(), R::types());
-        if *ty != wanted {
+        let wanted = FuncType::of(P::types(), R::types());
+        if !ty.matches(&wanted) {
             return Err(Error::usage(format!("the function has type {ty:#}, not {wanted:#}")));
         }
         Ok(TypedFunc { func, _types: PhantomData })

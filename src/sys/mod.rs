@@ -41,6 +41,8 @@ pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{
     LEAST_STACK, NativeStack, coroutine_stack, current_stack, saved_registers, set_coroutine_stack, stack_pointer,
 };
+#[cfg(jit)]
+pub(crate) use system::file::anonymous_file;
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
 pub(crate) use system::image::Image;
 pub(crate) use system::nowait::{never_waits, read_nowait, reopen_nonblocking, write_nowait};
