@@ -4,8 +4,8 @@
 //! `cargo +nightly miri test --no-default-features --test aliasing`, with `MIRIFLAGS=-Zmiri-permissive-provenance`.
 
 use wasmrun::{
-    AsContextMut, Caller, Config, Dispatch, Engine, Extern, ExternRef, Func, Instance, Linker, Module, RefType, Store,
-    StoreLimits, StoreLimitsBuilder, Strategy, Table, TableType, Trap, Value,
+    AsContextMut, Caller, Config, Dispatch, Engine, Extern, ExternRef, Func, Instance, Linker, Module, Ref, RefType,
+    Store, StoreLimits, StoreLimitsBuilder, Strategy, Table, TableType, Trap, Value,
 };
 
 fn engine() -> Engine {

@@ -40,9 +40,16 @@
 //! 3. [`Store`]: owns instances and their memories, and your data.
 //! 4. [`Linker`]: defines imports by name and makes instances; see its example.
 //! 5. [`Instance`]: gives the exports, such as a [`TypedFunc`] to call.
+//!
+//! Who knows wasmtime's API knows this one: see [`coming_from_wasmtime`].
 
 #![warn(missing_docs, missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn)]
+
+/// Which idioms of wasmtime's API compile with this crate, and what to write for the others.
+///
+#[doc = include_str!("coming_from_wasmtime.md")]
+pub mod coming_from_wasmtime {}
 
 #[cfg(jit)]
 mod cache;

@@ -3,8 +3,8 @@
 use crate::engines::{bits, call, for_each_engine, instantiate, setup};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wasmrun::{
-    Caller, Engine, Error, ErrorKind, Extern, ExternRef, Func, FuncType, Instance, LinearMemory, Linker, Module, Ref,
-    Result, Store, Trap, ValType, Value,
+    Caller, Engine, Error, ErrorKind, ExnRef, Extern, ExternRef, Func, FuncType, Instance, LinearMemory, Linker,
+    Module, Ref, Result, Store, Tag, TagType, Trap, ValType, Value,
 };
 
 /// Values of each type, with bits that a careless engine loses.
@@ -347,5 +347,63 @@ fn a_handle_of_another_store_panics() {
         assert!(catch_unwind(AssertUnwindSafe(|| instance.get_func(&mut other, "f"))).is_err());
         drop(store);
         assert!(catch_unwind(AssertUnwindSafe(|| func.call(&mut other, &[], &mut []))).is_err());
+    });
+}
+
+/// References pass through typed functions in both directions; null and those of another store do not where they must not.
+#[test]
+fn typed_references() {
+    for_each_engine(|engine| {
+        let (mut store, mut other) = (Store::new(engine, ()), Store::new(engine, ()));
+        let host =
+            Func::wrap(&mut store, |func: Option<Func>, object: Option<ExternRef>, exception: Option<ExnRef>| {
+                (exception, object, func)
+            });
+        let instance = instantiate(
+            &mut store,
+            r#"(module (import "" "host" (func $host (param funcref externref exnref) (result exnref externref funcref)))
+                (func (export "run") (param funcref externref exnref) (result exnref externref funcref)
+                    (call $host (local.get 0) (local.get 1) (local.get 2))))"#,
+            &[host.into()],
+        );
+        type Nullable = (Option<Func>, Option<ExternRef>, Option<ExnRef>);
+        type Results = (Option<ExnRef>, Option<ExternRef>, Option<Func>);
+        let run = instance.get_typed_func::<Nullable, Results>(&mut store, "run").unwrap();
+        assert!(matches!(run.call(&mut store, (None, None, None)).unwrap(), (None, None, None)));
+        let tag_type = TagType::new(FuncType::new(engine, [], []));
+        let tag = Tag::new(&mut store, &tag_type).unwrap();
+        let (object, exception) = (ExternRef::new(5), ExnRef::new(&mut store, &tag, &[]).unwrap());
+        let given = (Some(host), Some(object.clone()), Some(exception.clone()));
+        let (got_exception, got_object, func) = run.call(&mut store, given).unwrap();
+        assert!(got_exception.unwrap().same(&exception) && got_object.unwrap().same(&object) && func == Some(host));
+
+        // A parameter may have a subtype of the function's, a result may not.
+        let some = instance.get_typed_func::<(Func, ExternRef, ExnRef), Results>(&mut store, "run").unwrap();
+        assert_eq!(some.call(&mut store, (host, object.clone(), exception.clone())).unwrap().2, Some(host));
+        type Some = (ExnRef, ExternRef, Func);
+        assert!(instance.get_typed_func::<Nullable, Some>(&mut store, "run").is_err());
+
+        let foreign_tag = Tag::new(&mut other, &tag_type).unwrap();
+        let foreign_exception = ExnRef::new(&mut other, &foreign_tag, &[]).unwrap();
+        let foreign_func = Func::wrap(&mut other, || {});
+        for given in [(Some(foreign_func), None, None), (None, None, Some(foreign_exception.clone()))] {
+            let error = run.call(&mut store, given).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        }
+        let leak = Func::wrap(&mut store, move || Some(foreign_exception.clone()));
+        let error = leak.typed::<(), Option<ExnRef>>(&store).unwrap().call(&mut store, ()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+
+        // A host function whose type has no null gets none.
+        let strict = Func::wrap(&mut store, |func: Func, _: ExternRef, _: ExnRef| func);
+        let all = [host.into(), object.into(), exception.into()];
+        strict.call(&mut store, &all, &mut [Value::FuncRef(None)]).unwrap();
+        for (at, null) in [Value::FuncRef(None), Value::ExternRef(None), Value::ExnRef(None)].into_iter().enumerate() {
+            let mut args = all.clone();
+            args[at] = null;
+            let error = strict.call(&mut store, &args, &mut [Value::FuncRef(None)]).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        }
+        assert!(strict.typed::<Nullable, Func>(&store).is_err());
     });
 }

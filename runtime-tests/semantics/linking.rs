@@ -2,8 +2,8 @@
 
 use crate::engines::{call, for_each_engine, instantiate, setup, steady_configs};
 use wasmrun::{
-    Caller, Engine, ErrorKind, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module,
-    Mutability, Ref, RefType, Store, Table, TableType, Trap, ValType, Value,
+    Caller, Engine, ErrorKind, Extern, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType,
+    Module, Mutability, Ref, RefType, Store, Table, TableType, Trap, ValType, Value,
 };
 
 const PROVIDER: &str = r#"(module
@@ -533,5 +533,129 @@ fn objects_of_types_that_there_are_not_cannot_be_made() {
                 Err(error) => assert!(!fits && matches!(error.kind(), ErrorKind::Link(_)), "{ty}: {error}"),
             }
         }
+    });
+}
+
+#[test]
+fn a_linker_takes_objects_of_the_store_alone() {
+    for_each_engine(|engine| {
+        let (mut store, mut other) = (Store::new(engine, ()), Store::new(engine, ()));
+        let memory = Memory::new(&mut other, MemoryType::new(1, None)).unwrap();
+        let func = Func::wrap(&mut other, || {});
+        let mut linker = Linker::new(engine);
+        for object in [Extern::from(memory), func.into()] {
+            let error = linker.define(&store, "a", "b", object).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        }
+        assert!(linker.get(&mut store, "a", "b").is_none());
+        assert!(linker.get_default(&mut store, "a").is_err());
+        linker.define(&other, "a", "b", memory).unwrap();
+        assert!(linker.get_default(&mut other, "a").unwrap().call(&mut other, &[], &mut []).is_ok());
+        linker.define(&other, "a", "_start", memory).unwrap();
+        assert!(linker.get_default(&mut other, "a").is_err(), "no function");
+    });
+}
+
+/// Each call of a command has an instance of its own; a reactor keeps its state. Both ways of making one agree.
+#[test]
+fn commands_begin_anew() {
+    const COUNT: &str = r#"(global $n (mut i32) (i32.const 0))
+        (func (export "count") (result i32) (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n))"#;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for_each_engine(|engine| {
+        for (start, counts) in [
+            ("(func (export \"_start\"))", [1, 1]),
+            ("", [1, 2]),
+            ("(func (export \"_start\")) (func (export \"_initialize\"))", [1, 2]),
+            ("(func (export \"_start\") (param i32))", [1, 2]),
+        ] {
+            let module = Module::new(engine, format!("(module {COUNT} {start})")).unwrap();
+            let mut store = Store::new(engine, ());
+            let (mut linker, mut linker_async) = (Linker::new(engine), Linker::new(engine));
+            linker.module(&mut store, "m", &module).unwrap();
+            runtime.block_on(linker_async.module_async(&mut store, "m", &module)).unwrap();
+            let count = |linker: &Linker<()>, store: &mut Store<()>| {
+                linker.get(&mut *store, "m", "count").unwrap().into_func().unwrap().typed::<(), i32>(&*store).unwrap()
+            };
+            let func = count(&linker, &mut store);
+            assert_eq!([0, 1].map(|_| func.call(&mut store, ()).unwrap()), counts, "{start}");
+            let func = count(&linker_async, &mut store);
+            for expected in counts {
+                assert_eq!(runtime.block_on(func.call_async(&mut store, ())).unwrap(), expected, "{start}");
+            }
+        }
+    });
+}
+
+#[test]
+fn unknown_imports_of_all_kinds_have_defaults() {
+    for_each_engine(|engine| {
+        let module = Module::new(
+            engine,
+            r#"(module (import "a" "m" (memory 2 3)) (import "a" "t" (table 3 externref)) (import "a" "g" (global f64))
+                (import "a" "v" (global (mut i64))) (import "a" "e" (tag (param i32))) (import "a" "m" (memory 1))
+                (import "b" "f" (func (result i32))) (func (export "size") (result i32) (memory.size 0)))"#,
+        )
+        .unwrap();
+        let mut store = Store::new(engine, ());
+        let mut linker = Linker::new(engine);
+        linker.define_unknown_imports_as_default_values(&mut store, &module).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        assert_eq!(call::<_, (), i32>(&mut store, instance, "size", ()).unwrap(), 2);
+        let table = linker.get(&mut store, "a", "t").unwrap().into_table().unwrap();
+        assert!(table.size(&store) == 3 && table.get(&store, 2).unwrap().is_null());
+        let huge = Module::new(engine, r#"(module (import "a" "huge" (table 4000000000 funcref)))"#).unwrap();
+        let error = linker.define_unknown_imports_as_default_values(&mut store, &huge).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Resource(_)), "{error}");
+    });
+}
+
+#[test]
+fn an_export_found_in_a_module_is_for_its_instances() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let wat = r#"(module (func) (func (export "f") (result i32) (i32.const 7)))"#;
+        let [module, same] = [wat, wat].map(|wat| Module::new(engine, wat).unwrap());
+        let export = module.get_export_index("f").unwrap();
+        let [instance, of_same] = [&module, &same].map(|module| Instance::new(&mut store, module, &[]).unwrap());
+        let func = instance.get_module_export(&mut store, &export).unwrap().into_func().unwrap();
+        assert_eq!(func.typed::<(), i32>(&store).unwrap().call(&mut store, ()).unwrap(), 7);
+        assert!(of_same.get_module_export(&mut store, &export).is_none());
+        assert!(module.get_export_index("g").is_none());
+    });
+}
+
+#[test]
+fn tables_are_filled_and_copied_within_bounds() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let make = |store: &mut Store<()>, ty: RefType| {
+            let null = Ref::null(ty.heap_type());
+            Table::new(store, TableType::new(ty, 4, None), null).unwrap()
+        };
+        let [one, other] = [0, 1].map(|_| make(&mut store, RefType::EXTERNREF));
+        let funcs = make(&mut store, RefType::FUNCREF);
+        for index in 0..4 {
+            one.set(&mut store, index, wasmrun::ExternRef::new(index).into()).unwrap();
+        }
+        let numbers = |store: &Store<()>, table: Table| {
+            let number =
+                |index| -> Option<u64> { table.get(store, index)?.unwrap_extern()?.data().downcast_ref().copied() };
+            (0..4).map(number).collect::<Vec<_>>()
+        };
+        Table::copy(&mut store, &one, 1, &one, 0, 3).unwrap();
+        assert_eq!(numbers(&store, one), [0, 0, 1, 2].map(Some));
+        Table::copy(&mut store, &other, 2, &one, 1, 2).unwrap();
+        assert_eq!(numbers(&store, other), [None, None, Some(0), Some(1)]);
+        other.fill(&mut store, 0, wasmrun::ExternRef::new(9u64).into(), 2).unwrap();
+        assert_eq!(numbers(&store, other), [9, 9, 0, 1].map(Some));
+        let out = |result: wasmrun::Result<()>| assert_eq!(result.unwrap_err().trap(), Some(Trap::TableOutOfBounds));
+        out(other.fill(&mut store, 3, Ref::Extern(None), 2));
+        out(other.fill(&mut store, 1, Ref::Extern(None), u64::MAX));
+        out(Table::copy(&mut store, &other, 3, &one, 0, 2));
+        out(Table::copy(&mut store, &other, 0, &one, u64::MAX, 1));
+        assert!(Table::copy(&mut store, &other, 4, &one, 4, 0).is_ok());
+        assert!(Table::copy(&mut store, &funcs, 0, &one, 0, 1).is_err() && funcs.get(&store, 0).unwrap().is_null());
+        assert_eq!(numbers(&store, other), [9, 9, 0, 1].map(Some));
     });
 }

@@ -200,6 +200,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_proposals_count() {
+        let key = |config: &mut Config| {
+            key_of(&Module::new(&Engine::new(config).unwrap(), "(module (func))").unwrap()).to_string()
+        };
+        assert_eq!(key(&mut Config::new()), key(Config::new().wasm_threads(false)));
+        assert_ne!(key(&mut Config::new()), key(Config::new().wasm_tail_call(false)));
+    }
+
     /// Each kind of declaration changes the key, if nothing else differs.
     #[test]
     fn all_that_is_declared_counts() {

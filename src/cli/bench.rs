@@ -32,6 +32,10 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
+    /// Run native code from a file of `wasmrun compile`, whose name ends in .cwasm: it runs outside of any sandbox
+    #[arg(long)]
+    allow_precompiled: bool,
+
     #[command(flatten)]
     sandbox: SandboxArgs,
 }
@@ -54,7 +58,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<u8, Failure> {
     if file == "-" {
         return Err(Failure::usage("bench runs the module many times, so it cannot come from standard input"));
     }
-    let module = input::module(&Engine::default(), file)?;
+    let module = input::module(&Engine::default(), file, args.allow_precompiled)?;
     drop(module);
     let mut measured = vec![measure(args, "interpreter", "--interp")?];
     if Engine::has_jit() {
@@ -79,7 +83,12 @@ fn measure(args: &BenchArgs, name: &'static str, flag: &str) -> Result<Measured,
     while times.len() < args.runs as usize && total < ENOUGH {
         progress(&format!("{name}: run {} of {}", times.len() + 1, args.runs));
         let mut command = Command::new(&exe);
-        command.args(["exec", "--cache=off", flag]).args(args.sandbox.to_args()).arg("--").args(&args.file_and_args);
+        command
+            .args(["exec", "--cache=off", flag])
+            .args(args.allow_precompiled.then_some("--allow-precompiled"))
+            .args(args.sandbox.to_args())
+            .arg("--")
+            .args(&args.file_and_args);
         let start = Instant::now();
         let result = command.stdin(Stdio::null()).output();
         let time = start.elapsed();

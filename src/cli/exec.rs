@@ -33,7 +33,7 @@ Examples:
   wasmrun exec --timeout 5s solve.wasm             end it with status 124 if it takes longer
   wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
-  wasmrun exec hello.cwasm                         what `wasmrun compile` made, as trusted as a native program
+  wasmrun exec --allow-precompiled hello.cwasm     what `wasmrun compile` made, as trusted as a native program
   curl -s https://example.org/p.wasm | wasmrun exec - one two";
 
 const VALIDATION: &str = "\
@@ -80,6 +80,10 @@ pub(super) struct ExecArgs {
 
     #[command(flatten)]
     streams: StreamArgs,
+
+    /// Run native code from files of `wasmrun compile`, whose names end in .cwasm: it runs outside of any sandbox
+    #[arg(long, help_heading = "What is run")]
+    allow_precompiled: bool,
 
     /// Call this exported function with ARGS, in the text format's spelling, and print its results, a line each
     #[arg(long, value_name = "EXPORT", help_heading = "What is run")]
@@ -160,7 +164,7 @@ impl<'a> Run<'a> {
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
         let engine = args.engine.lazy_engine(args.cache.cache(), args.fuel.is_some())?;
-        let module = input::module(&engine, file)?;
+        let module = input::module(&engine, file, args.allow_precompiled)?;
         process::flush_at_end(&module);
         phases.end("load");
         // The arguments of a function to call are no arguments of a program.
@@ -242,7 +246,7 @@ impl<'a> Run<'a> {
     /// Instantiates a module whose exports the program may import.
     fn preload(&mut self, name: &str, file: &OsStr) -> Result<(), Failure> {
         let display = input::display(file);
-        let module = input::module(self.store.engine(), file)?;
+        let module = input::module(self.store.engine(), file, self.args.allow_precompiled)?;
         process::flush_at_end(&module);
         self.resolve(&module, &display)?;
         let result = self.linker.module(&mut *self.store, name, &module);

@@ -102,6 +102,50 @@ impl Table {
         Ok(())
     }
 
+    /// Sets the `len` elements from `index` on.
+    ///
+    /// # Errors
+    /// As for [`Table::set`]; nothing is set then.
+    pub fn fill(&self, mut store: impl AsContextMut, index: u64, value: Ref, len: u64) -> Result<()> {
+        let store = &mut store.as_context_mut().into_inner().opaque;
+        let slot = self.slot_of(store, value)?;
+        let elements = self.in_store_mut(store).elements_mut();
+        let range = range(elements.len(), index, len)?;
+        elements[range].fill(slot);
+        Ok(())
+    }
+
+    /// Copies `len` elements from `from` on of the table `source` to `target`, from `to` on. Both may be the same table, and the
+    /// ranges may overlap.
+    ///
+    /// # Errors
+    /// [`Trap::TableOutOfBounds`], or [`Usage`](crate::ErrorKind::Usage) if the source's elements are not of the target's type;
+    /// nothing is copied then.
+    pub fn copy(
+        mut store: impl AsContextMut,
+        target: &Table,
+        to: u64,
+        source: &Table,
+        from: u64,
+        len: u64,
+    ) -> Result<()> {
+        let store = &mut store.as_context_mut().into_inner().opaque;
+        let (own, wanted) = (&source.in_store(store).ty.element, &target.in_store(store).ty.element);
+        if !own.matches(wanted) {
+            return Err(Error::usage(format!("a table of {own} cannot be copied to one of {wanted}")));
+        }
+        let of_source = range(source.in_store(store).elements().len(), from, len)?;
+        let of_target = range(target.in_store(store).elements().len(), to, len)?;
+        if source == target {
+            target.in_store_mut(store).elements_mut().copy_within(of_source, of_target.start);
+        } else {
+            let (source, target) = (source.0.index(store), target.0.index(store));
+            let [source, target] = store.tables.get_disjoint_mut([source, target]).expect("two tables of the store");
+            target.elements_mut()[of_target].copy_from_slice(&source.elements()[of_source]);
+        }
+        Ok(())
+    }
+
     /// Grows the table by `delta` elements of `init`; returns the old size.
     ///
     /// # Errors
@@ -121,4 +165,11 @@ impl Table {
         };
         grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))
     }
+}
+
+/// The range of `len` elements from `index` on in a table of `size` elements.
+fn range(size: usize, index: u64, len: u64) -> Result<std::ops::Range<usize>> {
+    let end = index.checked_add(len).filter(|end| *end <= size as u64).ok_or(Trap::TableOutOfBounds)?;
+    // Both fit, because they are no larger than the size.
+    Ok(index as usize..end as usize)
 }

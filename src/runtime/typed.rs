@@ -36,6 +36,11 @@ use private::Sealed;
 /// | [`Func`], [`ExternRef`], [`ExnRef`] | `(ref func)`, `(ref extern)`, `(ref exn)` |
 ///
 /// A reference must be one of the store that it is passed to.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the type of a WebAssembly value",
+    label = "WebAssembly code cannot pass this",
+    note = "`i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option` can be passed"
+)]
 pub trait WasmTy: Sealed + Sized {
     /// The WebAssembly type.
     #[doc(hidden)]
@@ -170,6 +175,10 @@ references! {
 }
 
 /// Rust types for a function's parameters: one [`WasmTy`], or a tuple of up to 16.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of parameters or results of a WebAssembly function",
+    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`"
+)]
 pub trait WasmParams: Sealed {
     #[doc(hidden)]
     fn types() -> Vec<ValType>;
@@ -191,6 +200,10 @@ pub trait WasmParams: Sealed {
 }
 
 /// Rust types for a function's results: `()`, one [`WasmTy`], or a tuple of up to 16.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of results of a WebAssembly function",
+    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`"
+)]
 pub trait WasmResults: WasmParams + Sized {
     /// Reads the values from consecutive slots.
     ///
@@ -223,6 +236,12 @@ impl<T: WasmTy> WasmResults for T {
 
 /// What a host function's closure may return: [`WasmResults`], or a `Result` of these. An error ends the calling WebAssembly
 /// code; see [`Error::host`].
+#[diagnostic::on_unimplemented(
+    message = "a host function cannot return `{Self}`",
+    label = "WebAssembly code cannot take this",
+    note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
+    note = "other errors become a `wasmrun::Error` by `?` or `Error::from`, boxed ones by `Error::from_boxed`"
+)]
 pub trait IntoResults {
     #[doc(hidden)]
     type Results: WasmResults;
@@ -251,6 +270,14 @@ impl<R: WasmResults> IntoResults for Result<R> {
 /// It takes up to 16 [`WasmTy`] arguments and returns [`IntoResults`]. Before the arguments it may take a [`Caller`], or a
 /// `&mut` [`LinearMemory`]: a view of the calling instance's memory, which is its export `memory` or else its first memory. The
 /// view is empty if the instance has no memory or the host is the caller.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a host function of stores with data `{T}`",
+    label = "parameters or results are not those of a host function",
+    note = "it takes up to 16 WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`",
+    note = "before these it may take a `Caller<'_, {T}>`, or a `&mut LinearMemory<'_>`",
+    note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
+    note = "it is `Send + Sync + 'static`"
+)]
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox;
