@@ -21,7 +21,8 @@ fn main() -> io::Result<()> {
     }
     // Cargo.toml has the same list. Miri runs no assembly code.
     let switches = ["x86", "x86_64", "arm", "aarch64", "riscv32", "riscv64", "loongarch64"];
-    if switches.contains(&target("ARCH").as_str()) && env::var_os("CARGO_CFG_MIRI").is_none() {
+    let asynchronous = env::var_os("CARGO_FEATURE_ASYNC").is_some();
+    if asynchronous && switches.contains(&target("ARCH").as_str()) && env::var_os("CARGO_CFG_MIRI").is_none() {
         println!("cargo::rustc-cfg=coroutines");
     }
     let optimised = env::var("OPT_LEVEL").is_ok_and(|level| matches!(level.as_str(), "2" | "3" | "s" | "z"));

@@ -43,6 +43,10 @@
 //!
 //! Who knows wasmtime's API knows this one: see [`coming_from_wasmtime`].
 
+#![cfg_attr(
+    not(all(feature = "wasi", feature = "async", feature = "cli")),
+    allow(dead_code, reason = "lower rooms have what only these features call")
+)]
 #![warn(missing_docs, missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -53,6 +57,7 @@ pub mod coming_from_wasmtime {}
 
 #[cfg(jit)]
 mod cache;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 mod config;
@@ -70,6 +75,7 @@ mod sys;
 #[cfg(jit)]
 mod tier;
 mod vm;
+#[cfg(feature = "wasi")]
 pub mod wasi;
 
 pub use config::budget::{Budget, BudgetUsed};
@@ -102,6 +108,7 @@ pub use runtime::value::{AnyRef, Ref, Value, Value as Val};
 pub use stats::{Stats, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;
+#[cfg(feature = "wasi")]
 pub use wasi::{Denial, Refusal, WasiEnv, add_wasi_to_linker, create_wasi_linker};
 
 /// Runs the examples of the README as tests.

@@ -4,6 +4,7 @@
 //! facts and its engines together (`module`, `engine`). What may not: how code is run (`interp`, `jit`, `tier`), what
 //! instructions do (`vm`), or anything of WASI.
 
+#[cfg(feature = "async")]
 pub(crate) mod asynchronous;
 mod backtrace;
 mod budget;

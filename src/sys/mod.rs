@@ -30,25 +30,33 @@ use linux as system;
 use posix as system;
 
 /// Finding things without a descriptor for them works on Linux as well: its tests run there.
-#[cfg(all(test, any(target_os = "linux", target_os = "android"), not(miri)))]
+#[cfg(all(test, feature = "wasi", any(target_os = "linux", target_os = "android"), not(miri)))]
 #[path = "posix/resolve.rs"]
 mod posix_resolve;
 
 pub(crate) use coroutine::{Coroutine, StackPool, Suspender};
-pub(crate) use process::{is_ignored, peak_memory, thread_time};
+pub(crate) use process::thread_time;
+#[cfg(feature = "cli")]
+pub(crate) use process::{is_ignored, peak_memory};
 #[cfg(jit)]
 pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{
     LEAST_STACK, NativeStack, coroutine_stack, current_stack, saved_registers, set_coroutine_stack, stack_pointer,
 };
-#[cfg(jit)]
-pub(crate) use system::file::anonymous_file;
+#[cfg(feature = "wasi")]
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
 pub(crate) use system::image::Image;
+#[cfg(jit)]
+pub(crate) use system::image::anonymous_file;
+#[cfg(feature = "wasi")]
 pub(crate) use system::nowait::{never_waits, read_nowait, reopen_nonblocking, write_nowait};
+#[cfg(all(feature = "wasi", feature = "async"))]
 pub(crate) use system::poller::Poller;
+#[cfg(feature = "wasi")]
 pub(crate) use system::procfs::{is_procfs, procfs_name};
+#[cfg(feature = "wasi")]
 pub(crate) use system::resolve::{ResolvedPath, open_directory};
+#[cfg(feature = "wasi")]
 pub(crate) use system::socket::{NO_MORE_TO_RECEIVE, accept, send_nowait};
 pub(crate) use system::space::{discard, max_mappings, prefer_small_pages, shortage};
 pub(crate) use system::thread::lower_priority;
@@ -86,6 +94,7 @@ impl std::fmt::Display for Shortage {
 }
 
 /// What a program will do with a part of a file.
+#[cfg(feature = "wasi")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Advice {
     Normal,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "cli")]
 use super::system::thread::RESIDENT_SIZE_UNIT;
 
 /// The processor time that the current thread has used.
@@ -11,6 +12,7 @@ pub(crate) fn thread_time() -> Duration {
 }
 
 /// The largest amount of memory, in bytes, that the process has had resident so far.
+#[cfg(feature = "cli")]
 pub(crate) fn peak_memory() -> Option<u64> {
     // SAFETY: zeros are a valid value, and the call writes all of it.
     let usage = unsafe {
@@ -21,6 +23,7 @@ pub(crate) fn peak_memory() -> Option<u64> {
 }
 
 /// Whether the process ignores a signal.
+#[cfg(feature = "cli")]
 pub(crate) fn is_ignored(signal: std::ffi::c_int) -> bool {
     // SAFETY: asks for the action only; zeros are a valid action if that should fail.
     unsafe {
@@ -35,6 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(feature = "cli")]
     #[cfg_attr(miri, ignore = "Miri has no such call")]
     fn peak_memory_is_in_bytes() {
         // A test program has more than a megabyte and less than a terabyte.

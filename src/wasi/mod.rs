@@ -21,6 +21,7 @@ mod process;
 mod procfs;
 mod quota;
 mod random;
+#[cfg(feature = "async")]
 mod reactor;
 mod read_only;
 mod sock;
@@ -137,6 +138,7 @@ pub fn add_to_linker<T: 'static>(
 ///
 /// # Errors
 /// As for [`add_to_linker`].
+#[cfg(feature = "async")]
 pub fn add_to_linker_async<T: Send + 'static>(
     linker: &mut Linker<T>,
     find: impl Fn(&mut T) -> &mut WasiEnv + Copy + Send + Sync + 'static,

@@ -45,6 +45,24 @@ impl Future for Ready<'_> {
     }
 }
 
+/// Ready when it is polled again.
+#[derive(Default)]
+pub(super) struct Turn {
+    is_over: bool,
+}
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 /// Whom to wake.
 struct Waiter {
     has_fired: AtomicBool,

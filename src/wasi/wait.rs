@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::runtime::caller::Caller;
 use crate::wasi::errno::Errno;
 use crate::wasi::guest::Buffers;
-use crate::wasi::reactor::Ready;
+#[cfg(feature = "async")]
+use crate::wasi::reactor::{Ready, Turn};
 use crate::wasi::table::Descriptor;
 use crate::wasi::watch;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -19,9 +20,7 @@ use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// How long a wait goes on without a look for requests if the process can't have a descriptor that tells of them.
@@ -82,14 +81,25 @@ impl Wait {
     /// # Errors
     /// The guest is to end, as [`Caller::check_interrupt`] says, or because its call was given up.
     fn until_over<T>(&self, caller: &mut Caller<'_, T>) -> Result<()> {
-        if !caller.may_be_suspended() {
-            return self.block(caller);
+        #[cfg(feature = "async")]
+        if caller.may_be_suspended() {
+            return self.suspend(caller);
         }
+        self.block(caller)
+    }
+
+    /// Suspends the guest until it has happened.
+    ///
+    /// # Errors
+    /// As for [`until_over`](Self::until_over).
+    #[cfg(feature = "async")]
+    fn suspend<T>(&self, caller: &mut Caller<'_, T>) -> Result<()> {
+        use std::pin::pin;
         // SAFETY: the functions of WASI are defined so. Between two attempts there are no frames of the embedder's, and there
         // is nothing but the arguments, the `Attempts` and this.
         unsafe {
             if self.is_turn {
-                return caller.suspend_for(pin!(Turn { is_over: false }));
+                return caller.suspend_for(pin!(Turn::default()));
             }
             caller.suspend_for(pin!(Ready::new(self)))?.map_err(|error| Error::host(format!("cannot wait: {error}")))
         }
@@ -129,23 +139,6 @@ impl Wait {
     /// The descriptors as the host polls them.
     pub(crate) fn poll_list(&self) -> Vec<PollFd<'_>> {
         self.files().map(|(file, events)| PollFd::from_borrowed_fd(file, events)).collect()
-    }
-}
-
-/// Ready when it is polled again.
-struct Turn {
-    is_over: bool,
-}
-
-impl Future for Turn {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.is_over, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 

@@ -42,13 +42,3 @@ pub(crate) fn sync_all(file: BorrowedFd<'_>) -> Result<()> {
 pub(crate) fn unlink(parent: impl AsFd, name: &str) -> Result<()> {
     rustix::fs::unlinkat(parent, name, AtFlags::empty())
 }
-
-/// A file that is in memory only, with these bytes. Only builds with a JIT need it, and these are for Linux.
-#[cfg(jit)]
-pub(crate) fn anonymous_file(name: &str, bytes: &[u8]) -> std::io::Result<std::fs::File> {
-    use std::os::unix::fs::FileExt;
-
-    let file = std::fs::File::from(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?);
-    file.write_all_at(bytes, 0)?;
-    Ok(file)
-}
