@@ -89,7 +89,8 @@ pub(super) struct ExecArgs {
     #[arg(long, value_name = "EXPORT", help_heading = "What is run")]
     call: Option<String>,
 
-    /// Instantiate the module in FILE first; the program can import its exports from NAME
+    /// Instantiate the module in FILE first, or anew for each call if it exports `_start`; the program can import its exports
+    /// from NAME
     #[arg(long, value_name = "NAME=FILE", help_heading = "What is run", value_parser = preload)]
     preload: Vec<(String, OsString)>,
 

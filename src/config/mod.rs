@@ -269,8 +269,9 @@ impl Config {
         self
     }
 
-    /// Does nothing: results that are NaN always have the same bits, on all tiers and processors. It is here for code that was
-    /// written for other runtimes with this API.
+    /// Does nothing: a result that is a NaN always has the same bits, on all tiers and processors. They are those of the first
+    /// operand that is a NaN, made quiet, or else of x86-64's default, so they need not be canonical. It is here for code
+    /// that was written for other runtimes with this API.
     pub fn cranelift_nan_canonicalization(&mut self, _enable: bool) -> &mut Self {
         self
     }

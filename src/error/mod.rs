@@ -559,6 +559,57 @@ mod tests {
     }
 
     #[test]
+    fn every_error_is_found_by_its_type() {
+        let parse = || "x".parse::<u8>().unwrap_err();
+        let error = || Error::from(Outer(parse())).context("inner").context(parse()).context("outer");
+        assert_eq!(chain(&error())[..2], ["outer", &parse().to_string()]);
+        assert_eq!(error().chain().count(), 5);
+        assert!(error().is::<Outer>() && !error().is::<Trap>() && error().root_cause().is::<std::num::ParseIntError>());
+        // The context is outside of the cause, which is no error that was made into one.
+        assert_eq!(error().downcast::<std::num::ParseIntError>().unwrap(), parse());
+        assert_eq!(error().downcast::<Outer>().unwrap().0, parse());
+        let kept = error().downcast::<fmt::Error>().unwrap_err();
+        assert_eq!(kept.to_string(), "outer");
+        assert!(!Error::from(Outer(parse())).is::<std::num::ParseIntError>(), "a cause is no error of its own");
+
+        let trap = || Error::from(Trap::Interrupt).context("outer");
+        assert_eq!((trap().downcast().unwrap(), trap().trap()), (Trap::Interrupt, Some(Trap::Interrupt)));
+        assert!(matches!(trap().downcast().unwrap(), ErrorKind::Trap { trap: Trap::Interrupt, fault: None }));
+        assert!(!trap().is::<WasmBacktrace>(), "it did not come from WebAssembly code");
+        assert_eq!(Error::from(ErrorKind::Exit(7)).context("outer").exit_code(), Some(7));
+        assert!(Error::msg("message").root_cause().to_string() == "message");
+    }
+
+    #[test]
+    fn what_was_boxed_comes_back() {
+        let boxed = |error: Error| Box::<dyn StdError + Send + Sync>::from(error);
+        let error = Error::from_boxed(boxed(Error::from(Trap::Deadline).context("outer")));
+        assert_eq!(
+            (chain(&error), error.trap()),
+            (vec!["outer".into(), "deadline exceeded".into()], Some(Trap::Deadline))
+        );
+        assert_eq!(chain(&Error::from_boxed("text".into())), ["text"]);
+        assert_eq!(Error::from_boxed(Box::new(Trap::Deadline)).trap(), Some(Trap::Deadline));
+        assert_eq!(Error::from_boxed(Box::new(ErrorKind::Exit(1))).exit_code(), Some(1));
+        let source =
+            |error: &Error| boxed(Error::msg("cause").context(error.to_string())).source().map(|it| it.to_string());
+        assert_eq!(source(&error).as_deref(), Some("cause"));
+        // An error of another runtime, that a host function returns, is not an exit of this one.
+        assert_eq!(Error::host(Error::from(ErrorKind::Exit(3))).exit_code(), None);
+    }
+
+    #[test]
+    fn every_form_shows_the_causes_it_should() {
+        let error = Error::from(Outer("x".parse::<u8>().unwrap_err())).context("start");
+        assert_eq!(error.to_string(), "start");
+        assert_eq!(format!("{error:#}"), "start: no number of seconds: invalid digit found in string");
+        assert_eq!(
+            format!("{error:?}"),
+            "start\ncaused by: no number of seconds\n      and: invalid digit found in string"
+        );
+    }
+
+    #[test]
     fn names_in_errors_are_escaped_and_kept_as_they_are() {
         let (name, long) = ("a\n\u{202e}", "n".repeat(1000));
         let frame = Frame { func_index: 1, func_name: Some(name.into()), offset: 16 };
