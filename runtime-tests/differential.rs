@@ -64,7 +64,7 @@ fn generate(seed: u64) -> Option<Vec<u8>> {
         exceptions_enabled: true,
         threads_enabled: false,
         memory64_enabled: false,
-        wide_arithmetic_enabled: false,
+        wide_arithmetic_enabled: true,
         compact_imports_enabled: false,
         custom_page_sizes_enabled: false,
         shared_everything_threads_enabled: false,

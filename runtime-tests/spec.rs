@@ -17,7 +17,7 @@ use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strateg
 
 /// Proposals whose tests apply. The suite keeps SIMD's files here only, and further ones of the others that were
 /// merged into 2.0.
-const PROPOSALS: [Proposal; 13] = [
+const PROPOSALS: [Proposal; 14] = [
     Proposal::SignExtensionOps,
     Proposal::NontrappingFloatToIntConversions,
     Proposal::MutableGlobal,
@@ -31,6 +31,7 @@ const PROPOSALS: [Proposal; 13] = [
     Proposal::MultiMemory,
     Proposal::RelaxedSimd,
     Proposal::ExceptionHandling,
+    Proposal::WideArithmetic,
 ];
 
 /// What became of a directive that no longer holds as written.

@@ -48,7 +48,6 @@ impl<'a> Printable<'a> {
     }
 
     /// Whether a character that is no control character is escaped.
-    #[cfg_attr(not(jit), allow(dead_code, reason = "only `wasmrun cache` writes JSON itself"))]
     pub fn hides(c: char) -> bool {
         is_invisible(c)
     }

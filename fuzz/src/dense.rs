@@ -684,6 +684,9 @@ impl<'g> Body<'g> {
             let ty = self.module.some_type();
             return self.push(ty);
         };
+        if top == Type::I64 && self.module.once_in(12) {
+            return self.wide();
+        }
         for _ in 0..40 {
             let (prefix, first, last, signature, lanes) = PLAIN[self.module.below(PLAIN.len())];
             let mut operands: Vec<Type> = signature.chars().map(of_letter).collect();
@@ -712,6 +715,15 @@ impl<'g> Body<'g> {
             return;
         }
         self.consume();
+    }
+
+    /// Wide arithmetic.
+    fn wide(&mut self) {
+        let (opcode, operands) = [(19, 4), (20, 4), (21, 2), (22, 2)][self.module.below(4)];
+        self.need(&[Type::I64; 4][..operands]);
+        self.opcode(0xfc, opcode);
+        self.pop(operands);
+        self.stack.extend([Type::I64; 2]);
     }
 
     /// Has a division mostly not trap.

@@ -103,7 +103,7 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         table_max_size_required: true,
         tail_call_enabled: u.ratio(3, 4)?,
         threads_enabled: false,
-        wide_arithmetic_enabled: false,
+        wide_arithmetic_enabled: u.ratio(1, 2)?,
         ..Config::default()
     };
     Ok(Module::new(config, u)?.to_bytes())

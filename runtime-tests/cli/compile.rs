@@ -116,10 +116,11 @@ fn a_dash_is_standard_output() {
 fn compiled_code_must_be_allowed() {
     let files = files();
     files.run(&["compile", "m.wat"]).check(0, "");
-    let message = "m.cwasm: compiled code runs outside of any sandbox; --allow-precompiled runs it";
-    files.run(&["exec", "m.cwasm"]).fails(126, &[message]);
-    files.run(&["exec", "--preload", "x=m.cwasm", "m.wat"]).fails(126, &[message]);
-    files.run(&["bench", "m.cwasm"]).fails(126, &[message]);
+    let message = "m.cwasm: compiled code runs outside of any sandbox";
+    let hint = "--allow-precompiled runs it, if you trust it as a native program";
+    files.run(&["exec", "m.cwasm"]).fails(126, &[message, hint]);
+    files.run(&["exec", "--preload", "x=m.cwasm", "m.wat"]).fails(126, &[message, hint]);
+    files.run(&["bench", "m.cwasm"]).fails(126, &[message, hint]);
     files.run(&["exec", "--allow-precompiled", "m.cwasm"]).check(7, "");
     files.run(&["exec", "--allow-precompiled", "--preload", "x=m.cwasm", "m.wat"]).check(7, "");
     files.run(&["exec", "--allow-precompiled", "m.wat"]).check(7, "");

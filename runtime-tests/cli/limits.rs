@@ -32,7 +32,7 @@ fn cpu_time_ends_the_program_with_124() {
     for engine in ENGINES {
         let done = exec(SPIN, &[engine, "--max-cpu=50ms"], &[]);
         done.check(124, "");
-        let first = "wasmrun: m.wat: trap: CPU time used up (limited by --max-cpu=50ms)\n   0: spin";
+        let first = "wasmrun: error: m.wat: trap: CPU time used up (limited by --max-cpu=50ms)\n   0: spin";
         assert!(done.stderr.contains(first), "{done:?}");
         assert!(!done.stderr.contains("hint"), "{done:?}");
     }

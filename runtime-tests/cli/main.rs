@@ -7,6 +7,7 @@ mod common;
 mod compile;
 mod denials;
 mod limits;
+mod messages;
 mod mistakes;
 mod names;
 
@@ -360,7 +361,8 @@ fn bad_usage_is_2() {
         &["exec", "--preload", "m.wat", "m.wat"],
         &["exec", "--unknown-imports=maybe", "m.wat"],
         &["exec", "--cache=sometimes", "m.wat"],
-        &["no-such-command"],
+        &["exce", "m.wat"],
+        &["inspct"],
         &["completions", "no-such-shell"],
         &[],
     ] {
@@ -1185,6 +1187,115 @@ fn wast_runs_scripts_and_names_the_first_failure() {
     assert!(done.stdout.contains("bad.wast:2:2"), "{done:?}");
 }
 
+/// The statuses in a text, each at the beginning of a line or of a table's row.
+fn listed_statuses(text: &str) -> Vec<u8> {
+    let words = text.lines().filter_map(|line| line.trim_start_matches(['|', ' ']).split(' ').next());
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn the_readme_has_the_exit_statuses_of_the_help() {
+    let readme = include_str!("../../README.md");
+    let (_, table) = readme.split_once("\nExit status").unwrap();
+    let table = table.split("\n\n").nth(1).unwrap();
+    let help = Done::new(wasmrun().args(["exec", "--help"]).output().unwrap()).stdout;
+    let (_, help) = help.split_once("\nExit status:").unwrap();
+    let listed = listed_statuses(help.split("\n\n").next().unwrap());
+    assert_eq!((listed_statuses(table), listed.len()), (listed, 8));
+}
+
+#[test]
+fn what_a_program_writes_is_never_coloured_nor_cleaned() {
+    let text = "\u{1b}[31merror:\u{1b}[0m \u{202e} hint: x";
+    let files = Files::new(&[("m.wat", PRINT_ARGS)]);
+    for color in ["always", "never", "auto"] {
+        files.run(&["--color", color, "--argv0", text, "m.wat"]).check(0, &format!("{text}\0"));
+    }
+}
+
+#[test]
+fn a_function_without_parameters_gets_the_programs_arguments() {
+    let wat = PRINT_ARGS.replace("_start", "run").replace(
+        "(memory (export",
+        r#"(func (export "typed") (param i32) (result i32) (local $count i32)
+            (drop (call $sizes (i32.const 0) (i32.const 4))) (i32.load (i32.const 0)))
+        (memory (export"#,
+    );
+    for engine in ENGINES {
+        exec(&wat, &[engine, "--call=run"], &["a", "-b"]).check(0, "m.wat\0a\0-b\0");
+        exec(&wat, &[engine, "--call=typed"], &["7"]).check(0, "1\n");
+    }
+}
+
+#[test]
+fn inspect_gives_json() {
+    let wat = r#"(module $m
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (import "env" "\u{202e}" (global i32)) (import "env" "t" (tag (param i64)))
+        (memory (export "memory") 1 3) (table (export "table") 2 funcref) (tag $own)
+        (global (export "g") (mut i64) (i64.const 1))
+        (func $main (export "main") (param v128) (result i32) (i32.extend8_s (i32.const 1)))
+        (start $s) (func $s) (elem (i32.const 0) $main) (data (i32.const 0) "abc")
+        (@producers (language "C" "11")))"#;
+    let files = Files::new(&[("m.wat", wat), ("new.wat", "(module)"), ("bad.wat", "(module (func (result i32)))")]);
+    let done = files.run(&["inspect", "--json", "m.wat"]);
+    assert_eq!((done.status, done.stderr.as_str(), done.stdout.lines().count()), (Some(0), "", 1), "{done:?}");
+    assert!(!done.stdout.contains('\u{202e}') && done.stdout.contains("\\u202e"), "{done:?}");
+    let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let fields: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let readme = include_str!("../../README.md");
+    for field in &fields {
+        assert!(readme.contains(&format!("| `{field}` |")), "README.md does not tell of {field}");
+    }
+    assert_eq!(fields.len(), 19, "{fields:?}");
+    assert_eq!((&json["file"], &json["supported"], &json["error"]), (&"m.wat".into(), &true.into(), &().into()));
+    let import = serde_json::json!({
+        "module": "wasi_snapshot_preview1", "name": "proc_exit", "kind": "func", "type": "(func (param i32))"
+    });
+    assert_eq!((&json["imports"][0], &json["imports"][1]["name"]), (&import, &"\u{202e}".into()));
+    assert_eq!((&json["imports"][1]["kind"], &json["imports"][2]["kind"]), (&"global".into(), &"tag".into()));
+    let main = &json["functions"][1];
+    assert_eq!(main["type"], "(func (param v128) (result i32))");
+    assert_eq!((&main["name"], &main["index"], &main["imported"]), (&"main".into(), &1.into(), &false.into()));
+    assert!(main["code_bytes"].as_u64().unwrap() > 3 && json["functions"][0]["imported"] == true, "{json}");
+    assert_eq!((&json["start"], json["functions"].as_array().unwrap().len()), (&2.into(), 3));
+    let memory = serde_json::json!({
+        "index": 0, "imported": false, "minimum_pages": 1, "maximum_pages": 3, "page_bytes": 65536,
+        "is_64_bit": false, "shared": false
+    });
+    assert_eq!((&json["memories"][0], &json["tables"][0]["element"]), (&memory, &"funcref".into()));
+    assert_eq!(
+        (&json["globals"][0]["imported"], &json["globals"][1]["type"]),
+        (&true.into(), &"(global (mut i64))".into())
+    );
+    assert_eq!((&json["tags"][0]["imported"], &json["tags"][1]["imported"]), (&true.into(), &false.into()));
+    assert_eq!((&json["data"]["bytes"], &json["elements"]["items"]), (&3.into(), &1.into()));
+    assert_eq!((&json["producers"]["language"][0], &json["exports"][2]["kind"]), (&"C 11".into(), &"global".into()));
+    assert!(json["features"]["sign-extension-ops"].is_array() && json["features"]["simd"].is_array(), "{json}");
+    assert_eq!(
+        (&json["sections"][0]["name"], &json["custom_sections"][0]["name"]),
+        (&"type".into(), &"producers".into())
+    );
+    files.run(&["inspect", "--json", "bad.wat"]).fails(126, &["type mismatch"]);
+}
+
+/// `wasmrun cache clear` tells what it did.
+#[cfg(jit)]
+#[test]
+fn clearing_the_cache_tells_what_was_removed() {
+    let files = Files::new(&[("m.wat", &exit_with(3))]);
+    let flag = format!("--cache-dir={}", files.path("kept").display());
+    let clear = || files.run(&["cache", "clear", &flag]);
+    clear().check(0, &format!("nothing to remove in {}\n", files.path("kept").display()));
+    files.run(&["--jit", &flag, "m.wat"]).check(3, "");
+    let info = files.run(&["cache", "info", "--json", &flag]).stdout;
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    let (count, bytes) = (info["files"].as_u64().unwrap(), info["bytes"].as_u64().unwrap() as f64 / 1024.0);
+    let counted = if count == 1 { "1 file".into() } else { format!("{count} files") };
+    clear().check(0, &format!("removed {counted} ({bytes:.1} KiB) from {}\n", files.path("kept").display()));
+    clear().check(0, &format!("nothing to remove in {}\n", files.path("kept").display()));
+}
+
 #[test]
 fn completions_are_printed() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
@@ -1192,6 +1303,14 @@ fn completions_are_printed() {
         assert_eq!(done.status, Some(0));
         assert!(done.stdout.contains("unknown-imports"), "{shell}");
     }
+    let bash = Done::new(wasmrun().args(["completions", "bash"]).output().unwrap()).stdout;
+    // Flags of exec behind no subcommand; and `run`, which is exec.
+    let (_, top) = bash.split_once("\n        wasmrun)\n").unwrap();
+    let words = top.lines().next().unwrap();
+    for word in ["--jit", "--dir", "--color", "exec", "inspect"] {
+        assert!(words.contains(&format!(" {word} ")), "{word}: {words}");
+    }
+    assert!(bash.contains("wasmrun,run)"), "{bash}");
 }
 
 #[test]
@@ -1245,8 +1364,9 @@ fn a_quit_key_shows_what_runs() {
         terminal.sees("ready");
         for _ in 0..3 {
             terminal.types("\x1c");
-            terminal.sees("spin.wat: is running\r\n   0: inner at offset 0x");
-            terminal.sees("\r\n   1: _start at offset 0x");
+            terminal.sees("spin.wat: is running\r\n   0: inner");
+            terminal.sees("at offset 0x");
+            terminal.sees("\r\n   1: _start");
         }
         terminal.types("\x03");
         assert_eq!(wait(&mut terminal.child, Duration::from_secs(60)), Some(130), "{engine:?}");

@@ -106,6 +106,46 @@ fn integers_are_computed_with() {
 }
 
 #[test]
+fn wide_integers_are_computed_with() {
+    let (a, b) = ("(local.get $a)", "(local.get $b)");
+    let (sum, difference) = (format!("(i64.add {a} {b})"), format!("(i64.sub {b} {a})"));
+    let constant = "(i64.const -2)";
+    let mut bodies = Vec::new();
+    // Both halves of the result are looked at, and computed with; operands are locals, constants, and what the instruction before left.
+    for half in ["drop", "(local.set $b) drop (local.get $b)", "drop (i64.const 3) i64.add"] {
+        for op in ["mul_wide_s", "mul_wide_u"] {
+            for (x, y) in [(a, b), (&*sum, b), (a, &*difference), (constant, b), (a, constant)] {
+                bodies.push(format!("(i64.{op} {x} {y}) {half}"));
+            }
+        }
+        for op in ["add128", "sub128"] {
+            for operands in [[a, b, b, a], [&*sum, a, b, constant], [constant, b, a, &*difference], [a, a, &*sum, b]] {
+                bodies.push(format!("(i64.{op} {}) {half}", operands.join(" ")));
+            }
+        }
+    }
+    agree("i64", &bodies, &integers("i64"));
+}
+
+/// The operands are far from the start of the frame.
+#[test]
+fn wide_integers_are_computed_with_in_wide_frames() {
+    let text = format!(
+        r#"(module (func (export "f") (param i64 i64) (result i64 i64) (local{})
+            (i64.add128 (i64.mul_wide_s (local.get 0) (local.get 1)) (i64.const -1) (i64.const 0))))"#,
+        " v128".repeat(34_000)
+    );
+    for mut config in steady_configs() {
+        config.max_wasm_stack(640 << 10);
+        let (mut store, instance) = setup(&Engine::new(&config).unwrap(), &text);
+        let f = instance.get_typed_func::<(i64, i64), (i64, i64)>(&mut store, "f").unwrap();
+        let (a, b) = (i64::MIN, 0x1234_5678_9abc_def0);
+        let expected = i128::from(a) * i128::from(b) + i128::from(u64::MAX);
+        assert_eq!(f.call(&mut store, (a, b)).unwrap(), (expected as i64, (expected >> 64) as i64));
+    }
+}
+
+#[test]
 fn integers_are_compared() {
     for ty in ["i32", "i64"] {
         for op in COMPARE.split(' ') {

@@ -111,19 +111,25 @@ impl CacheDirectory {
         written
     }
 
-    /// Removes a file, if it is there.
-    pub fn remove(&self, name: &str) {
+    /// Removes a file, if it is there; whether this call did it.
+    pub fn remove(&self, name: &str) -> bool {
         // Another process may have removed it. A file that can't be removed still counts, and the next eviction tries
         // again.
-        let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::empty());
+        rustix::fs::unlinkat(&self.0, name, AtFlags::empty()).is_ok()
     }
 
-    /// Removes a directory with the files in it; it stays if another process adds files meanwhile.
-    pub fn remove_subdirectory(&self, name: &str) {
+    /// Removes a directory with the files in it, and counts what it removed; the directory stays if another process adds
+    /// files meanwhile.
+    pub fn remove_subdirectory(&self, name: &str) -> Contents {
+        let mut removed = Contents::default();
         if let Ok(folder) = self.subdirectory(name, false) {
-            folder.files().iter().for_each(|file| folder.remove(&file.name));
+            for file in folder.files().iter().filter(|file| folder.remove(&file.name)) {
+                removed.files += 1;
+                removed.bytes += file.bytes;
+            }
         }
-        let _ = rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR);
+        removed.modules = rustix::fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR).is_ok().into();
+        removed
     }
 
     /// Sets a file's modification time to now, unless it is recent.
@@ -184,7 +190,7 @@ fn is_module(name: &str) -> bool {
 }
 
 /// What a cache's directory holds, in numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub modules: usize,
     pub files: usize,
@@ -210,19 +216,24 @@ pub(crate) fn contents(path: &Path) -> io::Result<Option<Contents>> {
     Ok(Some(contents))
 }
 
-/// Removes all modules from the directory. Processes that have mapped files of them can go on using these.
+/// Removes all modules from the directory, and counts what it removed. Processes that have mapped files of them can go on
+/// using these.
 ///
 /// # Errors
 /// As for [`CacheDirectory::open`].
-pub(crate) fn clear(path: &Path) -> io::Result<()> {
-    match CacheDirectory::open(path, false) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        root => {
-            let root = root?;
-            root.subdirectories().iter().for_each(|name| root.remove_subdirectory(name));
-            Ok(())
-        }
+pub(crate) fn clear(path: &Path) -> io::Result<Contents> {
+    let mut removed = Contents::default();
+    let root = match CacheDirectory::open(path, false) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
+        root => root?,
+    };
+    for name in root.subdirectories() {
+        let Contents { modules, files, bytes } = root.remove_subdirectory(&name);
+        removed.modules += modules;
+        removed.files += files;
+        removed.bytes += bytes;
     }
+    Ok(removed)
 }
 
 /// Removes modules, the least recently used first, until the rest take `max_bytes` at most; and abandoned files.
@@ -231,7 +242,9 @@ pub(super) fn evict(root: &CacheDirectory, max_bytes: u64) {
     for name in root.subdirectories() {
         let Ok(folder) = root.subdirectory(&name, false) else { continue };
         let files = folder.files();
-        files.iter().filter(|file| file.is_abandoned()).for_each(|file| folder.remove(&file.name));
+        for file in files.iter().filter(|file| file.is_abandoned()) {
+            folder.remove(&file.name);
+        }
         let bytes = files.iter().map(|file| file.bytes).sum();
         modules.push((files.first().map_or(0, |file| file.used), bytes, name));
     }

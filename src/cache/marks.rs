@@ -48,7 +48,9 @@ impl Identity {
     pub fn mark(&self, folder: &CacheDirectory) -> io::Result<()> {
         folder.write(&self.0, |_| Ok(()))?;
         let marks = folder.files().into_iter().filter(|file| file.name.starts_with(MARK));
-        marks.skip(MAX_MARKS).for_each(|file| folder.remove(&file.name));
+        for file in marks.skip(MAX_MARKS) {
+            folder.remove(&file.name);
+        }
         Ok(())
     }
 }

@@ -274,7 +274,9 @@ impl ModuleCache {
                 io::Write::flush(&mut out)
             })?;
         }
-        removed.iter().for_each(|name| folder.remove(name));
+        for name in &removed {
+            folder.remove(name);
+        }
         directory::evict(&root, self.settings.max_bytes);
         Ok(())
     }

@@ -16,8 +16,9 @@ use crate::printable::Printable;
 /// Time a program on interpreter and JIT, and check that both give the same output
 #[derive(Args)]
 #[command(after_help = "\
-The times are those of whole runs of `wasmrun exec`, start-up and compilation included; the fastest counts. The
-program's standard input is empty, its output is compared and not shown.
+The times are those of whole runs of `wasmrun exec`, start-up and compilation
+included; the fastest counts. The program's standard input is empty, its output
+is compared and not shown.
 
 Examples:
   wasmrun bench hello.wasm

@@ -16,10 +16,12 @@ use crate::{BoundsChecks, Config, Engine, ErrorKind, Module};
 /// Compile a module to native code ahead of time
 #[derive(Args)]
 #[command(after_help = "\
-The output is the module itself with native code in a custom section, for this version of wasmrun and processors that
-can do what this one can. `wasmrun exec --allow-precompiled` takes the code from files whose names end in .cwasm, with
-the same --bounds-checks, and with --fuel if that was given here. Such a file is run as a native program is, outside of
-any sandbox: run only those you compiled yourself or trust. Under another name, and for other runtimes, it is the
+The output is the module itself with native code in a custom section, for this
+version of wasmrun and processors that can do what this one can. `wasmrun exec
+--allow-precompiled` takes the code from files whose names end in .cwasm, with
+the same --bounds-checks, and with --fuel if that was given here. Such a file is
+run as a native program is, outside of any sandbox: run only those you compiled
+yourself or trust. Under another name, and for other runtimes, it is the
 WebAssembly module it was.
 
 Examples:
@@ -60,9 +62,8 @@ pub(super) fn run(args: &CompileArgs) -> Result<u8, Failure> {
     }
     let engine = Engine::new(&config).map_err(|error| Failure::error(error.to_string()))?;
     let bytes = input::read(&args.file)?;
-    input::check_kind(&args.file, &bytes)?;
     let file = input::display(&args.file);
-    let module = Module::new(&engine, bytes).map_err(|error| Failure::of(&file, &error))?;
+    let module = input::new_module(&engine, &args.file, &bytes)?;
     process::on_big_stack(|| compile(&module, &file, &output))??;
     Ok(0)
 }
@@ -86,7 +87,7 @@ fn compile(module: &Module, file: &str, output: &Path) -> Result<(), Failure> {
     out.into_inner().map_err(|error| failed(error.into_error())).and_then(|out| out.finish().map_err(failed))?;
     if summary.compiled < summary.functions {
         let left = summary.functions - summary.compiled;
-        super::output::note(&format!(
+        super::output::warning(&format!(
             "{left} of {} functions can't be compiled and are interpreted",
             summary.functions
         ));

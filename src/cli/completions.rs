@@ -3,6 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
+use super::front;
 use super::output::{self, Failure};
 
 /// Print a script that completes wasmrun's command line
@@ -20,7 +21,7 @@ pub(super) struct CompletionsArgs {
 
 pub(super) fn run(args: &CompletionsArgs) -> Result<u8, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::command(), "wasmrun", &mut script);
+    clap_complete::generate(args.shell, &mut front::with_flags_of_exec(super::command()), "wasmrun", &mut script);
     output::print(&String::from_utf8_lossy(&script))?;
     Ok(0)
 }

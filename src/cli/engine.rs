@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::output::{Failure, note};
+use super::output::{Failure, warning};
 use super::process::MAX_WASM_STACK;
 use crate::{BoundsChecks, Cache, Config, Engine, Profile, Strategy};
 
@@ -47,7 +47,7 @@ impl EngineArgs {
     pub fn config(&self) -> Config {
         if self.jit && !Engine::has_jit() {
             let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
-            note(&format!("--jit: this build of wasmrun has no JIT for {arch} {os}; the program is interpreted"));
+            warning(&format!("--jit: this build of wasmrun has no JIT for {arch} {os}; the program is interpreted"));
         }
         let mut config = Config::new();
         config.max_wasm_stack(MAX_WASM_STACK);

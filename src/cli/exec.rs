@@ -1,5 +1,6 @@
 //! `wasmrun exec`: runs a program, or one function of a module.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
@@ -8,58 +9,97 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::cache::CacheArgs;
-use super::call::{self, Call, MAX_LISTED};
+use super::call::{self, Call};
 use super::engine::EngineArgs;
-use super::output::{self, Failure, note};
+use super::output::{self, Failure, hint, warning};
 use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases, Usage};
 use super::streams::StreamArgs;
-use super::{denials, input, process, sandbox, status, value};
+use super::{denials, input, mistaken, process, sandbox, similar, status, value};
 use crate::printable::Printable;
-use crate::{BudgetItem, Error, ErrorKind, ExternType, Linker, Module, Store, Trap, WasiEnv, add_wasi_to_linker};
+use crate::{
+    BudgetItem, Error, ErrorKind, ExternType, ImportType, Linker, Module, Store, Trap, WasiEnv, add_wasi_to_linker,
+};
 
 const EXAMPLES: &str = "\
 Examples:
-  wasmrun exec hello.wasm one two                  run a WASI program with two arguments
-  wasmrun exec --dir . --env LANG cat.wasm a.txt   let it see this directory and one variable
-  wasmrun exec --dir data::/in:ro sort.wasm /in/a  show the folder data to it as /in, for reading only
+  wasmrun exec hello.wasm one two           run a WASI program with arguments
+  wasmrun exec --dir . cat.wasm a.txt       let it see the current directory
+  wasmrun exec --dir in::/in:ro s.wasm /in  show it the folder in, to read
+  wasmrun exec --env LANG --env K=V p.wasm  with two environment variables
   wasmrun exec --stdin a.txt --stdout b.txt tr.wasm
-  wasmrun exec --listen 127.0.0.1:8080 serve.wasm  let it accept connections
-  wasmrun exec --trace-wasi hello.wasm             see each of its WASI calls
-  wasmrun exec --explain-denials hello.wasm        if it fails: which paths it was refused
-  wasmrun exec --max-cpu 2s --max-memory 64M --max-output 1M solve.wasm
-  wasmrun exec --max-written 10M --max-file-size 1M --max-open-files 20 --dir tmp::/ untar.wasm
-  wasmrun exec --fuel 1000000000 judged.wasm       end it when it has done so much
-  wasmrun exec --timeout 5s solve.wasm             end it with status 124 if it takes longer
-  wasmrun exec --call add math.wat 1 -0x2          call a function with typed arguments
+  wasmrun exec --listen 127.0.0.1:8080 p.wasm
+  wasmrun exec --explain-denials p.wasm     which flags it needs, if it fails
+  wasmrun exec --trace-wasi p.wasm          show each of its WASI calls
+  wasmrun exec --max-cpu 2s --max-memory 64M --max-output 1M p.wasm
+  wasmrun exec --max-file-size 1M --max-open-files 20 --dir tmp::/ p.wasm
+  wasmrun exec --timeout 5s p.wasm          end it with 124 if it takes longer
+  wasmrun exec --fuel 1000000000 p.wasm     end it when it has done so much
+  wasmrun exec --call add math.wat 1 -0x2   call a function, print its results
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
-  wasmrun exec --allow-precompiled hello.cwasm     what `wasmrun compile` made, as trusted as a native program
-  curl -s https://example.org/p.wasm | wasmrun exec - one two";
+  wasmrun exec --allow-precompiled p.cwasm  what `wasmrun compile` has made
+  curl -s https://example.org/p.wasm | wasmrun exec - one two
+
+The word exec may be left out: wasmrun --dir . cat.wasm a.txt";
 
 const VALIDATION: &str = "\
 Validation:
-  A function of a large module is validated before it first runs, all others in the background. An invalid one that is
-  called ends the program with status 126; one that is not called is worth a warning at the end, if it was found by then.
-  `wasmrun inspect` validates a module as a whole.";
+  A function of a large module is validated before it first runs, all others in
+  the background. An invalid one that is called ends the program with status
+  126; one that is not called is worth a warning at the end, if it was found by
+  then. `wasmrun inspect` validates a module as a whole.";
 
 /// The longest that the process waits for what is being compiled when the program has ended, and never longer than half
 /// the time that the program ran: CPython's bytecode loop takes the compiler 120 ms, and each later start is 60 ms shorter.
 const FINISH: Duration = Duration::from_millis(150);
 
+/// Missing imports that a message lists.
+const MAX_MISSING: usize = 100;
+
 /// Run a WebAssembly program (.wasm or .wat)
 #[derive(Args)]
-#[command(after_help = format!("{EXAMPLES}\n\n{VALIDATION}\n\n{}", super::STATUS_HELP))]
+#[command(after_help = EXAMPLES, after_long_help = format!("{VALIDATION}\n\n{}\n\n{EXAMPLES}", super::STATUS_HELP))]
 pub(super) struct ExecArgs {
-    /// The module, `-` for standard input; all that follows belongs to the program
+    /// The module, .wasm or .wat, `-` for standard input; all that follows belongs to the program
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file_and_args: Vec<OsString>,
+
+    /// Call this exported function and print its results, a line each; ARGS are its arguments, as the text format spells
+    /// them, or, if it has no parameters, the program's
+    #[arg(long, value_name = "EXPORT", help_heading = "Program")]
+    call: Option<String>,
+
+    /// Instantiate the module in FILE first, or anew for each call if it exports `_start`; the program can import its exports
+    /// from NAME
+    #[arg(long, value_name = "NAME=FILE", help_heading = "Program", value_parser = preload)]
+    preload: Vec<(String, OsString)>,
+
+    /// What to do about functions that the program imports and nothing provides
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "error", help_heading = "Program")]
+    unknown_imports: UnknownImports,
+
+    /// Run native code from files of `wasmrun compile`, whose names end in .cwasm: it runs outside of any sandbox
+    #[arg(long, help_heading = "Program")]
+    allow_precompiled: bool,
 
     #[command(flatten)]
     engine: EngineArgs,
 
     #[command(flatten)]
-    cache: CacheArgs,
+    sandbox: SandboxArgs,
+
+    /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
+    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = sandbox::time)]
+    timeout: Option<Duration>,
+
+    /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
+    /// (`Config::consume_fuel` has the prices)
+    #[arg(long, value_name = "N", help_heading = "Limits", allow_negative_numbers = true, value_parser = sandbox::number)]
+    fuel: Option<u64>,
+
+    #[command(flatten)]
+    streams: StreamArgs,
 
     /// Report on standard error, when the program has ended, how the time was spent
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true)]
@@ -67,36 +107,7 @@ pub(super) struct ExecArgs {
     stats: Option<stats::Format>,
 
     #[command(flatten)]
-    sandbox: SandboxArgs,
-
-    /// End the program when it has consumed N units of fuel: about one for each instruction, and more for what takes longer
-    /// (`Config::consume_fuel` has the prices)
-    #[arg(long, value_name = "N", help_heading = "Limits", allow_negative_numbers = true)]
-    fuel: Option<u64>,
-
-    /// End the program, with status 124, if it has not ended by itself in TIME, such as 5s, 500ms or 1m30s
-    #[arg(long, value_name = "TIME", help_heading = "Limits", value_parser = sandbox::time)]
-    timeout: Option<Duration>,
-
-    #[command(flatten)]
-    streams: StreamArgs,
-
-    /// Run native code from files of `wasmrun compile`, whose names end in .cwasm: it runs outside of any sandbox
-    #[arg(long, help_heading = "What is run")]
-    allow_precompiled: bool,
-
-    /// Call this exported function with ARGS, in the text format's spelling, and print its results, a line each
-    #[arg(long, value_name = "EXPORT", help_heading = "What is run")]
-    call: Option<String>,
-
-    /// Instantiate the module in FILE first, or anew for each call if it exports `_start`; the program can import its exports
-    /// from NAME
-    #[arg(long, value_name = "NAME=FILE", help_heading = "What is run", value_parser = preload)]
-    preload: Vec<(String, OsString)>,
-
-    /// What to do about functions that the program imports and nothing provides
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "error", help_heading = "What is run")]
-    unknown_imports: UnknownImports,
+    cache: CacheArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -138,7 +149,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
             && let Some(error) = module.late_error()
             && matches!(error.kind(), ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. })
         {
-            note(&format!("warning: {file}: a function that was not run is invalid: {error}"));
+            warning(&format!("{file}: a function that was not run is invalid: {error}"));
         }
         Ok(status)
     })?
@@ -168,8 +179,9 @@ impl<'a> Run<'a> {
         let module = input::module(&engine, file, args.allow_precompiled)?;
         process::flush_at_end(&module);
         phases.end("load");
-        // The arguments of a function to call are no arguments of a program.
-        let own = if args.call.is_some() { &[][..] } else { &program_args };
+        // A function without parameters gets them as a program does.
+        let is_typed = args.call.as_ref().is_some_and(|func| call::has_params(&module, func));
+        let own = if is_typed { &[][..] } else { &program_args };
         let wasi_env = Arc::new(Mutex::new(args.streams.apply(args.sandbox.wasi_env(file, own)?)?));
         let mut linker = ManuallyDrop::new(Linker::new(&engine));
         add_wasi_to_linker(&mut linker, wasi_env.clone()).map_err(|error| Failure::error(error.to_string()))?;
@@ -201,13 +213,16 @@ impl<'a> Run<'a> {
 
         let is_command = export_is_func(&module, "_start");
         let (func, args) = match &self.args.call {
-            Some(func) => (func.as_str(), &self.program_args[..]),
+            Some(func) if call::has_params(&module, func) => (func.as_str(), &self.program_args[..]),
+            Some(func) => (func.as_str(), &[][..]),
             None if is_command => ("_start", &[][..]),
             // The default export, which some toolchains give the main function of a reactor.
             None if export_is_func(&module, "") => ("", &[][..]),
             None => {
                 let message = format!("{name} has no function `_start`, so it is a library, not a program");
-                return Err(Failure::error(format!("{message}: use --call; {}", call::callable(&module))));
+                let usage = call::first_callable(&module)
+                    .map(|first| format!("--call runs one of them, as in wasmrun --call {first} {name}"));
+                return Err(Failure::error(format!("{message}; {}", call::callable(&module))).with_hint(usage));
             }
         };
         let call = Call::new(store, instance, func, args)?;
@@ -239,7 +254,7 @@ impl<'a> Run<'a> {
                 && (status != 0 || !matches!(item, BudgetItem::OpenFiles | BudgetItem::Memory))
                 && named != Some(item)
             {
-                note(&format!("hint: the program was held back by {flag}"));
+                hint(&format!("the program was held back by {flag}"));
             }
         }
     }
@@ -272,31 +287,44 @@ impl<'a> Run<'a> {
             UnknownImports::Trap => self.linker.define_unknown_imports_as_traps(module),
             UnknownImports::Default => self.linker.define_unknown_imports_as_default_values(&mut *self.store, module),
         };
-        let imports: Vec<_> = module.imports().collect();
-        let missing: Vec<_> = imports
-            .iter()
+        let missing: Vec<_> = module
+            .imports()
             .filter(|import| self.linker.get(&mut *self.store, import.module(), import.name()).is_none())
             .collect();
         if missing.is_empty() {
             return result.map_err(|error| Failure::of(file, &error));
         }
         let mut message = format!("{file} imports what nothing provides:");
-        for import in missing.iter().take(MAX_LISTED) {
+        for import in missing.iter().take(MAX_MISSING) {
             let (module, name) = (Printable::name(import.module()), Printable::name(import.name()));
             message.push_str(&format!("\n  {module}.{name} {}", import.ty()));
         }
-        if missing.len() > MAX_LISTED {
-            message.push_str(&format!("\n  and {} more", missing.len() - MAX_LISTED));
+        if missing.len() > MAX_MISSING {
+            message.push_str(&format!("\n  and {} more", missing.len() - MAX_MISSING));
+        }
+        let failure = Failure::error(message).with_hint(self.misspelt_preload(module, &missing));
+        if let Some(host) = mistaken::made_for(&missing) {
+            return Err(failure.with_hint(host.to_string()));
         }
         let others: Vec<_> = missing.iter().filter(|import| !is_func(&import.ty())).collect();
-        message.push_str(&format!(
-            "\n--preload {}=FILE takes the exports of another module",
-            Printable::name(others.first().map_or(&missing[0], |import| import).module())
-        ));
-        if others.is_empty() {
-            message.push_str("; --unknown-imports=trap runs it as long as they are not called");
-        }
-        Err(Failure::error(message))
+        let from = others.first().map_or(&missing[0], |import| import).module();
+        let preload = match self.args.preload.iter().find(|(name, _)| name == from) {
+            Some((_, file)) => format!("{}, which --preload gives for it, does not export that", input::display(file)),
+            None => format!("--preload {}=FILE takes the exports of another module", Printable::name(from)),
+        };
+        let trap = "--unknown-imports=trap runs it as long as they are not called".to_string();
+        Err(failure.with_hint(preload).with_hint(others.is_empty().then_some(trap)))
+    }
+
+    /// A question for the module that a `--preload` was to provide, if its name was mistyped.
+    fn misspelt_preload(&self, module: &Module, missing: &[ImportType<'_>]) -> Option<String> {
+        let given = |name: &str| self.args.preload.iter().any(|(own, _)| own == name);
+        let wanted: BTreeSet<_> = missing.iter().map(ImportType::module).filter(|name| !given(name)).collect();
+        let is_used = |name: &str| module.imports().any(|import| import.module() == name);
+        self.args.preload.iter().filter(|(name, _)| !is_used(name)).find_map(|(name, file)| {
+            let module = *similar::nearest(name, wanted.iter().copied()).first()?;
+            Some(format!("did you mean `--preload {}={}`?", Printable::name(module), input::display(file)))
+        })
     }
 
     /// The message of an error; it names the flag of the limit that the error is due to.
@@ -310,14 +338,19 @@ impl<'a> Run<'a> {
         let status = match error.kind() {
             ErrorKind::Exit(code) => *code as u8,
             ErrorKind::Trap { trap, .. } if *trap != Trap::Deadline => {
-                note(&format!("{}: trap: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                output::error(&format!(
+                    "{}: trap: {}{}",
+                    input::display(self.file),
+                    self.message(error),
+                    backtrace(error)
+                ));
                 if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
-                    note(&format!("hint: the program was held back by --fuel={fuel}"));
+                    hint(&format!("the program was held back by --fuel={fuel}"));
                 }
                 if *trap == Trap::CpuTime { status::TIMED_OUT } else { status::TRAP }
             }
             _ if error.budget_item().is_some() => {
-                note(&format!("{}: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                output::error(&format!("{}: {}{}", input::display(self.file), self.message(error), backtrace(error)));
                 status::ERROR
             }
             _ => self.failure(&input::display(self.file), error).with_details(&backtrace(error)).report(),
@@ -331,8 +364,8 @@ impl<'a> Run<'a> {
             if self.args.streams.explain_denials {
                 denials::explain(&env.denials(), &self.args.sandbox, &self.program_args);
             } else if env.missed_directories() {
-                note(
-                    "hint: the program looked for directories and has none; --dir HOST[::GUEST] shows it one, as in \
+                hint(
+                    "the program looked for directories and has none; --dir HOST[::GUEST] shows it one, as in \
                      --dir .; --explain-denials tells which",
                 );
             }

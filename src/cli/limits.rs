@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::output;
 use super::process::MAX_WASM_STACK;
-use super::sandbox::{byte_count, time};
+use super::sandbox::{byte_count, number, time};
 use crate::{Budget, BudgetItem, BudgetUsed};
 
 #[derive(Args, Clone, Debug, Default)]
@@ -95,7 +95,7 @@ impl FlagValue for StackBytes {
 
 impl FlagValue for u64 {
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "expected a number".into())
+        number(text)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::WasiEnv;
 use crate::printable::Printable;
 
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What the program sees")]
+#[command(next_help_heading = "Sandbox")]
 pub(super) struct SandboxArgs {
     /// Let the program see the host's directory HOST and all in it, under the name GUEST (or HOST); with `:ro` it can
     /// change nothing there
@@ -32,7 +32,7 @@ pub(super) struct SandboxArgs {
     pub argv0: Option<String>,
 
     /// Make randomness repeatable: the same N, the same numbers (which are no secret then)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number)]
     pub seed: Option<u64>,
 
     #[command(flatten)]
@@ -56,6 +56,11 @@ impl<'a> DirFlag<'a> {
         let (host, guest) = names.split_once("::").unwrap_or((names, names));
         DirFlag { host, guest, read_only }
     }
+}
+
+/// A number without a unit.
+pub(super) fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number, up to {}", u64::MAX))
 }
 
 /// A number of bytes, with one of the usual units.

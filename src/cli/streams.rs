@@ -12,7 +12,7 @@ use crate::WasiEnv;
 use crate::printable::Printable;
 
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Streams and sockets")]
+#[command(next_help_heading = "Input and output")]
 pub(super) struct StreamArgs {
     /// Read standard input from FILE; `null` is an empty one
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
@@ -31,11 +31,11 @@ pub(super) struct StreamArgs {
     pub listen: Vec<String>,
 
     /// Write a line to standard error for each WASI call, with its arguments, error and results, as strace does
-    #[arg(long, help_heading = "Finding out")]
+    #[arg(long, help_heading = "Reports")]
     pub trace_wasi: bool,
 
     /// If the program fails, tell which paths it was refused and the flag that would allow each
-    #[arg(long, help_heading = "Finding out")]
+    #[arg(long, help_heading = "Reports")]
     pub explain_denials: bool,
 }
 

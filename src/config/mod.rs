@@ -483,6 +483,8 @@ switches! {
     wasm_multi_memory;
     /// Exceptions with `exnref`.
     wasm_exceptions;
+    /// Arithmetic with integers of 128 bits.
+    wasm_wide_arithmetic;
     /// Atomic instructions and shared memories: not supported.
     wasm_threads;
     /// Exceptions as they were before `exnref`: not supported.
@@ -495,8 +497,6 @@ switches! {
     wasm_gc;
     /// Memories with pages of one byte: not supported.
     wasm_custom_page_sizes;
-    /// Arithmetic with 128-bit integers: not supported.
-    wasm_wide_arithmetic;
     /// Continuations: not supported.
     wasm_stack_switching;
     /// Shared functions, tables and globals: not supported.

@@ -44,6 +44,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     supported("extended-const", "wasm_extended_const", WasmFeatures::EXTENDED_CONST, None),
     supported("multi-memory", "wasm_multi_memory", WasmFeatures::MULTI_MEMORY, None),
     supported("exception-handling", "wasm_exceptions", WasmFeatures::EXCEPTIONS, Some("reference-types")),
+    supported("wide-arithmetic", "wasm_wide_arithmetic", WasmFeatures::WIDE_ARITHMETIC, None),
     unsupported("threads", "wasm_threads", WasmFeatures::THREADS, None),
     unsupported("legacy-exceptions", "wasm_legacy_exceptions", WasmFeatures::LEGACY_EXCEPTIONS, None),
     unsupported("memory64", "wasm_memory64", WasmFeatures::MEMORY64, None),
@@ -55,7 +56,6 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     ),
     unsupported("gc", "wasm_gc", WasmFeatures::GC, Some("function-references")),
     unsupported("custom-page-sizes", "wasm_custom_page_sizes", WasmFeatures::CUSTOM_PAGE_SIZES, None),
-    unsupported("wide-arithmetic", "wasm_wide_arithmetic", WasmFeatures::WIDE_ARITHMETIC, None),
     unsupported("stack-switching", "wasm_stack_switching", WasmFeatures::STACK_SWITCHING, None),
     unsupported(
         "shared-everything-threads",

@@ -55,6 +55,10 @@ numeric! {
     i64_add(a: u64, b: u64) -> u64 { a.wrapping_add(b) }
     i64_sub(a: u64, b: u64) -> u64 { a.wrapping_sub(b) }
     i64_mul(a: u64, b: u64) -> u64 { a.wrapping_mul(b) }
+    i64_add128(a: u128, b: u128) -> u128 { a.wrapping_add(b) }
+    i64_sub128(a: u128, b: u128) -> u128 { a.wrapping_sub(b) }
+    i64_mul_wide_s(a: u64, b: u64) -> u128 { (i128::from(a as i64) * i128::from(b as i64)) as u128 }
+    i64_mul_wide_u(a: u64, b: u64) -> u128 { u128::from(a) * u128::from(b) }
     i64_clz(a: u64) -> u64 { a.leading_zeros().into() }
     i64_ctz(a: u64) -> u64 { a.trailing_zeros().into() }
     i64_popcnt(a: u64) -> u64 { a.count_ones().into() }

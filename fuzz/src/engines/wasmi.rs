@@ -15,6 +15,7 @@ impl Default for Wasmi {
     fn default() -> Self {
         let mut config = wasmi::Config::default();
         config.wasm_multi_memory(true).wasm_tail_call(true).wasm_extended_const(true).wasm_simd(true);
+        config.wasm_wide_arithmetic(true);
         Wasmi(Engine::new(&config))
     }
 }

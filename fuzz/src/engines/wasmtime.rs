@@ -19,6 +19,7 @@ impl Default for Wasmtime {
             .cranelift_regalloc_algorithm(wasmtime::RegallocAlgorithm::SinglePass)
             .max_wasm_stack(512 << 10);
         config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true).wasm_relaxed_simd(true);
+        config.wasm_wide_arithmetic(true);
         config.relaxed_simd_deterministic(true).wasm_backtrace_max_frames(None);
         config.generate_address_map(false).native_unwind_info(false);
         // Nothing runs for long.

@@ -11,8 +11,9 @@ use crate::printable::Printable;
 /// Look at the cache of compiled code, or empty it
 #[derive(Args)]
 #[command(after_help = "\
-Functions that were compiled are kept, so that the next run of the same program has native code from the start. What is
-not used for long is removed when there is too much (see --cache-size of exec). It is always safe to delete.
+Functions that were compiled are kept, so that the next run of the same program
+has native code from the start. What is not used for long is removed when there
+is too much (see --cache-size of exec). It is always safe to delete.
 
 Examples:
   wasmrun cache info
@@ -51,51 +52,42 @@ pub(in crate::cli) fn run(args: &CacheCommandArgs) -> Result<u8, Failure> {
             let contents = directory::contents(&path).map_err(failed)?;
             output::print(&info(&path.to_string_lossy(), contents.as_ref(), json))?;
         }
-        CacheCommand::Clear { .. } => directory::clear(&path).map_err(failed)?,
+        CacheCommand::Clear { .. } => {
+            let removed = directory::clear(&path).map_err(failed)?;
+            output::print(&cleared(&path.to_string_lossy(), &removed))?;
+        }
     }
     Ok(0)
 }
 
+/// What was removed, for people.
+fn cleared(path: &str, removed: &Contents) -> String {
+    let (path, bytes) = (Printable::line(path), output::bytes(removed.bytes));
+    match removed {
+        Contents { modules: 0, files: 0, .. } => format!("nothing to remove in {path}\n"),
+        Contents { files: 1, .. } => format!("removed 1 file ({bytes}) from {path}\n"),
+        Contents { files, .. } => format!("removed {files} files ({bytes}) from {path}\n"),
+    }
+}
+
 fn info(path: &str, contents: Option<&Contents>, json: bool) -> String {
-    let none = Contents { modules: 0, files: 0, bytes: 0 };
-    let Contents { modules, files, bytes } = contents.unwrap_or(&none);
+    let Contents { modules, files, bytes } = contents.cloned().unwrap_or_default();
     if json {
-        let path = json_string(path);
-        return format!(
-            "{{\"directory\":{path},\"exists\":{},\"modules\":{modules},\"files\":{files},\"bytes\":{bytes},\
-             \"max_bytes\":{DEFAULT_MAX_BYTES}}}\n",
-            contents.is_some()
-        );
+        let value = serde_json::json!({
+            "directory": path,
+            "exists": contents.is_some(),
+            "modules": modules,
+            "files": files,
+            "bytes": bytes,
+            "max_bytes": DEFAULT_MAX_BYTES,
+        });
+        return output::json(&value) + "\n";
     }
     let missing = if contents.is_none() { " (not there yet)" } else { "" };
     format!(
         "directory  {}{missing}\nmodules    {modules}\nfiles      {files}\nsize       {} of at most {}\n",
         Printable::line(path),
-        output::bytes(*bytes),
+        output::bytes(bytes),
         output::bytes(DEFAULT_MAX_BYTES)
     )
-}
-
-/// A string as JSON has it.
-fn json_string(text: &str) -> String {
-    let mut json = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => json.extend(['\\', c]),
-            c if c.is_control() || Printable::hides(c) => {
-                let mut units = [0; 2];
-                c.encode_utf16(&mut units).iter().for_each(|unit| json.push_str(&format!("\\u{unit:04x}")));
-            }
-            c => json.push(c),
-        }
-    }
-    json + "\""
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn paths_are_valid_json() {
-        assert_eq!(super::json_string("/a\"b\\c\n"), r#""/a\"b\\c\u000a""#);
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::Module;
 use crate::cli::output::Failure;
+use crate::cli::similar;
 use crate::printable::Printable;
 use crate::runtime::inspect::CodeForm;
 
@@ -51,15 +52,33 @@ fn find(module: &Module, name: &str) -> Result<u32, Failure> {
     }
 }
 
-/// A list of functions whose names contain the wanted name, as the end of a message.
+/// Functions that a message lists.
+const MAX_LISTED: usize = 10;
+
+/// A list of functions whose names contain the wanted name or come near it, as the end of a message; without any, of the
+/// first functions.
 fn similar(module: &Module, name: &str) -> String {
-    let contains = |index: &u32| module.function_name(*index).is_some_and(|n| n.contains(name));
-    let found: Vec<u32> = (0..module.function_counts().0).filter(contains).take(10).collect();
-    if found.is_empty() { String::new() } else { format!("; these come near:{}", list(module, &found)) }
+    let all = 0..module.function_counts().0;
+    let named = |index: &u32| module.function_name(*index);
+    let contains = |index: &u32| !name.is_empty() && named(index).is_some_and(|n| n.contains(name));
+    let mut found: Vec<u32> = all.clone().filter(contains).take(MAX_LISTED).collect();
+    if found.is_empty() {
+        let near = similar::nearest(name, all.clone().filter_map(|index| module.function_name(index)));
+        found = all.clone().filter(|index| named(index).is_some_and(|n| near.contains(&n))).take(MAX_LISTED).collect();
+    }
+    if !found.is_empty() {
+        return format!("; these come near:{}", list(module, &found));
+    }
+    let first: Vec<u32> = all.clone().filter(|index| named(index).is_some()).take(MAX_LISTED).collect();
+    match all.len() {
+        0 => "; the module has no functions".into(),
+        count if first.is_empty() => format!("; its {count} functions have no names, only numbers from 0 on"),
+        count => format!("; the first of {count} that have names:{}", list(module, &first)),
+    }
 }
 
 fn list(module: &Module, indices: &[u32]) -> String {
     let line =
         |index: &u32| format!("\n  {index} {}", Printable::name(module.function_name(*index).unwrap_or_default()));
-    indices.iter().take(20).map(line).collect::<Vec<_>>().concat()
+    indices.iter().take(2 * MAX_LISTED).map(line).collect::<Vec<_>>().concat()
 }

@@ -2,6 +2,7 @@
 
 mod features;
 mod functions;
+mod json;
 mod report;
 mod survey;
 
@@ -24,12 +25,17 @@ FUNC is a function's index, its name, or the name of an export.
 
 Examples:
   wasmrun inspect hello.wasm
-  wasmrun inspect --bytecode main hello.wasm     what the interpreter runs
-  wasmrun inspect --asm 12 hello.wasm            what the JIT makes of function 12")]
+  wasmrun inspect --json hello.wasm | jq -r '.exports[].name'
+  wasmrun inspect --bytecode main hello.wasm   what the interpreter runs
+  wasmrun inspect --asm 12 hello.wasm          what the JIT makes of function 12")]
 pub(super) struct InspectArgs {
     /// The module (.wasm or .wat), `-` for standard input
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file: OsString,
+
+    /// Print all of it as one JSON object in one line; README.md describes the fields
+    #[arg(long, conflicts_with_all = ["bytecode", "clif", "asm"])]
+    json: bool,
 
     /// Print the interpreter's bytecode of a function
     #[arg(long, value_name = "FUNC", conflicts_with_all = ["clif", "asm"])]
@@ -69,9 +75,9 @@ pub(super) fn run(args: &InspectArgs) -> Result<u8, Failure> {
         (Some((form, func)), Ok(module)) => functions::print(module, form, func)?,
         // Modules of proposals to come can be looked at all the same.
         (None, Err(error)) if !matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
-            return Err(Failure::of(&file, error));
+            return Err(input::invalid(&args.file, error, || Some(bytes)));
         }
-        (Some(_), Err(error)) => return Err(Failure::of(&file, error)),
+        (Some(_), Err(error)) => return Err(input::invalid(&args.file, error, || Some(bytes))),
         (None, module) => {
             let invalid = |message: String| Failure::new(status::INVALID, format!("{file}: {message}"));
             let binary = match bytes.starts_with(b"\0asm") {
@@ -79,7 +85,8 @@ pub(super) fn run(args: &InspectArgs) -> Result<u8, Failure> {
                 false => decode::text(&bytes).map_err(|error| invalid(error.to_string()))?,
             };
             let survey = Survey::new(&binary).map_err(|error| invalid(error.to_string()))?;
-            report::text(&file, &survey, module.as_ref().err())
+            let error = module.as_ref().err();
+            if args.json { json::text(&file, &survey, error) } else { report::text(&file, &survey, error) }
         }
     };
     output::print(&text)?;

@@ -43,8 +43,9 @@ pub(super) struct Survey<'a> {
     pub func_names: HashMap<u32, &'a str>,
     pub features: Features,
     types: Vec<CompositeType>,
-    global_types: Vec<String>,
-    tags: Vec<u32>,
+    pub global_types: Vec<String>,
+    pub tags: Vec<u32>,
+    pub imported_tags: usize,
 }
 
 impl<'a> Survey<'a> {
@@ -232,6 +233,7 @@ impl<'a> Survey<'a> {
             TypeRef::Tag(ty) => {
                 self.features.add("exception-handling", "tag");
                 self.tags.push(ty.func_type_idx);
+                self.imported_tags += 1;
             }
         }
     }
@@ -265,7 +267,7 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn func_type(&self, what: &str, index: u32) -> String {
+    pub fn func_type(&self, what: &str, index: u32) -> String {
         let Some(CompositeInnerType::Func(ty)) = self.types.get(index as usize).map(|ty| &ty.inner) else {
             return format!("({what} (type {index}))");
         };

@@ -12,8 +12,8 @@ use crate::cli::{input, process, status};
 /// Run WebAssembly test scripts (.wast)
 #[derive(Args)]
 #[command(after_help = "\
-Runs each script up to its first directive that does not hold, which is printed with its line. The exit status is
-1 if there was one.
+Runs each script up to its first directive that does not hold, which is printed
+with its line. The exit status is 1 if there was one.
 
 Examples:
   wasmrun wast i32.wast

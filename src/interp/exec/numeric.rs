@@ -8,6 +8,7 @@ use crate::interp::machine::{Flow, Handler, Machine};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::SlotValue;
+use crate::numeric;
 
 run! {
     Imm32(m) {
@@ -22,6 +23,27 @@ run! {
         m.put(m.a(), m.word(1));
         m.skip(2)
     }
+    I64Add128(m) wide(m, |[a, b, c, d]| numeric::i64_add128(joined(a, b), joined(c, d)))
+    I64Sub128(m) wide(m, |[a, b, c, d]| numeric::i64_sub128(joined(a, b), joined(c, d)))
+    I64MulWideS(m) wide(m, |[a, b]| numeric::i64_mul_wide_s(a, b))
+    I64MulWideU(m) wide(m, |[a, b]| numeric::i64_mul_wide_u(a, b))
+}
+
+/// The number of 128 bits with these halves.
+fn joined(low: u64, high: u64) -> u128 {
+    u128::from(low) | u128::from(high) << 64
+}
+
+/// Replaces the `N` operands of wide arithmetic by the halves of the result, the lower one first.
+#[inline(always)]
+fn wide<const N: usize>(m: &mut Machine, apply: impl FnOnce([u64; N]) -> u128) -> Flow {
+    let slots = m.fp.wrapping_add(m.low(1) as usize);
+    // SAFETY: the machine's invariant: the operands are in the frame, and there are at least two, so the results are too.
+    unsafe {
+        let result = apply(slots.cast::<[u64; N]>().read());
+        slots.cast::<[u64; 2]>().write([result as u64, (result >> 64) as u64]);
+    }
+    m.skip(2)
 }
 
 /// An operation with two operands and a result of one type.

@@ -91,6 +91,11 @@ macro_rules! for_each_op {
                 TableInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 ElemDrop: [ImmBC],
                 RefFunc: [Def(A), FuncBC],
+                /// Wide arithmetic: the operands are in consecutive slots from the given one on, and so are the results.
+                I64Add128: [Low(1)],
+                I64Sub128: [Low(1)],
+                I64MulWideS: [Low(1)],
+                I64MulWideU: [Low(1)],
                 Shuffle: [Def(A), Slot(B), Slot(C), Word(1), Word(2)],
             }
 

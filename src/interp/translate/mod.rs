@@ -24,7 +24,7 @@ use std::ops::Range;
 use wasmparser::Operator;
 
 use super::layout::FrameLayout;
-use super::op::{self, for_each_op};
+use super::op::{self, Plain, for_each_op};
 use super::tries::Try;
 use crate::error::Result;
 use crate::module::ModuleFacts;
@@ -318,6 +318,10 @@ macro_rules! translate {
                     Operator::V128Const { value } => self.vector_const(value.i128() as u128),
                     Operator::I32Eqz => self.i32_eqz(),
                     Operator::I64Eqz => self.i64_eqz(),
+                    Operator::I64Add128 => self.wide_arithmetic(Plain::I64Add128, 4),
+                    Operator::I64Sub128 => self.wide_arithmetic(Plain::I64Sub128, 4),
+                    Operator::I64MulWideS => self.wide_arithmetic(Plain::I64MulWideS, 2),
+                    Operator::I64MulWideU => self.wide_arithmetic(Plain::I64MulWideU, 2),
                     // These leave the slot as it is.
                     Operator::I64ExtendI32U
                     | Operator::I32ReinterpretF32

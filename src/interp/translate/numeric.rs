@@ -4,6 +4,7 @@ use super::Translator;
 use super::stack::{Operand, OperandKind};
 use crate::interp::op::{Binary, Compare, Form, Plain, Unary};
 use crate::interp::value::Bank;
+use crate::module::types::ValType;
 
 /// The two operands of an instruction, as a form and its fields.
 pub(super) struct Fields {
@@ -103,6 +104,15 @@ impl Translator<'_> {
         let op = if fields.swapped { op.swapped() } else { op };
         let slot = self.push_temp(Bank::Int);
         self.define(op.op(fields.form), slot, Bank::Int, fields.b, fields.c, fields.word.as_slice());
+    }
+
+    /// An instruction of wide arithmetic with so many operands.
+    pub fn wide_arithmetic(&mut self, op: Plain, operands: usize) {
+        const I64S: [ValType; 4] = [const { ValType::I64 }; 4];
+        let base = self.arguments(&I64S[..operands]);
+        self.effect(op.op(), 0, 0, 0, &[base.into()]);
+        self.written(base, true);
+        self.push_temps(&I64S[..2]);
     }
 
     pub fn i32_eqz(&mut self) {

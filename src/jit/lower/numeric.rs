@@ -79,6 +79,11 @@ impl<'b> Lower<'_, 'b> {
             Op::I32Rotl | Op::I64Rotl => self.binary(|i, x, y| i.rotl(x, y)),
             Op::I32Rotr | Op::I64Rotr => self.binary(|i, x, y| i.rotr(x, y)),
 
+            Op::I64Add128 => self.wide_binary(|i, x, y| i.iadd(x, y)),
+            Op::I64Sub128 => self.wide_binary(|i, x, y| i.isub(x, y)),
+            Op::I64MulWideS => self.wide_product(|i, x, y| i.smulhi(x, y)),
+            Op::I64MulWideU => self.wide_product(|i, x, y| i.umulhi(x, y)),
+
             Op::F32Abs | Op::F64Abs => self.unary(|i, x| i.fabs(x)),
             Op::F32Neg | Op::F64Neg => {
                 let x = self.pop();
@@ -139,6 +144,29 @@ impl<'b> Lower<'_, 'b> {
     ) -> bool {
         self.check_division(ty, overflows);
         self.binary(make)
+    }
+
+    /// An operation on two numbers of 128 bits, of which each is two operands or results, the lower half first.
+    fn wide_binary(&mut self, make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value, Value) -> Value) -> bool {
+        let (low, high) = self.pop2();
+        let y = self.ins().iconcat(low, high);
+        let (low, high) = self.pop2();
+        let x = self.ins().iconcat(low, high);
+        let result = make(self.ins(), x, y);
+        let (low, high) = self.ins().isplit(result);
+        self.push(low);
+        self.push(high);
+        true
+    }
+
+    /// The product of two operands in 128 bits; `high` makes its upper half.
+    fn wide_product(&mut self, high: impl FnOnce(FuncInstBuilder<'_, 'b>, Value, Value) -> Value) -> bool {
+        let (x, y) = self.pop2();
+        let low = self.ins().imul(x, y);
+        let high = high(self.ins(), x, y);
+        self.push(low);
+        self.push(high);
+        true
     }
 
     fn compare(&mut self, condition: IntCC) -> bool {
