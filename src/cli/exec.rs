@@ -70,8 +70,7 @@ pub(super) struct ExecArgs {
     #[arg(long, value_name = "EXPORT", help_heading = "Program")]
     call: Option<String>,
 
-    /// Instantiate the module in FILE first, or anew for each call if it exports `_start`; the program can import its exports
-    /// from NAME
+    /// Instantiate the module in FILE first; the program can import its exports from NAME
     #[arg(long, value_name = "NAME=FILE", help_heading = "Program", value_parser = preload)]
     preload: Vec<(String, OsString)>,
 
@@ -265,9 +264,18 @@ impl<'a> Run<'a> {
         let module = input::module(self.store.engine(), file, self.args.allow_precompiled)?;
         process::flush_at_end(&module);
         self.resolve(&module, &display)?;
-        let result = self.linker.module(&mut *self.store, name, &module);
         let what = format!("--preload {}={display}", Printable::line(name));
-        result.map(drop).map_err(|error| self.failure(&what, &error))
+        self.define_exports(name, &module).map_err(|error| self.failure(&what, &error))
+    }
+
+    /// Instantiates a module once, a command too, and defines its exports.
+    fn define_exports(&mut self, name: &str, module: &Module) -> crate::Result<()> {
+        let store = &mut *self.store;
+        let instance = self.linker.instantiate(&mut *store, module)?;
+        if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
+            initialize.call(&mut *store, &[], &mut [])?;
+        }
+        self.linker.instance(store, name, instance).map(drop)
     }
 
     /// What is reported of an error. That of `--timeout` has a status of its own, and names the flag.
