@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All rooms (folders and files of `src`), from the lowest to the highest. A room may use those before it.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "printable", // names for people
     "error",     // errors and traps
     "sys",       // the platform
     "config",    // settings
     "stats",     // counters
     "numeric",   // arithmetic
+    "symbols",   // names, files and lines of code
     "module",    // facts of modules
     "vm",        // objects of stores
     "interp",    // the interpreter

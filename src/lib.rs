@@ -71,6 +71,7 @@ mod numeric;
 mod printable;
 mod runtime;
 mod stats;
+mod symbols;
 mod sys;
 #[cfg(jit)]
 mod tier;
@@ -81,7 +82,7 @@ pub mod wasi;
 pub use config::budget::{Budget, BudgetUsed};
 pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, OptLevel, Profile, Profile as ProfilingStrategy, Strategy, Tiering};
-pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, MemoryFault, Result, Trap, WasmBacktrace};
+pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, FrameSymbol, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{
@@ -89,6 +90,7 @@ pub use module::types::{
     ValType,
 };
 pub use runtime::caller::Caller;
+pub use runtime::coredump::WasmCoreDump;
 pub use runtime::engine::{Engine, Precompiled};
 pub use runtime::external::{Export, Extern};
 pub use runtime::func::Func;
@@ -100,6 +102,7 @@ pub use runtime::linear::{IntoAddress, LinearMemory};
 pub use runtime::linker::{InstancePre, Linker};
 pub use runtime::memory::Memory;
 pub use runtime::module::{ExportType, ImportType, Module, ModuleExport, ResourcesRequired};
+pub use runtime::profiler::{FunctionTime, GuestProfile, GuestProfiler};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
 pub use runtime::tag::Tag;

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod backtraces;
 #[cfg(jit)]
 mod compile;
 mod denials;
@@ -10,6 +11,8 @@ mod limits;
 mod messages;
 mod mistakes;
 mod names;
+mod profile;
+mod readme;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -287,7 +290,7 @@ fn trap_is_134_with_kind_and_backtrace() {
         (func $outer (export "_start") (drop (call $divide (i32.const 1) (i32.const 0)))))"#;
     for engine in ENGINES {
         let done = exec(wat, &[engine], &[]);
-        done.fails(134, &["trap: integer divide by zero", "0: divide at offset 0x", "1: outer at offset 0x"]);
+        done.fails(134, &["trap: integer divide by zero", "0: divide at offset 0x", "1: outer  at offset 0x"]);
     }
 }
 
@@ -916,6 +919,10 @@ struct Terminal {
 
 impl Terminal {
     fn new(args: &[&str]) -> Self {
+        Self::in_folder(".", args)
+    }
+
+    fn in_folder(folder: &str, args: &[&str]) -> Self {
         let (mut person, mut terminal) = (0, 0);
         let null = std::ptr::null_mut();
         // SAFETY: both numbers have room, the rest may be left out.
@@ -924,7 +931,12 @@ impl Terminal {
         // SAFETY: just opened, and nobody else's.
         let [person, terminal] = [person, terminal].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
         let mut command = interruptible();
-        command.args(args).stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        command
+            .current_dir(folder)
+            .args(args)
+            .stdin(terminal.try_clone().unwrap())
+            .stdout(terminal.try_clone().unwrap())
+            .stderr(terminal);
         // SAFETY: calls nothing but the system, as is allowed between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -938,6 +950,14 @@ impl Terminal {
 
     fn types(&mut self, text: &str) {
         self.person.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What comes to the screen until the program ends, behind what was waited for.
+    fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // At the end, a terminal gives an error to whom reads from it.
+        let _ = self.person.read_to_end(&mut bytes);
+        std::mem::take(&mut self.seen) + &String::from_utf8_lossy(&bytes)
     }
 
     /// Waits until this is on the screen, behind what was waited for before.
@@ -1322,9 +1342,36 @@ fn bench_compares_the_engines() {
     let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime-tests/programs/hello.wasm");
     let done = Done::new(wasmrun().args(["bench", "--runs", "2", hello]).output().unwrap());
     assert_eq!(done.status, Some(0), "{done:?}");
-    assert!(done.stdout.contains("interpreter") && done.stdout.contains("1.00x"), "{done:?}");
-    assert!(done.stdout.contains("same output each time (24 bytes), exit status 0"), "{done:?}");
-    assert_eq!(done.stdout.contains("JIT"), wasmrun::Engine::has_jit());
+    assert!(done.stdout.contains("1.00x"), "{done:?}");
+    assert!(done.stdout.contains("2 runs of each kind, same output each time (24 bytes), exit status 0"), "{done:?}");
+    let engines = if wasmrun::Engine::has_jit() { &["tiers", "interpreter", "JIT"][..] } else { &["interpreter"] };
+    let lines: Vec<_> = done.stdout.lines().collect();
+    let columns: Vec<_> = lines[2].split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
+    assert_eq!(columns, ["start-up", "first run", "later runs: median (from, to)", "peak"], "{done:?}");
+    for (line, engine) in lines[3..].iter().zip(engines) {
+        // Six times, in seconds or milliseconds.
+        let units = line.split([' ', ',', ')']).filter(|word| ["s", "ms"].contains(word)).count();
+        assert!(line.trim_start().starts_with(engine) && units == 6 && line.contains("x "), "{done:?}");
+        assert!(line.chars().count() <= 110, "{done:?}");
+    }
+    assert_eq!(done.stderr, "");
+
+    let done = Done::new(wasmrun().args(["bench", "--runs=1", "--json", hello]).output().unwrap());
+    let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let found: Vec<_> = json["engines"].as_array().unwrap().iter().map(|engine| engine["engine"].clone()).collect();
+    assert_eq!(found, engines);
+    for engine in json["engines"].as_array().unwrap() {
+        let run = &engine["first_runs"][0];
+        let [whole, program] = ["whole_ms", "program_ms"].map(|key| run[key].as_f64().unwrap());
+        assert!(whole > program && program > 0.0, "{json}");
+        assert!((whole - program - engine["startup_ms"].as_f64().unwrap()).abs() < 0.01, "{json}");
+        assert_eq!(engine["first_run_ms"], run["whole_ms"], "{json}");
+        assert_eq!(engine["later_runs"].as_array().unwrap().len(), 1, "{json}");
+    }
+    assert_eq!((&json["output_bytes"], &json["exit_status"]), (&24.into(), &0.into()));
+    let left = fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok);
+    let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("wasmrun-bench-")).count();
+    assert_eq!(left, 0, "the cache of the later runs is removed");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Files that a subcommand writes: whole or not at all, so that a failure leaves the file of that name as it was.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::process;
@@ -66,11 +66,22 @@ impl Destination {
             let is_owner_kept = fchown(file, Some(present.uid()), Some(present.gid())).is_ok();
             let mut permissions = present.permissions();
             if !is_owner_kept {
-                std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, present.mode() & 0o777);
+                permissions.set_mode(present.mode() & 0o777);
             }
             file.set_permissions(permissions)?;
         }
         Ok(this)
+    }
+
+    /// Lets only its owner read a file, as for what may have secrets. What is no file of its own stays as it is.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn make_private(&self) -> io::Result<()> {
+        match self {
+            Destination::File { file, .. } => file.set_permissions(Permissions::from_mode(0o600)),
+            Destination::Stream(_) | Destination::Stdout(_) => Ok(()),
+        }
     }
 
     /// Puts the file into its place, now that all has been written.

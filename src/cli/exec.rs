@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io::{self, BufWriter, Write};
 use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,15 +12,17 @@ use clap::{Args, ValueEnum};
 
 use super::cache::CacheArgs;
 use super::call::{self, Call};
-use super::engine::EngineArgs;
+use super::destination::Destination;
+use super::engine::{EngineArgs, ProfileArg};
 use super::output::{self, Failure, hint, warning};
 use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases, Usage};
 use super::streams::StreamArgs;
-use super::{denials, input, mistaken, process, sandbox, similar, status, value};
+use super::{backtrace, denials, input, mistaken, process, profile, sandbox, similar, status, value};
 use crate::printable::Printable;
 use crate::{
-    BudgetItem, Error, ErrorKind, ExternType, ImportType, Linker, Module, Store, Trap, WasiEnv, add_wasi_to_linker,
+    BudgetItem, Error, ErrorKind, ExternType, ImportType, Linker, Module, Store, Trap, WasiEnv, WasmCoreDump,
+    add_wasi_to_linker,
 };
 
 const EXAMPLES: &str = "\
@@ -35,6 +39,7 @@ Examples:
   wasmrun exec --max-file-size 1M --max-open-files 20 --dir tmp::/ p.wasm
   wasmrun exec --timeout 5s p.wasm          end it with 124 if it takes longer
   wasmrun exec --fuel 1000000000 p.wasm     end it when it has done so much
+  wasmrun exec --coredump core p.wasm       keep its memory if it traps
   wasmrun exec --call add math.wat 1 -0x2   call a function, print its results
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
   wasmrun exec --allow-precompiled p.cwasm  what `wasmrun compile` has made
@@ -105,6 +110,10 @@ pub(super) struct ExecArgs {
     #[arg(default_missing_value = "text", help_heading = "Reports")]
     stats: Option<stats::Format>,
 
+    /// If the program traps, throws or is ended, write its memory, its globals and its stack to FILE, for a debugger
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, help_heading = "Reports")]
+    coredump: Option<PathBuf>,
+
     #[command(flatten)]
     cache: CacheArgs,
 }
@@ -131,9 +140,15 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
     process::on_big_stack(|| {
         let mut run = Run::new(&args, &mut phases)?;
         let (engine, module, file) = (run.store.engine().clone(), run.module.clone(), input::display(run.file));
-        process::set_guest(Some((run.store.interrupt_handle(), file.clone())));
+        process::set_guest(Some(process::Guest {
+            handle: run.store.interrupt_handle(),
+            file: file.clone(),
+            is_verbose: args.cache.is_verbose(),
+            dumps_core: args.coredump.is_some(),
+        }));
         let result = run.start(&mut phases);
         process::set_guest(None);
+        profile::finish(result.is_ok());
         if let Some(format) = args.stats {
             let (used, reached) = (run.store.budget_used(), run.store.budget_reached());
             phases.report(&engine, &Usage { used, reached, limits: &args.sandbox.limits }, format);
@@ -189,6 +204,9 @@ impl<'a> Run<'a> {
         store.set_budget(&budget).map_err(|error| Failure::error(error.to_string()))?;
         if let Some(fuel) = args.fuel {
             store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
+        }
+        if let Some(ProfileArg::Flame(graph)) = &args.engine.profile {
+            profile::start(&mut store, file, graph.as_deref())?;
         }
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
@@ -341,6 +359,30 @@ impl<'a> Run<'a> {
         flag.map_or(error.to_string(), |(item, flag)| error.to_string().replace(item.method(), &flag))
     }
 
+    /// The WebAssembly functions that an error left, and the line of the source: lines to come below the message.
+    fn backtrace(&self, error: &Error) -> String {
+        match error.backtrace() {
+            [] => String::new(),
+            _ => format!("\n{}", backtrace::text(error.printed_backtrace(), self.args.cache.is_verbose())),
+        }
+    }
+
+    /// Writes the core of the program that an error has ended.
+    fn dump_core(&self, error: &Error, file: &Path) {
+        let name = input::display(file.as_os_str());
+        let write = || -> io::Result<()> {
+            let mut out = BufWriter::with_capacity(64 << 10, Destination::open(file)?);
+            out.get_ref().make_private()?;
+            WasmCoreDump::of_error(error).write(&*self.store, &self.file.to_string_lossy(), &mut out)?;
+            out.flush()?;
+            out.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+        };
+        match write() {
+            Ok(()) => output::note(&format!("core dumped to {name}")),
+            Err(error) => output::error(&format!("cannot write the core dump {name}: {error}")),
+        }
+    }
+
     /// Reports the error that ended the program; the exit status for it.
     fn ended_by(&self, error: &Error) -> u8 {
         let status = match error.kind() {
@@ -350,19 +392,32 @@ impl<'a> Run<'a> {
                     "{}: trap: {}{}",
                     input::display(self.file),
                     self.message(error),
-                    backtrace(error)
+                    self.backtrace(error)
                 ));
                 if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
                     hint(&format!("the program was held back by --fuel={fuel}"));
                 }
-                if *trap == Trap::CpuTime { status::TIMED_OUT } else { status::TRAP }
+                match trap {
+                    Trap::CpuTime => status::TIMED_OUT,
+                    // Nothing else than Ctrl-C interrupts it.
+                    Trap::Interrupt => status::INTERRUPTED,
+                    _ => status::TRAP,
+                }
             }
             _ if error.budget_item().is_some() => {
-                output::error(&format!("{}: {}{}", input::display(self.file), self.message(error), backtrace(error)));
+                output::error(&format!(
+                    "{}: {}{}",
+                    input::display(self.file),
+                    self.message(error),
+                    self.backtrace(error)
+                ));
                 status::ERROR
             }
-            _ => self.failure(&input::display(self.file), error).with_details(&backtrace(error)).report(),
+            _ => self.failure(&input::display(self.file), error).with_details(&self.backtrace(error)).report(),
         };
+        if let Some(file) = self.args.coredump.as_deref().filter(|_| error.exit_code().is_none()) {
+            self.dump_core(error, file);
+        }
         if status == 0 || !self.args.streams.explain_denials {
             self.tell_limits(status, error.budget_item());
         }
@@ -388,12 +443,4 @@ fn is_func(ty: &ExternType) -> bool {
 
 fn export_is_func(module: &Module, name: &str) -> bool {
     module.exports().any(|export| export.name() == name && is_func(&export.ty()))
-}
-
-/// The WebAssembly functions an error left, a line each, innermost first.
-fn backtrace(error: &Error) -> String {
-    match error.backtrace() {
-        [] => String::new(),
-        _ => format!("\n{}", error.printed_backtrace()),
-    }
 }

@@ -1,8 +1,7 @@
 //! The process around the guest: the thread it runs on, and the signals of the terminal.
 
-#[cfg(jit)]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -10,7 +9,7 @@ use signal_hook::consts::{SIGINT, SIGQUIT};
 use signal_hook::iterator::Signals;
 
 use super::output::{Failure, note};
-use super::status;
+use super::{backtrace, profile, status};
 use crate::sys::is_ignored;
 use crate::{InterruptHandle, Module};
 
@@ -42,45 +41,65 @@ pub(super) fn handle_signals() {
     }
 }
 
+/// Ends the process; but if the guest's core is to be dumped, ends the guest, and the process when it is asked for again.
 fn interrupt() {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    let guest = GUEST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(guest) = guest.filter(|guest| guest.dumps_core)
+        && !ASKED.swap(true, Relaxed)
+    {
+        return guest.handle.interrupt();
+    }
+    profile::finish(true);
     flush_caches();
     if let Some(file) = unfinished().take() {
-        let _ = std::fs::remove_file(file);
+        let _ = std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir_all(&file));
     }
     std::process::exit(status::INTERRUPTED.into())
 }
 
-/// The guest that runs, and the name of its module's file.
-static GUEST: Mutex<Option<(InterruptHandle, String)>> = Mutex::new(None);
+/// The guest that runs.
+#[derive(Clone)]
+pub(super) struct Guest {
+    pub handle: InterruptHandle,
+    /// The name of its module's file.
+    pub file: String,
+    /// Whether its backtraces are told in full.
+    pub is_verbose: bool,
+    /// Whether it is to be interrupted on Ctrl-C, so that its core can be dumped.
+    pub dumps_core: bool,
+}
+
+static GUEST: Mutex<Option<Guest>> = Mutex::new(None);
 
 /// Sets the guest whose backtrace is printed on Ctrl-\; without one, the process ends as others do.
-pub(super) fn set_guest(guest: Option<(InterruptHandle, String)>) {
+pub(super) fn set_guest(guest: Option<Guest>) {
     *GUEST.lock().unwrap_or_else(PoisonError::into_inner) = guest;
 }
 
 fn tell_backtrace() {
-    let Some((guest, file)) = GUEST.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+    let Some(Guest { handle, file, is_verbose, .. }) = GUEST.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    else {
         let _ = signal_hook::low_level::emulate_default_handler(SIGQUIT);
         return;
     };
-    guest.backtrace(move |backtrace| match backtrace.frames() {
+    handle.backtrace(move |backtrace| match backtrace.frames() {
         [] => note(&format!("{file}: is about to run")),
-        _ => note(&format!("{file}: is running\n{backtrace}")),
+        _ => note(&format!("{file}: is running\n{}", backtrace::text(&backtrace, is_verbose))),
     });
 }
 
 /// The modules that are running.
 static MODULES: Mutex<Vec<Module>> = Mutex::new(Vec::new());
 
-/// A file that is being written, under a name that is not its own yet.
+/// A file that is being written, under a name that is not its own yet; or a folder for a while.
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 fn unfinished() -> MutexGuard<'static, Option<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has this file removed on Ctrl-C, and no other any more.
-#[cfg(jit)]
+/// Has this file or folder removed on Ctrl-C, and no other any more.
 pub(super) fn remove_at_interrupt(file: Option<&Path>) {
     *unfinished() = file.map(Path::to_path_buf);
 }

@@ -23,6 +23,17 @@ pub(crate) struct UnresolvedFrame {
 pub(crate) trait FrameSource: Send + Sync {
     /// The frame for a position in the function of index `defined` among the module's defined functions.
     fn resolve(&self, defined: u32, position: usize) -> Frame;
+
+    /// A number that the module has as long as it lives, and no other.
+    fn module_id(&self) -> usize;
+    /// The frames for positions in one function, which takes little longer than for one of them.
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame>;
+
+    /// Whether a position is the function's very beginning, before its first instruction.
+    fn is_entry(&self, defined: u32, position: usize) -> bool;
+
+    /// The name of the imported function that is called at a byte offset in the module, as that of its module and its own.
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)>;
 }
 
 /// One WebAssembly function in a backtrace.
@@ -40,7 +51,11 @@ pub(crate) trait FrameSource: Send + Sync {
 pub struct Frame {
     pub(crate) func_index: u32,
     pub(crate) func_name: Option<String>,
+    /// The demangled name, if it differs.
+    pub(crate) name: Option<String>,
     pub(crate) offset: usize,
+    pub(crate) func_offset: usize,
+    pub(crate) symbols: Vec<FrameSymbol>,
 }
 
 impl Frame {
@@ -49,9 +64,15 @@ impl Frame {
         self.func_index
     }
 
-    /// Name of the function, from the module's name section or else of its import or export.
+    /// Name of the function as the module has it, mangled as the case may be: from the module's name section or else of its import
+    /// or export.
     pub fn func_name(&self) -> Option<&str> {
         self.func_name.as_deref()
+    }
+
+    /// [`func_name`](Frame::func_name) for people: demangled, if it is a linkage name of Rust or C++.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref().or(self.func_name())
     }
 
     /// Byte offset in the binary module of the instruction at which the error left the function. In all frames but the
@@ -59,15 +80,139 @@ impl Frame {
     pub fn module_offset(&self) -> usize {
         self.offset
     }
+
+    /// Byte offset of the same instruction from the start of the function's body: its locals and code, without its size.
+    pub fn func_offset(&self) -> usize {
+        self.func_offset
+    }
+
+    /// What the module's debug information (DWARF, in sections like `.debug_info`) says of the instruction: the functions there,
+    /// innermost first, each but the last inlined into the next by the compiler, and where in the source each was. Empty without
+    /// debug information for it.
+    ///
+    /// Debug information is read for the first frame that is displayed or asked for, and kept with the module. It is untrusted as
+    /// all of the module: names may be misleading and files not there. What is damaged, of another version than DWARF 2 to 5, or
+    /// unusually large is left out.
+    pub fn symbols(&self) -> &[FrameSymbol] {
+        &self.symbols
+    }
 }
 
+/// The function's name and where in the source it was, with a line for each function that it was inlined into.
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.func_name {
-            Some(name) => write!(f, "{}", Printable::name(name))?,
-            None => write!(f, "<function {}>", self.func_index)?,
+        for (at, line) in self.lines(0).iter().enumerate() {
+            let newline = if at == 0 { "" } else { "\n" };
+            write!(f, "{newline}{} {}", line.shown_name(), line.place(false))?;
         }
-        write!(f, " at offset {:#x}", self.offset)
+        Ok(())
+    }
+}
+
+impl Frame {
+    /// A line for each function at the frame's instruction.
+    fn lines(&self, depth: usize) -> Vec<FrameLine<'_>> {
+        let line = |name, symbol| FrameLine { depth, name, symbol, frame: self };
+        let Some((last, inlined)) = self.symbols.split_last() else { return vec![line(self.name(), None)] };
+        let mut lines: Vec<_> = inlined.iter().map(|symbol| line(symbol.name(), Some(symbol))).collect();
+        lines.push(line(last.name().or(self.name()), Some(last)));
+        lines
+    }
+}
+
+/// A function in a backtrace, as it is displayed: one that has code of its own, or that was inlined.
+#[derive(Clone, Copy)]
+pub(crate) struct FrameLine<'a> {
+    /// Index of the frame.
+    pub depth: usize,
+    pub name: Option<&'a str>,
+    pub symbol: Option<&'a FrameSymbol>,
+    frame: &'a Frame,
+}
+
+/// The longest name that others are padded to, so that most places are below each other.
+const MAX_PADDING: usize = 48;
+
+impl FrameLine<'_> {
+    fn shown_name(&self) -> String {
+        match self.name {
+            Some(name) => Printable::name(name).to_string(),
+            None => format!("<function {}>", self.frame.func_index),
+        }
+    }
+
+    /// Where the function was in the source, or else the offset in the module; both `with_offset`.
+    fn place(&self, with_offset: bool) -> String {
+        let offset = format!("at offset {:#x}", self.frame.offset);
+        match self.symbol.and_then(FrameSymbol::place) {
+            Some(place) if with_offset => format!("at {place} ({offset})"),
+            Some(place) => format!("at {place}"),
+            None => offset,
+        }
+    }
+
+    /// Writes lines of a backtrace, without a line end behind the last.
+    pub fn write(lines: &[Self], with_offset: bool, f: &mut dyn fmt::Write) -> fmt::Result {
+        let names: Vec<_> = lines.iter().map(FrameLine::shown_name).collect();
+        let widths = names.iter().map(|name| name.chars().count());
+        let width = widths.filter(|width| *width <= MAX_PADDING).max().unwrap_or(0);
+        let mut depth = None;
+        for (line, name) in lines.iter().zip(&names) {
+            let newline = if depth.is_some() { "\n" } else { "" };
+            let place = line.place(with_offset);
+            match depth.replace(line.depth) {
+                Some(depth) if depth == line.depth => write!(f, "{newline}      {name:width$} {place}")?,
+                _ => write!(f, "{newline}  {:2}: {name:width$} {place}", line.depth)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A function at an instruction, either the one that has it or one that the compiler inlined there; see [`Frame::symbols`] and
+/// [`Module::symbolize`](crate::Module::symbolize).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameSymbol {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) linkage_name: Option<Arc<str>>,
+    pub(crate) file: Option<Arc<str>>,
+    pub(crate) line: Option<u32>,
+    pub(crate) column: Option<u32>,
+}
+
+impl FrameSymbol {
+    /// Name of the function for people: demangled, if it is a linkage name of Rust or C++.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Name of the function as the debug information has it.
+    pub fn linkage_name(&self) -> Option<&str> {
+        self.linkage_name.as_deref()
+    }
+
+    /// Path of the source file on the machine that compiled it.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// Line in the file, counted from 1.
+    pub fn line(&self) -> Option<u32> {
+        self.line
+    }
+
+    /// Column in the line, in bytes or characters as the compiler counts them, from 1.
+    pub fn column(&self) -> Option<u32> {
+        self.column
+    }
+
+    /// File, line and column, as far as they are known.
+    fn place(&self) -> Option<String> {
+        let mut place = Printable::name(self.file()?).to_string();
+        for number in [self.line, self.column].into_iter().flatten() {
+            place.push_str(&format!(":{number}"));
+        }
+        Some(place)
     }
 }
 
@@ -111,6 +256,21 @@ impl WasmBacktrace {
         self.unresolved.is_empty()
     }
 
+    /// A line for each function, innermost first.
+    pub(crate) fn lines(&self) -> Vec<FrameLine<'_>> {
+        self.frames().iter().enumerate().flat_map(|(depth, frame)| frame.lines(depth)).collect()
+    }
+
+    /// The number of each frame's module.
+    pub(crate) fn module_ids(&self) -> impl Iterator<Item = usize> {
+        self.unresolved.iter().map(|frame| frame.source.module_id())
+    }
+
+    /// Whether there may be more frames than the backtrace has.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.unresolved.len() >= MAX_BACKTRACE
+    }
+
     pub(crate) fn push(&mut self, frames: impl IntoIterator<Item = UnresolvedFrame>) {
         let room = MAX_BACKTRACE.saturating_sub(self.unresolved.len());
         self.unresolved.extend(frames.into_iter().take(room));
@@ -121,13 +281,12 @@ impl WasmBacktrace {
 /// So that [`Error::downcast_ref`](crate::Error::downcast_ref) finds it.
 impl std::error::Error for WasmBacktrace {}
 
+/// A line for each function, innermost first, with its name and its place: file, line and column where debug information has them,
+/// the offset in the module otherwise. Functions are numbered, except those that others were inlined into.
 impl fmt::Display for WasmBacktrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (depth, frame) in self.frames().iter().enumerate() {
-            let newline = if depth == 0 { "" } else { "\n" };
-            write!(f, "{newline}  {depth:2}: {frame}")?;
-        }
-        if self.unresolved.len() >= MAX_BACKTRACE {
+        FrameLine::write(&self.lines(), false, f)?;
+        if self.is_cut() {
             write!(f, "\n   (deeper frames are not shown)")?;
         }
         Ok(())

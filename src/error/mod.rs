@@ -14,7 +14,9 @@ use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 
-pub use backtrace::{Frame, WasmBacktrace};
+#[cfg(feature = "cli")]
+pub(crate) use backtrace::FrameLine;
+pub use backtrace::{Frame, FrameSymbol, WasmBacktrace};
 pub(crate) use backtrace::{FrameSource, MAX_BACKTRACE, UnresolvedFrame};
 pub use budget_item::BudgetItem;
 pub use context::Context;
@@ -514,8 +516,8 @@ impl fmt::Debug for Error {
             let heading = if depth == 0 { "\ncaused by" } else { "\n      and" };
             write!(f, "{heading}: {cause}")?;
         }
-        for (depth, frame) in self.backtrace().iter().enumerate() {
-            write!(f, "\n  {depth}: {frame}")?;
+        if !self.backtrace().is_empty() {
+            write!(f, "\n{}", self.0.backtrace)?;
         }
         Ok(())
     }
@@ -612,7 +614,14 @@ mod tests {
     #[test]
     fn names_in_errors_are_escaped_and_kept_as_they_are() {
         let (name, long) = ("a\n\u{202e}", "n".repeat(1000));
-        let frame = Frame { func_index: 1, func_name: Some(name.into()), offset: 16 };
+        let frame = Frame {
+            func_index: 1,
+            func_name: Some(name.into()),
+            name: None,
+            offset: 16,
+            func_offset: 2,
+            symbols: Vec::new(),
+        };
         assert_eq!(frame.to_string(), "a\\n\\u{202e} at offset 0x10");
         assert!(Frame { func_name: Some(long.clone()), ..frame }.to_string().len() < 400);
         let kind = ErrorKind::Invalid { message: name.into(), offset: Some(16), function: Some(long) };

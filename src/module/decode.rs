@@ -10,6 +10,7 @@ use wasmparser::{
     Parser, Payload, TableInit, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
+use super::debug::DebugInfo;
 use super::features;
 use super::offsets::{Counts, VMOffsets};
 use super::rec_group::RecGroup;
@@ -100,6 +101,7 @@ pub(super) struct Decoder {
     /// What validating a body needs; `None` if the module has no bodies.
     pub(super) resources: Option<ValidatorResources>,
     name_section: Option<Range<usize>>,
+    debug: DebugInfo,
     counts: Counts,
 }
 
@@ -269,8 +271,14 @@ impl Decoder {
                     self.data.push(DataSegment { mode, bytes: end - data.data.len()..end });
                 }
             }
-            Payload::CustomSection(section) if section.name() == "name" => {
-                self.name_section = Some(range(section.range())).map(|all| all.end - section.data().len()..all.end);
+            Payload::CodeSectionStart { unchecked_range, .. } => self.debug.code = range(unchecked_range),
+            Payload::CustomSection(section) => {
+                let all = range(section.range());
+                let contents = all.end - section.data().len()..all.end;
+                match section.name() {
+                    "name" => self.name_section = Some(contents),
+                    name => self.debug.add(name, contents),
+                }
             }
             _ => {}
         }
@@ -314,6 +322,7 @@ impl Decoder {
             offsets: VMOffsets::new(counts),
             names: OnceLock::new(),
             name_section: self.name_section,
+            debug: self.debug,
         }))
     }
 }

@@ -106,6 +106,7 @@ fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &M
             break;
         }
         if let Payload::CodeSectionStart { count, .. } = payload {
+            decoder.payload(payload).ok()?;
             parser.skip_section();
             find_bodies(&source, at + consumed..at + section.bytes.len(), count, &mut validator, &mut decoder)?;
         } else {

@@ -2,13 +2,15 @@
 //! its instances and both engines.
 //!
 //! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
-//! access to the module's bytes (`source`, and custom sections by `custom`), validation of function bodies (`validate`, `background`), types (`types`,
-//! `rec_group`) and their engine-wide numbers (`registry`), errors that name proposals (`features`), names (`names`), the
-//! layout of contexts (`offsets`), and what running code costs (`fuel`).
+//! access to the module's bytes (`source`, and custom sections by `custom`), validation of function bodies (`validate`,
+//! `background`), types (`types`, `rec_group`) and their engine-wide numbers (`registry`), errors that name proposals
+//! (`features`), names (`names`), symbols from debug sections (`debug`), the layout of contexts (`offsets`), and what
+//! running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
 pub(crate) mod custom;
+pub(crate) mod debug;
 pub(crate) mod decode;
 pub(crate) mod features;
 pub(crate) mod file;
@@ -26,6 +28,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::error::{Frame, FrameSource, Result};
+use debug::DebugInfo;
 use names::Names;
 use offsets::VMOffsets;
 use registry::RegisteredType;
@@ -68,6 +71,7 @@ pub(crate) struct ModuleFacts {
     pub names: OnceLock<Names>,
     /// Byte range of the contents of the custom section `name`, if there is one.
     pub name_section: Option<Range<usize>>,
+    pub debug: DebugInfo,
 }
 
 /// One import: its two names, and the type that it requires.
@@ -149,13 +153,60 @@ impl FrameSource for ModuleFacts {
     fn resolve(&self, defined: u32, position: usize) -> Frame {
         self.frame(defined, position)
     }
+
+    fn module_id(&self) -> usize {
+        self.id()
+    }
+
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame> {
+        positions.iter().map(|position| self.frame(defined, *position)).collect()
+    }
+
+    fn is_entry(&self, defined: u32, position: usize) -> bool {
+        self.bodies.get(defined as usize).is_some_and(|body| body.start == position)
+    }
+
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)> {
+        let body = self.bodies.get(defined as usize)?;
+        let bytes = self.valid_body(defined).ok()?;
+        let mut reader = wasmparser::BinaryReader::new(bytes.get(offset.checked_sub(body.start)?..)?, 0);
+        // `call` and `return_call` (specification, section 5.4.1).
+        let func = match reader.read_u8().ok()? {
+            0x10 | 0x12 => reader.read_var_u32().ok()?,
+            _ => return None,
+        };
+        let mut imports = self.imports.iter().filter(|import| matches!(import.ty, ExternType::Func(_)));
+        imports.nth(func as usize).map(|import| (&*import.module, &*import.name))
+    }
 }
 
 impl ModuleFacts {
     /// The backtrace frame of a defined function that is at the instruction at this byte offset.
     pub fn frame(&self, defined: u32, offset: usize) -> Frame {
         let func_index = self.imported_funcs() + defined;
-        Frame { func_index, func_name: self.func_name(func_index).map(str::to_owned), offset }
+        let func_name = self.func_name(func_index);
+        Frame {
+            func_index,
+            func_name: func_name.map(str::to_owned),
+            name: func_name.and_then(|name| self.debug.demangler.demangle(name)),
+            offset,
+            func_offset: offset.saturating_sub(self.bodies[defined as usize].start),
+            symbols: self.symbols(func_index, offset),
+        }
+    }
+
+    /// A number that the module has as long as it lives, and no other.
+    pub fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The number of a function's locals, its parameters among them; 0 for an imported function, or if it can't be read.
+    pub fn local_count(&self, func: u32) -> u32 {
+        let Some(body) = func.checked_sub(self.imported_funcs()).and_then(|defined| self.body(defined).ok()) else {
+            return 0;
+        };
+        let groups = body.get_locals_reader().into_iter().flatten().map_while(Result::ok);
+        groups.map(|(count, _)| count).sum::<u32>() + self.func_type(func).params().len() as u32
     }
 
     /// What the export `name` is.
@@ -205,7 +256,6 @@ impl ModuleFacts {
     ///
     /// # Errors
     /// As [`ModuleFacts::ensure_valid`], which this calls.
-    #[cfg_attr(not(any(jit, test)), expect(dead_code, reason = "the interpreter reads bodies as they are validated"))]
     pub fn body(&self, defined: u32) -> Result<wasmparser::FunctionBody<'_>> {
         let bytes = self.valid_body(defined)?;
         let start = self.bodies[defined as usize].start;

@@ -201,7 +201,7 @@ impl Func {
     /// ```
     /// use wasmrun::{Engine, Func, FuncType, Store, ValType, Value};
     /// let mut store = Store::new(&Engine::default(), ());
-    /// let ty = FuncType::new([ValType::I32], [ValType::I32]);
+    /// let ty = FuncType::new(store.engine(), [ValType::I32], [ValType::I32]);
     /// let slow = Func::new_async(&mut store, ty, |_caller, args, results| {
     ///     Box::new(async move {
     ///         tokio::time::sleep(std::time::Duration::from_millis(1)).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::engine::Engine;
 use crate::config::cache::CacheStats;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, FrameSymbol, Result};
 use crate::interp;
 #[cfg(jit)]
 use crate::jit;
@@ -75,7 +75,7 @@ impl Module {
     ///
     /// With [`Config::lazy_validation`](crate::Config::lazy_validation), only a part of a large binary is read. This function
     /// maps the file into memory to find the functions. Later, a function body is read and validated when the function is
-    /// first called, names are read for the first backtrace, and debug sections never. The file stays open for that, so it may
+    /// first called, names and debug sections are read for the first backtrace. The file stays open for that, so it may
     /// be renamed or deleted. Small files, and those that are not regular files, are read in full.
     ///
     /// Code that was validated or has run is never read again from the file, so a program that can write to its own module
@@ -208,7 +208,7 @@ impl Module {
     /// ```
     /// use wasmrun::{Engine, Module};
     /// let module = Module::new(&Engine::default(), r#"(module (@custom "origin" "here"))"#)?;
-    /// assert_eq!(module.custom_sections("origin")?, [b"here"[..].into()]);
+    /// assert_eq!(module.custom_sections("origin")?, [&b"here"[..]]);
     /// # Ok::<(), wasmrun::Error>(())
     /// ```
     ///
@@ -260,6 +260,25 @@ impl Module {
             ExternIndex::Func(func) => Some(func),
             _ => None,
         }
+    }
+
+    /// The functions at the instruction at a byte offset in the binary module ([`Frame::module_offset`](crate::Frame::module_offset)):
+    /// innermost first, and each but the last was inlined into the next by the compiler. Empty if the offset is in no function.
+    ///
+    /// Without debug information for it, the one symbol has only the function's name. Debug information is read when it is first
+    /// asked for and kept, so further calls take a microsecond.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Instance, Module, Store};
+    /// let engine = Engine::default();
+    /// let module = Module::new(&engine, "(module (func $main unreachable) (start $main))")?;
+    /// let error = Instance::new(Store::new(&engine, ()), &module, &[]).unwrap_err();
+    /// let symbols = module.symbolize(error.backtrace()[0].module_offset());
+    /// assert_eq!((symbols[0].name(), symbols[0].file(), symbols[0].line()), (Some("main"), None, None));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn symbolize(&self, module_offset: usize) -> Vec<FrameSymbol> {
+        self.0.facts.symbolize(module_offset)
     }
 
     /// Makes a module from its facts, with each engine's data for it.

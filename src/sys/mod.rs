@@ -38,10 +38,9 @@ pub(crate) use coroutine::{Coroutine, StackPool, Suspender};
 pub(crate) use process::thread_time;
 #[cfg(feature = "cli")]
 pub(crate) use process::{is_ignored, peak_memory};
-#[cfg(jit)]
-pub(crate) use stack::stack_remaining;
 pub(crate) use stack::{
     LEAST_STACK, NativeStack, coroutine_stack, current_stack, saved_registers, set_coroutine_stack, stack_pointer,
+    stack_remaining,
 };
 #[cfg(feature = "wasi")]
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};

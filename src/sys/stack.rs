@@ -128,7 +128,6 @@ fn unusual_stack(here: usize, low: usize, high: usize) -> Result<(NativeStack, u
 
 /// Bytes that are left of the native stack: far too many if the bounds of threads can't be told, none if it is not the
 /// thread's own.
-#[cfg(jit)]
 pub(crate) fn stack_remaining() -> usize {
     let ((low, high), here) = (thread_stack(), stack_pointer());
     if low <= here && here < high { here - low } else { 0 }

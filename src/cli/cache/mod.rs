@@ -30,7 +30,7 @@ pub(super) struct CacheArgs {
     )]
     cache_size: u64,
 
-    /// Report on standard error what the cache did, and why something in it was not used
+    /// Report on standard error what the cache did, and why something in it was not used; show backtraces in full
     #[arg(long, short)]
     verbose: bool,
 }
@@ -76,6 +76,11 @@ impl CacheArgs {
             cache = cache.read_only();
         }
         if self.verbose { cache.notes(note) } else { cache }
+    }
+
+    /// Whether `-v` was given.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
     }
 
     /// Reports what the cache did for a module, with `-v`.
