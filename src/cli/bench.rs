@@ -45,6 +45,10 @@ pub(super) struct BenchArgs {
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
+    /// Run native code from a file of `wasmrun compile`, whose name ends in .cwasm: it runs outside of any sandbox
+    #[arg(long)]
+    allow_precompiled: bool,
+
     /// Print all times, as JSON
     #[arg(long)]
     json: bool,
@@ -88,7 +92,7 @@ pub(super) fn run(args: &BenchArgs) -> Result<u8, Failure> {
     if file == "-" {
         return Err(Failure::usage("bench runs the module many times, so it cannot come from standard input"));
     }
-    let module = input::module(&Engine::default(), file)?;
+    let module = input::module(&Engine::default(), file, args.allow_precompiled)?;
     drop(module);
     let engine = |name, flag| Measured { name, flag, first: Vec::new(), later: Vec::new(), output: None };
     let mut engines = vec![engine("interpreter", Some("--interp"))];
@@ -173,7 +177,8 @@ impl Bench<'_> {
         let exe = std::env::current_exe();
         let exe = exe.map_err(|error| Failure::error(format!("cannot find wasmrun itself: {error}")))?;
         let mut command = Command::new(&exe);
-        command.args(["exec", "--stats=json"]).args(engine.flag).args(self.args.sandbox.to_args());
+        let allowed = self.args.allow_precompiled.then_some("--allow-precompiled");
+        command.args(["exec", "--stats=json"]).args(allowed).args(engine.flag).args(self.args.sandbox.to_args());
         match is_cached {
             true => command.arg("--cache-dir").arg(&self.cache.0),
             false => command.arg("--cache=off"),

@@ -252,6 +252,10 @@ impl WasmBacktrace {
         })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unresolved.is_empty()
+    }
+
     /// A line for each function, innermost first.
     pub(crate) fn lines(&self) -> Vec<FrameLine<'_>> {
         self.frames().iter().enumerate().flat_map(|(depth, frame)| frame.lines(depth)).collect()
@@ -273,6 +277,9 @@ impl WasmBacktrace {
         self.frames.take();
     }
 }
+
+/// So that [`Error::downcast_ref`](crate::Error::downcast_ref) finds it.
+impl std::error::Error for WasmBacktrace {}
 
 /// A line for each function, innermost first, with its name and its place: file, line and column where debug information has them,
 /// the offset in the module otherwise. Functions are numbered, except those that others were inlined into.

@@ -11,6 +11,7 @@ mod budget;
 pub(crate) mod caller;
 pub(crate) mod coredump;
 pub(crate) mod engine;
+mod exception;
 pub(crate) mod external;
 pub(crate) mod func;
 pub(crate) mod global;
