@@ -150,7 +150,7 @@ fn deep_recursions_are_cut() {
         (func (export "run") (call $down (i32.const 1000))))"#;
     for_each_engine(|engine| {
         let (mut store, instance) = setup(engine, GUEST);
-        let profile = sampled(&mut store, 20, |store| call(store, instance, "run", ()).unwrap());
+        let profile = sampled(&mut store, 100, |store| call(store, instance, "run", ()).unwrap());
         let down = find(&profile, "down");
         assert!(down.total_time() <= profile.time() && share(&profile, "down") > 0.8, "{profile:?}");
         let (deepest, _) = profile.stacks().max_by_key(|(stack, _)| stack.len()).unwrap();

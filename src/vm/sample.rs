@@ -387,10 +387,6 @@ mod tests {
     struct Functions;
 
     impl FrameSource for Functions {
-        fn module_id(&self) -> usize {
-            0
-        }
-
         fn resolve(&self, _: u32, _: usize) -> Frame {
             panic!("nothing is resolved while samples are taken")
         }
