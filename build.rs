@@ -1,7 +1,7 @@
 //! Decides whether the target has the JIT (cfg `jit`), which dispatch the interpreter can have (`tail_dispatch`), and
 //! whether there is native code that takes part in that (`baseline`), and whether calls may run on stacks of their own
 //! (`coroutines`); tells builds of different sources apart
-//! (`WASMRUN_SOURCES`), for code that is kept on disk.
+//! (`WASMRUN_SOURCES`), for code that is kept on disk; names the target (`WASMRUN_TARGET`).
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
@@ -38,6 +38,8 @@ fn main() -> io::Result<()> {
     let mut hasher = DefaultHasher::new();
     hash(Path::new("src"), &mut hasher)?;
     println!("cargo::rustc-env=WASMRUN_SOURCES={:016x}", hasher.finish());
+    // For a test that compiles a program.
+    println!("cargo::rustc-env=WASMRUN_TARGET={}", env::var("TARGET").unwrap_or_default());
     Ok(())
 }
 

@@ -71,7 +71,7 @@ fn main() {
             *caller.data_mut() += 1;
             b + i64::from(a)
         });
-        let ty = FuncType::new([ValType::I32, ValType::I64], [ValType::I64]);
+        let ty = FuncType::new(store.engine(), [ValType::I32, ValType::I64], [ValType::I64]);
         let dynamic = Func::new(&mut store, ty, |_: Caller<'_, u64>, args, results| {
             let (Value::I32(a), Value::I64(b)) = (&args[0], &args[1]) else { unreachable!("of the type above") };
             results[0] = Value::I64(b + i64::from(*a));

@@ -4,8 +4,9 @@
 //! `cargo +nightly miri test --no-default-features --test aliasing`, with `MIRIFLAGS=-Zmiri-permissive-provenance`.
 
 use wasmrun::{
-    AsContextMut, Caller, Config, Dispatch, Engine, Extern, ExternRef, Func, Instance, Linker, Module, RefType, Store,
-    StoreLimits, StoreLimitsBuilder, Strategy, Table, TableType, Trap, Value,
+    AsContextMut, Caller, Config, Dispatch, Engine, ExnRef, Extern, ExternRef, Func, FuncType, Instance, Linker,
+    Module, Ref, RefType, Store, StoreLimits, StoreLimitsBuilder, Strategy, Table, TableType, Tag, TagType, Trap,
+    ValType, Value,
 };
 
 fn engine() -> Engine {
@@ -78,7 +79,7 @@ fn memories_and_tables() {
     memory.data_mut(&mut store)[8] = 9;
     assert_eq!(memory.grow(&mut store, 1).unwrap(), 2);
     let table = instance.get_table(&mut store, "t").unwrap();
-    let Some(Value::FuncRef(Some(f))) = table.get(&mut store, 1) else { panic!("a function") };
+    let Some(Ref::Func(Some(f))) = table.get(&mut store, 1) else { panic!("a function") };
     let mut out = [Value::I32(0)];
     f.call(&mut store, &[], &mut out).unwrap();
     assert!(matches!(out, [Value::I32(1)]));
@@ -249,5 +250,42 @@ fn limiters_and_data() {
     let memory = instance.get_memory(&mut store, "memory").unwrap();
     assert_eq!((&*store.data().text, memory.size(&store)), ("text", 3));
     assert!(run.call(&mut store, ()).is_err());
-    Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Value::FuncRef(None)).unwrap();
+    Table::new(&mut store, TableType::new(RefType::FUNCREF, 2, None), Ref::Func(None)).unwrap();
+}
+
+/// The bytes of a memory and the data of its store are used at the same time, and an exception of the host meanwhile.
+#[test]
+fn bytes_and_data_are_apart() {
+    let (mut store, instance) = setup(r#"(module (memory (export "m") 1))"#);
+    let memory = instance.get_memory(&mut store, "m").unwrap();
+    let (bytes, data) = memory.data_and_store_mut(&mut store);
+    bytes[0] = 7;
+    *data += u32::from(bytes[0]);
+    bytes[1] = *data as u8;
+    assert_eq!((memory.data(&store)[1], *store.data()), (7, 7));
+
+    let ty = TagType::new(FuncType::new(store.engine(), [ValType::I32, ValType::EXTERNREF], []));
+    let tag = Tag::new(&mut store, &ty).unwrap();
+    let exception = ExnRef::new(&mut store, &tag, &[Value::I32(5), ExternRef::new(6).into()]).unwrap();
+    store.gc();
+    assert_eq!(exception.field(&mut store, 0).unwrap().unwrap_i32(), 5);
+    assert_eq!(exception.tag(&mut store).unwrap(), tag);
+    let object = exception.field(&mut store, 1).unwrap();
+    drop(exception);
+    store.gc();
+    assert_eq!(object.unwrap_externref().unwrap().data().downcast_ref(), Some(&6));
+}
+
+/// Elements are copied within a table and from one to another.
+#[test]
+fn elements_are_copied() {
+    let (mut store, _) = setup("(module)");
+    let [one, other] = [2, 3].map(|size| {
+        Table::new(&mut store, TableType::new(RefType::EXTERNREF, size, None), ExternRef::new(size).into()).unwrap()
+    });
+    Table::copy(&mut store, &one, 0, &other, 1, 2).unwrap();
+    Table::copy(&mut store, &one, 1, &one, 0, 1).unwrap();
+    other.fill(&mut store, 0, Ref::Extern(None), 1).unwrap();
+    let object = one.get(&mut store, 1).unwrap();
+    assert_eq!(object.unwrap_extern().unwrap().data().downcast_ref(), Some(&3u64));
 }

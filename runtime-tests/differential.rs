@@ -13,7 +13,7 @@ use std::{panic, thread};
 use wasm_smith::MemoryOffsetChoices;
 use wasmrun::{
     BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternType, Func, FuncType, Global,
-    Instance, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, Value,
+    Instance, Memory, Module, Ref, Store, Strategy, Table, Tag, Tiering, Trap, Value,
 };
 
 /// Bytes that a generated module may be made of.
@@ -124,8 +124,8 @@ fn import(store: &mut Store<Vec<String>>, ty: &ExternType, name: &str) -> Result
         ExternType::Func(ty) => Func::new(&mut *store, ty.clone(), echo(ty, name)).into(),
         ExternType::Global(ty) => Global::new(&mut *store, ty.clone(), sample(ty.content(), 3))?.into(),
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
-        ExternType::Table(ty) => Table::new(&mut *store, ty.clone(), Value::null(ty.element().heap_type()))?.into(),
-        ExternType::Tag(ty) => Tag::new(&mut *store, ty.clone()).into(),
+        ExternType::Table(ty) => Table::new(&mut *store, ty.clone(), Ref::null(ty.element().heap_type()))?.into(),
+        ExternType::Tag(ty) => Tag::new(&mut *store, ty)?.into(),
         other => panic!("an unknown type of import: {other}"),
     })
 }
@@ -163,7 +163,7 @@ fn run(config: &Config, bytes: &[u8]) -> Trace {
     let mut store = Store::new(&engine, Vec::new());
     let mut trace = Trace::default();
     let imports: Result<Vec<_>, _> =
-        module.imports().enumerate().map(|(i, item)| import(&mut store, item.ty(), &i.to_string())).collect();
+        module.imports().enumerate().map(|(i, item)| import(&mut store, &item.ty(), &i.to_string())).collect();
     let instance = match imports.and_then(|imports| Instance::new(&mut store, &module, &imports)) {
         Ok(instance) => instance,
         Err(error) => {
@@ -171,7 +171,8 @@ fn run(config: &Config, bytes: &[u8]) -> Trace {
             return trace;
         }
     };
-    let exports = instance.exports(&mut store);
+    let exports: Vec<_> =
+        instance.exports(&mut store).map(|export| (export.name().to_string(), export.into_extern())).collect();
     for round in 1..=2 {
         for (name, func) in exports.iter().filter_map(|(name, object)| Some((name, object.into_func()?))) {
             let ty = func.ty(&store);
@@ -193,7 +194,8 @@ fn run(config: &Config, bytes: &[u8]) -> Trace {
                 format!("{} pages {:#x}", memory.size(&store), hasher.finish())
             }
             Extern::Table(table) => {
-                let values: Vec<_> = (0..table.size(&store)).filter_map(|i| table.get(&store, i)).collect();
+                let values: Vec<_> =
+                    (0..table.size(&store)).filter_map(|i| table.get(&store, i)).map(Value::from).collect();
                 show_all(&values)
             }
             _ => continue,

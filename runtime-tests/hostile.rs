@@ -104,14 +104,14 @@ fn try_module(engine: &Engine, bytes: &[u8], running: impl Fn()) {
     };
     let mut store = Store::new(engine, ());
     let mut linker = Linker::new(engine);
-    // Imports that are not functions are not there: an error as well.
-    if linker.define_unknown_imports_as_default_values(&module).is_err() {
+    // An import too large to be made is an error as well.
+    if linker.define_unknown_imports_as_default_values(&mut store, &module).is_err() {
         return;
     }
     running(); // instantiation runs the start function
     let Ok(instance) = linker.instantiate(&mut store, &module) else { return };
-    for (_, object) in instance.exports(&mut store) {
-        let Some(func) = object.into_func() else { continue };
+    let funcs: Vec<_> = instance.exports(&mut store).filter_map(|export| export.into_func()).collect();
+    for func in funcs {
         let ty = func.ty(&store);
         let args: Vec<_> = ty.params().iter().map(Value::default_for).collect();
         let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();

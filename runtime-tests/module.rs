@@ -136,3 +136,140 @@ fn an_invalid_function_is_found_wherever_it_is() {
         assert_eq!(function.as_deref(), Some(&*format!("function {invalid}")), "{error}");
     }
 }
+
+/// Custom sections are found by name, wherever they are: also in a file of which only a part was read.
+#[test]
+fn custom_sections_by_name() {
+    let custom = |name: &str, contents: &[u8]| [&[name.len() as u8][..], name.as_bytes(), contents].concat();
+    let bytes = binary(&[
+        (0, &custom("a", b"first")),
+        (1, &[1, 0x60, 0, 0]),
+        (0, &custom("b", b"other")),
+        (3, &[1, 0]),
+        (0, &custom("a", b"")),
+        (10, &[1, 2, 0, 0x0b]),
+        (0, &custom("a", b"last")),
+    ]);
+    let check = |module: &Module| {
+        assert_eq!(module.custom_sections("a").unwrap(), [&b"first"[..], b"", b"last"]);
+        assert_eq!(module.custom_sections("b").unwrap(), [&b"other"[..]]);
+        assert!(module.custom_sections("").unwrap().is_empty() && module.custom_sections("aa").unwrap().is_empty());
+    };
+    check(&Module::new(&Engine::default(), &bytes).unwrap());
+
+    let mut large = bytes.clone();
+    let room = custom("room", &vec![0; 2 << 20]);
+    large.push(0);
+    large.extend((0..4).map(|n| (room.len() >> (7 * n)) as u8 & 0x7f | if n < 3 { 0x80 } else { 0 }));
+    large.extend(&room);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.wasm");
+    std::fs::write(&path, &large).unwrap();
+    let engine = Engine::new(wasmrun::Config::new().lazy_validation(true).lazy_validation_from(0)).unwrap();
+    let module = Module::from_file(&engine, &path).unwrap();
+    check(&module);
+    assert_eq!(module.custom_sections("room").unwrap()[0].len(), 2 << 20);
+    std::fs::write(&path, b"").unwrap();
+    assert!(matches!(module.custom_sections("a").unwrap_err().kind(), ErrorKind::Resource(_)));
+}
+
+#[test]
+fn validation_is_never_lazy_and_takes_binaries_alone() {
+    let engine = Engine::new(wasmrun::Config::new().lazy_validation(true).lazy_validation_from(0)).unwrap();
+    let good = binary(&[(1, &[1, 0x60, 0, 0]), (3, &[1, 0]), (10, &[1, 2, 0, 0x0b])]);
+    let bad = binary(&[(1, &[1, 0x60, 0, 0]), (3, &[1, 0]), (10, &[1, 3, 0, 0x1a, 0x0b])]);
+    assert!(Module::validate(&engine, &good).is_ok());
+    assert!(Module::new(&engine, &bad).is_ok() && Module::validate(&engine, &bad).is_err());
+    assert!(Module::validate(&engine, b"(module)").is_err() && Module::from_binary(&engine, b"(module)").is_err());
+    assert!(Module::from_binary(&engine, &good).is_ok());
+}
+
+#[test]
+fn what_is_imported_is_not_required() {
+    let text =
+        r#"(module (import "" "" (memory 9)) (import "" "" (table 9 funcref)) (memory 1) (memory 3) (memory 2))"#;
+    let needed = Module::new(&Engine::default(), text).unwrap().resources_required();
+    assert_eq!((needed.num_memories, needed.max_initial_memory_size), (3, Some(3)));
+    assert_eq!((needed.num_tables, needed.max_initial_table_size), (0, None));
+}
+
+/// With each proposal turned off, a module that uses it is refused by its name, and one that does not is taken.
+#[test]
+fn proposals_that_are_off_are_named() {
+    type Switch = fn(&mut wasmrun::Config, bool) -> &mut wasmrun::Config;
+    let cases: [(Switch, &str, &str, &str); 10] = [
+        (
+            |config, on| config.wasm_reference_types(on).wasm_exceptions(on).wasm_bulk_memory(on),
+            "bulk-memory-operations",
+            "wasm_bulk_memory",
+            "(memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))",
+        ),
+        (
+            |config, on| config.wasm_reference_types(on).wasm_exceptions(on),
+            "reference-types",
+            "wasm_reference_types",
+            "(func (param externref))",
+        ),
+        (wasmrun::Config::wasm_multi_value, "multi-value", "wasm_multi_value", "(type (func (result i32 i32)))"),
+        (|config, on| config.wasm_simd(on).wasm_relaxed_simd(on), "simd", "wasm_simd", "(func (param v128))"),
+        (
+            wasmrun::Config::wasm_relaxed_simd,
+            "relaxed-simd",
+            "wasm_relaxed_simd",
+            "(func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))",
+        ),
+        (wasmrun::Config::wasm_tail_call, "tail-call", "wasm_tail_call", "(func $f (return_call $f))"),
+        (
+            wasmrun::Config::wasm_extended_const,
+            "extended-const",
+            "wasm_extended_const",
+            "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+        ),
+        (wasmrun::Config::wasm_multi_memory, "multi-memory", "wasm_multi_memory", "(memory 1) (memory 1)"),
+        (
+            wasmrun::Config::wasm_wide_arithmetic,
+            "wide-arithmetic",
+            "wasm_wide_arithmetic",
+            "(func (param i64) (i64.mul_wide_u (local.get 0) (local.get 0)) drop drop)",
+        ),
+        (wasmrun::Config::wasm_exceptions, "exception-handling", "wasm_exceptions", "(tag)"),
+    ];
+    for (switch, proposal, name, fields) in cases {
+        for lazy in [false, true] {
+            let mut config = wasmrun::Config::new();
+            config.lazy_validation(lazy).lazy_validation_from(0);
+            let on = Engine::new(&config).unwrap();
+            let off = Engine::new(switch(&mut config, false)).unwrap();
+            let text = format!("(module {fields})");
+            Module::new(&on, &text).unwrap();
+            Module::new(&off, "(module (memory 1) (func (export \"f\") (result i32) (i32.const 1)))").unwrap();
+            let refused = Module::new(&off, &text).and_then(|module| {
+                let mut store = wasmrun::Store::new(&off, ());
+                let instance = wasmrun::Instance::new(&mut store, &module, &[])?;
+                let _ = instance;
+                Module::validate(&off, &wat::parse_str(&text).unwrap())
+            });
+            let error = refused.expect_err(proposal);
+            let ErrorKind::Disabled { proposal: said, switch: by, .. } = error.kind() else {
+                panic!("{proposal}: {error:?}")
+            };
+            assert_eq!((*said, *by), (proposal, name));
+            assert!(error.to_string().contains(&format!("the {proposal} proposal is turned off by `Config::{name}`")));
+        }
+    }
+}
+
+#[test]
+fn proposals_that_contradict_each_other_are_refused() {
+    let refused = |config: &mut wasmrun::Config, mentions: &[&str]| {
+        let error = Engine::new(config).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error:?}");
+        assert!(mentions.iter().all(|text| error.to_string().contains(text)), "{error}");
+    };
+    refused(wasmrun::Config::new().wasm_simd(false), &["Config::wasm_simd", "Config::wasm_relaxed_simd"]);
+    refused(wasmrun::Config::new().wasm_bulk_memory(false), &["wasm_bulk_memory", "wasm_reference_types"]);
+    refused(wasmrun::Config::new().wasm_reference_types(false), &["wasm_reference_types", "wasm_exceptions"]);
+    refused(wasmrun::Config::new().wasm_memory64(true), &["memory64", "not supported", "Config::wasm_memory64"]);
+    refused(wasmrun::Config::new().wasm_gc(true), &["the gc proposal"]);
+    assert!(Engine::new(wasmrun::Config::new().wasm_threads(false).wasm_gc(true).wasm_gc(false)).is_ok());
+}

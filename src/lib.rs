@@ -40,6 +40,8 @@
 //! 3. [`Store`]: owns instances and their memories, and your data.
 //! 4. [`Linker`]: defines imports by name and makes instances; see its example.
 //! 5. [`Instance`]: gives the exports, such as a [`TypedFunc`] to call.
+//!
+//! Who knows wasmtime's API knows this one: see [`coming_from_wasmtime`].
 
 #![cfg_attr(
     not(all(feature = "wasi", feature = "async", feature = "cli")),
@@ -48,13 +50,18 @@
 #![warn(missing_docs, missing_debug_implementations)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+/// Which idioms of wasmtime's API compile with this crate, and what to write for the others.
+///
+#[doc = include_str!("coming_from_wasmtime.md")]
+pub mod coming_from_wasmtime {}
+
 #[cfg(jit)]
 mod cache;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 mod config;
-mod error;
+pub mod error;
 mod executor;
 mod interp;
 #[cfg(jit)]
@@ -74,17 +81,18 @@ pub mod wasi;
 
 pub use config::budget::{Budget, BudgetUsed};
 pub use config::cache::{Cache, CacheStats};
-pub use config::{BoundsChecks, Config, Dispatch, Profile, Strategy, Tiering};
+pub use config::{BoundsChecks, Config, Dispatch, OptLevel, Profile, Profile as ProfilingStrategy, Strategy, Tiering};
 pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, FrameSymbol, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{
-    ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, ValType,
+    ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, TagType,
+    ValType,
 };
 pub use runtime::caller::Caller;
 pub use runtime::coredump::WasmCoreDump;
-pub use runtime::engine::Engine;
-pub use runtime::external::Extern;
+pub use runtime::engine::{Engine, Precompiled};
+pub use runtime::external::{Export, Extern};
 pub use runtime::func::Func;
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
@@ -93,12 +101,13 @@ pub use runtime::limits::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 pub use runtime::linear::{IntoAddress, LinearMemory};
 pub use runtime::linker::{InstancePre, Linker};
 pub use runtime::memory::Memory;
-pub use runtime::module::{ExportType, ImportType, Module};
+pub use runtime::module::{ExportType, ImportType, Module, ModuleExport, ResourcesRequired};
+pub use runtime::profiler::{FunctionTime, GuestProfile, GuestProfiler};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
 pub use runtime::tag::Tag;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
-pub use runtime::value::{AnyRef, Value};
+pub use runtime::value::{AnyRef, Ref, Value, Value as Val};
 pub use stats::{Stats, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;

@@ -3,7 +3,7 @@
 use super::{MIXED, check_module, config};
 use std::fs;
 use std::path::Path;
-use wasmrun::{BoundsChecks, Cache, Engine, ErrorKind, Module, Strategy};
+use wasmrun::{BoundsChecks, Cache, Engine, ErrorKind, Instance, Module, Precompiled, Store, Strategy};
 
 fn engine() -> Engine {
     Engine::new(&config(Cache::off())).unwrap()
@@ -51,6 +51,43 @@ fn other_settings_are_refused() {
     config.bounds_checks(BoundsChecks::Guard);
     let message = open(&Engine::new(&config).unwrap(), &file).unwrap_err();
     assert!(message.contains("--bounds-checks inline") && message.contains("guard"), "{message}");
+}
+
+/// Code of an engine with a proposal on is refused where it is off; the other way round it is taken. That holds for files
+/// and bytes alike.
+#[test]
+fn code_of_more_proposals_is_refused() {
+    let all = engine();
+    let mut config = config(Cache::off());
+    let fewer = Engine::new(config.wasm_tail_call(false)).unwrap();
+    let text = "(module (func (export \"f\") (result i32) (i32.const 7)))";
+    let [of_all, of_fewer] = [&all, &fewer].map(|engine| engine.precompile_module(text.as_bytes()).unwrap());
+    // SAFETY: the bytes were made above.
+    let load = |engine: &Engine, bytes: &[u8]| unsafe { Module::deserialize(engine, bytes) };
+    for (engine, bytes) in [(&all, &of_all), (&all, &of_fewer), (&fewer, &of_fewer)] {
+        let module = load(engine, bytes).unwrap();
+        let mut store = Store::new(engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        assert_eq!(instance.get_typed_func::<(), i32>(&mut store, "f").unwrap().call(&mut store, ()).unwrap(), 7);
+        assert_eq!(module.cache_stats().loaded, 1);
+    }
+    let error = load(&fewer, &of_all).unwrap_err();
+    assert!(
+        error.to_string().contains("the tail-call proposal") && error.to_string().contains("Config::wasm_tail_call")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    assert!(open(&fewer, &compiled(dir.path())).unwrap_err().contains("the tail-call proposal"));
+    assert!(load(&all, &of_all[..of_all.len() - 1]).is_err() && load(&all, b"").is_err());
+    let plain = wat::parse_str(text).unwrap();
+    assert!(load(&all, &plain).unwrap_err().to_string().contains("no compiled code"));
+    for (bytes, found) in [(&of_all, true), (&plain, false)] {
+        let path = dir.path().join("any");
+        fs::write(&path, bytes).unwrap();
+        let expected = found.then_some(Precompiled::Module);
+        assert_eq!(Engine::detect_precompiled(bytes), expected);
+        assert_eq!(Engine::detect_precompiled_file(&path).unwrap(), expected);
+    }
+    assert!(Engine::detect_precompiled_file(dir.path().join("none")).is_err());
 }
 
 /// Replaces text in the file by as much other text.

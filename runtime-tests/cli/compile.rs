@@ -16,7 +16,7 @@ fn files() -> Files {
 fn compiles_to(files: &Files, output: &str) {
     files.run(&["compile", "m.wat", "-o", output]).check(0, "");
     fs::copy(files.path(output), files.path("run.cwasm")).unwrap();
-    files.run(&["exec", "run.cwasm"]).check(7, "");
+    files.run(&["exec", "--allow-precompiled", "run.cwasm"]).check(7, "");
     fs::remove_file(files.path("run.cwasm")).unwrap();
 }
 
@@ -109,4 +109,23 @@ fn a_dash_is_standard_output() {
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!((child.wait().unwrap().code(), told.lines().count()), (Some(125), 1), "{told}");
+}
+
+/// Native code is run only if the user says so; `inspect` reads the module without.
+#[test]
+fn compiled_code_must_be_allowed() {
+    let files = files();
+    files.run(&["compile", "m.wat"]).check(0, "");
+    let message = "m.cwasm: compiled code runs outside of any sandbox";
+    let hint = "--allow-precompiled runs it, if you trust it as a native program";
+    files.run(&["exec", "m.cwasm"]).fails(126, &[message, hint]);
+    files.run(&["exec", "--preload", "x=m.cwasm", "m.wat"]).fails(126, &[message, hint]);
+    files.run(&["bench", "m.cwasm"]).fails(126, &[message, hint]);
+    files.run(&["exec", "--allow-precompiled", "m.cwasm"]).check(7, "");
+    files.run(&["exec", "--allow-precompiled", "--preload", "x=m.cwasm", "m.wat"]).check(7, "");
+    files.run(&["exec", "--allow-precompiled", "m.wat"]).check(7, "");
+    let output = files.run(&["bench", "--allow-precompiled", "--runs=1", "m.cwasm"]);
+    assert_eq!(output.status, Some(0));
+    let output = files.run(&["inspect", "m.cwasm"]);
+    assert_eq!(output.status, Some(0));
 }

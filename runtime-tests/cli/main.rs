@@ -11,6 +11,7 @@ mod limits;
 mod messages;
 mod mistakes;
 mod names;
+mod profile;
 mod readme;
 
 use std::fs;
@@ -1341,9 +1342,36 @@ fn bench_compares_the_engines() {
     let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/runtime-tests/programs/hello.wasm");
     let done = Done::new(wasmrun().args(["bench", "--runs", "2", hello]).output().unwrap());
     assert_eq!(done.status, Some(0), "{done:?}");
-    assert!(done.stdout.contains("interpreter") && done.stdout.contains("1.00x"), "{done:?}");
-    assert!(done.stdout.contains("same output each time (24 bytes), exit status 0"), "{done:?}");
-    assert_eq!(done.stdout.contains("JIT"), wasmrun::Engine::has_jit());
+    assert!(done.stdout.contains("1.00x"), "{done:?}");
+    assert!(done.stdout.contains("2 runs of each kind, same output each time (24 bytes), exit status 0"), "{done:?}");
+    let engines = if wasmrun::Engine::has_jit() { &["tiers", "interpreter", "JIT"][..] } else { &["interpreter"] };
+    let lines: Vec<_> = done.stdout.lines().collect();
+    let columns: Vec<_> = lines[2].split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
+    assert_eq!(columns, ["start-up", "first run", "later runs: median (from, to)", "peak"], "{done:?}");
+    for (line, engine) in lines[3..].iter().zip(engines) {
+        // Six times, in seconds or milliseconds.
+        let units = line.split([' ', ',', ')']).filter(|word| ["s", "ms"].contains(word)).count();
+        assert!(line.trim_start().starts_with(engine) && units == 6 && line.contains("x "), "{done:?}");
+        assert!(line.chars().count() <= 110, "{done:?}");
+    }
+    assert_eq!(done.stderr, "");
+
+    let done = Done::new(wasmrun().args(["bench", "--runs=1", "--json", hello]).output().unwrap());
+    let json: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let found: Vec<_> = json["engines"].as_array().unwrap().iter().map(|engine| engine["engine"].clone()).collect();
+    assert_eq!(found, engines);
+    for engine in json["engines"].as_array().unwrap() {
+        let run = &engine["first_runs"][0];
+        let [whole, program] = ["whole_ms", "program_ms"].map(|key| run[key].as_f64().unwrap());
+        assert!(whole > program && program > 0.0, "{json}");
+        assert!((whole - program - engine["startup_ms"].as_f64().unwrap()).abs() < 0.01, "{json}");
+        assert_eq!(engine["first_run_ms"], run["whole_ms"], "{json}");
+        assert_eq!(engine["later_runs"].as_array().unwrap().len(), 1, "{json}");
+    }
+    assert_eq!((&json["output_bytes"], &json["exit_status"]), (&24.into(), &0.into()));
+    let left = fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok);
+    let left = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("wasmrun-bench-")).count();
+    assert_eq!(left, 0, "the cache of the later runs is removed");
 }
 
 #[test]

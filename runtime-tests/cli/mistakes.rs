@@ -29,7 +29,7 @@ fn each_is_told_in_a_line() {
         (&["exec", "page.html"], 126, &["page.html: this is a web page"]),
         (&["exec", "cut.wasm"], 126, &["cut.wasm: ", "offset 0x"]),
         #[cfg(jit)]
-        (&["exec", "broken.cwasm"], 126, &["broken.cwasm: it has no compiled code"]),
+        (&["exec", "--allow-precompiled", "broken.cwasm"], 126, &["broken.cwasm: it has no compiled code"]),
         (&["exec", "/dev/null"], 126, &["/dev/null: the file is empty"]),
         (&["inspect", "folder"], 126, &["folder: is a directory"]),
         (&["inspect", "empty.wasm"], 126, &["empty.wasm: the file is empty"]),

@@ -596,7 +596,8 @@ fn start_functions_wait() {
 fn functions_over_values_wait() {
     for_each_engine_and_zeal(|engine| {
         let mut store = Store::new(engine, ());
-        let ty = FuncType::new([ValType::EXTERNREF, ValType::V128], [ValType::V128, ValType::EXTERNREF]);
+        let ty =
+            FuncType::new(store.engine(), [ValType::EXTERNREF, ValType::V128], [ValType::V128, ValType::EXTERNREF]);
         let swap = |mut caller: Caller<'_, ()>, args: &[Value], results: &mut [Value]| {
             caller.gc();
             results[0] = args[1].clone();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engines::{call, for_each_engine, instantiate, setup};
 use wasmrun::{
     Budget, BudgetItem, Caller, Engine, Error, ErrorKind, ExternRef, Func, Instance, Linker, Memory, MemoryType,
-    Module, RefType, ResourceLimiter, Result, Store, StoreLimitsBuilder, Table, TableType, Trap, Value, WasiEnv,
+    Module, Ref, RefType, ResourceLimiter, Result, Store, StoreLimitsBuilder, Table, TableType, Trap, Value, WasiEnv,
     create_wasi_linker, wasi,
 };
 
@@ -166,7 +166,7 @@ fn memories_and_tables_share_the_memory() {
         assert!(is_over_memory(&Memory::new(&mut store, MemoryType::new(1, None)).unwrap_err()));
         Memory::new(&mut store, MemoryType::new(0, None)).unwrap();
         let ty = |minimum| TableType::new(RefType::FUNCREF, minimum, None);
-        assert!(is_over_memory(&Table::new(&mut store, ty(1), Value::FuncRef(None)).unwrap_err()));
+        assert!(is_over_memory(&Table::new(&mut store, ty(1), Ref::Func(None)).unwrap_err()));
         let module = Module::new(engine, "(module (memory 1))").unwrap();
         assert!(is_over_memory(&Instance::new(&mut store, &module, &[]).unwrap_err()));
         let memory = instance.get_memory(&mut store, "memory").unwrap();

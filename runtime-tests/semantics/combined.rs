@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 use wasmrun::{
-    AsContextMut, Budget, Caller, Config, Engine, Error, Extern, Func, Instance, Store, StoreContextMut, Trap,
-    UpdateDeadline, Value,
+    AsContextMut, Budget, Caller, Config, Engine, Error, Extern, Func, Instance, Ref, Store, StoreContextMut, Trap,
+    UpdateDeadline,
 };
 
 /// What callbacks run, from the store's data.
@@ -225,8 +225,8 @@ fn a_loop_sees_where_the_elements_of_a_table_are_that_a_callback_has_grown() {
         );
         let (table, set) = (instance.get_table(&mut store, "table").unwrap(), arm);
         store.epoch_deadline_callback(move |mut store| {
-            table.grow(&mut store, 1_000_000, Value::FuncRef(None))?;
-            table.set(&mut store, 2, Value::FuncRef(Some(set)))?;
+            table.grow(&mut store, 1_000_000, Ref::Func(None))?;
+            table.set(&mut store, 2, Ref::Func(Some(set)))?;
             Ok(UpdateDeadline::Continue(u64::MAX))
         });
         let run = instance.get_typed_func::<(), i32>(&mut store, "run").unwrap();

@@ -1,7 +1,11 @@
 //! Exceptions: thrown and caught within a function, across calls, instances and host functions, and by nobody.
 
 use crate::engines::{call, for_each_engine, instantiate, setup};
-use wasmrun::{Caller, Error, ErrorKind, Func, Linker, Module, Result, Store, Trap};
+use crate::heap::for_each_engine_and_zeal;
+use wasmrun::{
+    AsContextMut, Caller, Config, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, Instance, Linker,
+    Module, Result, Store, StoreLimitsBuilder, Tag, TagType, Trap, Val, ValType,
+};
 
 #[test]
 fn caught_by_the_innermost_clause_that_fits() {
@@ -187,4 +191,132 @@ fn many_exceptions_are_collected() {
         assert_eq!(call::<_, i64, i64>(&mut store, instance, "run", n).unwrap(), n * (n + 1) / 2);
         assert_eq!(call::<_, (), i64>(&mut store, instance, "last", ()).unwrap(), 1);
     });
+}
+
+/// A tag of the host with parameters of all kinds.
+fn mixed_tag(store: &mut Store<()>) -> Tag {
+    let types = [ValType::I32, ValType::F64, ValType::V128, ValType::EXTERNREF, ValType::FUNCREF, ValType::EXNREF];
+    let ty = TagType::new(FuncType::new(store.engine(), types, []));
+    Tag::new(store, &ty).unwrap()
+}
+
+const MIXED: &str = "i32 f64 v128 externref funcref exnref";
+
+/// An exception of the host is caught by WebAssembly code with its payload, and one of WebAssembly code by the host.
+#[test]
+fn thrown_and_caught_by_the_host() {
+    for_each_engine_and_zeal(|engine| {
+        let mut store = Store::new(engine, ());
+        let tag = mixed_tag(&mut store);
+        let plain = Tag::new(&mut store, &TagType::new(FuncType::new(engine, [ValType::I64], []))).unwrap();
+        let throw = Func::wrap(&mut store, move |mut caller: Caller<'_, ()>, n: i32| {
+            let inner = ExnRef::new(&mut caller, &plain, &[Val::I64(n.into())])?;
+            let callee = Func::wrap(&mut caller, move || n);
+            let object = ExternRef::new(format!("object {n}"));
+            let payload =
+                [Val::I32(n), Val::F64(0.5), Val::V128(7 << 100), Some(object).into(), callee.into(), inner.into()];
+            let exception = ExnRef::new(&mut caller, &tag, &payload)?;
+            drop(payload);
+            caller.gc();
+            caller.throw::<()>(exception)
+        });
+        let wat = format!(
+            r#"(module (import "" "tag" (tag $tag (param {MIXED}))) (import "" "throw" (func $throw (param i32)))
+                (tag $own (export "own") (param i32 f32))
+                (func (export "catch") (param i32) (result {MIXED})
+                    (block $caught (result {MIXED})
+                        (try_table (catch $tag $caught) (call $throw (local.get 0)))
+                        unreachable))
+                (func (export "pass") (param i32) (call $throw (local.get 0)))
+                (func (export "own throw") (throw $own (i32.const -3) (f32.const 1.5))))"#
+        );
+        let module = Module::new(engine, wat).unwrap();
+        let instance = Instance::new(&mut store, &module, &[tag.into(), throw.into()]).unwrap();
+        let check = |store: &mut Store<()>, n: i32, values: &[Val]| {
+            assert_eq!((values[0].unwrap_i32(), values[1].unwrap_f64(), values[2].unwrap_v128()), (n, 0.5, 7 << 100));
+            let object = values[3].unwrap_externref().unwrap();
+            assert_eq!(object.data().downcast_ref(), Some(&format!("object {n}")));
+            let callee = values[4].unwrap_funcref().unwrap().typed::<(), i32>(&*store).unwrap();
+            assert_eq!(callee.call(&mut *store, ()).unwrap(), n);
+            let inner = values[5].unwrap_exnref().unwrap();
+            assert_eq!(inner.tag(&mut *store).unwrap(), plain);
+            assert_eq!(inner.field(&mut *store, 0).unwrap().unwrap_i64(), i64::from(n));
+        };
+        for n in 0..3 {
+            let mut caught = vec![Val::I32(0); 6];
+            let catch = instance.get_func(&mut store, "catch").unwrap();
+            catch.call(&mut store, &[Val::I32(n)], &mut caught).unwrap();
+            check(&mut store, n, &caught);
+
+            for func in [instance.get_func(&mut store, "pass").unwrap(), throw] {
+                let error = func.call(&mut store, &[Val::I32(n)], &mut []).unwrap_err();
+                store.gc();
+                let exception = error.exception().unwrap();
+                assert_eq!(exception.tag(&mut store).unwrap(), tag);
+                let values: Vec<_> = exception.fields(&mut store).unwrap().collect();
+                check(&mut store, n, &values);
+                assert!(matches!(exception.field(&mut store, 6).unwrap_err().kind(), ErrorKind::Usage(_)));
+            }
+            let error = call::<_, (), ()>(&mut store, instance, "own throw", ()).unwrap_err();
+            let exception = error.exception().unwrap();
+            assert_eq!(Some(exception.tag(&mut store).unwrap()), instance.get_tag(&mut store, "own"));
+            let values: Vec<_> = exception.fields(&mut store).unwrap().collect();
+            assert_eq!((values[0].unwrap_i32(), values[1].unwrap_f32()), (-3, 1.5));
+        }
+    });
+}
+
+/// Tags, payloads and exceptions of another store are refused, and payloads of other types.
+#[test]
+fn what_the_host_throws_must_be_of_the_store() {
+    for_each_engine(|engine| {
+        let (mut store, mut other) = (Store::new(engine, ()), Store::new(engine, ()));
+        let usage = |error: Error| assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        let ty = TagType::new(FuncType::new(engine, [ValType::FUNCREF, ValType::EXNREF], []));
+        let [tag, foreign_tag] = [&mut store, &mut other].map(|store| Tag::new(store, &ty).unwrap());
+        let foreign_func = Func::wrap(&mut other, || {});
+        let nulls = [Val::FuncRef(None), Val::ExnRef(None)];
+        let exception = ExnRef::new(&mut store, &tag, &nulls).unwrap();
+        let foreign = ExnRef::new(&mut other, &foreign_tag, &nulls).unwrap();
+        usage(ExnRef::new(&mut store, &foreign_tag, &nulls).unwrap_err());
+        usage(ExnRef::new(&mut store, &tag, &[foreign_func.into(), Val::ExnRef(None)]).unwrap_err());
+        usage(ExnRef::new(&mut store, &tag, &[Val::FuncRef(None), foreign.clone().into()]).unwrap_err());
+        usage(ExnRef::new(&mut store, &tag, &nulls[..1]).unwrap_err());
+        usage(ExnRef::new(&mut store, &tag, &[Val::ExnRef(None), Val::ExnRef(None)]).unwrap_err());
+        usage(store.throw::<()>(foreign.clone()).unwrap_err());
+        usage(foreign.tag(&mut store).unwrap_err());
+        usage(foreign.field(&mut store, 0).unwrap_err());
+        assert!(
+            store.as_context_mut().throw::<()>(exception.clone()).unwrap_err().exception().unwrap().same(&exception)
+        );
+        usage(Tag::new(&mut store, &TagType::new(FuncType::new(engine, [], [ValType::I32]))).unwrap_err());
+    });
+}
+
+/// The host's exceptions count for the limits as those of WebAssembly code do, and go when nothing refers to them.
+#[test]
+fn what_the_host_throws_is_limited_and_collected() {
+    let engine = Engine::new(Config::new().max_exception_bytes(64 << 10)).unwrap();
+    let mut store = Store::new(&engine, ());
+    let tag = Tag::new(&mut store, &TagType::new(FuncType::new(&engine, [ValType::V128], []))).unwrap();
+    for _ in 0..100_000 {
+        ExnRef::new(&mut store, &tag, &[Val::V128(1)]).unwrap();
+    }
+    assert!(store.heap_stats().exception_bytes <= 64 << 10);
+    let mut kept = Vec::new();
+    let error = loop {
+        match ExnRef::new(&mut store, &tag, &[Val::V128(1)]) {
+            Ok(exception) => kept.push(exception),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::Resource(_)) && kept.len() > 1000, "{error}");
+
+    let mut store = Store::new(&Engine::default(), StoreLimitsBuilder::new().build());
+    store.limiter(|limits| limits);
+    let tag = {
+        let ty = TagType::new(FuncType::new(store.engine(), [], []));
+        Tag::new(&mut store, &ty).unwrap()
+    };
+    assert!(ExnRef::new(&mut store, &tag, &[]).is_ok());
 }

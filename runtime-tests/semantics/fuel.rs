@@ -307,7 +307,7 @@ fn what_is_too_large_for_the_fuel_is_not_begun() {
                 assert!(memory.size(&store) == 1 && memory.data(&store)[..640].iter().all(|byte| *byte == 0), "{name}");
                 let table = instance.get_table(&mut store, "table").unwrap();
                 assert_eq!(table.size(&store), 16, "{name}");
-                assert!(matches!(table.get(&store, 0), Some(wasmrun::Value::FuncRef(None))), "{name}");
+                assert!(matches!(table.get(&store, 0), Some(wasmrun::Ref::Func(None))), "{name}");
             }
         }
         for (name, units) in [("fill", 15), ("copy", 15), ("grow", 3 + 1024), ("table_fill", 7), ("table_grow", 6)] {

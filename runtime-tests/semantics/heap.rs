@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use wasmrun::{
     Caller, Config, Engine, Error, ErrorKind, ExnRef, ExternRef, Func, FuncType, Global, GlobalType, Instance,
-    Mutability, RefType, Store, Table, TableType, ValType, Value,
+    Mutability, Ref, RefType, Store, Table, TableType, ValType, Value,
 };
 
 /// How many references a function of [`module`] holds at once: more than there are registers.
@@ -230,11 +230,11 @@ fn an_exception_of_another_store_is_refused() {
         let global = Global::new(&mut store, ty, Value::ExnRef(None)).unwrap();
         refused(global.set(&mut store, foreign.clone()).unwrap_err());
         let ty = TableType::new(RefType::EXNREF, 1, None);
-        refused(Table::new(&mut store, ty.clone(), foreign.clone()).unwrap_err());
-        let table = Table::new(&mut store, ty, Value::ExnRef(None)).unwrap();
-        refused(table.set(&mut store, 0, foreign.clone()).unwrap_err());
-        refused(table.grow(&mut store, 1, foreign.clone()).unwrap_err());
-        let ty = FuncType::new([], [ValType::EXNREF]);
+        refused(Table::new(&mut store, ty.clone(), foreign.clone().ref_().unwrap()).unwrap_err());
+        let table = Table::new(&mut store, ty, Ref::Exn(None)).unwrap();
+        refused(table.set(&mut store, 0, foreign.clone().ref_().unwrap()).unwrap_err());
+        refused(table.grow(&mut store, 1, foreign.clone().ref_().unwrap()).unwrap_err());
+        let ty = FuncType::new(store.engine(), [], [ValType::EXNREF]);
         let gives = Func::new(&mut store, ty, move |_: Caller<'_, Option<Instance>>, _, results| {
             results[0] = foreign.clone();
             Ok(())
@@ -398,10 +398,10 @@ fn host_objects_go_by_themselves() {
         let ty = GlobalType::new(ValType::EXTERNREF, Mutability::Var);
         let global = Global::new(&mut store, ty, Value::ExternRef(None)).unwrap();
         let ty = TableType::new(RefType::EXTERNREF, 1, None);
-        let table = Table::new(&mut store, ty, Value::ExternRef(None)).unwrap();
+        let table = Table::new(&mut store, ty, Ref::Extern(None)).unwrap();
         let take = instance.get_typed_func::<Option<ExternRef>, ()>(&mut store, "take").unwrap();
         let in_closure = alive.clone();
-        let ty = FuncType::new([], [ValType::EXTERNREF]);
+        let ty = FuncType::new(store.engine(), [], [ValType::EXTERNREF]);
         let dynamic = Func::new(&mut store, ty, move |_: Caller<'_, ()>, _, results| {
             results[0] = Counted::make(&in_closure).into();
             Ok(())

@@ -3,8 +3,8 @@
 use crate::engines::{bits, call, for_each_engine, instantiate, setup};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wasmrun::{
-    Caller, Engine, Error, ErrorKind, Extern, ExternRef, Func, FuncType, Instance, LinearMemory, Linker, Module,
-    Result, Store, Trap, ValType, Value,
+    Caller, Engine, Error, ErrorKind, ExnRef, Extern, ExternRef, Func, FuncType, Instance, LinearMemory, Linker,
+    Module, Ref, Result, Store, Tag, TagType, Trap, ValType, Value,
 };
 
 /// Values of each type, with bits that a careless engine loses.
@@ -33,7 +33,7 @@ fn values_of_every_type_come_through_unchanged() {
     for_each_engine(|engine| {
         for ty in &TYPES {
             let mut store = Store::new(engine, ());
-            let same = FuncType::new([ty.clone()], [ty.clone()]);
+            let same = FuncType::new(store.engine(), [ty.clone()], [ty.clone()]);
             let host = Func::new(&mut store, same, |_: Caller<'_, ()>, args, results| {
                 results[0] = args[0].clone();
                 Ok(())
@@ -64,7 +64,7 @@ fn many_params(engine: &Engine, count: usize) {
     let types: Vec<_> = (0..count).map(|i| TYPES[i % 5].clone()).collect();
     let reversed: Vec<_> = types.iter().rev().cloned().collect();
     let mut store = Store::new(engine, ());
-    let ty = FuncType::new(types.clone(), reversed.clone());
+    let ty = FuncType::new(store.engine(), types.clone(), reversed.clone());
     let host = Func::new(&mut store, ty.clone(), |_: Caller<'_, ()>, args, results| {
         for (result, arg) in results.iter_mut().zip(args.iter().rev()) {
             *result = arg.clone();
@@ -279,8 +279,8 @@ fn host_functions_are_references_like_others() {
         let error = call::<_, (i32, i32), i32>(&mut store, instance, "run", (0, 21)).unwrap_err();
         assert_eq!(error.trap(), Some(Trap::UninitializedElement));
         let table = instance.get_table(&mut store, "table").unwrap();
-        table.set(&mut store, 1, Value::FuncRef(Some(double))).unwrap();
-        let Some(Value::FuncRef(Some(func))) = table.get(&store, 1) else { panic!("the function is there") };
+        table.set(&mut store, 1, Ref::Func(Some(double))).unwrap();
+        let Some(Ref::Func(Some(func))) = table.get(&store, 1) else { panic!("the function is there") };
         assert_eq!(func.typed::<i32, i32>(&store).unwrap().call(&mut store, 4).unwrap(), 8);
     });
 }
@@ -326,10 +326,11 @@ fn wrong_arguments_are_refused() {
         assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
         assert!(instance.get_typed_func::<(), ()>(&mut store, "missing").is_err());
         // A result of another type than the function's.
-        let wrong = Func::new(&mut store, FuncType::new([], [ValType::I32]), |_: Caller<'_, ()>, _, results| {
-            results[0] = Value::F32(1.0);
-            Ok(())
-        });
+        let wrong =
+            Func::new(&mut store, FuncType::new(engine, [], [ValType::I32]), |_: Caller<'_, ()>, _, results| {
+                results[0] = Value::F32(1.0);
+                Ok(())
+            });
         assert!(wrong.call(&mut store, &[], &mut [Value::I32(0)]).is_err());
     });
 }
@@ -346,5 +347,63 @@ fn a_handle_of_another_store_panics() {
         assert!(catch_unwind(AssertUnwindSafe(|| instance.get_func(&mut other, "f"))).is_err());
         drop(store);
         assert!(catch_unwind(AssertUnwindSafe(|| func.call(&mut other, &[], &mut []))).is_err());
+    });
+}
+
+/// References pass through typed functions in both directions; null and those of another store do not where they must not.
+#[test]
+fn typed_references() {
+    for_each_engine(|engine| {
+        let (mut store, mut other) = (Store::new(engine, ()), Store::new(engine, ()));
+        let host =
+            Func::wrap(&mut store, |func: Option<Func>, object: Option<ExternRef>, exception: Option<ExnRef>| {
+                (exception, object, func)
+            });
+        let instance = instantiate(
+            &mut store,
+            r#"(module (import "" "host" (func $host (param funcref externref exnref) (result exnref externref funcref)))
+                (func (export "run") (param funcref externref exnref) (result exnref externref funcref)
+                    (call $host (local.get 0) (local.get 1) (local.get 2))))"#,
+            &[host.into()],
+        );
+        type Nullable = (Option<Func>, Option<ExternRef>, Option<ExnRef>);
+        type Results = (Option<ExnRef>, Option<ExternRef>, Option<Func>);
+        let run = instance.get_typed_func::<Nullable, Results>(&mut store, "run").unwrap();
+        assert!(matches!(run.call(&mut store, (None, None, None)).unwrap(), (None, None, None)));
+        let tag_type = TagType::new(FuncType::new(engine, [], []));
+        let tag = Tag::new(&mut store, &tag_type).unwrap();
+        let (object, exception) = (ExternRef::new(5), ExnRef::new(&mut store, &tag, &[]).unwrap());
+        let given = (Some(host), Some(object.clone()), Some(exception.clone()));
+        let (got_exception, got_object, func) = run.call(&mut store, given).unwrap();
+        assert!(got_exception.unwrap().same(&exception) && got_object.unwrap().same(&object) && func == Some(host));
+
+        // A parameter may have a subtype of the function's, a result may not.
+        let some = instance.get_typed_func::<(Func, ExternRef, ExnRef), Results>(&mut store, "run").unwrap();
+        assert_eq!(some.call(&mut store, (host, object.clone(), exception.clone())).unwrap().2, Some(host));
+        type Some = (ExnRef, ExternRef, Func);
+        assert!(instance.get_typed_func::<Nullable, Some>(&mut store, "run").is_err());
+
+        let foreign_tag = Tag::new(&mut other, &tag_type).unwrap();
+        let foreign_exception = ExnRef::new(&mut other, &foreign_tag, &[]).unwrap();
+        let foreign_func = Func::wrap(&mut other, || {});
+        for given in [(Some(foreign_func), None, None), (None, None, Some(foreign_exception.clone()))] {
+            let error = run.call(&mut store, given).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        }
+        let leak = Func::wrap(&mut store, move || Some(foreign_exception.clone()));
+        let error = leak.typed::<(), Option<ExnRef>>(&store).unwrap().call(&mut store, ()).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+
+        // A host function whose type has no null gets none.
+        let strict = Func::wrap(&mut store, |func: Func, _: ExternRef, _: ExnRef| func);
+        let all = [host.into(), object.into(), exception.into()];
+        strict.call(&mut store, &all, &mut [Value::FuncRef(None)]).unwrap();
+        for (at, null) in [Value::FuncRef(None), Value::ExternRef(None), Value::ExnRef(None)].into_iter().enumerate() {
+            let mut args = all.clone();
+            args[at] = null;
+            let error = strict.call(&mut store, &args, &mut [Value::FuncRef(None)]).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        }
+        assert!(strict.typed::<Nullable, Func>(&store).is_err());
     });
 }

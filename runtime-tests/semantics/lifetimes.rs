@@ -4,7 +4,8 @@ use crate::engines::{call, configs, for_each_engine, instantiate, setup};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use wasmrun::{
-    Engine, ExternRef, Func, FuncType, Instance, Linker, Module, RefType, Store, Table, TableType, Trap, ValType, Value,
+    Engine, ExternRef, Func, FuncType, Instance, Linker, Module, Ref, RefType, Store, Table, TableType, Trap, ValType,
+    Value,
 };
 
 #[test]
@@ -108,8 +109,8 @@ fn handles_of_a_dropped_store_do_no_harm() {
         assert!(catch_unwind(AssertUnwindSafe(|| memory.data(&other).len())).is_err());
         // A table that is handed a function of a store that is gone.
         let table_type = TableType::new(RefType::FUNCREF, 1, None);
-        let table = Table::new(&mut other, table_type, Value::FuncRef(None)).unwrap();
-        let foreign = Value::FuncRef(Some(f.func()));
+        let table = Table::new(&mut other, table_type, Ref::Func(None)).unwrap();
+        let foreign = Ref::Func(Some(f.func()));
         let result = catch_unwind(AssertUnwindSafe(|| table.set(&mut other, 0, foreign)));
         assert!(!matches!(result, Ok(Ok(()))));
     });
@@ -169,10 +170,14 @@ fn many_host_functions_and_types() {
         for n in 0..500usize {
             let params: Vec<_> =
                 (0..n % 50).map(|i| if (n >> (i % 9)) & 1 == 1 { ValType::I64 } else { ValType::F32 }).collect();
-            let func = Func::new(&mut store, FuncType::new(params.clone(), [ValType::I32]), move |_, args, results| {
-                results[0] = Value::I32((n * 1000 + args.len()) as i32);
-                Ok(())
-            });
+            let func = Func::new(
+                &mut store,
+                FuncType::new(engine, params.clone(), [ValType::I32]),
+                move |_, args, results| {
+                    results[0] = Value::I32((n * 1000 + args.len()) as i32);
+                    Ok(())
+                },
+            );
             let args: Vec<_> = params.iter().map(Value::default_for).collect();
             let mut results = [Value::I32(0)];
             func.call(&mut store, &args, &mut results).unwrap();
@@ -342,8 +347,8 @@ fn tenants_find_nothing_of_those_before() {
             assert!(memory.data(&store)[..expected.len()] == expected, "tenant {n} has grown");
             assert_eq!(call::<_, i32, i32>(&mut store, instance, "grow table", 50).unwrap(), 3);
             for index in 0..53 {
-                assert!(matches!(table.get(&store, index), Some(Value::ExternRef(None))), "tenant {n}");
-                table.set(&mut store, index, Value::ExternRef(Some(ExternRef::new(n)))).unwrap();
+                assert!(matches!(table.get(&store, index), Some(Ref::Extern(None))), "tenant {n}");
+                table.set(&mut store, index, Ref::Extern(Some(ExternRef::new(n)))).unwrap();
             }
             call::<_, i32, ()>(&mut store, instance, "fill", n + 1).unwrap();
             global.set(&mut store, Value::I64(-1)).unwrap();
@@ -373,12 +378,10 @@ fn a_failed_instance_has_no_data_that_did_not_come() {
             for size in [6, 1] {
                 let mut store = Store::new(engine, ());
                 let ty = TableType::new(RefType::FUNCREF, size, None);
-                let table = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap();
+                let table = Table::new(&mut store, ty, Ref::Func(None)).unwrap();
                 let result = Instance::new(&mut store, &module, &[table.into()]);
                 assert_eq!(result.is_ok(), size == 6);
-                let Some(Value::FuncRef(Some(load))) = table.get(&store, 0) else {
-                    panic!("the first segment has come")
-                };
+                let Some(Ref::Func(Some(load))) = table.get(&store, 0) else { panic!("the first segment has come") };
                 let load = load.typed::<(), i32>(&store).unwrap();
                 let expected = if size == 6 { i32::from_le_bytes(*b"xxxx") } else { 0 };
                 assert_eq!(load.call(&mut store, ()).unwrap(), expected, "{n} with a table of {size}");
@@ -395,11 +398,11 @@ fn the_memory_of_an_instance_that_a_host_function_makes_ends_where_it_ends() {
         let mut store = Store::new(engine, ());
         let module = Module::new(engine, later).unwrap();
         let ty = TableType::new(RefType::FUNCREF, 1, None);
-        let table = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap();
+        let table = Table::new(&mut store, ty, Ref::Func(None)).unwrap();
         let make = Func::wrap(&mut store, move |mut caller: wasmrun::Caller<'_, ()>| {
             let instance = Instance::new(&mut caller, &module, &[]).unwrap();
             let load = instance.get_func(&mut caller, "load").unwrap();
-            table.set(&mut caller, 0, Value::FuncRef(Some(load))).unwrap();
+            table.set(&mut caller, 0, Ref::Func(Some(load))).unwrap();
         });
         let first = instantiate(
             &mut store,

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::engines::for_each_engine;
 use wasmrun::{
-    Caller, Engine, Error, ErrorKind, Instance, Linker, Memory, MemoryType, Module, RefType, ResourceLimiter, Result,
-    Store, StoreLimits, StoreLimitsBuilder, Table, TableType, Value,
+    Caller, Engine, Error, ErrorKind, Instance, Linker, Memory, MemoryType, Module, Ref, RefType, ResourceLimiter,
+    Result, Store, StoreLimits, StoreLimitsBuilder, Table, TableType,
 };
 
 const GROWING: &str = r#"(module
@@ -52,7 +52,7 @@ fn no_byte_more_than_the_limit() {
         let memory = instance.get_memory(&mut store, "memory").unwrap();
         assert!(matches!(memory.grow(&mut store, 1).unwrap_err().kind(), ErrorKind::Resource(_)));
         let table = instance.get_table(&mut store, "table").unwrap();
-        assert!(table.grow(&mut store, 1, Value::FuncRef(None)).is_err());
+        assert!(table.grow(&mut store, 1, Ref::Func(None)).is_err());
         assert_eq!((memory.size(&store), table.size(&store)), (5, 10));
     });
 }
@@ -101,9 +101,9 @@ fn what_is_made_counts_too() {
     let mut store = with(new().tables(1).table_elements(2).build());
     let table = |minimum| TableType::new(RefType::FUNCREF, minimum, None);
     assert!(refused(Instance::new(&mut store, &module("(module (table 3 funcref))"), &[])));
-    assert!(Table::new(&mut store, table(3), Value::FuncRef(None)).is_err());
-    Table::new(&mut store, table(2), Value::FuncRef(None)).unwrap();
-    assert!(Table::new(&mut store, table(0), Value::FuncRef(None)).is_err());
+    assert!(Table::new(&mut store, table(3), Ref::Func(None)).is_err());
+    Table::new(&mut store, table(2), Ref::Func(None)).unwrap();
+    assert!(Table::new(&mut store, table(0), Ref::Func(None)).is_err());
 }
 
 /// A limiter that notes what it is asked.

@@ -2,8 +2,8 @@
 
 use crate::engines::{call, for_each_engine, instantiate, setup, steady_configs};
 use wasmrun::{
-    Caller, Engine, ErrorKind, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType, Module,
-    Mutability, RefType, Store, Table, TableType, Trap, ValType, Value,
+    Caller, Engine, ErrorKind, Extern, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType,
+    Module, Mutability, Ref, RefType, Store, Table, TableType, Trap, ValType, Value,
 };
 
 const PROVIDER: &str = r#"(module
@@ -72,7 +72,7 @@ fn instances_share_what_they_import() {
         assert_eq!((memory.size(&store), memory.data(&store)[65536]), (2, 9));
         let table = provider.get_table(&mut store, "table").unwrap();
         assert_eq!(table.size(&store), 6);
-        assert!(matches!(table.get(&store, 5), Some(Value::FuncRef(None))));
+        assert!(matches!(table.get(&store, 5), Some(Ref::Func(None))));
         assert!(table.get(&store, 6).is_none());
     });
 }
@@ -84,7 +84,7 @@ fn objects_of_the_host_are_imported() {
         let memory = Memory::new(&mut store, MemoryType::new(1, Some(3))).unwrap();
         let global = Global::new(&mut store, GlobalType::new(ValType::V128, Mutability::Var), Value::V128(7)).unwrap();
         let table_type = TableType::new(RefType::FUNCREF, 2, None);
-        let table = Table::new(&mut store, table_type.clone(), Value::FuncRef(None)).unwrap();
+        let table = Table::new(&mut store, table_type.clone(), Ref::Func(None)).unwrap();
         let func = Func::wrap(&mut store, || 3i32);
         let instance = instantiate(
             &mut store,
@@ -104,12 +104,12 @@ fn objects_of_the_host_are_imported() {
         assert_eq!(byte, [255]);
         assert!(memory.read(&store, 65536, &mut byte).is_err());
         assert!(matches!(global.get(&store), Value::V128(v) if v == (1 << 64 | 8)));
-        assert!(matches!(table.get(&store, 1), Some(Value::FuncRef(Some(_)))));
+        assert!(matches!(table.get(&store, 1), Some(Ref::Func(Some(_)))));
         assert_eq!(memory.grow(&mut store, 2).unwrap(), 1);
         assert!(memory.grow(&mut store, 1).is_err());
         assert!(global.set(&mut store, Value::I32(0)).is_err());
-        assert!(table.set(&mut store, 2, Value::FuncRef(None)).is_err());
-        assert!(table.set(&mut store, 0, Value::ExternRef(None)).is_err());
+        assert!(table.set(&mut store, 2, Ref::Func(None)).is_err());
+        assert!(table.set(&mut store, 0, Ref::Extern(None)).is_err());
         assert_eq!(table.ty(&store), table_type);
     });
 }
@@ -119,7 +119,8 @@ fn exports_come_in_order_with_their_types() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, ());
         let instance = instantiate(&mut store, PROVIDER, &[]);
-        let exports = instance.exports(&mut store);
+        let exports: Vec<_> =
+            instance.exports(&mut store).map(|export| (export.name().to_string(), export.into_extern())).collect();
         let names: Vec<_> = exports.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names[..5], ["memory", "table", "counter", "constant", "peek"]);
         let ty = exports[1].1.ty(&store);
@@ -196,8 +197,8 @@ fn names_in_a_linker() {
         linker.func_wrap("a", "f", || 1i32).unwrap();
         assert!(linker.func_wrap("a", "f", || 2i32).is_err());
         linker.allow_shadowing(true).func_wrap("a", "f", || 3i32).unwrap();
-        linker.alias("a", "b").unwrap();
-        assert!(linker.alias("nothing", "c").is_err());
+        linker.alias_module("a", "b").unwrap();
+        assert!(linker.alias_module("nothing", "c").is_err());
         linker
             .module(
                 &mut store,
@@ -237,7 +238,7 @@ fn unknown_imports_are_stubbed() {
         let error = call::<_, (), i64>(&mut store, instance, "run", ()).unwrap_err();
         assert!(error.to_string().contains("env"), "{error}");
         let mut linker = Linker::new(engine);
-        linker.define_unknown_imports_as_default_values(&module).unwrap();
+        linker.define_unknown_imports_as_default_values(&mut store, &module).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
         assert_eq!(call::<_, (), i64>(&mut store, instance, "run", ()).unwrap(), 0);
     });
@@ -490,7 +491,7 @@ fn what_is_of_another_store_or_engine_is_refused() {
 fn what_is_not_supported_yet_is_refused_by_name() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, ());
-        let bytes = MemoryType::builder().minimum(1).page_size_log2(0).build().unwrap();
+        let bytes = MemoryType::builder().min(1).page_size_log2(0).build().unwrap();
         for (ty, proposal) in [
             (MemoryType::new64(1, None), "memory64"),
             (MemoryType::shared(1, 2), "threads"),
@@ -500,7 +501,7 @@ fn what_is_not_supported_yet_is_refused_by_name() {
             assert!(matches!(error.kind(), ErrorKind::Usage(_)) && error.to_string().contains(proposal), "{error}");
         }
         let ty = TableType::new64(RefType::FUNCREF, 1, None);
-        let error = Table::new(&mut store, ty, Value::FuncRef(None)).unwrap_err();
+        let error = Table::new(&mut store, ty, Ref::Func(None)).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Usage(_)) && error.to_string().contains("memory64"), "{error}");
     });
 }
@@ -511,14 +512,13 @@ fn objects_of_types_that_there_are_not_cannot_be_made() {
         let mut store = Store::new(engine, ());
         let usage = |error: wasmrun::Error| assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
         let ty = TableType::new(RefType::FUNCREF, 1, None);
-        usage(Table::new(&mut store, ty.clone(), Value::I32(0)).unwrap_err());
-        usage(Table::new(&mut store, ty.clone(), Value::ExternRef(None)).unwrap_err());
+        usage(Table::new(&mut store, ty.clone(), Ref::Extern(None)).unwrap_err());
         for (minimum, maximum) in [(2, 1), (0, 1 << 32), (1 << 32, 1 << 32), (0, u64::MAX)] {
             let ty = TableType::new(RefType::FUNCREF, minimum, Some(maximum));
-            usage(Table::new(&mut store, ty, Value::FuncRef(None)).unwrap_err());
+            usage(Table::new(&mut store, ty, Ref::Func(None)).unwrap_err());
         }
         let largest = TableType::new(RefType::FUNCREF, 0, Some((1 << 32) - 1));
-        assert!(Table::new(&mut store, largest, Value::FuncRef(None)).is_ok());
+        assert!(Table::new(&mut store, largest, Ref::Func(None)).is_ok());
         let limits = [(65_537, None), (u64::MAX, None), (2, Some(1)), (0, Some(65_537)), (0, Some(u64::MAX))];
         for (minimum, maximum) in limits {
             usage(Memory::new(&mut store, MemoryType::new(minimum, maximum)).unwrap_err());
@@ -533,5 +533,129 @@ fn objects_of_types_that_there_are_not_cannot_be_made() {
                 Err(error) => assert!(!fits && matches!(error.kind(), ErrorKind::Link(_)), "{ty}: {error}"),
             }
         }
+    });
+}
+
+#[test]
+fn a_linker_takes_objects_of_the_store_alone() {
+    for_each_engine(|engine| {
+        let (mut store, mut other) = (Store::new(engine, ()), Store::new(engine, ()));
+        let memory = Memory::new(&mut other, MemoryType::new(1, None)).unwrap();
+        let func = Func::wrap(&mut other, || {});
+        let mut linker = Linker::new(engine);
+        for object in [Extern::from(memory), func.into()] {
+            let error = linker.define(&store, "a", "b", object).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{error}");
+        }
+        assert!(linker.get(&mut store, "a", "b").is_none());
+        assert!(linker.get_default(&mut store, "a").is_err());
+        linker.define(&other, "a", "b", memory).unwrap();
+        assert!(linker.get_default(&mut other, "a").unwrap().call(&mut other, &[], &mut []).is_ok());
+        linker.define(&other, "a", "_start", memory).unwrap();
+        assert!(linker.get_default(&mut other, "a").is_err(), "no function");
+    });
+}
+
+/// Each call of a command has an instance of its own; a reactor keeps its state. Both ways of making one agree.
+#[test]
+fn commands_begin_anew() {
+    const COUNT: &str = r#"(global $n (mut i32) (i32.const 0))
+        (func (export "count") (result i32) (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n))"#;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for_each_engine(|engine| {
+        for (start, counts) in [
+            ("(func (export \"_start\"))", [1, 1]),
+            ("", [1, 2]),
+            ("(func (export \"_start\")) (func (export \"_initialize\"))", [1, 2]),
+            ("(func (export \"_start\") (param i32))", [1, 2]),
+        ] {
+            let module = Module::new(engine, format!("(module {COUNT} {start})")).unwrap();
+            let mut store = Store::new(engine, ());
+            let (mut linker, mut linker_async) = (Linker::new(engine), Linker::new(engine));
+            linker.module(&mut store, "m", &module).unwrap();
+            runtime.block_on(linker_async.module_async(&mut store, "m", &module)).unwrap();
+            let count = |linker: &Linker<()>, store: &mut Store<()>| {
+                linker.get(&mut *store, "m", "count").unwrap().into_func().unwrap().typed::<(), i32>(&*store).unwrap()
+            };
+            let func = count(&linker, &mut store);
+            assert_eq!([0, 1].map(|_| func.call(&mut store, ()).unwrap()), counts, "{start}");
+            let func = count(&linker_async, &mut store);
+            for expected in counts {
+                assert_eq!(runtime.block_on(func.call_async(&mut store, ())).unwrap(), expected, "{start}");
+            }
+        }
+    });
+}
+
+#[test]
+fn unknown_imports_of_all_kinds_have_defaults() {
+    for_each_engine(|engine| {
+        let module = Module::new(
+            engine,
+            r#"(module (import "a" "m" (memory 2 3)) (import "a" "t" (table 3 externref)) (import "a" "g" (global f64))
+                (import "a" "v" (global (mut i64))) (import "a" "e" (tag (param i32))) (import "a" "m" (memory 1))
+                (import "b" "f" (func (result i32))) (func (export "size") (result i32) (memory.size 0)))"#,
+        )
+        .unwrap();
+        let mut store = Store::new(engine, ());
+        let mut linker = Linker::new(engine);
+        linker.define_unknown_imports_as_default_values(&mut store, &module).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        assert_eq!(call::<_, (), i32>(&mut store, instance, "size", ()).unwrap(), 2);
+        let table = linker.get(&mut store, "a", "t").unwrap().into_table().unwrap();
+        assert!(table.size(&store) == 3 && table.get(&store, 2).unwrap().is_null());
+        let huge = Module::new(engine, r#"(module (import "a" "huge" (table 4000000000 funcref)))"#).unwrap();
+        let error = linker.define_unknown_imports_as_default_values(&mut store, &huge).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Resource(_)), "{error}");
+    });
+}
+
+#[test]
+fn an_export_found_in_a_module_is_for_its_instances() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let wat = r#"(module (func) (func (export "f") (result i32) (i32.const 7)))"#;
+        let [module, same] = [wat, wat].map(|wat| Module::new(engine, wat).unwrap());
+        let export = module.get_export_index("f").unwrap();
+        let [instance, of_same] = [&module, &same].map(|module| Instance::new(&mut store, module, &[]).unwrap());
+        let func = instance.get_module_export(&mut store, &export).unwrap().into_func().unwrap();
+        assert_eq!(func.typed::<(), i32>(&store).unwrap().call(&mut store, ()).unwrap(), 7);
+        assert!(of_same.get_module_export(&mut store, &export).is_none());
+        assert!(module.get_export_index("g").is_none());
+    });
+}
+
+#[test]
+fn tables_are_filled_and_copied_within_bounds() {
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let make = |store: &mut Store<()>, ty: RefType| {
+            let null = Ref::null(ty.heap_type());
+            Table::new(store, TableType::new(ty, 4, None), null).unwrap()
+        };
+        let [one, other] = [0, 1].map(|_| make(&mut store, RefType::EXTERNREF));
+        let funcs = make(&mut store, RefType::FUNCREF);
+        for index in 0..4 {
+            one.set(&mut store, index, wasmrun::ExternRef::new(index).into()).unwrap();
+        }
+        let numbers = |store: &Store<()>, table: Table| {
+            let number =
+                |index| -> Option<u64> { table.get(store, index)?.unwrap_extern()?.data().downcast_ref().copied() };
+            (0..4).map(number).collect::<Vec<_>>()
+        };
+        Table::copy(&mut store, &one, 1, &one, 0, 3).unwrap();
+        assert_eq!(numbers(&store, one), [0, 0, 1, 2].map(Some));
+        Table::copy(&mut store, &other, 2, &one, 1, 2).unwrap();
+        assert_eq!(numbers(&store, other), [None, None, Some(0), Some(1)]);
+        other.fill(&mut store, 0, wasmrun::ExternRef::new(9u64).into(), 2).unwrap();
+        assert_eq!(numbers(&store, other), [9, 9, 0, 1].map(Some));
+        let out = |result: wasmrun::Result<()>| assert_eq!(result.unwrap_err().trap(), Some(Trap::TableOutOfBounds));
+        out(other.fill(&mut store, 3, Ref::Extern(None), 2));
+        out(other.fill(&mut store, 1, Ref::Extern(None), u64::MAX));
+        out(Table::copy(&mut store, &other, 3, &one, 0, 2));
+        out(Table::copy(&mut store, &other, 0, &one, u64::MAX, 1));
+        assert!(Table::copy(&mut store, &other, 4, &one, 4, 0).is_ok());
+        assert!(Table::copy(&mut store, &funcs, 0, &one, 0, 1).is_err() && funcs.get(&store, 0).unwrap().is_null());
+        assert_eq!(numbers(&store, other), [9, 9, 0, 1].map(Some));
     });
 }

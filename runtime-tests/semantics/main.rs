@@ -21,6 +21,7 @@ mod memory;
 mod nans;
 mod native_stacks;
 mod operands;
+mod profiler;
 mod stack;
 mod symbols;
 mod threads;

@@ -1,7 +1,7 @@
 //! Linear memory: exact bounds, growth under running code, several memories.
 
 use crate::engines::{call, for_each_engine, instantiate, setup};
-use wasmrun::{Caller, Extern, Func, LinearMemory, Memory, MemoryType, Module, Result, Store, Trap, Value};
+use wasmrun::{Caller, Extern, Func, LinearMemory, Memory, MemoryType, Module, Ref, Result, Store, Trap};
 
 /// Every access instruction with the bytes it touches, as text with its operands behind the address.
 const ACCESSES: [(&str, &str, u64); 31] = [
@@ -340,7 +340,7 @@ fn tables_grow_and_are_shared_with_running_code() {
         let mut store = Store::new(engine, ());
         let host = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| -> Result<()> {
             let table = caller.get_export("t").and_then(Extern::into_table).expect("a table");
-            let size = table.grow(&mut caller, 1000, Value::FuncRef(None))?;
+            let size = table.grow(&mut caller, 1000, Ref::Func(None))?;
             let first = table.get(&caller, 0).expect("in bounds");
             table.set(&mut caller, size + 999, first)
         });

@@ -109,7 +109,7 @@ fn recursion_through_host_functions_traps() {
 fn recursion_through_dynamic_host_functions_and_instances_traps() {
     for_each_engine(|engine| {
         let mut store = Store::new(engine, None::<Func>);
-        let ty = FuncType::new([ValType::I64], [ValType::I64]);
+        let ty = FuncType::new(store.engine(), [ValType::I64], [ValType::I64]);
         let mut linker = Linker::new(engine);
         linker
             .func_new("h", "next", ty, |mut caller: Caller<'_, Option<Func>>, args, results| {

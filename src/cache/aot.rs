@@ -53,6 +53,28 @@ fn without_code(bytes: &[u8]) -> &[u8] {
     Footer::read(bytes, bytes.len() as u64).map_or(bytes, |footer| &bytes[..footer.section as usize])
 }
 
+/// Whether the bytes are a module with code.
+pub(crate) fn has_code(bytes: &[u8]) -> bool {
+    Footer::read(bytes, bytes.len() as u64).is_some()
+}
+
+/// Whether the file is a module with code.
+///
+/// # Errors
+/// Those of the system.
+pub(crate) fn file_has_code(file: &File) -> io::Result<bool> {
+    footer(file).map(|footer| footer.is_some())
+}
+
+/// The footer of a file, if it has one.
+fn footer(file: &File) -> io::Result<Option<Footer>> {
+    let length = file.metadata()?.len();
+    let Some(start) = length.checked_sub(FOOTER as u64) else { return Ok(None) };
+    let mut tail = [0; FOOTER];
+    file.read_exact_at(&mut tail, start)?;
+    Ok(Footer::read(&tail, length))
+}
+
 /// Writes a module and the code of its functions, which was compiled with these settings.
 ///
 /// # Errors
@@ -108,11 +130,7 @@ impl Appended {
     /// [`Invalid`](ErrorKind::Invalid) if there is none that this build can use on this machine with these settings.
     pub fn find(here: &Settings, file: &File) -> Result<Self> {
         let unreadable = |error: io::Error| Error::resource(format!("cannot be read: {error}"));
-        let length = file.metadata().map_err(unreadable)?.len();
-        let mut tail = [0; FOOTER];
-        let read = length.checked_sub(FOOTER as u64).map(|start| file.read_exact_at(&mut tail, start));
-        read.transpose().map_err(unreadable)?;
-        let footer = Footer::read(&tail, length).ok_or_else(|| {
+        let footer = footer(file).map_err(unreadable)?.ok_or_else(|| {
             refused("it has no compiled code, or was truncated; `wasmrun compile` makes files of this name")
         })?;
         let mut text = vec![0; (footer.segment - footer.settings) as usize];

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use wasmparser::WasmFeatures;
+
+use crate::config::proposals::{PROPOSALS, Proposal};
 use crate::module::ModuleFacts;
 
 /// Version of the files' layout.
@@ -46,26 +49,35 @@ pub(crate) struct Settings {
     pub checks: String,
     /// Whether code consumes fuel.
     pub fuel: bool,
+    /// The WebAssembly proposals that modules may use.
+    pub proposals: Vec<String>,
     /// Cranelift's version, and those of its settings that no option of wasmrun changes.
     pub compiler: String,
 }
 
 impl Settings {
+    /// The proposals that are turned on.
+    pub fn proposals_on(features: WasmFeatures) -> Vec<String> {
+        PROPOSALS.iter().filter(|proposal| proposal.is_on(features)).map(|proposal| proposal.name.into()).collect()
+    }
+
     /// As text: a line for each field, several for the last one.
     pub fn to_text(&self) -> String {
-        let Settings { version, target, features, checks, fuel, compiler } = self;
+        let Settings { version, target, features, checks, fuel, proposals, compiler } = self;
         let fuel = if *fuel { FUEL } else { "" };
-        format!("{version}\n{target}\n{}\n{checks}\n{fuel}\n{compiler}\0", features.join(" "))
+        let (features, proposals) = (features.join(" "), proposals.join(" "));
+        format!("{version}\n{target}\n{features}\n{checks}\n{fuel}\n{proposals}\n{compiler}\0")
     }
 
     /// Reads what [`Settings::to_text`] wrote; anything after it is ignored.
     pub fn from_text(text: &str) -> Option<Self> {
         let (text, _) = text.split_once('\0')?;
-        let mut lines = text.splitn(6, '\n').map(str::to_string);
+        let mut lines = text.splitn(7, '\n').map(str::to_string);
         let (version, target) = (lines.next()?, lines.next()?);
-        let features = lines.next()?.split_whitespace().map(str::to_string).collect();
-        let (checks, fuel) = (lines.next()?, lines.next()? == FUEL);
-        Some(Settings { version, target, features, checks, fuel, compiler: lines.next()? })
+        let words = |line: String| line.split_whitespace().map(str::to_string).collect();
+        let features = words(lines.next()?);
+        let (checks, fuel, proposals) = (lines.next()?, lines.next()? == FUEL, words(lines.next()?));
+        Some(Settings { version, target, features, checks, fuel, proposals, compiler: lines.next()? })
     }
 
     /// Checks that code with these settings can run where code with the settings `here` can. It need not use all
@@ -104,6 +116,13 @@ impl Settings {
                 return Err("it was compiled to consume fuel, which is not given here: run it with --fuel=N".into());
             }
             _ => {}
+        }
+        if let Some(name) = self.proposals.iter().find(|name| !here.proposals.contains(name)) {
+            let switch = Proposal::of_name(name).map_or("Config", |proposal| proposal.switch);
+            return Err(format!(
+                "it was compiled with the {name} proposal, which is turned off here: compile it again with \
+                 `Config::{switch}` off"
+            ));
         }
         if self.compiler != here.compiler {
             return Err("it was compiled with other settings of the compiler: compile it again".into());
@@ -179,6 +198,15 @@ mod tests {
         ] {
             assert_ne!(base, key(other, BoundsChecks::Inline), "{other}");
         }
+    }
+
+    #[test]
+    fn the_proposals_count() {
+        let key = |config: &mut Config| {
+            key_of(&Module::new(&Engine::new(config).unwrap(), "(module (func))").unwrap()).to_string()
+        };
+        assert_eq!(key(&mut Config::new()), key(Config::new().wasm_threads(false)));
+        assert_ne!(key(&mut Config::new()), key(Config::new().wasm_tail_call(false)));
     }
 
     /// Each kind of declaration changes the key, if nothing else differs.

@@ -17,10 +17,10 @@ use crate::{BoundsChecks, Config, Engine, ErrorKind, Module};
 #[derive(Args)]
 #[command(after_help = "\
 The output is the module itself with native code in a custom section, for this
-version of wasmrun and processors that can do what this one can. `wasmrun exec`
-takes the code from files whose names end in .cwasm, with the same
---bounds-checks, and with --fuel if that was given here. Such a file is run as
-a native program is, outside of any sandbox: run only those you compiled
+version of wasmrun and processors that can do what this one can. `wasmrun exec
+--allow-precompiled` takes the code from files whose names end in .cwasm, with
+the same --bounds-checks, and with --fuel if that was given here. Such a file is
+run as a native program is, outside of any sandbox: run only those you compiled
 yourself or trust. Under another name, and for other runtimes, it is the
 WebAssembly module it was.
 
@@ -28,7 +28,7 @@ Examples:
   wasmrun compile hello.wasm                      writes hello.cwasm
   wasmrun compile hello.wasm -o /opt/hello.cwasm
   wasmrun compile hello.wasm -o - | ssh host 'cat > hello.cwasm'
-  wasmrun exec hello.cwasm one two")]
+  wasmrun exec --allow-precompiled hello.cwasm one two")]
 pub(super) struct CompileArgs {
     /// The module (.wasm or .wat), `-` for standard input
     #[arg(value_hint = clap::ValueHint::FilePath)]

@@ -1,5 +1,9 @@
 //! The flags that choose and set the engine.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::output::{Failure, warning};
@@ -17,8 +21,10 @@ pub(super) struct EngineArgs {
     #[arg(long)]
     pub interp: bool,
 
-    /// Tell a profiler the names of compiled functions
-    #[arg(long, value_enum, value_name = "HOW")]
+    /// Find out where the time goes: flame[=FILE] samples the program, prints its hottest functions and writes a flame graph
+    /// (PROGRAM.flame.svg here if there is no FILE); perfmap and jitdump tell profilers the names of compiled functions, in
+    /// /tmp/perf-PID.map for perf and others, or with the code in jit-PID.dump here for `perf inject --jit` and samply
+    #[arg(long, value_name = "HOW", value_parser = OsStringValueParser::new().try_map(profile))]
     pub profile: Option<ProfileArg>,
 
     /// How compiled code checks memory accesses
@@ -34,12 +40,22 @@ pub(super) enum BoundsChecksArg {
     Guard,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum ProfileArg {
-    /// /tmp/perf-PID.map, for perf and others
+    /// A flame graph, in this file if one is given.
+    Flame(Option<OsString>),
     Perfmap,
-    /// jit-PID.dump here, for `perf inject --jit` and samply, with the code
     Jitdump,
+}
+
+fn profile(how: OsString) -> Result<ProfileArg, String> {
+    match how.as_encoded_bytes().split_at_checked("flame=".len()) {
+        Some((b"flame=", file)) if !file.is_empty() => Ok(ProfileArg::Flame(Some(OsStr::from_bytes(file).into()))),
+        _ if how == "flame" => Ok(ProfileArg::Flame(None)),
+        _ if how == "perfmap" => Ok(ProfileArg::Perfmap),
+        _ if how == "jitdump" => Ok(ProfileArg::Jitdump),
+        _ => Err("expected flame, flame=FILE, perfmap or jitdump".into()),
+    }
 }
 
 impl EngineArgs {
@@ -57,7 +73,7 @@ impl EngineArgs {
             config.strategy(Strategy::Jit);
         }
         config.profile(match self.profile {
-            None => Profile::None,
+            None | Some(ProfileArg::Flame(_)) => Profile::None,
             Some(ProfileArg::Perfmap) => Profile::PerfMap,
             Some(ProfileArg::Jitdump) => Profile::JitDump,
         });

@@ -13,12 +13,12 @@ use clap::{Args, ValueEnum};
 use super::cache::CacheArgs;
 use super::call::{self, Call};
 use super::destination::Destination;
-use super::engine::EngineArgs;
+use super::engine::{EngineArgs, ProfileArg};
 use super::output::{self, Failure, hint, warning};
 use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases, Usage};
 use super::streams::StreamArgs;
-use super::{backtrace, denials, input, mistaken, process, sandbox, similar, status, value};
+use super::{backtrace, denials, input, mistaken, process, profile, sandbox, similar, status, value};
 use crate::printable::Printable;
 use crate::{
     BudgetItem, Error, ErrorKind, ExternType, ImportType, Linker, Module, Store, Trap, WasiEnv, WasmCoreDump,
@@ -42,7 +42,7 @@ Examples:
   wasmrun exec --coredump core p.wasm       keep its memory if it traps
   wasmrun exec --call add math.wat 1 -0x2   call a function, print its results
   wasmrun exec --call mix v.wasm 'f32x4 1 2 nan inf' null
-  wasmrun exec hello.cwasm                  what `wasmrun compile` has made
+  wasmrun exec --allow-precompiled p.cwasm  what `wasmrun compile` has made
   curl -s https://example.org/p.wasm | wasmrun exec - one two
 
 The word exec may be left out: wasmrun --dir . cat.wasm a.txt";
@@ -82,6 +82,10 @@ pub(super) struct ExecArgs {
     /// What to do about functions that the program imports and nothing provides
     #[arg(long, value_enum, value_name = "WHAT", default_value = "error", help_heading = "Program")]
     unknown_imports: UnknownImports,
+
+    /// Run native code from files of `wasmrun compile`, whose names end in .cwasm: it runs outside of any sandbox
+    #[arg(long, help_heading = "Program")]
+    allow_precompiled: bool,
 
     #[command(flatten)]
     engine: EngineArgs,
@@ -144,6 +148,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
         }));
         let result = run.start(&mut phases);
         process::set_guest(None);
+        profile::finish(result.is_ok());
         if let Some(format) = args.stats {
             let (used, reached) = (run.store.budget_used(), run.store.budget_reached());
             phases.report(&engine, &Usage { used, reached, limits: &args.sandbox.limits }, format);
@@ -185,7 +190,7 @@ impl<'a> Run<'a> {
         };
         let program_args = rest.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
         let engine = args.engine.lazy_engine(args.cache.cache(), args.fuel.is_some())?;
-        let module = input::module(&engine, file)?;
+        let module = input::module(&engine, file, args.allow_precompiled)?;
         process::flush_at_end(&module);
         phases.end("load");
         // A function without parameters gets them as a program does.
@@ -199,6 +204,9 @@ impl<'a> Run<'a> {
         store.set_budget(&budget).map_err(|error| Failure::error(error.to_string()))?;
         if let Some(fuel) = args.fuel {
             store.set_fuel(fuel).map_err(|error| Failure::error(error.to_string()))?;
+        }
+        if let Some(ProfileArg::Flame(graph)) = &args.engine.profile {
+            profile::start(&mut store, file, graph.as_deref())?;
         }
         Ok(Run { args, file, program_args, module, wasi_env, store, linker })
     }
@@ -271,12 +279,21 @@ impl<'a> Run<'a> {
     /// Instantiates a module whose exports the program may import.
     fn preload(&mut self, name: &str, file: &OsStr) -> Result<(), Failure> {
         let display = input::display(file);
-        let module = input::module(self.store.engine(), file)?;
+        let module = input::module(self.store.engine(), file, self.args.allow_precompiled)?;
         process::flush_at_end(&module);
         self.resolve(&module, &display)?;
-        let result = self.linker.module(&mut *self.store, name, &module);
         let what = format!("--preload {}={display}", Printable::line(name));
-        result.map(drop).map_err(|error| self.failure(&what, &error))
+        self.define_exports(name, &module).map_err(|error| self.failure(&what, &error))
+    }
+
+    /// Instantiates a module once, a command too, and defines its exports.
+    fn define_exports(&mut self, name: &str, module: &Module) -> crate::Result<()> {
+        let store = &mut *self.store;
+        let instance = self.linker.instantiate(&mut *store, module)?;
+        if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
+            initialize.call(&mut *store, &[], &mut [])?;
+        }
+        self.linker.instance(store, name, instance).map(drop)
     }
 
     /// What is reported of an error. That of `--timeout` has a status of its own, and names the flag.
@@ -294,7 +311,7 @@ impl<'a> Run<'a> {
         let result = match self.args.unknown_imports {
             UnknownImports::Error => Ok(()),
             UnknownImports::Trap => self.linker.define_unknown_imports_as_traps(module),
-            UnknownImports::Default => self.linker.define_unknown_imports_as_default_values(module),
+            UnknownImports::Default => self.linker.define_unknown_imports_as_default_values(&mut *self.store, module),
         };
         let missing: Vec<_> = module
             .imports()
@@ -315,7 +332,7 @@ impl<'a> Run<'a> {
         if let Some(host) = mistaken::made_for(&missing) {
             return Err(failure.with_hint(host.to_string()));
         }
-        let others: Vec<_> = missing.iter().filter(|import| !is_func(import.ty())).collect();
+        let others: Vec<_> = missing.iter().filter(|import| !is_func(&import.ty())).collect();
         let from = others.first().map_or(&missing[0], |import| import).module();
         let preload = match self.args.preload.iter().find(|(name, _)| name == from) {
             Some((_, file)) => format!("{}, which --preload gives for it, does not export that", input::display(file)),
@@ -427,5 +444,5 @@ fn is_func(ty: &ExternType) -> bool {
 }
 
 fn export_is_func(module: &Module, name: &str) -> bool {
-    module.exports().any(|export| export.name() == name && is_func(export.ty()))
+    module.exports().any(|export| export.name() == name && is_func(&export.ty()))
 }

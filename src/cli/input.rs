@@ -118,8 +118,8 @@ pub(super) fn is_compiled(file: &OsStr) -> bool {
     Path::new(file).extension().is_some_and(|extension| extension == "cwasm")
 }
 
-/// The module in a file, of which no more is read than must be.
-pub(super) fn module(engine: &Engine, file: &OsStr) -> Result<Module, Failure> {
+/// The module in a file, of which no more is read than must be. A file of `wasmrun compile` only with `allow_precompiled`.
+pub(super) fn module(engine: &Engine, file: &OsStr, allow_precompiled: bool) -> Result<Module, Failure> {
     if file != "-" {
         let open = File::open(Path::new(file)).map_err(|error| unreadable(file, &error))?;
         if open.metadata().is_ok_and(|metadata| metadata.is_file()) {
@@ -128,7 +128,12 @@ pub(super) fn module(engine: &Engine, file: &OsStr) -> Result<Module, Failure> {
             let len = open.read_at(&mut head, 0).map_err(|error| unreadable(file, &error))?;
             check_kind(file, &head[..len])?;
             if is_compiled(file) {
-                // SAFETY: the help of `compile` and `exec` says that files of this name are trusted as programs are.
+                if !allow_precompiled {
+                    let message = format!("{}: compiled code runs outside of any sandbox", display(file));
+                    let hint = "--allow-precompiled runs it, if you trust it as a native program".to_string();
+                    return Err(Failure::new(status::INVALID, message).with_hint(hint));
+                }
+                // SAFETY: the user trusts files of this name as programs, by the flag.
                 let module = unsafe { Module::deserialize_open_file(engine, open) };
                 return module.map_err(|error| invalid(file, &error, again));
             }

@@ -3,8 +3,8 @@
 //! Each subcommand is one file or folder. They share `engine` (the engine's flags), `sandbox` (what a program may see),
 //! `limits` (what it may use), `streams` (its standard streams and sockets), `denials` (what it was refused), `input` (reading
 //! modules), `mistaken` (what is no module, or one for another host), `destination` (writing them), `value` (values as text),
-//! `backtrace`, `process` (the guest's thread, Ctrl-C), `stats` (the report of `--stats`), `similar` ("did you mean"), `log` and
-//! `output`. `front` sees to command lines that name no subcommand.
+//! `backtrace`, `process` (the guest's thread, Ctrl-C), `stats` (the report of `--stats`), `profile` (that of
+//! `--profile=flame`), `similar` ("did you mean"), `log` and `output`. `front` sees to command lines that name no subcommand.
 //!
 //! What may be here: flags, messages, exit statuses. What may not: anything that a program which embeds wasmrun could want.
 
@@ -27,6 +27,7 @@ mod log;
 mod mistaken;
 mod output;
 mod process;
+mod profile;
 mod sandbox;
 mod similar;
 mod stats;
@@ -85,7 +86,8 @@ Examples:
   wasmrun --explain-denials cat.wasm a.txt   which flags it needs, if it fails
   wasmrun --call add math.wat 1 -0x2         call a function, print its results
   wasmrun inspect hello.wasm                 what is in a module
-  wasmrun bench hello.wasm                   interpreter against JIT
+  wasmrun bench hello.wasm                   the engines side by side
+  wasmrun --profile=flame hello.wasm         where its time goes
   wasmrun compile hello.wasm                 to native code, ahead of time
   wasmrun cache info                         what is kept of compiled programs
   wasmrun completions bash > /etc/bash_completion.d/wasmrun";

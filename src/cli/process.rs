@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGINT, SIGQUIT};
 use signal_hook::iterator::Signals;
 
 use super::output::{Failure, note};
-use super::{backtrace, status};
+use super::{backtrace, profile, status};
 use crate::sys::is_ignored;
 use crate::{InterruptHandle, Module};
 
@@ -50,9 +50,10 @@ fn interrupt() {
     {
         return guest.handle.interrupt();
     }
+    profile::finish(true);
     flush_caches();
     if let Some(file) = unfinished().take() {
-        let _ = std::fs::remove_file(file);
+        let _ = std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir_all(&file));
     }
     std::process::exit(status::INTERRUPTED.into())
 }
@@ -91,14 +92,14 @@ fn tell_backtrace() {
 /// The modules that are running.
 static MODULES: Mutex<Vec<Module>> = Mutex::new(Vec::new());
 
-/// A file that is being written, under a name that is not its own yet.
+/// A file that is being written, under a name that is not its own yet; or a folder for a while.
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 fn unfinished() -> MutexGuard<'static, Option<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has this file removed on Ctrl-C, and no other any more.
+/// Has this file or folder removed on Ctrl-C, and no other any more.
 pub(super) fn remove_at_interrupt(file: Option<&Path>) {
     *unfinished() = file.map(Path::to_path_buf);
 }

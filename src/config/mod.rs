@@ -4,8 +4,11 @@
 
 pub(crate) mod budget;
 pub(crate) mod cache;
+pub(crate) mod proposals;
 
 use cache::Cache;
+use proposals::Proposal;
+use wasmparser::WasmFeatures;
 
 /// How functions are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,27 @@ pub enum Strategy {
     /// background, and entered at their next call or in the middle of a loop. Where there is no JIT, this is
     /// [`Strategy::Interpreter`].
     Tiered,
+}
+
+/// The names that wasmtime has for two of them.
+#[allow(non_upper_case_globals)]
+impl Strategy {
+    /// The default: [`Strategy::Tiered`] where there is a JIT, [`Strategy::Interpreter`] elsewhere.
+    pub const Auto: Strategy = if cfg!(jit) { Strategy::Tiered } else { Strategy::Interpreter };
+    /// [`Strategy::Jit`].
+    pub const Cranelift: Strategy = Strategy::Jit;
+}
+
+/// How well code is compiled, for [`Config::cranelift_opt_level`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptLevel {
+    /// As quickly as possible.
+    None,
+    /// For speed.
+    Speed,
+    /// For speed and size.
+    SpeedAndSize,
 }
 
 /// When [`Strategy::Tiered`] compiles functions and loops.
@@ -103,6 +127,7 @@ pub struct Config {
     pub(crate) collect_always: bool,
     pub(crate) consume_fuel: bool,
     pub(crate) pack_memories: bool,
+    pub(crate) features: WasmFeatures,
 }
 
 impl Default for Config {
@@ -115,7 +140,7 @@ impl Config {
     /// The default settings: [`Strategy::Tiered`] where there is a JIT, inline bounds checks, 1 MiB of stack, no cache.
     pub fn new() -> Self {
         Config {
-            strategy: if cfg!(jit) { Strategy::Tiered } else { Strategy::Interpreter },
+            strategy: Strategy::Auto,
             bounds_checks: BoundsChecks::Inline,
             dispatch: Dispatch::TailCall,
             max_wasm_stack: 1 << 20,
@@ -132,6 +157,7 @@ impl Config {
             collect_always: false,
             consume_fuel: false,
             pack_memories: false,
+            features: proposals::SUPPORTED,
         }
     }
 
@@ -229,6 +255,36 @@ impl Config {
     pub fn max_wasm_stack(&mut self, bytes: usize) -> &mut Self {
         self.max_wasm_stack = bytes;
         self
+    }
+
+    /// Does nothing: backtraces are always kept, because they cost next to nothing before they are asked for. It is here for
+    /// code that was written for other runtimes with this API.
+    pub fn wasm_backtrace(&mut self, _enable: bool) -> &mut Self {
+        self
+    }
+
+    /// Does nothing: a function is compiled quickly when it is warm, and well when it is hot; [`Strategy::Jit`] compiles
+    /// everything well. It is here for code that was written for other runtimes with this API.
+    pub fn cranelift_opt_level(&mut self, _level: OptLevel) -> &mut Self {
+        self
+    }
+
+    /// Does nothing: a result that is a NaN always has the same bits, on all tiers and processors. They are those of the first
+    /// operand that is a NaN, made quiet, or else of x86-64's default, so they need not be canonical. It is here for code
+    /// that was written for other runtimes with this API.
+    pub fn cranelift_nan_canonicalization(&mut self, _enable: bool) -> &mut Self {
+        self
+    }
+
+    /// Does nothing: relaxed vector instructions always give the same results, on all tiers and processors. It is here for
+    /// code that was written for other runtimes with this API.
+    pub fn relaxed_simd_deterministic(&mut self, _enable: bool) -> &mut Self {
+        self
+    }
+
+    /// As [`Config::profile`].
+    pub fn profiler(&mut self, profile: Profile) -> &mut Self {
+        self.profile(profile)
     }
 
     /// Does nothing: stores of every engine may be called with and without `async`, as the calls themselves say. It is here for
@@ -370,5 +426,94 @@ impl Config {
     /// Whether a module with so many bytes of function bodies is validated lazily.
     pub(crate) fn is_lazy_for(&self, code_bytes: usize) -> bool {
         self.lazy_validation && code_bytes >= self.lazy_validation_from
+    }
+}
+
+macro_rules! switches {
+    ($($(#[$doc:meta])* $switch:ident;)*) => {
+        /// # Proposals
+        /// Each of these turns a WebAssembly proposal on or off. A module that uses one that is off is refused with a
+        /// [`Disabled`](crate::ErrorKind::Disabled) error, which names the proposal and the switch. All that are supported are
+        /// on by default; turning one on that is not supported is an error of [`Engine::new`](crate::Engine::new), and so is
+        /// turning one off that another one needs. What is compiled with one on is not used where it is off: neither from
+        /// the cache nor from a `.cwasm` file.
+        ///
+        /// ```
+        /// use wasmrun::{Config, Engine, ErrorKind, Module};
+        /// let engine = Engine::new(Config::new().wasm_simd(false).wasm_relaxed_simd(false))?;
+        /// let error = Module::new(&engine, "(module (func (param v128)))").unwrap_err();
+        /// assert!(matches!(error.kind(), ErrorKind::Disabled { proposal: "simd", switch: "wasm_simd", .. }));
+        ///
+        /// assert!(Engine::new(Config::new().wasm_simd(false)).is_err(), "relaxed SIMD needs it");
+        /// assert!(Engine::new(Config::new().wasm_gc(true)).is_err(), "not supported");
+        /// # Ok::<(), wasmrun::Error>(())
+        /// ```
+        impl Config {
+            $(
+                $(#[$doc])*
+                pub fn $switch(&mut self, enable: bool) -> &mut Self {
+                    self.features = Proposal::of_switch(stringify!($switch)).set(self.features, enable);
+                    self
+                }
+            )*
+        }
+
+        /// The methods of [`Config`] that turn proposals on and off.
+        #[cfg(test)]
+        const SWITCHES: &[&str] = &[$(stringify!($switch)),*];
+    };
+}
+
+switches! {
+    /// Bulk memory operations: `memory.copy`, `table.init` and the like. The reference types need them.
+    wasm_bulk_memory;
+    /// References as values, and more than one table. Exceptions need them.
+    wasm_reference_types;
+    /// Functions and blocks with several results.
+    wasm_multi_value;
+    /// Vectors of 128 bits. Relaxed vector instructions need them.
+    wasm_simd;
+    /// Relaxed vector instructions.
+    wasm_relaxed_simd;
+    /// Tail calls.
+    wasm_tail_call;
+    /// Arithmetic in constant expressions.
+    wasm_extended_const;
+    /// More than one memory.
+    wasm_multi_memory;
+    /// Exceptions with `exnref`.
+    wasm_exceptions;
+    /// Arithmetic with integers of 128 bits.
+    wasm_wide_arithmetic;
+    /// Atomic instructions and shared memories: not supported.
+    wasm_threads;
+    /// Exceptions as they were before `exnref`: not supported.
+    wasm_legacy_exceptions;
+    /// Memories with 64-bit addresses: not supported.
+    wasm_memory64;
+    /// References to functions of one type: not supported.
+    wasm_function_references;
+    /// Structures and arrays: not supported.
+    wasm_gc;
+    /// Memories with pages of one byte: not supported.
+    wasm_custom_page_sizes;
+    /// Continuations: not supported.
+    wasm_stack_switching;
+    /// Shared functions, tables and globals: not supported.
+    wasm_shared_everything_threads;
+    /// Components: not supported.
+    wasm_component_model;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::proposals::{PROPOSALS, SUPPORTED};
+    use super::*;
+
+    #[test]
+    fn each_proposal_has_a_switch() {
+        let of_proposals: Vec<_> = PROPOSALS.iter().map(|proposal| proposal.switch).collect();
+        assert_eq!(of_proposals, SWITCHES);
+        assert_eq!(Config::new().features, SUPPORTED);
     }
 }

@@ -26,6 +26,14 @@ pub(crate) trait FrameSource: Send + Sync {
 
     /// A number that the module has as long as it lives, and no other.
     fn module_id(&self) -> usize;
+    /// The frames for positions in one function, which takes little longer than for one of them.
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame>;
+
+    /// Whether a position is the function's very beginning, before its first instruction.
+    fn is_entry(&self, defined: u32, position: usize) -> bool;
+
+    /// The name of the imported function that is called at a byte offset in the module, as that of its module and its own.
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)>;
 }
 
 /// One WebAssembly function in a backtrace.
@@ -244,6 +252,10 @@ impl WasmBacktrace {
         })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unresolved.is_empty()
+    }
+
     /// A line for each function, innermost first.
     pub(crate) fn lines(&self) -> Vec<FrameLine<'_>> {
         self.frames().iter().enumerate().flat_map(|(depth, frame)| frame.lines(depth)).collect()
@@ -265,6 +277,9 @@ impl WasmBacktrace {
         self.frames.take();
     }
 }
+
+/// So that [`Error::downcast_ref`](crate::Error::downcast_ref) finds it.
+impl std::error::Error for WasmBacktrace {}
 
 /// A line for each function, innermost first, with its name and its place: file, line and column where debug information has them,
 /// the offset in the module otherwise. Functions are numbered, except those that others were inlined into.

@@ -23,7 +23,7 @@ unsafe impl Send for ExnPin {}
 unsafe impl Sync for ExnPin {}
 
 impl ExnRef {
-    pub(crate) fn new(pin: Arc<ExnPin>) -> Self {
+    pub(crate) fn from_pin(pin: Arc<ExnPin>) -> Self {
         ExnRef(pin)
     }
 

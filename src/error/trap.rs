@@ -73,6 +73,21 @@ traps! {
     CpuTime = 15 => "CPU time used up",
 }
 
+/// The names that wasmtime has for some of them.
+#[allow(non_upper_case_globals)]
+impl Trap {
+    /// [`Trap::Unreachable`].
+    pub const UnreachableCodeReached: Trap = Trap::Unreachable;
+    /// [`Trap::UninitializedElement`].
+    pub const IndirectCallToNull: Trap = Trap::UninitializedElement;
+    /// [`Trap::IndirectCallTypeMismatch`].
+    pub const BadSignature: Trap = Trap::IndirectCallTypeMismatch;
+    /// [`Trap::InvalidConversionToInteger`].
+    pub const BadConversionToInteger: Trap = Trap::InvalidConversionToInteger;
+}
+
+impl std::error::Error for Trap {}
+
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.message())

@@ -367,7 +367,21 @@ impl InterpretedModule {
 impl FrameSource for InterpretedModule {
     /// Positions are word indices in the function's bytecode.
     fn resolve(&self, defined: u32, position: usize) -> Frame {
-        self.facts.frame(defined, backtrace::offset_of(self, defined, position as u32))
+        self.resolve_all(defined, &[position]).remove(0)
+    }
+
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame> {
+        let offsets = backtrace::offsets_of(self, defined, positions);
+        offsets.map(|offset| self.facts.frame(defined, offset)).collect()
+    }
+
+    /// At a call, an interpreted function is not running before its frame is entered.
+    fn is_entry(&self, _: u32, _: usize) -> bool {
+        false
+    }
+
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)> {
+        self.facts.import_called_at(defined, offset)
     }
 
     fn module_id(&self) -> usize {

@@ -123,9 +123,9 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn many_results_need_an_area() {
-        let results = |count| FuncType::new([], vec![ValType::I64; count]);
+        let results = |count| FuncType::of([], vec![ValType::I64; count]);
         assert!(!has_return_area(&results(8)));
         assert!(has_return_area(&results(9)));
-        assert!(!has_return_area(&FuncType::new([], [vec![ValType::I32; 8], vec![ValType::F64; 8]].concat())));
+        assert!(!has_return_area(&FuncType::of([], [vec![ValType::I32; 8], vec![ValType::F64; 8]].concat())));
     }
 }

@@ -226,6 +226,7 @@ pub(crate) fn cache_settings(engine: &EngineState) -> Settings {
         features: features.collect(),
         checks,
         fuel: engine.config().consume_fuel,
+        proposals: Settings::proposals_on(engine.config().features),
         compiler: format!("{} {}", cranelift_codegen::VERSION, isa.flags()),
     }
 }

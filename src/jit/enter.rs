@@ -21,7 +21,7 @@ use super::{fault, origin, registry, signals};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Trap, UnresolvedFrame};
 use crate::sys::{self, signal};
-use crate::vm::activation::{self, Link};
+use crate::vm::activation::{self, FrameVisitor, Link};
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 use crate::vm::exception;
 use crate::vm::func::call_host;
@@ -222,14 +222,17 @@ pub(super) fn prepare_thread(config: &Config) -> Result<()> {
 ///
 /// # Safety
 /// `link` must be that of an activation that is left, with this frame pointer.
-unsafe fn frames_of(link: *const Link, exit_fp: usize, list: &mut Vec<UnresolvedFrame>) -> bool {
+unsafe fn frames_of(link: *const Link, exit_fp: usize, visitor: &mut FrameVisitor<'_>) -> bool {
     if exit_fp == 0 {
         return false;
     }
-    // SAFETY: the code that the activation was left by keeps the frame pointer, from which they lead to the activation.
+    // SAFETY: the code that the activation was left by keeps the frame pointer, from which they lead to the activation. Its
+    // module is kept alive by the store.
     unsafe {
-        let stack = Stack::walk(CodePosition::of_call(exit_fp), (*link.cast::<Activation>()).fp);
-        list.extend(frames(&stack.pcs[..stack.len]));
+        let (mut place, end) = (CodePosition::of_call(exit_fp), (*link.cast::<Activation>()).fp);
+        while visitor(place.pc, &|| registry::find(place.pc)?.frame(place.pc)).is_continue() && place.fp != end {
+            place = CodePosition::of_call(place.fp);
+        }
     }
     true
 }

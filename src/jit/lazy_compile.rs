@@ -21,6 +21,7 @@ use crate::config::Strategy;
 use crate::error::Result;
 use crate::module::types::FuncType;
 use crate::vm::context::{VMCode, VMContext, VMFuncRef};
+use crate::vm::sample;
 use crate::vm::store::StoreOpaque;
 
 /// The first value of an entry of `VMContext::entries`, for a function of type `ty`.
@@ -63,7 +64,10 @@ pub(super) unsafe extern "C" fn resolve(vmctx: *mut VMContext, defined: u64) -> 
     let defined = defined as u32;
     let code = match module.engine.config().strategy {
         Strategy::Tiered => interpreted(module, defined),
-        Strategy::Jit | Strategy::Interpreter => compile::function(module, defined),
+        Strategy::Jit | Strategy::Interpreter => {
+            // SAFETY: the store is live, and nobody refers to it.
+            unsafe { sample::compiling(store, || compile::function(module, defined)) }
+        }
     };
     code_or_raise(code, store)
 }

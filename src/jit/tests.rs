@@ -198,7 +198,7 @@ fn arguments_and_results_of_all_types_pass_in_registers_and_on_the_stack() {
     let mut store = inline_store();
     let kinds = [ValType::I32, ValType::I64, ValType::F32, ValType::F64, ValType::I64];
     let kinds = Vec::from_iter(kinds.into_iter().cycle().take(40));
-    let ty = FuncType::new(kinds.clone(), kinds.clone());
+    let ty = FuncType::of(kinds.clone(), kinds.clone());
     let host = Func::new(&mut store, ty, |_: Caller<'_, ()>, args, results| {
         results.clone_from_slice(args);
         Ok(())

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use wasmparser::{
     BinaryReader, BinaryReaderError, CompositeInnerType, DataKind, ElementKind, ExternalKind, Imports, Operator,
-    Parser, Payload, TableInit, TypeRef, ValidPayload, Validator, ValidatorResources,
+    Parser, Payload, TableInit, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 use super::debug::DebugInfo;
@@ -16,7 +16,7 @@ use super::offsets::{Counts, VMOffsets};
 use super::rec_group::RecGroup;
 use super::registry::TypeRegistry;
 use super::source::ModuleSource;
-use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, ValType};
+use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, TagType, ValType};
 use super::validate::{self, Lazy};
 use super::{
     ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, ModuleFacts,
@@ -27,22 +27,29 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Decodes a module. Its bodies are validated too, unless the settings say that this is done lazily.
 pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, bytes: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
-    let binary = if bytes.starts_with(b"\0asm") { bytes.into_owned() } else { text(&bytes)? };
+    let bytes = if bytes.starts_with(b"\0asm") { bytes } else { text(&bytes)?.into() };
+    binary(config, types, bytes)
+}
+
+/// Decodes a module in the binary format, as [`module`] does.
+pub(crate) fn binary(config: &Config, types: &Arc<TypeRegistry>, binary: Cow<'_, [u8]>) -> Result<Arc<ModuleFacts>> {
+    let binary = binary.into_owned();
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
         return Err(invalid("this is a component, and only core modules are run"));
     }
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(config.features);
     let decoded = decoder.run(&binary).and_then(|()| {
         if config.is_lazy_for(decoder.code_bytes()) {
             return Ok(decoder.resources.take());
         }
         let Some(resources) = decoder.resources.take() else { return Ok(None) };
         let funcs = &decoder.funcs[decoder.counts.funcs.0 as usize..];
-        validate::all(&resources, decoder.counts.funcs.0, funcs, &binary, &decoder.bodies).map(|()| None)
+        validate::all(&resources, (config.features, decoder.counts.funcs.0), funcs, &binary, &decoder.bodies)
+            .map(|()| None)
     });
     match decoded {
         Ok(unvalidated) => decoder.finish(types, ModuleSource::Memory(binary.into()), unvalidated),
-        Err(error) => Err(features::explain(&binary, &error)),
+        Err(error) => Err(features::explain(config.features, &binary, &error)),
     }
 }
 
@@ -75,6 +82,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Vec<u8>> {
 /// The declarations read so far.
 #[derive(Default)]
 pub(super) struct Decoder {
+    features: WasmFeatures,
     types: Vec<FuncType>,
     groups: Vec<Option<RecGroup<u32>>>,
     imports: Vec<Import>,
@@ -100,11 +108,16 @@ pub(super) struct Decoder {
 pub(crate) type Parsed<T> = Result<T, BinaryReaderError>;
 
 impl Decoder {
+    /// A decoder of modules that may use these proposals.
+    pub(super) fn new(features: WasmFeatures) -> Self {
+        Decoder { features, ..Decoder::default() }
+    }
+
     /// Reads all of a binary, and validates all but the bodies.
     fn run(&mut self, binary: &[u8]) -> Parsed<()> {
-        let mut validator = Validator::new_with_features(features::SUPPORTED);
+        let mut validator = Validator::new_with_features(self.features);
         let mut parser = Parser::new(0);
-        parser.set_features(features::SUPPORTED);
+        parser.set_features(self.features);
         for payload in parser.parse_all(binary) {
             let payload = payload?;
             if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
@@ -135,7 +148,7 @@ impl Decoder {
                         let types = |types: &[wasmparser::ValType]| {
                             types.iter().map(|ty| ValType::from_wasmparser(*ty)).collect::<Vec<_>>()
                         };
-                        self.types.push(FuncType::new(types(func.params()), types(func.results())));
+                        self.types.push(FuncType::of(types(func.params()), types(func.results())));
                     }
                 }
             }
@@ -166,7 +179,7 @@ impl Decoder {
                         TypeRef::Tag(ty) => {
                             self.tags.push(ty.func_type_idx);
                             self.counts.tags.0 += 1;
-                            ExternType::Tag(self.types[ty.func_type_idx as usize].clone())
+                            ExternType::Tag(TagType::new(self.types[ty.func_type_idx as usize].clone()))
                         }
                     };
                     self.imports.push(Import { module: import.module.into(), name: import.name.into(), ty });
@@ -288,6 +301,7 @@ impl Decoder {
         let lazy = unvalidated.map(|resources| Lazy::new(resources, &source, defined));
         Ok(Arc::new(ModuleFacts {
             source,
+            features: self.features,
             lazy,
             types: self.types,
             sigs,

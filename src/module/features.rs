@@ -1,42 +1,26 @@
-//! The supported WebAssembly proposals, and errors that name the unsupported proposal that a module uses.
+//! Errors that name the proposal that a module uses and that is unsupported or turned off.
 
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 use super::names::Names;
+use crate::config::proposals::PROPOSALS;
 use crate::error::{Error, ErrorKind};
 
-/// WebAssembly 2.0 with tail calls, extended constant expressions, multiple memories, relaxed SIMD, exceptions and wide arithmetic.
-pub(crate) const SUPPORTED: WasmFeatures = WasmFeatures::WASM2
-    .union(WasmFeatures::TAIL_CALL)
-    .union(WasmFeatures::EXTENDED_CONST)
-    .union(WasmFeatures::MULTI_MEMORY)
-    .union(WasmFeatures::RELAXED_SIMD)
-    .union(WasmFeatures::EXCEPTIONS)
-    .union(WasmFeatures::WIDE_ARITHMETIC);
-
-/// Unsupported proposals, named as in the proposals repository.
-const UNSUPPORTED: &[(&str, WasmFeatures)] = &[
-    ("threads", WasmFeatures::THREADS),
-    ("legacy-exceptions", WasmFeatures::LEGACY_EXCEPTIONS),
-    ("memory64", WasmFeatures::MEMORY64),
-    ("function-references", WasmFeatures::FUNCTION_REFERENCES),
-    ("gc", WasmFeatures::GC.union(WasmFeatures::FUNCTION_REFERENCES)),
-    ("custom-page-sizes", WasmFeatures::CUSTOM_PAGE_SIZES),
-    ("stack-switching", WasmFeatures::STACK_SWITCHING),
-    ("shared-everything-threads", WasmFeatures::SHARED_EVERYTHING_THREADS.union(WasmFeatures::THREADS)),
-    ("component-model", WasmFeatures::COMPONENT_MODEL),
-];
-
-/// The error for a module that does not validate: it uses an unsupported proposal, or it is just invalid.
-pub(super) fn explain(binary: &[u8], error: &BinaryReaderError) -> Error {
+/// The error for a module that does not validate with these features: it uses a proposal that is turned off or not supported,
+/// or it is just invalid.
+pub(super) fn explain(features: WasmFeatures, binary: &[u8], error: &BinaryReaderError) -> Error {
     let message = error.message().to_string();
     let offset = error.offset() as usize;
     // The validator reads on past this point once the proposal is allowed.
-    let all = UNSUPPORTED.iter().fold(SUPPORTED, |all, (_, features)| all.union(*features));
+    let all = PROPOSALS.iter().fold(features, |all, proposal| proposal.set(all, true));
     if progress(binary, all, offset) {
-        for (proposal, features) in UNSUPPORTED {
-            if progress(binary, SUPPORTED.union(*features), offset) {
-                return Error::new(ErrorKind::Unsupported { proposal, message, offset });
+        for proposal in PROPOSALS.iter().filter(|proposal| !proposal.is_on(features)) {
+            if progress(binary, proposal.add_to(features), offset) {
+                let (switch, proposal, is_supported) = (proposal.switch, proposal.name, proposal.is_supported);
+                return Error::new(match is_supported {
+                    true => ErrorKind::Disabled { proposal, switch, message, offset },
+                    false => ErrorKind::Unsupported { proposal, message, offset },
+                });
             }
         }
     }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use memmap2::MmapMut;
 use wasmparser::{BinaryReader, Chunk, Data, FromReader, FunctionBody, Parser, Payload, Validator};
 
+use super::ModuleFacts;
 use super::decode::{self, Decoder, i32_const};
 use super::registry::TypeRegistry;
 use super::source::{FileSource, LoadedData, ModuleSource};
-use super::{ModuleFacts, features};
 use crate::config::Config;
 use crate::error::{Error, Result};
 
@@ -83,10 +83,10 @@ pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, mut file: File)
 fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &Metadata) -> Option<Arc<ModuleFacts>> {
     let len = usize::try_from(metadata.len()).ok()?;
     let mut source = FileSource::new(file.try_clone().ok()?, metadata, len);
-    let mut decoder = Decoder::default();
-    let mut validator = Validator::new_with_features(features::SUPPORTED);
+    let mut decoder = Decoder::new(config.features);
+    let mut validator = Validator::new_with_features(config.features);
     let mut parser = Parser::new(0);
-    parser.set_features(features::SUPPORTED);
+    parser.set_features(config.features);
     let mut at = 0;
     loop {
         let mut section = Section::open(&source, at)?;

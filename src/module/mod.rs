@@ -2,12 +2,14 @@
 //! its instances and both engines.
 //!
 //! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
-//! access to the module's bytes (`source`), validation of function bodies (`validate`, `background`), types (`types`,
-//! `rec_group`) and their engine-wide numbers (`registry`), supported proposals (`features`), names (`names`), symbols
-//! from debug sections (`debug`), the layout of contexts (`offsets`), and what running code costs (`fuel`).
+//! access to the module's bytes (`source`, and custom sections by `custom`), validation of function bodies (`validate`,
+//! `background`), types (`types`, `rec_group`) and their engine-wide numbers (`registry`), errors that name proposals
+//! (`features`), names (`names`), symbols from debug sections (`debug`), the layout of contexts (`offsets`), and what
+//! running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
+pub(crate) mod custom;
 pub(crate) mod debug;
 pub(crate) mod decode;
 pub(crate) mod features;
@@ -31,13 +33,16 @@ use names::Names;
 use offsets::VMOffsets;
 use registry::RegisteredType;
 use source::ModuleSource;
-use types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
+use types::{ExternType, FuncType, GlobalType, MemoryType, TableType, TagType};
 use validate::Lazy;
+use wasmparser::WasmFeatures;
 
 /// The declarations of a module, and where in its binary they are. Index spaces hold the imported items first.
 pub(crate) struct ModuleFacts {
     /// The bytes of the binary module; the text format has been translated to them.
     pub source: ModuleSource,
+    /// The proposals with which the module was decoded and is validated.
+    pub features: WasmFeatures,
     /// Lazy validation: which functions are known to be valid. `None` if all were validated when the module was made.
     pub lazy: Option<Lazy>,
     pub types: Vec<FuncType>,
@@ -152,6 +157,27 @@ impl FrameSource for ModuleFacts {
     fn module_id(&self) -> usize {
         self.id()
     }
+
+    fn resolve_all(&self, defined: u32, positions: &[usize]) -> Vec<Frame> {
+        positions.iter().map(|position| self.frame(defined, *position)).collect()
+    }
+
+    fn is_entry(&self, defined: u32, position: usize) -> bool {
+        self.bodies.get(defined as usize).is_some_and(|body| body.start == position)
+    }
+
+    fn import_called_at(&self, defined: u32, offset: usize) -> Option<(&str, &str)> {
+        let body = self.bodies.get(defined as usize)?;
+        let bytes = self.valid_body(defined).ok()?;
+        let mut reader = wasmparser::BinaryReader::new(bytes.get(offset.checked_sub(body.start)?..)?, 0);
+        // `call` and `return_call` (specification, section 5.4.1).
+        let func = match reader.read_u8().ok()? {
+            0x10 | 0x12 => reader.read_var_u32().ok()?,
+            _ => return None,
+        };
+        let mut imports = self.imports.iter().filter(|import| matches!(import.ty, ExternType::Func(_)));
+        imports.nth(func as usize).map(|import| (&*import.module, &*import.name))
+    }
 }
 
 impl ModuleFacts {
@@ -181,6 +207,23 @@ impl ModuleFacts {
         };
         let groups = body.get_locals_reader().into_iter().flatten().map_while(Result::ok);
         groups.map(|(count, _)| count).sum::<u32>() + self.func_type(func).params().len() as u32
+    }
+
+    /// What the export `name` is.
+    pub fn export(&self, name: &str) -> Option<ExternIndex> {
+        Some(self.exports[*self.export_index.get(name)? as usize].index)
+    }
+
+    /// The types of the memories that are no imports.
+    pub fn defined_memories(&self) -> &[MemoryType] {
+        let imported = self.imports.iter().filter(|import| import.ty.memory().is_some()).count();
+        &self.memories[imported..]
+    }
+
+    /// The types of the tables that are no imports.
+    pub fn defined_tables(&self) -> &[TableType] {
+        let imported = self.imports.iter().filter(|import| import.ty.table().is_some()).count();
+        &self.tables[imported..]
     }
 
     /// Number of imported functions; the defined ones follow.
@@ -241,7 +284,9 @@ impl ModuleFacts {
             ExternIndex::Table(index) => ExternType::Table(self.tables[index as usize].clone()),
             ExternIndex::Memory(index) => ExternType::Memory(self.memories[index as usize]),
             ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize].clone()),
-            ExternIndex::Tag(index) => ExternType::Tag(self.types[self.tags[index as usize] as usize].clone()),
+            ExternIndex::Tag(index) => {
+                ExternType::Tag(TagType::new(self.types[self.tags[index as usize] as usize].clone()))
+            }
         }
     }
 }

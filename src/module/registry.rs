@@ -24,8 +24,8 @@ use crate::error::{Error, Result};
 /// ```
 /// use wasmrun::{Engine, FuncType, HeapType, RefType, ValType};
 /// let engine = Engine::default();
-/// let callback = engine.register_type(&FuncType::new([ValType::I32], []));
-/// assert_eq!(callback, engine.register_type(&FuncType::new([ValType::I32], [])));
+/// let callback = engine.register_type(&FuncType::new(&engine, [ValType::I32], []));
+/// assert_eq!(callback, engine.register_type(&FuncType::new(&engine, [ValType::I32], [])));
 /// let reference = RefType::new(true, HeapType::Concrete(callback));
 /// assert!(reference.matches(&RefType::FUNCREF) && !RefType::FUNCREF.matches(&reference));
 /// ```
@@ -60,6 +60,11 @@ impl RegisteredType {
         index as i32 * size_of::<Self>() as i32 + std::mem::offset_of!(Self, number) as i32
     }
 
+    /// Whether it is a type of this registry.
+    pub(crate) fn is_of(&self, registry: &Arc<TypeRegistry>) -> bool {
+        Arc::ptr_eq(&self.group.registry, registry)
+    }
+
     /// Whether it is a type of functions, of structures or of arrays.
     pub fn kind(&self) -> TypeKind {
         match self.group.sub_type(self.index) {
@@ -91,7 +96,7 @@ impl RegisteredType {
                     let all = |types: &[Component<u32>]| {
                         types.iter().map(|ty| ty.resolve(|ty| self.resolve(ty))).collect::<Vec<_>>()
                     };
-                    Some(FuncType::new(all(params), all(results)))
+                    Some(FuncType::of(all(params), all(results)))
                 }
                 CompositeType::Struct(_) | CompositeType::Array(_) => None,
             },
@@ -360,7 +365,7 @@ impl TypeRegistry {
     ) -> Result<impl Iterator<Item = RegisteredType> + use<>> {
         let mut outside = HashMap::new();
         let key = group.map(|ty| {
-            assert!(Arc::ptr_eq(&ty.group.registry, self), "a type refers to a type of another engine");
+            assert!(ty.is_of(self), "a type refers to a type of another engine");
             outside.insert(ty.number, ty.clone());
             ty.number
         });
@@ -468,9 +473,9 @@ mod tests {
                         (None, wasmparser::CompositeInnerType::Func(ty)) => {
                             let all =
                                 |types: &[_]| types.iter().map(|ty| ValType::from_wasmparser(*ty)).collect::<Vec<_>>();
-                            FuncType::new(all(ty.params()), all(ty.results()))
+                            FuncType::of(all(ty.params()), all(ty.results()))
                         }
-                        _ => FuncType::new([], []),
+                        _ => FuncType::of([], []),
                     }));
                     groups.push(read);
                 }
@@ -545,12 +550,12 @@ mod tests {
     fn the_host_and_modules_name_one_function_type() {
         let registry: Arc<TypeRegistry> = Arc::default();
         let types = register(&registry, "(type $f (func (param i32))) (type (func (param (ref null $f))))");
-        let plain = registry.register_func(&FuncType::new([ValType::I32], []));
+        let plain = registry.register_func(&FuncType::of([ValType::I32], []));
         assert_eq!(plain, types[0]);
         let reference = ValType::Ref(crate::RefType::new(true, HeapType::Concrete(plain)));
-        let of_reference = registry.register_func(&FuncType::new([reference.clone()], []));
+        let of_reference = registry.register_func(&FuncType::of([reference.clone()], []));
         assert_eq!(of_reference, types[1]);
-        assert_eq!(types[1].as_func(), Some(FuncType::new([reference], [])));
+        assert_eq!(types[1].as_func(), Some(FuncType::of([reference], [])));
         assert_eq!(*registry.func_type(types[1].number()), types[1].as_func().unwrap());
     }
 
@@ -558,14 +563,14 @@ mod tests {
     #[should_panic(expected = "another engine")]
     fn a_type_of_another_engine_panics() {
         let [one, other]: [Arc<TypeRegistry>; 2] = Default::default();
-        let foreign = HeapType::Concrete(one.register_func(&FuncType::new([], [])));
-        other.register_func(&FuncType::new([crate::RefType::new(true, foreign).into()], []));
+        let foreign = HeapType::Concrete(one.register_func(&FuncType::of([], [])));
+        other.register_func(&FuncType::of([crate::RefType::new(true, foreign).into()], []));
     }
 
     #[test]
     fn types_of_different_engines_never_match() {
         let [one, other]: [Arc<TypeRegistry>; 2] = Default::default();
-        let [one, other] = [one, other].map(|registry| registry.register_func(&FuncType::new([], [])));
+        let [one, other] = [one, other].map(|registry| registry.register_func(&FuncType::of([], [])));
         assert_eq!(one.number(), other.number());
         assert!(one != other && !one.matches(&other));
     }
@@ -667,7 +672,7 @@ mod tests {
                         assert_eq!(register(&registry, text), kept);
                         // Types to which no handle is kept: threads drop them while others find them.
                         drop(register(&registry, &format!("(type (struct (field (mut i{}))))", 8 << (round % 2))));
-                        drop(registry.register_func(&FuncType::new([ValType::F32], [])));
+                        drop(registry.register_func(&FuncType::of([ValType::F32], [])));
                     }
                 });
             }
@@ -698,11 +703,11 @@ mod tests {
     fn modules_are_refused_before_the_host_is_out_of_numbers() {
         let registry: Arc<TypeRegistry> = Arc::default();
         registry.lock().next = NO_TYPE - FOR_THE_HOST - 1;
-        let [one, other] = [ValType::I32, ValType::I64].map(|ty| FuncType::new([ty], []));
+        let [one, other] = [ValType::I32, ValType::I64].map(|ty| FuncType::of([ty], []));
         assert!(registry.register_module(&[None], std::slice::from_ref(&one)).is_ok());
         let kept = registry.register_func(&other);
         assert!(registry.register_module(&[None], std::slice::from_ref(&other)).is_ok());
-        assert!(registry.register_module(&[None], &[FuncType::new([], [])]).is_err());
+        assert!(registry.register_module(&[None], &[FuncType::of([], [])]).is_err());
         assert_eq!(kept.number(), NO_TYPE - FOR_THE_HOST);
     }
 }

@@ -36,6 +36,36 @@ impl ValType {
     /// `nullexnref`: a reference to an exception that is always null.
     pub const NULLEXNREF: ValType = ValType::Ref(RefType::NULLEXNREF);
 
+    /// Whether this is the type of numbers: not of vectors or references.
+    pub const fn is_num(&self) -> bool {
+        matches!(self, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64)
+    }
+
+    /// Whether this is `i32`.
+    pub const fn is_i32(&self) -> bool {
+        matches!(self, ValType::I32)
+    }
+
+    /// Whether this is `i64`.
+    pub const fn is_i64(&self) -> bool {
+        matches!(self, ValType::I64)
+    }
+
+    /// Whether this is `f32`.
+    pub const fn is_f32(&self) -> bool {
+        matches!(self, ValType::F32)
+    }
+
+    /// Whether this is `f64`.
+    pub const fn is_f64(&self) -> bool {
+        matches!(self, ValType::F64)
+    }
+
+    /// Whether this is `v128`.
+    pub const fn is_v128(&self) -> bool {
+        matches!(self, ValType::V128)
+    }
+
     /// Whether this is a reference type.
     pub const fn is_ref(&self) -> bool {
         matches!(self, ValType::Ref(_))
@@ -47,6 +77,14 @@ impl ValType {
             ValType::Ref(ty) => Some(ty),
             _ => None,
         }
+    }
+
+    /// This type as a reference type.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub const fn unwrap_ref(&self) -> &RefType {
+        self.as_ref().expect("expected a reference type")
     }
 
     /// Whether every value of this type is one of `other` (specification, section 3.3.3, "subtyping").
@@ -323,8 +361,8 @@ impl fmt::Display for ValType {
 /// engine panics.
 ///
 /// ```
-/// use wasmrun::{FuncType, ValType};
-/// let ty = FuncType::new([ValType::I32, ValType::I64], [ValType::F32]);
+/// use wasmrun::{Engine, FuncType, ValType};
+/// let ty = FuncType::new(&Engine::default(), [ValType::I32, ValType::I64], [ValType::F32]);
 /// assert_eq!(ty.to_string(), "(param i32 i64) (result f32)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -335,8 +373,8 @@ pub struct FuncType {
 }
 
 impl FuncType {
-    /// The type of functions from `params` to `results`.
-    pub fn new(params: impl IntoIterator<Item = ValType>, results: impl IntoIterator<Item = ValType>) -> Self {
+    /// The type of functions from `params` to `results`, which must be of one engine.
+    pub(crate) fn of(params: impl IntoIterator<Item = ValType>, results: impl IntoIterator<Item = ValType>) -> Self {
         FuncType { params: params.into_iter().collect(), results: results.into_iter().collect() }
     }
 
@@ -348,6 +386,25 @@ impl FuncType {
     /// Types of the results.
     pub fn results(&self) -> &[ValType] {
         &self.results
+    }
+
+    /// Whether a function of this type can be used as one of `wanted`: its parameters take all that those of `wanted` do, and
+    /// its results are among those of `wanted` (specification 3.0, section 3.3.8, "function types").
+    pub fn matches(&self, wanted: &FuncType) -> bool {
+        let all = |these: &[ValType], others: &[ValType]| {
+            these.len() == others.len() && these.iter().zip(others).all(|(this, other)| this.matches(other))
+        };
+        all(&wanted.params, &self.params) && all(&self.results, &wanted.results)
+    }
+
+    /// The type of the parameter with this index.
+    pub fn param(&self, index: usize) -> Option<&ValType> {
+        self.params.get(index)
+    }
+
+    /// The type of the result with this index.
+    pub fn result(&self, index: usize) -> Option<&ValType> {
+        self.results.get(index)
     }
 
     /// 64-bit slots that the parameters take.
@@ -373,6 +430,30 @@ impl fmt::Display for FuncType {
             }
         }
         Ok(())
+    }
+}
+
+/// The type of a tag (specification 3.0, section 2.3.11).
+///
+/// ```
+/// use wasmrun::{Engine, FuncType, TagType, ValType};
+/// let ty = TagType::new(FuncType::new(&Engine::default(), [ValType::I32], []));
+/// assert_eq!(ty.ty().params(), [ValType::I32]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TagType {
+    ty: FuncType,
+}
+
+impl TagType {
+    /// Tags of exceptions that carry values of the parameter types of `ty`, which has no results.
+    pub const fn new(ty: FuncType) -> Self {
+        TagType { ty }
+    }
+
+    /// The function type whose parameters are what exceptions carry.
+    pub const fn ty(&self) -> &FuncType {
+        &self.ty
     }
 }
 
@@ -417,7 +498,7 @@ impl MemoryType {
 
     /// A builder, for types with a page size or with several of these properties.
     pub const fn builder() -> MemoryTypeBuilder {
-        MemoryTypeBuilder { ty: MemoryType::new(0, None) }
+        MemoryTypeBuilder::new()
     }
 
     /// Pages such a memory has at first.
@@ -491,44 +572,54 @@ impl fmt::Display for MemoryType {
 ///
 /// ```
 /// use wasmrun::MemoryType;
-/// let ty = MemoryType::builder().minimum(100).maximum(200).memory64(true).page_size_log2(0).build()?;
+/// let ty = MemoryType::builder().min(100).max(Some(200)).memory64(true).page_size_log2(0).build()?;
 /// assert_eq!(ty.to_string(), "i64 100 200 (pagesize 1)");
 /// assert!(MemoryType::builder().shared(true).build().is_err());
 /// # Ok::<(), wasmrun::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-#[must_use]
 pub struct MemoryTypeBuilder {
     ty: MemoryType,
 }
 
+impl Default for MemoryTypeBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MemoryTypeBuilder {
+    /// Describes memories of no page at first, without a maximum.
+    pub const fn new() -> Self {
+        MemoryTypeBuilder { ty: MemoryType::new(0, None) }
+    }
+
     /// Pages such a memory has at first; 0 by default.
-    pub const fn minimum(mut self, pages: u64) -> Self {
+    pub const fn min(&mut self, pages: u64) -> &mut Self {
         self.ty.minimum = pages;
         self
     }
 
     /// Pages it may grow to.
-    pub const fn maximum(mut self, pages: u64) -> Self {
-        self.ty.maximum = Some(pages);
+    pub const fn max(&mut self, pages: Option<u64>) -> &mut Self {
+        self.ty.maximum = pages;
         self
     }
 
     /// Whether its addresses have 64 bits.
-    pub const fn memory64(mut self, is_64: bool) -> Self {
+    pub const fn memory64(&mut self, is_64: bool) -> &mut Self {
         self.ty.is_64 = is_64;
         self
     }
 
     /// Whether several threads can use it.
-    pub const fn shared(mut self, is_shared: bool) -> Self {
+    pub const fn shared(&mut self, is_shared: bool) -> &mut Self {
         self.ty.is_shared = is_shared;
         self
     }
 
     /// Logarithm of the size of a page: 16, which is the default, or 0.
-    pub const fn page_size_log2(mut self, log2: u8) -> Self {
+    pub const fn page_size_log2(&mut self, log2: u8) -> &mut Self {
         self.ty.page_size_log2 = log2;
         self
     }
@@ -538,7 +629,7 @@ impl MemoryTypeBuilder {
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) if no module can have it: the limits are out of range or contradict each
     /// other, it is shared and has no maximum, or pages have another size.
-    pub fn build(self) -> Result<MemoryType> {
+    pub fn build(&self) -> Result<MemoryType> {
         if ![0, PAGE_LOG2].contains(&self.ty.page_size_log2) {
             return Err(Error::usage("a page of a memory has 1 or 65536 bytes"));
         }
@@ -670,6 +761,18 @@ impl fmt::Display for GlobalType {
     }
 }
 
+impl Mutability {
+    /// Whether it is [`Mutability::Const`].
+    pub const fn is_const(self) -> bool {
+        matches!(self, Mutability::Const)
+    }
+
+    /// Whether it is [`Mutability::Var`].
+    pub const fn is_var(self) -> bool {
+        matches!(self, Mutability::Var)
+    }
+}
+
 /// Whether a global can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutability {
@@ -691,8 +794,43 @@ pub enum ExternType {
     Memory(MemoryType),
     /// A global.
     Global(GlobalType),
-    /// A tag of exceptions that carry values of the parameter types.
-    Tag(FuncType),
+    /// A tag.
+    Tag(TagType),
+}
+
+macro_rules! extern_types {
+    ($($kind:ident $ty:ty, $get:ident $unwrap:ident $what:literal;)*) => {
+        impl ExternType {
+            $(
+                #[doc = concat!("The type, if it is that of a ", $what, ".")]
+                pub const fn $get(&self) -> Option<&$ty> {
+                    if let ExternType::$kind(ty) = self { Some(ty) } else { None }
+                }
+
+                #[doc = concat!("The type of a ", $what, ".")]
+                ///
+                /// # Panics
+                /// If it is that of something else.
+                pub const fn $unwrap(&self) -> &$ty {
+                    self.$get().expect(concat!("expected a ", $what))
+                }
+            )*
+        }
+
+        $(impl From<$ty> for ExternType {
+            fn from(ty: $ty) -> Self {
+                ExternType::$kind(ty)
+            }
+        })*
+    };
+}
+
+extern_types! {
+    Func FuncType, func unwrap_func "function";
+    Table TableType, table unwrap_table "table";
+    Memory MemoryType, memory unwrap_memory "memory";
+    Global GlobalType, global unwrap_global "global";
+    Tag TagType, tag unwrap_tag "tag";
 }
 
 /// Writes the limits of a memory or table as in the text format.
@@ -724,8 +862,8 @@ impl fmt::Display for ExternType {
             ExternType::Func(ty) => write!(f, "(func {ty})"),
             ExternType::Table(ty) => write!(f, "(table {ty})"),
             ExternType::Memory(ty) => write!(f, "(memory {ty})"),
-            ExternType::Tag(ty) if ty.params.is_empty() => f.write_str("(tag)"),
-            ExternType::Tag(ty) => write!(f, "(tag {ty})"),
+            ExternType::Tag(TagType { ty }) if ty.params.is_empty() => f.write_str("(tag)"),
+            ExternType::Tag(TagType { ty }) => write!(f, "(tag {ty})"),
             ExternType::Global(ty) => write!(f, "(global {ty})"),
         }
     }
@@ -774,7 +912,7 @@ mod tests {
     fn a_function_type_lies_between_nofunc_and_func() {
         let engine = Engine::default();
         let [one, other] =
-            [ValType::I32, ValType::I64].map(|ty| HeapType::Concrete(engine.register_type(&FuncType::new([ty], []))));
+            [ValType::I32, ValType::I64].map(|ty| HeapType::Concrete(engine.register_type(&FuncType::of([ty], []))));
         assert_eq!((one.top(), one.bottom()), (HeapType::Func, HeapType::NoFunc));
         assert!(one.matches(&one) && !one.matches(&other) && !other.matches(&one));
         assert!(one.matches(&HeapType::Func) && HeapType::NoFunc.matches(&one));
@@ -826,21 +964,21 @@ mod tests {
 
     #[test]
     fn the_builder_refuses_what_no_module_can_have() {
-        let page = |log2| MemoryType::builder().page_size_log2(log2);
+        let page = |log2| *MemoryType::builder().page_size_log2(log2);
         let all = 1 << 32;
-        assert!(page(0).minimum(all).build().is_ok() && page(0).minimum(all + 1).build().is_err());
-        assert!(page(16).minimum(1 << 16).build().is_ok() && page(16).maximum((1 << 16) + 1).build().is_err());
-        assert!(page(16).memory64(true).maximum(1 << 48).build().is_ok());
-        assert!(page(16).memory64(true).maximum((1 << 48) + 1).build().is_err());
-        assert!(page(0).memory64(true).maximum(u64::MAX).build().is_ok());
+        assert!(page(0).min(all).build().is_ok() && page(0).min(all + 1).build().is_err());
+        assert!(page(16).min(1 << 16).build().is_ok() && page(16).max(Some((1 << 16) + 1)).build().is_err());
+        assert!(page(16).memory64(true).max(Some(1 << 48)).build().is_ok());
+        assert!(page(16).memory64(true).max(Some((1 << 48) + 1)).build().is_err());
+        assert!(page(0).memory64(true).max(Some(u64::MAX)).build().is_ok());
         assert!(page(12).build().is_err());
-        assert!(page(16).minimum(2).maximum(1).build().is_err());
-        assert!(page(16).shared(true).build().is_err() && page(16).shared(true).maximum(1).build().is_ok());
+        assert!(page(16).min(2).max(Some(1)).build().is_err());
+        assert!(page(16).shared(true).build().is_err() && page(16).shared(true).max(Some(1)).build().is_ok());
     }
 
     #[test]
     fn types_are_shown_as_the_text_format_has_them() {
-        let shared = MemoryType::builder().minimum(1).maximum(2).memory64(true).shared(true).page_size_log2(0);
+        let shared = *MemoryType::builder().min(1).max(Some(2)).memory64(true).shared(true).page_size_log2(0);
         for (ty, text) in [
             (ExternType::Memory(shared.build().unwrap()), "(memory i64 1 2 shared (pagesize 1))"),
             (ExternType::Memory(MemoryType::new(3, None)), "(memory 3)"),

@@ -8,7 +8,7 @@ use std::thread;
 
 use wasmparser::{
     BinaryReader, BinaryReaderError, FuncToValidate, FuncValidator, FuncValidatorAllocations, FunctionBody,
-    ValidatorResources,
+    ValidatorResources, WasmFeatures,
 };
 
 use super::decode::Parsed;
@@ -22,28 +22,29 @@ const PARALLEL_BYTES: usize = 512 << 10;
 /// The validator for the body of the function with this index and type index.
 fn validator(
     resources: &ValidatorResources,
+    features: WasmFeatures,
     (index, ty): (u32, u32),
     allocations: FuncValidatorAllocations,
 ) -> FuncValidator<ValidatorResources> {
-    FuncToValidate { resources: resources.clone(), index, ty, features: features::SUPPORTED }
-        .into_validator(allocations)
+    FuncToValidate { resources: resources.clone(), index, ty, features }.into_validator(allocations)
 }
 
 /// A body that starts at byte `start` of its module.
-fn to_validate(bytes: &[u8], start: usize) -> FunctionBody<'_> {
-    FunctionBody::new(BinaryReader::new_features(bytes, start as u64, features::SUPPORTED))
+fn to_validate(features: WasmFeatures, bytes: &[u8], start: usize) -> FunctionBody<'_> {
+    FunctionBody::new(BinaryReader::new_features(bytes, start as u64, features))
 }
 
 /// Validates one body, given the function's index and type index; the body starts at byte `start` of the module.
 fn body(
     resources: &ValidatorResources,
+    features: WasmFeatures,
     func: (u32, u32),
     bytes: &[u8],
     start: usize,
     allocations: FuncValidatorAllocations,
 ) -> Parsed<FuncValidatorAllocations> {
-    let mut validator = validator(resources, func, allocations);
-    validator.validate(&to_validate(bytes, start))?;
+    let mut validator = validator(resources, features, func, allocations);
+    validator.validate(&to_validate(features, bytes, start))?;
     Ok(validator.into_allocations())
 }
 
@@ -68,7 +69,7 @@ thread_local! {
 /// `imported`.
 pub(super) fn all(
     resources: &ValidatorResources,
-    imported: u32,
+    (features, imported): (WasmFeatures, u32),
     types: &[u32],
     binary: &[u8],
     bodies: &[Range<usize>],
@@ -78,7 +79,7 @@ pub(super) fn all(
         for at in share {
             let range = bodies[at].clone();
             let func = (imported + at as u32, types[at]);
-            allocations = body(resources, func, &binary[range.clone()], range.start, allocations)?;
+            allocations = body(resources, features, func, &binary[range.clone()], range.start, allocations)?;
         }
         Ok(())
     };
@@ -187,14 +188,15 @@ impl ModuleFacts {
             Bodies::File(valid) => valid[at].get().is_none(),
         });
         let Some(lazy) = lazy else {
-            let body = to_validate(self.valid_body(defined)?, range.start);
+            let body = to_validate(self.features, self.valid_body(defined)?, range.start);
             return read(body, &mut Check(None)).map_err(|error| self.explain(&error));
         };
         let bytes = self.source.read(range.clone())?;
         let index = self.imported_funcs() + defined;
         let func = (index, self.funcs[index as usize]);
-        let mut check = Check(Some(validator(&lazy.resources, func, BUFFERS.take().unwrap_or_default())));
-        let body = to_validate(&bytes, range.start);
+        let mut check =
+            Check(Some(validator(&lazy.resources, self.features, func, BUFFERS.take().unwrap_or_default())));
+        let body = to_validate(self.features, &bytes, range.start);
         let result = check.0.as_mut().map_or(Ok(()), |validator| validator.read_locals(&mut body.get_binary_reader()));
         let result = result.and_then(|()| read(body, &mut check));
         BUFFERS.set(check.0.map(FuncValidator::into_allocations));
@@ -211,7 +213,7 @@ impl ModuleFacts {
     /// The error for an invalid body, with the proposal or the function's name.
     fn explain(&self, error: &BinaryReaderError) -> Error {
         match self.source.read(0..self.source.len()) {
-            Ok(binary) => features::explain(&binary, error),
+            Ok(binary) => features::explain(self.features, &binary, error),
             Err(unreadable) => unreadable,
         }
     }
@@ -252,7 +254,7 @@ impl ModuleFacts {
         let index = self.imported_funcs() + defined;
         let start = self.bodies[defined as usize].start;
         let func = (index, self.funcs[index as usize]);
-        body(&lazy.resources, func, bytes, start, allocations).map_err(|error| self.explain(&error))
+        body(&lazy.resources, self.features, func, bytes, start, allocations).map_err(|error| self.explain(&error))
     }
 
     /// Validates those defined functions in `some` that are not known to be valid; for the background.

@@ -3,6 +3,7 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::caller::Caller;
@@ -102,7 +103,7 @@ where
     Params: WasmResults,
     Results: WasmResults,
 {
-    let ty = FuncType::new(Params::types(), Results::types());
+    let ty = FuncType::of(Params::types(), Results::types());
     let body = move |store: *mut StoreOpaque, vmctx: *mut VMContext, slots: *mut u64| {
         let handle = store.cast::<StoreHandle>();
         // SAFETY: the engines call the body with slots that hold the arguments and have room for the results, as `ty` says,
@@ -200,7 +201,7 @@ impl Func {
     /// ```
     /// use wasmrun::{Engine, Func, FuncType, Store, ValType, Value};
     /// let mut store = Store::new(&Engine::default(), ());
-    /// let ty = FuncType::new([ValType::I32], [ValType::I32]);
+    /// let ty = FuncType::new(store.engine(), [ValType::I32], [ValType::I32]);
     /// let slow = Func::new_async(&mut store, ty, |_caller, args, results| {
     ///     Box::new(async move {
     ///         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -439,8 +440,8 @@ impl<T: Send + 'static> Linker<T> {
         unsafe { instantiate(store, module, imports).await }
     }
 
-    /// Instantiates a module and defines its exports as [`Linker::module`] does; its start function and `_initialize` may call
-    /// asynchronous host functions, see [`Func::call_async`].
+    /// Defines the exports of a module as [`Linker::module`] does; its start function and `_initialize`, and the functions of a
+    /// command, may call asynchronous host functions, see [`Func::call_async`].
     ///
     /// # Errors
     /// Those of [`Linker::module`], and of [`Func::call_async`].
@@ -450,6 +451,21 @@ impl<T: Send + 'static> Linker<T> {
         name: &str,
         module: &Module,
     ) -> Result<&mut Self> {
+        if module.is_command() {
+            let pre = self.instantiate_pre(module)?;
+            for (export, ty) in module.exported_funcs() {
+                let (pre, own_name): (_, Arc<str>) = (pre.clone(), export.into());
+                self.func_new_async(name, export, ty, move |mut caller, args, results| {
+                    let (pre, own_name) = (pre.clone(), own_name.clone());
+                    Box::new(async move {
+                        let instance = pre.instantiate_async(&mut caller).await?;
+                        let func = instance.get_func(&mut caller, &own_name).expect("the module exports it");
+                        func.call_async(caller, args, results).await
+                    })
+                })?;
+            }
+            return Ok(self);
+        }
         let instance = self.instantiate_async(store.as_context_mut(), module).await?;
         if let Some(initialize) = instance.get_func(store.as_context_mut(), "_initialize") {
             initialize.call_async(store.as_context_mut(), &[], &mut []).await?;

@@ -7,6 +7,7 @@ use super::engine::Engine;
 use super::external::Extern;
 use super::instance::external;
 use super::linear::LinearMemory;
+use super::module::ModuleExport;
 use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
 use crate::error::Result;
 use crate::vm::budget::IoAccount;
@@ -164,6 +165,14 @@ impl<'a, T> Caller<'a, T> {
         Some(unsafe { external(self.vmctx, index) })
     }
 
+    /// An export of the calling instance that [`Module::get_export_index`](crate::Module::get_export_index) has found; `None` if
+    /// the calling instance is of another module, or if the host called the function.
+    pub fn get_module_export(&mut self, export: &ModuleExport) -> Option<Extern> {
+        let index = export.index_in(&self.instance()?.module)?;
+        // SAFETY: the context is live by the promise made to `new`, and the index is its module's.
+        Some(unsafe { external(self.vmctx, index) })
+    }
+
     /// The calling instance's memory as [`Caller::memory`] gives it, or one without bytes if it has none, and the host's data.
     pub fn memory_and_data(&mut self) -> (LinearMemory<'_>, &mut T) {
         let (memory, data, _) = self.parts();
@@ -226,20 +235,9 @@ impl<T> AsContextMut for Caller<'_, T> {
     }
 }
 
-impl<'a, T> From<&'a Caller<'_, T>> for StoreContext<'a, T> {
-    fn from(caller: &'a Caller<'_, T>) -> Self {
-        StoreContext(caller.inner())
-    }
-}
-
-impl<'a, T> From<&'a mut Caller<'_, T>> for StoreContext<'a, T> {
-    fn from(caller: &'a mut Caller<'_, T>) -> Self {
-        StoreContext(caller.inner())
-    }
-}
-
-impl<'a, T> From<&'a mut Caller<'_, T>> for StoreContextMut<'a, T> {
-    fn from(caller: &'a mut Caller<'_, T>) -> Self {
-        caller.as_context_mut()
+impl<'a, T> From<Caller<'a, T>> for StoreContextMut<'a, T> {
+    fn from(caller: Caller<'a, T>) -> Self {
+        // SAFETY: the store is accessed through this `Caller` only, by the promise made to `new`, and that is given up.
+        unsafe { StoreContextMut::new(caller.store) }
     }
 }

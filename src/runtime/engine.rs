@@ -1,12 +1,15 @@
 //! Engines: the settings and threads that all modules and stores of one configuration share.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{BoundsChecks, Config};
+use super::module::Module;
+use crate::config::{BoundsChecks, Config, proposals};
 use crate::error::{Error, Result};
 use crate::module::registry::RegisteredType;
-use crate::module::types::FuncType;
+use crate::module::types::{FuncType, HeapType, ValType};
+use crate::printable::Printable;
 use crate::stats::Stats;
 use crate::sys::{self, StackPool};
 use crate::vm::engine::EngineCore;
@@ -71,6 +74,7 @@ impl Engine {
         if config.max_wasm_stack > config.async_stack_bytes() {
             return Err(Error::usage("`max_wasm_stack` must not be larger than `async_stack_size`, if that is set"));
         }
+        proposals::check(config.features).map_err(Error::usage)?;
         let mut config = config.clone();
         config.dispatch = crate::interp::available_dispatch(config.dispatch);
         #[cfg(jit)]
@@ -178,6 +182,50 @@ impl Engine {
         }
     }
 
+    /// Compiles a module ahead of time, in the binary or the text format: [`Module::new`], then [`Module::serialize`].
+    ///
+    /// # Errors
+    /// Those of both. See [`Module::deserialize`] for an example.
+    pub fn precompile_module(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        Module::new(self, bytes)?.serialize()
+    }
+
+    /// Whether the bytes are what [`Module::serialize`] returns, and of what. It does not look at whether this engine could use
+    /// them.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Precompiled};
+    /// # if !Engine::has_jit() { return Ok(()); }
+    /// let code = Engine::default().precompile_module(b"(module)")?;
+    /// assert_eq!(Engine::detect_precompiled(&code), Some(Precompiled::Module));
+    /// assert_eq!(Engine::detect_precompiled(b"\0asm\x01\0\0\0"), None);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn detect_precompiled(bytes: &[u8]) -> Option<Precompiled> {
+        #[cfg(jit)]
+        return crate::cache::aot::has_code(bytes).then_some(Precompiled::Module);
+        #[cfg(not(jit))]
+        {
+            let _ = bytes;
+            None
+        }
+    }
+
+    /// As [`Engine::detect_precompiled`], for a file.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if the file can't be read.
+    pub fn detect_precompiled_file(path: impl AsRef<Path>) -> Result<Option<Precompiled>> {
+        let path = path.as_ref();
+        let open = |error| Error::resource(format!("{}: {error}", Printable::line(&path.to_string_lossy())));
+        #[cfg(jit)]
+        return Ok(crate::cache::aot::file_has_code(&std::fs::File::open(path).map_err(open)?)
+            .map_err(open)?
+            .then_some(Precompiled::Module));
+        #[cfg(not(jit))]
+        std::fs::File::open(path).map(|_| None).map_err(open)
+    }
+
     /// Registers a function type, so that a [`HeapType`](crate::HeapType) can refer to it. The type is final and has no
     /// supertype; it is equal to the type of any module that defines the same one.
     ///
@@ -190,5 +238,34 @@ impl Engine {
     /// Whether both are the same engine: one was cloned from the other.
     pub fn same(&self, other: &Engine) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// What compiled code is of; see [`Engine::detect_precompiled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precompiled {
+    /// A module.
+    Module,
+}
+
+impl FuncType {
+    /// The type of functions from `params` to `results`, for modules and stores of `engine`.
+    ///
+    /// # Panics
+    /// If one of the types refers to a [`RegisteredType`] of another engine.
+    pub fn new(
+        engine: &Engine,
+        params: impl IntoIterator<Item = ValType>,
+        results: impl IntoIterator<Item = ValType>,
+    ) -> Self {
+        let ty = FuncType::of(params, results);
+        let registry = &engine.0.core.types;
+        let is_foreign = |ty: &ValType| {
+            let heap = ty.as_ref().map(|ty| ty.heap_type());
+            heap.and_then(HeapType::as_concrete).is_some_and(|ty| !ty.is_of(registry))
+        };
+        assert!(!ty.params().iter().chain(ty.results()).any(is_foreign), "a type refers to a type of another engine");
+        ty
     }
 }

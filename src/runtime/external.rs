@@ -92,6 +92,62 @@ impl Extern {
     }
 }
 
+/// An export of an instance, with its name; see [`Instance::exports`](crate::Instance::exports).
+#[derive(Clone, Copy, Debug)]
+pub struct Export<'instance> {
+    name: &'instance str,
+    object: Extern,
+}
+
+impl<'instance> Export<'instance> {
+    pub(super) fn new(name: &'instance str, object: Extern) -> Self {
+        Export { name, object }
+    }
+
+    /// Name of the export.
+    pub fn name(&self) -> &'instance str {
+        self.name
+    }
+
+    /// Type of the exported object.
+    ///
+    /// # Panics
+    /// If it is in another store.
+    pub fn ty(&self, store: impl AsContext) -> ExternType {
+        self.object.ty(store)
+    }
+
+    /// The exported object.
+    pub fn into_extern(self) -> Extern {
+        self.object
+    }
+
+    /// The function, if it is one.
+    pub fn into_func(self) -> Option<Func> {
+        self.object.into_func()
+    }
+
+    /// The table, if it is one.
+    pub fn into_table(self) -> Option<Table> {
+        self.object.into_table()
+    }
+
+    /// The memory, if it is one.
+    pub fn into_memory(self) -> Option<Memory> {
+        self.object.into_memory()
+    }
+
+    /// The global, if it is one.
+    pub fn into_global(self) -> Option<Global> {
+        self.object.into_global()
+    }
+
+    /// The tag, if it is one.
+    pub fn into_tag(self) -> Option<Tag> {
+        self.object.into_tag()
+    }
+}
+
 macro_rules! from {
     ($($ty:ident)*) => {
         $(impl From<$ty> for Extern {

@@ -191,7 +191,7 @@ impl Func {
     /// ```
     /// use wasmrun::{Engine, Func, FuncType, Store, ValType, Value};
     /// let mut store = Store::new(&Engine::default(), ());
-    /// let ty = FuncType::new([ValType::I32], [ValType::I64]);
+    /// let ty = FuncType::new(store.engine(), [ValType::I32], [ValType::I64]);
     /// let widen = Func::new(&mut store, ty, |_caller, args, results| {
     ///     let Value::I32(arg) = args[0] else { unreachable!("the type says so") };
     ///     results[0] = Value::I64(arg.into());

@@ -1,7 +1,7 @@
 //! Import matching: whether an object fits an import (specification, "External Types" of section "Matching").
 
 use super::external::Extern;
-use crate::module::types::ExternType;
+use crate::module::types::{ExternType, TagType};
 use crate::vm::store::StoreOpaque;
 
 /// Checks that an object's type matches the type of an import.
@@ -34,11 +34,11 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         }
         (ExternType::Tag(want), Extern::Tag(tag)) => {
             let got = store.engine.types.func_type(store.tags[tag.0.index(store)].sig.number());
-            if *got == *want { Ok(()) } else { mismatch(ExternType::Tag((*got).clone())) }
+            if *got == *want.ty() { Ok(()) } else { mismatch(TagType::new((*got).clone()).into()) }
         }
         (_, Extern::Tag(tag)) => {
             let got = store.engine.types.func_type(store.tags[tag.0.index(store)].sig.number());
-            mismatch(ExternType::Tag((*got).clone()))
+            mismatch(TagType::new((*got).clone()).into())
         }
         (_, Extern::Func(func)) => mismatch(ExternType::Func((*store.engine.types.func_type(func.sig(store))).clone())),
         (_, Extern::Memory(memory)) => mismatch(ExternType::Memory(store.memories[memory.0.index(store)].ty)),

@@ -3,14 +3,14 @@
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 
-use super::external::Extern;
+use super::external::{Export, Extern};
 use super::func::{Func, Invoke, invoke};
 use super::global::Global;
 use super::import::check_import;
 use super::linker::import_name;
 use super::memory::Memory;
-use super::module::Module;
-use super::store::{AsContext, AsContextMut, StoreInner};
+use super::module::{Module, ModuleExport};
+use super::store::{AsContext, AsContextMut, StoreContextMut, StoreInner};
 use super::table::Table;
 use super::tag::Tag;
 use super::typed::{TypedFunc, WasmParams, WasmResults};
@@ -188,12 +188,33 @@ impl Instance {
         Some(unsafe { external(data.vmctx, index) })
     }
 
-    /// All exports and their names, in the order of the module.
-    pub fn exports(&self, mut store: impl AsContextMut) -> Vec<(String, Extern)> {
+    /// An export that [`Module::get_export_index`] has found, without looking its name up; `None` if the instance is of another
+    /// module.
+    pub fn get_module_export(&self, mut store: impl AsContextMut, export: &ModuleExport) -> Option<Extern> {
         let data = self.data(&store.as_context_mut().into_inner().opaque);
-        let exports = data.module.exports.iter();
+        let index = export.index_in(&data.module)?;
+        // SAFETY: the store, which is borrowed, keeps the instance and its context; the index is its module's.
+        Some(unsafe { external(data.vmctx, index) })
+    }
+
+    /// All exports, in the order of the module.
+    ///
+    /// ```
+    /// use wasmrun::{Instance, Module, Store};
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), r#"(module (memory (export "m") 1) (func (export "f")))"#)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let names: Vec<_> = instance.exports(&mut store).map(|export| export.name()).collect();
+    /// assert_eq!(names, ["m", "f"]);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn exports<'a, T: 'static>(
+        &self,
+        store: impl Into<StoreContextMut<'a, T>>,
+    ) -> impl ExactSizeIterator<Item = Export<'a>> {
+        let data: &'a InstanceData = self.data(&store.into().into_inner().opaque);
         // SAFETY: the store, which is borrowed, keeps the instance and its context; the indices are its module's.
-        exports.map(|e| (e.name.to_string(), unsafe { external(data.vmctx, e.index) })).collect()
+        data.module.exports.iter().map(|e| Export::new(&e.name, unsafe { external(data.vmctx, e.index) }))
     }
 
     /// The exported function `name`; `None` if there is no such export or it is no function.
@@ -214,6 +235,11 @@ impl Instance {
     /// The exported global `name`; `None` if there is no such export or it is no global.
     pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
         self.get_export(store, name)?.into_global()
+    }
+
+    /// The exported tag `name`; `None` if there is no such export or it is no tag.
+    pub fn get_tag(&self, store: impl AsContextMut, name: &str) -> Option<Tag> {
+        self.get_export(store, name)?.into_tag()
     }
 
     /// The exported function `name` with Rust types for parameters and results; see [`Func::typed`].

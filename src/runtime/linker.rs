@@ -8,10 +8,14 @@ use super::caller::Caller;
 use super::engine::Engine;
 use super::external::Extern;
 use super::func::{Func, host_func_over_values};
+use super::global::Global;
 use super::import::check_import;
 use super::instance::Instance;
-use super::module::Module;
-use super::store::AsContextMut;
+use super::memory::Memory;
+use super::module::{ImportType, Module};
+use super::store::{AsContext, AsContextMut};
+use super::table::Table;
+use super::tag::Tag;
 use super::typed::IntoFunc;
 use super::value::Value;
 use crate::error::{Error, ErrorKind, Result};
@@ -160,12 +164,32 @@ impl<T: 'static> Linker<T> {
         self.insert_host(module, name, host_func_over_values(ty, func))
     }
 
-    /// Defines an object of a store; it can only be imported in that store.
+    /// Defines an object of `store`; it can only be imported in that store.
+    ///
+    /// ```
+    /// use wasmrun::{Global, GlobalType, Linker, Mutability, Store, ValType};
+    /// let mut store = Store::<()>::default();
+    /// let mut linker = Linker::new(store.engine());
+    /// let ty = GlobalType::new(ValType::I32, Mutability::Const);
+    /// let global = Global::new(&mut store, ty, 7.into())?;
+    /// linker.define(&store, "host", "seven", global)?;
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Link`](ErrorKind::Link) if the name is taken.
-    pub fn define(&mut self, module: &str, name: &str, object: impl Into<Extern>) -> Result<&mut Self> {
-        self.insert(module, name, Definition::Extern(object.into()))
+    /// [`Link`](ErrorKind::Link) if the name is taken; [`Usage`](ErrorKind::Usage) if the object is in another store.
+    pub fn define(
+        &mut self,
+        store: impl AsContext<Data = T>,
+        module: &str,
+        name: &str,
+        object: impl Into<Extern>,
+    ) -> Result<&mut Self> {
+        let object = object.into();
+        if !object.belongs_to(&store.as_context().0.opaque) {
+            return Err(Error::usage(format!("{} belongs to another store", import_name(module, name))));
+        }
+        self.insert(module, name, Definition::Extern(object))
     }
 
     /// Defines all exports of an instance under the module name `module`.
@@ -174,22 +198,47 @@ impl<T: 'static> Linker<T> {
     /// [`Link`](ErrorKind::Link) if a name is taken.
     pub fn instance(
         &mut self,
-        store: impl AsContextMut<Data = T>,
+        mut store: impl AsContextMut<Data = T>,
         module: &str,
         instance: Instance,
     ) -> Result<&mut Self> {
-        for (name, object) in instance.exports(store) {
-            self.insert(module, &name, Definition::Extern(object))?;
+        for export in instance.exports(store.as_context_mut()) {
+            self.insert(module, export.name(), Definition::Extern(export.into_extern()))?;
         }
         Ok(self)
     }
 
-    /// Instantiates a module with the definitions so far, calls its exported function `_initialize` if there is one, and
-    /// defines the exports under the module name `name`.
+    /// Defines the exports of a module under the module name `name`, with the definitions so far as its imports.
+    ///
+    /// If the module is a reactor, it is instantiated once, and its exported function `_initialize` is called if there is one. If
+    /// it is a command, which exports a function `_start` and no `_initialize`, it is instantiated anew for each call of an
+    /// exported function, and only its functions are defined; the instances live as long as the store.
+    ///
+    /// ```
+    /// use wasmrun::{Linker, Module, Store};
+    /// let mut store = Store::<()>::default();
+    /// let mut linker = Linker::new(store.engine());
+    /// let module = Module::new(store.engine(), r#"(module (func (export "_start")))"#)?;
+    /// linker.module(&mut store, "", &module)?;
+    /// linker.get_default(&mut store, "")?.typed::<(), ()>(&store)?.call(&mut store, ())?;
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Linker::instantiate`], whatever ends `_initialize`, and [`Link`](ErrorKind::Link) if a name is taken.
     pub fn module(&mut self, mut store: impl AsContextMut<Data = T>, name: &str, module: &Module) -> Result<&mut Self> {
+        if module.is_command() {
+            let pre = Arc::new(self.instantiate_pre(module)?);
+            for (export, ty) in module.exported_funcs() {
+                let (pre, own_name) = (pre.clone(), export.to_string());
+                self.func_new(name, export, ty, move |mut caller, args, results| {
+                    let instance = pre.instantiate(&mut caller)?;
+                    let func = instance.get_func(&mut caller, &own_name).expect("the module exports it");
+                    func.call(caller, args, results)
+                })?;
+            }
+            return Ok(self);
+        }
         let instance = self.instantiate(store.as_context_mut(), module)?;
         if let Some(initialize) = instance.get_func(store.as_context_mut(), "_initialize") {
             initialize.call(store.as_context_mut(), &[], &mut [])?;
@@ -197,13 +246,24 @@ impl<T: 'static> Linker<T> {
         self.instance(store, name, instance)
     }
 
+    /// Defines under another module name and name what is defined under `module` and `name`.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if nothing is defined there, or the new name is taken.
+    pub fn alias(&mut self, module: &str, name: &str, as_module: &str, as_name: &str) -> Result<&mut Self> {
+        let Some(definition) = self.lookup(module, name).cloned() else {
+            return Err(Error::new(ErrorKind::Link(format!("{} is not defined", import_name(module, name)))));
+        };
+        self.insert(as_module, as_name, definition)
+    }
+
     /// Copies all definitions of the module name `module` to the module name `as_module`.
     ///
     /// # Errors
     /// [`Link`](ErrorKind::Link) if `module` has no definitions, or a name is taken.
-    pub fn alias(&mut self, module: &str, as_module: &str) -> Result<&mut Self> {
+    pub fn alias_module(&mut self, module: &str, as_module: &str) -> Result<&mut Self> {
         let Some(names) = self.definitions.get(module).cloned() else {
-            return Err(Error::new(ErrorKind::Link(format!("nothing is defined under {}", Printable::quoted(module)))));
+            return Err(nothing_under(module));
         };
         for (name, definition) in names {
             self.insert(as_module, &name, definition)?;
@@ -227,6 +287,41 @@ impl<T: 'static> Linker<T> {
     pub fn get(&self, mut store: impl AsContextMut<Data = T>, module: &str, name: &str) -> Option<Extern> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         self.lookup(module, name).map(|definition| Self::object(definition, store))
+    }
+
+    /// The object that a module's import is resolved to, for use in this store; `None` if there is no definition.
+    pub fn get_by_import(&self, store: impl AsContextMut<Data = T>, import: &ImportType<'_>) -> Option<Extern> {
+        self.get(store, import.module(), import.name())
+    }
+
+    /// All definitions with their names, for use in this store, in no particular order.
+    pub fn iter<'a: 'p, 'p>(
+        &'a self,
+        mut store: impl AsContextMut<Data = T> + 'p,
+    ) -> impl Iterator<Item = (&'a str, &'a str, Extern)> + 'p {
+        let all = self.definitions.iter().flat_map(|(module, names)| names.iter().map(move |it| (module, it)));
+        all.map(move |(module, (name, definition))| {
+            let store = &mut store.as_context_mut().into_inner().opaque;
+            (&**module, &**name, Self::object(definition, store))
+        })
+    }
+
+    /// What running the module `module` means: the function that is defined there under the empty name, or else `_start`; one
+    /// that does nothing if neither is defined there.
+    ///
+    /// # Errors
+    /// [`Link`](ErrorKind::Link) if nothing is defined under `module`, or the definition is no function.
+    pub fn get_default(&self, mut store: impl AsContextMut<Data = T>, module: &str) -> Result<Func> {
+        if !self.definitions.contains_key(module) {
+            return Err(nothing_under(module));
+        }
+        for name in ["", "_start"] {
+            if let Some(object) = self.get(store.as_context_mut(), module, name) {
+                let message = || Error::new(ErrorKind::Link(format!("{} is no function", import_name(module, name))));
+                return object.into_func().ok_or_else(message);
+            }
+        }
+        Ok(Func::wrap(store, || ()))
     }
 
     /// The imports of `module` without a definition: module name, name, type.
@@ -319,11 +414,41 @@ impl<T: 'static> Linker<T> {
         })
     }
 
-    /// Defines each function import of `module` that is not defined yet as a function that returns zeros and nulls.
+    /// Defines each import of `module` that is not defined yet: functions that return zeros and nulls, and memories, tables,
+    /// globals and tags of `store` with the import's minimal size, zeros and nulls.
     ///
     /// # Errors
-    /// [`Link`](ErrorKind::Link) if an import that is not a function is missing.
-    pub fn define_unknown_imports_as_default_values(&mut self, module: &Module) -> Result<()> {
+    /// Those of [`Memory::new`], [`Table::new`] and [`Global::new`]; [`Link`](ErrorKind::Link) for a table or global of
+    /// references that are not null.
+    pub fn define_unknown_imports_as_default_values(
+        &mut self,
+        mut store: impl AsContextMut<Data = T>,
+        module: &Module,
+    ) -> Result<()> {
+        let missing: Vec<_> = self.missing(module).filter(|(_, _, ty)| ty.func().is_none()).collect();
+        for (import, name, ty) in missing {
+            if self.lookup(import, name).is_some() {
+                continue;
+            }
+            let no_default = || {
+                let import = import_name(import, name);
+                Error::new(ErrorKind::Link(format!("{import} has a type without a default value: {ty}")))
+            };
+            let object: Extern = match ty {
+                ExternType::Memory(ty) => Memory::new(store.as_context_mut(), *ty)?.into(),
+                ExternType::Table(ty) => {
+                    let null = Value::default_for_ty(&ty.element().clone().into()).and_then(Value::ref_);
+                    Table::new(store.as_context_mut(), ty.clone(), null.ok_or_else(no_default)?)?.into()
+                }
+                ExternType::Global(ty) => {
+                    let zero = ty.content().default_value().ok_or_else(no_default)?;
+                    Global::new(store.as_context_mut(), ty.clone(), zero)?.into()
+                }
+                ExternType::Tag(ty) => Tag::new(store.as_context_mut(), ty)?.into(),
+                ExternType::Func(_) => unreachable!("filtered out"),
+            };
+            self.insert(import, name, Definition::Extern(object))?;
+        }
         self.define_unknown(module, |_, _, ty| {
             let zeros: Vec<Value> = ty.results().iter().map(Value::default_for).collect();
             move |results: &mut [Value]| {
@@ -423,6 +548,10 @@ fn check_object(store: &StoreOpaque, import: &Import, object: &Extern) -> Result
         let import = import_name(&import.module, &import.name);
         Error::new(ErrorKind::Link(format!("incompatible import type for {import}: {message}")))
     })
+}
+
+fn nothing_under(module: &str) -> Error {
+    Error::new(ErrorKind::Link(format!("nothing is defined under {}", Printable::quoted(module))))
 }
 
 /// Missing imports that an error lists.

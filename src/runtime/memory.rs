@@ -90,6 +90,41 @@ impl Memory {
         self.in_store_mut(&mut store.into().into_inner().opaque).bytes_mut()
     }
 
+    /// The memory's bytes, to be written, and the store's data.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Memory, MemoryType, Store};
+    /// let mut store = Store::new(&Engine::default(), vec![1, 2, 3]);
+    /// let memory = Memory::new(&mut store, MemoryType::new(1, None))?;
+    /// let (bytes, data) = memory.data_and_store_mut(&mut store);
+    /// bytes[..3].copy_from_slice(data);
+    /// data.clear();
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn data_and_store_mut<'a, T: 'static>(
+        &self,
+        store: impl Into<super::store::StoreContextMut<'a, T>>,
+    ) -> (&'a mut [u8], &'a mut T) {
+        let inner = store.into().into_inner();
+        (self.in_store_mut(&mut inner.opaque).bytes_mut(), &mut inner.data)
+    }
+
+    /// Address of the memory's first byte. Only `unsafe` code can use it, and only while the memory does not change its size and
+    /// the store lives.
+    pub fn data_ptr(&self, store: impl AsContext) -> *mut u8 {
+        self.in_store(&store.as_context().0.opaque).bytes().as_ptr().cast_mut()
+    }
+
+    /// The memory's size in bytes.
+    pub fn data_size(&self, store: impl AsContext) -> usize {
+        self.in_store(&store.as_context().0.opaque).bytes().len()
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self, store: impl AsContext) -> u64 {
+        self.in_store(&store.as_context().0.opaque).ty.page_size()
+    }
+
     /// A view of the memory with typed reads and writes.
     pub fn linear<'a, T: 'static>(&self, store: impl Into<super::store::StoreContextMut<'a, T>>) -> LinearMemory<'a> {
         LinearMemory::new(self.data_mut(store))

@@ -11,6 +11,7 @@ mod budget;
 pub(crate) mod caller;
 pub(crate) mod coredump;
 pub(crate) mod engine;
+mod exception;
 pub(crate) mod external;
 pub(crate) mod func;
 pub(crate) mod global;
@@ -25,6 +26,7 @@ pub(crate) mod memory;
 pub(crate) mod module;
 #[cfg(jit)]
 pub(crate) mod precompile;
+pub(crate) mod profiler;
 pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod tag;

@@ -1,5 +1,6 @@
 //! Modules for the embedder: a module's facts together with the engines' data for it.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +11,11 @@ use crate::error::{Error, ErrorKind, FrameSymbol, Result};
 use crate::interp;
 #[cfg(jit)]
 use crate::jit;
-use crate::module::types::ExternType;
-use crate::module::{ExternIndex, Import, ModuleFacts, background, decode, file};
+use crate::module::types::{ExternType, FuncType};
+use crate::module::{ExternIndex, Import, ModuleFacts, background, custom, decode, file};
 use crate::printable::Printable;
+#[cfg(jit)]
+use crate::sys;
 #[cfg(jit)]
 use crate::tier::ModuleTier;
 use crate::vm::image::MemoryImage;
@@ -117,6 +120,36 @@ impl Module {
         Self::from_facts(engine, file::module(&engine.core().config, &engine.core().types, file)?)
     }
 
+    /// Decodes and validates a module in the binary format, and only that.
+    ///
+    /// # Errors
+    /// As for [`Module::new`].
+    pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
+        Self::from_facts(engine, decode::binary(&engine.core().config, &engine.core().types, binary.into())?)
+    }
+
+    /// Checks that `binary` is a valid module for this engine, in the binary format.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Module};
+    /// let engine = Engine::default();
+    /// assert!(Module::validate(&engine, b"\0asm\x01\0\0\0").is_ok());
+    /// assert!(Module::validate(&engine, b"\0asm\x02\0\0\0").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Module::new`]; function bodies are always validated.
+    pub fn validate(engine: &Engine, binary: &[u8]) -> Result<()> {
+        let mut config = engine.core().config.clone();
+        config.lazy_validation = false;
+        decode::binary(&config, &engine.core().types, binary.into()).map(drop)
+    }
+
+    /// Whether both are the same module: one was cloned from the other.
+    pub fn same(a: &Module, b: &Module) -> bool {
+        Arc::ptr_eq(&a.0, &b.0)
+    }
+
     /// The engine that the module was made for.
     pub fn engine(&self) -> &Engine {
         &self.0.engine
@@ -141,10 +174,89 @@ impl Module {
             .map(|export| ExportType { name: &export.name, ty: self.0.facts.extern_type(export.index) })
     }
 
+    /// The type of the export `name`, if there is one.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, ExternType, Module};
+    /// let module = Module::new(&Engine::default(), r#"(module (memory (export "memory") 1))"#)?;
+    /// assert!(matches!(module.get_export("memory"), Some(ExternType::Memory(ty)) if ty.minimum() == 1));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn get_export(&self, name: &str) -> Option<ExternType> {
+        Some(self.0.facts.extern_type(self.0.facts.export(name)?))
+    }
+
+    /// Finds the export `name` once for [`Instance::get_module_export`] of any number of instances.
+    ///
+    /// [`Instance::get_module_export`]: crate::Instance::get_module_export
+    ///
+    /// ```
+    /// use wasmrun::{Instance, Module, Store};
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), r#"(module (func (export "run")))"#)?;
+    /// let run = module.get_export_index("run").unwrap();
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// assert!(instance.get_module_export(&mut store, &run).is_some());
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn get_export_index(&self, name: &str) -> Option<ModuleExport> {
+        Some(ModuleExport { module: self.0.facts.clone(), index: self.0.facts.export(name)? })
+    }
+
+    /// The contents of the custom sections with this name, in order. They are read from the module each time.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Module};
+    /// let module = Module::new(&Engine::default(), r#"(module (@custom "origin" "here"))"#)?;
+    /// assert_eq!(module.custom_sections("origin")?, [&b"here"[..]]);
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Resource`](ErrorKind::Resource) if the module is in a file that can't be read any more; see [`Module::from_file`].
+    pub fn custom_sections(&self, name: &str) -> Result<Vec<Cow<'_, [u8]>>> {
+        custom::sections(&self.0.facts.source, name)
+    }
+
+    /// What an instance of the module needs at first, beside what it imports.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Module};
+    /// let module = Module::new(&Engine::default(), "(module (memory 2) (table 7 funcref))")?;
+    /// let needed = module.resources_required();
+    /// assert_eq!((needed.num_memories, needed.max_initial_memory_size), (1, Some(2)));
+    /// assert_eq!((needed.num_tables, needed.max_initial_table_size), (1, Some(7)));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn resources_required(&self) -> ResourcesRequired {
+        let facts = &self.0.facts;
+        let (memories, tables) = (facts.defined_memories(), facts.defined_tables());
+        ResourcesRequired {
+            num_memories: memories.len() as u32,
+            max_initial_memory_size: memories.iter().map(|ty| ty.minimum()).max(),
+            num_tables: tables.len() as u32,
+            max_initial_table_size: tables.iter().map(|ty| ty.minimum()).max(),
+        }
+    }
+
+    /// Whether the module is a program that runs once: it exports a function `_start` and no `_initialize`.
+    pub(super) fn is_command(&self) -> bool {
+        let is_start = |ty: ExternType| ty.func().is_some_and(|ty| ty.params().is_empty() && ty.results().is_empty());
+        self.get_export("_start").is_some_and(is_start) && self.get_export("_initialize").is_none()
+    }
+
+    /// The exported functions and their types.
+    pub(super) fn exported_funcs(&self) -> impl Iterator<Item = (&str, FuncType)> {
+        self.0.facts.exports.iter().filter_map(|export| match self.0.facts.extern_type(export.index) {
+            ExternType::Func(ty) => Some((&*export.name, ty)),
+            _ => None,
+        })
+    }
+
     /// The index of the exported function `name` in the function index space, where imported functions come first; `None` if
     /// there is no such export or it is no function.
     pub fn export_func_index(&self, name: &str) -> Option<u32> {
-        match self.0.facts.exports[*self.0.facts.export_index.get(name)? as usize].index {
+        match self.0.facts.export(name)? {
             ExternIndex::Func(func) => Some(func),
             _ => None,
         }
@@ -310,11 +422,45 @@ impl Module {
         unsafe { Self::deserialize_open_file(engine, file) }
     }
 
+    /// As [`Module::deserialize_file`], for the bytes of such a file.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Module};
+    /// # if !Engine::has_jit() { return Ok(()); }
+    /// let engine = Engine::default();
+    /// let code = engine.precompile_module(b"(module (func (export \"f\")))")?;
+    /// // SAFETY: the bytes were made above.
+    /// let module = unsafe { Module::deserialize(&engine, &code)? };
+    /// assert!(module.get_export("f").is_some());
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Module::deserialize_file`].
+    ///
+    /// # Safety
+    /// The machine code in the bytes runs without any sandbox, so they must come from [`Module::serialize`],
+    /// [`Engine::precompile_module`] or `wasmrun compile`.
+    pub unsafe fn deserialize(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
+        #[cfg(jit)]
+        {
+            let file = sys::anonymous_file("wasmrun-code", bytes.as_ref());
+            let file = file.map_err(|error| Error::resource(format!("no room for compiled code: {error}")))?;
+            // SAFETY: the file is a copy of the bytes, which can be trusted by the caller's promise, and nobody else has it.
+            unsafe { Self::deserialize_open_file(engine, file) }
+        }
+        #[cfg(not(jit))]
+        Self::from_binary(engine, bytes.as_ref())
+    }
+
     /// As [`Module::deserialize_file`], for an open file.
+    ///
+    /// # Errors
+    /// As for [`Module::deserialize_file`].
     ///
     /// # Safety
     /// As for [`Module::deserialize_file`].
-    pub(crate) unsafe fn deserialize_open_file(engine: &Engine, file: File) -> Result<Self> {
+    pub unsafe fn deserialize_open_file(engine: &Engine, file: File) -> Result<Self> {
         #[cfg(jit)]
         let code = crate::cache::aot::Appended::find(&engine.cache_settings(), &file)?;
         let module = Module::from_open_file(engine, file)?;
@@ -325,6 +471,40 @@ impl Module {
         }
         Ok(module)
     }
+}
+
+/// An export of a module, found by [`Module::get_export_index`].
+#[derive(Clone)]
+pub struct ModuleExport {
+    module: Arc<ModuleFacts>,
+    index: ExternIndex,
+}
+
+impl ModuleExport {
+    /// What is exported, if it is an export of this module.
+    pub(super) fn index_in(&self, module: &Arc<ModuleFacts>) -> Option<ExternIndex> {
+        Arc::ptr_eq(&self.module, module).then_some(self.index)
+    }
+}
+
+impl std::fmt::Debug for ModuleExport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ModuleExport").field(&self.index).finish()
+    }
+}
+
+/// What an instance of a module needs at first; see [`Module::resources_required`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResourcesRequired {
+    /// Memories that the module defines.
+    pub num_memories: u32,
+    /// The most pages that one of these has at first; `None` if there are none.
+    pub max_initial_memory_size: Option<u64>,
+    /// Tables that the module defines.
+    pub num_tables: u32,
+    /// The most elements that one of these has at first; `None` if there are none.
+    pub max_initial_table_size: Option<u64>,
 }
 
 /// An import of a module.
@@ -343,8 +523,8 @@ impl<'a> ImportType<'a> {
     }
 
     /// The type that the import requires.
-    pub fn ty(&self) -> &'a ExternType {
-        &self.0.ty
+    pub fn ty(&self) -> ExternType {
+        self.0.ty.clone()
     }
 }
 
@@ -362,7 +542,7 @@ impl<'a> ExportType<'a> {
     }
 
     /// The type of the exported object.
-    pub fn ty(&self) -> &ExternType {
-        &self.ty
+    pub fn ty(&self) -> ExternType {
+        self.ty.clone()
     }
 }

@@ -299,10 +299,15 @@ impl<C: AsContextMut> AsContextMut for &mut C {
     }
 }
 
-impl<T> StoreContext<'_, T> {
+impl<'a, T> StoreContext<'a, T> {
     /// The host's data.
-    pub fn data(&self) -> &T {
+    pub fn data(&self) -> &'a T {
         &self.0.data
+    }
+
+    /// The engine the store was made for.
+    pub fn engine(&self) -> &'a Engine {
+        &self.0.engine
     }
 
     /// Units of fuel left; see [`Store::get_fuel`].
@@ -318,6 +323,11 @@ impl<T> StoreContextMut<'_, T> {
     /// The host's data.
     pub fn data(&self) -> &T {
         &self.inner().data
+    }
+
+    /// The engine the store was made for.
+    pub fn engine(&self) -> &Engine {
+        &self.inner().engine
     }
 
     /// Units of fuel left; see [`Store::get_fuel`].
@@ -356,21 +366,37 @@ impl<T> StoreContextMut<'_, T> {
     }
 }
 
-impl<'a, T> From<&'a Store<T>> for StoreContext<'a, T> {
-    fn from(store: &'a Store<T>) -> Self {
-        StoreContext(store.inner())
+impl<'a, C: AsContext> From<&'a C> for StoreContext<'a, C::Data> {
+    fn from(context: &'a C) -> Self {
+        context.as_context()
     }
 }
 
-impl<'a, T> From<&'a mut Store<T>> for StoreContext<'a, T> {
-    fn from(store: &'a mut Store<T>) -> Self {
-        StoreContext(store.inner())
+impl<'a, C: AsContext> From<&'a mut C> for StoreContext<'a, C::Data> {
+    fn from(context: &'a mut C) -> Self {
+        (*context).as_context()
     }
 }
 
-impl<'a, T> From<&'a mut Store<T>> for StoreContextMut<'a, T> {
-    fn from(store: &'a mut Store<T>) -> Self {
-        StoreContextMut(store.0, PhantomData)
+impl<'a, C: AsContextMut> From<&'a mut C> for StoreContextMut<'a, C::Data> {
+    fn from(context: &'a mut C) -> Self {
+        context.as_context_mut()
+    }
+}
+
+impl<'a, T> From<StoreContextMut<'a, T>> for StoreContext<'a, T> {
+    fn from(context: StoreContextMut<'a, T>) -> Self {
+        StoreContext(context.into_inner())
+    }
+}
+
+impl<T: Default> Default for Store<T> {
+    /// An empty store for modules of a new engine with the default settings: `store.engine()` gives that.
+    ///
+    /// # Panics
+    /// As [`Engine::default`].
+    fn default() -> Self {
+        Store::new(&Engine::default(), T::default())
     }
 }
 

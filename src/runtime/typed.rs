@@ -8,8 +8,8 @@ use super::func::{Func, invoke};
 use super::linear::LinearMemory;
 use super::store::AsContextMut;
 use super::value::Value;
-use crate::error::{Error, Result};
-use crate::module::types::{FuncType, ValType};
+use crate::error::{Error, ExnRef, Result};
+use crate::module::types::{FuncType, HeapType, RefType, ValType};
 use crate::vm::context::{VMContext, VMFuncRef};
 use crate::vm::extern_ref::ExternRef;
 use crate::vm::func::HostFunc;
@@ -32,6 +32,15 @@ use private::Sealed;
 /// | `u128` | `v128` |
 /// | `Option<`[`Func`]`>` | `funcref` |
 /// | `Option<`[`ExternRef`]`>` | `externref` |
+/// | `Option<`[`ExnRef`]`>` | `exnref` |
+/// | [`Func`], [`ExternRef`], [`ExnRef`] | `(ref func)`, `(ref extern)`, `(ref exn)` |
+///
+/// A reference must be one of the store that it is passed to.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the type of a WebAssembly value",
+    label = "WebAssembly code cannot pass this",
+    note = "`i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option` can be passed"
+)]
 pub trait WasmTy: Sealed + Sized {
     /// The WebAssembly type.
     #[doc(hidden)]
@@ -121,36 +130,55 @@ impl WasmTy for u128 {
     }
 }
 
-impl Sealed for Option<Func> {}
-impl WasmTy for Option<Func> {
-    const TYPE: ValType = ValType::FUNCREF;
-    unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
-        // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
-        unsafe { Func::from_slot(*slot, &*opaque(store)) }
-    }
-    unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
-        unsafe { *slot = self.map_or(Ok(0), |func| func.to_slot(&*opaque(store)))? };
-        Ok(())
-    }
+macro_rules! references {
+    ($($ty:ty, $heap:ident $collected:literal, |$slot:ident, $store:ident| $load:expr;)*) => {
+        $(
+            impl Sealed for Option<$ty> {}
+            impl WasmTy for Option<$ty> {
+                const TYPE: ValType = ValType::Ref(RefType::new(true, HeapType::$heap));
+                const COLLECTED: bool = $collected;
+                unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
+                    // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
+                    unsafe {
+                        let ($slot, $store) = (*slot, &*opaque(store));
+                        $load
+                    }
+                }
+                unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
+                    // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
+                    unsafe { *slot = Value::from(self).to_slots(&mut *opaque(store))?[0] };
+                    Ok(())
+                }
+            }
+
+            impl Sealed for $ty {}
+            impl WasmTy for $ty {
+                const TYPE: ValType = ValType::Ref(RefType::new(false, HeapType::$heap));
+                const COLLECTED: bool = $collected;
+                unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
+                    // SAFETY: the caller's promise.
+                    unsafe { <Option<$ty> as WasmTy>::load(slot, store) }.expect("the type has no null")
+                }
+                unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
+                    // SAFETY: the caller's promise.
+                    unsafe { WasmTy::store(Some(self), slot, store) }
+                }
+            }
+        )*
+    };
 }
 
-impl Sealed for Option<ExternRef> {}
-impl WasmTy for Option<ExternRef> {
-    const TYPE: ValType = ValType::EXTERNREF;
-    const COLLECTED: bool = true;
-    unsafe fn load(slot: *const u64, store: *mut StoreHandle) -> Self {
-        // SAFETY: the slot holds a value of this type, and the store is live, by the caller's promise.
-        unsafe { (*opaque(store)).heap.extern_ref(*slot) }
-    }
-    unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()> {
-        // SAFETY: the slot has room for the value, and the store is live, by the caller's promise.
-        unsafe { *slot = Value::ExternRef(self).to_slots(&mut *opaque(store))?[0] };
-        Ok(())
-    }
+references! {
+    Func, Func false, |slot, store| Func::from_slot(slot, store);
+    ExternRef, Extern true, |slot, store| store.heap.extern_ref(slot);
+    ExnRef, Exn true, |slot, store| store.exn_ref(slot);
 }
 
 /// Rust types for a function's parameters: one [`WasmTy`], or a tuple of up to 16.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of parameters or results of a WebAssembly function",
+    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`"
+)]
 pub trait WasmParams: Sealed {
     #[doc(hidden)]
     fn types() -> Vec<ValType>;
@@ -172,6 +200,10 @@ pub trait WasmParams: Sealed {
 }
 
 /// Rust types for a function's results: `()`, one [`WasmTy`], or a tuple of up to 16.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a list of results of a WebAssembly function",
+    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`"
+)]
 pub trait WasmResults: WasmParams + Sized {
     /// Reads the values from consecutive slots.
     ///
@@ -204,6 +236,12 @@ impl<T: WasmTy> WasmResults for T {
 
 /// What a host function's closure may return: [`WasmResults`], or a `Result` of these. An error ends the calling WebAssembly
 /// code; see [`Error::host`].
+#[diagnostic::on_unimplemented(
+    message = "a host function cannot return `{Self}`",
+    label = "WebAssembly code cannot take this",
+    note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
+    note = "other errors become a `wasmrun::Error` by `?` or `Error::from`, boxed ones by `Error::from_boxed`"
+)]
 pub trait IntoResults {
     #[doc(hidden)]
     type Results: WasmResults;
@@ -232,6 +270,14 @@ impl<R: WasmResults> IntoResults for Result<R> {
 /// It takes up to 16 [`WasmTy`] arguments and returns [`IntoResults`]. Before the arguments it may take a [`Caller`], or a
 /// `&mut` [`LinearMemory`]: a view of the calling instance's memory, which is its export `memory` or else its first memory. The
 /// view is empty if the instance has no memory or the host is the caller.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a host function of stores with data `{T}`",
+    label = "parameters or results are not those of a host function",
+    note = "it takes up to 16 WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`",
+    note = "before these it may take a `Caller<'_, {T}>`, or a `&mut LinearMemory<'_>`",
+    note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
+    note = "it is `Send + Sync + 'static`"
+)]
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
     #[doc(hidden)]
     fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox;
@@ -313,7 +359,7 @@ macro_rules! into_func {
             R: IntoResults,
         {
             fn into_host_func<const SUSPENDS: bool>(self) -> HostFuncBox {
-                let ty = FuncType::new(
+                let ty = FuncType::of(
                     <($($name,)*) as WasmParams>::types(),
                     <R::Results as WasmParams>::types(),
                 );
@@ -392,8 +438,8 @@ impl<P, R> std::fmt::Debug for TypedFunc<P, R> {
 impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     /// The typed function for `func`, whose type is `ty`.
     pub(crate) fn new(func: Func, ty: &FuncType) -> Result<Self> {
-        let wanted = FuncType::new(P::types(), R::types());
-        if *ty != wanted {
+        let wanted = FuncType::of(P::types(), R::types());
+        if !ty.matches(&wanted) {
             return Err(Error::usage(format!("the function has type {ty:#}, not {wanted:#}")));
         }
         Ok(TypedFunc { func, _types: PhantomData })

@@ -2,17 +2,18 @@
 
 use super::func::Func;
 use crate::error::{Error, ExnRef, Result};
-use crate::module::types::{HeapType, ValType};
+use crate::module::types::{HeapType, RefType, ValType};
 use crate::vm::exception;
 use crate::vm::extern_ref::ExternRef;
 use crate::vm::store::StoreOpaque;
 
-/// A WebAssembly value (specification, section 4.2.1).
+/// A WebAssembly value (specification, section 4.2.1); also under the name `Val`.
 ///
 /// ```
 /// use wasmrun::{ValType, Value};
 /// let value = Value::from(7);
 /// assert!(matches!(value, Value::I32(7)) && value.ty() == ValType::I32);
+/// assert_eq!((value.unwrap_i32(), value.i64()), (7, None));
 /// assert!(Value::ExternRef(None).matches(&ValType::EXTERNREF));
 /// ```
 #[derive(Clone, Debug)]
@@ -43,7 +44,180 @@ pub enum Value {
 #[derive(Clone, Debug)]
 pub struct AnyRef(std::convert::Infallible);
 
+macro_rules! accessors {
+    ($($variant:ident $ty:ty, $get:ident $unwrap:ident;)*) => {
+        impl Value {
+            $(
+                #[doc = concat!("The `", stringify!($get), "`, if it is one.")]
+                pub fn $get(&self) -> Option<$ty> {
+                    if let Value::$variant(value) = self { Some(*value) } else { None }
+                }
+
+                #[doc = concat!("The `", stringify!($get), "`.")]
+                ///
+                /// # Panics
+                /// If it has another type.
+                pub fn $unwrap(&self) -> $ty {
+                    self.$get().expect(concat!("expected ", stringify!($get)))
+                }
+            )*
+        }
+    };
+}
+
+accessors! {
+    I32 i32, i32 unwrap_i32;
+    I64 i64, i64 unwrap_i64;
+    F32 f32, f32 unwrap_f32;
+    F64 f64, f64 unwrap_f64;
+    V128 u128, v128 unwrap_v128;
+}
+
+macro_rules! reference_accessors {
+    ($($variant:ident $ref_variant:ident $ty:ty, $get:ident $unwrap:ident, $is:ident $as:ident $unwrap_ref:ident;)*) => {
+        impl Value {
+            $(
+                #[doc = concat!("The reference, if it is a `", stringify!($get), "`; the inner `None` is null.")]
+                pub fn $get(&self) -> Option<Option<&$ty>> {
+                    if let Value::$variant(reference) = self { Some(reference.as_ref()) } else { None }
+                }
+
+                #[doc = concat!("The `", stringify!($get), "`; `None` for null.")]
+                ///
+                /// # Panics
+                /// If it has another type.
+                pub fn $unwrap(&self) -> Option<&$ty> {
+                    self.$get().expect(concat!("expected ", stringify!($get)))
+                }
+            )*
+
+            /// The reference, if it is one.
+            pub fn ref_(self) -> Option<Ref> {
+                match self {
+                    $(Value::$variant(reference) => Some(Ref::$ref_variant(reference)),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl Ref {
+            $(
+                #[doc = concat!("Whether it is a `", stringify!($get), "`.")]
+                pub fn $is(&self) -> bool {
+                    self.$as().is_some()
+                }
+
+                #[doc = concat!("The reference, if it is a `", stringify!($get), "`; the inner `None` is null.")]
+                pub fn $as(&self) -> Option<Option<&$ty>> {
+                    if let Ref::$ref_variant(reference) = self { Some(reference.as_ref()) } else { None }
+                }
+
+                #[doc = concat!("The `", stringify!($get), "`; `None` for null.")]
+                ///
+                /// # Panics
+                /// If it has another type.
+                pub fn $unwrap_ref(&self) -> Option<&$ty> {
+                    self.$as().expect(concat!("expected ", stringify!($get)))
+                }
+            )*
+
+            /// Null in the hierarchy of a heap type.
+            pub fn null(heap: &HeapType) -> Self {
+                Value::null(heap).ref_().expect("null is a reference")
+            }
+
+            /// Whether it is null.
+            pub fn is_null(&self) -> bool {
+                match self {
+                    $(Ref::$ref_variant(reference) => reference.is_none(),)*
+                }
+            }
+
+            /// Whether it refers to something.
+            pub fn is_non_null(&self) -> bool {
+                !self.is_null()
+            }
+        }
+
+        impl From<Ref> for Value {
+            fn from(reference: Ref) -> Self {
+                match reference {
+                    $(Ref::$ref_variant(reference) => Value::$variant(reference),)*
+                }
+            }
+        }
+
+        $(
+            impl From<$ty> for Ref {
+                fn from(reference: $ty) -> Self {
+                    Ref::$ref_variant(Some(reference))
+                }
+            }
+
+            impl From<Option<$ty>> for Ref {
+                fn from(reference: Option<$ty>) -> Self {
+                    Ref::$ref_variant(reference)
+                }
+            }
+        )*
+    };
+}
+
+reference_accessors! {
+    FuncRef Func Func, funcref unwrap_funcref, is_func as_func unwrap_func;
+    ExternRef Extern ExternRef, externref unwrap_externref, is_extern as_extern unwrap_extern;
+    AnyRef Any AnyRef, anyref unwrap_anyref, is_any as_any unwrap_any;
+    ExnRef Exn ExnRef, exnref unwrap_exnref, is_exn as_exn unwrap_exn;
+}
+
+/// A reference: what tables hold (specification, section 4.2.1).
+///
+/// ```
+/// use wasmrun::{ExternRef, HeapType, Ref, Val};
+/// let object: Ref = ExternRef::new(7).into();
+/// assert!(object.unwrap_extern().is_some() && !object.is_func());
+/// assert!(Ref::null(&HeapType::Func).is_null());
+/// assert!(Val::from(object).ref_().is_some());
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Ref {
+    /// To a function, or null.
+    Func(Option<Func>),
+    /// To a host object, or null.
+    Extern(Option<ExternRef>),
+    /// To an object of WebAssembly code, or null.
+    Any(Option<AnyRef>),
+    /// To an exception, or null.
+    Exn(Option<ExnRef>),
+}
+
 impl Value {
+    /// Null in the hierarchy of a heap type; as [`Value::null`].
+    pub fn null_ref(heap: &HeapType) -> Self {
+        Self::null(heap)
+    }
+
+    /// A null `funcref`.
+    pub const fn null_func_ref() -> Self {
+        Value::FuncRef(None)
+    }
+
+    /// A null `externref`.
+    pub const fn null_extern_ref() -> Self {
+        Value::ExternRef(None)
+    }
+
+    /// A null `anyref`.
+    pub const fn null_any_ref() -> Self {
+        Value::AnyRef(None)
+    }
+
+    /// Zero, or null; `None` for the type of references that are not null.
+    pub fn default_for_ty(ty: &ValType) -> Option<Self> {
+        ty.as_ref().is_none_or(RefType::is_nullable).then(|| Self::default_for(ty))
+    }
+
     /// The type of the value; for a reference, the nullable reference type at the top of its hierarchy, such as `funcref`.
     pub fn ty(&self) -> ValType {
         match self {
@@ -59,7 +233,7 @@ impl Value {
         }
     }
 
-    /// The default value of a type: zero, or null.
+    /// Zero, or null, also for the type of references that are not null.
     pub fn default_for(ty: &ValType) -> Self {
         match ty {
             ValType::I32 => Value::I32(0),
@@ -224,4 +398,16 @@ from! {
     Func => FuncRef,
     ExternRef => ExternRef,
     ExnRef => ExnRef,
+    AnyRef => AnyRef,
+    Option<Func> => FuncRef,
+    Option<ExternRef> => ExternRef,
+    Option<ExnRef> => ExnRef,
+    Option<AnyRef> => AnyRef,
+}
+
+impl ValType {
+    /// Zero, or null; `None` for the type of references that are not null.
+    pub fn default_value(&self) -> Option<Value> {
+        Value::default_for_ty(self)
+    }
 }

@@ -173,7 +173,19 @@ mod tests {
     /// On a stack of which little is left, a name stays as it is.
     #[test]
     fn a_small_stack_is_left_alone() {
-        let work = || Demangler::default().demangle("_RNvCs1234_7mycrate3foo");
-        assert_eq!(std::thread::Builder::new().stack_size(64 << 10).spawn(work).unwrap().join().unwrap(), None);
+        /// Demangles where less than `left` bytes are left of the stack.
+        #[inline(never)]
+        fn deep(left: usize) -> Option<String> {
+            let frame = std::hint::black_box([0u8; 4096]);
+            let name = match sys::stack_remaining() < left {
+                true => Demangler::default().demangle("_RNvCs1234_7mycrate3foo"),
+                false => deep(left),
+            };
+            std::hint::black_box(frame);
+            name
+        }
+        let on_a_thread = |left| std::thread::spawn(move || deep(left)).join().unwrap();
+        assert_eq!(on_a_thread(STACK), None);
+        assert_eq!(on_a_thread(STACK + (64 << 10)).as_deref(), Some("mycrate::foo"));
     }
 }

@@ -45,6 +45,8 @@ pub(crate) use stack::{
 #[cfg(feature = "wasi")]
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
 pub(crate) use system::image::Image;
+#[cfg(jit)]
+pub(crate) use system::image::anonymous_file;
 #[cfg(feature = "wasi")]
 pub(crate) use system::nowait::{never_waits, read_nowait, reopen_nonblocking, write_nowait};
 #[cfg(all(feature = "wasi", feature = "async"))]

@@ -4,6 +4,7 @@
 //! the current thread is in has a pointer of its own, which signal handlers read.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::ptr;
 
 use super::store::StoreOpaque;
@@ -20,9 +21,13 @@ pub(crate) struct Link {
     frames: FramesOf,
 }
 
-/// Adds the frames of a suspended activation to the list, innermost first; native code left it at this `exit_fp`. False if it is
-/// not known where the activation was left.
-pub(crate) type FramesOf = unsafe fn(*const Link, exit_fp: usize, &mut Vec<UnresolvedFrame>) -> bool;
+/// Visits the frames of a suspended activation, innermost first; native code left it at this `exit_fp`. False if it is not known
+/// where the activation was left.
+pub(crate) type FramesOf = unsafe fn(*const Link, exit_fp: usize, &mut FrameVisitor<'_>) -> bool;
+
+/// Gets the address of the code that each frame is in, which is that of one frame only as long as the store lives, and the frame
+/// itself if it asks for it: that takes long. There is none for code that belongs to no function. Says whether to go on.
+pub(crate) type FrameVisitor<'a> = dyn FnMut(usize, &dyn Fn() -> Option<UnresolvedFrame>) -> ControlFlow<()> + 'a;
 
 impl Link {
     /// For an activation that is about to begin in a store.
@@ -76,22 +81,45 @@ impl Link {
 #[cold]
 pub(crate) unsafe fn capture(store: *const StoreOpaque) -> Option<Vec<UnresolvedFrame>> {
     let mut frames = Vec::new();
+    // SAFETY: the caller's promise.
+    let are_known = unsafe {
+        visit(store, &mut |_, frame| {
+            frames.extend(frame());
+            if frames.len() < MAX_BACKTRACE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+    };
+    are_known.then_some(frames)
+}
+
+/// Visits the functions that are running in a store, innermost first. False if the innermost ones are not known here, as for
+/// [`capture`].
+///
+/// # Safety
+/// As for [`capture`].
+#[cold]
+pub(crate) unsafe fn visit(store: *const StoreOpaque, visitor: &mut FrameVisitor<'_>) -> bool {
+    let is_over = Cell::new(false);
+    let mut visitor = |address: usize, frame: &dyn Fn() -> Option<UnresolvedFrame>| {
+        let flow = visitor(address, frame);
+        is_over.set(flow.is_break());
+        flow
+    };
     // SAFETY: the links of a live store are those of activations that have not ended, and all of these are left: the innermost
     // one by the promise of the caller, the others by the activation that follows.
     unsafe {
         let (mut link, mut exit_fp) = ((*store).vm.innermost, (*store).vm.exit_fp);
-        while let Some(activation) = link.as_ref()
-            && frames.len() < MAX_BACKTRACE
-        {
-            let are_known = (activation.frames)(link, exit_fp, &mut frames);
+        while let Some(activation) = link.as_ref() {
+            let are_known = (activation.frames)(link, exit_fp, &mut visitor);
             if !are_known && std::ptr::eq(link, (*store).vm.innermost) {
-                return None;
+                return false;
+            }
+            if is_over.get() {
+                break;
             }
             (link, exit_fp) = (activation.outer, activation.exit_fp);
         }
     }
-    frames.truncate(MAX_BACKTRACE);
-    Some(frames)
+    true
 }
 
 thread_local! {

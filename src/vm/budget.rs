@@ -179,6 +179,17 @@ impl StoreOpaque {
         }
     }
 
+    /// Sees to it that CPU time is measured from now on, if it is not yet.
+    pub fn measure_cpu_time(&mut self) {
+        let is_running = self.stack().is_running();
+        self.account.cpu.get_or_insert_with(|| CpuTime::new(Duration::MAX, is_running));
+    }
+
+    /// The CPU time of the store's code since it is measured; zero if it is not.
+    pub fn cpu_time_used(&self) -> Duration {
+        self.account.cpu.as_ref().map_or(Duration::ZERO, CpuTime::used)
+    }
+
     /// Begins to measure CPU time, if it is limited: the current thread is about to run the store's code.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use super::activation::Link;
 use super::engine::NativeCalls;
 use super::instance::InstanceData;
 use super::libcalls::Libcalls;
+use super::store::Stored;
 use crate::module::ModuleFacts;
 use crate::module::offsets::{FUNC_REF_ALIGN, FUNC_REF_SIZE, VMCONTEXT_SIZE};
 use crate::module::registry::RegisteredType;
@@ -177,6 +178,8 @@ pub(crate) struct VMTag {
     pub slots: usize,
     /// The function type whose parameters are the types of the payload.
     pub sig: RegisteredType,
+    /// The tag's own handle.
+    pub handle: Stored,
     /// The module that defines the tag, and the tag's index there; `None` if the host made it.
     pub origin: Option<(Arc<ModuleFacts>, u32)>,
 }

@@ -42,12 +42,28 @@ pub(crate) unsafe fn free(exception: *mut VMException) -> usize {
 /// on the value stack or the native stack. `value_top` must be above all slots in use, the payload's included: a collection
 /// may run, and scans the value stack up to there.
 pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -> Result<*mut VMException> {
-    // SAFETY: context, tag and payload are valid by the caller's promise. The allocation has room for the header and the
-    // payload. No reference to the store is held elsewhere while its code runs.
+    // SAFETY: context, tag and payload are valid by the caller's promise. No reference to the store is held elsewhere while
+    // its code runs.
     unsafe {
-        let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
+        let store = (*vmctx).store.cast::<StoreOpaque>();
         let tag = instance_tag(vmctx, tag);
-        let slots = (*tag).slots;
+        make_room(store, (*tag).slots)?;
+        allocate(&mut *store, tag, payload)
+    }
+}
+
+/// Makes room for an exception with a payload of so many slots; runs a collection if one is due.
+///
+/// # Errors
+/// As for [`new`].
+///
+/// # Safety
+/// `store` must be the own pointer of a store to which nobody holds a reference, and `value_top` above all slots in use: a
+/// collection may run, and scans the value stack up to there.
+pub(crate) unsafe fn make_room(own: *mut StoreOpaque, slots: usize) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let store = &mut *own;
         let size = layout(slots).size();
         let most = store.engine.config.max_exception_bytes;
         let is_full = store.heap.exception_bytes() + size > most;
@@ -62,7 +78,6 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
             }
         }
         if !store.heap_has_room(counted) {
-            let own = store.as_ptr();
             let admitted = limits::catching(own, || (*own).admit_to_heap(counted));
             if let Err(error) = admitted {
                 // What has survived the last collection may be garbage now. As above, an eighth must be free afterwards.
@@ -75,8 +90,27 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
                 }
             }
         }
-        let store = &mut *(*vmctx).store.cast::<StoreOpaque>();
-        let exception = std::alloc::alloc(layout(slots)).cast::<VMException>();
+        Ok(())
+    }
+}
+
+/// Allocates an exception, for which [`make_room`] was called. No collection runs.
+///
+/// # Errors
+/// [`Resource`](ErrorKind::Resource) if the system has no memory.
+///
+/// # Safety
+/// `tag` must be one of the store, and `payload` must point to slots of its parameters.
+pub(crate) unsafe fn allocate(
+    store: &mut StoreOpaque,
+    tag: *const VMTag,
+    payload: *const u64,
+) -> Result<*mut VMException> {
+    // SAFETY: tag and payload are valid by the caller's promise. The allocation has room for the header and the payload.
+    unsafe {
+        let slots = (*tag).slots;
+        let layout = layout(slots);
+        let exception = std::alloc::alloc(layout).cast::<VMException>();
         if exception.is_null() {
             return Err(Error::resource("the system refuses the memory for an exception"));
         }
@@ -84,7 +118,7 @@ pub(crate) unsafe fn new(vmctx: *mut VMContext, tag: u32, payload: *const u64) -
         store.vm.in_flight = std::ptr::null_mut();
         exception.write(VMException { tag, slots });
         std::ptr::copy_nonoverlapping(payload, VMException::payload(exception), slots);
-        store.heap.add_exception(exception, size);
+        store.heap.add_exception(exception, layout.size());
         store.note_peaks();
         Ok(exception)
     }
@@ -177,7 +211,7 @@ pub(crate) fn to_slot(store: &StoreOpaque, exception: &ExnRef) -> Result<u64> {
 pub(crate) fn pin(store: &StoreOpaque, exception: *mut VMException) -> ExnRef {
     let pin = Arc::new(ExnPin { store: store.id, exception: exception.cast() });
     store.heap.add_pin(Arc::downgrade(&pin));
-    ExnRef::new(pin)
+    ExnRef::from_pin(pin)
 }
 
 /// The tag of index `tag` of the context's module.

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use super::context::{VMContext, VMFuncRef};
+use super::sample::{self, Innermost};
 use super::store::StoreOpaque;
 use super::{activation, exception, fuel};
 use crate::error::{Error, Result};
@@ -100,7 +101,10 @@ impl HostFunc {
             let run = || {
                 if !caller.is_null() {
                     // SAFETY: the store is live by the caller's promise, and nobody refers to it.
-                    unsafe { fuel::pay(store, *price)? };
+                    unsafe {
+                        sample::at_host_call(store, Innermost::Guest);
+                        fuel::pay(store, *price)?;
+                    }
                 }
                 body(store, caller, slots)
             };
@@ -117,6 +121,10 @@ impl HostFunc {
                 activation::set_current_anew(activation);
             } else {
                 activation::set_current(activation);
+            }
+            if !caller.is_null() {
+                // SAFETY: the store is live by the caller's promise, and `body` no longer refers to it.
+                unsafe { sample::at_host_call(store, Innermost::Host) };
             }
             status
         }

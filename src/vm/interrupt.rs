@@ -16,6 +16,7 @@ use std::time::Instant;
 use super::activation;
 use super::context::VMInterrupt;
 use super::fiber;
+use super::sample::{self, Innermost};
 use super::store::StoreOpaque;
 use crate::error::{Error, Result, Trap, UnresolvedFrame};
 use crate::sys::WakeFd;
@@ -42,6 +43,8 @@ impl Requests {
     pub const YIELD: Requests = Requests(32);
     /// To tell which functions are running, and to go on.
     pub const BACKTRACE: Requests = Requests(16);
+    /// To be sampled ([`sample`]).
+    pub const SAMPLE: Requests = Requests(64);
 
     fn has(self, other: Requests) -> bool {
         self.0 & other.0 != 0
@@ -115,6 +118,29 @@ impl Interrupts {
     fn request_at_loop(&self, requests: Requests) {
         self.pending.fetch_or(requests.0, SeqCst);
         self.vm.word.store(1, SeqCst);
+    }
+
+    /// Requests a sample. Code that waits is not woken for that.
+    pub fn request_sample(&self) {
+        self.pending.fetch_or(Requests::SAMPLE.0, SeqCst);
+        self.show();
+    }
+
+    /// Whether a sample was requested and not taken yet.
+    pub fn is_sample_pending(&self) -> bool {
+        Requests(self.pending.load(SeqCst)).has(Requests::SAMPLE)
+    }
+
+    /// Takes the request of a sample back, if there is one; returns whether there was.
+    pub fn take_sample(&self, stack_limit: usize, value_end: usize) -> bool {
+        if !self.is_sample_pending() {
+            return false;
+        }
+        let others = self.take(stack_limit, value_end).without(Requests::SAMPLE);
+        if others != Requests::NONE {
+            self.request(others);
+        }
+        true
     }
 
     /// Sets whom the next request wakes; returns whom it would have woken.
@@ -386,6 +412,10 @@ unsafe fn serve(store: *mut StoreOpaque) -> Result<()> {
             }
             Err(error)
         };
+        if requests.has(Requests::SAMPLE) {
+            requests = requests.without(Requests::SAMPLE);
+            sample::take(store, Innermost::Guest);
+        }
         if requests.has(Requests::BACKTRACE) {
             requests = requests.without(Requests::BACKTRACE);
             if let Err(error) = tell_backtrace(store, &interrupts) {

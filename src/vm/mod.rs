@@ -3,7 +3,7 @@
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
 //! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`),
 //! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`, `fiber`), requests to running code
-//! (`interrupt`), and what it may use (`limits`, `budget`).
+//! (`interrupt`), what it may use (`limits`, `budget`), and where it spends its time (`sample`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
@@ -29,6 +29,7 @@ pub(crate) mod libcalls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod ops;
+pub(crate) mod sample;
 pub(crate) mod slab;
 pub(crate) mod space;
 pub(crate) mod store;

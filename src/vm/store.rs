@@ -19,6 +19,7 @@ use super::instance::InstanceData;
 use super::interrupt::{Deadlines, Interrupts, Requests};
 use super::limits::{LimitedResource, Limiter};
 use super::memory::{MEMORY_GUARD, MemoryData, Placement};
+use super::sample::Sampler;
 use super::space::{Reservation, SpaceUse, has_mappings_for, is_crowded, refused};
 use super::table::TableData;
 use crate::error::{Error, ExnRef, Result, Trap};
@@ -87,6 +88,8 @@ pub(crate) struct StoreOpaque {
     pub interrupts: Arc<Interrupts>,
     pub deadlines: Deadlines,
     pub account: Account,
+    /// Who samples the running code.
+    pub sampler: Option<Arc<Sampler>>,
     /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
@@ -171,6 +174,7 @@ impl StoreOpaque {
             interrupts: Arc::new(Interrupts::new()),
             deadlines: Deadlines::new(engine.config.epoch_interruption),
             account: Account::new(),
+            sampler: None,
             limiter: None,
             memories: Vec::new(),
             tables: Vec::new(),

@@ -12,7 +12,8 @@ impl StoreOpaque {
     /// and the tag's index there; `None` if the host makes the tag.
     pub(crate) fn add_tag(&mut self, ty: &FuncType, origin: Option<(Arc<ModuleFacts>, u32)>) -> Stored {
         let sig = self.engine.types.register_func(ty);
-        self.tags.push(Box::new(VMTag { slots: ty.param_slots(), sig, origin }));
-        Stored::new(self, self.tags.len() - 1)
+        let handle = Stored::new(self, self.tags.len());
+        self.tags.push(Box::new(VMTag { slots: ty.param_slots(), sig, handle, origin }));
+        handle
     }
 }

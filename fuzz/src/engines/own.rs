@@ -142,7 +142,7 @@ impl Configuration {
         }
         let start = |error: Error| Failure::Start(outcome(&error));
         let imports: Result<Vec<Extern>, Error> =
-            module.imports().enumerate().map(|(i, item)| import(&mut store, item.ty(), i)).collect();
+            module.imports().enumerate().map(|(i, item)| import(&mut store, &item.ty(), i)).collect();
         let mut imports = imports.map_err(start)?;
         let first = wasmrun::Instance::new(&mut store, &module, &imports).map_err(start)?;
         let mut instances = vec![first];
@@ -333,7 +333,7 @@ impl Instance for Running {
     fn table(&mut self, name: &str) -> Vec<Value> {
         let table = self.instance().get_table(&mut self.store, name).expect("it is exported");
         let elements = (0..table.size(&self.store)).filter_map(|i| table.get(&self.store, i));
-        elements.map(|element| value(&element)).collect()
+        elements.map(|element| value(&element.into())).collect()
     }
 
     fn units_left(&mut self) -> Option<u64> {
@@ -412,9 +412,9 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
         }
         ExternType::Memory(ty) => Memory::new(&mut *store, *ty)?.into(),
         ExternType::Table(ty) => {
-            Table::new(&mut *store, ty.clone(), wasmrun::Value::null(ty.element().heap_type()))?.into()
+            Table::new(&mut *store, ty.clone(), wasmrun::Ref::null(ty.element().heap_type()))?.into()
         }
-        ExternType::Tag(ty) => Tag::new(&mut *store, ty.clone()).into(),
+        ExternType::Tag(ty) => Tag::new(&mut *store, ty)?.into(),
         other => panic!("an unknown type of import: {other}"),
     })
 }

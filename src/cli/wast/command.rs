@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 
 use super::Script;
-use crate::cli::engine::EngineArgs;
+use crate::cli::engine::{EngineArgs, ProfileArg};
 use crate::cli::output::{self, Failure};
 use crate::cli::{input, process, status};
 
@@ -28,6 +28,9 @@ pub(in crate::cli) struct WastArgs {
 }
 
 pub(in crate::cli) fn run(args: WastArgs) -> Result<u8, Failure> {
+    if let Some(ProfileArg::Flame(_)) = args.engine.profile {
+        return Err(Failure::usage("--profile=flame is for exec: scripts run many modules"));
+    }
     let config = args.engine.config();
     process::on_big_stack(|| {
         let mut all_hold = true;

@@ -1,7 +1,7 @@
 //! The module `spectest` that test scripts import: the host as the specification's own interpreter provides it.
 
 use crate::{
-    Global, GlobalType, Linker, Memory, MemoryType, Mutability, RefType, Result, Store, Table, TableType, Value,
+    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, Store, Table, TableType, Value,
 };
 
 /// Defines the module. Its printing functions print nothing: no script depends on it.
@@ -21,11 +21,14 @@ pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(
         ("global_f64", Value::F64(666.6)),
     ] {
         let ty = GlobalType::new(value.ty(), Mutability::Const);
-        linker.define(NAME, name, Global::new(&mut *store, ty, value)?)?;
+        let global = Global::new(&mut *store, ty, value)?;
+        linker.define(&*store, NAME, name, global)?;
     }
     let table = TableType::new(RefType::FUNCREF, 10, Some(20));
-    linker.define(NAME, "table", Table::new(&mut *store, table, Value::FuncRef(None))?)?;
+    let table = Table::new(&mut *store, table, Ref::Func(None))?;
+    linker.define(&*store, NAME, "table", table)?;
     let memory = MemoryType::new(1, Some(2));
-    linker.define(NAME, "memory", Memory::new(&mut *store, memory)?)?;
+    let memory = Memory::new(&mut *store, memory)?;
+    linker.define(&*store, NAME, "memory", memory)?;
     Ok(())
 }

@@ -74,7 +74,7 @@ pub(crate) fn function(
     context.clear();
     context.func.signature = match plan {
         Plan::Function | Plan::FunctionWithLoops { .. } => abi::signature(isa, module.defined_type(defined)),
-        Plan::Loop { .. } => abi::signature(isa, &FuncType::new([ValType::I64], [])),
+        Plan::Loop { .. } => abi::signature(isa, &FuncType::of([ValType::I64], [])),
     };
     let mut lower = Lower::new(module, config, isa, FunctionBuilder::new(&mut context.func, builder_context));
     lower.heat = counts.then(|| heat::Heat::new(defined));

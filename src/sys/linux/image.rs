@@ -1,4 +1,4 @@
-//! Initial contents of memories, mapped copy-on-write.
+//! Files in memory: initial contents of memories, mapped copy-on-write, and others.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -62,4 +62,12 @@ impl Image {
         }
         Ok(())
     }
+}
+
+/// A file that is in memory only, with these bytes. Only builds with a JIT need it, and these are for Linux.
+#[cfg(jit)]
+pub(crate) fn anonymous_file(name: &str, bytes: &[u8]) -> std::io::Result<File> {
+    let file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all_at(bytes, 0)?;
+    Ok(file)
 }
