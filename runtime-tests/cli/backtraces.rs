@@ -236,3 +236,28 @@ fn an_interrupt_ends_a_dump() {
     unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
     assert_eq!(wait(&mut child, Duration::from_secs(60)), Some(130));
 }
+
+/// A guest that puts a link where its core is dumped, in a folder that it was given, does not choose another file.
+#[test]
+fn a_core_follows_no_link_of_the_guest() {
+    let program = r#"(module
+        (import "wasi_snapshot_preview1" "path_symlink" (func $link (param i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_rename" (func $move (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "../mine") (data (i32.const 32) "core")
+        (data (i32.const 48) "below") (data (i32.const 64) "moved") (data (i32.const 80) "..")
+        (func (export "_start")
+            (if (call $link (i32.const 16) (i32.const 7) (i32.const 3) (i32.const 32) (i32.const 4)) (then (return)))
+            (if (call $move (i32.const 3) (i32.const 48) (i32.const 5) (i32.const 3) (i32.const 64) (i32.const 5))
+                (then (return)))
+            (if (call $link (i32.const 80) (i32.const 2) (i32.const 3) (i32.const 48) (i32.const 5)) (then (return)))
+            unreachable))"#;
+    for (core, written) in [("given/core", "given/core"), ("given/below/mine", "given/moved/mine")] {
+        let files = Files::new(&[("links.wat", program), ("mine", "mine")]);
+        fs::create_dir_all(files.path("given/below")).unwrap();
+        let flag = format!("--coredump={core}");
+        files.run(&["exec", "--dir=given", &flag, "links.wat"]).fails(134, &["core dumped to "]);
+        assert_eq!(fs::read_to_string(files.path("mine")).unwrap(), "mine");
+        assert!(is_dump(&fs::read(files.path(written)).unwrap(), "links.wat"), "{core}");
+        assert!(!fs::symlink_metadata(files.path(written)).unwrap().is_symlink());
+    }
+}
