@@ -1,7 +1,7 @@
 //! Backtraces with source names and lines, and core dumps, as users see them.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -119,7 +119,7 @@ fn the_line_is_shown_on_a_terminal_only() {
     let sees = |name: &str, content: &str| seen_in(".", &compiled_in(name, content));
     let seen = sees("srcs", code);
     assert!(
-        seen.contains("note: srcs/divide.c:5\r\n   |\r\n 5 |  return a / b;\\u{202e}\r\n   |               ^"),
+        seen.contains("note: srcs/divide.c:5\r\n   |\r\n 5 |  return a / b;\\u{202e}\r\n   |              ^"),
         "{seen:?}"
     );
     assert!(!sees("srcs", "too\nshort\n").contains("note"));
@@ -212,4 +212,52 @@ fn an_interrupt_dumps_the_core() {
     unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
     assert_eq!(wait(&mut child, Duration::from_secs(60)), Some(130));
     assert!(is_dump(&fs::read(files.path("core")).unwrap(), "spin.wat"));
+}
+
+/// Ctrl-C while the dump is written ends the process at once: there is no guest any more that could end.
+#[test]
+fn an_interrupt_ends_a_dump() {
+    let files = Files::new(&[("traps.wat", r#"(module (func (export "_start") unreachable))"#)]);
+    // Nobody reads, so it is never open for writing.
+    rustix::fs::mknodat(rustix::fs::CWD, files.path("core"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    let mut child = interruptible()
+        .current_dir(files.0.path())
+        .args(["exec", "--cache=off", "--coredump=core", "traps.wat"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("trap: unreachable"), "{line}");
+    // The message comes before the dump is begun.
+    std::thread::sleep(Duration::from_millis(500));
+    // SAFETY: sends a signal to a child of this test, which is not waited for yet.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    assert_eq!(wait(&mut child, Duration::from_secs(60)), Some(130));
+}
+
+/// A guest that puts a link where its core is dumped, in a folder that it was given, does not choose another file.
+#[test]
+fn a_core_follows_no_link_of_the_guest() {
+    let program = r#"(module
+        (import "wasi_snapshot_preview1" "path_symlink" (func $link (param i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_rename" (func $move (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "../mine") (data (i32.const 32) "core")
+        (data (i32.const 48) "below") (data (i32.const 64) "moved") (data (i32.const 80) "..")
+        (func (export "_start")
+            (if (call $link (i32.const 16) (i32.const 7) (i32.const 3) (i32.const 32) (i32.const 4)) (then (return)))
+            (if (call $move (i32.const 3) (i32.const 48) (i32.const 5) (i32.const 3) (i32.const 64) (i32.const 5))
+                (then (return)))
+            (if (call $link (i32.const 80) (i32.const 2) (i32.const 3) (i32.const 48) (i32.const 5)) (then (return)))
+            unreachable))"#;
+    for (core, written) in [("given/core", "given/core"), ("given/below/mine", "given/moved/mine")] {
+        let files = Files::new(&[("links.wat", program), ("mine", "mine")]);
+        fs::create_dir_all(files.path("given/below")).unwrap();
+        let flag = format!("--coredump={core}");
+        files.run(&["exec", "--dir=given", &flag, "links.wat"]).fails(134, &["core dumped to "]);
+        assert_eq!(fs::read_to_string(files.path("mine")).unwrap(), "mine");
+        assert!(is_dump(&fs::read(files.path(written)).unwrap(), "links.wat"), "{core}");
+        assert!(!fs::symlink_metadata(files.path(written)).unwrap().is_symlink());
+    }
 }

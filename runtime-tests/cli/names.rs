@@ -153,3 +153,28 @@ fn long_ones_are_cut() {
     let done = exec(&format!("(module {many})"), &[], &[]);
     assert!(done.stderr.contains("\n  and 480 more\n"), "{done:?}");
 }
+
+/// Arguments that clap's messages repeat may be names of files, as in `wasmrun *`.
+#[test]
+fn in_refused_arguments() {
+    let (forged, files) = (forged(), Files::new(&[]));
+    let flag = format!("--{forged}");
+    for args in [
+        &[flag.as_str()][..],
+        &["exec", &flag],
+        &["exec", "--timeout", &forged, "m.wat"],
+        &["inspect", "m.wat", &forged],
+        &["cache", &forged],
+        &["help", &forged],
+        &[&forged],
+    ] {
+        for color in ["--color=never", "--color=always"] {
+            let mut done = files.run(&[&[color], args].concat());
+            assert!([2, 127].map(Some).contains(&done.status) && done.stderr.contains(SHOWN), "{done:?}");
+            for style in ["0", "1", "4", "31", "32", "33"] {
+                done.stderr = done.stderr.replace(&format!("\u{1b}[{style}m"), "");
+            }
+            is_clean(&done);
+        }
+    }
+}

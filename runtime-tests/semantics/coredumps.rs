@@ -229,3 +229,38 @@ fn errors_of_the_writer_are_given_back() {
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{room}");
     }
 }
+
+/// Memory that nobody has touched is not read: 100 memories of 4 GiB would take minutes, and nearly a gigabyte of page tables.
+#[test]
+#[cfg(target_os = "linux")]
+fn untouched_memory_costs_nothing() {
+    let engine = Engine::default();
+    let text = format!(
+        "(module {} (func (export \"f\") (i32.store8 99 (i32.const -70000) (i32.const 5)) unreachable))",
+        "(memory 65536)".repeat(100)
+    );
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &Module::new(&engine, &text).unwrap(), &[]).unwrap();
+    let error = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap().call(&mut store, ()).unwrap_err();
+    let begun = std::time::Instant::now();
+    let dump = read(&WasmCoreDump::of_error(&error).serialize(&store, "").unwrap());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    let [(99, address, contents)] = &dump.data[..] else { panic!("{:?}", dump.data.len()) };
+    assert_eq!((*address, contents.len()), (70_000_u32.wrapping_neg() / 4096 * 4096, 4096));
+}
+
+/// Later instances of a module get their data from an image, of which no page was touched.
+#[test]
+fn data_that_nobody_has_touched_is_dumped() {
+    for_each_engine(|engine| {
+        let data = "x".repeat(1 << 20);
+        let text = format!(r#"(module (memory (export "m") 32) (data (i32.const 65536) "{data}"))"#);
+        let module = Module::new(engine, &text).unwrap();
+        for _ in 0..4 {
+            let mut store = Store::new(engine, ());
+            Instance::new(&mut store, &module, &[]).unwrap();
+            let dump = read(&WasmCoreDump::capture(&store).serialize(&store, "").unwrap());
+            assert_eq!(dump.data, [(0, 65536, data.clone().into_bytes())]);
+        }
+    });
+}

@@ -1,10 +1,11 @@
 //! Backtraces on standard error: the program's own functions, and the line of the source where it stopped.
 
 use std::env;
-use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
 
 use crate::WasmBacktrace;
 use crate::error::FrameLine;
@@ -110,37 +111,41 @@ fn own<'l, 'f>(lines: &'l [FrameLine<'f>]) -> &'l [FrameLine<'f>] {
 /// The line of the source that the innermost function with a readable source was at, with a mark below the column.
 ///
 /// Module and debug information are the guest's, so it chooses the name. Nothing is read unless the name is below the current
-/// folder, is that of source code, and is a regular file, not too long; and unless standard error is a terminal: what a service
-/// shows to others, or logs, gets no content of its files that a guest has named.
+/// folder, also where it has symbolic links, which a guest can make in a folder that it was given; is that of source code, and is
+/// a regular file, not too long; and unless standard error is a terminal: what a service shows to others, or logs, gets no content
+/// of its files that a guest has named.
 fn source(lines: &[FrameLine<'_>]) -> Option<String> {
     if !io::stderr().is_terminal() {
         return None;
     }
     let folder = env::current_dir().ok()?;
+    let opened = Dir::open_ambient_dir(&folder, ambient_authority()).ok()?;
     lines.iter().find_map(|line| {
         let symbol = line.symbol?;
         let (file, number) = (symbol.file()?, symbol.line()?);
-        let code = source_line(&admitted(&folder, file)?, number)?;
+        let code = source_line(&opened, admitted(&folder, file)?, number)?;
         Some(excerpt(file, number, symbol.column(), &code))
     })
 }
 
-/// The path of a source file, if a line of it may be shown.
-fn admitted(folder: &Path, file: &str) -> Option<PathBuf> {
-    let path = folder.join(file);
-    let is_below = path.starts_with(folder) && !path.components().any(|part| part == Component::ParentDir);
+/// The path of a source file in a folder, if a line of it may be shown.
+fn admitted<'f>(folder: &Path, file: &'f str) -> Option<&'f Path> {
+    let path = Path::new(file);
+    let path = if path.is_absolute() { path.strip_prefix(folder).ok()? } else { path };
+    let is_below = !path.components().any(|part| part == Component::ParentDir);
     let suffix = path.extension().and_then(|suffix| suffix.to_str())?;
     (is_below && SOURCES.contains(&suffix)).then_some(path)
 }
 
-/// A line of a file.
-fn source_line(path: &Path, number: u32) -> Option<String> {
-    let is_right = |metadata: fs::Metadata| metadata.is_file() && metadata.len() <= MAX_FILE;
+/// A line of a file in a folder. Links that lead out of the folder are not followed.
+fn source_line(folder: &Dir, path: &Path, number: u32) -> Option<String> {
+    let is_right = |metadata: Metadata| metadata.is_file() && metadata.len() <= MAX_FILE;
     // Before it is opened, as that has effects on devices; and again, as it may be another by then.
-    if !fs::metadata(path).is_ok_and(is_right) {
+    if !folder.metadata(path).is_ok_and(is_right) {
         return None;
     }
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = folder.open_with(path, OpenOptions::new().read(true).custom_flags(flags)).ok()?;
     if !file.metadata().is_ok_and(is_right) {
         return None;
     }
@@ -156,7 +161,7 @@ fn excerpt(file: &str, number: u32, column: Option<u32>, code: &str) -> String {
     let mut text = format!("\nnote: {}:{number}\n {gutter} |\n {number} | {}", Printable::name(file), shown(code));
     let before = column.and_then(|column| code.get(..column.checked_sub(1)? as usize));
     if let Some(before) = before.filter(|before| before.len() < code.trim_end().len()) {
-        let indent = " ".repeat(Printable::line(before).to_string().replace('\t', " ").chars().count());
+        let indent = " ".repeat(Printable::line(&before.replace('\t', " ")).to_string().chars().count());
         text.push_str(&format!("\n {gutter} | {indent}^"));
     }
     text
@@ -164,6 +169,8 @@ fn excerpt(file: &str, number: u32, column: Option<u32>, code: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -193,16 +200,49 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.rs");
         fs::write(&path, "one\n\n\nfour").unwrap();
-        let lines: Vec<_> = [0, 1, 2, 4, 5, u32::MAX].map(|number| source_line(&path, number)).into();
+        let opened = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        let source_line = |name: &str, number| source_line(&opened, Path::new(name), number);
+        let lines: Vec<_> = [0, 1, 2, 4, 5, u32::MAX].map(|number| source_line("a.rs", number)).into();
         assert_eq!(lines, [None, Some("one".into()), None, Some("four".into()), None, None]);
         fs::write(&path, b"one\n\xff\n").unwrap();
-        assert_eq!(source_line(&path, 2), None);
+        assert_eq!(source_line("a.rs", 2), None);
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
-        assert_eq!(source_line(&path, 1), None);
-        assert_eq!(source_line(folder.path(), 1), None);
-        assert_eq!(source_line(Path::new("/dev/zero"), 1), None);
+        assert_eq!(source_line("a.rs", 1), None);
+        assert_eq!(source_line(".", 1), None);
         let fifo = folder.path().join("fifo.rs");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
-        assert_eq!(source_line(&fifo, 1), None);
+        assert_eq!(source_line("fifo.rs", 1), None);
+    }
+    /// A guest may make links in a folder that it was given.
+    #[test]
+    fn links_are_followed_inside_the_folder_only() {
+        let outer = tempfile::tempdir().unwrap();
+        fs::write(outer.path().join("secret"), "secret\n").unwrap();
+        fs::create_dir_all(outer.path().join("project/src")).unwrap();
+        let project = outer.path().join("project");
+        fs::write(project.join("a.rs"), "mine\n").unwrap();
+        for (target, link) in [
+            ("../../secret", "src/up.rs"),
+            (outer.path().join("secret").to_str().unwrap(), "absolute.rs"),
+            ("/dev/zero", "zero.rs"),
+            ("..", "out"),
+            ("../a.rs", "src/inside.rs"),
+        ] {
+            std::os::unix::fs::symlink(target, project.join(link)).unwrap();
+        }
+        fs::write(outer.path().join("b.rs"), "theirs\n").unwrap();
+        let opened = Dir::open_ambient_dir(&project, ambient_authority()).unwrap();
+        let line = |name: &str| source_line(&opened, Path::new(name), 1);
+        for name in ["src/up.rs", "absolute.rs", "zero.rs", "out/b.rs", "/dev/zero"] {
+            assert_eq!(line(name), None, "{name}");
+        }
+        assert_eq!(line("a.rs").as_deref(), Some("mine"));
+        assert_eq!(line("src/inside.rs").as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn the_mark_is_below_the_column() {
+        let text = excerpt("a.go", 7, Some(3), "\t\tf(x)");
+        assert_eq!(text, "\nnote: a.go:7\n   |\n 7 |   f(x)\n   |   ^");
     }
 }

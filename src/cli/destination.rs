@@ -1,15 +1,91 @@
 //! Files that a subcommand writes: whole or not at all, so that a failure leaves the file of that name as it was.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, MetadataExt as _, OpenOptionsExt as _};
 
 use super::process;
 
 /// The most symbolic links that are followed, as Linux has it.
 const MAX_LINKS: usize = 40;
+
+/// Where something is going to be written to. It stays the same place when a guest, between finding and opening it, puts links
+/// into a folder that it was given.
+pub(super) enum Place {
+    /// A file, present or not, in a folder.
+    File {
+        folder: Dir,
+        name: OsString,
+        path: PathBuf,
+    },
+    /// Something that can't be replaced, and its device and inode.
+    Stream {
+        path: PathBuf,
+        identity: (u64, u64),
+    },
+    /// An open file, by its number.
+    Descriptor(PathBuf),
+    Stdout(io::Stdout),
+}
+
+impl Place {
+    /// Finds the place of a name; `-` is standard output. Nothing is opened for writing yet.
+    ///
+    /// # Errors
+    /// Those of the system; also if it is a directory, or if binary data would go to a terminal.
+    pub fn find(name: &Path) -> io::Result<Self> {
+        if name.as_os_str() == "-" {
+            let stdout = io::stdout();
+            if stdout.is_terminal() {
+                return Err(io::Error::other("it is a terminal, and what would be written there is no text"));
+            }
+            return Ok(Place::Stdout(stdout));
+        }
+        let path = follow(name)?;
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(metadata) if metadata.is_file() && path.is_symlink() => Ok(Place::Descriptor(path)),
+            Ok(metadata) if !metadata.is_file() => {
+                Ok(Place::Stream { identity: (metadata.dev(), metadata.ino()), path })
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Self::in_folder(path),
+        }
+    }
+
+    fn in_folder(path: PathBuf) -> io::Result<Self> {
+        let Some(name) = path.file_name().map(OsStr::to_os_string) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name of a file at its end"));
+        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Place::File { folder: Dir::open_ambient_dir(parent, ambient_authority())?, name, path })
+    }
+
+    /// Begins to write there.
+    ///
+    /// # Errors
+    /// Those of the system; also if something else is there by now.
+    pub fn open(self) -> io::Result<Destination> {
+        match self {
+            Place::File { folder, name, path } => Destination::beside(folder, name, &path),
+            Place::Stream { path, identity } => {
+                let file = OpenOptions::new().write(true).open(&path)?;
+                let metadata = file.metadata()?;
+                if (metadata.dev(), metadata.ino()) != identity {
+                    return Err(io::Error::other("something else is there by now"));
+                }
+                Ok(Destination::Stream(file))
+            }
+            Place::Descriptor(path) => File::create(path).map(Destination::Stream),
+            Place::Stdout(stdout) => Ok(Destination::Stdout(stdout)),
+        }
+    }
+}
 
 /// Where something is being written to.
 pub(super) enum Destination {
@@ -17,8 +93,9 @@ pub(super) enum Destination {
     /// disturbed.
     File {
         file: File,
-        unfinished: PathBuf,
-        place: PathBuf,
+        folder: Dir,
+        unfinished: OsString,
+        name: OsString,
     },
     /// Something that can't be replaced: a device, a FIFO.
     Stream(File),
@@ -29,46 +106,26 @@ impl Destination {
     /// Begins to write to the file of a name, which need not exist; `-` is standard output.
     ///
     /// # Errors
-    /// Those of the system; also if it is a directory, or if binary data would go to a terminal.
+    /// Those of [`Place::find`] and [`Place::open`].
     pub fn open(name: &Path) -> io::Result<Self> {
-        if name.as_os_str() == "-" {
-            let stdout = io::stdout();
-            if stdout.is_terminal() {
-                return Err(io::Error::other("it is a terminal, and what would be written there is no text"));
-            }
-            return Ok(Destination::Stdout(stdout));
-        }
-        let place = follow(name)?;
-        match fs::metadata(&place) {
-            Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-            Ok(metadata) if metadata.is_file() && !place.is_symlink() => Self::beside(place, Some(&metadata)),
-            // An open file, by its number.
-            Ok(metadata) if metadata.is_file() => File::create(&place).map(Destination::Stream),
-            Ok(_) => OpenOptions::new().write(true).open(&place).map(Destination::Stream),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::beside(place, None),
-            Err(error) => Err(error),
-        }
+        Place::find(name)?.open()
     }
 
-    fn beside(place: PathBuf, present: Option<&Metadata>) -> io::Result<Self> {
-        if place.file_name().is_none() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has no name of a file at its end"));
-        }
+    fn beside(folder: Dir, name: OsString, path: &Path) -> io::Result<Self> {
+        let present = folder.symlink_metadata(&name).ok().filter(|present| present.is_file());
         // A short name, because the file's own may be as long as a name can be; and a random one, that nobody can have guessed.
-        let unfinished = place.with_file_name(format!(".wasmrun-{:016x}", rand::random::<u64>()));
+        let unfinished = OsString::from(format!(".wasmrun-{:016x}", rand::random::<u64>()));
         // Until it has the mode of the file that it takes the place of, no more than that may be.
         let mode = if present.is_some() { 0o600 } else { 0o666 };
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
-        process::remove_at_interrupt(Some(&unfinished));
-        let this = Destination::File { file, unfinished, place };
+        let mut options = cap_std::fs::OpenOptions::new();
+        let file = folder.open_with(&unfinished, options.write(true).create_new(true).mode(mode))?.into_std();
+        process::remove_at_interrupt(Some(&path.with_file_name(&unfinished)));
+        let this = Destination::File { file, folder, unfinished, name };
         if let (Some(present), Destination::File { file, .. }) = (present, &this) {
             // Only root may change owners. Where that fails, the set-user-ID bits go, which would now stand for another user.
             let is_owner_kept = fchown(file, Some(present.uid()), Some(present.gid())).is_ok();
-            let mut permissions = present.permissions();
-            if !is_owner_kept {
-                permissions.set_mode(present.mode() & 0o777);
-            }
-            file.set_permissions(permissions)?;
+            let kept = if is_owner_kept { 0o7777 } else { 0o777 };
+            file.set_permissions(Permissions::from_mode(present.mode() & kept))?;
         }
         Ok(this)
     }
@@ -91,7 +148,7 @@ impl Destination {
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         match &self {
-            Destination::File { unfinished, place, .. } => fs::rename(unfinished, place),
+            Destination::File { folder, unfinished, name, .. } => folder.rename(unfinished, folder, name),
             Destination::Stream(_) | Destination::Stdout(_) => Ok(()),
         }
     }
@@ -100,9 +157,9 @@ impl Destination {
 impl Drop for Destination {
     /// Removes an unfinished file.
     fn drop(&mut self) {
-        if let Destination::File { unfinished, .. } = self {
+        if let Destination::File { folder, unfinished, .. } = self {
             // Finished, it has that name no more.
-            let _ = fs::remove_file(unfinished);
+            let _ = folder.remove_file(unfinished);
             process::remove_at_interrupt(None);
         }
     }

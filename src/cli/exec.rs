@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use super::cache::CacheArgs;
 use super::call::{self, Call};
-use super::destination::Destination;
+use super::destination::Place;
 use super::engine::{EngineArgs, ProfileArg};
 use super::output::{self, Failure, hint, warning};
 use super::sandbox::SandboxArgs;
@@ -179,6 +179,8 @@ struct Run<'a> {
     // Not dropped: when the program has ended the process does too, and the system frees memory faster at once.
     store: ManuallyDrop<Store<()>>,
     linker: ManuallyDrop<Linker<()>>,
+    /// Where the core is dumped, found before the guest can make links.
+    core: Option<io::Result<Place>>,
 }
 
 impl<'a> Run<'a> {
@@ -208,7 +210,8 @@ impl<'a> Run<'a> {
         if let Some(ProfileArg::Flame(graph)) = &args.engine.profile {
             profile::start(&mut store, file, graph.as_deref())?;
         }
-        Ok(Run { args, file, program_args, module, wasi_env, store, linker })
+        let core = args.coredump.as_deref().map(Place::find);
+        Ok(Run { args, file, program_args, module, wasi_env, store, linker, core })
     }
 
     fn start(&mut self, phases: &mut Phases) -> Result<u8, Failure> {
@@ -368,10 +371,12 @@ impl<'a> Run<'a> {
     }
 
     /// Writes the core of the program that an error has ended.
-    fn dump_core(&self, error: &Error, file: &Path) {
+    fn dump_core(&self, error: &Error, file: &Path, place: io::Result<Place>) {
+        // Nobody is left to interrupt: Ctrl-C ends the process now, however long it takes to write the file.
+        process::set_guest(None);
         let name = input::display(file.as_os_str());
-        let write = || -> io::Result<()> {
-            let mut out = BufWriter::with_capacity(64 << 10, Destination::open(file)?);
+        let write = move || -> io::Result<()> {
+            let mut out = BufWriter::with_capacity(64 << 10, place?.open()?);
             out.get_ref().make_private()?;
             WasmCoreDump::of_error(error).write(&*self.store, &self.file.to_string_lossy(), &mut out)?;
             out.flush()?;
@@ -384,7 +389,7 @@ impl<'a> Run<'a> {
     }
 
     /// Reports the error that ended the program; the exit status for it.
-    fn ended_by(&self, error: &Error) -> u8 {
+    fn ended_by(&mut self, error: &Error) -> u8 {
         let status = match error.kind() {
             ErrorKind::Exit(code) => *code as u8,
             ErrorKind::Trap { trap, .. } if *trap != Trap::Deadline => {
@@ -415,8 +420,10 @@ impl<'a> Run<'a> {
             }
             _ => self.failure(&input::display(self.file), error).with_details(&self.backtrace(error)).report(),
         };
-        if let Some(file) = self.args.coredump.as_deref().filter(|_| error.exit_code().is_none()) {
-            self.dump_core(error, file);
+        if let (Some(file), Some(place)) = (&self.args.coredump, self.core.take())
+            && error.exit_code().is_none()
+        {
+            self.dump_core(error, file, place);
         }
         if status == 0 || !self.args.streams.explain_denials {
             self.tell_limits(status, error.budget_item());

@@ -131,7 +131,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(match refusal {
                 Refusal::Failure(failure) => failure.report(),
                 // Help and version are among these, with status 0; a closed pipe is no reason to fail then.
-                Refusal::Clap(error) => output::report_usage(&error),
+                Refusal::Clap(error) => output::report_usage(error),
             });
         }
     };

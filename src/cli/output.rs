@@ -4,12 +4,12 @@
 //! writes is coloured; what the guest writes goes through other streams.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use clap::builder::styling::{AnsiColor, Effects, Style};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::status;
 use crate::Error;
@@ -123,7 +123,8 @@ impl Failure {
 }
 
 /// Prints what clap has to say, an error or help; the exit status.
-pub(super) fn report_usage(message: &clap::Error) -> u8 {
+pub(super) fn report_usage(mut message: clap::Error) -> u8 {
+    escape_arguments(&mut message);
     // Nothing can be done about a stream that is closed.
     let _ = if message.use_stderr() && message.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let text = message.render();
@@ -133,6 +134,23 @@ pub(super) fn report_usage(message: &clap::Error) -> u8 {
         message.print()
     };
     message.exit_code() as u8
+}
+
+/// Escapes the arguments that a message of clap's repeats. They may be the names of files that someone else has made, as in
+/// `wasmrun *`.
+fn escape_arguments(message: &mut clap::Error) {
+    let escaped = |text: &String| Printable::name(text).to_string();
+    let repeated = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue];
+    let arguments = repeated.map(|kind| {
+        Some(match message.get(kind)? {
+            ContextValue::String(text) => (kind, ContextValue::String(escaped(text))),
+            ContextValue::Strings(texts) => (kind, ContextValue::Strings(texts.iter().map(escaped).collect())),
+            _ => return None,
+        })
+    });
+    for (kind, argument) in arguments.into_iter().flatten() {
+        message.insert(kind, argument);
+    }
 }
 
 /// Writes to standard error that something failed.
@@ -195,8 +213,13 @@ pub(super) fn tell(text: &str) {
 
 /// Writes results to standard output, with invisible characters escaped. A reader that has gone, such as `head`, is no error.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match write!(stdout, "{}", Printable::lines(text)).and_then(|()| stdout.flush()) {
+    write(|out| write!(out, "{}", Printable::lines(text)))
+}
+
+/// Has `contents` write results, in which nothing is invisible, to standard output. A reader that has gone is no error.
+pub(super) fn write(contents: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    match contents(&mut stdout).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::error(format!("cannot write to standard output: {error}")))
         }
@@ -207,6 +230,9 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 /// A value as JSON in one line, where characters that [`Printable`] would escape are written as JSON escapes them.
 pub(super) fn json(value: &serde_json::Value) -> String {
     let plain = value.to_string();
+    if plain.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return plain;
+    }
     let mut json = String::with_capacity(plain.len());
     for c in plain.chars() {
         if c.is_control() || Printable::hides(c) {

@@ -39,12 +39,14 @@ impl DebugInfo {
     fn load(&self, source: &ModuleSource) -> Loaded {
         let copies = match source {
             ModuleSource::Memory(_) => None,
-            // Sections that can't be read any more, or are too long, are left out.
-            ModuleSource::File(_) => Some(array::from_fn(|at| {
-                let range = Some(self.sections[at].clone()).filter(|range| range.len() <= MAX_BYTES);
-                let bytes = range.and_then(|range| source.read(range).ok());
-                bytes.map_or(Box::default(), |bytes| bytes.into_owned().into())
-            })),
+            // Sections that can't be read any more are left out, and all if they are too long.
+            ModuleSource::File(_) => {
+                let are_small = self.sections.iter().map(ExactSizeIterator::len).sum::<usize>() <= MAX_BYTES;
+                Some(array::from_fn(|at| {
+                    let bytes = are_small.then(|| source.read(self.sections[at].clone()).ok()).flatten();
+                    bytes.map_or(Box::default(), |bytes| bytes.into_owned().into())
+                }))
+            }
         };
         let sections = self.contents(source, copies.as_ref());
         Loaded { symbolizer: Symbolizer::new(&sections, self.code.len() as u32), copies }
@@ -102,5 +104,29 @@ impl ModuleFacts {
         let after = self.bodies.partition_point(|body| body.start <= offset);
         let defined = after.checked_sub(1).filter(|defined| self.bodies[*defined].contains(&offset))?;
         Some(self.imported_funcs() + defined as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::module::source::FileSource;
+
+    /// Of a file, sections are copied: not those of which a symbolizer would read nothing.
+    #[test]
+    fn sections_that_are_too_long_together_are_not_read() {
+        let file = tempfile::tempfile().unwrap();
+        // All of it is a hole.
+        let len = 2 * MAX_BYTES;
+        file.set_len(len as u64).unwrap();
+        let metadata = file.metadata().unwrap();
+        let source = ModuleSource::File(FileSource::new(file, &metadata, len));
+        let copied = |each: usize| {
+            let mut debug = DebugInfo::default();
+            SECTIONS[..3].iter().for_each(|name| debug.add(name, 0..each));
+            debug.load(&source).copies.unwrap().iter().map(|copy| copy.len()).sum::<usize>()
+        };
+        assert_eq!(copied(1000), 3000);
+        assert_eq!(copied(MAX_BYTES / 3 + 1), 0);
     }
 }

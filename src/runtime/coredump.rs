@@ -12,6 +12,7 @@ use super::store::AsContext;
 use super::value::Value;
 use crate::error::{Error, Frame, WasmBacktrace};
 use crate::module::types::ValType;
+use crate::sys::PageMap;
 use crate::vm::memory::PAGE;
 use crate::vm::store::{StoreOpaque, Stored};
 
@@ -22,6 +23,9 @@ const MAX_SEGMENTS: usize = 100_000;
 
 /// Bytes that are left out of a dump where they are all zero. More, if there would be too many segments otherwise.
 const GRANULE: usize = 4096;
+
+/// Bytes of a memory of which it is asked at once which pages hold something; a multiple of every smaller granule.
+const BLOCK: usize = 4 << 20;
 
 /// The bytes of a segment beside its data, at most: flags, memory, offset, length.
 const SEGMENT_HEADER: usize = 24;
@@ -180,10 +184,14 @@ fn beyond(message: &str) -> io::Error {
 /// Writes the data section: what memories hold that is not zero.
 fn data(store: &StoreOpaque, out: &mut dyn Write) -> io::Result<()> {
     let mut granule = GRANULE;
+    let pages = PageMap::open();
     let segments = loop {
         let memories = store.memories.iter().enumerate();
         let segments: Vec<_> = memories
-            .flat_map(|(at, memory)| occupied(memory.bytes(), granule).map(move |range| (at, range)))
+            .flat_map(|(at, memory)| {
+                let pages = pages.as_ref().filter(|_| memory.is_anonymous());
+                occupied(memory.bytes(), granule, pages).map(move |range| (at, range))
+            })
             .take(MAX_SEGMENTS + 1)
             .collect();
         if segments.len() <= MAX_SEGMENTS {
@@ -215,9 +223,26 @@ fn data(store: &StoreOpaque, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The parts of a memory that have a byte that is not zero, in multiples of `granule`.
-fn occupied(bytes: &[u8], granule: usize) -> impl Iterator<Item = Range<usize>> {
-    let is_zero = |part: &[u8]| part.chunks(GRANULE).all(|part| *part == [0; GRANULE][..part.len()]);
-    let mut parts = bytes.chunks(granule).map(is_zero).enumerate().peekable();
+///
+/// With `pages`, only those are read that hold something: to read the others of a memory of 4 GiB takes a second, and 8 MiB of
+/// page tables. What they do not hold must be zero.
+fn occupied(bytes: &[u8], granule: usize, pages: Option<&PageMap>) -> impl Iterator<Item = Range<usize>> {
+    let page = region::page::size();
+    let are_zero = move |block: &[u8]| -> Vec<bool> {
+        let holding = pages.and_then(|pages| pages.holding(block));
+        let is_zero = |at: usize, part: &[u8]| {
+            let holds = holding.as_ref().is_none_or(|holding| holding[at / page]);
+            !holds || *part == [0; GRANULE][..part.len()]
+        };
+        let parts = block.chunks(granule).enumerate();
+        parts
+            .map(|(at, part)| {
+                part.chunks(GRANULE).enumerate().all(|(inner, part)| is_zero(at * granule + inner * GRANULE, part))
+            })
+            .collect()
+    };
+    let blocks = bytes.chunks(granule.max(BLOCK));
+    let mut parts = blocks.flat_map(are_zero).enumerate().peekable();
     std::iter::from_fn(move || {
         let (first, _) = parts.find(|(_, is_zero)| !is_zero)?;
         let mut last = first;
@@ -325,7 +350,7 @@ fn signed(bytes: &mut Vec<u8>, mut value: i64) {
     bytes.push(value as u8 & 0x7F);
 }
 
-const _: () = assert!((PAGE as usize).is_multiple_of(GRANULE));
+const _: () = assert!((PAGE as usize).is_multiple_of(GRANULE) && BLOCK == GRANULE << 10);
 
 #[cfg(test)]
 mod tests {
@@ -353,11 +378,12 @@ mod tests {
         let found = |marked: &[usize], len: usize| {
             let mut bytes = vec![0; len];
             marked.iter().for_each(|at| bytes[*at] = 1);
-            occupied(&bytes, GRANULE).collect::<Vec<_>>()
+            occupied(&bytes, GRANULE, None).collect::<Vec<_>>()
         };
         assert_eq!(found(&[], 10_000), Vec::<Range<usize>>::new());
         assert_eq!(found(&[4096], 10_000), [Range { start: 4096, end: 8192 }]);
         assert_eq!(found(&[0, 9999], 10_000), [0..4096, 8192..10_000]);
         assert_eq!(found(&[4095, 4096, 8192], 40_000), [Range { start: 0, end: 12_288 }]);
+        assert_eq!(found(&[BLOCK - 1, BLOCK], 2 * BLOCK), [Range { start: BLOCK - GRANULE, end: BLOCK + GRANULE }]);
     }
 }

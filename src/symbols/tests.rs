@@ -284,6 +284,24 @@ fn files_of_a_line_program_are_bounded() {
     assert_eq!(lines(&line(1000, u64::MAX)), None);
 }
 
+/// Files that a line program names and that are not there are counted as those that are.
+#[test]
+fn files_that_are_not_there_are_bounded() {
+    let abbrev = [unit_abbreviation(), vec![0]].concat();
+    let info = unit(&root(100, 50));
+    let given = sections(&[(".debug_info", &info), (".debug_abbrev", &abbrev)]);
+    let symbolizer = Symbolizer::new(&given, CODE);
+    symbolizer.bytes_left.store(1000, Relaxed);
+    symbolizer.metered(&given, |dwarf, meter| {
+        let header = dwarf.unit_header(gimli::DebugInfoOffset(0)).unwrap();
+        let (unit, mut files) = (unit::open(dwarf, header).unwrap(), unit::Files::default());
+        for file in 0..10_000 {
+            assert_eq!(files.get(dwarf, &unit, file, meter), None);
+        }
+        assert!((1..=15).contains(&files.known.len()), "{}", files.known.len());
+    });
+}
+
 /// Sections beyond the bounds are not read at all.
 #[test]
 fn sections_that_are_too_long_are_left_out() {

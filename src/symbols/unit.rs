@@ -102,7 +102,7 @@ pub(super) fn string(bytes: &Metered<'_>, meter: &Meter) -> Option<Arc<str>> {
 #[derive(Default)]
 pub(super) struct Files {
     /// Index in `paths` by index in the line program's header; `None` for one that is not there.
-    known: HashMap<u64, Option<u32>>,
+    pub known: HashMap<u64, Option<u32>>,
     pub paths: Vec<Arc<str>>,
 }
 
@@ -118,8 +118,11 @@ impl Files {
         if let Some(known) = self.known.get(&file) {
             return *known;
         }
-        let path = meter.keep(64).then(|| path(dwarf, unit, file)).flatten();
-        let path = path.filter(|path| meter.keep(path.len() + 32));
+        // A line program may name any number of files that are not there.
+        if !meter.keep(64) {
+            return None;
+        }
+        let path = path(dwarf, unit, file).filter(|path| meter.keep(path.len() + 32));
         let index = path.map(|path| {
             self.paths.push(path.into());
             self.paths.len() as u32 - 1

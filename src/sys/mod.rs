@@ -57,7 +57,7 @@ pub(crate) use system::procfs::{is_procfs, procfs_name};
 pub(crate) use system::resolve::{ResolvedPath, open_directory};
 #[cfg(feature = "wasi")]
 pub(crate) use system::socket::{NO_MORE_TO_RECEIVE, accept, send_nowait};
-pub(crate) use system::space::{discard, max_mappings, prefer_small_pages, shortage};
+pub(crate) use system::space::{PageMap, discard, max_mappings, prefer_small_pages, shortage};
 pub(crate) use system::thread::lower_priority;
 pub(crate) use system::wake::WakeFd;
 

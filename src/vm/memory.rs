@@ -316,6 +316,11 @@ impl MemoryData {
         (unsafe { &raw const (*self.vm).length } as u64, self.length() as u64)
     }
 
+    /// Whether pages that the system has never given the memory are zero: none of them are to come from an image.
+    pub fn is_anonymous(&self) -> bool {
+        matches!(&self.room, Room::Pinned { reservation, .. } if reservation.is_anonymous())
+    }
+
     /// The memory's contents.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the first `length` bytes are accessible. `&self` borrows the store, so no code that writes to them runs.

@@ -303,6 +303,11 @@ impl Reservation {
         self.0.as_ref().is_some_and(|reserved| reserved.space.image == Some(image))
     }
 
+    /// Whether no image is mapped into the space, so that what was never written to is zero.
+    pub fn is_anonymous(&self) -> bool {
+        self.0.as_ref().is_some_and(|reserved| reserved.space.image.is_none() && !reserved.is_spoilt)
+    }
+
     /// Has `map` map an image with the number `image` into the space, at the base that it is given.
     ///
     /// # Errors

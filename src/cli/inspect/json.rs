@@ -1,6 +1,8 @@
 //! A survey as one JSON object, for programs. README.md lists the fields; names and meanings stay as they are, fields may be
 //! added.
 
+use std::io::{self, Write};
+
 use serde_json::{Value, json};
 use wasmparser::ValType;
 
@@ -9,47 +11,48 @@ use super::survey::Survey;
 use crate::Error;
 use crate::cli::output;
 
-/// The object, in one line; `error` says why this version does not run the module.
-pub(super) fn text(file: &str, survey: &Survey<'_>, error: Option<&Error>) -> String {
+/// Writes the object, in one line; `error` says why this version does not run the module.
+///
+/// It is written item by item: a module may have a million of each, and each of its functions a type with a thousand
+/// parameters.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn write(file: &str, survey: &Survey<'_>, error: Option<&Error>, out: &mut dyn Write) -> io::Result<()> {
     let code: u64 = survey.bodies.iter().sum();
-    let mut out = String::from("{");
-    let mut field = |name: &str, value: &str| {
-        let comma = if out.len() > 1 { "," } else { "" };
-        out.push_str(&format!("{comma}\"{name}\":{value}"));
-    };
-    let mut value = |name: &str, value: Value| field(name, &output::json(&value));
-    value("file", file.into());
-    value("bytes", survey.size.into());
-    value("supported", error.is_none().into());
-    value("error", error.map(ToString::to_string).into());
-    value("start", survey.start.into());
-    value("code_bytes", code.into());
-    value("data", json!({ "segments": survey.data_segments, "bytes": survey.data_bytes }));
-    value("elements", json!({ "segments": survey.element_segments, "items": survey.elements }));
+    write!(out, "{{\"file\":{}", output::json(&file.into()))?;
+    let mut value = |name: &str, value: Value| write!(out, ",\"{name}\":{}", output::json(&value));
+    value("bytes", survey.size.into())?;
+    value("supported", error.is_none().into())?;
+    value("error", error.map(ToString::to_string).into())?;
+    value("start", survey.start.into())?;
+    value("code_bytes", code.into())?;
+    value("data", json!({ "segments": survey.data_segments, "bytes": survey.data_bytes }))?;
+    value("elements", json!({ "segments": survey.element_segments, "items": survey.elements }))?;
     let proposals = survey.features.0.iter().map(|(proposal, uses)| {
         let uses: Vec<_> = uses.iter().map(|by| features::describe(by)).collect();
         ((*proposal).to_string(), uses.into())
     });
-    value("features", Value::Object(proposals.collect()));
+    value("features", Value::Object(proposals.collect()))?;
     let producers = survey.producers.iter().map(|(field, values)| ((*field).to_string(), values.clone().into()));
-    value("producers", Value::Object(producers.collect()));
-    // Item by item: a module may have a million of each.
-    field(
+    value("producers", Value::Object(producers.collect()))?;
+    array(
+        out,
         "imports",
-        &array(
-            survey
-                .imports
-                .iter()
-                .map(|(module, name, ty)| json!({ "module": module, "name": name, "kind": kind(ty), "type": ty })),
-        ),
-    );
-    field(
+        survey
+            .imports
+            .iter()
+            .map(|(module, name, ty)| json!({ "module": module, "name": name, "kind": kind(ty), "type": ty })),
+    )?;
+    array(
+        out,
         "exports",
-        &array(survey.exports.iter().map(|(name, ty)| json!({ "name": name, "kind": kind(ty), "type": ty }))),
-    );
-    field(
+        survey.exports.iter().map(|(name, ty)| json!({ "name": name, "kind": kind(ty), "type": ty })),
+    )?;
+    array(
+        out,
         "functions",
-        &array((0..).zip(&survey.funcs).map(|(index, ty)| {
+        (0..).zip(&survey.funcs).map(|(index, ty)| {
             let bytes = (index as usize).checked_sub(survey.imported_funcs).and_then(|at| survey.bodies.get(at));
             json!({
                 "index": index,
@@ -58,11 +61,12 @@ pub(super) fn text(file: &str, survey: &Survey<'_>, error: Option<&Error>) -> St
                 "imported": bytes.is_none(),
                 "code_bytes": bytes,
             })
-        })),
-    );
-    field(
+        }),
+    )?;
+    array(
+        out,
         "memories",
-        &array(survey.memories.iter().enumerate().map(|(index, ty)| {
+        survey.memories.iter().enumerate().map(|(index, ty)| {
             json!({
                 "index": index,
                 "imported": index < survey.imported_memories,
@@ -72,11 +76,12 @@ pub(super) fn text(file: &str, survey: &Survey<'_>, error: Option<&Error>) -> St
                 "is_64_bit": ty.memory64,
                 "shared": ty.shared,
             })
-        })),
-    );
-    field(
+        }),
+    )?;
+    array(
+        out,
         "tables",
-        &array(survey.tables.iter().enumerate().map(|(index, ty)| {
+        survey.tables.iter().enumerate().map(|(index, ty)| {
             json!({
                 "index": index,
                 "imported": index < survey.imported_tables,
@@ -86,48 +91,76 @@ pub(super) fn text(file: &str, survey: &Survey<'_>, error: Option<&Error>) -> St
                 "is_64_bit": ty.table64,
                 "shared": ty.shared,
             })
-        })),
-    );
-    field(
+        }),
+    )?;
+    array(
+        out,
         "globals",
-        &array(
-            survey
-                .global_types
-                .iter()
-                .enumerate()
-                .map(|(index, ty)| json!({ "index": index, "imported": index < survey.imported_globals, "type": ty })),
-        ),
-    );
-    field("tags", &array(survey.tags.iter().enumerate().map(|(index, ty)| {
+        survey
+            .global_types
+            .iter()
+            .enumerate()
+            .map(|(index, ty)| json!({ "index": index, "imported": index < survey.imported_globals, "type": ty })),
+    )?;
+    array(out, "tags", survey.tags.iter().enumerate().map(|(index, ty)| {
         json!({ "index": index, "imported": index < survey.imported_tags, "type": survey.func_type("tag", *ty) })
-    })));
-    field(
+    }))?;
+    array(
+        out,
         "sections",
-        &array(
-            survey.sections.iter().map(|(name, bytes, items)| json!({ "name": name, "bytes": bytes, "items": items })),
-        ),
-    );
-    field(
-        "custom_sections",
-        &array(survey.customs.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes }))),
-    );
-    out.push_str("}\n");
-    out
+        survey.sections.iter().map(|(name, bytes, items)| json!({ "name": name, "bytes": bytes, "items": items })),
+    )?;
+    array(out, "custom_sections", survey.customs.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })))?;
+    out.write_all(b"}\n")
 }
 
-fn array(items: impl Iterator<Item = Value>) -> String {
-    let mut out = String::from("[");
-    for item in items {
-        if out.len() > 1 {
-            out.push(',');
-        }
-        out.push_str(&output::json(&item));
+/// Writes a field with an array.
+fn array(out: &mut dyn Write, name: &str, items: impl Iterator<Item = Value>) -> io::Result<()> {
+    write!(out, ",\"{name}\":[")?;
+    for (at, item) in items.enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        write!(out, "{comma}{}", output::json(&item))?;
     }
-    out.push(']');
-    out
+    out.write_all(b"]")
 }
 
 /// The kind of an import or export, which its type in the text format begins with.
 fn kind(ty: &str) -> &str {
     ty.trim_start_matches('(').split([' ', ')']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A reader that goes away after a megabyte.
+    struct Head(usize);
+
+    impl Write for Head {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            if self.0 > 1 << 20 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// As one text, it would take four gigabytes.
+    #[test]
+    fn it_is_written_as_it_is_made() {
+        let text = format!("(module (type (func (param {}))) (func (type 0)))", "i32 ".repeat(1000));
+        let module = wast::parser::ParseBuffer::new(&text)
+            .and_then(|buffer| wast::parser::parse::<wast::Wat<'_>>(&buffer)?.encode())
+            .unwrap();
+        let mut survey = Survey::new(&module).unwrap();
+        survey.funcs = vec![0; 1_000_000];
+        let begun = Instant::now();
+        let error = write("m.wat", &survey, None, &mut Head(0)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
 }

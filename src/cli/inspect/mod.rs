@@ -86,7 +86,11 @@ pub(super) fn run(args: &InspectArgs) -> Result<u8, Failure> {
             };
             let survey = Survey::new(&binary).map_err(|error| invalid(error.to_string()))?;
             let error = module.as_ref().err();
-            if args.json { json::text(&file, &survey, error) } else { report::text(&file, &survey, error) }
+            if args.json {
+                output::write(|out| json::write(&file, &survey, error, out))?;
+                return Ok(0);
+            }
+            report::text(&file, &survey, error)
         }
     };
     output::print(&text)?;

@@ -1,6 +1,8 @@
 //! Address space that is used again, and what there is too little of when the system refuses some.
 
 use std::ffi::c_void;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use rustix::mm::{Advice, madvise};
 use rustix::process::{Resource, getrlimit};
@@ -27,6 +29,32 @@ pub(crate) unsafe fn prefer_small_pages(base: *mut c_void, len: usize) {
     let _ = unsafe { madvise(base, len, Advice::LinuxNoHugepage) };
 }
 
+/// Tells which pages of the process hold something (proc_pid_pagemap(5)).
+pub(crate) struct PageMap(File);
+
+impl PageMap {
+    /// `None` if the system does not tell.
+    pub fn open() -> Option<Self> {
+        let map = PageMap(File::open("/proc/self/pagemap").ok()?);
+        // A sandbox may have such a file and no truth in it.
+        let held = [1_u8];
+        (map.holding(std::hint::black_box(&held))? == [true]).then_some(map)
+    }
+
+    /// For each page that has a part of `bytes`: whether it is resident or swapped out. One of a private mapping of no file
+    /// that is neither reads as zeros, and would take page tables to be read. `None` if the system does not tell.
+    pub fn holding(&self, bytes: &[u8]) -> Option<Vec<bool>> {
+        const ENTRY: usize = 8;
+        const RESIDENT_OR_SWAPPED: u64 = 3 << 62;
+        let page = region::page::size();
+        let (first, end) = (bytes.as_ptr().addr() / page, (bytes.as_ptr().addr() + bytes.len()).div_ceil(page));
+        let mut entries = vec![0; (end - first) * ENTRY];
+        self.0.read_exact_at(&mut entries, (first * ENTRY) as u64).ok()?;
+        let (entries, _) = entries.as_chunks::<ENTRY>();
+        Some(entries.iter().map(|entry| u64::from_ne_bytes(*entry) & RESIDENT_OR_SWAPPED != 0).collect())
+    }
+}
+
 /// The most memory mappings that a process may have, if the system tells.
 pub(crate) fn max_mappings() -> Option<usize> {
     std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
@@ -49,5 +77,25 @@ pub(crate) fn shortage(wanted: usize) -> Shortage {
     match getrlimit(Resource::As).current {
         Some(limit) if needed > limit => Shortage::AddressSpaceLimit { limit },
         _ => Shortage::Memory,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_were_written_are_told_from_others() {
+        let page = region::page::size();
+        let mut space = region::alloc(8 * page, region::Protection::READ_WRITE).unwrap();
+        // SAFETY: the bytes of this allocation, which nothing else refers to.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(space.as_mut_ptr::<u8>(), 8 * page) };
+        bytes[3 * page] = 1;
+        bytes[6 * page - 1] = 1;
+        let holding = PageMap::open().unwrap().holding(bytes).unwrap();
+        assert_eq!(holding, [false, false, false, true, false, true, false, false]);
+        // Pages that have only a part of the bytes.
+        let holding = PageMap::open().unwrap().holding(&bytes[3 * page - 1..3 * page + 1]).unwrap();
+        assert_eq!(holding, [false, true]);
     }
 }

@@ -18,6 +18,19 @@ pub(crate) unsafe fn discard(_base: *mut c_void, _len: usize) -> Option<()> {
 /// None is needed.
 pub(crate) unsafe fn prefer_small_pages(_base: *mut c_void, _len: usize) {}
 
+/// Nobody tells which pages hold something.
+pub(crate) enum PageMap {}
+
+impl PageMap {
+    pub fn open() -> Option<Self> {
+        None
+    }
+
+    pub fn holding(&self, _bytes: &[u8]) -> Option<Vec<bool>> {
+        match *self {}
+    }
+}
+
 /// Nobody tells how many memory mappings a process may have.
 pub(crate) fn max_mappings() -> Option<usize> {
     None
