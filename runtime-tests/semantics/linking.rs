@@ -3,7 +3,7 @@
 use crate::engines::{call, for_each_engine, instantiate, setup, steady_configs};
 use wasmrun::{
     Caller, Engine, ErrorKind, Extern, ExternType, Func, Global, GlobalType, Instance, Linker, Memory, MemoryType,
-    Module, Mutability, Ref, RefType, Store, Table, TableType, Trap, ValType, Value,
+    Module, Mutability, Ref, RefType, Store, StoreLimitsBuilder, Table, TableType, Trap, ValType, Value,
 };
 
 const PROVIDER: &str = r#"(module
@@ -585,6 +585,40 @@ fn commands_begin_anew() {
             }
         }
     });
+}
+
+/// Each call of a command leaves an instance behind, so a guest must not be able to make them without end.
+#[test]
+fn a_guest_cannot_begin_commands_without_end() {
+    let engine = Engine::default();
+    let command = Module::new(&engine, r#"(module (func (export "_start")))"#).unwrap();
+    let wat = r#"(module (import "m" "_start" (func $start)) (func (export "run") (param $n i32)
+        (loop $again (call $start) (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))))"#;
+    let caller = Module::new(&engine, wat).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for is_async in [false, true] {
+        let run = |limits: Option<usize>, n: i32| {
+            let mut store = Store::new(&engine, StoreLimitsBuilder::new().instances(limits.unwrap_or(0)).build());
+            if limits.is_some() {
+                store.limiter(|limits| limits);
+            }
+            let mut linker = Linker::new(&engine);
+            if is_async {
+                runtime.block_on(linker.module_async(&mut store, "m", &command)).unwrap();
+            } else {
+                linker.module(&mut store, "m", &command).unwrap();
+            }
+            let instance = linker.instantiate(&mut store, &caller).unwrap();
+            let run = instance.get_typed_func::<i32, ()>(&mut store, "run").unwrap();
+            if is_async { runtime.block_on(run.call_async(&mut store, n)) } else { run.call(&mut store, n) }
+        };
+        run(None, 9_999).unwrap();
+        let error = run(None, i32::MAX).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Resource(_)), "{error:?}");
+        assert!(error.to_string().contains("10000 instances"), "{error}");
+        run(Some(20_000), 19_999).unwrap();
+        assert!(matches!(run(Some(100), 100).unwrap_err().kind(), ErrorKind::Resource(_)));
+    }
 }
 
 #[test]

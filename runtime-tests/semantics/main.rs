@@ -18,6 +18,7 @@ mod lifetimes;
 mod limits;
 mod linking;
 mod memory;
+mod misuse;
 mod nans;
 mod native_stacks;
 mod operands;

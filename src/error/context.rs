@@ -10,7 +10,35 @@ use super::{BudgetItem, Error, ErrorKind, Result};
 /// next.
 pub(super) enum Layer {
     Root(Root),
-    Context { message: Box<dyn Message>, below: Box<Layer> },
+    Context { message: Box<dyn Message>, below: Below },
+}
+
+/// What a context is around: always a layer until it is taken out. Dropped one by one, because there may be more layers than the
+/// stack has room for.
+pub(super) struct Below(Option<Box<Layer>>);
+
+const NOT_TAKEN: &str = "it is taken out by value";
+
+impl Below {
+    fn get(&self) -> &Layer {
+        self.0.as_deref().expect(NOT_TAKEN)
+    }
+
+    pub fn into_layer(mut self) -> Layer {
+        *self.0.take().expect(NOT_TAKEN)
+    }
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        let mut next = self.0.take();
+        while let Some(mut layer) = next {
+            next = match &mut *layer {
+                Layer::Context { below, .. } => below.0.take(),
+                Layer::Root(_) => None,
+            };
+        }
+    }
 }
 
 /// An error without contexts.
@@ -58,7 +86,7 @@ impl<M: fmt::Display + fmt::Debug> StdError for MessageError<M> {}
 impl Layer {
     /// This layer with a message in front.
     pub fn under(self, message: Box<dyn Message>) -> Layer {
-        Layer::Context { message, below: Box::new(self) }
+        Layer::Context { message, below: Below(Some(Box::new(self))) }
     }
 
     pub fn root(&self) -> &Root {
@@ -66,7 +94,7 @@ impl Layer {
         loop {
             match layer {
                 Layer::Root(root) => return root,
-                Layer::Context { below, .. } => layer = below,
+                Layer::Context { below, .. } => layer = below.get(),
             }
         }
     }
@@ -76,7 +104,7 @@ impl Layer {
         loop {
             match layer {
                 Layer::Root(root) => return root,
-                Layer::Context { below, .. } => layer = below,
+                Layer::Context { below, .. } => layer = below.0.as_mut().expect(NOT_TAKEN),
             }
         }
     }
@@ -88,7 +116,7 @@ impl Layer {
             if let Some(found) = (&**message as &dyn Any).downcast_ref() {
                 return Some(found);
             }
-            layer = below;
+            layer = below.get();
         }
         None
     }
@@ -119,7 +147,7 @@ impl fmt::Debug for Layer {
 impl StdError for Layer {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Layer::Context { below, .. } => Some(&**below),
+            Layer::Context { below, .. } => Some(below.get()),
             Layer::Root(root) => root.kind.source(),
         }
     }

@@ -29,7 +29,8 @@ impl ExnRef {
 
     /// Whether both refer to the same exception.
     pub fn same(&self, other: &ExnRef) -> bool {
-        self.0.exception == other.0.exception
+        // An exception of a store that is gone may have had the same address.
+        (self.0.store, self.0.exception) == (other.0.store, other.0.exception)
     }
 
     pub(crate) fn pin(&self) -> &ExnPin {

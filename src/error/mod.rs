@@ -242,7 +242,7 @@ impl Error {
             layer = match layer {
                 Layer::Context { message, below } => match (*message).is::<E>() {
                     true => break message.into_any(),
-                    false => *below,
+                    false => below.into_layer(),
                 },
                 Layer::Root(Root { kind, .. }) => match kind {
                     ErrorKind::Host(error) if error.is::<E>() => {

@@ -10,7 +10,7 @@ use super::caller::Caller;
 use super::external::Extern;
 use super::func::{Func, invoke_suspendable};
 use super::instance::Instance;
-use super::linker::{InstancePre, Linker};
+use super::linker::{InstancePre, Linker, admit_command};
 use super::module::Module;
 use super::store::{AsContextMut, StoreContextMut};
 use super::typed::{IntoResults, StoreHandle, TypedFunc, WasmParams, WasmResults};
@@ -458,6 +458,7 @@ impl<T: Send + 'static> Linker<T> {
                 self.func_new_async(name, export, ty, move |mut caller, args, results| {
                     let (pre, own_name) = (pre.clone(), own_name.clone());
                     Box::new(async move {
+                        admit_command(&caller)?;
                         let instance = pre.instantiate_async(&mut caller).await?;
                         let func = instance.get_func(&mut caller, &own_name).expect("the module exports it");
                         func.call_async(caller, args, results).await

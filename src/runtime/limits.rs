@@ -71,7 +71,7 @@ pub trait ResourceLimiter: Send {
     }
 }
 
-const DEFAULT_COUNT: usize = 10_000;
+pub(super) const DEFAULT_COUNT: usize = 10_000;
 
 /// A [`ResourceLimiter`] with fixed limits, made by a [`StoreLimitsBuilder`].
 ///

@@ -11,6 +11,7 @@ use super::func::{Func, host_func_over_values};
 use super::global::Global;
 use super::import::check_import;
 use super::instance::Instance;
+use super::limits::DEFAULT_COUNT;
 use super::memory::Memory;
 use super::module::{ImportType, Module};
 use super::store::{AsContext, AsContextMut};
@@ -212,7 +213,8 @@ impl<T: 'static> Linker<T> {
     ///
     /// If the module is a reactor, it is instantiated once, and its exported function `_initialize` is called if there is one. If
     /// it is a command, which exports a function `_start` and no `_initialize`, it is instantiated anew for each call of an
-    /// exported function, and only its functions are defined; the instances live as long as the store.
+    /// exported function, and only its functions are defined; the instances live as long as the store. If that has 10,000 instances,
+    /// or what its [limiter](Store::limiter) allows, a further call fails with a [`Resource`](ErrorKind::Resource) error.
     ///
     /// ```
     /// use wasmrun::{Linker, Module, Store};
@@ -232,6 +234,7 @@ impl<T: 'static> Linker<T> {
             for (export, ty) in module.exported_funcs() {
                 let (pre, own_name) = (pre.clone(), export.to_string());
                 self.func_new(name, export, ty, move |mut caller, args, results| {
+                    admit_command(&caller)?;
                     let instance = pre.instantiate(&mut caller)?;
                     let func = instance.get_func(&mut caller, &own_name).expect("the module exports it");
                     func.call(caller, args, results)
@@ -536,6 +539,21 @@ impl<T: 'static> InstancePre<T> {
         }
         Ok(imports)
     }
+}
+
+/// Checks that a command may have one more instance. Guests decide how many it gets, so there is an end to them without a limiter
+/// too.
+///
+/// # Errors
+/// [`Resource`](ErrorKind::Resource) if it may not.
+pub(super) fn admit_command(store: impl AsContext) -> Result<()> {
+    let store = &store.as_context().0.opaque;
+    if store.limiter.is_none() && store.instances.len() >= DEFAULT_COUNT {
+        return Err(Error::resource(format!(
+            "the store has {DEFAULT_COUNT} instances: for a call of a command to make more, it needs a limiter that allows them"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks that an object can be imported into a store.

@@ -109,8 +109,8 @@ impl Memory {
         (self.in_store_mut(&mut inner.opaque).bytes_mut(), &mut inner.data)
     }
 
-    /// Address of the memory's first byte. Only `unsafe` code can use it, and only while the memory does not change its size and
-    /// the store lives.
+    /// Address of the memory's first byte. Only `unsafe` code can use it, and only until WebAssembly code runs in the store or
+    /// returns to the host, the memory grows, or the store is dropped: any of these may move the memory.
     pub fn data_ptr(&self, store: impl AsContext) -> *mut u8 {
         self.in_store(&store.as_context().0.opaque).bytes().as_ptr().cast_mut()
     }

@@ -27,6 +27,9 @@ pub(crate) const MAX_FRAMES: usize = 128;
 /// Most nodes of the tree of calls, and most places in code that are told apart: some tens of megabytes.
 const MAX_NODES: usize = 1 << 18;
 
+/// The longest interval, so that the time of the next sample can be computed: longer ones find as little.
+const LONGEST: Duration = Duration::from_secs(1 << 30);
+
 /// In place of an index: a place that is not told from others.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -126,14 +129,15 @@ impl Sampler {
     }
 }
 
-/// Half of the interval to three halves, so that samples don't keep step with what the code repeats.
+/// Half of the interval to three halves, so that samples don't keep step with what the code repeats, but no more than
+/// of [`LONGEST`].
 fn jittered(interval: Duration, random: &mut u64) -> Duration {
     // Marsaglia's xorshift; zero would stay zero.
     *random |= 1 << 63;
     *random ^= *random << 13;
     *random ^= *random >> 7;
     *random ^= *random << 17;
-    interval.mul_f64(0.5 + (*random >> 11) as f64 / (1u64 << 53) as f64)
+    interval.min(LONGEST).mul_f64(0.5 + (*random >> 11) as f64 / (1u64 << 53) as f64)
 }
 
 /// Takes the sample that was requested.
@@ -458,6 +462,11 @@ mod tests {
         assert!(waits.iter().all(|wait| (500..=1500).contains(wait)));
         assert!(waits.iter().any(|wait| *wait < 600) && waits.iter().any(|wait| *wait > 1400));
         assert!((900_000..1_100_000).contains(&waits.iter().sum::<u128>()));
+    }
+
+    #[test]
+    fn the_longest_interval_has_an_end() {
+        assert!(Instant::now().checked_add(jittered(Duration::MAX, &mut 7)).is_some());
     }
 
     #[test]
