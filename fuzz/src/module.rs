@@ -16,6 +16,7 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::EXTENDED_CONST
         | WasmFeatures::RELAXED_SIMD
         | WasmFeatures::EXCEPTIONS
+        | WasmFeatures::WIDE_ARITHMETIC
 }
 
 /// Whether the module is valid with these features.
