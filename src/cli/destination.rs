@@ -107,6 +107,7 @@ impl Destination {
     ///
     /// # Errors
     /// Those of [`Place::find`] and [`Place::open`].
+    #[cfg(jit)]
     pub fn open(name: &Path) -> io::Result<Self> {
         Place::find(name)?.open()
     }

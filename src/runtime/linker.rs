@@ -214,7 +214,7 @@ impl<T: 'static> Linker<T> {
     /// If the module is a reactor, it is instantiated once, and its exported function `_initialize` is called if there is one. If
     /// it is a command, which exports a function `_start` and no `_initialize`, it is instantiated anew for each call of an
     /// exported function, and only its functions are defined; the instances live as long as the store. If that has 10,000 instances,
-    /// or what its [limiter](Store::limiter) allows, a further call fails with a [`Resource`](ErrorKind::Resource) error.
+    /// or what its [limiter](crate::Store::limiter) allows, a further call fails with a [`Resource`](ErrorKind::Resource) error.
     ///
     /// ```
     /// use wasmrun::{Linker, Module, Store};
