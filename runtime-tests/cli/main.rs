@@ -11,6 +11,7 @@ mod limits;
 mod messages;
 mod mistakes;
 mod names;
+#[cfg(feature = "profile")]
 mod profile;
 mod readme;
 
@@ -1409,6 +1410,11 @@ fn a_quit_key_shows_what_runs() {
     for engine in [&[][..], &["--interp"], &["--jit"]] {
         let mut terminal = Terminal::new(&[&["exec", "--cache=off"], engine, &[file.to_str().unwrap()]].concat());
         terminal.sees("ready");
+        // It may not have come to the loop yet.
+        terminal.types("\x1c");
+        terminal.sees("spin.wat: is running");
+        terminal.sees("_start");
+        thread::sleep(Duration::from_millis(100));
         for _ in 0..3 {
             terminal.types("\x1c");
             terminal.sees("spin.wat: is running\r\n   0: inner");

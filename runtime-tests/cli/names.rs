@@ -164,7 +164,7 @@ fn in_refused_arguments() {
         &["exec", &flag],
         &["exec", "--timeout", &forged, "m.wat"],
         &["inspect", "m.wat", &forged],
-        &["cache", &forged],
+        &["completions", &forged],
         &["help", &forged],
         &[&forged],
     ] {
