@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{ENGINES, Files, Terminal, exec, interruptible, wait, wasmrun};
+use super::{ENGINES, Files, READY_THEN_SPIN, Terminal, exec, interruptible, wait, wasmrun};
 
 const DIVIDE: &[u8] = include_bytes!("../programs/lines/divide.wasm");
 const PANICS: &[u8] = include_bytes!("../programs/lines/panics.wasm");
@@ -192,14 +192,7 @@ fn no_core_is_dumped_of_a_program_that_ends_by_itself() {
 /// Ctrl-C dumps the core too, and has the status it always has.
 #[test]
 fn an_interrupt_dumps_the_core() {
-    let program = r#"(module
-        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1) (data (i32.const 16) "ready")
-        (func (export "_start")
-            (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 5))
-            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-            (loop $forever (br $forever))))"#;
-    let files = Files::new(&[("spin.wat", program)]);
+    let files = Files::new(&[("spin.wat", READY_THEN_SPIN)]);
     let mut child = interruptible()
         .current_dir(files.0.path())
         .args(["exec", "--cache=off", "--coredump=core", "spin.wat"])

@@ -61,6 +61,15 @@ const PRINT_ENV: &str = r#"(module
         (i32.store (i32.const 16) (i32.const 4096))
         (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"#;
 
+/// A program that says that it is ready, and never ends.
+const READY_THEN_SPIN: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1) (data (i32.const 16) "ready")
+    (func (export "_start")
+        (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 5))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (loop $forever (br $forever))))"#;
+
 /// Writes for ever, until that fails; the error number is the exit status.
 const WRITE_FOREVER: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -874,14 +883,7 @@ fn interruptible() -> Command {
 
 #[test]
 fn interrupt_ends_at_once_with_130() {
-    let spin = r#"(module
-        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1) (data (i32.const 16) "ready")
-        (func (export "_start")
-            (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 5))
-            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-            (loop $forever (br $forever))))"#;
-    let block = spin.replace(
+    let block = READY_THEN_SPIN.replace(
         "(loop $forever (br $forever))",
         "(drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))",
     );
@@ -890,7 +892,7 @@ fn interrupt_ends_at_once_with_130() {
         r#"(import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32))) (memory"#,
         1,
     );
-    let files = Files::new(&[("spin.wat", spin), ("block.wat", &block)]);
+    let files = Files::new(&[("spin.wat", READY_THEN_SPIN), ("block.wat", &block)]);
     for file in ["spin.wat", "block.wat"] {
         for engine in ENGINES {
             let mut child = interruptible()

@@ -30,7 +30,7 @@ const fn unsupported(
     features: WasmFeatures,
     needs: Option<&'static str>,
 ) -> Proposal {
-    Proposal { name, switch, features, needs, is_supported: false }
+    Proposal { is_supported: false, ..supported(name, switch, features, needs) }
 }
 
 /// All proposals with a switch; a proposal comes after the one that it needs.

@@ -6,6 +6,7 @@
 
 use super::artifact::Artifact;
 use super::registry::{HandlerEntry, NO_LOCATION};
+use crate::module::leb128::unsigned;
 
 /// The tables of a piece of code; see [`FunctionCode`](super::registry::FunctionCode).
 pub(super) struct CodeTables {
@@ -25,30 +26,30 @@ impl Artifact {
     pub(super) fn tables(&self, body: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(3 * (self.traps.len() + self.locations.len()) + 8);
         let mut last = 0;
-        number(&mut out, self.traps.len() as u32);
+        unsigned(&mut out, self.traps.len() as u32);
         for (offset, code) in &self.traps {
-            number(&mut out, offset - last);
+            unsigned(&mut out, offset - last);
             out.push(*code);
             last = *offset;
         }
         let mut last = 0;
-        number(&mut out, self.polls.len() as u32);
+        unsigned(&mut out, self.polls.len() as u32);
         for (offset, after) in &self.polls {
-            number(&mut out, offset - last);
-            number(&mut out, *after);
+            unsigned(&mut out, offset - last);
+            unsigned(&mut out, *after);
             last = *offset;
         }
         let mut last = 0;
-        number(&mut out, self.locations.len() as u32);
+        unsigned(&mut out, self.locations.len() as u32);
         for (offset, location) in &self.locations {
-            number(&mut out, offset - last);
+            unsigned(&mut out, offset - last);
             // Zero means `NO_LOCATION`. Locations are within the body or at its end.
-            number(&mut out, if *location == NO_LOCATION { 0 } else { location - body + 1 });
+            unsigned(&mut out, if *location == NO_LOCATION { 0 } else { location - body + 1 });
             last = *offset;
         }
-        number(&mut out, self.handlers.len() as u32);
+        unsigned(&mut out, self.handlers.len() as u32);
         for handler in &self.handlers {
-            [handler.after, handler.entry, handler.frame].iter().for_each(|n| number(&mut out, *n));
+            [handler.after, handler.entry, handler.frame].iter().for_each(|n| unsigned(&mut out, *n));
         }
         out
     }
@@ -79,14 +80,6 @@ pub(super) fn read_tables(bytes: &[u8], body: u32, code: usize) -> Option<CodeTa
         within.then_some((handler.after, handler))
     })?;
     reader.bytes.is_empty().then_some(CodeTables { traps, polls, locations, handlers })
-}
-
-fn number(out: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
 }
 
 struct TablesReader<'a> {
@@ -141,7 +134,7 @@ mod tests {
     fn numbers_are_read_as_written() {
         for value in [0, 1, 127, 128, 300, 1 << 28, u32::MAX] {
             let mut bytes = Vec::new();
-            number(&mut bytes, value);
+            unsigned(&mut bytes, value);
             let mut reader = TablesReader { bytes: &bytes, code: 0 };
             assert_eq!((reader.number(), reader.bytes.len()), (Some(value), 0));
         }

@@ -1,11 +1,11 @@
 //! The facts of a module: decoded once, immutable afterwards except for the progress of lazy validation, shared by all
 //! its instances and both engines.
 //!
-//! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part),
-//! access to the module's bytes (`source`, and custom sections by `custom`), validation of function bodies (`validate`,
-//! `background`), types (`types`, `rec_group`) and their engine-wide numbers (`registry`), errors that name proposals
-//! (`features`), names (`names`), symbols from debug sections (`debug`), the layout of contexts (`offsets`), and what
-//! running code costs (`fuel`).
+//! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part), and the
+//! binary format's integers as they are written (`leb128`), access to the module's bytes (`source`, and custom sections by
+//! `custom`), validation of function bodies (`validate`, `background`), types (`types`, `rec_group`) and their engine-wide
+//! numbers (`registry`), errors that name proposals (`features`), names (`names`), symbols from debug sections (`debug`),
+//! the layout of contexts (`offsets`), and what running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
@@ -15,6 +15,7 @@ pub(crate) mod decode;
 pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod fuel;
+pub(crate) mod leb128;
 pub(crate) mod names;
 pub(crate) mod offsets;
 mod rec_group;

@@ -11,6 +11,7 @@ use super::global::Global;
 use super::store::AsContext;
 use super::value::Value;
 use crate::error::{Error, Frame, WasmBacktrace};
+use crate::module::leb128::{signed, unsigned};
 use crate::module::types::ValType;
 use crate::sys::PageMap;
 use crate::vm::memory::PAGE;
@@ -152,13 +153,13 @@ impl WasmCoreDump {
         let stack = vector(frames.iter(), |bytes, (at, frame)| {
             bytes.push(0);
             unsigned(bytes, *at as u64);
-            unsigned(bytes, frame.func_index().into());
+            unsigned(bytes, frame.func_index());
             unsigned(bytes, frame.func_offset() as u64);
             let locals = instances[*at].module.local_count(frame.func_index());
-            unsigned(bytes, locals.into());
+            unsigned(bytes, locals);
             bytes.extend(std::iter::repeat_n(MISSING, locals as usize));
             // No operands.
-            unsigned(bytes, 0);
+            unsigned(bytes, 0u64);
         });
         custom(out, "corestack", |bytes| {
             bytes.push(0);
@@ -322,7 +323,7 @@ fn section_start(out: &mut dyn Write, id: u8, length: usize) -> io::Result<()> {
     let length =
         u32::try_from(length).map_err(|_| beyond("the memories have more contents than a core dump can hold"))?;
     let mut bytes = vec![id];
-    unsigned(&mut bytes, length.into());
+    unsigned(&mut bytes, length);
     out.write_all(&bytes)
 }
 
@@ -331,47 +332,11 @@ fn string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// LEB128.
-fn unsigned(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-/// Signed LEB128.
-fn signed(bytes: &mut Vec<u8>, mut value: i64) {
-    // Until what is left are copies of the sign bit.
-    while !(-0x40..0x40).contains(&value) {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8 & 0x7F);
-}
-
 const _: () = assert!((PAGE as usize).is_multiple_of(GRANULE) && BLOCK == GRANULE << 10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmparser::BinaryReader;
-
-    #[test]
-    fn numbers_are_read_back() {
-        for value in [0, 1, 63, 64, 127, 128, 8191, 8192, i32::MAX, -1, -64, -65, i32::MIN, i32::MIN + 4096] {
-            let mut bytes = Vec::new();
-            signed(&mut bytes, i64::from(value));
-            unsigned(&mut bytes, u64::from(value as u32));
-            let mut reader = BinaryReader::new(&bytes, 0);
-            assert_eq!(reader.read_var_i32().unwrap(), value);
-            assert_eq!(reader.read_var_u32().unwrap(), value as u32);
-            assert!(reader.eof());
-        }
-        let mut bytes = Vec::new();
-        signed(&mut bytes, i64::MIN);
-        assert_eq!(BinaryReader::new(&bytes, 0).read_var_i64().unwrap(), i64::MIN);
-    }
 
     #[test]
     fn parts_that_are_zero_are_left_out() {

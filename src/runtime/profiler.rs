@@ -220,11 +220,14 @@ impl GuestProfile {
     /// The calls: for each function with time of its own, the names of the functions that have led to it, the outermost first and
     /// itself last, with that time. Each sequence of names comes once.
     pub fn stacks(&self) -> impl Iterator<Item = (Vec<&str>, Duration)> {
-        self.calls.iter().filter(|call| !call.time.is_zero()).map(|call| {
-            let mut names: Vec<_> = outwards(&self.calls, *call).map(|call| &*self.names.list[call.name]).collect();
-            names.reverse();
-            (names, call.time)
-        })
+        self.calls.iter().filter(|call| !call.time.is_zero()).map(|call| (self.path(*call), call.time))
+    }
+
+    /// The names of the functions that have led to a call, the outermost first, and its own.
+    fn path(&self, call: Call) -> Vec<&str> {
+        let mut names: Vec<_> = outwards(&self.calls, call).map(|call| &*self.names.list[call.name]).collect();
+        names.reverse();
+        names
     }
 
     /// Writes the calls as lines of text, as `flamegraph.pl`, speedscope and others read them: names, with semicolons between them,
@@ -256,10 +259,7 @@ impl GuestProfile {
             own[self.calls[at].caller] += time;
         }
         let line = |(call, time): (&Call, &Duration)| {
-            let mut names: Vec<_> =
-                outwards(&self.calls, *call).map(|call| folded_name(cut(&self.names.list[call.name]))).collect();
-            names.reverse();
-            folded_line(names.into_iter(), *time)
+            folded_line(self.path(*call).iter().map(|name| folded_name(cut(name))), *time)
         };
         self.calls.iter().zip(&own).filter(|(_, time)| !time.is_zero()).map(line).collect()
     }
