@@ -17,7 +17,7 @@ use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strateg
 
 /// Proposals whose tests apply. The suite keeps SIMD's files here only, and further ones of the others that were
 /// merged into 2.0.
-const PROPOSALS: [Proposal; 14] = [
+const PROPOSALS: [Proposal; 16] = [
     Proposal::SignExtensionOps,
     Proposal::NontrappingFloatToIntConversions,
     Proposal::MutableGlobal,
@@ -32,6 +32,8 @@ const PROPOSALS: [Proposal; 14] = [
     Proposal::RelaxedSimd,
     Proposal::ExceptionHandling,
     Proposal::WideArithmetic,
+    Proposal::Memory64,
+    Proposal::CustomPageSizes,
 ];
 
 /// What became of a directive that no longer holds as written.

@@ -47,7 +47,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     supported("wide-arithmetic", "wasm_wide_arithmetic", WasmFeatures::WIDE_ARITHMETIC, None),
     unsupported("threads", "wasm_threads", WasmFeatures::THREADS, None),
     unsupported("legacy-exceptions", "wasm_legacy_exceptions", WasmFeatures::LEGACY_EXCEPTIONS, None),
-    unsupported("memory64", "wasm_memory64", WasmFeatures::MEMORY64, None),
+    supported("memory64", "wasm_memory64", WasmFeatures::MEMORY64, None),
     unsupported(
         "function-references",
         "wasm_function_references",
@@ -55,7 +55,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
         Some("reference-types"),
     ),
     unsupported("gc", "wasm_gc", WasmFeatures::GC, Some("function-references")),
-    unsupported("custom-page-sizes", "wasm_custom_page_sizes", WasmFeatures::CUSTOM_PAGE_SIZES, None),
+    supported("custom-page-sizes", "wasm_custom_page_sizes", WasmFeatures::CUSTOM_PAGE_SIZES, None),
     unsupported("stack-switching", "wasm_stack_switching", WasmFeatures::STACK_SWITCHING, None),
     unsupported(
         "shared-everything-threads",

@@ -45,7 +45,6 @@ pub(crate) enum Field {
     /// Place of an object in the context: in `b` and `c`, in the low half, in the high half.
     PlaceBC,
     Place(usize),
-    PlaceHigh(usize),
     /// The global at byte offset eight times `c` of the context.
     GlobalC,
     FuncBC,
@@ -99,7 +98,6 @@ impl Field {
             | Field::High(n)
             | Field::Offset(n)
             | Field::Place(n)
-            | Field::PlaceHigh(n)
             | Field::FuncLow(n)
             | Field::Jump(n) => n + 1,
             Field::Table => 2 + (first >> 32) as usize,
@@ -132,7 +130,6 @@ impl Field {
             Field::Offset(n) => write!(out, "+{}", low(n)),
             Field::PlaceBC => out.write_str(&place(bc)),
             Field::Place(n) => out.write_str(&place(low(n))),
-            Field::PlaceHigh(n) => out.write_str(&place(high(n))),
             Field::GlobalC => write!(out, "ctx+{}", 8 * u32::from(half(C))),
             Field::FuncBC => write!(out, "func {bc}"),
             Field::FuncLow(n) => write!(out, "func {}", low(n)),

@@ -14,6 +14,12 @@
 //!   wrap, it is below `length + d`, and the access ends below `length + MEMORY_GUARD`. If it does, the index is below
 //!   `d`, and the access ends below `MEMORY_GUARD`. Either way it is in bounds, or faults.
 //!
+//! All of that holds for 64-bit addresses too, modulo 2^64, except that guard pages alone never serve: with [`BoundsChecks::Guard`] they
+//! are checked as inline. Where `index + offset + size` could wrap, `index < length` is proved first: lengths are below 2^63, and an
+//! access that ends 2^63 bytes or more after its index is always out of bounds.
+//!
+//! Nothing relies on the guard if pages are smaller than 64 KiB: between the length and the next page of the host all is accessible.
+//!
 //! On processors other than x86-64 a store that faults may have written a part of its bytes. There
 //! `index + offset + size <= length` is proved in full before a store, or with `Guard` the last byte is read first.
 
@@ -28,6 +34,7 @@ use super::lower::trap::Checked;
 use super::lower::{Lower, Region};
 use crate::config::{BoundsChecks, Config};
 use crate::module::ModuleFacts;
+use crate::module::types::MemoryType;
 use crate::vm::context::VMMemory;
 use crate::vm::memory::{MEMORY_GUARD, PAGE};
 
@@ -66,7 +73,7 @@ impl Bounds {
 
     /// Finds the loops that access memory and cannot change lengths: the load of memory 0's length is moved out of them.
     pub fn prescan(&mut self, module: &ModuleFacts, body: &FunctionBody<'_>) -> wasmparser::Result<()> {
-        let fixed = module.memories.first().is_none_or(|ty| ty.maximum == Some(ty.minimum));
+        let fixed = module.memories.first().is_none_or(MemoryType::is_fixed);
         if self.checks == BoundsChecks::Guard || fixed {
             return Ok(());
         }
@@ -129,10 +136,10 @@ struct Proofs {
     log: Vec<(u32, Value)>,
 }
 
-/// `index + bytes <= length`, where `index` is some value plus `added`, modulo 2^32.
+/// `index + bytes <= length`, where `index` is some value plus `added`, modulo 2^32 or 2^64.
 #[derive(Clone, Copy)]
 struct Proof {
-    added: u32,
+    added: u64,
     bytes: u64,
 }
 
@@ -145,11 +152,12 @@ enum Need {
     Bytes(u64),
 }
 
-/// An index as a value plus a constant, modulo 2^32.
+/// An index as a value plus a constant, modulo 2^32 or 2^64: `all` is the greatest address.
 #[derive(Clone, Copy)]
 struct Sum {
     value: Value,
-    added: u32,
+    added: u64,
+    all: u64,
 }
 
 impl Proofs {
@@ -161,12 +169,13 @@ impl Proofs {
             return false;
         };
         proofs.iter().rev().take(Self::LATEST).any(|proof| {
-            let above = u64::from(index.added.wrapping_sub(proof.added));
-            match need {
-                Need::Reach(end) => above + end <= MEMORY_GUARD as u64,
+            let above = index.added.wrapping_sub(proof.added) & index.all;
+            let (bytes, most) = match need {
+                Need::Reach(end) => (end, MEMORY_GUARD as u64),
                 // The sum is less than the length above the proved index, so it does not wrap.
-                Need::Bytes(bytes) => above + bytes <= proof.bytes,
-            }
+                Need::Bytes(bytes) => (bytes, proof.bytes),
+            };
+            above.checked_add(bytes).is_some_and(|end| end <= most)
         })
     }
 
@@ -186,17 +195,20 @@ impl Proofs {
 impl Lower<'_, '_> {
     /// Checks an access of `size` bytes at `index + offset` of a memory, and gives its address.
     pub(super) fn address(&mut self, memory: u32, index: Value, offset: u64, size: u64, access: AccessKind) -> Address {
-        let end = offset + size;
-        let minimum = self.module.memories[memory as usize].minimum * PAGE;
+        let ty = self.module.memories[memory as usize];
+        // A 64-bit offset may be so large that the end wraps; no access ends there.
+        let end = offset.saturating_add(size);
+        let minimum = ty.minimum_bytes();
         let index = self.builder.func.dfg.resolve_aliases(index);
-        let below = upper_bound(&self.builder.func.dfg, index) + end <= minimum;
+        let below = upper_bound(&self.builder.func.dfg, index).checked_add(end).is_some_and(|end| end <= minimum);
         let guarded = end <= MEMORY_GUARD as u64;
         let store_tears = access == AccessKind::Store && self.bounds.tears && size > 1;
-        let whole = access == AccessKind::Whole || !guarded || !self.signals();
+        let whole = access == AccessKind::Whole || !guarded || !self.signals() || ty.page_size() < PAGE;
         let about = Checked { memory, index, offset, size };
         let mut checked = below;
         if !below {
-            match self.bounds.checks {
+            let checks = if ty.is_64() { BoundsChecks::Inline } else { self.bounds.checks };
+            match checks {
                 BoundsChecks::Guard if !whole => {}
                 BoundsChecks::Inline if !whole && !store_tears => self.prove(about, Need::Reach(end)),
                 _ => {
@@ -218,12 +230,12 @@ impl Lower<'_, '_> {
     fn place(&mut self, memory: u32, index: Value, offset: u64) -> (Value, i32) {
         let base = self.memory_base(memory);
         let (index, mut offset) = match self.constant(index) {
-            Some(constant) => (None, constant + offset),
+            Some(constant) => (None, constant.wrapping_add(offset)),
             None => (Some(index), offset),
         };
         let mut address = base;
         if let Some(index) = index {
-            let index = self.ins().uextend(types::I64, index);
+            let index = self.widened(index);
             address = self.ins().iadd(base, index);
         }
         if offset > i32::MAX as u64 - PAGE {
@@ -236,7 +248,8 @@ impl Lower<'_, '_> {
     /// Emits a check that traps unless the index is as needed, if that is not proved yet.
     fn prove(&mut self, access: Checked, need: Need) {
         let Checked { memory, index, .. } = access;
-        let sum = self.sum(index);
+        let ty = self.module.memories[memory as usize];
+        let sum = self.sum(index, ty.is_64());
         if self.bounds.proofs.hold(memory, sum, need) {
             return;
         }
@@ -244,21 +257,24 @@ impl Lower<'_, '_> {
             Need::Reach(_) => 1,
             Need::Bytes(bytes) => bytes,
         };
+        let minimum = ty.minimum_bytes();
+        if ty.is_64() && need > minimum && need > 1 {
+            self.prove_far(access, sum, need);
+            return;
+        }
         self.bounds.proofs.add(memory, sum, need);
-        let ty = self.module.memories[memory as usize];
-        let minimum = ty.minimum * PAGE;
         // Not for a constant index: Cranelift would fold the comparison, and the trap handler could not tell the address.
-        let fixed = ty.maximum == Some(ty.minimum) && need <= minimum && self.constant(index).is_none();
+        let fixed = ty.is_fixed() && need <= minimum && self.constant(index).is_none();
         let outside = if fixed {
-            // `index > length - need`, all of 32 bits.
+            // `index > length - need`, all of the address's width.
             let last = minimum - need;
-            if last >= u64::from(u32::MAX) {
+            if last >= sum.all {
                 return;
             }
             self.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, index, last as i64)
         } else {
             let length = self.load_length(memory);
-            let index = self.ins().uextend(types::I64, index);
+            let index = self.widened(index);
             if need == 1 {
                 self.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, length)
             } else if need <= minimum {
@@ -266,7 +282,7 @@ impl Lower<'_, '_> {
                 let last = self.ins().iadd_imm_s(length, -(need as i64));
                 self.ins().icmp(IntCC::UnsignedGreaterThan, index, last)
             } else {
-                // Neither does `index + need`: both are below 2^34.
+                // Neither does `index + need`: addresses have 32 bits here, and both are below 2^34.
                 let end = self.ins().iadd_imm_s(index, need as i64);
                 self.ins().icmp(IntCC::UnsignedGreaterThan, end, length)
             }
@@ -274,20 +290,52 @@ impl Lower<'_, '_> {
         self.trap_outside(outside, access);
     }
 
+    /// As `prove`, for `need` bytes from a 64-bit index on, where their sum may wrap: more than the minimum size.
+    fn prove_far(&mut self, access: Checked, sum: Sum, need: u64) {
+        if i64::try_from(need).is_err() {
+            self.trap_beyond(access);
+            return;
+        }
+        let Checked { memory, index, .. } = access;
+        self.prove(access, Need::Bytes(1));
+        self.bounds.proofs.add(memory, sum, need);
+        let length = self.load_length(memory);
+        // Both are below 2^63.
+        let end = self.ins().iadd_imm_s(index, need as i64);
+        let outside = self.ins().icmp(IntCC::UnsignedGreaterThan, end, length);
+        self.trap_outside(outside, access);
+    }
+
+    /// An index as 64 bits.
+    pub(super) fn widened(&mut self, index: Value) -> Value {
+        if self.builder.func.dfg.value_type(index) == types::I64 { index } else { self.ins().uextend(types::I64, index) }
+    }
+
+    /// The sum of an index and an offset; the greatest number if it is above that.
+    pub(super) fn far_address(&mut self, index: Value, offset: u64) -> Value {
+        let index = self.widened(index);
+        let offset = self.ins().iconst(types::I64, offset as i64);
+        let sum = self.ins().iadd(index, offset);
+        let wraps = self.ins().icmp(IntCC::UnsignedLessThan, sum, index);
+        let most = self.ins().iconst(types::I64, -1);
+        self.ins().select(wraps, most, sum)
+    }
+
     /// The index with the constants of up to four additions taken out of it.
-    fn sum(&self, index: Value) -> Sum {
+    fn sum(&self, index: Value, is_64: bool) -> Sum {
         let dfg = &self.builder.func.dfg;
-        let mut sum = Sum { value: index, added: 0 };
+        let all = if is_64 { u64::MAX } else { u32::MAX.into() };
+        let mut sum = Sum { value: index, added: 0, all };
         for _ in 0..4 {
             let Some(inst) = dfg.value_def(sum.value).inst() else { break };
             let InstructionData::Binary { opcode, args: [x, y] } = dfg.insts[inst] else { break };
             let (value, added) = match (opcode, constant(dfg, x), constant(dfg, y)) {
-                (Opcode::Iadd, _, Some(y)) => (x, y as u32),
-                (Opcode::Iadd, Some(x), _) => (y, x as u32),
-                (Opcode::Isub, _, Some(y)) => (x, (y as u32).wrapping_neg()),
+                (Opcode::Iadd, _, Some(y)) => (x, y),
+                (Opcode::Iadd, Some(x), _) => (y, x),
+                (Opcode::Isub, _, Some(y)) => (x, y.wrapping_neg()),
                 _ => break,
             };
-            sum = Sum { value: dfg.resolve_aliases(value), added: sum.added.wrapping_add(added) };
+            sum = Sum { value: dfg.resolve_aliases(value), added: sum.added.wrapping_add(added) & all, all };
         }
         sum
     }
@@ -300,8 +348,8 @@ impl Lower<'_, '_> {
     /// The length of a memory in bytes.
     pub(super) fn memory_length(&mut self, memory: u32) -> Value {
         let ty = self.module.memories[memory as usize];
-        if ty.maximum == Some(ty.minimum) {
-            return self.ins().iconst(types::I64, (ty.minimum * PAGE) as i64);
+        if ty.is_fixed() {
+            return self.ins().iconst(types::I64, ty.minimum_bytes() as i64);
         }
         self.load_length(memory)
     }
@@ -448,7 +496,7 @@ mod tests {
     use super::*;
 
     fn sum(value: u32, added: u32) -> Sum {
-        Sum { value: Value::from_u32(value), added }
+        Sum { value: Value::from_u32(value), added: added.into(), all: u32::MAX.into() }
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn explain(check: Comparison, access: Access, lengths: &Lengths) -> Option<Memor
     let Comparison { left, mut right, or_equal } = check;
     let Access { offset, size, .. } = access;
     let mut known = lengths.0.iter().map(|(_, length)| *length);
-    let at_index = |length| MemoryFault { address: left.wrapping_add(offset), size, length };
+    let at_index = |length| MemoryFault { address: left.saturating_add(offset), size, length };
     if or_equal {
         if known.clone().any(|length| length == right) {
             return Some(at_index(right));

@@ -30,9 +30,10 @@ fn bulk(body: FunctionBody<'_>, location: usize) -> Option<Access> {
     let mut size = None;
     for operator in body.get_operators_reader().ok()?.into_iter_with_offsets() {
         match operator.ok()? {
-            (Operator::I32Const { value }, _) => size = Some(value as u32),
+            (Operator::I32Const { value }, _) => size = Some(u64::from(value as u32)),
+            (Operator::I64Const { value }, _) => size = Some(value as u64),
             (Operator::MemoryFill { .. } | Operator::MemoryCopy { .. }, at) if at == location as u64 => {
-                return Some(Access { offset: 0, size: size?.into(), is_store: true });
+                return Some(Access { offset: 0, size: size?, is_store: true });
             }
             _ => size = None,
         }

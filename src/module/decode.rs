@@ -333,11 +333,15 @@ pub(super) fn range(range: Range<u64>) -> Range<usize> {
 }
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
-    MemoryType::new(ty.initial, ty.maximum)
+    MemoryType::of_module(ty)
 }
 
 fn table_type(ty: &wasmparser::TableType) -> TableType {
-    TableType::new(RefType::from_wasmparser(ty.element_type), ty.initial, ty.maximum)
+    let (element, minimum) = (RefType::from_wasmparser(ty.element_type), ty.initial);
+    match ty.table64 {
+        true => TableType::new64(element, minimum, ty.maximum),
+        false => TableType::new(element, minimum, ty.maximum),
+    }
 }
 
 fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {

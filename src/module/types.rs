@@ -531,6 +531,34 @@ impl MemoryType {
         self.page_size_log2
     }
 
+    /// The type that a validated module gives a memory.
+    pub(crate) fn of_module(ty: &wasmparser::MemoryType) -> Self {
+        MemoryType {
+            minimum: ty.initial,
+            maximum: ty.maximum,
+            is_64: ty.memory64,
+            is_shared: ty.shared,
+            page_size_log2: ty.page_size_log2.map_or(PAGE_LOG2, |log2| log2 as u8),
+        }
+    }
+
+    /// Bytes of the minimum size; `u64::MAX`, which no memory has, if they are more.
+    pub(crate) const fn minimum_bytes(&self) -> u64 {
+        self.minimum.saturating_mul(self.page_size())
+    }
+
+    /// Most pages of a memory with such addresses and pages. `memory.size` must be able to tell it, so it is one less where
+    /// as many bytes as there are addresses would be as many pages.
+    pub(crate) const fn max_pages(&self) -> u64 {
+        let last = if self.is_64 { u64::MAX } else { u32::MAX as u64 };
+        if self.page_size_log2 == 0 { last } else { (last >> self.page_size_log2) + 1 }
+    }
+
+    /// Whether the only size of such a memory is its minimum.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.maximum == Some(self.minimum)
+    }
+
     /// The type of such a memory that has grown to `pages`.
     pub(crate) const fn with_minimum(self, pages: u64) -> Self {
         MemoryType { minimum: pages, ..self }
@@ -549,9 +577,7 @@ impl MemoryType {
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage).
     pub(crate) fn check(&self) -> Result<()> {
-        let address_bits = if self.is_64 { 64 } else { 32 };
-        let most = (1u128 << address_bits) >> self.page_size_log2;
-        check_limits("memory", "pages", most, self.minimum, self.maximum)
+        check_limits("memory", "pages", self.max_pages().into(), self.minimum, self.maximum)
     }
 }
 

@@ -57,14 +57,14 @@ fn data_range(module: &ModuleFacts) -> Option<Range<usize>> {
     for segment in &module.data {
         let SegmentMode::Active { index, offset } = &segment.mode else { continue };
         let ([ConstOp::Slot(offset)], 0) = (&offset.0[..], index) else { return None };
-        let offset = *offset as u32 as usize;
+        let Ok(offset) = usize::try_from(*offset) else { return None };
         start = start.min(offset);
         end = end.max(offset + segment.bytes.len());
         bytes += segment.bytes.len();
     }
     let page = region::page::size();
     let range = start / page * page..end.next_multiple_of(page);
-    let memory = module.memories[0].minimum.saturating_mul(super::memory::PAGE);
+    let memory = module.memories[0].minimum_bytes();
     // If the segments are far apart, most of the image would be zeros. The pages of a small memory stay when it goes, so that
     // copying costs no faults.
     let pays = bytes > MIN_DATA && range.len() / 4 <= bytes && memory > WRITTEN_TO_CLEAR as u64;

@@ -22,9 +22,6 @@ use crate::sys::Image;
 /// Bytes of a WebAssembly page.
 pub(crate) const PAGE: u64 = 64 << 10;
 
-/// Most pages of a memory with 32-bit addresses.
-pub(crate) const MAX_PAGES: u64 = 1 << 16;
-
 /// Inaccessible bytes after the space that every pinned memory can grow to. Once compiled code has checked the index against
 /// the length, it needs no check of a constant offset up to this, less the width of the widest access. 32-bit hosts have no
 /// compiled code; there one page ensures that no reservation is empty.
@@ -36,8 +33,18 @@ const MOVES: bool = size_of::<usize>() < 8;
 
 const _: () = assert!(!MOVES || !cfg!(jit));
 
-/// Bytes that are reserved for a memory whose minimum size is less: all that it can have, if it can't move.
-const RESERVED: usize = if MOVES { 0 } else { (MAX_PAGES * PAGE) as usize };
+/// Bytes that are reserved for a memory whose minimum size is less and whose maximum is not: all that one with 32-bit addresses
+/// can have, if it can't move.
+const RESERVED: usize = if MOVES { 0 } else { (1u64 << 32) as usize };
+
+/// As much is reserved for a memory with 64-bit addresses: more than most machines have, and so little of the address space that
+/// two thousand of them fit there.
+const RESERVED_64: usize = if MOVES { 0 } else { (64u64 << 30) as usize };
+
+/// The bytes that are reserved for a memory of a type, unless its minimum is more or its maximum less.
+fn reserved(ty: MemoryType) -> usize {
+    if ty.is_64() { RESERVED_64 } else { RESERVED }
+}
 
 /// The most bytes that a memory can have: Rust has no larger slices.
 const MAX_BYTES: usize = isize::MAX as usize;
@@ -88,9 +95,10 @@ impl Room {
         expect(clippy::unnecessary_min_or_max, reason = "nothing is reserved there")
     )]
     fn pin(ty: MemoryType, length: usize, engine: &EngineCore, image: Option<u64>) -> Option<Room> {
-        let maximum = max_bytes(ty).min(length.max(RESERVED));
-        // Guard pages alone bound the accesses, so all that an index can reach must be reserved.
-        let checks = engine.config.bounds_checks;
+        let maximum = max_bytes(ty).min(length.max(reserved(ty)));
+        // Guard pages alone bound the accesses, so all that an index can reach must be reserved. That can't be for 64-bit
+        // addresses, which are always checked.
+        let checks = if ty.is_64() { BoundsChecks::Inline } else { engine.config.bounds_checks };
         let mut wanted = if checks == BoundsChecks::Guard { RESERVED.max(maximum) } else { maximum };
         loop {
             let used_as = SpaceUse::Memory { image };
@@ -136,15 +144,10 @@ impl MemoryData {
         placement: Placement,
     ) -> Result<Self> {
         ty.check()?;
-        let unsupported = [
-            (ty.is_64(), "with 64-bit addresses (the memory64 proposal)"),
-            (ty.is_shared(), "that are shared (the threads proposal)"),
-            (ty.page_size() != PAGE, "with pages of another size than 64 KiB (the custom-page-sizes proposal)"),
-        ];
-        if let Some((_, what)) = unsupported.iter().find(|(is_wanted, _)| *is_wanted) {
-            return Err(Error::usage(format!("memories {what} are not supported")));
+        if ty.is_shared() {
+            return Err(Error::usage("memories that are shared (the threads proposal) are not supported"));
         }
-        let minimum = usize::try_from(ty.minimum * PAGE).ok().filter(|bytes| *bytes <= MAX_BYTES);
+        let minimum = usize::try_from(ty.minimum_bytes()).ok().filter(|bytes| *bytes <= MAX_BYTES);
         let room = minimum.and_then(|minimum| match placement {
             Placement::Pinned => Room::pin(ty, minimum, engine, None),
             Placement::Either { .. } if packs(engine, minimum) => {
@@ -176,7 +179,7 @@ impl MemoryData {
 
     /// Length in pages.
     pub fn pages(&self) -> u64 {
-        self.length() as u64 / PAGE
+        self.length() as u64 >> self.ty.page_size_log2()
     }
 
     /// Whether the memory is packed, so that no code may run that needs it pinned.
@@ -290,14 +293,15 @@ impl MemoryData {
     /// Grows by `delta` pages (specification, `memory.grow`). Returns the old size in pages, or `None` if it can't grow.
     pub fn grow(&mut self, delta: u64, engine: &EngineCore) -> Option<u64> {
         let old = self.pages();
-        let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.maximum.unwrap_or(MAX_PAGES))?;
-        self.commit(usize::try_from(pages.checked_mul(PAGE)?).ok()?, engine)?;
+        let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.maximum.unwrap_or(self.ty.max_pages()))?;
+        self.commit(usize::try_from(pages.checked_mul(self.ty.page_size())?).ok()?, engine)?;
         Some(old)
     }
 
     /// The request to a limiter for growth by `delta` pages; `None` if the new size would overflow.
     pub fn growth(&self, delta: u64) -> Option<GrowthRequest> {
-        let desired = usize::try_from(self.pages().checked_add(delta)?.checked_mul(PAGE)?).ok()?;
+        let pages = self.pages().checked_add(delta)?;
+        let desired = usize::try_from(pages.checked_mul(self.ty.page_size())?).ok()?;
         Some(GrowthRequest { current: self.length(), desired, ..initial_growth(self.ty) })
     }
 
@@ -337,14 +341,14 @@ impl MemoryData {
 
 /// The most bytes that a memory of a type can have.
 fn max_bytes(ty: MemoryType) -> usize {
-    let pages = ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
-    usize::try_from(pages * PAGE).unwrap_or(usize::MAX).min(MAX_BYTES)
+    let pages = ty.maximum.unwrap_or(u64::MAX).min(ty.max_pages());
+    usize::try_from(pages.saturating_mul(ty.page_size())).unwrap_or(usize::MAX).min(MAX_BYTES)
 }
 
 /// The request to a limiter for making a memory of a type.
 pub(crate) fn initial_growth(ty: MemoryType) -> GrowthRequest {
-    let bytes = |pages: u64| usize::try_from(pages.saturating_mul(PAGE)).unwrap_or(usize::MAX);
-    let maximum = Some(bytes(ty.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES)));
+    let bytes = |pages: u64| usize::try_from(pages.saturating_mul(ty.page_size())).unwrap_or(usize::MAX);
+    let maximum = Some(bytes(ty.maximum.unwrap_or(u64::MAX).min(ty.max_pages())));
     GrowthRequest { current: 0, desired: bytes(ty.minimum), maximum }
 }
 

@@ -30,9 +30,6 @@ impl TableData {
     /// `vm` must be valid for reads and writes as long as the table lives.
     pub unsafe fn new(vm: Option<*mut VMTable>, ty: TableType, init: u64) -> Result<Self> {
         ty.check()?;
-        if ty.is_64() {
-            return Err(Error::usage("tables with 64-bit indices (the memory64 proposal) are not supported"));
-        }
         if ty.minimum > MAX_ELEMENTS {
             let message = format!("a table of {} elements is larger than the limit of {MAX_ELEMENTS}", ty.minimum);
             return Err(Error::resource(message));

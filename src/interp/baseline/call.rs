@@ -49,7 +49,8 @@ impl Lowering<'_> {
         // Encoded by `encode_place`.
         let place = self.low(1) as i32;
         let table = self.object(place & !1, place & 1 != 0);
-        self.asm.load(T1, self.b(), W32);
+        // An index of 32 bits has zeros above.
+        self.asm.load(T1, self.b(), W64);
         self.asm.load_at(Acc, T0, table + VMTable::LENGTH, W64);
         self.asm.cmp(W64, Src::Reg(T1), Src::Reg(Acc));
         self.asm.branch(Cond::GeU, otherwise);

@@ -1,7 +1,10 @@
 //! Loads, stores, and the instructions on whole memories.
 //!
-//! Index and offset are below 2^32 and units have at most 16 bytes, so their sum does not wrap in 64 bits, and
-//! `index + offset + size <= length` is the whole bounds check.
+//! Index and offset of an access to memory 0, if that has 32-bit addresses, are below 2^32 and units have at most 16 bytes, so their
+//! sum does not wrap in 64 bits, and `index + offset + size <= length` is the whole bounds check. All other accesses have the form
+//! `Any`, whose index and offset have 64 bits; an address beyond 2^64 is taken as the greatest, which no memory reaches.
+//!
+//! A slot with an `i32` has zeros above, so 32-bit and 64-bit operands of instructions on ranges are read alike.
 
 use std::marker::PhantomData;
 
@@ -12,7 +15,6 @@ use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::{SlotValue, Unit};
 use crate::vm::context::VMMemory;
-use crate::vm::memory::PAGE;
 use crate::vm::ops::{self, Payer};
 
 run! {
@@ -20,7 +22,7 @@ run! {
     I64Move(m) copy::<u64>(m)
     MemorySize(m) {
         let (_, length) = memory_at(m, m.bc());
-        m.finish((length / PAGE) as u32, 1)
+        m.finish(length >> m.low(1), 2)
     }
     MemoryGrow(_m) Flow::Slow(memory_grow)
     MemoryFill(_m) Flow::Slow(memory_fill)
@@ -62,6 +64,25 @@ pub(super) fn store<U: Unit>(memory: *mut u8, length: u64, address: u64, unit: U
     // SAFETY: the unit lies in the memory.
     unsafe { unit.store(memory.wrapping_add(address as usize)) };
     Ok(())
+}
+
+/// Reads a unit at an index and an offset of any value.
+#[inline(always)]
+pub(super) fn load_any<U: Unit>(memory: *const u8, length: u64, index: u64, offset: u64) -> Result<U, Flow> {
+    load(memory, length, any_address::<U>(index, offset, length)?)
+}
+
+/// Writes a unit at an index and an offset of any value.
+#[inline(always)]
+pub(super) fn store_any<U: Unit>(memory: *mut u8, length: u64, index: u64, offset: u64, unit: U) -> Result<(), Flow> {
+    store(memory, length, any_address::<U>(index, offset, length)?, unit)
+}
+
+/// The sum of index and offset if that is not above the length, so that adding the size of a unit does not wrap.
+#[inline(always)]
+fn any_address<U: Unit>(index: u64, offset: u64, length: u64) -> Result<u64, Flow> {
+    let address = index.saturating_add(offset);
+    if address <= length { Ok(address) } else { Err(Flow::OutOfBounds { address, size: U::SIZE }) }
 }
 
 /// The address in a slot plus an offset.
@@ -204,7 +225,7 @@ pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
 pub(crate) struct LoadAnyHandler<O>(PhantomData<O>);
 
 impl<O: LoadOp> Handler for LoadAnyHandler<O> {
-    const FIELDS: &'static [Field] = &[Def(A), Slot(B), Offset(1), PlaceHigh(1)];
+    const FIELDS: &'static [Field] = &[Def(A), Slot(B), Word(1), Place(2)];
 
     fn name() -> String {
         format!("{}.any", printed(O::NAME))
@@ -212,9 +233,9 @@ impl<O: LoadOp> Handler for LoadAnyHandler<O> {
 
     #[inline(always)]
     fn run(m: &mut Machine) -> Flow {
-        let (base, length) = memory_at(m, m.high(1));
-        match load(base, length, address(m, m.b(), m.low(1))) {
-            Ok(unit) => m.finish(O::extend(unit), 2),
+        let (base, length) = memory_at(m, m.low(2));
+        match load_any(base, length, m.get(m.b()), m.word(1)) {
+            Ok(unit) => m.finish(O::extend(unit), 3),
             Err(flow) => {
                 m.context().length = length;
                 flow
@@ -227,7 +248,7 @@ impl<O: LoadOp> Handler for LoadAnyHandler<O> {
 pub(crate) struct StoreAnyHandler<O>(PhantomData<O>);
 
 impl<O: StoreOp> Handler for StoreAnyHandler<O> {
-    const FIELDS: &'static [Field] = &[Slot(A), Slot(B), Offset(1), PlaceHigh(1)];
+    const FIELDS: &'static [Field] = &[Slot(A), Slot(B), Word(1), Place(2)];
 
     fn name() -> String {
         format!("{}.any", printed(O::NAME))
@@ -235,9 +256,9 @@ impl<O: StoreOp> Handler for StoreAnyHandler<O> {
 
     #[inline(always)]
     fn run(m: &mut Machine) -> Flow {
-        let (base, length) = memory_at(m, m.high(1));
-        match store(base, length, address(m, m.a(), m.low(1)), O::wrap(m.get(m.b()))) {
-            Ok(()) => m.skip(2),
+        let (base, length) = memory_at(m, m.low(2));
+        match store_any(base, length, m.get(m.a()), m.word(1), O::wrap(m.get(m.b()))) {
+            Ok(()) => m.skip(3),
             Err(flow) => {
                 m.context().length = length;
                 flow
@@ -262,13 +283,19 @@ fn copy<U: Unit>(m: &mut Machine) -> Flow {
 fn memory_grow(m: &mut Machine) -> Step {
     exit_here(m);
     // SAFETY: the running instance, and an index of its module. `value_top` was set.
-    let grown = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get::<u32>(m.b()).into()) };
-    let result = grown.map(|old| m.put(m.a(), old as u32));
+    let grown = unsafe { ops::memory_grow(m.vmctx(), m.low(1), m.get(m.b())) };
+    let result = grown.map(|old| put_size(m, old));
     after(m, 2, result)
 }
 
-/// The 32-bit operands in slots `a`, `b` and `c`.
-pub(super) fn three(m: &Machine) -> (u32, u32, u32) {
+/// Puts the old size, or `u64::MAX`, into slot `a`: with 64 bits if the high half of word 1 says so.
+pub(super) fn put_size(m: &mut Machine, old: u64) {
+    let size = if m.high(1) == 0 { u64::from(old as u32) } else { old };
+    m.put(m.a(), size);
+}
+
+/// The operands in slots `a`, `b` and `c`.
+pub(super) fn three(m: &Machine) -> (u64, u64, u64) {
     (m.get(m.a()), m.get(m.b()), m.get(m.c()))
 }
 
@@ -285,31 +312,31 @@ pub(super) fn after(m: &mut Machine, words: usize, result: crate::error::Result<
 
 fn memory_fill(m: &mut Machine) -> Step {
     let (dst, value, len) = three(m);
-    if len as usize > ops::PIECE {
+    if len > ops::PIECE as u64 {
         exit_here(m);
     }
     // SAFETY: as in `memory_grow`.
-    let result = unsafe { ops::memory_fill(m.vmctx(), m.low(1), dst.into(), value, len.into()) };
+    let result = unsafe { ops::memory_fill(m.vmctx(), m.low(1), dst, value as u32, len) };
     after(m, 2, result)
 }
 
 fn memory_copy(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
-    if len as usize > ops::PIECE {
+    if len > ops::PIECE as u64 {
         exit_here(m);
     }
     // SAFETY: as in `memory_grow`.
-    let result = unsafe { ops::memory_copy(m.vmctx(), m.low(1), m.high(1), dst.into(), src.into(), len.into()) };
+    let result = unsafe { ops::memory_copy(m.vmctx(), m.low(1), m.high(1), dst, src, len) };
     after(m, 2, result)
 }
 
 fn memory_init(m: &mut Machine) -> Step {
     let (dst, src, len) = three(m);
-    if len as usize > ops::PIECE {
+    if len > ops::PIECE as u64 {
         exit_here(m);
     }
     // SAFETY: as in `memory_grow`.
-    let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst.into(), src, len, Payer::Guest) };
+    let result = unsafe { ops::memory_init(m.vmctx(), m.low(1), m.high(1), dst, src as u32, len as u32, Payer::Guest) };
     after(m, 2, result)
 }
 

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::memory::{load, memory_at, store};
+use super::memory::{load_any, memory_at, store_any};
 use super::{Named, printed};
 use crate::interp::machine::{Flow, Handler, Machine};
 use crate::interp::print::Field::{self, *};
@@ -109,21 +109,21 @@ handlers! {
     ReplaceHandler<ReplaceOp> [Def(A), Slot(B), ImmC, Low(1)], |m| {
         m.finish(O::apply(m.get(m.b()), m.c() as u8, m.get(m.low(1) as u16)), 2)
     };
-    LoadLaneHandler<LoadLaneOp> [Def(A), Slot(B), Slot(C), Offset(1), PlaceHigh(1), Low(2)], |m| {
-        let (base, length) = memory_at(m, m.high(1));
-        match load(base, length, u64::from(m.get::<u32>(m.b())) + u64::from(m.low(1))) {
-            Ok(unit) => m.finish(O::insert(m.get(m.c()), m.low(2) as u8, unit), 3),
+    LoadLaneHandler<LoadLaneOp> [Def(A), Slot(B), Slot(C), Word(1), Place(2), High(2)], |m| {
+        let (base, length) = memory_at(m, m.low(2));
+        match load_any(base, length, m.get(m.b()), m.word(1)) {
+            Ok(unit) => m.finish(O::insert(m.get(m.c()), m.high(2) as u8, unit), 3),
             Err(flow) => {
                 m.context().length = length;
                 flow
             }
         }
     };
-    StoreLaneHandler<StoreLaneOp> [Slot(A), Slot(B), ImmC, Offset(1), PlaceHigh(1)], |m| {
-        let (base, length) = memory_at(m, m.high(1));
+    StoreLaneHandler<StoreLaneOp> [Slot(A), Slot(B), ImmC, Word(1), Place(2)], |m| {
+        let (base, length) = memory_at(m, m.low(2));
         let unit = O::extract(m.get(m.b()), m.c() as u8);
-        match store(base, length, u64::from(m.get::<u32>(m.a())) + u64::from(m.low(1)), unit) {
-            Ok(()) => m.skip(2),
+        match store_any(base, length, m.get(m.a()), m.word(1), unit) {
+            Ok(()) => m.skip(3),
             Err(flow) => {
                 m.context().length = length;
                 flow

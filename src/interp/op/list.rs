@@ -76,8 +76,10 @@ macro_rules! for_each_op {
                 /// A load and a store in one: addresses of destination and source, their offsets.
                 I32Move: [Slot(A), Slot(B), OffsetC, Offset(1)],
                 I64Move: [Slot(A), Slot(B), OffsetC, Offset(1)],
-                MemorySize: [Def(A), PlaceBC],
-                MemoryGrow: [Def(A), Slot(B), Low(1)],
+                /// The logarithm of the size of a page follows.
+                MemorySize: [Def(A), PlaceBC, Low(1)],
+                /// Whether addresses have 64 bits follows the index, as for `TableGrow`.
+                MemoryGrow: [Def(A), Slot(B), Low(1), High(1)],
                 MemoryFill: [Slot(A), Slot(B), Slot(C), Low(1)],
                 MemoryCopy: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 MemoryInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
@@ -85,7 +87,7 @@ macro_rules! for_each_op {
                 TableGet: [Def(A), Slot(B), Place(1)],
                 TableSet: [Slot(A), Slot(B), Place(1)],
                 TableSize: [Def(A), PlaceBC],
-                TableGrow: [Def(A), Slot(B), Slot(C), Low(1)],
+                TableGrow: [Def(A), Slot(B), Slot(C), Low(1), High(1)],
                 TableFill: [Slot(A), Slot(B), Slot(C), Low(1)],
                 TableCopy: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 TableInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],

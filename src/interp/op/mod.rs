@@ -155,7 +155,7 @@ pub(in crate::interp) enum StoreForm {
     AccImm,
     /// The constant `b, c`; slot `a`.
     Const,
-    /// Slot `a` plus the offset in the low half of the extension word, whose high half is the place of any memory; slot `b`.
+    /// Slot `a` plus the offset in the first extension word; the second is the place of any memory; slot `b`. All have 64 bits.
     Any,
 }
 

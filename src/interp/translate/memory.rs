@@ -8,11 +8,10 @@ use crate::interp::machine::encode_place;
 use crate::interp::op::{Binary, Form, Load, LoadForm, Plain, Store, StoreForm};
 use crate::interp::value::Bank;
 
-/// An access's memory and constant offset.
-fn target(memarg: &MemArg) -> (u32, u32) {
-    // Offsets of 32-bit memories are validated to fit.
+/// An access's memory.
+fn memory_of(memarg: &MemArg) -> u32 {
     match memarg.target {
-        MemArgTarget::Memory(memory) => (memory, memarg.offset as u32),
+        MemArgTarget::Memory(memory) => memory,
         MemArgTarget::Array(_) => unreachable!("validated code has no arrays"),
     }
 }
@@ -26,10 +25,16 @@ fn constant(operand: Operand, offset: u32) -> Option<u32> {
 }
 
 impl Translator<'_> {
-    /// The extension word of the form `Any`: offset and place of the memory.
-    pub(super) fn any_word(&self, memarg: &MemArg) -> u64 {
-        let (memory, offset) = target(memarg);
-        u64::from(offset) | u64::from(self.memory_place(memory)) << 32
+    /// The extension words of the form `Any`: offset, and place of the memory.
+    pub(super) fn any_words(&self, memarg: &MemArg) -> [u64; 2] {
+        [memarg.offset, self.memory_place(memory_of(memarg)).into()]
+    }
+
+    /// The constant offset, if an access is to memory 0 and that has 32-bit addresses, so that it may have another form than
+    /// `Any`. Validation checked that the offset fits.
+    fn near_offset(&self, memarg: &MemArg) -> Option<u32> {
+        let is_near = memory_of(memarg) == 0 && !self.module.memories[0].is_64();
+        is_near.then_some(memarg.offset as u32)
     }
 
     fn memory_place(&self, memory: u32) -> u32 {
@@ -37,32 +42,42 @@ impl Translator<'_> {
     }
 
     pub fn load(&mut self, op: Load, memarg: MemArg) {
-        let (memory, offset) = target(&memarg);
         let address = self.pop();
         let bank = op.bank();
-        if let Some(address) = constant(address, offset).filter(|_| memory == 0) {
+        let Some(offset) = self.near_offset(&memarg) else {
+            let from = self.slot_of(address);
+            self.load_any(op, from, &memarg);
+            return;
+        };
+        if let Some(address) = constant(address, offset) {
             let slot = self.push_temp(bank);
             self.define_bc(op.op(LoadForm::Const), slot, bank, address);
             return;
         }
-        if memory == 0 && self.load_computed(op, address, offset) {
+        if self.load_computed(op, address, offset) {
             return;
         }
         let from = self.slot_of(address);
-        if memory == 0 && self.take_acc(address, from, Bank::Int) {
+        if self.take_acc(address, from, Bank::Int) {
             let slot = self.push_temp(bank);
             self.define_bc(op.op(LoadForm::Acc), slot, bank, offset);
             return;
         }
-        let b = self.read(from, 0);
-        let slot = self.push_temp(bank);
         match u16::try_from(offset) {
-            Ok(offset) if memory == 0 => self.define(op.op(LoadForm::Slot), slot, bank, b, offset, &[]),
-            _ => {
-                let word = self.any_word(&memarg);
-                self.define(op.op(LoadForm::Any), slot, bank, b, 0, &[word]);
+            Ok(offset) => {
+                let b = self.read(from, 0);
+                let slot = self.push_temp(bank);
+                self.define(op.op(LoadForm::Slot), slot, bank, b, offset, &[]);
             }
+            Err(_) => self.load_any(op, from, &memarg),
         }
+    }
+
+    fn load_any(&mut self, op: Load, from: u32, memarg: &MemArg) {
+        let b = self.read(from, 0);
+        let words = self.any_words(memarg);
+        let slot = self.push_temp(op.bank());
+        self.define(op.op(LoadForm::Any), slot, op.bank(), b, 0, &words);
     }
 
     /// Replaces the last instructions, which compute the address, with a load that does that too. Whether it could.
@@ -115,76 +130,78 @@ impl Translator<'_> {
     }
 
     pub fn store(&mut self, op: Store, memarg: MemArg) {
-        let (memory, offset) = target(&memarg);
         let (value, address) = (self.pop(), self.pop());
         let bank = op.bank();
+        let Some(offset) = self.near_offset(&memarg) else {
+            let (at, from) = (self.slot_of(address), self.slot_of(value));
+            self.store_any(op, at, from, &memarg);
+            return;
+        };
         let (low, high) = (offset as u16, (offset >> 16) as u16);
-        if memory == 0 {
-            if let Some(address) = constant(address, offset) {
-                let from = self.slot_of(value);
-                let a = self.read(from, 0);
-                self.effect(op.op(StoreForm::Const), a, address as u16, (address >> 16) as u16, &[]);
-                return;
-            }
-            if self.store_loaded(op, address, value, offset) {
-                return;
-            }
-            let imm = match value.kind {
-                // Only 64-bit stores write the upper half of a constant; they sign-extend the immediate.
-                OperandKind::Const(bits) if bank == Bank::Int && op == Store::I64Store => {
-                    i16::try_from(bits as i64).ok()
-                }
-                OperandKind::Const(bits) if bank == Bank::Int => i16::try_from(bits as u32 as i32).ok(),
-                _ => None,
-            };
-            let at = self.slot_of(address);
-            if let Some(imm) = imm
-                && self.take_acc(address, at, Bank::Int)
-            {
-                self.effect(op.op(StoreForm::AccImm), imm as u16, low, high, &[]);
-                return;
-            }
-            if let (Some(imm), 0) = (imm, high) {
-                let a = self.read(at, 0);
-                self.effect(op.op(StoreForm::Imm), a, imm as u16, low, &[]);
-                return;
-            }
+        if let Some(address) = constant(address, offset) {
             let from = self.slot_of(value);
-            if self.take_acc(address, at, Bank::Int) {
-                let a = self.read(from, 0);
-                self.effect(op.op(StoreForm::AddrAcc), a, low, high, &[]);
-            } else if self.take_acc(value, from, bank) {
-                let a = self.read(at, 0);
-                self.effect(op.op(StoreForm::ValueAcc), a, low, high, &[]);
-            } else if high == 0 {
-                let (a, b) = (self.read(at, 0), self.read(from, 1));
-                self.effect(op.op(StoreForm::Slots), a, b, low, &[]);
-            } else {
-                self.store_any(op, at, from, &memarg);
-            }
+            let a = self.read(from, 0);
+            self.effect(op.op(StoreForm::Const), a, address as u16, (address >> 16) as u16, &[]);
             return;
         }
-        let (at, from) = (self.slot_of(address), self.slot_of(value));
-        self.store_any(op, at, from, &memarg);
+        if self.store_loaded(op, address, value, offset) {
+            return;
+        }
+        let imm = match value.kind {
+            // Only 64-bit stores write the upper half of a constant; they sign-extend the immediate.
+            OperandKind::Const(bits) if bank == Bank::Int && op == Store::I64Store => {
+                i16::try_from(bits as i64).ok()
+            }
+            OperandKind::Const(bits) if bank == Bank::Int => i16::try_from(bits as u32 as i32).ok(),
+            _ => None,
+        };
+        let at = self.slot_of(address);
+        if let Some(imm) = imm
+            && self.take_acc(address, at, Bank::Int)
+        {
+            self.effect(op.op(StoreForm::AccImm), imm as u16, low, high, &[]);
+            return;
+        }
+        if let (Some(imm), 0) = (imm, high) {
+            let a = self.read(at, 0);
+            self.effect(op.op(StoreForm::Imm), a, imm as u16, low, &[]);
+            return;
+        }
+        let from = self.slot_of(value);
+        if self.take_acc(address, at, Bank::Int) {
+            let a = self.read(from, 0);
+            self.effect(op.op(StoreForm::AddrAcc), a, low, high, &[]);
+        } else if self.take_acc(value, from, bank) {
+            let a = self.read(at, 0);
+            self.effect(op.op(StoreForm::ValueAcc), a, low, high, &[]);
+        } else if high == 0 {
+            let (a, b) = (self.read(at, 0), self.read(from, 1));
+            self.effect(op.op(StoreForm::Slots), a, b, low, &[]);
+        } else {
+            self.store_any(op, at, from, &memarg);
+        }
     }
 
     fn store_any(&mut self, op: Store, at: u32, from: u32, memarg: &MemArg) {
         let (a, b) = (self.read(at, 0), self.read(from, 1));
-        let word = self.any_word(memarg);
-        self.effect(op.op(StoreForm::Any), a, b, 0, &[word]);
+        let words = self.any_words(memarg);
+        self.effect(op.op(StoreForm::Any), a, b, 0, &words);
     }
 
     pub fn memory_size(&mut self, memory: u32) {
         let place = self.memory_place(memory);
         let slot = self.push_temp(Bank::Int);
-        self.define_bc(Plain::MemorySize.op(), slot, Bank::Int, place);
+        let log2 = self.module.memories[memory as usize].page_size_log2();
+        let (b, c) = (place as u16, (place >> 16) as u16);
+        self.define(Plain::MemorySize.op(), slot, Bank::Int, b, c, &[log2.into()]);
     }
 
     pub fn memory_grow(&mut self, memory: u32) {
         let from = self.pop_slot();
         let b = self.read(from, 0);
         let slot = self.push_temp(Bank::Int);
-        self.define(Plain::MemoryGrow.op(), slot, Bank::Int, b, 0, &[memory.into()]);
+        let is_64 = self.module.memories[memory as usize].is_64();
+        self.define(Plain::MemoryGrow.op(), slot, Bank::Int, b, 0, &[u64::from(memory) | u64::from(is_64) << 32]);
         self.acc = [super::NONE; 3];
     }
 

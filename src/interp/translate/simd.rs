@@ -68,15 +68,15 @@ impl Translator<'_> {
     }
 
     pub fn load_lane(&mut self, op: LoadLane, memarg: MemArg, lane: u8) {
-        let word = self.any_word(&memarg);
-        self.two(op.op(), &[word, lane.into()]);
+        let [offset, place] = self.any_words(&memarg);
+        self.two(op.op(), &[offset, place | u64::from(lane) << 32]);
     }
 
     pub fn store_lane(&mut self, op: StoreLane, memarg: MemArg, lane: u8) {
         let (vector, address) = (self.pop(), self.pop());
         let (a, b) = (self.slot_of(address), self.slot_of(vector));
         let (a, b) = (self.read(a, 0), self.read(b, 1));
-        let word = self.any_word(&memarg);
-        self.effect(op.op(), a, b, lane.into(), &[word]);
+        let words = self.any_words(&memarg);
+        self.effect(op.op(), a, b, lane.into(), &words);
     }
 }

@@ -37,7 +37,8 @@ impl Translator<'_> {
         let (b, c) = (self.slot_of(init), self.slot_of(delta));
         let (b, c) = (self.read(b, 0), self.read(c, 1));
         let slot = self.push_temp(Bank::Int);
-        self.define(Plain::TableGrow.op(), slot, Bank::Int, b, c, &[table.into()]);
+        let is_64 = self.module.tables[table as usize].is_64();
+        self.define(Plain::TableGrow.op(), slot, Bank::Int, b, c, &[u64::from(table) | u64::from(is_64) << 32]);
         self.acc = [NONE; 3];
     }
 

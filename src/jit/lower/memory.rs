@@ -8,7 +8,6 @@ use wasmparser::{MemArg, MemArgTarget, Operator as Op};
 use super::{Lower, Region};
 use crate::jit::bounds::AccessKind;
 use crate::module::fuel::of_bytes;
-use crate::vm::memory::PAGE;
 
 /// Copies and fills of a constant length up to this are done inline.
 const INLINE_BYTES: u64 = 64;
@@ -54,22 +53,21 @@ impl<'b> Lower<'_, 'b> {
             }
             Op::MemorySize { mem } => {
                 let length = self.memory_length(mem);
-                let pages = self.ins().ushr_imm_u(length, PAGE.trailing_zeros() as i64);
-                let pages = self.ins().ireduce(types::I32, pages);
-                self.push(pages);
+                let ty = self.module.memories[mem as usize];
+                let pages = self.ins().ushr_imm_u(length, i64::from(ty.page_size_log2()));
+                self.push_size(pages, ty.is_64());
             }
             Op::MemoryGrow { mem } => {
-                let delta = self.uextend_pop();
+                let delta = self.widened_pop();
                 let memory = self.index(mem);
                 let old = self.memory_grow(memory, delta);
-                let old = self.ins().ireduce(types::I32, old);
-                self.push(old);
+                self.push_size(old, self.module.memories[mem as usize].is_64());
             }
             Op::MemoryFill { mem } => self.fill(mem),
             Op::MemoryCopy { dst_mem, src_mem } => self.copy(dst_mem, src_mem),
             Op::MemoryInit { data_index, mem } => {
                 let (len, src) = (self.pop(), self.pop());
-                let dst = self.uextend_pop();
+                let dst = self.widened_pop();
                 let (memory, segment) = (self.index(mem), self.index(data_index));
                 self.memory_init(memory, segment, dst, src, len);
             }
@@ -150,8 +148,8 @@ impl<'b> Lower<'_, 'b> {
             }
             return;
         }
-        let dst = self.ins().uextend(types::I64, dst);
-        let len = self.ins().uextend(types::I64, len);
+        let dst = self.widened(dst);
+        let len = self.widened(len);
         let memory = self.index(memory);
         self.memory_fill(memory, dst, value, len);
     }
@@ -174,9 +172,9 @@ impl<'b> Lower<'_, 'b> {
             }
             return;
         }
-        let dst = self.ins().uextend(types::I64, dst);
-        let src = self.ins().uextend(types::I64, src);
-        let len = self.ins().uextend(types::I64, len);
+        let dst = self.widened(dst);
+        let src = self.widened(src);
+        let len = self.widened(len);
         let (dst_memory, src_memory) = (self.index(dst_memory), self.index(src_memory));
         self.memory_copy(dst_memory, src_memory, dst, src, len);
     }

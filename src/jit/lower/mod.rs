@@ -393,9 +393,16 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
     }
 
-    fn uextend_pop(&mut self) -> Value {
+    /// Pops an index or a length, as 64 bits.
+    fn widened_pop(&mut self) -> Value {
         let x = self.pop();
-        self.ins().uextend(types::I64, x)
+        self.widened(x)
+    }
+
+    /// Pushes the size of a memory or table, which has the width of its addresses.
+    fn push_size(&mut self, size: Value, is_64: bool) {
+        let size = if is_64 { size } else { self.ins().ireduce(types::I32, size) };
+        self.push(size);
     }
 
     /// Pushes CLIF's 8-bit bool as the `i32` that Wasm has.

@@ -27,32 +27,30 @@ impl Lower<'_, '_> {
             }
             Op::TableSize { table } => {
                 let length = self.table_length(table);
-                let length = self.ins().ireduce(types::I32, length);
-                self.push(length);
+                self.push_size(length, self.module.tables[table as usize].is_64());
             }
             Op::TableGrow { table } => {
-                let delta = self.uextend_pop();
+                let delta = self.widened_pop();
                 let init = self.pop();
-                let table = self.index(table);
-                let old = self.table_grow(table, delta, init);
-                let old = self.ins().ireduce(types::I32, old);
-                self.push(old);
+                let index = self.index(table);
+                let old = self.table_grow(index, delta, init);
+                self.push_size(old, self.module.tables[table as usize].is_64());
             }
             Op::TableFill { table } => {
-                let len = self.uextend_pop();
+                let len = self.widened_pop();
                 let value = self.pop();
-                let dst = self.uextend_pop();
+                let dst = self.widened_pop();
                 let table = self.index(table);
                 self.table_fill(table, dst, value, len);
             }
             Op::TableCopy { dst_table, src_table } => {
-                let (len, src, dst) = (self.uextend_pop(), self.uextend_pop(), self.uextend_pop());
+                let (len, src, dst) = (self.widened_pop(), self.widened_pop(), self.widened_pop());
                 let (dst_table, src_table) = (self.index(dst_table), self.index(src_table));
                 self.table_copy(dst_table, src_table, dst, src, len);
             }
             Op::TableInit { elem_index, table } => {
                 let (len, src) = (self.pop(), self.pop());
-                let dst = self.uextend_pop();
+                let dst = self.widened_pop();
                 let (table, segment) = (self.index(table), self.index(elem_index));
                 self.table_init(table, segment, dst, src, len);
             }
@@ -89,7 +87,7 @@ impl Lower<'_, '_> {
     pub(super) fn element(&mut self, table: u32, index: Value, trap: Trap) -> Value {
         let ty = &self.module.tables[table as usize];
         let fixed = self.fixed_length(table);
-        let wide = self.ins().uextend(types::I64, index);
+        let wide = self.widened(index);
         // Tables never shrink: an index below the minimum size is always in bounds.
         if bounds::upper_bound(&self.builder.func.dfg, index) >= ty.minimum {
             let outside = match fixed {

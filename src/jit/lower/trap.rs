@@ -68,14 +68,24 @@ impl Lower<'_, '_> {
             return;
         }
         self.unless(outside, |lower| {
-            let Checked { memory, index, offset, size } = access;
-            let index = lower.ins().uextend(types::I64, index);
-            let address = lower.ins().iadd_imm_s(index, offset as i64);
-            let size = lower.ins().iconst(types::I64, size as i64);
-            let memory = lower.index(memory);
-            lower.memory_out_of_bounds(memory, address, size);
+            lower.report_outside(access);
             lower.raise_stored();
         });
+    }
+
+    /// Traps at an access that no memory is large enough for. What is emitted next is not reached, but the block goes on.
+    pub(in crate::jit) fn trap_beyond(&mut self, access: Checked) {
+        let status = self.report_outside(access);
+        self.check_status(status);
+    }
+
+    /// Makes the trap for an access the store's pending error; returns a status that says so.
+    fn report_outside(&mut self, access: Checked) -> Value {
+        let Checked { memory, index, offset, size } = access;
+        let address = self.far_address(index, offset);
+        let size = self.ins().iconst(types::I64, size as i64);
+        let memory = self.index(memory);
+        self.memory_out_of_bounds(memory, address, size)
     }
 
     /// If the condition is not zero, runs the code that `cold` emits, which must not return here.
