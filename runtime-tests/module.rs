@@ -44,10 +44,8 @@ fn offsets_point_into_the_binary() {
 fn unsupported_proposals_are_named() {
     for (text, proposal) in [
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (memory i64 1))", "memory64"),
         ("(module (func (param (ref null 0))) (type (func)))", "function-references"),
         ("(module (type (struct)))", "gc"),
-        ("(module (memory 1 (pagesize 1)))", "custom-page-sizes"),
         ("(module (func (drop (i32.atomic.load (i32.const 0)))) (memory 1))", "threads"),
     ] {
         let error = error(text);
@@ -269,7 +267,7 @@ fn proposals_that_contradict_each_other_are_refused() {
     refused(wasmrun::Config::new().wasm_simd(false), &["Config::wasm_simd", "Config::wasm_relaxed_simd"]);
     refused(wasmrun::Config::new().wasm_bulk_memory(false), &["wasm_bulk_memory", "wasm_reference_types"]);
     refused(wasmrun::Config::new().wasm_reference_types(false), &["wasm_reference_types", "wasm_exceptions"]);
-    refused(wasmrun::Config::new().wasm_memory64(true), &["memory64", "not supported", "Config::wasm_memory64"]);
+    refused(wasmrun::Config::new().wasm_threads(true), &["threads", "not supported", "Config::wasm_threads"]);
     refused(wasmrun::Config::new().wasm_gc(true), &["the gc proposal"]);
     assert!(Engine::new(wasmrun::Config::new().wasm_threads(false).wasm_gc(true).wasm_gc(false)).is_ok());
 }

@@ -489,13 +489,13 @@ switches! {
     wasm_threads;
     /// Exceptions as they were before `exnref`: not supported.
     wasm_legacy_exceptions;
-    /// Memories with 64-bit addresses: not supported.
+    /// Memories with 64-bit addresses, and tables with 64-bit indices.
     wasm_memory64;
     /// References to functions of one type: not supported.
     wasm_function_references;
     /// Structures and arrays: not supported.
     wasm_gc;
-    /// Memories with pages of one byte: not supported.
+    /// Memories with pages of one byte.
     wasm_custom_page_sizes;
     /// Continuations: not supported.
     wasm_stack_switching;

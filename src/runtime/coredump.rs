@@ -101,8 +101,12 @@ impl WasmCoreDump {
         })?;
         self.modules(opaque, out)?;
         let memories = vector(opaque.memories.iter(), |bytes, memory| {
-            bytes.push(0);
+            let has_page_size = memory.ty.page_size() != PAGE;
+            bytes.push(u8::from(memory.ty.is_64()) << 2 | u8::from(has_page_size) << 3);
             unsigned(bytes, memory.pages());
+            if has_page_size {
+                unsigned(bytes, u64::from(memory.ty.page_size_log2()));
+            }
         });
         section(out, 5, &memories)?;
         let globals = (0..opaque.globals.len()).map(|at| Global(Stored::new(opaque, at)));
@@ -204,9 +208,14 @@ fn data(store: &StoreOpaque, out: &mut dyn Write) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER);
         bytes.push(2);
         unsigned(&mut bytes, *memory as u64);
-        bytes.push(0x41);
-        // An address of 32 bits, which the instruction takes as signed.
-        signed(&mut bytes, i64::from(range.start as u32 as i32));
+        // The instructions take an address as signed.
+        if store.memories[*memory].ty.is_64() {
+            bytes.push(0x42);
+            signed(&mut bytes, range.start as i64);
+        } else {
+            bytes.push(0x41);
+            signed(&mut bytes, i64::from(range.start as u32 as i32));
+        }
         bytes.push(0x0B);
         unsigned(&mut bytes, range.len() as u64);
         bytes

@@ -28,8 +28,8 @@ impl Memory {
     /// Makes a zeroed memory.
     ///
     /// # Errors
-    /// - [`Usage`](ErrorKind::Usage) if the type's limits are above 65,536 pages or its maximum is below its minimum, and for
-    ///   types that are not supported yet: 64-bit addresses, shared memories, pages of another size than 64 KiB;
+    /// - [`Usage`](ErrorKind::Usage) if the type's limits are more than its addresses reach or its maximum is below its minimum,
+    ///   and for shared memories, which are not supported yet;
     /// - [`Resource`](ErrorKind::Resource) if the store's limiter or the system refuses the memory.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
@@ -59,7 +59,7 @@ impl Memory {
         memory.ty.with_minimum(memory.pages())
     }
 
-    /// The memory's size in pages of 64 KiB.
+    /// The memory's size in pages of [`page_size`](Memory::page_size) bytes.
     pub fn size(&self, store: impl AsContext) -> u64 {
         self.in_store(&store.as_context().0.opaque).pages()
     }

@@ -29,7 +29,7 @@ impl Table {
     ///
     /// # Errors
     /// - [`Usage`](crate::ErrorKind::Usage) if `init` does not match the element type or refers to an object in another store,
-    ///   if the type's maximum is below its minimum or no 32-bit number, or if indices have 64 bits, which is not supported yet;
+    ///   if the type's maximum is below its minimum or no 32-bit number where indices have 32 bits;
     /// - [`Resource`](crate::ErrorKind::Resource) if the store's limiter refuses the table, or it has more than 10 million
     ///   elements.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Ref) -> Result<Self> {

@@ -132,7 +132,7 @@ impl MemoryData {
     /// is `None`.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) for a type that is invalid or not supported yet;
+    /// [`Usage`](crate::ErrorKind::Usage) for a type that is invalid, or shared, which is not supported yet;
     /// [`Resource`](crate::ErrorKind::Resource) if the system refuses the address space or the memory.
     ///
     /// # Safety

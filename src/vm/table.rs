@@ -23,7 +23,7 @@ impl TableData {
     /// of its own if that is `None`.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) for a type that is invalid or not supported yet;
+    /// [`Usage`](crate::ErrorKind::Usage) for a type that is invalid;
     /// [`Resource`](crate::ErrorKind::Resource) if the minimum is above the limit on elements.
     ///
     /// # Safety
