@@ -308,12 +308,19 @@ impl Lower<'_, '_> {
 
     /// An index as 64 bits.
     pub(super) fn widened(&mut self, index: Value) -> Value {
-        if self.builder.func.dfg.value_type(index) == types::I64 { index } else { self.ins().uextend(types::I64, index) }
+        if self.builder.func.dfg.value_type(index) == types::I64 {
+            index
+        } else {
+            self.ins().uextend(types::I64, index)
+        }
     }
 
     /// The sum of an index and an offset; the greatest number if it is above that.
     pub(super) fn far_address(&mut self, index: Value, offset: u64) -> Value {
-        let index = self.widened(index);
+        if self.builder.func.dfg.value_type(index) == types::I32 {
+            let index = self.ins().uextend(types::I64, index);
+            return self.ins().iadd_imm_s(index, offset as i64);
+        }
         let offset = self.ins().iconst(types::I64, offset as i64);
         let sum = self.ins().iadd(index, offset);
         let wraps = self.ins().icmp(IntCC::UnsignedLessThan, sum, index);

@@ -295,7 +295,9 @@ impl Reservation {
     /// Makes the first `bytes` accessible; those that are so newly are zero. `None` if the reservation is smaller or the
     /// system refuses.
     pub fn set_accessible(&mut self, bytes: usize) -> Option<()> {
-        self.0.as_mut()?.space.set_accessible(bytes)
+        // Whole pages: the bytes may end within one that others before them made accessible.
+        let whole = bytes.checked_next_multiple_of(region::page::size())?;
+        self.0.as_mut()?.space.set_accessible(whole)
     }
 
     /// Whether the image is mapped into the space already, and has not been written to.

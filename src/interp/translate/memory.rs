@@ -149,9 +149,7 @@ impl Translator<'_> {
         }
         let imm = match value.kind {
             // Only 64-bit stores write the upper half of a constant; they sign-extend the immediate.
-            OperandKind::Const(bits) if bank == Bank::Int && op == Store::I64Store => {
-                i16::try_from(bits as i64).ok()
-            }
+            OperandKind::Const(bits) if bank == Bank::Int && op == Store::I64Store => i16::try_from(bits as i64).ok(),
             OperandKind::Const(bits) if bank == Bank::Int => i16::try_from(bits as u32 as i32).ok(),
             _ => None,
         };
