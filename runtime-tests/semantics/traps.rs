@@ -225,7 +225,8 @@ fn a_legacy_rethrow_begins_the_backtrace() {
                 try call $throws
                 catch $other
                 catch $t drop
-                    try local.get 0 br_if 1 rethrow 1 catch $other end
+                    try local.get 0 br_if 1 catch $other end
+                    rethrow 0
                 end)
             (func (export "run") try i32.const 0 call $again delegate 0))"#,
     )
