@@ -84,6 +84,7 @@ pub use config::cache::{Cache, CacheStats};
 pub use config::{BoundsChecks, Config, Dispatch, OptLevel, Profile, Profile as ProfilingStrategy, Strategy, Tiering};
 pub use error::{BudgetItem, Error, ErrorKind, ExnRef, Frame, FrameSymbol, MemoryFault, Result, Trap, WasmBacktrace};
 pub use executor::Executor;
+pub use module::composite::{ArrayType, FieldType, Finality, StorageType, StructType};
 pub use module::registry::{RegisteredType, TypeKind};
 pub use module::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, MemoryTypeBuilder, Mutability, RefType, TableType, TagType,

@@ -1,12 +1,17 @@
 //! Keys of the cache: hashes of everything that compiled code depends on.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::mem::Discriminant;
 
 use wasmparser::WasmFeatures;
 
 use crate::config::proposals::{PROPOSALS, Proposal};
 use crate::module::ModuleFacts;
+use crate::module::composite::{CompositeType, FieldType, StorageType};
+use crate::module::registry::RegisteredType;
+use crate::module::types::{HeapType, Mutability, RefType, ValType};
 
 /// Version of the files' layout.
 pub(super) const FORMAT: u32 = 1;
@@ -135,13 +140,21 @@ impl Settings {
 /// file, which may have changed.
 fn environment(module: &ModuleFacts, hasher: &mut blake3::Hasher) {
     let mut to = Feed(hasher);
-    module.types.hash(&mut to);
-    module.imports.hash(&mut to);
+    let types = TypeIndices::new(module);
+    types.hash_types(module, &mut to);
+    // Their types are in the index spaces.
+    for import in &module.imports {
+        (&import.module, &import.name, std::mem::discriminant(&import.ty)).hash(&mut to);
+    }
     module.exports.hash(&mut to);
     module.funcs.hash(&mut to);
-    module.tables.hash(&mut to);
+    for table in &module.tables {
+        (types.reference(&table.element), table.minimum, table.maximum, table.is_64()).hash(&mut to);
+    }
     module.memories.hash(&mut to);
-    module.globals.hash(&mut to);
+    for global in &module.globals {
+        (types.value(&global.content), global.mutability).hash(&mut to);
+    }
     module.tags.hash(&mut to);
     module.table_inits.hash(&mut to);
     module.global_inits.hash(&mut to);
@@ -151,6 +164,73 @@ fn environment(module: &ModuleFacts, hasher: &mut blake3::Hasher) {
     // The size of the code, so that another build of a program gets a folder of its own: few of its functions would be
     // the same.
     module.bodies.iter().map(ExactSizeIterator::len).sum::<usize>().hash(&mut to);
+}
+
+/// Names the types of a module by their type indices: an engine's numbers of them are other ones in another process.
+struct TypeIndices(HashMap<RegisteredType, u32>);
+
+/// A value type that can be hashed.
+#[derive(Hash)]
+enum PortableType<'a> {
+    Val(&'a ValType),
+    Abstract(&'a RefType),
+    /// Of a defined type, by type index.
+    Concrete {
+        nullable: bool,
+        index: u32,
+    },
+}
+
+impl TypeIndices {
+    fn new(module: &ModuleFacts) -> Self {
+        // Of equal types, the last.
+        TypeIndices(module.sigs.iter().cloned().zip(0..).collect())
+    }
+
+    fn index(&self, ty: &RegisteredType) -> u32 {
+        *self.0.get(ty).expect("a module can only name types that it declares")
+    }
+
+    fn reference<'a>(&self, ty: &'a RefType) -> PortableType<'a> {
+        match ty.heap_type() {
+            HeapType::Concrete(named) => {
+                PortableType::Concrete { nullable: ty.is_nullable(), index: self.index(named) }
+            }
+            _ => PortableType::Abstract(ty),
+        }
+    }
+
+    fn value<'a>(&self, ty: &'a ValType) -> PortableType<'a> {
+        match ty {
+            ValType::Ref(reference) => self.reference(reference),
+            _ => PortableType::Val(ty),
+        }
+    }
+
+    fn values<'a>(&self, types: &'a [ValType]) -> Vec<PortableType<'a>> {
+        types.iter().map(|ty| self.value(ty)).collect()
+    }
+
+    /// Of each field, whether it can be set, the kind of storage, and the type of its values.
+    fn fields<'a>(&self, fields: &'a [FieldType]) -> Vec<(Mutability, Discriminant<StorageType>, PortableType<'a>)> {
+        let field = |field: &'a FieldType| {
+            let storage = field.element_type();
+            (field.mutability(), std::mem::discriminant(storage), self.value(storage.unpack()))
+        };
+        fields.iter().map(field).collect()
+    }
+
+    /// Hashes the types of the module.
+    fn hash_types(&self, module: &ModuleFacts, to: &mut impl Hasher) {
+        for (ty, sig) in module.types.iter().zip(&module.sigs) {
+            (sig.index_in_group(), sig.is_final(), sig.supertype().map(|ty| self.index(&ty))).hash(to);
+            match ty {
+                CompositeType::Func(ty) => (0, self.values(ty.params()), self.values(ty.results())).hash(to),
+                CompositeType::Struct(ty) => (1, self.fields(ty.field_types())).hash(to),
+                CompositeType::Array(ty) => (2, self.fields(std::slice::from_ref(ty.element()))).hash(to),
+            }
+        }
+    }
 }
 
 /// A standard library [`Hasher`] that feeds a cryptographic hash. Another version of Rust may feed other bytes: the key
@@ -175,6 +255,7 @@ pub(crate) fn body_hash(body: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::module::decode;
     use crate::{BoundsChecks, Config, Engine, Module};
 
     fn key_of(module: &Module) -> ModuleKey {
@@ -230,6 +311,50 @@ mod tests {
         ] {
             let [one, other] = [one, other].map(|text| format!("(module {text})"));
             assert_ne!(key(&one), key(&other), "{one} {other}");
+        }
+    }
+
+    /// The key of a module with the types of WebAssembly 3.0, in an engine that knew `before` other types.
+    fn key_with_gc(before: usize, text: &str) -> String {
+        let engine = Engine::default();
+        let mut config = engine.core().config.clone();
+        config.features |= WasmFeatures::FUNCTION_REFERENCES | WasmFeatures::GC;
+        let _kept: Vec<_> = (0..before)
+            .map(|params| engine.register_type(&crate::FuncType::of(vec![ValType::F32; params + 9], [])))
+            .collect();
+        let binary = decode::text(format!("(module {text})").as_bytes()).unwrap();
+        let facts = decode::binary(&config, &engine.core().types, binary.into()).unwrap();
+        ModuleKey::of(&engine.cache_settings(), &facts).to_string()
+    }
+
+    #[test]
+    fn defined_types_count_but_their_numbers_do_not() {
+        let types = "(type $s (sub (struct (field i32 (ref null $s))))) (type $f (func (param (ref $s))))";
+        let uses = "(table 1 (ref null $f)) (global (ref null $s) (ref.null $s)) (func (type $f))";
+        let base = key_with_gc(0, &format!("{types} {uses}"));
+        assert_eq!(base, key_with_gc(3, &format!("{types} {uses}")));
+        for (old, new) in [
+            ("(sub (struct", "(sub final (struct"),
+            ("(field i32 ", "(field i64 "),
+            ("(field i32 ", "(field i8 "),
+            ("(field i32 ", "(field i16 "),
+            ("(field i32 ", "(field (mut i32) "),
+            ("(ref null $s)))))", "(ref $s)))))"),
+            ("(param (ref $s))", "(param (ref null $s))"),
+            ("(table 1 (ref null $f))", "(table 1 (ref null $s))"),
+            ("(global (ref null $s) (ref.null $s))", "(global (ref null $f) (ref.null $f))"),
+            ("(struct (field i32 (ref null $s)))", "(array (ref null $s))"),
+        ] {
+            let text = format!("{types} {uses}");
+            let other = text.replace(old, new);
+            assert_ne!(text, other, "{old}");
+            assert_ne!(base, key_with_gc(0, &other), "{new}");
+        }
+        let alone = "(type (sub (struct))) (type (sub (struct)))";
+        for other in
+            ["(rec (type (sub (struct))) (type (sub (struct))))", "(type (sub (struct))) (type (sub 0 (struct)))"]
+        {
+            assert_ne!(key_with_gc(0, alone), key_with_gc(0, other));
         }
     }
 }

@@ -6,17 +6,17 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use wasmparser::{
-    BinaryReader, BinaryReaderError, CompositeInnerType, DataKind, ElementKind, ExternalKind, Imports, Operator,
-    Parser, Payload, TableInit, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    BinaryReader, BinaryReaderError, DataKind, ElementKind, ExternalKind, Imports, Operator, Parser, Payload,
+    TableInit, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
+use super::composite::CompositeType;
 use super::debug::DebugInfo;
 use super::features;
 use super::offsets::{Counts, VMOffsets};
-use super::rec_group::RecGroup;
-use super::registry::TypeRegistry;
+use super::registry::{RegisteredType, TypeRegistry};
 use super::source::ModuleSource;
-use super::types::{ExternType, FuncType, GlobalType, MemoryType, Mutability, RefType, TableType, TagType, ValType};
+use super::types::{ExternType, GlobalType, MemoryType, Mutability, RefType, TableType, TagType, ValType};
 use super::validate::{self, Lazy};
 use super::{
     ConstExpr, ConstOp, DataSegment, ElementItems, ElementSegment, Export, ExternIndex, Import, ModuleFacts,
@@ -37,7 +37,7 @@ pub(crate) fn binary(config: &Config, types: &Arc<TypeRegistry>, binary: Cow<'_,
     if matches!(binary[..], [_, _, _, _, _, _, 1, 0, ..]) {
         return Err(invalid("this is a component, and only core modules are run"));
     }
-    let mut decoder = Decoder::new(config.features);
+    let mut decoder = Decoder::new(config.features, types);
     let decoded = decoder.run(&binary).and_then(|()| {
         if config.is_lazy_for(decoder.code_bytes()) {
             return Ok(decoder.resources.take());
@@ -46,10 +46,12 @@ pub(crate) fn binary(config: &Config, types: &Arc<TypeRegistry>, binary: Cow<'_,
         let funcs = &decoder.funcs[decoder.counts.funcs.0 as usize..];
         validate::all(&resources, (config.features, decoder.counts.funcs.0), funcs, &binary, &decoder.bodies)
             .map(|()| None)
+            .map_err(Undecodable::from)
     });
     match decoded {
-        Ok(unvalidated) => decoder.finish(types, ModuleSource::Memory(binary.into()), unvalidated),
-        Err(error) => Err(features::explain(config.features, &binary, &error)),
+        Ok(unvalidated) => decoder.finish(ModuleSource::Memory(binary.into()), unvalidated),
+        Err(Undecodable::Invalid(error)) => Err(features::explain(config.features, &binary, &error)),
+        Err(Undecodable::Refused(error)) => Err(error),
     }
 }
 
@@ -83,8 +85,9 @@ pub(crate) fn text(bytes: &[u8]) -> Result<Vec<u8>> {
 #[derive(Default)]
 pub(super) struct Decoder {
     features: WasmFeatures,
-    types: Vec<FuncType>,
-    groups: Vec<Option<RecGroup<u32>>>,
+    registry: Arc<TypeRegistry>,
+    sigs: Vec<RegisteredType>,
+    types: Vec<CompositeType>,
     imports: Vec<Import>,
     exports: Vec<Export>,
     funcs: Vec<u32>,
@@ -107,14 +110,33 @@ pub(super) struct Decoder {
 
 pub(crate) type Parsed<T> = Result<T, BinaryReaderError>;
 
+/// Why a module is not decoded.
+pub(super) enum Undecodable {
+    Invalid(BinaryReaderError),
+    /// The engine has no room for it.
+    Refused(Error),
+}
+
+impl From<BinaryReaderError> for Undecodable {
+    fn from(error: BinaryReaderError) -> Self {
+        Undecodable::Invalid(error)
+    }
+}
+
+impl From<Error> for Undecodable {
+    fn from(error: Error) -> Self {
+        Undecodable::Refused(error)
+    }
+}
+
 impl Decoder {
-    /// A decoder of modules that may use these proposals.
-    pub(super) fn new(features: WasmFeatures) -> Self {
-        Decoder { features, ..Decoder::default() }
+    /// A decoder of modules that may use these proposals; it registers their types.
+    pub(super) fn new(features: WasmFeatures, registry: &Arc<TypeRegistry>) -> Self {
+        Decoder { features, registry: registry.clone(), ..Decoder::default() }
     }
 
     /// Reads all of a binary, and validates all but the bodies.
-    fn run(&mut self, binary: &[u8]) -> Parsed<()> {
+    fn run(&mut self, binary: &[u8]) -> Result<(), Undecodable> {
         let mut validator = Validator::new_with_features(self.features);
         let mut parser = Parser::new(0);
         parser.set_features(self.features);
@@ -135,21 +157,13 @@ impl Decoder {
     }
 
     /// Adds the declarations of a validated payload.
-    pub(super) fn payload(&mut self, payload: Payload<'_>) -> Parsed<()> {
+    pub(super) fn payload(&mut self, payload: Payload<'_>) -> Result<(), Undecodable> {
         match payload {
             Payload::TypeSection(section) => {
                 for group in section {
-                    let group = group?;
-                    self.groups.push(RecGroup::from_wasmparser(&group, self.types.len() as u32));
-                    for ty in group.into_types() {
-                        let CompositeInnerType::Func(func) = &ty.composite_type.inner else {
-                            unreachable!("only function types validate without the gc proposal")
-                        };
-                        let types = |types: &[wasmparser::ValType]| {
-                            types.iter().map(|ty| ValType::from_wasmparser(*ty)).collect::<Vec<_>>()
-                        };
-                        self.types.push(FuncType::of(types(func.params()), types(func.results())));
-                    }
+                    self.registry.register_module_group(&group?, &mut self.sigs)?;
+                    // The types of a group refer to one another, so all must be registered first.
+                    self.types.extend(self.sigs[self.types.len()..].iter().map(CompositeType::of));
                 }
             }
             Payload::ImportSection(section) => {
@@ -159,12 +173,12 @@ impl Decoder {
                         TypeRef::Func(index) | TypeRef::FuncExact(index) => {
                             self.funcs.push(index);
                             self.counts.funcs.0 += 1;
-                            ExternType::Func(self.types[index as usize].clone())
+                            ExternType::Func(self.types[index as usize].unwrap_func().clone())
                         }
                         TypeRef::Table(ty) => {
-                            self.tables.push(table_type(&ty));
+                            self.tables.push(table_type(&ty, &self.sigs));
                             self.counts.tables.0 += 1;
-                            ExternType::Table(table_type(&ty))
+                            ExternType::Table(table_type(&ty, &self.sigs))
                         }
                         TypeRef::Memory(ty) => {
                             self.memories.push(memory_type(&ty));
@@ -172,14 +186,14 @@ impl Decoder {
                             ExternType::Memory(memory_type(&ty))
                         }
                         TypeRef::Global(ty) => {
-                            self.globals.push(global_type(&ty));
+                            self.globals.push(global_type(&ty, &self.sigs));
                             self.counts.globals.0 += 1;
-                            ExternType::Global(global_type(&ty))
+                            ExternType::Global(global_type(&ty, &self.sigs))
                         }
                         TypeRef::Tag(ty) => {
                             self.tags.push(ty.func_type_idx);
                             self.counts.tags.0 += 1;
-                            ExternType::Tag(TagType::new(self.types[ty.func_type_idx as usize].clone()))
+                            ExternType::Tag(TagType::new(self.types[ty.func_type_idx as usize].unwrap_func().clone()))
                         }
                     };
                     self.imports.push(Import { module: import.module.into(), name: import.name.into(), ty });
@@ -194,7 +208,7 @@ impl Decoder {
             Payload::TableSection(section) => {
                 for table in section {
                     let table = table?;
-                    self.tables.push(table_type(&table.ty));
+                    self.tables.push(table_type(&table.ty, &self.sigs));
                     self.table_inits.push(match table.init {
                         TableInit::RefNull => None,
                         TableInit::Expr(expr) => Some(const_expr(&expr)?),
@@ -217,7 +231,7 @@ impl Decoder {
             Payload::GlobalSection(section) => {
                 for global in section {
                     let global = global?;
-                    self.globals.push(global_type(&global.ty));
+                    self.globals.push(global_type(&global.ty, &self.sigs));
                     self.global_inits.push(const_expr(&global.init_expr)?);
                     self.counts.globals.1 += 1;
                 }
@@ -289,12 +303,10 @@ impl Decoder {
     /// validated.
     pub(super) fn finish(
         self,
-        types: &Arc<TypeRegistry>,
         source: ModuleSource,
         unvalidated: Option<ValidatorResources>,
     ) -> Result<Arc<ModuleFacts>> {
         let counts = Counts { types: self.types.len() as u32, ..self.counts };
-        let sigs = types.register_module(&self.groups, &self.types)?;
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
         let defined = self.bodies.len();
@@ -304,7 +316,7 @@ impl Decoder {
             features: self.features,
             lazy,
             types: self.types,
-            sigs,
+            sigs: self.sigs,
             imports: self.imports,
             exports: self.exports,
             export_index,
@@ -336,13 +348,13 @@ fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
     MemoryType::new(ty.initial, ty.maximum)
 }
 
-fn table_type(ty: &wasmparser::TableType) -> TableType {
-    TableType::new(RefType::from_wasmparser(ty.element_type), ty.initial, ty.maximum)
+fn table_type(ty: &wasmparser::TableType, types: &[RegisteredType]) -> TableType {
+    TableType::new(RefType::from_wasmparser(ty.element_type, types), ty.initial, ty.maximum)
 }
 
-fn global_type(ty: &wasmparser::GlobalType) -> GlobalType {
+fn global_type(ty: &wasmparser::GlobalType, types: &[RegisteredType]) -> GlobalType {
     let mutability = if ty.mutable { Mutability::Var } else { Mutability::Const };
-    GlobalType::new(ValType::from_wasmparser(ty.content_type), mutability)
+    GlobalType::new(ValType::from_wasmparser(ty.content_type, types), mutability)
 }
 
 /// The value of a constant expression that is a single `i32.const`, and the reader is then past its `end`; `None` for

@@ -83,7 +83,7 @@ pub(crate) fn module(config: &Config, types: &Arc<TypeRegistry>, mut file: File)
 fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &Metadata) -> Option<Arc<ModuleFacts>> {
     let len = usize::try_from(metadata.len()).ok()?;
     let mut source = FileSource::new(file.try_clone().ok()?, metadata, len);
-    let mut decoder = Decoder::new(config.features);
+    let mut decoder = Decoder::new(config.features, types);
     let mut validator = Validator::new_with_features(config.features);
     let mut parser = Parser::new(0);
     parser.set_features(config.features);
@@ -124,7 +124,7 @@ fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &M
     let is_lazy = config.is_lazy_for(decoder.code_bytes());
     let defined = decoder.bodies.len() as u32;
     let resources = decoder.resources.take()?;
-    let module = decoder.finish(types, ModuleSource::File(source), Some(resources)).ok()?;
+    let module = decoder.finish(ModuleSource::File(source), Some(resources)).ok()?;
     if !is_lazy {
         (0..defined).try_for_each(|defined| module.valid_body(defined).map(drop)).ok()?;
         module.assume_background_valid();

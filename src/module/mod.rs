@@ -3,12 +3,13 @@
 //!
 //! What may be here: reading the binary and text formats (`decode`; `file` for large files, which are read in part), and the
 //! binary format's integers as they are written (`leb128`), access to the module's bytes (`source`, and custom sections by
-//! `custom`), validation of function bodies (`validate`, `background`), types (`types`, `rec_group`) and their engine-wide
+//! `custom`), validation of function bodies (`validate`, `background`), types (`types`, `composite`, `rec_group`) and their engine-wide
 //! numbers (`registry`), errors that name proposals (`features`), names (`names`), symbols from debug sections (`debug`),
 //! the layout of contexts (`offsets`), and what running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
+pub(crate) mod composite;
 pub(crate) mod custom;
 pub(crate) mod debug;
 pub(crate) mod decode;
@@ -18,7 +19,7 @@ pub(crate) mod fuel;
 pub(crate) mod leb128;
 pub(crate) mod names;
 pub(crate) mod offsets;
-mod rec_group;
+pub(crate) mod rec_group;
 pub(crate) mod registry;
 pub(crate) mod source;
 pub(crate) mod types;
@@ -29,6 +30,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::error::{Frame, FrameSource, Result};
+use composite::CompositeType;
 use debug::DebugInfo;
 use names::Names;
 use offsets::VMOffsets;
@@ -46,8 +48,8 @@ pub(crate) struct ModuleFacts {
     pub features: WasmFeatures,
     /// Lazy validation: which functions are known to be valid. `None` if all were validated when the module was made.
     pub lazy: Option<Lazy>,
-    pub types: Vec<FuncType>,
-    /// Engine-wide type numbers, by type index.
+    pub types: Vec<CompositeType>,
+    /// The types as the engine knows them, by type index.
     pub sigs: Vec<RegisteredType>,
     pub imports: Vec<Import>,
     pub exports: Vec<Export>,
@@ -234,7 +236,7 @@ impl ModuleFacts {
 
     /// The type of a function of the function index space.
     pub fn func_type(&self, func: u32) -> &FuncType {
-        &self.types[self.funcs[func as usize] as usize]
+        self.types[self.funcs[func as usize] as usize].unwrap_func()
     }
 
     /// The type of a defined function, by its defined index.
@@ -286,7 +288,7 @@ impl ModuleFacts {
             ExternIndex::Memory(index) => ExternType::Memory(self.memories[index as usize]),
             ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize].clone()),
             ExternIndex::Tag(index) => {
-                ExternType::Tag(TagType::new(self.types[self.tags[index as usize] as usize].clone()))
+                ExternType::Tag(TagType::new(self.types[self.tags[index as usize] as usize].unwrap_func().clone()))
             }
         }
     }

@@ -10,7 +10,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::rec_group::{Component, CompositeType, RecGroup, SubType, TypeUse};
+use super::composite::{ArrayType, FieldType, StructType};
+use super::rec_group::{Component, CompositeDef, RecGroup, TypeDef, TypeUse};
 use super::types::{FuncType, HeapType, ValType};
 use crate::error::{Error, Result};
 
@@ -70,9 +71,9 @@ impl RegisteredType {
         match self.group.sub_type(self.index) {
             None => TypeKind::Func,
             Some(ty) => match ty.composite {
-                CompositeType::Func { .. } => TypeKind::Func,
-                CompositeType::Struct(_) => TypeKind::Struct,
-                CompositeType::Array(_) => TypeKind::Array,
+                CompositeDef::Func { .. } => TypeKind::Func,
+                CompositeDef::Struct(_) => TypeKind::Struct,
+                CompositeDef::Array(_) => TypeKind::Array,
             },
         }
     }
@@ -89,18 +90,38 @@ impl RegisteredType {
 
     /// The function type, if it is one.
     pub fn as_func(&self) -> Option<FuncType> {
-        match &self.group.content {
-            Content::Func(ty) => Some((**ty).clone()),
-            Content::Group(group) => match &group.types[self.index as usize].composite {
-                CompositeType::Func { params, results } => {
-                    let all = |types: &[Component<u32>]| {
-                        types.iter().map(|ty| ty.resolve(|ty| self.resolve(ty))).collect::<Vec<_>>()
-                    };
-                    Some(FuncType::of(all(params), all(results)))
-                }
-                CompositeType::Struct(_) | CompositeType::Array(_) => None,
-            },
-        }
+        let def = match &self.group.content {
+            Content::Func(ty) => return Some((**ty).clone()),
+            Content::Group(group) => &group.types[self.index as usize],
+        };
+        let CompositeDef::Func { params, results } = &def.composite else { return None };
+        let all =
+            |types: &[Component<u32>]| types.iter().map(|ty| ty.resolve(|ty| self.resolve(ty))).collect::<Vec<_>>();
+        let ty = FuncType::of(all(params), all(results));
+        let names_group = |ty: &Component<u32>| matches!(ty, Component::Ref { ty: TypeUse::InGroup(_), .. });
+        let is_lone = self.group.len() == 1
+            && def.is_final
+            && def.supertype.is_none()
+            && !params.iter().chain(results).any(names_group);
+        Some(if is_lone { ty } else { ty.defined_as(self.clone()) })
+    }
+
+    /// The type of structures, if it is one.
+    pub fn as_struct(&self) -> Option<StructType> {
+        let CompositeDef::Struct(fields) = &self.group.sub_type(self.index)?.composite else { return None };
+        let resolve = |ty| self.resolve(ty);
+        Some(StructType::of(self.clone(), fields.iter().map(|field| field.resolve(resolve))))
+    }
+
+    /// The type of arrays, if it is one.
+    pub fn as_array(&self) -> Option<ArrayType> {
+        let CompositeDef::Array(element) = &self.group.sub_type(self.index)?.composite else { return None };
+        Some(ArrayType::of(self.clone(), element.resolve(|ty| self.resolve(ty))))
+    }
+
+    /// Its index in its recursive group.
+    pub(crate) fn index_in_group(&self) -> u32 {
+        self.index
     }
 
     /// Whether this type is `other` or a subtype of it, as declared. Types of different engines never match.
@@ -119,6 +140,24 @@ impl RegisteredType {
         let start = self.group.starts.get(self.index as usize).map_or(0, |start| *start as usize);
         let record = &self.group.records[start..];
         &record[..record_len(record[DEPTH] as usize)]
+    }
+
+    /// Whether its definition matches that of the supertype that it declares (specification 3.0, section 3.3.8, "composite
+    /// types").
+    fn is_valid_subtype(&self, supertype: &RegisteredType) -> bool {
+        fn all_match(these: &[FieldType], others: &[FieldType]) -> bool {
+            these.len() >= others.len() && these.iter().zip(others).all(|(this, other)| this.matches(other))
+        }
+        if let (Some(this), Some(other)) = (self.as_func(), supertype.as_func()) {
+            return this.matches(&other);
+        }
+        if let (Some(this), Some(other)) = (self.as_struct(), supertype.as_struct()) {
+            return all_match(this.field_types(), other.field_types());
+        }
+        match (self.as_array(), supertype.as_array()) {
+            (Some(this), Some(other)) => this.element().matches(other.element()),
+            _ => false,
+        }
     }
 
     fn is_of_engine_of(&self, other: &RegisteredType) -> bool {
@@ -241,7 +280,7 @@ impl Group {
     }
 
     /// `None` for a plain function type.
-    fn sub_type(&self, index: u32) -> Option<&SubType<u32>> {
+    fn sub_type(&self, index: u32) -> Option<&TypeDef<u32>> {
         match &self.content {
             Content::Func(_) => None,
             Content::Group(group) => Some(&group.types[index as usize]),
@@ -293,17 +332,18 @@ impl TypeRegistry {
 
     /// The function type with this number; a handle to it must be alive.
     pub fn func_type(&self, number: u32) -> Arc<FuncType> {
-        let tables = self.lock();
-        let numbered = &tables.by_number[&number];
-        if let Some(ty) = &numbered.func {
+        if let Some(ty) = &self.lock().by_number[&number].func {
             return ty.clone();
         }
-        let group = numbered.group.upgrade();
-        // If it is the last handle, dropping the group takes the lock.
-        drop(tables);
+        Arc::new(self.handle(number).as_func().expect("functions have function types"))
+    }
+
+    /// A handle to the type with this number; another handle to it must be alive.
+    pub fn handle(&self, number: u32) -> RegisteredType {
+        let group = self.lock().by_number[&number].group.upgrade();
+        // If this becomes the last handle, dropping the group takes the lock, which is not held here.
         let group = group.expect("the number is that of a live handle");
-        let ty = group.handle(number - group.first).as_func();
-        Arc::new(ty.expect("functions have function types"))
+        group.handle(number - group.first)
     }
 
     /// Registers a function type, final and without supertype.
@@ -315,31 +355,69 @@ impl TypeRegistry {
         self.register(ty, NO_TYPE).expect("fewer than 2^32 types in the life of an engine")
     }
 
-    /// Registers the types of a module by group, in the order of their indices. `None` stands for a group of one plain
-    /// function type, which is in `types` at its index.
+    /// Registers the types of the next group of a module's type section; `registered` has those of the groups before it, in
+    /// the order of their indices, and gets these.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the numbers are used up.
-    pub fn register_module(
+    pub fn register_module_group(
         self: &Arc<Self>,
-        groups: &[Option<RecGroup<u32>>],
-        types: &[FuncType],
-    ) -> Result<Vec<RegisteredType>> {
-        let mut registered = Vec::with_capacity(types.len());
-        for group in groups {
-            match group {
-                None => registered.push(self.register(&types[registered.len()], NO_TYPE - FOR_THE_HOST)?),
-                Some(group) => {
-                    let named = group.map(|index| registered[*index as usize].clone());
-                    registered.extend(self.register_group(&named, NO_TYPE - FOR_THE_HOST)?);
-                }
+        group: &wasmparser::RecGroup,
+        registered: &mut Vec<RegisteredType>,
+    ) -> Result<()> {
+        const LIMIT: u32 = NO_TYPE - FOR_THE_HOST;
+        match RecGroup::from_wasmparser(group, registered.len() as u32) {
+            Ok(plain) => registered.push(self.register(&plain, LIMIT)?),
+            Err(group) => {
+                let named = group.map(|index| registered[*index as usize].clone());
+                registered.extend(self.register_group(&named, LIMIT)?);
             }
         }
-        Ok(registered)
+        Ok(())
+    }
+
+    /// Registers a type that the host describes, which is a recursive group of its own.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the supertype can have no subtypes, or this type does not match it, or it has
+    /// too many supertypes; [`Resource`](crate::ErrorKind::Resource) if the numbers are used up.
+    ///
+    /// # Panics
+    /// If it refers to a type of another engine.
+    pub fn register_subtype(
+        self: &Arc<Self>,
+        is_final: bool,
+        supertype: Option<&RegisteredType>,
+        composite: CompositeDef<RegisteredType>,
+    ) -> Result<RegisteredType> {
+        assert!(
+            composite.outside().chain(supertype).all(|ty| ty.is_of(self)),
+            "a type refers to a type of another engine"
+        );
+        if let Some(supertype) = supertype {
+            if supertype.is_final() {
+                return Err(Error::usage("a final type can have no subtypes"));
+            }
+            if supertype.depth() >= MAX_DEPTH {
+                return Err(Error::usage(format!("a type has more than {MAX_DEPTH} supertypes")));
+            }
+        }
+        let group = RecGroup::of_one(is_final, supertype, composite);
+        let ty = self.register_group(&group, NO_TYPE)?.next().expect("it has one type");
+        match supertype {
+            Some(supertype) if !ty.is_valid_subtype(supertype) => {
+                Err(Error::usage("the type does not match its supertype"))
+            }
+            _ => Ok(ty),
+        }
     }
 
     /// Registers a function type; its number must come out below `limit`.
     fn register(self: &Arc<Self>, ty: &FuncType, limit: u32) -> Result<RegisteredType> {
+        if let Some(defined) = ty.defined() {
+            assert!(defined.is_of(self), "a type refers to a type of another engine");
+            return Ok(defined.clone());
+        }
         let is_concrete = |ty: &ValType| ty.as_ref().is_some_and(|ty| matches!(ty.heap_type(), HeapType::Concrete(_)));
         if ty.params().iter().chain(ty.results()).any(is_concrete) {
             let mut types = self.register_group(&RecGroup::of_func(ty), limit)?;
@@ -381,7 +459,10 @@ impl TypeRegistry {
                     // A copy: the supertype's record may be in the same buffer.
                     let supertype = match ty.supertype {
                         None => None,
-                        Some(TypeUse::InGroup(index)) => Some(records[starts[index as usize] as usize..].to_vec()),
+                        Some(TypeUse::InGroup(index)) => {
+                            let record = &records[starts[index as usize] as usize..];
+                            Some(record[..record_len(record[DEPTH] as usize)].to_vec())
+                        }
                         Some(TypeUse::Outside(number)) => Some(outside[&number].supertypes().to_vec()),
                     };
                     push_record(&mut records, supertype.as_deref(), number)?;
@@ -454,7 +535,7 @@ impl RegistryTables {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rec_group::{FieldType, StorageType};
+    use super::super::rec_group::{FieldDef, StorageDef};
     use super::*;
     use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
@@ -462,26 +543,15 @@ mod tests {
     fn register(registry: &Arc<TypeRegistry>, text: &str) -> Vec<RegisteredType> {
         let binary = crate::module::decode::text(format!("(module {text})").as_bytes()).unwrap();
         Validator::new_with_features(WasmFeatures::default() | WasmFeatures::GC).validate_all(&binary).unwrap();
-        let mut groups = Vec::new();
-        let mut types: Vec<FuncType> = Vec::new();
+        let mut types = Vec::new();
         for payload in Parser::new(0).parse_all(&binary) {
             if let Payload::TypeSection(section) = payload.unwrap() {
                 for group in section {
-                    let group = group.unwrap();
-                    let read = RecGroup::from_wasmparser(&group, types.len() as u32);
-                    types.extend(group.types().map(|ty| match (&read, &ty.composite_type.inner) {
-                        (None, wasmparser::CompositeInnerType::Func(ty)) => {
-                            let all =
-                                |types: &[_]| types.iter().map(|ty| ValType::from_wasmparser(*ty)).collect::<Vec<_>>();
-                            FuncType::of(all(ty.params()), all(ty.results()))
-                        }
-                        _ => FuncType::of([], []),
-                    }));
-                    groups.push(read);
+                    registry.register_module_group(&group.unwrap(), &mut types).unwrap();
                 }
             }
         }
-        registry.register_module(&groups, &types).unwrap()
+        types
     }
 
     /// How many groups, types and numbers the registry holds.
@@ -607,7 +677,7 @@ mod tests {
         let mut last: Option<RegisteredType> = None;
         for depth in 0.. {
             let supertype = last.clone().map(TypeUse::Outside);
-            let ty = SubType { is_final: false, supertype, composite: CompositeType::Struct([].into()) };
+            let ty = TypeDef { is_final: false, supertype, composite: CompositeDef::Struct([].into()) };
             match registry.register_group(&RecGroup { types: [ty].into() }, NO_TYPE) {
                 Ok(mut types) => last = types.next(),
                 Err(_) => {
@@ -647,9 +717,9 @@ mod tests {
             for _ in 0..100_000 {
                 let field = || {
                     let ty = last.clone().map_or(TypeUse::InGroup(0), TypeUse::Outside);
-                    FieldType { storage: StorageType::Val(Component::Ref { nullable: true, ty }), is_mutable: false }
+                    FieldDef { storage: StorageDef::Val(Component::Ref { nullable: true, ty }), is_mutable: false }
                 };
-                let ty = || SubType { is_final: true, supertype: None, composite: CompositeType::Array(field()) };
+                let ty = || TypeDef { is_final: true, supertype: None, composite: CompositeDef::Array(field()) };
                 let group = RecGroup { types: (0..len).map(|_| ty()).collect() };
                 last = registry.register_group(&group, NO_TYPE).unwrap().last();
             }
@@ -704,10 +774,10 @@ mod tests {
         let registry: Arc<TypeRegistry> = Arc::default();
         registry.lock().next = NO_TYPE - FOR_THE_HOST - 1;
         let [one, other] = [ValType::I32, ValType::I64].map(|ty| FuncType::of([ty], []));
-        assert!(registry.register_module(&[None], std::slice::from_ref(&one)).is_ok());
+        let kept_of_one = registry.register(&one, NO_TYPE - FOR_THE_HOST).unwrap();
         let kept = registry.register_func(&other);
-        assert!(registry.register_module(&[None], std::slice::from_ref(&other)).is_ok());
-        assert!(registry.register_module(&[None], &[FuncType::of([], [])]).is_err());
-        assert_eq!(kept.number(), NO_TYPE - FOR_THE_HOST);
+        assert!(registry.register(&other, NO_TYPE - FOR_THE_HOST).is_ok());
+        assert!(registry.register(&FuncType::of([], []), NO_TYPE - FOR_THE_HOST).is_err());
+        assert_eq!((kept_of_one.number() + 1, kept.number()), (kept.number(), NO_TYPE - FOR_THE_HOST));
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::composite::Finality;
 use super::registry::{RegisteredType, TypeKind};
 use crate::error::{Error, Result};
 
@@ -107,18 +108,18 @@ impl ValType {
         if matches!(self, ValType::V128) { 2 } else { 1 }
     }
 
-    /// The type wasmparser read.
+    /// The type wasmparser read in a module with these types.
     ///
     /// # Panics
     /// On types of proposals that validation has already refused.
-    pub(crate) fn from_wasmparser(ty: wasmparser::ValType) -> Self {
+    pub(crate) fn from_wasmparser(ty: wasmparser::ValType, types: &[RegisteredType]) -> Self {
         match ty {
             wasmparser::ValType::I32 => ValType::I32,
             wasmparser::ValType::I64 => ValType::I64,
             wasmparser::ValType::F32 => ValType::F32,
             wasmparser::ValType::F64 => ValType::F64,
             wasmparser::ValType::V128 => ValType::V128,
-            wasmparser::ValType::Ref(ty) => ValType::Ref(RefType::from_wasmparser(ty)),
+            wasmparser::ValType::Ref(ty) => ValType::Ref(RefType::from_wasmparser(ty, types)),
         }
     }
 }
@@ -198,16 +199,12 @@ impl RefType {
         (other.nullable || !self.nullable) && self.heap.matches(&other.heap)
     }
 
-    /// The type wasmparser read.
+    /// The type wasmparser read in a module with these types.
     ///
     /// # Panics
     /// On types of proposals that validation has already refused.
-    pub(crate) fn from_wasmparser(ty: wasmparser::RefType) -> Self {
-        let heap = match ty.heap_type() {
-            wasmparser::HeapType::Abstract { shared: false, ty } => HeapType::from_wasmparser(ty),
-            other => unreachable!("validated modules have no references to {other:?}"),
-        };
-        RefType::new(ty.is_nullable(), heap)
+    pub(crate) fn from_wasmparser(ty: wasmparser::RefType, types: &[RegisteredType]) -> Self {
+        RefType::new(ty.is_nullable(), HeapType::from_wasmparser(ty.heap_type(), types))
     }
 }
 
@@ -242,13 +239,19 @@ macro_rules! heap_types {
         }
 
         impl HeapType {
-            /// The abstract type that wasmparser read.
+            /// The type that wasmparser read in a module with these types.
             ///
             /// # Panics
             /// On types of proposals that validation has already refused.
-            pub(super) fn from_wasmparser(ty: wasmparser::AbstractHeapType) -> Self {
+            pub(crate) fn from_wasmparser(ty: wasmparser::HeapType, types: &[RegisteredType]) -> Self {
                 match ty {
-                    $(wasmparser::AbstractHeapType::$name => HeapType::$name,)*
+                    $(wasmparser::HeapType::Abstract { shared: false, ty: wasmparser::AbstractHeapType::$name } => {
+                        HeapType::$name
+                    })*
+                    wasmparser::HeapType::Concrete(index) => {
+                        let index = index.as_module_index().expect("types are read as they are written, by their index");
+                        HeapType::Concrete(types[index as usize].clone())
+                    }
                     other => unreachable!("validated modules have no references to {other:?}"),
                 }
             }
@@ -370,12 +373,38 @@ pub struct FuncType {
     // Shared: a module may have a million imports of a type with a thousand parameters.
     params: Arc<[ValType]>,
     results: Arc<[ValType]>,
+    /// The type's definition, unless it is a group of its own that is final, has no supertype and does not refer to itself:
+    /// its parameters and results then say everything about it.
+    defined: Option<RegisteredType>,
 }
 
 impl FuncType {
     /// The type of functions from `params` to `results`, which must be of one engine.
     pub(crate) fn of(params: impl IntoIterator<Item = ValType>, results: impl IntoIterator<Item = ValType>) -> Self {
-        FuncType { params: params.into_iter().collect(), results: results.into_iter().collect() }
+        FuncType { params: params.into_iter().collect(), results: results.into_iter().collect(), defined: None }
+    }
+
+    /// The type with this definition, which has these parameters and results.
+    pub(crate) fn defined_as(self, defined: RegisteredType) -> Self {
+        FuncType { defined: Some(defined), ..self }
+    }
+
+    /// The type's definition, if parameters and results do not say everything about it.
+    pub(crate) fn defined(&self) -> Option<&RegisteredType> {
+        self.defined.as_ref()
+    }
+
+    /// Whether it can have subtypes.
+    pub fn finality(&self) -> Finality {
+        match &self.defined {
+            Some(defined) if !defined.is_final() => Finality::NonFinal,
+            _ => Finality::Final,
+        }
+    }
+
+    /// The type that its definition names as supertype.
+    pub fn supertype(&self) -> Option<FuncType> {
+        self.defined.as_ref()?.supertype()?.as_func()
     }
 
     /// Types of the parameters.
@@ -389,7 +418,8 @@ impl FuncType {
     }
 
     /// Whether a function of this type can be used as one of `wanted`: its parameters take all that those of `wanted` do, and
-    /// its results are among those of `wanted` (specification 3.0, section 3.3.8, "function types").
+    /// its results are among those of `wanted` (specification 3.0, section 3.3.8, "function types"). What the definitions of
+    /// the types declare as their supertypes plays no part; [`RegisteredType::matches`] looks at that.
     pub fn matches(&self, wanted: &FuncType) -> bool {
         let all = |these: &[ValType], others: &[ValType]| {
             these.len() == others.len() && these.iter().zip(others).all(|(this, other)| this.matches(other))
@@ -421,6 +451,11 @@ impl FuncType {
 impl fmt::Display for FuncType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
+        if let Some(defined) = &self.defined {
+            // Parameters and results may be those of another type.
+            write!(f, "(type {defined})")?;
+            separator = " ";
+        }
         for (keyword, types) in [("param", &self.params), ("result", &self.results)] {
             if !types.is_empty() {
                 write!(f, "{separator}({keyword}")?;
@@ -773,7 +808,7 @@ impl Mutability {
     }
 }
 
-/// Whether a global can be set.
+/// Whether a global or field can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutability {
     /// It keeps its first value.
@@ -858,7 +893,11 @@ fn check_limits(what: &str, units: &str, most: u128, minimum: u64, maximum: Opti
 impl fmt::Display for ExternType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ExternType::Func(ty) if ty.params.is_empty() && ty.results.is_empty() => f.write_str("(func)"),
+            ExternType::Func(FuncType { params, results, defined: None })
+                if params.is_empty() && results.is_empty() =>
+            {
+                f.write_str("(func)")
+            }
             ExternType::Func(ty) => write!(f, "(func {ty})"),
             ExternType::Table(ty) => write!(f, "(table {ty})"),
             ExternType::Memory(ty) => write!(f, "(memory {ty})"),

@@ -139,7 +139,7 @@ fn host_func_over_values<T: Send + 'static>(
             let (args, out) = values.split_at_mut(params.len());
             Value::read_all(params, slots, &*store, args);
             block_on(store, Box::into_pin(func(Caller::new(store, vmctx), args, out)).as_mut())??;
-            Value::check_all(out, results, "result")?;
+            Value::check_all(&*store, out, results, "result")?;
             (*store).collect_if_due(out.iter().any(Value::is_host_object));
             Value::write_all(out, slots, &mut *store)
         }

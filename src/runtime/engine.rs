@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::module::Module;
 use crate::config::{BoundsChecks, Config, proposals};
 use crate::error::{Error, Result};
+use crate::module::composite::{ArrayType, FieldType, Finality, StructType};
+use crate::module::rec_group::CompositeDef;
 use crate::module::registry::RegisteredType;
 use crate::module::types::{FuncType, HeapType, ValType};
 use crate::printable::Printable;
@@ -226,8 +228,8 @@ impl Engine {
         std::fs::File::open(path).map(|_| None).map_err(open)
     }
 
-    /// Registers a function type, so that a [`HeapType`](crate::HeapType) can refer to it. The type is final and has no
-    /// supertype; it is equal to the type of any module that defines the same one.
+    /// Registers a function type, so that a [`HeapType`](crate::HeapType) can refer to it. It is equal to the type of any
+    /// module that defines the same one.
     ///
     /// # Panics
     /// If `ty` refers to a type of another engine.
@@ -267,5 +269,106 @@ impl FuncType {
         };
         assert!(!ty.params().iter().chain(ty.results()).any(is_foreign), "a type refers to a type of another engine");
         ty
+    }
+
+    /// As [`FuncType::new`], for a type that can have subtypes if it is not final, and is a subtype of `supertype`. The type
+    /// is that of a module that defines the same type as a recursive group of its own.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the supertype is final, or parameters and results do not match its, or it has too
+    /// many supertypes itself; [`Resource`](crate::ErrorKind::Resource) if the engine has had 2^32 types.
+    ///
+    /// # Panics
+    /// As for [`FuncType::new`].
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Finality, FuncType, ValType};
+    /// let engine = Engine::default();
+    /// let base = FuncType::with_finality_and_supertype(&engine, Finality::NonFinal, None, [], [ValType::FUNCREF])?;
+    /// let sub = FuncType::with_finality_and_supertype(&engine, Finality::Final, Some(&base), [], [ValType::FUNCREF])?;
+    /// assert!(engine.register_type(&sub).matches(&engine.register_type(&base)));
+    /// assert_eq!(sub.supertype(), Some(base));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    pub fn with_finality_and_supertype(
+        engine: &Engine,
+        finality: Finality,
+        supertype: Option<&FuncType>,
+        params: impl IntoIterator<Item = ValType>,
+        results: impl IntoIterator<Item = ValType>,
+    ) -> Result<Self> {
+        let ty = FuncType::new(engine, params, results);
+        if finality.is_final() && supertype.is_none() {
+            return Ok(ty);
+        }
+        let registry = &engine.0.core.types;
+        let supertype = supertype.map(|ty| registry.register_func(ty));
+        let defined = registry.register_subtype(finality.is_final(), supertype.as_ref(), CompositeDef::of_func(&ty))?;
+        Ok(ty.defined_as(defined))
+    }
+}
+
+impl StructType {
+    /// The type of structures with these fields: final, and without supertype. It is equal to that of any module that
+    /// defines the same type as a recursive group of its own.
+    ///
+    /// # Errors
+    /// [`Resource`](crate::ErrorKind::Resource) if the engine has had 2^32 types.
+    ///
+    /// # Panics
+    /// If a field refers to a [`RegisteredType`] of another engine.
+    pub fn new(engine: &Engine, fields: impl IntoIterator<Item = FieldType>) -> Result<Self> {
+        Self::with_finality_and_supertype(engine, Finality::Final, None, fields)
+    }
+
+    /// As [`StructType::new`], for a type that can have subtypes if it is not final, and is a subtype of `supertype`, whose
+    /// fields come first.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the supertype is final, or the first fields do not match its, or it has too many
+    /// supertypes itself; [`Resource`](crate::ErrorKind::Resource) if the engine has had 2^32 types.
+    ///
+    /// # Panics
+    /// As for [`StructType::new`].
+    pub fn with_finality_and_supertype(
+        engine: &Engine,
+        finality: Finality,
+        supertype: Option<&StructType>,
+        fields: impl IntoIterator<Item = FieldType>,
+    ) -> Result<Self> {
+        let fields: Vec<_> = fields.into_iter().collect();
+        let (supertype, def) = (supertype.map(StructType::registered_type), CompositeDef::of_struct(&fields));
+        let ty = engine.0.core.types.register_subtype(finality.is_final(), supertype, def)?;
+        Ok(StructType::of(ty, fields))
+    }
+}
+
+impl ArrayType {
+    /// The type of arrays of such elements: final, and without supertype. It is equal to that of any module that defines the
+    /// same type as a recursive group of its own.
+    ///
+    /// # Panics
+    /// If the element refers to a [`RegisteredType`] of another engine, or the engine has had 2^32 types.
+    pub fn new(engine: &Engine, element: FieldType) -> Self {
+        Self::with_finality_and_supertype(engine, Finality::Final, None, element).expect("the engine has numbers left")
+    }
+
+    /// As [`ArrayType::new`], for a type that can have subtypes if it is not final, and is a subtype of `supertype`.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if the supertype is final, or the element does not match its, or it has too many
+    /// supertypes itself; [`Resource`](crate::ErrorKind::Resource) if the engine has had 2^32 types.
+    ///
+    /// # Panics
+    /// If the element refers to a [`RegisteredType`] of another engine.
+    pub fn with_finality_and_supertype(
+        engine: &Engine,
+        finality: Finality,
+        supertype: Option<&ArrayType>,
+        element: FieldType,
+    ) -> Result<Self> {
+        let (supertype, def) = (supertype.map(ArrayType::registered_type), CompositeDef::of_array(&element));
+        let ty = engine.0.core.types.register_subtype(finality.is_final(), supertype, def)?;
+        Ok(ArrayType::of(ty, element))
     }
 }

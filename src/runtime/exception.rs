@@ -50,7 +50,7 @@ impl ExnRef {
             return Err(Error::usage("tag used with another store than its own"));
         }
         let ty = store.engine.types.func_type(store.tags[tag.0.index(store)].sig.number());
-        Value::check_all(payload, ty.params(), "field")?;
+        Value::check_all(store, payload, ty.params(), "field")?;
         store.collect_if_due(payload.iter().any(Value::is_host_object));
         let own = store.as_ptr();
         // SAFETY: the store is borrowed exclusively and used through its own pointer. No slot is in use but those of suspended

@@ -12,6 +12,7 @@ use super::value::Value;
 #[cfg(jit)]
 use crate::config::Strategy;
 use crate::error::{Error, Result};
+use crate::module::registry::RegisteredType;
 use crate::module::types::FuncType;
 use crate::sys;
 use crate::vm::context::{VMContext, VMFuncRef};
@@ -35,7 +36,7 @@ pub(crate) fn host_func_over_values<T: 'static>(
             let (args, out) = values.split_at_mut(params.len());
             Value::read_all(params, slots, &*store, args);
             func(Caller::<T>::new(store, vmctx), args, out)?;
-            Value::check_all(out, results, "result")?;
+            Value::check_all(&*store, out, results, "result")?;
             (*store).collect_if_due(out.iter().any(Value::is_host_object));
             Value::write_all(out, slots, &mut *store)?;
             values.clear();
@@ -269,6 +270,27 @@ impl Func {
         unsafe { self.func_ref(store).as_ref().sig }
     }
 
+    /// Whether the function's type is `ty` or a subtype of it, as declared.
+    pub(crate) fn has_type(&self, store: &StoreOpaque, ty: &RegisteredType) -> bool {
+        store.engine.types.handle(self.sig(store)).matches(ty)
+    }
+
+    /// Whether the function can be used as one of type `ty`: its own type is `ty`, or is declared as a subtype of it.
+    ///
+    /// # Panics
+    /// If the function is in another store, or `ty` refers to a type of another engine.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Func, FuncType, Store};
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let func = Func::wrap(&mut store, || ());
+    /// assert!(func.matches_ty(&store, &FuncType::new(store.engine(), [], [])));
+    /// ```
+    pub fn matches_ty(&self, store: impl AsContext, ty: &FuncType) -> bool {
+        let store = &store.as_context().0.opaque;
+        self.has_type(store, &store.engine.types.register_func(ty))
+    }
+
     /// The function's type.
     ///
     /// # Panics
@@ -303,7 +325,7 @@ impl Func {
     /// If the function is in another store.
     pub(super) fn check_call(&self, store: &StoreOpaque, args: &[Value], results: usize) -> Result<()> {
         let ty = store.engine.types.func_type(self.sig(store));
-        Value::check_all(args, ty.params(), "argument")?;
+        Value::check_all(store, args, ty.params(), "argument")?;
         if results != ty.results().len() {
             let want = ty.results().len();
             return Err(Error::usage(format!("the function has {want} result(s), room was given for {results}")));

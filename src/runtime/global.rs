@@ -30,7 +30,7 @@ impl Global {
     /// [`Usage`](crate::ErrorKind::Usage) if the value does not match the type, or refers to an object in another store.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Value) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
-        Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
+        Value::check_all(store, std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
         store.collect_if_due(true);
         let slots = value.to_slots(store)?;
         Ok(Global(store.add_global(GlobalData::new(ty, slots))))
@@ -64,7 +64,7 @@ impl Global {
         if !ty.is_mutable() {
             return Err(Error::usage("an immutable global cannot be set"));
         }
-        Value::check_all(std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
+        Value::check_all(store, std::slice::from_ref(&value), std::slice::from_ref(&ty.content), "value")?;
         store.collect_if_due(true);
         let slots = value.to_slots(store)?;
         // SAFETY: `vm` is valid as long as the store, which is borrowed exclusively, so no code reads it meanwhile.

@@ -13,7 +13,9 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
     match (want, got) {
         (ExternType::Func(want), Extern::Func(func)) => {
             let got = store.engine.types.func_type(func.sig(store));
-            if *got == *want { Ok(()) } else { mismatch(ExternType::Func((*got).clone())) }
+            // A type without definition is final, so only an equal one matches it.
+            let fits = *got == *want || want.defined().is_some_and(|want| func.has_type(store, want));
+            if fits { Ok(()) } else { mismatch(ExternType::Func((*got).clone())) }
         }
         (ExternType::Memory(want), Extern::Memory(memory)) => {
             let data = &store.memories[memory.0.index(store)];
@@ -44,5 +46,36 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         (_, Extern::Memory(memory)) => mismatch(ExternType::Memory(store.memories[memory.0.index(store)].ty)),
         (_, Extern::Table(table)) => mismatch(ExternType::Table(store.tables[table.0.index(store)].ty.clone())),
         (_, Extern::Global(global)) => mismatch(ExternType::Global(store.globals[global.0.index(store)].ty.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Engine, Finality, Func, FuncType, HeapType, RefType, Store, Strategy, ValType, Value};
+
+    #[test]
+    fn a_function_fits_its_type_and_what_that_declares() {
+        let engine = Engine::new(Config::new().strategy(Strategy::Interpreter)).unwrap();
+        let mut store = Store::new(&engine, ());
+        let of = |supertype: Option<&FuncType>| {
+            FuncType::with_finality_and_supertype(&engine, Finality::NonFinal, supertype, [], []).unwrap()
+        };
+        let base = of(None);
+        let sub = of(Some(&base));
+        let types = [FuncType::new(&engine, [], []), base, sub];
+        let funcs = types.clone().map(|ty| Func::new(&mut store, ty, |_, _, _| Ok(())));
+        for (func, got) in funcs.iter().zip(&types) {
+            assert_eq!(&func.ty(&store), got);
+            for (at, want) in types.iter().enumerate() {
+                let fits = got == want || at == 1 && *got == types[2];
+                let opaque = &crate::AsContext::as_context(&store).0.opaque;
+                let checked = check_import(opaque, &ExternType::Func(want.clone()), &Extern::Func(*func));
+                assert_eq!(checked.is_ok(), fits, "{got} {want}");
+                assert_eq!(func.matches_ty(&store, want), fits, "{got} {want}");
+                let reference = RefType::new(false, HeapType::Concrete(engine.register_type(want)));
+                assert_eq!(Value::from(*func).matches_ty(&store, &ValType::Ref(reference)), fits, "{got} {want}");
+            }
+        }
     }
 }

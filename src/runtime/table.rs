@@ -35,7 +35,7 @@ impl Table {
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Ref) -> Result<Self> {
         let store = &mut store.as_context_mut().into_inner().opaque;
         let init = Value::from(init);
-        Value::check_all(std::slice::from_ref(&init), &[ty.element.clone().into()], "initial element")?;
+        Value::check_all(store, std::slice::from_ref(&init), &[ty.element.clone().into()], "initial element")?;
         store.collect_if_due(true);
         let growth = initial_growth(&ty);
         // SAFETY: no slot is held yet.
@@ -63,7 +63,7 @@ impl Table {
     /// Checks a value that is to become an element, and converts it to a slot.
     fn slot_of(self, store: &mut StoreOpaque, value: Ref) -> Result<u64> {
         let (element, value) = (self.in_store(store).ty.element.clone(), Value::from(value));
-        Value::check_all(std::slice::from_ref(&value), &[element.into()], "element")?;
+        Value::check_all(store, std::slice::from_ref(&value), &[element.into()], "element")?;
         store.collect_if_due(true);
         Ok(value.to_slots(store)?[0])
     }

@@ -1,6 +1,7 @@
 //! WebAssembly values for the embedder, and their conversion to and from slots.
 
 use super::func::Func;
+use super::store::AsContext;
 use crate::error::{Error, ExnRef, Result};
 use crate::module::types::{HeapType, RefType, ValType};
 use crate::vm::exception;
@@ -256,6 +257,9 @@ impl Value {
     }
 
     /// Whether the value may be used where the type is expected. A null matches every nullable type of its hierarchy.
+    ///
+    /// Whether a function is of a [concrete](HeapType::Concrete) type only its store knows: this says no, and
+    /// [`Value::matches_ty`] what is so.
     pub fn matches(&self, ty: &ValType) -> bool {
         let is_null = match self {
             Value::FuncRef(func) => func.is_none(),
@@ -270,6 +274,29 @@ impl Value {
             }
             (ValType::Ref(own), ValType::Ref(ty)) => own.heap_type().matches(ty.heap_type()),
             (own, ty) => own == *ty,
+        }
+    }
+
+    /// Whether the value may be used in `store` where the type is expected. A null matches every nullable type of its
+    /// hierarchy; a reference to an object in another store matches none that is concrete.
+    ///
+    /// ```
+    /// use wasmrun::{Engine, Func, FuncType, HeapType, RefType, Store, Value};
+    /// let mut store = Store::new(&Engine::default(), ());
+    /// let callback = store.engine().register_type(&FuncType::new(store.engine(), [], []));
+    /// let ty = RefType::new(false, HeapType::Concrete(callback)).into();
+    /// let func = Func::wrap(&mut store, || ());
+    /// assert!(Value::from(func).matches_ty(&store, &ty) && !Value::null_func_ref().matches_ty(&store, &ty));
+    /// ```
+    pub fn matches_ty(&self, store: impl AsContext, ty: &ValType) -> bool {
+        self.matches_in(&store.as_context().0.opaque, ty)
+    }
+
+    /// As [`Value::matches_ty`].
+    pub(crate) fn matches_in(&self, store: &StoreOpaque, ty: &ValType) -> bool {
+        match (self, ty.as_ref().and_then(|ty| ty.heap_type().as_concrete())) {
+            (Value::FuncRef(Some(func)), Some(ty)) => func.belongs_to(store) && func.has_type(store, ty),
+            _ => self.matches(ty),
         }
     }
 
@@ -365,11 +392,11 @@ impl Value {
     ///
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) if they do not.
-    pub(crate) fn check_all(values: &[Value], types: &[ValType], what: &str) -> Result<()> {
+    pub(crate) fn check_all(store: &StoreOpaque, values: &[Value], types: &[ValType], what: &str) -> Result<()> {
         if values.len() != types.len() {
             return Err(Error::usage(format!("expected {} {what}(s), got {}", types.len(), values.len())));
         }
-        match values.iter().zip(types).position(|(value, ty)| !value.matches(ty)) {
+        match values.iter().zip(types).position(|(value, ty)| !value.matches_in(store, ty)) {
             None => Ok(()),
             Some(at) => {
                 let (want, got) = (&types[at], values[at].ty());

@@ -94,12 +94,15 @@ pub(crate) unsafe fn func_ref(vmctx: *mut VMContext, func: u32) -> *mut VMFuncRe
         let place = resolve::<VMFuncRef>(vmctx, Location::Inline(module.offsets.func_ref(defined)));
         if (*place).owner.is_null() {
             let engine = &(*(*vmctx).store.cast::<StoreOpaque>()).engine;
+            let ty = &module.sigs[module.funcs[func as usize] as usize];
             place.write(VMFuncRef {
                 code: (engine.hooks.ref_entry)(engine.config.strategy, module.func_type(func)),
                 callee: place.cast(),
                 owner: vmctx.cast(),
-                sig: module.sig(module.funcs[func as usize]),
+                sig: ty.number(),
                 index: defined,
+                supertypes: ty.supertypes().as_ptr(),
+                gc_id: 0,
             });
         }
         place

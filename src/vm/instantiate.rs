@@ -173,7 +173,7 @@ impl InstanceData {
             this().memories.push(store().add_memory(memory));
         }
         for index in this().tags.len()..inner.tags.len() {
-            let ty = &inner.types[inner.tags[index] as usize];
+            let ty = inner.types[inner.tags[index] as usize].unwrap_func();
             let tag = store().add_tag(ty, Some((inner.clone(), index as u32)));
             // SAFETY: the instance owns the context, which is live.
             unsafe { this().push_tag(tag, store()) };

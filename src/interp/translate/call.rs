@@ -45,7 +45,7 @@ impl Translator<'_> {
     }
 
     pub fn call_indirect(&mut self, type_index: u32, table: u32) {
-        let ty = &self.module.types[type_index as usize];
+        let ty = self.module.types[type_index as usize].unwrap_func();
         let index = self.pop();
         let own = index.slot;
         let index = self.slot_of(index);
@@ -76,7 +76,7 @@ impl Translator<'_> {
     }
 
     pub fn return_call_indirect(&mut self, type_index: u32, table: u32) {
-        let ty = &self.module.types[type_index as usize];
+        let ty = self.module.types[type_index as usize].unwrap_func();
         let index = self.pop_slot();
         let base = self.arguments(ty.params());
         let b = self.read(index, 0);

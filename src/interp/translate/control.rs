@@ -166,8 +166,8 @@ impl<'m> Translator<'m> {
     pub(super) fn open(&mut self, construct: Construct, ty: BlockType) {
         let ty = match ty {
             BlockType::Empty => BlockSignature::Empty,
-            BlockType::Type(ty) => BlockSignature::Result(ValType::from_wasmparser(ty)),
-            BlockType::FuncType(index) => BlockSignature::Func(&self.module.types[index as usize]),
+            BlockType::Type(ty) => BlockSignature::Result(ValType::from_wasmparser(ty, &self.module.sigs)),
+            BlockType::FuncType(index) => BlockSignature::Func(self.module.types[index as usize].unwrap_func()),
         };
         let operands = self.stack.len() - ty.params().len();
         let height = self.height - slots(ty.params());

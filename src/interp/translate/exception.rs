@@ -173,7 +173,7 @@ impl Translator<'_> {
     }
 
     pub fn throw(&mut self, tag: u32) {
-        let params = self.module.types[self.module.tags[tag as usize] as usize].params();
+        let params = self.module.types[self.module.tags[tag as usize] as usize].unwrap_func().params();
         let base = self.arguments(params);
         let place = u64::from(base) | u64::from(slots(params)) << 32;
         self.effect(Plain::Throw.op(), 0, tag as u16, (tag >> 16) as u16, &[place]);

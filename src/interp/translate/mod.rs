@@ -166,7 +166,7 @@ impl<'m> Translator<'m> {
         }
         for group in body.get_locals_reader()? {
             let (count, ty) = group?;
-            let ty = ValType::from_wasmparser(ty);
+            let ty = ValType::from_wasmparser(ty, &module.sigs);
             locals.extend((0..count).map(|_| Local::new(&mut next, &ty)));
         }
         let words = Vec::with_capacity(body.as_bytes().len() / 2 + 8);

@@ -132,7 +132,7 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn callee(&mut self, ty: u32, code: Value, hidden: [Value; HIDDEN_PARAMS]) -> Callee<'m> {
-        let func_type = &self.module.types[ty as usize];
+        let func_type = self.module.types[ty as usize].unwrap_func();
         let (isa, func) = (self.isa, &mut *self.builder.func);
         let import = || func.import_signature(abi::signature(isa, func_type));
         let signature = *self.signatures.entry(ty).or_insert_with(import);

@@ -154,9 +154,9 @@ impl<'m> Lower<'m, '_> {
     pub(super) fn block_types(&self, ty: BlockType) -> (Types<'m>, Types<'m>) {
         match ty {
             BlockType::Empty => (Types::Some(&[]), Types::Some(&[])),
-            BlockType::Type(ty) => (Types::Some(&[]), Types::One([ValType::from_wasmparser(ty)])),
+            BlockType::Type(ty) => (Types::Some(&[]), Types::One([ValType::from_wasmparser(ty, &self.module.sigs)])),
             BlockType::FuncType(index) => {
-                let ty = &self.module.types[index as usize];
+                let ty = self.module.types[index as usize].unwrap_func();
                 (Types::Some(ty.params()), Types::Some(ty.results()))
             }
         }

@@ -245,7 +245,7 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn payload_types(&self, tag: u32) -> &'m [ValType] {
-        self.module.types[self.module.tags[tag as usize] as usize].params()
+        self.module.types[self.module.tags[tag as usize] as usize].unwrap_func().params()
     }
 
     fn throw(&mut self, tag: u32) {

@@ -222,7 +222,7 @@ impl<'m, 'b> Lower<'m, 'b> {
         let mut locals = ty.params().to_vec();
         for local in body.get_locals_reader().map_err(refused)? {
             let (count, ty) = local.map_err(refused)?;
-            locals.resize(locals.len() + count as usize, ValType::from_wasmparser(ty));
+            locals.resize(locals.len() + count as usize, ValType::from_wasmparser(ty, &module.sigs));
         }
         // Locals that are no parameters are not defined here: the builder gives zero for a variable that was never set.
         for ty in &locals {
