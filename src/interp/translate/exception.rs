@@ -105,7 +105,7 @@ impl Translator<'_> {
         self.merge();
         self.push_temp(Bank::Int);
         if let Some(tag) = tag {
-            self.push_temps(self.module.types[self.module.tags[tag as usize] as usize].params());
+            self.push_temps(self.module.types[self.module.tags[tag as usize] as usize].unwrap_func().params());
         }
         self.settled = self.stack.len();
         self.reachable = true;
