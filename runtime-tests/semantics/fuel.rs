@@ -216,6 +216,25 @@ fn exceptions_are_paid_where_they_arrive() {
 }
 
 #[test]
+fn legacy_exceptions_are_paid_where_they_arrive() {
+    let wat = r#"(module
+        (tag $e (param i32)) (tag $other)
+        (func $throws (param i32) (throw $e (local.get 0)))
+        (func (export "f") (param i32) (result i32)
+            try (result i32)
+                try (result i32) local.get 0 call $throws i32.const 1
+                catch $other i32.const 2
+                end
+            catch $e
+                i32.const 3 i32.add
+                try nop delegate 0
+                try br 0 catch_all rethrow 0 end
+            end))"#;
+    // Entry, two trys, local.get, call; the callee's entry, local.get, throw; const, add, try, try, br.
+    assert_consumed(wat, &[(1, 5 + 3 + 5), (9, 5 + 3 + 5)]);
+}
+
+#[test]
 fn bulk_instructions_cost_by_size() {
     let f = |body: &str| {
         format!(

@@ -214,6 +214,36 @@ fn an_uncaught_exception_has_the_backtrace_of_its_throw() {
     });
 }
 
+/// A legacy `rethrow` that nobody catches: the backtrace begins there, with its offset in the module.
+#[test]
+fn a_legacy_rethrow_begins_the_backtrace() {
+    let wasm = wat::parse_str(
+        r#"(module
+            (tag $t (param i32)) (tag $other)
+            (func $throws (throw $t (i32.const 5)))
+            (func $again (param i32)
+                try call $throws
+                catch $other
+                catch $t drop
+                    try local.get 0 br_if 1 catch $other end
+                    rethrow 0
+                end)
+            (func (export "run") try i32.const 0 call $again delegate 0))"#,
+    )
+    .unwrap();
+    let rethrow = operators(&wasm, |op| matches!(op, Operator::Rethrow { .. }))[0].1;
+    let call_again = operators(&wasm, |op| matches!(op, Operator::Call { .. }))[1].1;
+    for_each_engine(|engine| {
+        let mut store = Store::new(engine, ());
+        let instance = Instance::new(&mut store, &Module::new(engine, &wasm).unwrap(), &[]).unwrap();
+        for _ in 0..5 {
+            let error = call::<_, (), ()>(&mut store, instance, "run", ()).unwrap_err();
+            assert_eq!(frames(&error), [(1, Some("again"), rethrow), (2, Some("run"), call_again)]);
+            assert!(matches!(error.kind(), ErrorKind::Exception(_)), "{error}");
+        }
+    });
+}
+
 /// Uncaught in a function that catches another exception first, whose memory the second one takes.
 #[test]
 fn an_exception_does_not_inherit_the_backtrace_of_another() {

@@ -487,7 +487,7 @@ switches! {
     wasm_wide_arithmetic;
     /// Atomic instructions and shared memories: not supported.
     wasm_threads;
-    /// Exceptions as they were before `exnref`: not supported.
+    /// Exceptions as they were before `exnref`: `try`, `catch`, `catch_all`, `delegate` and `rethrow`.
     wasm_legacy_exceptions;
     /// Memories with 64-bit addresses, and tables with 64-bit indices.
     wasm_memory64;

@@ -417,11 +417,12 @@ impl InterpretedFunction {
         &self.words
     }
 
-    /// The bytecode of the clauses of the `try_table`s around an instruction, innermost first.
+    /// The bytecode of the clauses of the `try`s around an instruction, innermost first.
     pub fn clauses(&self, word: u32) -> impl Iterator<Item = &[u64; 2]> {
         self.tries.around(word).flat_map(|t| {
-            let count = (self.words[t.at as usize] >> 16) as u16;
-            self.words[t.at as usize + 1..].as_chunks().0[..count.into()].iter()
+            let clauses = if t.delegates { &[][..] } else { &self.words[t.at as usize..] };
+            let count = clauses.first().map_or(0, |first| (first >> 16) as u16);
+            clauses.get(1..).unwrap_or_default().as_chunks().0[..count.into()].iter()
         })
     }
 

@@ -54,7 +54,8 @@ pub(crate) enum Field {
     /// The targets of `br_table`.
     Table,
     /// The catch clauses of `try`, two words each. The first holds the jump to the label and the slot of the first
-    /// operand there; the second holds the tag, or all ones for any, and whether the reference follows the payload.
+    /// operand there; the second holds the tag, or all ones for any, and where the reference is put: 0 for nowhere,
+    /// 1 after the payload, 2 before it.
     Clauses,
 }
 
@@ -145,7 +146,7 @@ impl Field {
                     u32::MAX => out.write_str("catch_all")?,
                     tag => write!(out, "catch {tag}")?,
                 }
-                let reference = if high(n + 1) != 0 { " ref" } else { "" };
+                let reference = ["", " ref", " ref first"][high(n + 1) as usize % 3];
                 write!(out, "{reference} s{} -> {}; ", high(n), target(n, low(n)))
             }),
         }

@@ -174,6 +174,24 @@ fn throws_pass_by_try_tables() {
     assert_eq!(run(&wat, 50), [Ok(3_000_000); 2]);
 }
 
+/// Legacy `try`s with more clauses than an instruction can have, of which the last one catches, and 20,000 of them inside each other,
+/// of which each delegates to the outermost.
+#[test]
+fn legacy_tries_may_be_many() {
+    let wat = |body: &str| {
+        format!("(module (tag $t) (tag $u) (func (export \"f\") (param i32) (result i32) {body} (i32.const -1)))")
+    };
+    let clauses = wat(&format!(
+        "try throw $u {} catch $u i32.const 7 return catch $t end",
+        "catch $t i32.const 6 return ".repeat(70_000)
+    ));
+    assert_eq!(run(&clauses, 0), [Ok(7); 2]);
+    let depth = 20_000;
+    let ends: String = (0..depth).map(|inner| format!("delegate {} ", depth - 1 - inner)).collect();
+    let nested = wat(&format!("try {} throw $t {ends} catch_all i32.const 8 return end", "try ".repeat(depth)));
+    assert_eq!(run(&nested, 0), [Ok(8); 2]);
+}
+
 /// Each segment begins with its price, the one of the loop's passes behind its head.
 #[test]
 fn segments_begin_with_a_charge() {

@@ -1,13 +1,17 @@
-//! The `try_table`s of a function, found by an instruction inside them.
+//! The `try_table`s and bodies of legacy `try`s of a function, found by an instruction inside them.
 
 use super::translate::NONE;
 
-/// The instructions in a `try_table`, words `from..to`, and the word of its `try`, `at`.
+/// The instructions in a `try_table`, or in the body of a legacy `try`: words `from..to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Try {
     pub from: u32,
     pub to: u32,
+    /// The word of its `try`, which has the clauses. If it `delegates`, the index of the one at which the search goes on, or `NONE`
+    /// if that is the caller.
     pub at: u32,
+    /// Whether its exceptions pass by those between it and another one (`delegate`).
+    pub delegates: bool,
 }
 
 /// The `try_table`s of a function, which are nested or disjoint. A throw finds the innermost one around it by binary search, and
@@ -16,7 +20,7 @@ pub(super) struct Try {
 pub(super) struct Tries {
     /// Inner ones before outer ones.
     all: Box<[Try]>,
-    /// For each of `all`, the index of the one directly around it, or `NONE`.
+    /// For each of `all`, the index of the one that a search goes on at: directly around it, unless it delegates. Or `NONE`.
     outer: Box<[u32]>,
     /// Sorted pairs (word, index in `all`): from that word up to the next pair's, this is the innermost one, or none if `NONE`.
     innermost: Box<[(u32, u32)]>,
@@ -38,7 +42,8 @@ impl Tries {
         };
         for at in order {
             end(&mut open, &mut innermost, all[at].from);
-            outer[at] = open.last().map_or(NONE, |at| *at as u32);
+            let around = || open.last().map_or(NONE, |at| *at as u32);
+            outer[at] = if all[at].delegates { all[at].at } else { around() };
             open.push(at);
             innermost.push((all[at].from, at as u32));
         }
@@ -67,6 +72,23 @@ impl Tries {
 mod tests {
     use super::*;
 
+    fn entry(from: u32, to: u32) -> Try {
+        Try { from, to, at: from, delegates: false }
+    }
+
+    /// The search goes on where an inner one delegates to, past the one between.
+    #[test]
+    fn a_search_follows_delegates() {
+        let delegating = |at| Try { from: 2, to: 4, at, delegates: true };
+        let (between, outer) = (entry(1, 5), entry(0, 6));
+        for (at, rest) in [(2, vec![outer]), (NONE, vec![])] {
+            let tries = Tries::new(vec![delegating(at), between, outer]);
+            let expected: Vec<Try> = [delegating(at)].into_iter().chain(rest).collect();
+            assert_eq!(tries.around(3).collect::<Vec<_>>(), expected);
+            assert_eq!(tries.around(4).collect::<Vec<_>>(), [between, outer]);
+        }
+    }
+
     /// Compares with a search of all, for each nesting that 14 bits can describe: a bit opens one at its word, or closes one.
     #[test]
     fn those_around_a_word_are_found_from_inside_out() {
@@ -80,17 +102,17 @@ mod tests {
                         open.push(word);
                     }
                 } else if let Some(from) = open.pop() {
-                    all.push(Try { from, to: word, at: from });
+                    all.push(entry(from, word));
                     // Two end at one word.
                     if word % 3 == 0
                         && let Some(from) = open.pop_if(|from| *from < word)
                     {
-                        all.push(Try { from, to: word, at: from });
+                        all.push(entry(from, word));
                     }
                 }
             }
             while let Some(from) = open.pop() {
-                all.push(Try { from, to: 15, at: from });
+                all.push(entry(from, 15));
             }
             let tries = Tries::new(all.clone());
             for word in 0..16 {

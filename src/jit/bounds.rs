@@ -89,7 +89,8 @@ impl Bounds {
                     around.push(loops.len());
                     loops.push(LoopFacts::default());
                 }
-                Op::Block { .. } | Op::If { .. } | Op::TryTable { .. } => open.push(false),
+                Op::Block { .. } | Op::If { .. } | Op::TryTable { .. } | Op::Try { .. } => open.push(false),
+                Op::Delegate { .. } => drop(open.pop()),
                 Op::End if open.pop() == Some(true) => {
                     // The instructions of a loop are in the loops around it too.
                     if let (Some(inner), Some(&outer)) = (around.pop(), around.last()) {
@@ -441,6 +442,7 @@ fn may_call(op: &Op<'_>) -> bool {
             | Op::RefFunc { .. }
             | Op::Throw { .. }
             | Op::ThrowRef
+            | Op::Rethrow { .. }
     )
 }
 

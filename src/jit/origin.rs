@@ -107,12 +107,14 @@ fn after_branch(body: FunctionBody<'_>, location: u64) -> Option<u64> {
     };
     let is_target = |(operator, _): &At<'_>| {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
-                depth += 1
-            }
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. }
+            | Operator::Try { .. } => depth += 1,
             Operator::Else => return depth == 0 && matches!(branch, Operator::If { .. }),
-            Operator::End if depth == 0 => return true,
-            Operator::End => depth -= 1,
+            Operator::End | Operator::Delegate { .. } if depth == 0 => return true,
+            Operator::End | Operator::Delegate { .. } => depth -= 1,
             _ => {}
         }
         false

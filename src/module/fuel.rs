@@ -3,7 +3,7 @@
 //! | what | units |
 //! |---|---|
 //! | entering a function | 1, and 1 for each 64 locals that it declares |
-//! | `nop`, `drop`, `block`, `loop`, `else`, `end`, `return`, `unreachable` | 0 |
+//! | `nop`, `drop`, `block`, `loop`, `else`, `catch`, `catch_all`, `end`, `delegate`, `return`, `unreachable` | 0 |
 //! | any other instruction | 1 |
 //! | `memory.fill`, `.copy`, `.init` | 1 more for each whole 64 bytes |
 //! | `memory.grow` that succeeds | 1 more for each 64 bytes that are new |
@@ -52,7 +52,10 @@ fn of_operator(op: &Operator<'_>) -> u32 {
         | Operator::Block { .. }
         | Operator::Loop { .. }
         | Operator::Else
+        | Operator::Catch { .. }
+        | Operator::CatchAll
         | Operator::End
+        | Operator::Delegate { .. }
         | Operator::Return
         | Operator::Unreachable => 0,
         _ => 1,
@@ -154,11 +157,21 @@ impl Cut {
     fn skips(&mut self, op: &Operator<'_>) -> bool {
         let Some(depth) = &mut self.dead else { return false };
         match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
-                *depth += 1;
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. }
+            | Operator::Try { .. } => *depth += 1,
+            Operator::Else
+            | Operator::Catch { .. }
+            | Operator::CatchAll
+            | Operator::End
+            | Operator::Delegate { .. }
+                if *depth == 0 =>
+            {
+                return false;
             }
-            Operator::Else | Operator::End if *depth == 0 => return false,
-            Operator::End => *depth -= 1,
+            Operator::End | Operator::Delegate { .. } => *depth -= 1,
             _ => {}
         }
         true
@@ -167,7 +180,7 @@ impl Cut {
     /// Follows the structure through an instruction; whether it is the last one of its segment.
     fn ends_segment(&mut self, op: &Operator<'_>) -> bool {
         match op {
-            Operator::Block { .. } => {
+            Operator::Block { .. } | Operator::Try { .. } => {
                 self.open(false, false);
                 false
             }
@@ -179,7 +192,7 @@ impl Cut {
                 self.open(false, true);
                 true
             }
-            Operator::Else => {
+            Operator::Else | Operator::Catch { .. } | Operator::CatchAll => {
                 let is_reached = self.dead.take().is_none();
                 if let Some(label) = self.labels.last_mut() {
                     label.is_if = false;
@@ -187,7 +200,7 @@ impl Cut {
                 }
                 true
             }
-            Operator::End => {
+            Operator::End | Operator::Delegate { .. } => {
                 // Branches to a loop lead to its start.
                 let merges = |label: Label| label.is_if || label.is_target && !label.is_loop;
                 let is_merge = self.labels.pop().is_some_and(merges);
@@ -228,6 +241,7 @@ impl Cut {
             | Operator::Unreachable
             | Operator::Throw { .. }
             | Operator::ThrowRef
+            | Operator::Rethrow { .. }
             | Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
             | Operator::ReturnCallRef { .. } => self.leave(),

@@ -71,7 +71,7 @@ fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) ->
         for clause in frame.code.clauses(frame.word) {
             let [target, tag] = *clause;
             let (offset, slot) = (target as u32 as i32 as isize, (target >> 32) as usize);
-            let (tag, reference) = (tag as u32, tag >> 32 != 0);
+            let (tag, reference) = (tag as u32, tag >> 32);
             // SAFETY: a live exception, and a tag of the frame's module.
             if tag != u32::MAX && !unsafe { exception::has_tag(exception, frame.vmctx, tag) } {
                 continue;
@@ -82,10 +82,12 @@ fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) ->
                 let mut slots = 0;
                 if tag != u32::MAX {
                     slots = (*exception).slots;
-                    VMException::payload(exception).copy_to(to, slots);
+                    VMException::payload(exception).copy_to(to.add(usize::from(reference == 2)), slots);
                 }
-                if reference {
-                    *to.add(slots) = exception as u64;
+                match reference {
+                    0 => {}
+                    1 => *to.add(slots) = exception as u64,
+                    _ => *to = exception as u64,
                 }
                 if frame.vmctx != m.vmctx() {
                     m.context().switch(frame.vmctx);

@@ -27,6 +27,14 @@ pub(super) enum Construct {
     Else,
     /// A `try_table`, with the word of its `try`.
     Try(u32),
+    /// The body of a legacy `try`.
+    LegacyTry,
+    /// A `catch` of a legacy `try`, whose body's index in `tries` is `entry`; its clauses in `caught` begin at `first`. The lowest
+    /// operand is a reference to the exception, for `rethrow`.
+    Catch {
+        entry: u32,
+        first: u32,
+    },
 }
 
 /// Parameters and results of a block.
@@ -56,11 +64,13 @@ impl BlockSignature<'_> {
 /// A block whose `end` has not come yet.
 pub(super) struct Block<'m> {
     pub construct: Construct,
+    /// Number of guards around what is in it.
+    pub guards: usize,
     ty: BlockSignature<'m>,
     /// Number of operands below its parameters.
-    operands: usize,
+    pub operands: usize,
     /// Number of locals that were known to be set before it.
-    set: usize,
+    pub set: usize,
     /// The slot of its first parameter.
     pub height: u32,
     /// The first word of a loop.
@@ -80,7 +90,18 @@ impl<'m> Block<'m> {
     }
 
     fn new(construct: Construct, ty: BlockSignature<'m>, operands: usize, set: usize, height: u32) -> Self {
-        Block { construct, ty, operands, set, height, start: 0, waiting: NONE, otherwise: NONE, table_branch: (0, 0) }
+        Block {
+            construct,
+            guards: 0,
+            ty,
+            operands,
+            set,
+            height,
+            start: 0,
+            waiting: NONE,
+            otherwise: NONE,
+            table_branch: (0, 0),
+        }
     }
 
     /// Types of the operands that a branch to its label carries.
@@ -138,7 +159,7 @@ impl<'m> Translator<'m> {
     }
 
     /// At a place where control arrives on more than one way.
-    fn merge(&mut self) {
+    pub(super) fn merge(&mut self) {
         self.clobber();
     }
 
@@ -150,7 +171,8 @@ impl<'m> Translator<'m> {
         };
         let operands = self.stack.len() - ty.params().len();
         let height = self.height - slots(ty.params());
-        self.blocks.push(Block::new(construct, ty, operands, self.set.len(), height));
+        let block = Block::new(construct, ty, operands, self.set.len(), height);
+        self.blocks.push(Block { guards: self.guards.len(), ..block });
     }
 
     pub fn block(&mut self, ty: BlockType) {
@@ -236,7 +258,10 @@ impl<'m> Translator<'m> {
         }
         let construct = self.current().construct;
         match construct {
-            Construct::Try(at) => self.end_try(at),
+            Construct::Try(at) => {
+                self.close_guard(at);
+            }
+            Construct::LegacyTry | Construct::Catch { .. } => self.end_legacy_try(),
             Construct::Loop if self.counting => {
                 let start = self.current().start;
                 self.weigh_loop(start);
@@ -245,11 +270,12 @@ impl<'m> Translator<'m> {
         }
         let block = self.current();
         let merges = block.waiting != NONE || block.otherwise != NONE;
-        if self.reachable && merges {
+        let is_catch = matches!(construct, Construct::Catch { .. });
+        if self.reachable && merges && !is_catch {
             self.carry_to_end();
         }
         let Some(block) = self.blocks.pop() else { unreachable!("the function's block is open to its end") };
-        if self.reachable && !merges {
+        if self.reachable && !merges && !is_catch {
             // No branch arrives, so operands may go on standing for locals and constants.
             return;
         }
@@ -410,7 +436,7 @@ impl<'m> Translator<'m> {
         }
     }
 
-    fn br_site(&mut self) -> Site {
+    pub(super) fn br_site(&mut self) -> Site {
         let at = self.here();
         self.effect_bc(Plain::Br, 0, 0);
         2 * at + 1
@@ -438,7 +464,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Before a branch that carries many operands: puts these into their own slots, for good.
-    fn settle_many(&mut self, block: usize) {
+    pub(super) fn settle_many(&mut self, block: usize) {
         let count = self.blocks[block].carried().len();
         if count > COPIES {
             self.settle_top(count);
@@ -446,7 +472,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Copies the operands that a branch carries to the label's slots. The operand stack stays as it was.
-    fn carry(&mut self, block: usize) {
+    pub(super) fn carry(&mut self, block: usize) {
         let count = self.blocks[block].carried().len();
         let mut to = self.blocks[block].height;
         let from = self.stack.len() - count;

@@ -35,6 +35,7 @@ use crate::module::validate::Check;
 use control::Block;
 use emit::Last;
 pub(super) use emit::NONE;
+use exception::Guard;
 use stack::{Local, Operand};
 use walk::ValidatingVisitor;
 
@@ -131,6 +132,10 @@ struct Translator<'m> {
     /// The one before it, likewise.
     before: Option<Last>,
     tries: Vec<Try>,
+    /// The `try_table`s and bodies of legacy `try`s around the current instruction.
+    guards: Vec<Guard>,
+    /// Tag and first word of the `catch`es so far of the open legacy `try`s.
+    caught: Vec<(u32, u32)>,
     /// Number of the latest `br_table`, by which its entries for one block find the branch that they share.
     tables: u32,
     header: u32,
@@ -188,6 +193,8 @@ impl<'m> Translator<'m> {
             last: None,
             before: None,
             tries: Vec::new(),
+            guards: Vec::new(),
+            caught: Vec::new(),
             tables: 0,
             header,
             results,
@@ -243,13 +250,17 @@ impl<'m> Translator<'m> {
     /// Whether an unreachable instruction is to be translated all the same: only one that ends the unreachable code.
     fn resume(&mut self, operator: &Operator<'_>) -> bool {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. }
+            | Operator::Try { .. } => {
                 self.skipped += 1;
                 false
             }
-            Operator::Else => self.skipped == 0,
-            Operator::End if self.skipped == 0 => true,
-            Operator::End => {
+            Operator::Else | Operator::Catch { .. } | Operator::CatchAll => self.skipped == 0,
+            Operator::End | Operator::Delegate { .. } if self.skipped == 0 => true,
+            Operator::End | Operator::Delegate { .. } => {
                 self.skipped -= 1;
                 false
             }
@@ -303,6 +314,11 @@ macro_rules! translate {
                     Operator::TryTable { ref try_table } => self.try_table(try_table),
                     Operator::Throw { tag_index } => self.throw(tag_index),
                     Operator::ThrowRef => self.throw_ref(),
+                    Operator::Try { blockty } => self.legacy_try(blockty),
+                    Operator::Catch { tag_index } => self.catch(Some(tag_index)),
+                    Operator::CatchAll => self.catch(None),
+                    Operator::Delegate { relative_depth } => self.delegate(relative_depth),
+                    Operator::Rethrow { relative_depth } => self.rethrow(relative_depth),
                     Operator::Drop => {
                         self.pop();
                     }

@@ -10,27 +10,30 @@ use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableDa
 use wasmparser::{BlockType, BrTable, Operator as Op};
 
 use super::Lower;
+use super::exception::Unmatched;
 use crate::error::Trap;
 use crate::jit::abi;
 use crate::module::types::{FuncType, ValType};
 
 /// A structured instruction whose `end` has not come yet.
 pub(super) struct ControlFrame<'m> {
-    kind: FrameKind,
+    pub kind: FrameKind,
     /// The block that branches to it go to: its end, or a loop's header.
-    target: Block,
+    pub target: Block,
     /// Number of values that a branch to it carries.
     arity: usize,
-    results: Types<'m>,
+    pub results: Types<'m>,
     /// Height of the operand stack below its parameters.
-    height: usize,
+    pub height: usize,
     /// Whether some branch goes to its end.
-    branched: bool,
+    pub branched: bool,
     /// The mark of [`Bounds`](crate::jit::bounds::Bounds) for what was proved before it.
-    proofs: usize,
+    pub proofs: usize,
+    /// Number of exception handlers around what is in it.
+    pub handlers: usize,
     /// Set if the function can be entered within it, see `osr`: then the operands below it are saved, and read again where
     /// control may come from such an entry. The number of operands that were saved before it.
-    saved: Option<usize>,
+    pub saved: Option<usize>,
 }
 
 pub(super) enum FrameKind {
@@ -39,6 +42,10 @@ pub(super) enum FrameKind {
     Loop,
     /// Its [`ExceptionHandler`](super::exception::ExceptionHandler) is on a stack of its own.
     TryTable,
+    /// The body of a legacy `try`, whose handler is on that stack too.
+    Try,
+    /// A `catch` of one, with the exceptions that it does not catch, if there may be some. The lowest operand is the exception.
+    Catch(Option<Unmatched>),
     /// The block of its `else`, and the parameters that it starts with.
     If {
         otherwise: Block,
@@ -72,6 +79,7 @@ impl<'m> Lower<'m, '_> {
             height: self.stack.len() - params.len(),
             branched: false,
             proofs: self.bounds.proofs(),
+            handlers: self.handlers.len(),
             saved,
         });
     }
@@ -130,10 +138,15 @@ impl<'m> Lower<'m, '_> {
     /// Skips an instruction that is never reached, but follows the nesting of blocks.
     pub(super) fn skip(&mut self, op: &Op<'_>) {
         match op {
-            Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } => self.skipped += 1,
-            Op::End if self.skipped > 0 => self.skipped -= 1,
+            Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } | Op::Try { .. } => {
+                self.skipped += 1;
+            }
+            Op::End | Op::Delegate { .. } if self.skipped > 0 => self.skipped -= 1,
             Op::End => self.end(),
             Op::Else if self.skipped == 0 => self.otherwise(),
+            Op::Catch { tag_index } if self.skipped == 0 => self.catch(Some(*tag_index)),
+            Op::CatchAll if self.skipped == 0 => self.catch(None),
+            Op::Delegate { relative_depth } => self.delegate(*relative_depth),
             _ => {}
         }
     }
@@ -207,10 +220,13 @@ impl<'m> Lower<'m, '_> {
         self.reachable = true;
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if let Some(ControlFrame { kind: FrameKind::If { .. }, .. }) = self.frames.last() {
             // No `else`: the parameters are the results.
             self.otherwise();
+        }
+        if let Some(ControlFrame { kind: FrameKind::Try | FrameKind::Catch(_), .. }) = self.frames.last() {
+            self.end_legacy_try();
         }
         let mut frame = self.frames.pop().expect("validation matched the end");
         let results = frame.results.len();
@@ -336,6 +352,11 @@ impl<'m> Lower<'m, '_> {
             self.with_top(arity, |lower, args| lower.builder.ins().jump(target, args));
         }
         self.reachable = false;
+    }
+
+    /// Jumps to a block with the topmost `count` values as arguments.
+    pub(super) fn jump_with_top(&mut self, count: usize, target: Block) {
+        self.with_top(count, |lower, args| lower.builder.ins().jump(target, args));
     }
 
     /// Has `emit` use the topmost `count` values as arguments of a block; they stay on the stack.

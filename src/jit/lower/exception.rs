@@ -1,15 +1,18 @@
-//! Exceptions (the exception-handling proposal with `exnref`).
+//! Exceptions: with `exnref`, and the legacy form.
 //!
 //! Each `try_table` has one block that receives what is thrown inside it, its dispatch: calls lead there as `try_call`s, `throw`
 //! and `throw_ref` by a jump. The dispatch is emitted at the `end`. It compares the exception's tag with those of the
 //! clauses; if none catches it, it goes on to the dispatch of the `try_table` around this one, or to the callers.
+//!
+//! The body of a legacy `try` has a dispatch too. Each `catch` begins with the comparison of its tag, and the next one, or the `end`,
+//! goes on with what did not match.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, ExceptionTableData, ExceptionTableItem, InstBuilder, MemFlagsData, StackSlotData,
     StackSlotKind, Value, types,
 };
-use wasmparser::{Catch, Operator as Op, TryTable};
+use wasmparser::{BlockType, Catch, Operator as Op, TryTable};
 
 use super::Lower;
 use super::call::Callee;
@@ -27,6 +30,14 @@ pub(super) struct ExceptionHandler {
     used: bool,
 }
 
+/// The exceptions that no `catch` of a legacy `try` so far has caught: the block that receives them, and the exception and its tag there.
+#[derive(Clone, Copy)]
+pub(super) struct Unmatched {
+    block: Block,
+    exception: Value,
+    thrown: Value,
+}
+
 impl<'m> Lower<'m, '_> {
     pub(super) fn exception(&mut self, op: &Op<'_>) -> bool {
         match *op {
@@ -36,11 +47,16 @@ impl<'m> Lower<'m, '_> {
                 let exception = self.pop();
                 if !self.handlers.is_empty() {
                     self.trapz(exception, Trap::NullExceptionReference);
-                    let (store, none) =
-                        (self.load_constant(self.vmctx, VMContext::STORE), self.ins().iconst(types::I64, 0));
-                    self.ins().store(MemFlagsData::trusted(), none, store, VMStore::IN_FLIGHT);
                 }
-                self.raise(exception, Self::throw_ref);
+                self.throw_again(exception);
+            }
+            Op::Try { blockty } => self.legacy_try(blockty),
+            Op::Catch { tag_index } => self.catch(Some(tag_index)),
+            Op::CatchAll => self.catch(None),
+            Op::Delegate { relative_depth } => self.delegate(relative_depth),
+            Op::Rethrow { relative_depth } => {
+                let height = self.frames[self.frames.len() - 1 - relative_depth as usize].height;
+                self.throw_again(self.stack[height]);
             }
             _ => return false,
         }
@@ -55,15 +71,124 @@ impl<'m> Lower<'m, '_> {
         self.push_frame(FrameKind::TryTable, target, params, results, saved);
     }
 
+    /// Throws an exception, which is not null if there is a handler around.
+    fn throw_again(&mut self, exception: Value) {
+        if !self.handlers.is_empty() {
+            let (store, none) = (self.load_constant(self.vmctx, VMContext::STORE), self.ins().iconst(types::I64, 0));
+            self.ins().store(MemFlagsData::trusted(), none, store, VMStore::IN_FLIGHT);
+        }
+        self.raise(exception, Self::throw_ref);
+    }
+
+    fn legacy_try(&mut self, ty: BlockType) {
+        let (params, results) = self.block_types(ty);
+        let saved = self.save_operands(params.len());
+        let target = self.builder.create_block();
+        self.open_handler(Vec::new());
+        self.push_frame(FrameKind::Try, target, params, results, saved);
+    }
+
+    /// Ends the body or a `catch` of a legacy `try`. Returns what has not been caught, if there is anything.
+    fn close_arm(&mut self) -> Option<Unmatched> {
+        let reachable = self.reachable;
+        let frame = self.frames.last_mut().expect("validation matched the try");
+        frame.branched |= reachable;
+        let (target, results, proofs) = (frame.target, frame.results.len(), frame.proofs);
+        let kind = std::mem::replace(&mut frame.kind, FrameKind::Block);
+        if reachable {
+            self.jump_with_top(results, target);
+        }
+        self.bounds.forget(proofs);
+        self.reachable = false;
+        if let FrameKind::Catch(unmatched) = kind {
+            return unmatched;
+        }
+        let handler = self.close_handler();
+        let handlers = self.handlers.len();
+        if let Some(frame) = self.frames.last_mut() {
+            frame.handlers = handlers;
+        }
+        let block = handler?.dispatch;
+        self.builder.seal_block(block);
+        self.builder.switch_to_block(block);
+        let exception = self.builder.block_params(block)[0];
+        self.reload_fuel();
+        // Not free to move, as in `emit_dispatch`.
+        let thrown = self.ins().load(types::I64, MemFlagsData::trusted(), exception, VMException::TAG);
+        Some(Unmatched { block, exception, thrown })
+    }
+
+    /// Begins a `catch`, or a `catch_all` if there is no tag.
+    pub(super) fn catch(&mut self, tag: Option<u32>) {
+        let unmatched = self.close_arm();
+        let frame = self.frames.last_mut().expect("validation matched the try");
+        frame.kind = FrameKind::Catch(None);
+        let (height, saved) = (frame.height, frame.saved);
+        self.stack.truncate(height);
+        let Some(Unmatched { block, exception, thrown }) = unmatched else { return };
+        self.go_on_in(block);
+        let next = tag.map(|tag| {
+            let wanted = self.load_constant(self.vmctx, self.module.offsets.tag(tag));
+            let (matching, next) = (self.builder.create_block(), self.builder.create_block());
+            let matches = self.ins().icmp(IntCC::Equal, thrown, wanted);
+            self.ins().brif(matches, matching, [], next, []);
+            self.builder.seal_block(matching);
+            self.builder.seal_block(next);
+            self.builder.switch_to_block(matching);
+            next
+        });
+        if saved.is_some() {
+            self.read_operands(height);
+        }
+        self.stack.push(exception);
+        if let Some(tag) = tag {
+            let payload = self.ins().iadd_imm_s(exception, i64::from(VMException::PAYLOAD));
+            let types = self.payload_types(tag);
+            let values = abi::load_slots(&mut self.builder, types, payload);
+            self.stack.extend(values);
+        }
+        if let (Some(frame), Some(block)) = (self.frames.last_mut(), next) {
+            frame.kind = FrameKind::Catch(Some(Unmatched { block, exception, thrown }));
+        }
+        self.reachable = true;
+    }
+
+    /// Continues in a block, which may be the current one.
+    fn go_on_in(&mut self, block: Block) {
+        if self.builder.current_block() != Some(block) {
+            self.builder.switch_to_block(block);
+        }
+    }
+
+    /// At the `end` of a legacy `try`: what was not caught goes on to the handler around it.
+    pub(super) fn end_legacy_try(&mut self) {
+        if let Some(Unmatched { block, exception, .. }) = self.close_arm() {
+            self.go_on_in(block);
+            self.raise(exception, Self::resume_throw);
+        }
+    }
+
+    /// Ends a legacy `try` without `catch`es: its exceptions go on to the handler around what is in another block.
+    pub(super) fn delegate(&mut self, depth: u32) {
+        let unmatched = self.close_arm();
+        if let Some(Unmatched { block, exception, .. }) = unmatched {
+            self.go_on_in(block);
+            // The label is counted from outside.
+            let handlers = self.frames[self.frames.len() - 2 - depth as usize].handlers;
+            self.raise_to(handlers, exception, Self::resume_throw);
+        }
+        self.end();
+    }
+
     fn open_handler(&mut self, catches: Vec<Catch>) {
         let dispatch = self.builder.create_block();
         self.builder.append_block_param(dispatch, types::I64);
         self.handlers.push(ExceptionHandler { dispatch, catches, used: false });
     }
 
-    /// The innermost dispatch, which counts as used from now on.
-    fn dispatch(&mut self) -> Option<Block> {
-        let handler = self.handlers.last_mut()?;
+    /// The innermost dispatch of the outermost `handlers`, which counts as used from now on.
+    fn dispatch(&mut self, handlers: usize) -> Option<Block> {
+        let handler = self.handlers.get_mut(handlers.checked_sub(1)?)?;
         handler.used = true;
         Some(handler.dispatch)
     }
@@ -141,7 +266,12 @@ impl<'m> Lower<'m, '_> {
 
     /// Jumps to the innermost dispatch with the exception; without one, hands it to `leave` and leaves the function.
     fn raise(&mut self, exception: Value, leave: fn(&mut Self, Value) -> Value) {
-        match self.dispatch() {
+        self.raise_to(self.handlers.len(), exception, leave);
+    }
+
+    /// The same, to the innermost of the outermost `handlers`.
+    fn raise_to(&mut self, handlers: usize, exception: Value, leave: fn(&mut Self, Value) -> Value) {
+        match self.dispatch(handlers) {
             Some(dispatch) => {
                 self.ins().jump(dispatch, &[BlockArg::Value(exception)]);
             }
@@ -155,7 +285,7 @@ impl<'m> Lower<'m, '_> {
 
     /// Emits a call inside a `try_table`, and goes on in a new block. `false`, with nothing emitted, outside of one.
     pub(super) fn try_call(&mut self, callee: &Callee, args: &[Value]) -> bool {
-        let Some(dispatch) = self.dispatch() else {
+        let Some(dispatch) = self.dispatch(self.handlers.len()) else {
             return false;
         };
         let next = self.builder.create_block();

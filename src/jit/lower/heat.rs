@@ -54,7 +54,8 @@ impl Lower<'_, '_> {
         match op {
             Op::If { .. } | Op::Else | Op::Br { .. } | Op::BrIf { .. } | Op::BrTable { .. } => self.fork(),
             Op::Return | Op::ReturnCall { .. } | Op::ReturnCallIndirect { .. } => self.fork(),
-            Op::Unreachable | Op::Throw { .. } | Op::ThrowRef => self.fork(),
+            Op::Unreachable | Op::Throw { .. } | Op::ThrowRef | Op::Rethrow { .. } => self.fork(),
+            Op::Catch { .. } | Op::CatchAll => self.fork(),
             _ => {}
         }
     }

@@ -66,7 +66,7 @@ impl Scan {
         while !operators.eof() {
             let (op, at) = operators.read_with_offset().map_err(refused)?;
             match op {
-                Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } => {
+                Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } | Op::Try { .. } => {
                     let is_loop = matches!(op, Op::Loop { .. });
                     loops += usize::from(is_loop);
                     open.push((at as u32, is_loop));
@@ -76,7 +76,7 @@ impl Scan {
                         open.iter().rev().take_while(|(at, _)| around.insert(*at)).for_each(drop);
                     }
                 }
-                Op::End => {
+                Op::End | Op::Delegate { .. } => {
                     let (_, is_loop) = open.pop().unwrap_or_default();
                     loops -= usize::from(is_loop);
                     if loops == 0 && found == 0 {
