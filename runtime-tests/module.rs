@@ -195,7 +195,7 @@ fn what_is_imported_is_not_required() {
 #[test]
 fn proposals_that_are_off_are_named() {
     type Switch = fn(&mut wasmrun::Config, bool) -> &mut wasmrun::Config;
-    let cases: [(Switch, &str, &str, &str); 10] = [
+    let cases: [(Switch, &str, &str, &str); 13] = [
         (
             |config, on| config.wasm_reference_types(on).wasm_exceptions(on).wasm_bulk_memory(on),
             "bulk-memory-operations",
@@ -231,6 +231,19 @@ fn proposals_that_are_off_are_named() {
             "(func (param i64) (i64.mul_wide_u (local.get 0) (local.get 0)) drop drop)",
         ),
         (wasmrun::Config::wasm_exceptions, "exception-handling", "wasm_exceptions", "(tag)"),
+        (
+            wasmrun::Config::wasm_legacy_exceptions,
+            "legacy-exceptions",
+            "wasm_legacy_exceptions",
+            "(func try catch_all end)",
+        ),
+        (wasmrun::Config::wasm_memory64, "memory64", "wasm_memory64", "(memory i64 1)"),
+        (
+            wasmrun::Config::wasm_custom_page_sizes,
+            "custom-page-sizes",
+            "wasm_custom_page_sizes",
+            "(memory 1 1 (pagesize 1))",
+        ),
     ];
     for (switch, proposal, name, fields) in cases {
         for lazy in [false, true] {

@@ -38,7 +38,9 @@ fn test(bytes: &[u8], options: &Options) -> Verdict {
     match first {
         Err((message, error)) => match error.kind() {
             ErrorKind::Invalid { .. } if is_binary && is_valid(bytes) => Verdict::finding("valid but refused", message),
-            ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. } => Verdict::Agreement,
+            ErrorKind::Invalid { .. } | ErrorKind::Unsupported { .. } | ErrorKind::Disabled { .. } => {
+                Verdict::Agreement
+            }
             _ => Verdict::finding("another kind of error", message),
         },
         Ok(()) if is_binary && !is_valid(bytes) => Verdict::finding("invalid but accepted", String::new()),

@@ -46,12 +46,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     supported("exception-handling", "wasm_exceptions", WasmFeatures::EXCEPTIONS, Some("reference-types")),
     supported("wide-arithmetic", "wasm_wide_arithmetic", WasmFeatures::WIDE_ARITHMETIC, None),
     unsupported("threads", "wasm_threads", WasmFeatures::THREADS, None),
-    supported(
-        "legacy-exceptions",
-        "wasm_legacy_exceptions",
-        WasmFeatures::LEGACY_EXCEPTIONS,
-        Some("exception-handling"),
-    ),
+    supported("legacy-exceptions", "wasm_legacy_exceptions", WasmFeatures::LEGACY_EXCEPTIONS, None),
     supported("memory64", "wasm_memory64", WasmFeatures::MEMORY64, None),
     unsupported(
         "function-references",

@@ -39,6 +39,8 @@ fn configurations_with(fuel: bool) -> Vec<Configuration> {
     let mut add = |name, set: &dyn Fn(&mut Config)| {
         let mut config = Config::new();
         config.max_wasm_stack(512 << 10).consume_fuel(fuel);
+        // As in `module::features`: what bounds loops and compares memories knows no more than these.
+        config.wasm_legacy_exceptions(false).wasm_memory64(false).wasm_custom_page_sizes(false);
         set(&mut config);
         let engine = Engine::new(&config).expect("the host can run every configuration");
         all.push(Configuration { name, engine });
