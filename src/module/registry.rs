@@ -120,6 +120,7 @@ impl RegisteredType {
     }
 
     /// Its index in its recursive group.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only the cache of compiled code names types by place"))]
     pub(crate) fn index_in_group(&self) -> u32 {
         self.index
     }

@@ -590,6 +590,7 @@ impl MemoryType {
     }
 
     /// Whether the only size of such a memory is its minimum.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only compiled code has its length as a constant"))]
     pub(crate) fn is_fixed(&self) -> bool {
         self.maximum == Some(self.minimum)
     }
