@@ -1,7 +1,5 @@
 //! DWARF made by hand, mostly such as no compiler makes it: what it takes is bounded, and the rest of a module has its symbols.
 
-use std::time::{Duration, Instant};
-
 use super::demangle::Demangler;
 use super::*;
 
@@ -28,9 +26,6 @@ const FLAG_PRESENT: u64 = 0x19;
 
 /// Length of the code in all tests.
 const CODE: u32 = 1 << 20;
-
-/// Longer than anything here may take, on a slow machine too.
-const LIMIT: Duration = Duration::from_secs(30);
 
 fn leb(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -81,15 +76,12 @@ fn sections<'a>(given: &[(&str, &'a [u8])]) -> Sections<'a> {
 /// Looks up some addresses; the names found at the last.
 #[track_caller]
 fn names_at(sections: &Sections<'_>, addresses: &[u32]) -> Vec<Option<String>> {
-    let start = Instant::now();
     let symbolizer = Symbolizer::new(sections, CODE);
     let mut symbols = Vec::new();
     for address in addresses {
         symbols = symbolizer.symbols(sections, *address, &Demangler::default());
         assert!(symbols.len() <= 64, "{}", symbols.len());
     }
-    let time = start.elapsed();
-    assert!(time < LIMIT, "{time:?}");
     symbols.iter().map(|symbol| symbol.name().map(String::from)).collect()
 }
 
