@@ -92,10 +92,15 @@ mod tests {
         let bytes = unsafe { std::slice::from_raw_parts_mut(space.as_mut_ptr::<u8>(), 8 * page) };
         bytes[3 * page] = 1;
         bytes[6 * page - 1] = 1;
-        let holding = PageMap::open().unwrap().holding(bytes).unwrap();
+        let Some(map) = PageMap::open() else {
+            // An emulator hands out the host's entries, whose byte order is another here: it is found to tell nothing.
+            assert!(cfg!(target_endian = "big"), "the system does not tell");
+            return;
+        };
+        let holding = map.holding(bytes).unwrap();
         assert_eq!(holding, [false, false, false, true, false, true, false, false]);
         // Pages that have only a part of the bytes.
-        let holding = PageMap::open().unwrap().holding(&bytes[3 * page - 1..3 * page + 1]).unwrap();
+        let holding = map.holding(&bytes[3 * page - 1..3 * page + 1]).unwrap();
         assert_eq!(holding, [false, true]);
     }
 }
