@@ -92,10 +92,11 @@ mod tests {
         let bytes = unsafe { std::slice::from_raw_parts_mut(space.as_mut_ptr::<u8>(), 8 * page) };
         bytes[3 * page] = 1;
         bytes[6 * page - 1] = 1;
-        let Some(map) = PageMap::open() else {
-            // An emulator hands out the host's entries, whose byte order is another here: it is found to tell nothing.
-            assert!(cfg!(target_endian = "big"), "the system does not tell");
-            return;
+        let map = match PageMap::open() {
+            Some(map) => map,
+            // An emulator hands out the host's entries, whose byte order is another here: they are found to tell nothing.
+            None if cfg!(target_endian = "big") => return,
+            None => panic!("the system does not tell"),
         };
         let holding = map.holding(bytes).unwrap();
         assert_eq!(holding, [false, false, false, true, false, true, false, false]);
