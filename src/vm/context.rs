@@ -160,10 +160,6 @@ pub(crate) struct VMFuncRef {
     pub sig: u32,
     /// Index among the *defined* functions of the owner's module, or [`VMFuncRef::HOST`].
     pub index: u32,
-    /// The record of supertypes of the function's type; see [`RegisteredType::supertypes`]. The owner keeps the type.
-    pub supertypes: *const u32,
-    /// The reference's number in the GC heap; 0 while it has none.
-    pub gc_id: u32,
 }
 
 impl VMFuncRef {
