@@ -34,6 +34,7 @@ use super::lower::trap::Checked;
 use super::lower::{Lower, Region};
 use crate::config::{BoundsChecks, Config};
 use crate::module::ModuleFacts;
+use crate::module::nesting::{ends_block, opens_block};
 use crate::module::types::MemoryType;
 use crate::vm::context::VMMemory;
 use crate::vm::memory::{MEMORY_GUARD, PAGE};
@@ -89,9 +90,8 @@ impl Bounds {
                     around.push(loops.len());
                     loops.push(LoopFacts::default());
                 }
-                Op::Block { .. } | Op::If { .. } | Op::TryTable { .. } | Op::Try { .. } => open.push(false),
-                Op::Delegate { .. } => drop(open.pop()),
-                Op::End if open.pop() == Some(true) => {
+                _ if opens_block(&op) => open.push(false),
+                _ if ends_block(&op) && open.pop() == Some(true) => {
                     // The instructions of a loop are in the loops around it too.
                     if let (Some(inner), Some(&outer)) = (around.pop(), around.last()) {
                         loops[outer].accesses |= loops[inner].accesses;
@@ -260,8 +260,12 @@ impl Lower<'_, '_> {
         };
         let minimum = ty.minimum_bytes();
         if ty.is_64() && need > minimum && need > 1 {
-            self.prove_far(access, sum, need);
-            return;
+            if i64::try_from(need).is_err() {
+                self.trap_beyond(access);
+                return;
+            }
+            // Or `index + need` could wrap.
+            self.prove(access, Need::Bytes(1));
         }
         self.bounds.proofs.add(memory, sum, need);
         // Not for a constant index: Cranelift would fold the comparison, and the trap handler could not tell the address.
@@ -283,27 +287,11 @@ impl Lower<'_, '_> {
                 let last = self.ins().iadd_imm_s(length, -(need as i64));
                 self.ins().icmp(IntCC::UnsignedGreaterThan, index, last)
             } else {
-                // Neither does `index + need`: addresses have 32 bits here, and both are below 2^34.
+                // Neither does `index + need`: both are below 2^34, or below 2^63 if addresses have 64 bits.
                 let end = self.ins().iadd_imm_s(index, need as i64);
                 self.ins().icmp(IntCC::UnsignedGreaterThan, end, length)
             }
         };
-        self.trap_outside(outside, access);
-    }
-
-    /// As `prove`, for `need` bytes from a 64-bit index on, where their sum may wrap: more than the minimum size.
-    fn prove_far(&mut self, access: Checked, sum: Sum, need: u64) {
-        if i64::try_from(need).is_err() {
-            self.trap_beyond(access);
-            return;
-        }
-        let Checked { memory, index, .. } = access;
-        self.prove(access, Need::Bytes(1));
-        self.bounds.proofs.add(memory, sum, need);
-        let length = self.load_length(memory);
-        // Both are below 2^63.
-        let end = self.ins().iadd_imm_s(index, need as i64);
-        let outside = self.ins().icmp(IntCC::UnsignedGreaterThan, end, length);
         self.trap_outside(outside, access);
     }
 

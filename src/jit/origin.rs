@@ -4,6 +4,7 @@
 use wasmparser::{BinaryReader, FunctionBody, Operator};
 
 use super::registry::FunctionCode;
+use crate::module::nesting::{ends_block, opens_block};
 
 /// The constant part of a memory access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,16 +107,13 @@ fn after_branch(body: FunctionBody<'_>, location: u64) -> Option<u64> {
         _ => return None,
     };
     let is_target = |(operator, _): &At<'_>| {
-        match operator {
-            Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::TryTable { .. }
-            | Operator::Try { .. } => depth += 1,
-            Operator::Else => return depth == 0 && matches!(branch, Operator::If { .. }),
-            Operator::End | Operator::Delegate { .. } if depth == 0 => return true,
-            Operator::End | Operator::Delegate { .. } => depth -= 1,
-            _ => {}
+        if opens_block(operator) {
+            depth += 1;
+        } else if depth == 0 {
+            let is_else = matches!(operator, Operator::Else) && matches!(branch, Operator::If { .. });
+            return is_else || ends_block(operator);
+        } else if ends_block(operator) {
+            depth -= 1;
         }
         false
     };

@@ -181,9 +181,9 @@ impl Decoder {
                             ExternType::Table(table_type(&ty, &self.sigs))
                         }
                         TypeRef::Memory(ty) => {
-                            self.memories.push(memory_type(&ty));
+                            self.memories.push(MemoryType::from_wasmparser(&ty));
                             self.counts.memories.0 += 1;
-                            ExternType::Memory(memory_type(&ty))
+                            ExternType::Memory(MemoryType::from_wasmparser(&ty))
                         }
                         TypeRef::Global(ty) => {
                             self.globals.push(global_type(&ty, &self.sigs));
@@ -218,7 +218,7 @@ impl Decoder {
             }
             Payload::MemorySection(section) => {
                 for memory in section {
-                    self.memories.push(memory_type(&memory?));
+                    self.memories.push(MemoryType::from_wasmparser(&memory?));
                     self.counts.memories.1 += 1;
                 }
             }
@@ -342,10 +342,6 @@ impl Decoder {
 /// The byte range as `usize`, in which any range of a module in memory or in an opened file fits.
 pub(super) fn range(range: Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
-}
-
-fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
-    MemoryType::of_module(ty)
 }
 
 fn table_type(ty: &wasmparser::TableType, types: &[RegisteredType]) -> TableType {

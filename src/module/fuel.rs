@@ -17,6 +17,8 @@
 
 use wasmparser::{Catch, FunctionBody, Operator};
 
+use super::nesting::{begins_arm, ends_block, opens_block};
+
 /// Entering a function, whatever it does.
 const ENTRY: u32 = 1;
 
@@ -156,23 +158,12 @@ impl Cut {
     /// Whether an instruction is passed over because it can't be reached.
     fn skips(&mut self, op: &Operator<'_>) -> bool {
         let Some(depth) = &mut self.dead else { return false };
-        match op {
-            Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::TryTable { .. }
-            | Operator::Try { .. } => *depth += 1,
-            Operator::Else
-            | Operator::Catch { .. }
-            | Operator::CatchAll
-            | Operator::End
-            | Operator::Delegate { .. }
-                if *depth == 0 =>
-            {
-                return false;
-            }
-            Operator::End | Operator::Delegate { .. } => *depth -= 1,
-            _ => {}
+        if opens_block(op) {
+            *depth += 1;
+        } else if *depth == 0 {
+            return !ends_block(op) && !begins_arm(op);
+        } else if ends_block(op) {
+            *depth -= 1;
         }
         true
     }

@@ -5,7 +5,7 @@
 //! binary format's integers as they are written (`leb128`), access to the module's bytes (`source`, and custom sections by
 //! `custom`), validation of function bodies (`validate`, `background`), types (`types`, `composite`, `rec_group`) and their engine-wide
 //! numbers (`registry`), errors that name proposals (`features`), names (`names`), symbols from debug sections (`debug`),
-//! the layout of contexts (`offsets`), and what running code costs (`fuel`).
+//! the layout of contexts (`offsets`), how blocks are nested (`nesting`), and what running code costs (`fuel`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
@@ -18,6 +18,7 @@ pub(crate) mod file;
 pub(crate) mod fuel;
 pub(crate) mod leb128;
 pub(crate) mod names;
+pub(crate) mod nesting;
 pub(crate) mod offsets;
 pub(crate) mod rec_group;
 pub(crate) mod registry;
@@ -239,6 +240,11 @@ impl ModuleFacts {
         self.types[self.funcs[func as usize] as usize].unwrap_func()
     }
 
+    /// The function type whose parameters are the payload of a tag.
+    pub fn tag_type(&self, tag: u32) -> &FuncType {
+        self.types[self.tags[tag as usize] as usize].unwrap_func()
+    }
+
     /// The type of a defined function, by its defined index.
     pub fn defined_type(&self, defined: u32) -> &FuncType {
         self.func_type(self.imported_funcs() + defined)
@@ -287,9 +293,7 @@ impl ModuleFacts {
             ExternIndex::Table(index) => ExternType::Table(self.tables[index as usize].clone()),
             ExternIndex::Memory(index) => ExternType::Memory(self.memories[index as usize]),
             ExternIndex::Global(index) => ExternType::Global(self.globals[index as usize].clone()),
-            ExternIndex::Tag(index) => {
-                ExternType::Tag(TagType::new(self.types[self.tags[index as usize] as usize].unwrap_func().clone()))
-            }
+            ExternIndex::Tag(index) => ExternType::Tag(TagType::new(self.tag_type(index).clone())),
         }
     }
 }

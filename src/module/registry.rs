@@ -395,13 +395,8 @@ impl TypeRegistry {
             composite.outside().chain(supertype).all(|ty| ty.is_of(self)),
             "a type refers to a type of another engine"
         );
-        if let Some(supertype) = supertype {
-            if supertype.is_final() {
-                return Err(Error::usage("a final type can have no subtypes"));
-            }
-            if supertype.depth() >= MAX_DEPTH {
-                return Err(Error::usage(format!("a type has more than {MAX_DEPTH} supertypes")));
-            }
+        if supertype.is_some_and(RegisteredType::is_final) {
+            return Err(Error::usage("a final type can have no subtypes"));
         }
         let group = RecGroup::of_one(is_final, supertype, composite);
         let ty = self.register_group(&group, NO_TYPE)?.next().expect("it has one type");

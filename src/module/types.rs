@@ -566,8 +566,8 @@ impl MemoryType {
         self.page_size_log2
     }
 
-    /// The type that a validated module gives a memory.
-    pub(crate) fn of_module(ty: &wasmparser::MemoryType) -> Self {
+    /// The type wasmparser read.
+    pub(crate) fn from_wasmparser(ty: &wasmparser::MemoryType) -> Self {
         MemoryType {
             minimum: ty.initial,
             maximum: ty.maximum,
@@ -587,6 +587,11 @@ impl MemoryType {
     pub(crate) const fn max_pages(&self) -> u64 {
         let last = if self.is_64 { u64::MAX } else { u32::MAX as u64 };
         if self.page_size_log2 == 0 { last } else { (last >> self.page_size_log2) + 1 }
+    }
+
+    /// Most pages that such a memory grows to.
+    pub(crate) fn most_pages(&self) -> u64 {
+        self.maximum.unwrap_or(u64::MAX).min(self.max_pages())
     }
 
     /// Whether the only size of such a memory is its minimum.

@@ -5,7 +5,8 @@ use super::instance::{func_ref, resolve};
 use crate::module::{ConstExpr, ConstOp, ModuleFacts};
 use crate::numeric;
 
-/// The value of a constant expression, as two slots; the second is zero for all types but `v128`.
+/// The value of a constant expression, as two slots; the second is zero for all types but `v128`, and the first is zero above an
+/// `i32`.
 ///
 /// # Safety
 /// `vmctx` must be live, `module` and `expr` must be those of its instance, and every global that `expr` reads must be

@@ -20,7 +20,7 @@ use super::table::{self, TableData};
 use super::{libcalls, ops};
 use crate::error::Result;
 use crate::module::offsets::Location;
-use crate::module::{ConstExpr, ElementItems, ExternIndex, ModuleFacts, SegmentMode};
+use crate::module::{ElementItems, ExternIndex, ModuleFacts, SegmentMode};
 use crate::sys::Image;
 
 /// Everything about a module that an instance of it needs: its facts, and the engines' data for it.
@@ -173,8 +173,7 @@ impl InstanceData {
             this().memories.push(store().add_memory(memory));
         }
         for index in this().tags.len()..inner.tags.len() {
-            let ty = inner.types[inner.tags[index] as usize].unwrap_func();
-            let tag = store().add_tag(ty, Some((inner.clone(), index as u32)));
+            let tag = store().add_tag(inner.tag_type(index as u32), Some((inner.clone(), index as u32)));
             // SAFETY: the instance owns the context, which is live.
             unsafe { this().push_tag(tag, store()) };
         }
@@ -227,16 +226,6 @@ impl InstanceData {
     }
 }
 
-/// The offset of an active segment in its memory or table.
-///
-/// # Safety
-/// As for [`evaluate`].
-unsafe fn segment_offset(vmctx: *mut VMContext, module: &ModuleFacts, offset: &ConstExpr, is_64: bool) -> u64 {
-    // SAFETY: the caller's promise.
-    let [slot, _] = unsafe { evaluate(vmctx, module, offset) };
-    if is_64 { slot } else { u64::from(slot as u32) }
-}
-
 /// Copies the active segments, element segments first, each kind in order, and drops them; drops declarative segments too.
 ///
 /// # Errors
@@ -257,7 +246,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
         let image = images.get();
         for (segment, index) in module.elements.iter().zip(0..) {
             if let SegmentMode::Active { index: table, offset } = &segment.mode {
-                let offset = segment_offset(vmctx, module, offset, module.tables[*table as usize].is_64());
+                let [offset, _] = evaluate(vmctx, module, offset);
                 let count = ops::element_count(segment);
                 let copied = ops::table_init(vmctx, *table, index, offset, 0, count, Payer::Host);
                 if let (Err(_), Some(image)) = (&copied, image) {
@@ -276,9 +265,8 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
         for (segment, index) in module.data.iter().zip(0..) {
             if let SegmentMode::Active { index: memory, offset } = &segment.mode {
                 if !is_mapped {
-                    let is_64 = module.memories[*memory as usize].is_64();
-                    let (offset, len) = (segment_offset(vmctx, module, offset, is_64), segment.bytes.len() as u32);
-                    ops::memory_init(vmctx, *memory, index, offset, 0, len, Payer::Host)?;
+                    let [offset, _] = evaluate(vmctx, module, offset);
+                    ops::memory_init(vmctx, *memory, index, offset, 0, segment.bytes.len() as u32, Payer::Host)?;
                 }
                 ops::data_drop(vmctx, index);
             }

@@ -293,7 +293,7 @@ impl MemoryData {
     /// Grows by `delta` pages (specification, `memory.grow`). Returns the old size in pages, or `None` if it can't grow.
     pub fn grow(&mut self, delta: u64, engine: &EngineCore) -> Option<u64> {
         let old = self.pages();
-        let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.maximum.unwrap_or(self.ty.max_pages()))?;
+        let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.most_pages())?;
         self.commit(usize::try_from(pages.checked_mul(self.ty.page_size())?).ok()?, engine)?;
         Some(old)
     }
@@ -341,14 +341,13 @@ impl MemoryData {
 
 /// The most bytes that a memory of a type can have.
 fn max_bytes(ty: MemoryType) -> usize {
-    let pages = ty.maximum.unwrap_or(u64::MAX).min(ty.max_pages());
-    usize::try_from(pages.saturating_mul(ty.page_size())).unwrap_or(usize::MAX).min(MAX_BYTES)
+    usize::try_from(ty.most_pages().saturating_mul(ty.page_size())).unwrap_or(usize::MAX).min(MAX_BYTES)
 }
 
 /// The request to a limiter for making a memory of a type.
 pub(crate) fn initial_growth(ty: MemoryType) -> GrowthRequest {
     let bytes = |pages: u64| usize::try_from(pages.saturating_mul(ty.page_size())).unwrap_or(usize::MAX);
-    let maximum = Some(bytes(ty.maximum.unwrap_or(u64::MAX).min(ty.max_pages())));
+    let maximum = Some(bytes(ty.most_pages()));
     GrowthRequest { current: 0, desired: bytes(ty.minimum), maximum }
 }
 

@@ -436,7 +436,7 @@ impl<'m> Translator<'m> {
         }
     }
 
-    pub(super) fn br_site(&mut self) -> Site {
+    fn br_site(&mut self) -> Site {
         let at = self.here();
         self.effect_bc(Plain::Br, 0, 0);
         2 * at + 1
@@ -488,7 +488,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Emits an unconditional branch. The operand stack stays as it was.
-    fn put_branch(&mut self, block: usize) {
+    pub(super) fn put_branch(&mut self, block: usize) {
         if self.blocks[block].construct == Construct::Function {
             self.put_return();
         } else {

@@ -84,9 +84,7 @@ impl Translator<'_> {
         let block = self.blocks.len() - 1;
         if self.reachable {
             self.settle_many(block);
-            self.carry(block);
-            let site = self.br_site();
-            self.wait(block, site);
+            self.put_branch(block);
         }
         // What follows does not certainly run.
         self.fork();
@@ -105,7 +103,7 @@ impl Translator<'_> {
         self.merge();
         self.push_temp(Bank::Int);
         if let Some(tag) = tag {
-            self.push_temps(self.module.types[self.module.tags[tag as usize] as usize].unwrap_func().params());
+            self.push_temps(self.module.tag_type(tag).params());
         }
         self.settled = self.stack.len();
         self.reachable = true;
@@ -173,7 +171,7 @@ impl Translator<'_> {
     }
 
     pub fn throw(&mut self, tag: u32) {
-        let params = self.module.types[self.module.tags[tag as usize] as usize].unwrap_func().params();
+        let params = self.module.tag_type(tag).params();
         let base = self.arguments(params);
         let place = u64::from(base) | u64::from(slots(params)) << 32;
         self.effect(Plain::Throw.op(), 0, tag as u16, (tag >> 16) as u16, &[place]);

@@ -30,6 +30,7 @@ use crate::error::Result;
 use crate::module::ModuleFacts;
 use crate::module::decode::Parsed;
 use crate::module::fuel::Segments;
+use crate::module::nesting::{begins_arm, ends_block, opens_block};
 use crate::module::types::ValType;
 use crate::module::validate::Check;
 use control::Block;
@@ -249,23 +250,14 @@ impl<'m> Translator<'m> {
 
     /// Whether an unreachable instruction is to be translated all the same: only one that ends the unreachable code.
     fn resume(&mut self, operator: &Operator<'_>) -> bool {
-        match operator {
-            Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::TryTable { .. }
-            | Operator::Try { .. } => {
-                self.skipped += 1;
-                false
-            }
-            Operator::Else | Operator::Catch { .. } | Operator::CatchAll => self.skipped == 0,
-            Operator::End | Operator::Delegate { .. } if self.skipped == 0 => true,
-            Operator::End | Operator::Delegate { .. } => {
-                self.skipped -= 1;
-                false
-            }
-            _ => false,
+        if opens_block(operator) {
+            self.skipped += 1;
+        } else if self.skipped == 0 {
+            return ends_block(operator) || begins_arm(operator);
+        } else if ends_block(operator) {
+            self.skipped -= 1;
         }
+        false
     }
 }
 

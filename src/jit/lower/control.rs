@@ -13,6 +13,7 @@ use super::Lower;
 use super::exception::Unmatched;
 use crate::error::Trap;
 use crate::jit::abi;
+use crate::module::nesting::{ends_block, opens_block};
 use crate::module::types::{FuncType, ValType};
 
 /// A structured instruction whose `end` has not come yet.
@@ -138,14 +139,12 @@ impl<'m> Lower<'m, '_> {
     /// Skips an instruction that is never reached, but follows the nesting of blocks.
     pub(super) fn skip(&mut self, op: &Op<'_>) {
         match op {
-            Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } | Op::Try { .. } => {
-                self.skipped += 1;
-            }
-            Op::End | Op::Delegate { .. } if self.skipped > 0 => self.skipped -= 1,
+            _ if opens_block(op) => self.skipped += 1,
+            _ if self.skipped > 0 => self.skipped -= usize::from(ends_block(op)),
             Op::End => self.end(),
-            Op::Else if self.skipped == 0 => self.otherwise(),
-            Op::Catch { tag_index } if self.skipped == 0 => self.catch(Some(*tag_index)),
-            Op::CatchAll if self.skipped == 0 => self.catch(None),
+            Op::Else => self.otherwise(),
+            Op::Catch { tag_index } => self.catch(Some(*tag_index)),
+            Op::CatchAll => self.catch(None),
             Op::Delegate { relative_depth } => self.delegate(*relative_depth),
             _ => {}
         }

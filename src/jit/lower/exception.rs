@@ -108,14 +108,40 @@ impl<'m> Lower<'m, '_> {
         if let Some(frame) = self.frames.last_mut() {
             frame.handlers = handlers;
         }
-        let block = handler?.dispatch;
+        let dispatch = handler?.dispatch;
+        Some(self.begin_dispatch(dispatch))
+    }
+
+    /// Begins a dispatch, to which all jumps have been emitted.
+    fn begin_dispatch(&mut self, block: Block) -> Unmatched {
         self.builder.seal_block(block);
         self.builder.switch_to_block(block);
         let exception = self.builder.block_params(block)[0];
         self.reload_fuel();
-        // Not free to move, as in `emit_dispatch`.
+        // Not free to move: only here is the exception known to exist. `throw_ref` jumps here after its null check, and the
+        // load must not move before that.
         let thrown = self.ins().load(types::I64, MemFlagsData::trusted(), exception, VMException::TAG);
-        Some(Unmatched { block, exception, thrown })
+        Unmatched { block, exception, thrown }
+    }
+
+    /// Goes on if a thrown tag is the wanted one; otherwise in the block that is returned.
+    fn match_tag(&mut self, thrown: Value, tag: u32) -> Block {
+        let wanted = self.load_constant(self.vmctx, self.module.offsets.tag(tag));
+        let (matching, next) = (self.builder.create_block(), self.builder.create_block());
+        let matches = self.ins().icmp(IntCC::Equal, thrown, wanted);
+        self.ins().brif(matches, matching, [], next, []);
+        self.builder.seal_block(matching);
+        self.builder.seal_block(next);
+        self.builder.switch_to_block(matching);
+        next
+    }
+
+    /// Pushes the payload of an exception with this tag.
+    fn push_payload(&mut self, exception: Value, tag: u32) {
+        let payload = self.ins().iadd_imm_s(exception, i64::from(VMException::PAYLOAD));
+        let types = self.payload_types(tag);
+        let values = abi::load_slots(&mut self.builder, types, payload);
+        self.stack.extend(values);
     }
 
     /// Begins a `catch`, or a `catch_all` if there is no tag.
@@ -127,25 +153,13 @@ impl<'m> Lower<'m, '_> {
         self.stack.truncate(height);
         let Some(Unmatched { block, exception, thrown }) = unmatched else { return };
         self.go_on_in(block);
-        let next = tag.map(|tag| {
-            let wanted = self.load_constant(self.vmctx, self.module.offsets.tag(tag));
-            let (matching, next) = (self.builder.create_block(), self.builder.create_block());
-            let matches = self.ins().icmp(IntCC::Equal, thrown, wanted);
-            self.ins().brif(matches, matching, [], next, []);
-            self.builder.seal_block(matching);
-            self.builder.seal_block(next);
-            self.builder.switch_to_block(matching);
-            next
-        });
+        let next = tag.map(|tag| self.match_tag(thrown, tag));
         if saved.is_some() {
             self.read_operands(height);
         }
         self.stack.push(exception);
         if let Some(tag) = tag {
-            let payload = self.ins().iadd_imm_s(exception, i64::from(VMException::PAYLOAD));
-            let types = self.payload_types(tag);
-            let values = abi::load_slots(&mut self.builder, types, payload);
-            self.stack.extend(values);
+            self.push_payload(exception, tag);
         }
         if let (Some(frame), Some(block)) = (self.frames.last_mut(), next) {
             frame.kind = FrameKind::Catch(Some(Unmatched { block, exception, thrown }));
@@ -200,14 +214,8 @@ impl<'m> Lower<'m, '_> {
 
     /// Emits the dispatch, with the frames outside the `try_table` on top.
     pub(super) fn emit_dispatch(&mut self, handler: ExceptionHandler) {
-        self.builder.seal_block(handler.dispatch);
-        self.builder.switch_to_block(handler.dispatch);
+        let Unmatched { exception, thrown, .. } = self.begin_dispatch(handler.dispatch);
         self.reachable = true;
-        let exception = self.builder.block_params(handler.dispatch)[0];
-        self.reload_fuel();
-        // Not free to move: only here is the exception known to exist. `throw_ref` jumps here after its null check, and the
-        // load must not move before that.
-        let thrown = self.ins().load(types::I64, MemFlagsData::trusted(), exception, VMException::TAG);
         for catch in handler.catches {
             let (tag, label, with_reference) = match catch {
                 Catch::One { tag, label } => (Some(tag), label, false),
@@ -216,17 +224,8 @@ impl<'m> Lower<'m, '_> {
                 Catch::AllRef { label } => (None, label, true),
             };
             let next = tag.map(|tag| {
-                let wanted = self.load_constant(self.vmctx, self.module.offsets.tag(tag));
-                let (matching, next) = (self.builder.create_block(), self.builder.create_block());
-                let matches = self.ins().icmp(IntCC::Equal, thrown, wanted);
-                self.ins().brif(matches, matching, [], next, []);
-                self.builder.seal_block(matching);
-                self.builder.seal_block(next);
-                self.builder.switch_to_block(matching);
-                let payload = self.ins().iadd_imm_s(exception, i64::from(VMException::PAYLOAD));
-                let types = self.payload_types(tag);
-                let values = abi::load_slots(&mut self.builder, types, payload);
-                self.stack.extend(values);
+                let next = self.match_tag(thrown, tag);
+                self.push_payload(exception, tag);
                 next
             });
             if with_reference {
@@ -245,7 +244,7 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn payload_types(&self, tag: u32) -> &'m [ValType] {
-        self.module.types[self.module.tags[tag as usize] as usize].unwrap_func().params()
+        self.module.tag_type(tag).params()
     }
 
     fn throw(&mut self, tag: u32) {

@@ -21,6 +21,7 @@ use super::{HIDDEN_PARAMS, Lower};
 use crate::error::{Error, Result};
 use crate::interp::FrameLayout;
 use crate::jit::abi;
+use crate::module::nesting::{ends_block, opens_block};
 use crate::module::types::ValType;
 
 /// The most operands that are saved and read again, for all constructs of a function together.
@@ -66,7 +67,7 @@ impl Scan {
         while !operators.eof() {
             let (op, at) = operators.read_with_offset().map_err(refused)?;
             match op {
-                Op::Block { .. } | Op::Loop { .. } | Op::If { .. } | Op::TryTable { .. } | Op::Try { .. } => {
+                _ if opens_block(&op) => {
                     let is_loop = matches!(op, Op::Loop { .. });
                     loops += usize::from(is_loop);
                     open.push((at as u32, is_loop));
@@ -76,7 +77,7 @@ impl Scan {
                         open.iter().rev().take_while(|(at, _)| around.insert(*at)).for_each(drop);
                     }
                 }
-                Op::End | Op::Delegate { .. } => {
+                _ if ends_block(&op) => {
                     let (_, is_loop) = open.pop().unwrap_or_default();
                     loops -= usize::from(is_loop);
                     if loops == 0 && found == 0 {
