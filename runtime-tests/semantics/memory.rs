@@ -1,7 +1,8 @@
 //! Linear memory: exact bounds, growth under running code, several memories.
 
 use crate::engines::{call, for_each_engine, instantiate, setup};
-use wasmrun::{Caller, Extern, Func, LinearMemory, Memory, MemoryType, Module, Ref, Result, Store, Trap};
+use std::sync::{Arc, Mutex};
+use wasmrun::{Caller, Extern, Func, LinearMemory, Memory, MemoryType, Module, Ref, Result, Store, Trap, WasiEnv};
 
 /// Every access instruction with the bytes it touches, as text with its operands behind the address.
 const ACCESSES: [(&str, &str, u64); 31] = [
@@ -356,5 +357,60 @@ fn tables_grow_and_are_shared_with_running_code() {
         let instance = instantiate(&mut store, wat, &[host.into()]);
         assert_eq!(call::<_, (), i32>(&mut store, instance, "run", ()).unwrap(), 63);
         assert!(call::<_, (), i32>(&mut store, instance, "run", ()).is_err(), "10000 elements are the most");
+    });
+}
+
+/// Nothing wraps at 4 GiB: neither in code, nor in what the host is given, nor in WASI, which takes 32-bit addresses.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn memories_reach_beyond_four_gib() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "host" "inverts" (func $inverts (param i64)))
+        (memory (export "memory") i64 65540)
+        (data (i64.const 0) "\08\00\00\00\06\00\00\00hello\n")
+        (func $check (param i32) (if (i32.eqz (local.get 0)) (then unreachable)))
+        (func (export "run")
+            (call $check (i32.eqz (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32))))
+            (i64.store (i64.const 0x100000010) (i64.const 0x1122334455667788))
+            (call $check (i64.eqz (i64.load (i64.const 16))))
+            (call $inverts (i64.const 0x100000010))
+            (call $check (i64.eq (i64.load (i64.const 0x100000010)) (i64.const 0x1122334455667777)))
+            (call $check (i64.eqz (i64.load (i64.const 16))))
+            ;; Across 4 GiB, and over itself.
+            (memory.copy (i64.const 0xfffffff8) (i64.const 0x100000010) (i64.const 8))
+            (memory.copy (i64.const 0xfffffffc) (i64.const 0xfffffff8) (i64.const 8))
+            (call $check (i64.eq (i64.load (i64.const 0xfffffffc)) (i64.const 0x1122334455667777)))
+            (memory.fill (i64.const 0xfffffff0) (i32.const 7) (i64.const 32))
+            (call $check (i64.eq (i64.load (i64.const 0x100000008)) (i64.const 0x0707070707070707)))
+            (call $check (i64.eq (i64.load (i64.const 0xfffffffc)) (i64.const 0x0707070707070707)))
+            (call $check (i32.eq (i32.load8_u (i64.const 0x100000010)) (i32.const 0x77)))
+            (call $check (i64.eq (memory.grow (i64.const 10)) (i64.const 65540)))
+            (call $check (i32.eqz (i32.load8_u offset=0x100000000 (i64.const 0xdffff))))
+            (call $check (i32.eqz (i32.load8_u (i64.const 0x1000dffff)))))
+        (func (export "past") (param i64) (result i32) (i32.load8_u offset=0x100000000 (local.get 0))))"#;
+    for_each_engine(|engine| {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let env = WasiEnv::new().with_stdout_file(std::os::fd::OwnedFd::from(writer).into());
+        let mut linker = wasmrun::create_wasi_linker(Arc::new(Mutex::new(env)));
+        linker
+            .func_wrap("host", "inverts", |view: &mut LinearMemory<'_>, address: u64| -> Result<()> {
+                assert_eq!(view.len(), 65540 << 16);
+                let byte = view.read_u8(address)?;
+                view.write_u8(address, !byte)
+            })
+            .unwrap();
+        let mut store = Store::new(engine, ());
+        let instance = linker.instantiate(&mut store, &Module::new(engine, wat).unwrap()).unwrap();
+        call::<_, (), ()>(&mut store, instance, "run", ()).unwrap();
+        assert_eq!(call::<_, i64, i32>(&mut store, instance, "past", 0xdffff).unwrap(), 0);
+        for address in [0xe0000, 0x1_0000_0000, -1, -0x1_0000_0000, i64::MAX, i64::MIN] {
+            let error = call::<_, i64, i32>(&mut store, instance, "past", address).unwrap_err();
+            assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds), "{address:#x}");
+        }
+        drop((store, linker));
+        let mut written = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut written).unwrap();
+        assert_eq!(written, "hello\n");
     });
 }
