@@ -550,6 +550,7 @@ impl StoreOpaque {
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),
                 index: VMFuncRef::HOST,
+                supertypes: sig.supertypes().as_ptr(),
             });
             // SAFETY: the value lives as long as `reference`, and nobody else has a pointer to it yet.
             unsafe { (*reference.as_ptr()).callee = reference.as_ptr().cast() };
