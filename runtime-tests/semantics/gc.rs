@@ -83,16 +83,15 @@ fn casts_follow_the_declared_hierarchy() {
         let above = supertype(ty).map(|of| format!("$t{of}")).unwrap_or_default();
         // The last of each chain is final.
         let is_final = [DEPTH - 1, TYPES - 1].contains(&ty);
-        let _ = writeln!(wat, "(type $t{ty} (sub {} {above} (struct (field i32))))", if is_final { "final" } else { "" });
+        let _ =
+            writeln!(wat, "(type $t{ty} (sub {} {above} (struct (field i32))))", if is_final { "final" } else { "" });
     }
     wat.push_str(") (type $bytes (array i8)) (type $all (array (mut anyref))) (global $all (mut (ref null $all)) (ref.null $all))\n");
     wat.push_str("(func (export \"make\") (local $all (ref null $all))\n");
     let _ = writeln!(wat, "(local.set $all (array.new_default $all (i32.const {})))", TYPES + 3);
     for ty in 0..TYPES {
-        let _ = writeln!(
-            wat,
-            "(array.set $all (local.get $all) (i32.const {ty}) (struct.new $t{ty} (i32.const {ty})))"
-        );
+        let _ =
+            writeln!(wat, "(array.set $all (local.get $all) (i32.const {ty}) (struct.new $t{ty} (i32.const {ty})))");
     }
     let _ = writeln!(wat, "(array.set $all (local.get $all) (i32.const {TYPES}) (ref.i31 (i32.const 5)))");
     let _ = writeln!(
@@ -259,8 +258,7 @@ fn packed_fields_are_extended_as_asked() {
     for_each_engine(|engine| {
         let (mut store, instance) = setup(engine, wat);
         for (x, y) in [(0, 0), (0x7f, 0x7fff), (0x80, 0x8000), (-1, -1), (0x1_23, 0x1_2345), (i32::MIN, i32::MAX)] {
-            let expected =
-                (i32::from(x as i8), i32::from(x as u8), i32::from(y as i16), i32::from(y as u16));
+            let expected = (i32::from(x as i8), i32::from(x as u8), i32::from(y as i16), i32::from(y as u16));
             for name in ["f", "array"] {
                 let got: (i32, i32, i32, i32) = call(&mut store, instance, name, (x, y)).unwrap();
                 assert_eq!(got, expected, "{name} {x:#x} {y:#x}");
@@ -273,7 +271,7 @@ fn packed_fields_are_extended_as_asked() {
 #[test]
 fn far_fields_and_wide_slots() {
     let padding = "(field v128) ".repeat(4200);
-    let locals = "(local i64)".repeat(66_000);
+    let locals = "(local v128)".repeat(33_000);
     let wat = format!(
         r#"(module
         (type $fn (func (result i32)))
@@ -358,7 +356,8 @@ fn ranges_of_arrays_are_checked_without_overflow() {
             for (at, count) in [(0, 0), (0, 5), (5, 0), (4, 1)] {
                 check(&mut store, name, at, count, None);
             }
-            for (at, count) in [(0, 6), (5, 1), (6, 0), (MOST, 0), (MOST, 1), (MOST, MOST), (1, MOST), (0, MOST), (5, MOST - 4)]
+            for (at, count) in
+                [(0, 6), (5, 1), (6, 0), (MOST, 0), (MOST, 1), (MOST, MOST), (1, MOST), (0, MOST), (5, MOST - 4)]
             {
                 check(&mut store, name, at, count, Some(array));
             }
@@ -388,9 +387,14 @@ fn ranges_of_arrays_are_checked_without_overflow() {
             check(&mut store, "init elem", at, count, expected);
         }
         for name in ["elem", "new elem"] {
-            for (at, count, expected) in
-                [(0, 3, None), (3, 0, None), (4, 0, Some(table)), (1, 3, Some(table)), (MOST, 1, Some(table)), (MOST, 0, Some(table))]
-            {
+            for (at, count, expected) in [
+                (0, 3, None),
+                (3, 0, None),
+                (4, 0, Some(table)),
+                (1, 3, Some(table)),
+                (MOST, 1, Some(table)),
+                (MOST, 0, Some(table)),
+            ] {
                 check(&mut store, name, at, count, expected);
             }
         }
@@ -485,7 +489,7 @@ fn constant_expressions_make_objects() {
         (global $callback (ref $callback) (struct.new $callback (ref.func $seven)))
         (global $there externref (extern.convert_any (struct.new $pair (i32.const 77) (ref.null any))))
         (global $back anyref (any.convert_extern (global.get $there)))
-        (table $init 4 (ref $pair) (struct.new $pair (i32.const 8) (global.get $i31)))
+        (table $init 4 (ref $pair) (struct.new $pair (i32.const 8) (ref.i31 (i32.const -3))))
         (table $active 4 anyref)
         (elem (table $active) (i32.const 1) anyref (ref.i31 (i32.const 12)) (struct.new $pair (i32.const 13) (global.get $inner)))
         (elem $passive anyref (struct.new $pair (i32.const 14) (ref.null any)) (array.new_default $list (i32.const 15)))

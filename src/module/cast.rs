@@ -18,9 +18,16 @@ pub(crate) enum CastTarget {
     Array,
     /// A structure or array of the type with this index, or of a subtype of it unless it is final. `depth` is the number of
     /// its supertypes.
-    Object { type_index: u32, depth: u32, is_final: bool },
+    Object {
+        type_index: u32,
+        depth: u32,
+        is_final: bool,
+    },
     /// A function of the type with this index, or of a subtype of it unless it is final.
-    Func { type_index: u32, is_final: bool },
+    Func {
+        type_index: u32,
+        is_final: bool,
+    },
 }
 
 impl CastTarget {

@@ -52,6 +52,7 @@ pub(crate) const I31_BIT: u32 = 1;
 pub(crate) const TAG_BITS: u32 = 7;
 
 /// The low three bits of a reference to an object of the host.
+#[allow(dead_code, reason = "objects of the host come next")]
 pub(crate) const EXTERN_BITS: u32 = 2;
 
 /// Offset in a descriptor of the descriptor of the supertype of depth `depth`, or of the type itself if that is its depth.

@@ -53,7 +53,7 @@ pub(super) unsafe fn evaluate_all(
         let values = Operands::of((*vmctx).store.cast());
         for expr in exprs {
             let [value, _] = evaluate(vmctx, module, expr)?;
-            (&mut (*values.store).const_operands).push(value);
+            (*values.store).const_operands.push(value);
         }
         Ok((&(*values.store).const_operands)[values.start..].into())
     }
@@ -69,7 +69,7 @@ struct Operands {
 impl Drop for Operands {
     fn drop(&mut self) {
         // SAFETY: the store is live by the promise of `of`, and nobody else refers to it.
-        unsafe { (&mut (*self.store).const_operands).truncate(self.start) };
+        unsafe { (*self.store).const_operands.truncate(self.start) };
     }
 }
 
@@ -78,7 +78,7 @@ impl Operands {
     /// The store must be live and nobody refer to it while the value lives.
     unsafe fn of(store: *mut StoreOpaque) -> Self {
         // SAFETY: the caller's promise.
-        let start = unsafe { (&(*store).const_operands).len() };
+        let start = unsafe { (*store).const_operands.len() };
         Operands { store, start }
     }
 

@@ -8,8 +8,8 @@ use crate::error::{Error, Trap};
 use crate::interp::machine::{Flow, Machine, Step};
 use crate::interp::value::SlotValue;
 use crate::module::layout::{
-    ALWAYS, ARRAY, DESCRIPTOR, DESCRIPTOR_DEPTH, DESCRIPTOR_KIND, HEADER, I31_BIT, LENGTH, STRUCT, Storage, TAG_BITS, array_size,
-    display,
+    ALWAYS, ARRAY, DESCRIPTOR, DESCRIPTOR_DEPTH, DESCRIPTOR_KIND, HEADER, I31_BIT, LENGTH, STRUCT, Storage, TAG_BITS,
+    array_size, display,
 };
 use crate::numeric::simd::V128;
 use crate::vm::context::VMFuncRef;

@@ -5,8 +5,8 @@
 
 use wasmparser::{HeapType, RefType};
 
-use super::emit::NONE;
 use super::Translator;
+use super::emit::NONE;
 use crate::interp::op::{Compare, Form, Plain};
 use crate::interp::value::Bank;
 use crate::module::cast::CastTarget;

@@ -17,6 +17,6 @@ pub(crate) mod functions;
 pub(crate) mod heap;
 pub(crate) mod ops;
 
-pub(crate) use descriptor::{descriptor, prepare};
 pub(crate) use crate::module::layout;
+pub(crate) use descriptor::{descriptor, prepare};
 pub(crate) use heap::{GcHeap, alloc};

@@ -50,12 +50,7 @@ unsafe fn facts<'a>(vmctx: *mut VMContext) -> &'a ModuleFacts {
 ///
 /// # Safety
 /// See the module's documentation; `at` must be that of a field or element that is so stored.
-pub(crate) unsafe fn write_value(
-    store: *mut StoreOpaque,
-    at: u32,
-    storage: Storage,
-    value: *const u64,
-) -> Result<()> {
+pub(crate) unsafe fn write_value(store: *mut StoreOpaque, at: u32, storage: Storage, value: *const u64) -> Result<()> {
     let vm = store.cast::<VMStore>();
     // SAFETY: the caller's promise.
     unsafe {
@@ -78,7 +73,12 @@ pub(crate) unsafe fn write_value(
 ///
 /// # Safety
 /// See the module's documentation; `at` must be that of a field or element of this type.
-pub(crate) unsafe fn read_value(store: *mut StoreOpaque, at: u32, storage: Storage, ty: &FieldType) -> Result<[u64; 2]> {
+pub(crate) unsafe fn read_value(
+    store: *mut StoreOpaque,
+    at: u32,
+    storage: Storage,
+    ty: &FieldType,
+) -> Result<[u64; 2]> {
     let vm = store.cast::<VMStore>();
     // SAFETY: the caller's promise.
     unsafe {
@@ -353,12 +353,7 @@ pub(crate) fn element(array: u32, storage: Storage, index: u32) -> u32 {
 ///
 /// # Safety
 /// See the module's documentation.
-pub(crate) unsafe fn array_get_func(
-    vmctx: *mut VMContext,
-    ty: u32,
-    array: u32,
-    index: u32,
-) -> Result<*mut VMFuncRef> {
+pub(crate) unsafe fn array_get_func(vmctx: *mut VMContext, ty: u32, array: u32, index: u32) -> Result<*mut VMFuncRef> {
     // SAFETY: the caller's promise.
     unsafe {
         check(vmctx, (array, index, 1))?;
@@ -442,12 +437,7 @@ pub(crate) unsafe fn array_fill(
 ///
 /// # Safety
 /// See the module's documentation.
-unsafe fn fill(
-    vmctx: *mut VMContext,
-    storage: Storage,
-    range: (u32, u32, u32),
-    value: *const u64,
-) -> Result<()> {
+unsafe fn fill(vmctx: *mut VMContext, storage: Storage, range: (u32, u32, u32), value: *const u64) -> Result<()> {
     // SAFETY: the caller's promise. The elements are in the heap, and aligned as objects are; nobody has a reference to them.
     unsafe {
         let start = elements(vmctx, storage, range)?;
@@ -531,12 +521,7 @@ unsafe fn data(vmctx: *mut VMContext, segment: u32, offset: u32, count: u32, sto
 ///
 /// # Safety
 /// See the module's documentation.
-unsafe fn copy_data(
-    vmctx: *mut VMContext,
-    storage: Storage,
-    range: (u32, u32, u32),
-    from: usize,
-) -> Result<()> {
+unsafe fn copy_data(vmctx: *mut VMContext, storage: Storage, range: (u32, u32, u32), from: usize) -> Result<()> {
     // SAFETY: the caller's promise. The elements are in the heap, and nobody else has a reference to them.
     unsafe {
         let start = elements(vmctx, storage, range)?;
