@@ -176,7 +176,7 @@ impl<'m> Translator<'m> {
             module,
             defined,
             counting: extras.counts,
-            segments: extras.consumes_fuel.then(|| Segments::of(&body)),
+            segments: extras.consumes_fuel.then(|| Segments::of(&body, module.layouts())),
             straight: Vec::new(),
             offset: 0,
             body,
