@@ -17,7 +17,7 @@ use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strateg
 
 /// Proposals whose tests apply. The suite keeps SIMD's files here only, and further ones of the others that were
 /// merged into 2.0.
-const PROPOSALS: [Proposal; 16] = [
+const PROPOSALS: [Proposal; 17] = [
     Proposal::SignExtensionOps,
     Proposal::NontrappingFloatToIntConversions,
     Proposal::MutableGlobal,
@@ -34,6 +34,7 @@ const PROPOSALS: [Proposal; 16] = [
     Proposal::WideArithmetic,
     Proposal::Memory64,
     Proposal::CustomPageSizes,
+    Proposal::GC,
 ];
 
 /// What became of a directive that no longer holds as written.
@@ -191,6 +192,19 @@ fn configurations() -> Vec<(&'static str, Config)> {
     all
 }
 
+/// Those that run the GC proposal.
+fn gc_configurations() -> Vec<(&'static str, Config)> {
+    let mut all = configurations();
+    all.retain(|(name, _)| name.starts_with("interp") || name.starts_with("baseline"));
+    for (_, config) in &mut all {
+        config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true);
+    }
+    let mut collecting = all[0].1.clone();
+    collecting.collect_always(true);
+    all.push(("interp-collecting", collecting));
+    all
+}
+
 /// Reads a script.
 type Read = Box<dyn Fn() -> Result<wast::Script, String> + Send + Sync>;
 
@@ -217,7 +231,8 @@ fn main() -> ExitCode {
             continue;
         }
         let script = Arc::new((read, OnceLock::new()));
-        for (engine, config) in configurations() {
+        let configurations = if name.starts_with("gc/") { gc_configurations() } else { configurations() };
+        for (engine, config) in configurations {
             let script = script.clone();
             trials.push(Trial::test(format!("{name} [{engine}]"), move || -> Result<(), Failed> {
                 let (read, script) = &*script;
