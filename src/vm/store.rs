@@ -146,6 +146,7 @@ impl StoreOpaque {
     /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
@@ -171,7 +172,7 @@ impl StoreOpaque {
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),
             engine: engine.clone(),
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
             raised: None,
             propagation: Propagation::default(),
             panic: None,
@@ -189,7 +190,7 @@ impl StoreOpaque {
             globals: Vec::new(),
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
-            gc: GcHeap::default(),
+            gc: GcHeap::new(id),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -534,13 +535,12 @@ impl StoreOpaque {
                 || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
     }
 
-    /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
-    /// slot where a collection looks before the next one runs.
+    /// [`StoreOpaque::intern`] of a host object.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the limiter or the budget has no room for another object, or what the
     /// limiter returns.
-    pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
+    pub(super) fn intern_host_object(&mut self, object: &ExternRef) -> Result<u64> {
         if !self.heap.has(object) {
             self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
         }

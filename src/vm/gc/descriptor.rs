@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::super::context::VMContext;
+use super::super::context::{VMContext, VMStore};
 use super::super::instance::InstanceData;
 use super::super::store::StoreOpaque;
 use super::access;
@@ -25,28 +25,23 @@ pub(crate) struct Descriptors {
 }
 
 /// A type that has a descriptor.
-pub(super) struct Described {
-    /// Keeps the type, so that its number is not that of another one.
-    _ty: RegisteredType,
+pub(crate) struct Described {
+    /// The type, which is kept, so that its number is not that of another one.
+    pub ty: CompositeType,
     /// Offset of the descriptor.
     pub descriptor: u32,
     pub layout: Layout,
 }
 
 impl Descriptors {
-    /// The layout of the objects that have this descriptor; `None` if it is no descriptor.
+    /// The type of the objects that have this descriptor; `None` if it is no descriptor.
     ///
     /// # Safety
     /// The store that has these descriptors must be live, and have a heap.
-    pub(super) unsafe fn layout(
-        &self,
-        store: *const super::super::context::VMStore,
-        descriptor: u32,
-    ) -> Option<&Layout> {
+    pub(super) unsafe fn described(&self, store: *const VMStore, descriptor: u32) -> Option<&Described> {
         // SAFETY: the caller's promise.
         let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
-        let found = self.layouts.get(number as usize)?;
-        (found.descriptor == descriptor).then_some(&found.layout)
+        self.layouts.get(number as usize).filter(|found| found.descriptor == descriptor)
     }
 }
 
@@ -115,7 +110,8 @@ pub(crate) unsafe fn of_type(store: *mut StoreOpaque, ty: &RegisteredType) -> Re
 /// # Safety
 /// As for [`of_type`].
 unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u32>) -> Result<u32> {
-    let layout = Layout::of(&CompositeType::of(ty)).expect("functions have no descriptors");
+    let composite = CompositeType::of(ty);
+    let layout = Layout::of(&composite).expect("functions have no descriptors");
     // SAFETY: the caller's promise; what is read and written are the words of two descriptors.
     unsafe {
         let vm = store.cast();
@@ -135,7 +131,7 @@ unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u
             Entry::Vacant(entry) => entry.insert(descriptor),
             Entry::Occupied(_) => return Err(Error::usage("a type has a descriptor already")),
         };
-        gc.descriptors.layouts.push(Described { _ty: ty.clone(), descriptor, layout });
+        gc.descriptors.layouts.push(Described { ty: composite, descriptor, layout });
         Ok(descriptor)
     }
 }
@@ -157,7 +153,6 @@ pub(crate) unsafe fn descriptor(vmctx: *mut VMContext, ty: u32) -> u32 {
 mod tests {
     use super::super::heap::alloc;
     use super::*;
-    use crate::vm::context::VMStore;
     use crate::{ArrayType, Engine, FieldType, Finality, Mutability, StorageType, Store, StructType, ValType};
 
     #[test]
@@ -195,7 +190,7 @@ mod tests {
         let array = unsafe { alloc(own, descriptor, 5, layout::array_size(layout::Storage::I8, 5)).unwrap() };
         assert_eq!((word(array), word(array + 4), word(array + 8), word(array + 12)), (descriptor, 5, 0, 0));
         // SAFETY: the store is live.
-        let layout = |at| unsafe { (*own).gc.descriptors.layout(own.cast(), at).cloned() };
+        let layout = |at| unsafe { (*own).gc.descriptors.described(own.cast(), at).map(|found| found.layout.clone()) };
         assert_eq!(layout(descriptor), Some(Layout::Array(layout::Storage::I8)));
         assert_eq!((layout(descriptor + 8), layout(array)), (None, None));
     }

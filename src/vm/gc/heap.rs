@@ -1,12 +1,15 @@
 //! The memory of the heap, and allocation.
 
+use std::sync::Arc;
+
 use super::super::context::VMStore;
 use super::super::space::{Reservation, SpaceUse, refused};
 use super::super::store::StoreOpaque;
 use super::access;
-use super::descriptor::Descriptors;
+use super::descriptor::{Described, Descriptors};
 use super::functions::Functions;
 use super::layout::{self, MAX_STRUCT};
+use super::pins::{GcPin, Pins};
 use crate::error::{Error, Result};
 
 /// Whether everything that a 32-bit offset can tell is reserved, so that accesses are not compared with the heap's end.
@@ -27,11 +30,41 @@ pub(crate) const NULL_GUARD: u32 = 64 << 10;
 const STEP: u64 = 256 << 10;
 
 /// The objects of a store.
-#[derive(Default)]
 pub(crate) struct GcHeap {
     space: Reservation,
     pub(super) descriptors: Descriptors,
     pub(super) functions: Functions,
+    /// Objects that the host holds.
+    pub(super) pins: Arc<Pins>,
+}
+
+impl GcHeap {
+    /// The heap of the store with this id: empty, and without a reservation.
+    pub fn new(store: u64) -> Self {
+        GcHeap {
+            space: Reservation::default(),
+            descriptors: Descriptors::default(),
+            functions: Functions::default(),
+            pins: Arc::new(Pins::new(store)),
+        }
+    }
+
+    /// The type that a descriptor is of.
+    ///
+    /// # Panics
+    /// If the store has no such descriptor.
+    ///
+    /// # Safety
+    /// `store` must be that of the heap, live, and have a reservation.
+    pub(super) unsafe fn descriptor(&self, store: *const VMStore, descriptor: u32) -> &Described {
+        // SAFETY: the caller's promise.
+        unsafe { self.descriptors.described(store, descriptor) }.expect("headers name descriptors of their store")
+    }
+
+    /// Keeps what a reference refers to, as long as the pin exists.
+    pub fn pin(&self, reference: u32) -> GcPin {
+        self.pins.pin(reference)
+    }
 }
 
 /// Reserves the heap of a store, if that was not done yet.

@@ -2,7 +2,8 @@
 //! Instances").
 //!
 //! What may be here: where objects and their parts are (`layout`), the descriptors of types (`descriptor`), allocation
-//! (`heap`), reads and writes that stay in the heap (`access`), and the numbers that functions have there (`functions`).
+//! (`heap`), the objects that the host holds (`pins`), makes, reads and writes (`object`), reads and writes that stay in the heap
+//! (`access`), and the numbers that functions have there (`functions`).
 //! What may not: how an instruction is run.
 //!
 //! A reference is a 32-bit offset from the heap's base, zero-extended in a slot of 64 bits; see [`layout`] for the low bits.
@@ -15,6 +16,9 @@ mod descriptor;
 pub(crate) mod functions;
 pub(crate) mod heap;
 pub(crate) mod layout;
+pub(crate) mod object;
+mod pins;
 
 pub(crate) use descriptor::{descriptor, prepare};
 pub(crate) use heap::{GcHeap, alloc};
+pub(crate) use pins::GcPin;

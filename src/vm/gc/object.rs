@@ -1,0 +1,133 @@
+//! Objects as the host makes, reads and writes them: by the types that their headers name.
+
+use super::super::context::{VMFuncRef, VMStore};
+use super::super::store::StoreOpaque;
+use super::descriptor::{Described, of_type};
+use super::functions::{func_of_id, func_to_id};
+use super::heap::{alloc, reserve};
+use super::layout::{self, Layout, Storage, array_size};
+use super::{GcPin, access};
+use crate::error::Result;
+use crate::module::registry::RegisteredType;
+
+/// Makes a structure with zeroed fields, or an array of `length` zeroed elements. May collect.
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if there is no room for it, or what the store's limiter returns, whose panic is
+/// left in the store.
+///
+/// # Safety
+/// `store` must be the own pointer of a live store to which nobody holds a reference, and `value_top` above all slots in use;
+/// the type must be one of its engine, and not one of functions.
+pub(crate) unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, length: u32) -> Result<GcPin> {
+    // SAFETY: the caller's promise. No reference is held over a call, and no collection runs between the last two lines.
+    unsafe {
+        reserve(&mut *store)?;
+        let descriptor = of_type(store, ty)?;
+        let bytes = match &(*store).gc.descriptor(store.cast(), descriptor).layout {
+            Layout::Struct(layout) => layout.size.into(),
+            Layout::Array(element) => array_size(*element, length),
+        };
+        let object = alloc(store, descriptor, length, bytes)?;
+        Ok((*store).gc.pin(object))
+    }
+}
+
+/// The type of an object.
+///
+/// # Panics
+/// If the header names no type of the store: nothing but a wrong heap has such an object.
+///
+/// # Safety
+/// `object` must refer to an object of the store.
+pub(crate) unsafe fn described(store: &StoreOpaque, object: u32) -> &Described {
+    let vm = &raw const store.vm;
+    // SAFETY: the store is live, and has a heap, because it has an object.
+    unsafe { store.gc.descriptor(vm, access::read(vm, object.wrapping_add(layout::DESCRIPTOR))) }
+}
+
+/// Number of elements of an array.
+///
+/// # Safety
+/// `array` must refer to an array of the store.
+pub(crate) unsafe fn length(store: &StoreOpaque, array: u32) -> u32 {
+    // SAFETY: the store is live, and has a heap, because it has an object.
+    unsafe { access::read(&raw const store.vm, array.wrapping_add(layout::LENGTH)) }
+}
+
+/// Writes the value in two slots to a field or element.
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if the store can't number another function.
+///
+/// # Safety
+/// `store` must be the own pointer of a live store to which nobody holds a reference, `at` be where an object has a field or
+/// element that is so stored, and the slots hold a value of its type, of this store.
+pub(crate) unsafe fn write_value(store: *mut StoreOpaque, at: u32, storage: Storage, slots: [u64; 2]) -> Result<()> {
+    let vm = store.cast::<VMStore>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        match storage {
+            Storage::I8 => access::write(vm, at, slots[0] as u8),
+            Storage::I16 => access::write(vm, at, slots[0] as u16),
+            Storage::Bits32 | Storage::Reference => access::write(vm, at, slots[0] as u32),
+            Storage::Bits64 => access::write(vm, at, slots[0]),
+            Storage::V128 => access::write(vm, at, slots),
+            Storage::Function => access::write(vm, at, func_to_id(store, slots[0] as usize as *mut VMFuncRef)?),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a field or element into two slots. Packed ones are zero-extended.
+///
+/// # Safety
+/// `at` must be where an object of the store has a field or element that is so stored.
+pub(crate) unsafe fn read_value(store: &StoreOpaque, at: u32, storage: Storage) -> [u64; 2] {
+    let vm = &raw const store.vm;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match storage {
+            Storage::I8 => [access::read::<u8>(vm, at).into(), 0],
+            Storage::I16 => [access::read::<u16>(vm, at).into(), 0],
+            Storage::Bits32 | Storage::Reference => [access::read::<u32>(vm, at).into(), 0],
+            Storage::Bits64 => [access::read(vm, at), 0],
+            Storage::V128 => access::read(vm, at),
+            Storage::Function => [func_of_id(store, access::read(vm, at)) as usize as u64, 0],
+        }
+    }
+}
+
+/// Address of the elements of an array, which is valid until the store is dropped.
+///
+/// # Panics
+/// If they are not all in the heap: nothing but a wrong heap has such an array.
+///
+/// # Safety
+/// `array` must refer to an array of the store with elements that are so stored.
+pub(crate) unsafe fn elements(store: &StoreOpaque, array: u32, storage: Storage) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bytes = u64::from(length(store, array)) << storage.size_log2();
+        let start = u64::from(array) + u64::from(layout::HEADER);
+        access::range(&raw const store.vm, start, bytes).expect("an array is in the heap")
+    }
+}
+
+/// Writes the first element of an array to all others.
+///
+/// # Safety
+/// As for [`elements`]; nobody may have a reference to the elements.
+pub(crate) unsafe fn repeat_first(store: &StoreOpaque, array: u32, storage: Storage) {
+    // SAFETY: the caller's promise. Both parts of each copy are in the array, and apart.
+    unsafe {
+        let elements = elements(store, array, storage);
+        let bytes = (length(store, array) as usize) << storage.size_log2();
+        let mut done = bytes.min(storage.size() as usize);
+        while done < bytes {
+            let next = done.min(bytes - done);
+            std::ptr::copy_nonoverlapping(elements, elements.add(done), next);
+            done += next;
+        }
+    }
+}
