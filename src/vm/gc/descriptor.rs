@@ -9,7 +9,7 @@ use super::super::instance::InstanceData;
 use super::super::store::StoreOpaque;
 use super::access;
 use super::heap::{alloc_immortal, reserve};
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, Storage};
 use crate::error::{Error, Result};
 use crate::module::ModuleFacts;
 use crate::module::composite::CompositeType;
@@ -21,32 +21,53 @@ pub(crate) struct Descriptors {
     /// The descriptor of each type, by the type's number.
     by_type: HashMap<u32, u32>,
     /// By the number that the descriptor has.
-    pub(super) layouts: Vec<Described>,
+    described: Vec<Described>,
 }
 
 /// A type that has a descriptor.
-pub(super) struct Described {
+struct Described {
+    /// Offset of the descriptor.
+    descriptor: u32,
+    traced: Traced,
     /// Keeps the type, so that its number is not that of another one.
     _ty: RegisteredType,
-    /// Offset of the descriptor.
-    pub descriptor: u32,
-    pub layout: Layout,
+}
+
+/// What the collector knows of the objects of a type.
+pub(super) enum Traced {
+    Struct {
+        /// Bytes, header included.
+        size: u32,
+        /// Offsets of the references.
+        references: Box<[u32]>,
+    },
+    Array {
+        element: Storage,
+        has_references: bool,
+    },
+}
+
+impl Traced {
+    fn new(layout: &Layout) -> Self {
+        match layout {
+            Layout::Struct(layout) => {
+                let references = layout.fields.iter().filter(|field| field.storage == Storage::Reference);
+                Traced::Struct { size: layout.size, references: references.map(|field| field.offset).collect() }
+            }
+            Layout::Array(element) => {
+                Traced::Array { element: *element, has_references: *element == Storage::Reference }
+            }
+        }
+    }
 }
 
 impl Descriptors {
-    /// The layout of the objects that have this descriptor; `None` if it is no descriptor.
-    ///
-    /// # Safety
-    /// The store that has these descriptors must be live, and have a heap.
-    pub(super) unsafe fn layout(
-        &self,
-        store: *const super::super::context::VMStore,
-        descriptor: u32,
-    ) -> Option<&Layout> {
-        // SAFETY: the caller's promise.
-        let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
-        let found = self.layouts.get(number as usize)?;
-        (found.descriptor == descriptor).then_some(&found.layout)
+    /// What the collector knows of the objects that have the descriptor at this offset, whose number is `number`; `None` if
+    /// there is no such descriptor.
+    #[inline]
+    pub(super) fn traced(&self, number: u32, descriptor: u32) -> Option<&Traced> {
+        let found = self.described.get(number as usize)?;
+        (found.descriptor == descriptor).then_some(&found.traced)
     }
 }
 
@@ -122,7 +143,7 @@ unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u
         let depth = supertype.map_or(0, |of| access::read::<u32>(vm, of + layout::DESCRIPTOR_DEPTH) + 1);
         let descriptor = alloc_immortal(store, layout::descriptor_size(depth))?;
         let gc = &mut (*store).gc;
-        let number = gc.descriptors.layouts.len() as u32;
+        let number = gc.descriptors.described.len() as u32;
         access::write(vm, descriptor + layout::DESCRIPTOR_LAYOUT, number);
         access::write(vm, descriptor + layout::DESCRIPTOR_DEPTH, depth);
         access::write(vm, descriptor + layout::DESCRIPTOR_KIND, layout.kind());
@@ -135,7 +156,7 @@ unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u
             Entry::Vacant(entry) => entry.insert(descriptor),
             Entry::Occupied(_) => return Err(Error::usage("a type has a descriptor already")),
         };
-        gc.descriptors.layouts.push(Described { _ty: ty.clone(), descriptor, layout });
+        gc.descriptors.described.push(Described { descriptor, traced: Traced::new(&layout), _ty: ty.clone() });
         Ok(descriptor)
     }
 }
@@ -195,8 +216,8 @@ mod tests {
         let array = unsafe { alloc(own, descriptor, 5, layout::array_size(layout::Storage::I8, 5)).unwrap() };
         assert_eq!((word(array), word(array + 4), word(array + 8), word(array + 12)), (descriptor, 5, 0, 0));
         // SAFETY: the store is live.
-        let layout = |at| unsafe { (*own).gc.descriptors.layout(own.cast(), at).cloned() };
-        assert_eq!(layout(descriptor), Some(Layout::Array(layout::Storage::I8)));
-        assert_eq!((layout(descriptor + 8), layout(array)), (None, None));
+        let traced = |number, at| unsafe { (&*own).gc.descriptors.traced(number, at).is_some() };
+        assert!(traced(12, descriptor) && traced(11, last));
+        assert!(!traced(11, descriptor) && !traced(12, descriptor + 8) && !traced(13, descriptor));
     }
 }
