@@ -109,7 +109,6 @@ impl StoreOpaque {
         let bits = slot as u32;
         match bits & TAG_BITS {
             _ if slot == 0 => None,
-            _ if slot > u32::MAX.into() => self.heap.extern_ref(slot),
             tag if tag & I31_BIT != 0 => Some(ExternRef(Referent::I31(bits))),
             0 => Some(ExternRef(Referent::Object(self.gc.pin(bits)))),
             _ => self.heap.extern_ref(slot),

@@ -252,6 +252,8 @@ struct Reserved {
     spaces: Arc<SpacePool>,
     /// Whether nobody knows what is mapped into the space, so that it must not go back.
     is_spoilt: bool,
+    /// So many bytes at the start stay inaccessible, whatever else is made accessible.
+    guarded: usize,
 }
 
 impl Reservation {
@@ -274,7 +276,7 @@ impl Reservation {
         if used_as == SpaceUse::ValueStack {
             spaces.stacks_in_use.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Reservation(Some(Reserved { space, used_as, spaces: spaces.clone(), is_spoilt: false })))
+        Some(Reservation(Some(Reserved { space, used_as, spaces: spaces.clone(), is_spoilt: false, guarded: 0 })))
     }
 
     /// Address of the first byte; null if there are none.
@@ -297,7 +299,28 @@ impl Reservation {
     pub fn set_accessible(&mut self, bytes: usize) -> Option<()> {
         // Whole pages: the bytes may end within one that others before them made accessible.
         let whole = bytes.checked_next_multiple_of(region::page::size())?;
-        self.0.as_mut()?.space.set_accessible(whole)
+        let Reserved { space, guarded, is_spoilt, .. } = self.0.as_mut()?;
+        let before = space.accessible;
+        space.set_accessible(whole)?;
+        if before < *guarded && *guarded <= whole {
+            *is_spoilt = true;
+            // SAFETY: the range is in the space, and nobody has used it: it was not accessible before.
+            if unsafe { region::protect(space.base(), *guarded, Protection::NONE).is_err() } {
+                space.set_accessible(before)?;
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Keeps the first `bytes` inaccessible from now on, whole pages; nothing may be accessible yet. Whoever makes something
+    /// accessible must make more than these bytes so. `None` if there are not so many, or some are accessible.
+    pub fn guard_start(&mut self, bytes: usize) -> Option<()> {
+        let reserved = self.0.as_mut()?;
+        let fits = reserved.space.accessible == 0
+            && bytes < reserved.space.len()
+            && bytes.is_multiple_of(region::page::size());
+        fits.then(|| reserved.guarded = bytes)
     }
 
     /// Whether the image is mapped into the space already, and has not been written to.
@@ -327,7 +350,11 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(Reserved { space, used_as, spaces, is_spoilt }) = self.0.take() {
+        if let Some(Reserved { space, used_as, spaces, mut is_spoilt, guarded }) = self.0.take() {
+            if guarded > 0 && is_spoilt {
+                // SAFETY: the range is in the space, and nothing refers to it any more.
+                is_spoilt = unsafe { region::protect(space.base(), guarded, Protection::READ_WRITE).is_err() };
+            }
             IN_USE.fetch_sub(1, Ordering::Relaxed);
             if used_as == SpaceUse::ValueStack {
                 spaces.stacks_in_use.fetch_sub(1, Ordering::Relaxed);

@@ -190,7 +190,7 @@ impl StoreOpaque {
             globals: Vec::new(),
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
-            gc: GcHeap::new(id),
+            gc: GcHeap::new(id, engine.config.collect_always),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -478,7 +478,7 @@ impl StoreOpaque {
         };
         self.set_stack_limits(here)?;
         self.suspended += 1;
-        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.heap.freeze(), ..outer })))
+        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.freeze(), ..outer })))
     }
 
     /// Undoes the matching [`StoreOpaque::enter_wasm`] when the code has returned.
@@ -496,7 +496,7 @@ impl StoreOpaque {
                 self.stack = outer.stack;
                 self.limit_stack(outer.stack_limit);
                 self.vm.nest_limit = outer.nest_limit;
-                self.heap.thaw(outer.frozen);
+                self.thaw(outer.frozen);
             }
         }
     }
@@ -532,7 +532,8 @@ impl StoreOpaque {
         const NEXT: usize = 64 * heap::EXTERN_BYTES;
         !self.heap_has_room(NEXT)
             && (self.heap.is_worth_collecting()
-                || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
+                || self.gc.is_worth_collecting()
+                || self.collected_bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
     }
 
     /// [`StoreOpaque::intern`] of a host object.
@@ -544,7 +545,7 @@ impl StoreOpaque {
         if !self.heap.has(object) {
             self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
         }
-        let slot = self.heap.intern(object);
+        let slot = self.heap.intern(object).ok_or_else(|| Error::resource("the store has too many host objects"))?;
         self.note_peaks();
         Ok(slot)
     }

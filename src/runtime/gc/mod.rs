@@ -50,8 +50,8 @@ impl<'a> Object<'a> {
         }
         let at = pin.reference();
         // SAFETY: the pin is of this store, and keeps the object.
-        let described = unsafe { object::described(store, at) };
-        Ok(Some(Object { store, at, ty: &described.ty, layout: &described.layout }))
+        let known = unsafe { object::type_of(store, at) };
+        Ok(Some(Object { store, at, ty: &known.ty, layout: &known.layout }))
     }
 
     /// The value of the field or element that is at an offset in the object.

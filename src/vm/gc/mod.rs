@@ -2,8 +2,9 @@
 //! Instances").
 //!
 //! What may be here: where objects and their parts are (`layout`), the descriptors of types (`descriptor`), allocation
-//! (`heap`), the objects that the host holds (`pins`), makes, reads and writes (`object`), reads and writes that stay in the heap
-//! (`access`), and the numbers that functions have there (`functions`).
+//! (`heap`, `blocks`), marking (`mark`; what the roots are is in [`heap`](super::heap)), the objects that the host holds (`pins`),
+//! and how it makes, reads and writes them (`object`),
+//! reads and writes that stay in the heap (`access`), and the numbers that functions have there (`functions`).
 //! What may not: how an instruction is run.
 //!
 //! A reference is a 32-bit offset from the heap's base, zero-extended in a slot of 64 bits; see [`layout`] for the low bits.
@@ -12,13 +13,19 @@
 //! the heap has numbers for them.
 
 pub(crate) mod access;
+mod blocks;
 mod descriptor;
 pub(crate) mod functions;
 pub(crate) mod heap;
 pub(crate) mod layout;
+mod mark;
 pub(crate) mod object;
 mod pins;
 
 pub(crate) use descriptor::{descriptor, prepare};
 pub(crate) use heap::{GcHeap, alloc};
+pub(crate) use mark::Marker;
 pub(crate) use pins::GcPin;
+
+#[cfg(test)]
+mod tests;

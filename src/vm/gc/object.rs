@@ -2,7 +2,7 @@
 
 use super::super::context::{VMFuncRef, VMStore};
 use super::super::store::StoreOpaque;
-use super::descriptor::{Described, of_type};
+use super::descriptor::{ObjectType, of_type};
 use super::functions::{func_of_id, func_to_id};
 use super::heap::{alloc, reserve};
 use super::layout::{self, Layout, Storage, array_size};
@@ -24,7 +24,7 @@ pub(crate) unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, length: 
     unsafe {
         reserve(&mut *store)?;
         let descriptor = of_type(store, ty)?;
-        let bytes = match &(*store).gc.descriptor(store.cast(), descriptor).layout {
+        let bytes = match &described(&*store, descriptor).layout {
             Layout::Struct(layout) => layout.size.into(),
             Layout::Array(element) => array_size(*element, length),
         };
@@ -33,17 +33,26 @@ pub(crate) unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, length: 
     }
 }
 
-/// The type of an object.
+/// What is known of the objects that have a descriptor.
 ///
 /// # Panics
-/// If the header names no type of the store: nothing but a wrong heap has such an object.
+/// If it is no descriptor of the store: nothing but a wrong heap has objects with such ones.
+///
+/// # Safety
+/// The store must have a heap.
+unsafe fn described(store: &StoreOpaque, descriptor: u32) -> &ObjectType {
+    // SAFETY: the store is live, and has a heap by the caller's promise.
+    let found = unsafe { store.gc.descriptors.object_type(&raw const store.vm, descriptor) };
+    found.expect("objects have descriptors of their store")
+}
+
+/// The type of an object.
 ///
 /// # Safety
 /// `object` must refer to an object of the store.
-pub(crate) unsafe fn described(store: &StoreOpaque, object: u32) -> &Described {
-    let vm = &raw const store.vm;
+pub(crate) unsafe fn type_of(store: &StoreOpaque, object: u32) -> &ObjectType {
     // SAFETY: the store is live, and has a heap, because it has an object.
-    unsafe { store.gc.descriptor(vm, access::read(vm, object.wrapping_add(layout::DESCRIPTOR))) }
+    unsafe { described(store, access::read(&raw const store.vm, object.wrapping_add(layout::DESCRIPTOR))) }
 }
 
 /// Number of elements of an array.

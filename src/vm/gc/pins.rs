@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The objects of a store that the host holds. Each pin has a part in it, so it may outlive the store.
+#[derive(Default)]
 pub(crate) struct Pins {
     /// The id of the store.
     store: u64,
@@ -55,11 +56,11 @@ impl Pins {
         self.lock().entries.iter().copied().for_each(visit);
     }
 
-    /// Number of pins, and of entries for some.
+    /// Number of references.
     #[cfg(test)]
-    pub fn count(&self) -> (usize, usize) {
+    pub fn len(&self) -> usize {
         let table = self.lock();
-        (table.entries.len() - table.free.len(), table.entries.len())
+        table.entries.len() - table.free.len()
     }
 }
 
