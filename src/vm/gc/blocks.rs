@@ -1,5 +1,6 @@
 //! What the heap knows of its memory, beside it: which blocks are used for what, which lines have objects, and where objects
-//! start. Nothing of this is in the heap itself, where a wrong object might overwrite it.
+//! start. Nothing of this is in the heap itself, where a wrong object might overwrite it. Positions are counted from the first
+//! block here.
 //!
 //! A block has small objects side by side, or one large object has a run of whole blocks. A line is the unit in which the
 //! space of dead objects is used again (mark-region, as in Immix): a hole is a run of lines without live objects.
@@ -24,8 +25,6 @@ const WORDS: usize = BLOCK / 8 / 64;
 /// What a block is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// Nothing, for ever: the start of the heap, which is not accessible.
-    Guard,
     Free,
     /// Small objects.
     Small,
@@ -57,7 +56,7 @@ struct Block {
     era: u64,
 }
 
-/// A map with a bit for each multiple of 8 below the heap's end.
+/// A map with a bit for each position in the heap that is a multiple of 8.
 #[derive(Default)]
 pub(super) struct Bitmap(Vec<u64>);
 
@@ -152,8 +151,8 @@ impl Blocks {
     }
 
     /// Number of blocks that have something.
-    pub fn in_use(&self, guards: usize) -> usize {
-        self.len() - self.free - guards.min(self.len())
+    pub fn in_use(&self) -> usize {
+        self.len() - self.free
     }
 
     #[inline]
@@ -175,11 +174,11 @@ impl Blocks {
         self.blocks[block].era
     }
 
-    /// Adds blocks whose bytes are zero.
+    /// Adds free blocks whose bytes are zero.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if there is no memory for what is to be known of them.
-    pub fn extend(&mut self, count: usize, is_used_as: Use) -> Result<()> {
+    pub fn extend(&mut self, count: usize) -> Result<()> {
         let refused = |_| Error::resource("no memory for the tables of the heap of objects");
         let (lines, words) = (count * LINES, count * WORDS);
         self.uses.try_reserve(count).map_err(refused)?;
@@ -190,15 +189,13 @@ impl Blocks {
         self.marks.0.try_reserve(words).map_err(refused)?;
         self.recyclable.try_reserve(self.len() + count - self.recyclable.len()).map_err(refused)?;
         let len = self.len() + count;
-        self.uses.resize(len, is_used_as);
+        self.uses.resize(len, Use::Free);
         self.blocks.resize(len, Block { run: 0, is_zero: true, era: 0 });
         self.lines.resize(len * LINES, EMPTY);
         self.marked_lines.resize(len * LINES, EMPTY);
         self.starts.0.resize(len * WORDS, 0);
         self.marks.0.resize(len * WORDS, 0);
-        if is_used_as == Use::Free {
-            self.free += count;
-        }
+        self.free += count;
         self.missing = usize::MAX;
         Ok(())
     }
@@ -289,7 +286,7 @@ impl Blocks {
                     }
                 }
                 Use::Head if !self.marks.get((block * BLOCK) as u32) => self.free(block, self.run(block)),
-                Use::Head | Use::Tail | Use::Guard | Use::Free | Use::Immortal => {}
+                Use::Head | Use::Tail | Use::Free | Use::Immortal => {}
             }
         }
         std::mem::swap(&mut self.lines, &mut self.marked_lines);
@@ -359,26 +356,26 @@ mod tests {
     #[test]
     fn runs_of_free_blocks_are_found_and_used_again() {
         let mut blocks = Blocks::default();
-        blocks.extend(10, Use::Free).unwrap();
+        blocks.extend(10).unwrap();
         for first in [0, 3, 6] {
             assert_eq!(blocks.find(3), Some(first));
             assert!(blocks.take(first, 3, Use::Head, 0));
         }
         assert_eq!((blocks.find(2), blocks.find(1)), (None, Some(9)));
-        assert_eq!((blocks.head(8), blocks.run(6), blocks.in_use(0)), (6, 3, 9));
+        assert_eq!((blocks.head(8), blocks.run(6), blocks.in_use()), (6, 3, 9));
         blocks.marks.set(3 * BLOCK as u32);
         blocks.sweep();
-        assert_eq!((blocks.find(4), blocks.free_at_end(), blocks.in_use(0)), (Some(6), 4, 3));
+        assert_eq!((blocks.find(4), blocks.free_at_end(), blocks.in_use()), (Some(6), 4, 3));
         assert!(!blocks.take(6, 4, Use::Head, 0));
         assert_eq!(blocks.find(4), None);
-        blocks.extend(1, Use::Free).unwrap();
+        blocks.extend(1).unwrap();
         assert_eq!((blocks.find(4), blocks.find(3)), (None, Some(0)));
     }
 
     #[test]
     fn dirty_blocks_are_given_back_from_the_end() {
         let mut blocks = Blocks::default();
-        blocks.extend(8, Use::Free).unwrap();
+        blocks.extend(8).unwrap();
         blocks.take(0, 8, Use::Small, 0);
         blocks.marked_lines[4 * LINES] = KNOWN;
         blocks.sweep();

@@ -1,4 +1,5 @@
-//! The memory of the heap, and allocation.
+//! The memory of the heap, and allocation. Within this file and those of marking, positions are counted from the first block; an
+//! offset is [`START`] more.
 //!
 //! Objects are made from the cursor up to the limit in the store, which compiled code does itself; what is there is zero.
 //! When an object does not fit, the slow path finds the next hole. A larger one that does not fit into that gets room from a
@@ -25,8 +26,13 @@ use crate::sys::discard;
 /// Whether everything that a 32-bit offset can tell is reserved, so that accesses are not compared with the heap's end.
 pub(super) const WHOLE: bool = size_of::<usize>() == 8 && !cfg!(miri);
 
+/// Offset of the first block. What is below is reserved and never accessible: an access through null fails. Stacks are full of
+/// small numbers, and of parts of floats, which are not taken for offsets because the heap does not begin where these are: as
+/// `f32` this is 8.6e9, as the high half of an `f64` 1e78.
+pub(crate) const START: u32 = if WHOLE { 0x5000_0000 } else { 64 << 10 };
+
 /// Bytes that are reserved for objects, if the system allows it.
-const RESERVED: u64 = if WHOLE { 1 << 32 } else { 256 << 20 };
+const RESERVED: u64 = if WHOLE { (1 << 32) - START as u64 } else { 256 << 20 };
 
 /// Bytes of objects that a reservation has at least.
 const LEAST: u64 = if WHOLE { RESERVED } else { 1 << 20 };
@@ -35,11 +41,6 @@ const LEAST: u64 = if WHOLE { RESERVED } else { 1 << 20 };
 const GUARD: u64 = if WHOLE { 1 << 20 } else { 64 << 10 };
 
 const _: () = assert!(!WHOLE || MAX_STRUCT as u64 + 16 <= GUARD);
-
-/// So many bytes at the start are never accessible: an access through null fails.
-pub(crate) const NULL_GUARD: u32 = 64 << 10;
-
-const GUARD_BLOCKS: usize = NULL_GUARD as usize / BLOCK;
 
 /// Blocks that become accessible at once, at least.
 const STEP: usize = 8;
@@ -66,7 +67,7 @@ pub(crate) struct GcHeap {
     pub temporaries: Vec<u64>,
     /// The block that has the current hole, and the line of it where the search for the next begins.
     current: Option<(usize, usize)>,
-    /// End of the current hole.
+    /// End of the current hole, as a position.
     hole_end: usize,
     /// What is left of the block for objects that did not fit into a hole: zero bytes.
     overflow: (usize, usize),
@@ -97,7 +98,7 @@ impl GcHeap {
     /// Bytes of the blocks in use.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.blocks.in_use(GUARD_BLOCKS) * BLOCK
+        self.blocks.in_use() * BLOCK
     }
 
     /// Bytes of the objects that the last collection has found.
@@ -153,17 +154,16 @@ impl GcHeap {
 
     fn set_hole(&mut self, vm: &mut VMStore, start: usize, end: usize) {
         self.hole_end = end;
-        vm.gc_cursor = start;
+        vm.gc_cursor = START as usize + start;
         // Each object asks then.
-        vm.gc_limit = if self.always { start } else { end };
+        vm.gc_limit = START as usize + if self.always { start } else { end };
     }
 
     /// Allocates from what was handed out already and from the holes of blocks in use.
     fn alloc_in_holes(&mut self, vm: &mut VMStore, bytes: usize) -> Option<usize> {
         loop {
-            if bytes <= self.hole_end - vm.gc_cursor {
-                let object = vm.gc_cursor;
-                let end = self.hole_end;
+            let (object, end) = (vm.gc_cursor - START as usize, self.hole_end);
+            if bytes <= end - object {
                 self.set_hole(vm, object + bytes, end);
                 return Some(object);
             }
@@ -237,19 +237,19 @@ impl GcHeap {
         let needed = count.saturating_sub(self.blocks.free_at_end());
         // The last block of the largest reservation stays free, so that the end of each object fits 32 bits.
         let most = (self.space.len() as u64 - GUARD) / BLOCK as u64 - 1;
-        let room = most as usize - self.blocks.len();
+        let room = (most as usize).saturating_sub(self.blocks.len());
         if needed > room {
             return Err(full());
         }
         let more = needed.max(STEP).max(self.blocks.len() / 4).min(room);
         let grown = [more, needed].into_iter().any(|more| {
             let end = (self.blocks.len() + more) * BLOCK;
-            self.space.set_accessible(end).and_then(|()| self.blocks.extend(more, Use::Free).ok()).is_some()
+            self.space.set_accessible(end).and_then(|()| self.blocks.extend(more).ok()).is_some()
         });
         if !grown {
             return Err(refused("more memory for objects", needed * BLOCK));
         }
-        vm.gc_end = self.blocks.len() * BLOCK;
+        vm.gc_end = START as usize + self.blocks.len() * BLOCK;
         Ok(())
     }
 }
@@ -273,8 +273,8 @@ pub(crate) fn reserve(store: &mut StoreOpaque) -> Result<()> {
     }
     let mut bytes = RESERVED;
     let space = loop {
-        let (len, used_as) = ((bytes + GUARD) as usize, SpaceUse::Memory { image: None });
-        match Reservation::new(&store.engine.spaces, len, 0, used_as) {
+        let len = (bytes + GUARD) as usize;
+        match Reservation::with_lead(&store.engine.spaces, START as usize, len, 0, SpaceUse::Objects) {
             None if bytes > LEAST => bytes /= 2,
             found => break found.ok_or_else(|| refused("address space for objects", len))?,
         }
@@ -282,11 +282,10 @@ pub(crate) fn reserve(store: &mut StoreOpaque) -> Result<()> {
     let gc = &mut store.gc;
     gc.mark_stack.try_reserve_exact(MARK_STACK).map_err(|_| refused("memory for objects", MARK_STACK))?;
     gc.space = space;
-    gc.space.guard_start(NULL_GUARD as usize).ok_or_else(|| refused("a guard for objects", NULL_GUARD as usize))?;
-    gc.blocks.extend(GUARD_BLOCKS, Use::Guard)?;
     gc.close_holes(&mut store.vm);
-    store.vm.gc_end = NULL_GUARD as usize;
-    store.vm.gc_base = gc.space.base();
+    store.vm.gc_end = START as usize;
+    // The lead is in front of it.
+    store.vm.gc_base = gc.space.base().wrapping_sub(START as usize);
     Ok(())
 }
 
@@ -362,7 +361,7 @@ unsafe fn place(store: *mut StoreOpaque, bytes: usize) -> Result<u32> {
         if bytes <= MAX_SMALL
             && let Some(object) = gc.alloc_in_holes(vm, bytes)
         {
-            return Ok(object as u32);
+            return Ok(START + object as u32);
         }
         let count = bytes.div_ceil(BLOCK);
         admit(store, count)?;
@@ -376,7 +375,7 @@ unsafe fn place(store: *mut StoreOpaque, bytes: usize) -> Result<u32> {
             }
         };
         (*store).note_peaks();
-        Ok(object as u32)
+        Ok(START + object as u32)
     }
 }
 
@@ -402,7 +401,7 @@ pub(super) unsafe fn alloc_immortal(store: *mut StoreOpaque, bytes: u32) -> Resu
     // SAFETY: the store is live and nobody refers to it, by the caller's promise; no reference is held over a call.
     unsafe {
         if let Some(found) = bump(&mut (*store).gc.immortal, bytes as usize) {
-            return Ok(found as u32);
+            return Ok(START + found as u32);
         }
         admit(store, 1).map_err(|error| (*store).note_refusal(error))?;
         let StoreOpaque { gc, vm, .. } = &mut *store;
@@ -415,7 +414,7 @@ pub(super) unsafe fn alloc_immortal(store: *mut StoreOpaque, bytes: u32) -> Resu
         };
         gc.immortal = (block + bytes as usize, block + BLOCK);
         (*store).note_peaks();
-        Ok(block as u32)
+        Ok(START + block as u32)
     }
 }
 
@@ -443,7 +442,7 @@ impl GcHeap {
         // As for other collected objects: the cost of a collection is spread over what is allocated until the next.
         self.threshold = live.max(4 * words as u64).max(MIN_THRESHOLD);
         let GcHeap { blocks, space, .. } = self;
-        let kept = blocks.in_use(GUARD_BLOCKS) + KEPT;
+        let kept = blocks.in_use() + KEPT;
         blocks.discard(kept, |run| {
             // SAFETY: the blocks are accessible, and free.
             unsafe { discard(space.base().add(run.start * BLOCK).cast(), run.len() * BLOCK).is_some() }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::super::extern_table::ExternMarks;
 use super::blocks::{BLOCK, Blocks, EMPTY, KNOWN, LINE, LINES, NEW, NEW_SPAN, Use};
 use super::descriptor::{Descriptors, Traced};
-use super::heap::NULL_GUARD;
+use super::heap::START;
 use super::layout::{self, ALIGN, EXTERN_BITS, HEADER, TAG_BITS, array_size};
 
 /// Elements of an array that are looked at before other objects are: bounds what waits on the mark stack.
@@ -20,12 +20,13 @@ const AHEAD: usize = 8;
 
 /// The state of the mark phase.
 pub(crate) struct Marker<'a> {
+    /// Address of the first block. Positions are counted from there, so they are offsets less [`START`].
     base: *const u8,
-    /// Accessible bytes.
+    /// Bytes of all blocks.
     end: u32,
     blocks: &'a mut Blocks,
     descriptors: &'a Descriptors,
-    /// What waits to be looked at: the offset of an object in the low half, and of an array the index of the next element in
+    /// What waits to be looked at: the position of an object in the low half, and of an array the index of the next element in
     /// the high half.
     stack: &'a mut Vec<u64>,
     /// Most entries of `stack`.
@@ -39,8 +40,7 @@ pub(crate) struct Marker<'a> {
 
 impl<'a> Marker<'a> {
     /// # Safety
-    /// The bytes from `base` on, from [`NULL_GUARD`] up to the end of the blocks, must be readable while the marker is used,
-    /// and not change.
+    /// The bytes of the blocks, the first of which is at `base`, must be readable while the marker is used, and not change.
     pub(super) unsafe fn new(
         base: *const u8,
         blocks: &'a mut Blocks,
@@ -60,7 +60,7 @@ impl<'a> Marker<'a> {
     /// Reads a word of the heap.
     #[inline]
     fn read(&self, at: u32) -> u32 {
-        debug_assert!(at >= NULL_GUARD && at <= self.end - 4);
+        debug_assert!(at <= self.end - 4);
         // SAFETY: every caller has compared the offset with the bounds of an object, which are in the heap, or uses `checked`.
         unsafe { self.base.wrapping_add(at as usize).cast::<u32>().read_unaligned() }
     }
@@ -69,8 +69,8 @@ impl<'a> Marker<'a> {
     #[inline]
     fn traced(&self, object: u32) -> Option<&'a Traced> {
         let descriptor = self.read(object + layout::DESCRIPTOR);
-        let is_in_heap = (NULL_GUARD..self.end - 4).contains(&descriptor);
-        let number = if is_in_heap { self.read(descriptor + layout::DESCRIPTOR_LAYOUT) } else { u32::MAX };
+        let at = descriptor.wrapping_sub(START);
+        let number = if at < self.end - 4 { self.read(at + layout::DESCRIPTOR_LAYOUT) } else { u32::MAX };
         self.descriptors.traced(number, descriptor)
     }
 
@@ -91,13 +91,13 @@ impl<'a> Marker<'a> {
     #[inline]
     pub fn reference(&mut self, reference: u32) {
         match reference & TAG_BITS {
-            0 => self.object(reference),
+            0 => self.object(reference.wrapping_sub(START)),
             EXTERN_BITS => self.externs.mark(reference),
             _ => {}
         }
     }
 
-    /// Marks the object at an offset, if one may start there.
+    /// Marks the object at a position, if one may start there.
     #[inline]
     fn object(&mut self, object: u32) {
         if object >= self.end {
@@ -136,15 +136,17 @@ impl<'a> Marker<'a> {
     /// also one in the middle of an object.
     #[inline]
     pub fn candidate(&mut self, word: u64) {
-        if word < u64::from(self.end) {
-            self.interior(word as u32);
-        } else {
-            let offset = word.wrapping_sub(self.base as u64);
-            if offset < u64::from(self.end) {
-                self.interior(offset as u32);
-            } else if word <= u64::from(u32::MAX) {
-                self.externs.mark(word as u32);
-            }
+        let end = u64::from(self.end);
+        let (by_offset, by_address) = (word.wrapping_sub(u64::from(START)), word.wrapping_sub(self.base as u64));
+        if by_offset < end {
+            self.interior(by_offset as u32);
+        } else if by_address < end {
+            self.interior(by_address as u32);
+        }
+        if let Ok(slot) = u32::try_from(word)
+            && slot & TAG_BITS == EXTERN_BITS
+        {
+            self.externs.mark(slot);
         }
     }
 
@@ -157,11 +159,8 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Marks the object that has the byte at an offset, if one has.
+    /// Marks the object that has the byte at a position, if one has.
     fn interior(&mut self, at: u32) {
-        if at & TAG_BITS == EXTERN_BITS {
-            self.externs.mark(at);
-        }
         let block = at as usize / BLOCK;
         match self.blocks.use_of(block) {
             Some(Use::Small) => {

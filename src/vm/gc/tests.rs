@@ -341,7 +341,8 @@ fn addresses_and_offsets_in_the_middle_of_objects_keep_them() {
     assert_eq!(heap.live(), 96);
     // Words that look like something: descriptors, the guard, the end of the heap.
     let (node, end) = (u64::from(heap.node), heap.vm().gc_end as u64);
-    heap.gc().temporaries = vec![node, node + 8, 8, 65_535, base + 8, end - 1, end, base + end, u64::MAX, base - 1];
+    heap.gc().temporaries = vec![node, node + 8, 8, 65_535, end - 1, end, base + end, u64::MAX];
+    heap.gc().temporaries.extend([base, base - 1, base + 8, u64::from(heap::START) - 8, u64::from(u32::MAX)]);
     let live = heap.live();
     assert!(live <= FEW, "{live}");
 }
@@ -482,13 +483,13 @@ fn marking_a_corrupted_heap_stays_in_it() {
         }
         heap.collect();
         let end = heap.vm().gc_end as u64;
-        let words = (end - u64::from(heap::NULL_GUARD)) / 4;
+        let words = (end - u64::from(heap::START)) / 4;
         for _ in 0..3000 {
             // Headers are hit as often as contents, and so are the descriptors.
             let at = match random(3) {
                 0 => all[1 + random(all.len() as u64 - 1) as usize] + 4 * random(2) as u32,
                 1 => heap.node + 4 * random(16) as u32,
-                _ => heap::NULL_GUARD + 4 * random(words) as u32,
+                _ => heap::START + 4 * random(words) as u32,
             };
             let word = match random(4) {
                 0 => random(1 << 32) as u32,
