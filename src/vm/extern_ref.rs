@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::gc::GcPin;
-use super::gc::layout::{I31_BIT, TAG_BITS};
 use super::store::StoreOpaque;
 use crate::error::{Error, Result};
+use crate::module::layout::{I31_BIT, TAG_BITS};
 
 /// A reference-counted host object that WebAssembly code can hold as an `externref` but not look into.
 ///

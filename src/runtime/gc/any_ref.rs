@@ -6,10 +6,10 @@ use super::scope::reference_methods;
 use super::{ArrayRef, I31, Object, StructRef};
 use crate::error::Result;
 use crate::module::composite::CompositeType;
+use crate::module::layout::I31_BIT;
 use crate::module::types::HeapType;
 use crate::runtime::store::{AsContext, AsContextMut};
 use crate::vm::extern_ref::{ExternRef, Referent};
-use crate::vm::gc::layout::I31_BIT;
 use crate::vm::store::StoreOpaque;
 
 /// A reference to an object of WebAssembly code, an [`I31`], or an object of the host that was converted by

@@ -6,9 +6,9 @@ use super::scope::reference_methods;
 use super::{AnyRef, EqRef, Object, check, make, write};
 use crate::error::{Error, Result};
 use crate::module::composite::{ArrayType, CompositeType};
+use crate::module::layout::{HEADER, Layout, Storage};
 use crate::runtime::store::{AsContext, AsContextMut, StoreContext};
 use crate::runtime::value::Value;
-use crate::vm::gc::layout::{HEADER, Layout, Storage};
 use crate::vm::gc::object;
 use crate::vm::store::StoreOpaque;
 

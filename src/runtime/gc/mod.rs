@@ -22,10 +22,10 @@ use std::panic::resume_unwind;
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::module::composite::{CompositeType, FieldType};
+use crate::module::layout::{Layout, Storage};
 use crate::module::registry::RegisteredType;
 use crate::vm::extern_ref::{ExternRef, Referent};
-use crate::vm::gc::layout::{Layout, Storage};
-use crate::vm::gc::object;
+use crate::vm::gc::{object, ops};
 use crate::vm::heap;
 use crate::vm::store::StoreOpaque;
 
@@ -56,10 +56,12 @@ impl<'a> Object<'a> {
 
     /// The value of the field or element that is at an offset in the object.
     fn read(&self, offset: u32, storage: Storage, ty: &FieldType) -> Value {
-        // SAFETY: the object has such a field or element there, whose value is of the type and of this store.
+        // SAFETY: the object has such a field or element there, whose value is of the type and of this store. Nothing is
+        // written through the pointer.
         unsafe {
-            let slots = object::read_value(self.store, self.at.wrapping_add(offset), storage);
-            Value::from_slots(ty.element_type().unpack(), slots, self.store)
+            let store = std::ptr::from_ref(self.store).cast_mut();
+            let slots = ops::read_value(store, self.at.wrapping_add(offset), storage, ty);
+            Value::from_slots(ty.element_type().unpack(), slots.expect("a field has a value of its type"), self.store)
         }
     }
 }
@@ -109,6 +111,6 @@ unsafe fn write(own: *mut StoreOpaque, at: u32, storage: Storage, value: &Value)
     // SAFETY: the caller's promise; no collection runs between the conversion and the write.
     unsafe {
         let slots = value.to_slots(&mut *own)?;
-        object::write_value(own, at, storage, slots)
+        ops::write_value(own, at, storage, slots.as_ptr())
     }
 }

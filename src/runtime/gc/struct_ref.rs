@@ -6,9 +6,9 @@ use super::scope::reference_methods;
 use super::{AnyRef, EqRef, Object, check, make, write};
 use crate::error::{Error, Result};
 use crate::module::composite::{CompositeType, StructType};
+use crate::module::layout::{FieldLayout, Layout, StructLayout};
 use crate::runtime::store::{AsContext, AsContextMut, StoreContext};
 use crate::runtime::value::Value;
-use crate::vm::gc::layout::{FieldLayout, Layout, StructLayout};
 use crate::vm::store::StoreOpaque;
 
 /// A type of structures and a store, to make such structures in it.

@@ -1,9 +1,7 @@
 //! Objects as the host makes, reads and writes them: by the types that their headers name.
 
-use super::super::context::{VMFuncRef, VMStore};
 use super::super::store::StoreOpaque;
 use super::descriptor::{ObjectType, of_type};
-use super::functions::{func_of_id, func_to_id};
 use super::heap::{alloc, reserve};
 use super::layout::{self, Layout, Storage, array_size};
 use super::{GcPin, access};
@@ -62,49 +60,6 @@ pub(crate) unsafe fn type_of(store: &StoreOpaque, object: u32) -> &ObjectType {
 pub(crate) unsafe fn length(store: &StoreOpaque, array: u32) -> u32 {
     // SAFETY: the store is live, and has a heap, because it has an object.
     unsafe { access::read(&raw const store.vm, array.wrapping_add(layout::LENGTH)) }
-}
-
-/// Writes the value in two slots to a field or element.
-///
-/// # Errors
-/// [`Resource`](crate::ErrorKind::Resource) if the store can't number another function.
-///
-/// # Safety
-/// `store` must be the own pointer of a live store to which nobody holds a reference, `at` be where an object has a field or
-/// element that is so stored, and the slots hold a value of its type, of this store.
-pub(crate) unsafe fn write_value(store: *mut StoreOpaque, at: u32, storage: Storage, slots: [u64; 2]) -> Result<()> {
-    let vm = store.cast::<VMStore>();
-    // SAFETY: the caller's promise.
-    unsafe {
-        match storage {
-            Storage::I8 => access::write(vm, at, slots[0] as u8),
-            Storage::I16 => access::write(vm, at, slots[0] as u16),
-            Storage::Bits32 | Storage::Reference => access::write(vm, at, slots[0] as u32),
-            Storage::Bits64 => access::write(vm, at, slots[0]),
-            Storage::V128 => access::write(vm, at, slots),
-            Storage::Function => access::write(vm, at, func_to_id(store, slots[0] as usize as *mut VMFuncRef)?),
-        }
-    }
-    Ok(())
-}
-
-/// Reads a field or element into two slots. Packed ones are zero-extended.
-///
-/// # Safety
-/// `at` must be where an object of the store has a field or element that is so stored.
-pub(crate) unsafe fn read_value(store: &StoreOpaque, at: u32, storage: Storage) -> [u64; 2] {
-    let vm = &raw const store.vm;
-    // SAFETY: the caller's promise.
-    unsafe {
-        match storage {
-            Storage::I8 => [access::read::<u8>(vm, at).into(), 0],
-            Storage::I16 => [access::read::<u16>(vm, at).into(), 0],
-            Storage::Bits32 | Storage::Reference => [access::read::<u32>(vm, at).into(), 0],
-            Storage::Bits64 => [access::read(vm, at), 0],
-            Storage::V128 => access::read(vm, at),
-            Storage::Function => [func_of_id(store, access::read(vm, at)) as usize as u64, 0],
-        }
-    }
 }
 
 /// Address of the elements of an array, which is valid until the store is dropped.
