@@ -12,6 +12,7 @@ mod engines;
 mod exceptions;
 mod fuel;
 mod gc;
+mod gc_host;
 mod heap;
 mod host_calls;
 mod interruption;
