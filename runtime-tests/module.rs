@@ -44,7 +44,6 @@ fn offsets_point_into_the_binary() {
 fn unsupported_proposals_are_named() {
     for (text, proposal) in [
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (func (param (ref null 0))) (type (func)))", "function-references"),
         ("(module (type (struct)))", "gc"),
         ("(module (func (drop (i32.atomic.load (i32.const 0)))) (memory 1))", "threads"),
     ] {

@@ -11,6 +11,7 @@ mod data;
 mod engines;
 mod exceptions;
 mod fuel;
+mod function_references;
 mod heap;
 mod host_calls;
 mod interruption;

@@ -491,7 +491,7 @@ switches! {
     wasm_legacy_exceptions;
     /// Memories with 64-bit addresses, and tables with 64-bit indices.
     wasm_memory64;
-    /// References to functions of one type: not supported.
+    /// References to functions of one type, types of references that are not null, and tables with an initial value.
     wasm_function_references;
     /// Structures and arrays: not supported.
     wasm_gc;

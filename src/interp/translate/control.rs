@@ -507,6 +507,41 @@ impl<'m> Translator<'m> {
 
     pub fn br_if(&mut self, depth: u32) {
         let condition = self.condition();
+        self.br_where(condition, depth);
+    }
+
+    /// Branches if the reference on top is null, which is not carried; it stays for what follows.
+    pub fn br_on_null(&mut self, depth: u32) {
+        let operand = self.pop();
+        let condition = self.nullness(operand, Compare::I64Eq);
+        self.br_where(condition, depth);
+        if self.reachable {
+            self.push_again(operand);
+        }
+    }
+
+    /// Branches if the reference on top is not null, and carries it; it is dropped for what follows.
+    pub fn br_on_non_null(&mut self, depth: u32) {
+        let operand = self.pop();
+        let condition = self.nullness(operand, Compare::I64Ne);
+        self.push_again(operand);
+        self.br_where(condition, depth);
+        self.pop();
+    }
+
+    /// Whether a popped reference compares with null as `op` says. The reference stays in its slot.
+    fn nullness(&mut self, operand: Operand, op: Compare) -> BranchCondition {
+        if let OperandKind::Const(_) = operand.kind {
+            return BranchCondition::Known(op == Compare::I64Eq);
+        }
+        let slot = self.slot_of(operand);
+        match self.in_acc(slot, Bank::Int) {
+            true => BranchCondition::Compare { op, form: Form::AI, b: 0, c: 0, word: 0 },
+            false => BranchCondition::Compare { op, form: Form::SI, b: self.read(slot, 3), c: 0, word: 0 },
+        }
+    }
+
+    fn br_where(&mut self, condition: BranchCondition, depth: u32) {
         let block = self.target(depth);
         match condition {
             BranchCondition::Known(true) => return self.br(depth),

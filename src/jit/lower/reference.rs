@@ -5,6 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use wasmparser::Operator as Op;
 
 use super::{CONSTANT, Lower};
+use crate::error::Trap;
 use crate::module::registry::{ALWAYS, DEPTH_OFFSET, supertype_offset};
 use crate::vm::context::VMFuncRef;
 
@@ -19,6 +20,10 @@ impl Lower<'_, '_> {
                 let reference = self.pop();
                 let is_null = self.ins().icmp_imm_u(IntCC::Equal, reference, 0);
                 self.push_bool(is_null);
+            }
+            Op::RefAsNonNull => {
+                let reference = *self.stack.last().expect("validation balanced the stack");
+                self.trapz(reference, Trap::NullReference);
             }
             Op::RefFunc { function_index } => {
                 let func = self.index(function_index);
