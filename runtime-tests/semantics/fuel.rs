@@ -247,8 +247,8 @@ fn calls_and_branches_by_references_cost_as_others() {
                 (local.set $r (ref.as_non_null))
                 (return (call_ref $f (i32.const 9) (local.get $r))))
             (i32.const 5)))"#;
-    // Entry, local.get, if, local.get, br_on_null; the arm, what follows the branch, the callee and the return.
-    assert_consumed(wat, &[(0, 5 + 1), (1, 5 + 2 + 5 + 2 + 1)]);
+    // Entry, local.get, if, local.get, br_on_null; then the arm, what follows the branch, and the callee.
+    assert_consumed(wat, &[(0, 5 + 1), (1, 5 + 2 + 5 + 2)]);
 }
 
 #[test]
