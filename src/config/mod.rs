@@ -128,6 +128,8 @@ pub struct Config {
     pub(crate) consume_fuel: bool,
     pub(crate) pack_memories: bool,
     pub(crate) features: WasmFeatures,
+    /// Whether they may include proposals that not all engines run.
+    pub(crate) allows_unsupported: bool,
 }
 
 impl Default for Config {
@@ -158,6 +160,7 @@ impl Config {
             consume_fuel: false,
             pack_memories: false,
             features: proposals::SUPPORTED,
+            allows_unsupported: false,
         }
     }
 
@@ -333,6 +336,13 @@ impl Config {
         self
     }
 
+    /// For tests: lets proposals be turned on that the interpreter runs, but not every engine yet.
+    #[doc(hidden)]
+    pub fn allow_unsupported(&mut self, allow: bool) -> &mut Self {
+        self.allows_unsupported = allow;
+        self
+    }
+
     /// Sets whether WebAssembly code consumes fuel, of which a store gets an amount by
     /// [`Store::set_fuel`](crate::Store::set_fuel). Code that needs more than is left traps with
     /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel). The default is not to; then code does not count either.
@@ -467,7 +477,7 @@ macro_rules! switches {
 switches! {
     /// Bulk memory operations: `memory.copy`, `table.init` and the like. The reference types need them.
     wasm_bulk_memory;
-    /// References as values, and more than one table. Exceptions need them.
+    /// References as values, and more than one table. Exceptions and typed function references need them.
     wasm_reference_types;
     /// Functions and blocks with several results.
     wasm_multi_value;
