@@ -45,6 +45,20 @@ fn run(wat: &str, argument: i32) -> Vec<Result<i32, Trap>> {
 }
 
 #[test]
+fn references_are_looked_at_where_they_are() {
+    assert_bytecode(
+        "(module (type $f (func (param i32) (result i32)))
+            (func (param i32 (ref null $f)) (result i32)
+                (block $null
+                    (br_on_null $null (local.get 1))
+                    (drop)
+                    (return_call_ref $f (local.get 0) (ref.as_non_null (local.get 1))))
+                (call_ref $f (i32.const 5) (local.get 1))))",
+        "",
+    );
+}
+
+#[test]
 fn locals_and_constants_cost_nothing() {
     assert_bytecode(
         "(module (func (param i32 i32) (result i32)
