@@ -31,8 +31,22 @@ pub const KERNELS: [Kernel; 13] = [
     kernel("simd", 400, 200_000),   // vectors
 ];
 
-/// The bytes of a kernel's module; `folder` is that of this file.
+/// Kernels of newer proposals, which not every runtime has. They are in the text format.
+#[allow(dead_code, reason = "not every benchmark runs them")]
+pub const NEWER_KERNELS: [Kernel; 8] = [
+    kernel("stream64", 3, 1200),         // streaming through a 64-bit memory
+    kernel("throws", 30, 15_000),        // exceptions thrown over ten frames
+    kernel("allocation", 2000, 800_000), // small objects that die young
+    kernel("trees", 50, 5000),           // binary trees
+    kernel("map", 4, 1500),              // a hash map of structs
+    kernel("bytes", 20, 12_000),         // strings in arrays of bytes
+    kernel("methods", 300, 150_000),     // virtual calls through references
+    kernel("casts", 200, 100_000),       // checked casts
+];
+
+/// The module of a kernel, in the binary or the text format; `folder` is that of this file.
 pub fn load(folder: &Path, kernel: &Kernel) -> Vec<u8> {
-    let path: PathBuf = folder.join(kernel.name).with_extension("wasm");
+    let binary = folder.join(kernel.name).with_extension("wasm");
+    let path: PathBuf = if binary.exists() { binary } else { binary.with_extension("wat") };
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

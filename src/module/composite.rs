@@ -9,6 +9,9 @@ use std::sync::Arc;
 use super::registry::{RegisteredType, TypeKind};
 use super::types::{FuncType, Mutability, ValType};
 
+/// The most fields that a structure has (implementation limit of the specification's JavaScript API, also kept by wasmparser).
+pub(crate) const MAX_FIELDS: usize = 10_000;
+
 /// Whether a type can have subtypes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Finality {

@@ -308,7 +308,8 @@ impl Decoder {
         source: ModuleSource,
         unvalidated: Option<ValidatorResources>,
     ) -> Result<Arc<ModuleFacts>> {
-        let counts = Counts { types: self.types.len() as u32, ..self.counts };
+        let has_gc_types = self.types.iter().any(|ty| ty.as_func().is_none());
+        let counts = Counts { types: self.types.len() as u32, has_gc_types, ..self.counts };
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
         let defined = self.bodies.len();

@@ -9,7 +9,7 @@
 pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 80 } else { 48 };
 
 /// Bytes of a `VMFuncRef`.
-pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 32 } else { 20 };
+pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 48 } else { 28 };
 
 /// Alignment of a `VMFuncRef`.
 pub(crate) const FUNC_REF_ALIGN: u32 = if cfg!(target_pointer_width = "64") { 8 } else { 4 };
@@ -39,6 +39,8 @@ pub(crate) struct VMOffsets {
     func_imports: u32,
     tags: u32,
     sigs: u32,
+    /// 0 if there are none.
+    gc_descriptors: u32,
     func_refs: u32,
     size: u32,
 }
@@ -53,6 +55,8 @@ pub(crate) struct Counts {
     pub tags: (u32, u32),
     /// All types; they are not imported.
     pub types: u32,
+    /// Whether there are types of structures or arrays.
+    pub has_gc_types: bool,
 }
 
 impl VMOffsets {
@@ -66,7 +70,9 @@ impl VMOffsets {
         let func_imports = table_imports + 8 * counts.tables.0;
         let tags = func_imports + 8 * counts.funcs.0;
         let sigs = tags + 8 * (counts.tags.0 + counts.tags.1);
-        let func_refs = (sigs + 4 * counts.types).next_multiple_of(FUNC_REF_ALIGN);
+        let gc_descriptors = sigs + 4 * counts.types;
+        let types_end = if counts.has_gc_types { gc_descriptors + 4 * counts.types } else { gc_descriptors };
+        let func_refs = types_end.next_multiple_of(FUNC_REF_ALIGN);
         VMOffsets {
             imported_globals: counts.globals.0,
             imported_memories: counts.memories.0,
@@ -81,6 +87,7 @@ impl VMOffsets {
             func_imports,
             tags,
             sigs,
+            gc_descriptors: if counts.has_gc_types { gc_descriptors } else { 0 },
             func_refs,
             size: func_refs + FUNC_REF_SIZE * counts.funcs.1,
         }
@@ -127,6 +134,17 @@ impl VMOffsets {
     /// same code works in any engine and process.
     pub fn sig(&self, ty: u32) -> i32 {
         (self.sigs + 4 * ty) as i32
+    }
+
+    /// Whether there are descriptors of types: the module has types of structures or arrays.
+    pub fn has_gc_descriptors(&self) -> bool {
+        self.gc_descriptors != 0
+    }
+
+    /// Offset of the `u32` that is the descriptor of a type in the store's heap, by its type index; 0 for functions. Only in a
+    /// module that has descriptors.
+    pub fn gc_descriptor(&self, ty: u32) -> i32 {
+        (self.gc_descriptors + 4 * ty) as i32
     }
 
     /// Offset of the `VMFuncRef` of a defined function, by its defined index.

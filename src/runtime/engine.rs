@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::module::Module;
 use crate::config::{BoundsChecks, Config, proposals};
 use crate::error::{Error, Result};
-use crate::module::composite::{ArrayType, FieldType, Finality, StructType};
+use crate::module::composite::{ArrayType, FieldType, Finality, MAX_FIELDS, StructType};
 use crate::module::rec_group::CompositeDef;
 use crate::module::registry::RegisteredType;
 use crate::module::types::{FuncType, HeapType, ValType};
@@ -313,7 +313,8 @@ impl StructType {
     /// defines the same type as a recursive group of its own.
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if the engine has had 2^32 types.
+    /// [`Usage`](crate::ErrorKind::Usage) if there are more than 10,000 fields; [`Resource`](crate::ErrorKind::Resource) if the
+    /// engine has had 2^32 types.
     ///
     /// # Panics
     /// If a field refers to a [`RegisteredType`] of another engine.
@@ -326,7 +327,8 @@ impl StructType {
     ///
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) if the supertype is final, or the first fields do not match its, or it has too many
-    /// supertypes itself; [`Resource`](crate::ErrorKind::Resource) if the engine has had 2^32 types.
+    /// supertypes itself, or there are more than 10,000 fields; [`Resource`](crate::ErrorKind::Resource) if the engine has had
+    /// 2^32 types.
     ///
     /// # Panics
     /// As for [`StructType::new`].
@@ -336,7 +338,10 @@ impl StructType {
         supertype: Option<&StructType>,
         fields: impl IntoIterator<Item = FieldType>,
     ) -> Result<Self> {
-        let fields: Vec<_> = fields.into_iter().collect();
+        let fields: Vec<_> = fields.into_iter().take(MAX_FIELDS + 1).collect();
+        if fields.len() > MAX_FIELDS {
+            return Err(Error::usage(format!("a structure has more than {MAX_FIELDS} fields")));
+        }
         let (supertype, def) = (supertype.map(StructType::registered_type), CompositeDef::of_struct(&fields));
         let ty = engine.0.core.types.register_subtype(finality.is_final(), supertype, def)?;
         Ok(StructType::of(ty, fields))

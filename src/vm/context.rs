@@ -9,6 +9,7 @@
 //! VMContext | VMGlobal x defined | VMMemory x defined | VMTable x defined
 //!           | *VMGlobal x imported | *VMMemory x imported | *VMTable x imported | *VMFuncRef x imported functions
 //!           | *VMTag x all | u32 x all types (their engine-wide numbers)
+//!           | u32 x all types (their descriptors in the heap; only if there are types of structures or arrays)
 //!           | VMFuncRef x defined functions (all zero until first needed)
 //! ```
 
@@ -68,8 +69,21 @@ pub(crate) struct VMStore {
     pub fuel: u64,
     /// Whether the engine's code consumes fuel.
     pub consumes_fuel: bool,
+    /// Base of the heap of objects, see [`gc`](super::gc). Null before there is one; it never changes again.
+    pub gc_base: *mut u8,
+    /// Offset in the heap where the next object starts. What is from there to the limit is zero.
+    pub gc_cursor: usize,
+    /// Offset in the heap up to which objects may be made without asking; the cursor if every one must ask.
+    pub gc_limit: usize,
+    /// Offset in the heap up to which its bytes are accessible.
+    pub gc_end: usize,
+    /// The functions that have a number in the heap, by that number. Moves when there are more.
+    pub func_table: *const *mut VMFuncRef,
+    /// Number of entries of `func_table`.
+    pub func_count: usize,
 }
 
+#[allow(dead_code, reason = "compiled code that allocates comes next")]
 impl VMStore {
     pub const VALUE_TOP: i32 = offset_of!(VMStore, value_top) as i32;
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
@@ -79,6 +93,11 @@ impl VMStore {
     pub const EXIT_FP: i32 = offset_of!(VMStore, exit_fp) as i32;
     pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
     pub const FUEL: i32 = offset_of!(VMStore, fuel) as i32;
+    pub const GC_BASE: i32 = offset_of!(VMStore, gc_base) as i32;
+    pub const GC_CURSOR: i32 = offset_of!(VMStore, gc_cursor) as i32;
+    pub const GC_LIMIT: i32 = offset_of!(VMStore, gc_limit) as i32;
+    pub const FUNC_TABLE: i32 = offset_of!(VMStore, func_table) as i32;
+    pub const FUNC_COUNT: i32 = offset_of!(VMStore, func_count) as i32;
 }
 
 /// What running code of a store looks at to notice a request from another thread, see
@@ -160,14 +179,21 @@ pub(crate) struct VMFuncRef {
     pub sig: u32,
     /// Index among the *defined* functions of the owner's module, or [`VMFuncRef::HOST`].
     pub index: u32,
+    /// The record of supertypes of the function's type, see [`RegisteredType::supertypes`]; the owner keeps the type.
+    pub supertypes: *const u32,
+    /// Its number in the heap, see [`gc::functions`](super::gc::functions); 0 if it has none yet.
+    pub gc_id: u32,
 }
 
+#[allow(dead_code, reason = "compiled code that stores functions in objects comes next")]
 impl VMFuncRef {
     pub const CODE: i32 = offset_of!(VMFuncRef, code) as i32;
     pub const CALLEE: i32 = offset_of!(VMFuncRef, callee) as i32;
     pub const OWNER: i32 = offset_of!(VMFuncRef, owner) as i32;
     pub const INDEX: i32 = offset_of!(VMFuncRef, index) as i32;
     pub const SIG: i32 = offset_of!(VMFuncRef, sig) as i32;
+    pub const SUPERTYPES: i32 = offset_of!(VMFuncRef, supertypes) as i32;
+    pub const GC_ID: i32 = offset_of!(VMFuncRef, gc_id) as i32;
     /// The `index` of host functions.
     pub const HOST: u32 = u32::MAX;
 }

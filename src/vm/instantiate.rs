@@ -17,7 +17,7 @@ use super::memory::{self, MemoryData};
 use super::ops::Payer;
 use super::store::{AliasableBox, StoreOpaque, Stored};
 use super::table::{self, TableData};
-use super::{libcalls, ops};
+use super::{gc, libcalls, ops};
 use crate::error::Result;
 use crate::module::offsets::Location;
 use crate::module::{ElementItems, ExternIndex, ModuleFacts, SegmentMode};
@@ -160,6 +160,8 @@ impl InstanceData {
         let store = || unsafe { &mut *own };
         let inner = &module;
         let engine = store().engine.clone();
+        // SAFETY: the store and the context are live and nobody refers to them, by the caller's promise.
+        unsafe { gc::prepare(own, vmctx, inner)? };
         for index in this().memories.len()..inner.memories.len() {
             // SAFETY: the location is one of this context, which lives as long as the store.
             let memory = unsafe {

@@ -1,8 +1,8 @@
 //! The runtime objects that both engines act on: instance contexts and the objects of a store (specification, section 4.2).
 //!
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
-//! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`),
-//! fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`, `fiber`), requests to running code
+//! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`, and
+//! `gc` for structures and arrays), fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`, `fiber`), requests to running code
 //! (`interrupt`), what it may use (`limits`, `budget`), and where it spends its time (`sample`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
@@ -18,6 +18,8 @@ pub(crate) mod extern_ref;
 pub(crate) mod fiber;
 pub(crate) mod fuel;
 pub(crate) mod func;
+#[allow(dead_code, unused_imports, reason = "the instructions that use it come next")]
+pub(crate) mod gc;
 pub(crate) mod global;
 pub(crate) mod heap;
 pub(crate) mod image;

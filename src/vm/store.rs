@@ -13,6 +13,7 @@ use super::exception::{self, Propagation};
 use super::extern_ref::ExternRef;
 use super::fiber::FiberState;
 use super::func::HostFunc;
+use super::gc::GcHeap;
 use super::global::GlobalData;
 use super::heap::{self, Heap};
 use super::instance::InstanceData;
@@ -99,6 +100,7 @@ pub(crate) struct StoreOpaque {
     #[expect(clippy::vec_box, reason = "addresses must not change")]
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
+    pub gc: GcHeap,
     /// The native stack that this store's code runs on now.
     pub(super) stack: NativeStack,
     /// Number of other native stacks with suspended code of this store.
@@ -159,6 +161,12 @@ impl StoreOpaque {
                 native_calls: engine.hooks.native_calls,
                 fuel: 0,
                 consumes_fuel: engine.config.consume_fuel,
+                gc_base: std::ptr::null_mut(),
+                gc_cursor: 0,
+                gc_limit: 0,
+                gc_end: 0,
+                func_table: std::ptr::null(),
+                func_count: 0,
             },
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),
@@ -181,6 +189,7 @@ impl StoreOpaque {
             globals: Vec::new(),
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
+            gc: GcHeap::default(),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -550,6 +559,8 @@ impl StoreOpaque {
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),
                 index: VMFuncRef::HOST,
+                supertypes: sig.supertypes().as_ptr(),
+                gc_id: 0,
             });
             // SAFETY: the value lives as long as `reference`, and nobody else has a pointer to it yet.
             unsafe { (*reference.as_ptr()).callee = reference.as_ptr().cast() };

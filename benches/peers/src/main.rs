@@ -1,18 +1,19 @@
 //! wasmrun beside wasmtime and wasmi, in one run: kernels, host calls, asynchronous calls, instantiation, WASI's `fd_write`,
 //! requests (store, instance, run and drop of a command).
 //!
-//! usage: wasmrun-peers [--long] [--fuel] [--runs N] [--only RUNTIME,...] [FILTER]
+//! usage: wasmrun-peers [--long] [--fuel] [--runs N] [--only RUNTIME,...] [--v8 NODE] [FILTER]
 //!
-//! Each cell is the best of N runs (default 5), the runtimes taking turns; the ratio is to wasmtime's default. `--long`
-//! runs each kernel for more than two seconds of compiled code (interpreters are given the quick number of rounds then,
+//! Each cell is the best of N runs (default 5), the runtimes taking turns; the ratio is to wasmtime's default. A dash is a
+//! runtime that refuses the module. `--v8` adds V8 to the kernels: NODE is the command of Node.js. `--long` runs each kernel for more than two seconds of compiled code (interpreters are given the quick number of rounds then,
 //! and their time is scaled). `--fuel` compares runtimes that consume fuel with the same without. FILTER picks rows by part of their name.
 
 #[path = "../../kernels/list.rs"]
 mod list;
 mod requests;
 mod runtimes;
+mod v8;
 
-use list::{KERNELS, load};
+use list::{KERNELS, Kernel, NEWER_KERNELS, load};
 use runtimes::{Runtime, Work};
 use std::path::Path;
 
@@ -21,11 +22,12 @@ struct Options {
     fuel: bool,
     runs: usize,
     only: Option<Vec<String>>,
+    v8: Option<String>,
     filter: String,
 }
 
 fn options() -> Options {
-    let mut options = Options { long: false, fuel: false, runs: 5, only: None, filter: String::new() };
+    let mut options = Options { long: false, fuel: false, runs: 5, only: None, v8: None, filter: String::new() };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -35,6 +37,7 @@ fn options() -> Options {
             "--only" => {
                 options.only = Some(args.next().expect("--only needs names").split(',').map(String::from).collect());
             }
+            "--v8" => options.v8 = Some(args.next().expect("--v8 needs a command")),
             _ => options.filter = arg,
         }
     }
@@ -44,24 +47,39 @@ fn options() -> Options {
 /// One line of a table: the times of all runtimes for one piece of work.
 struct Row {
     name: String,
-    /// Seconds per runtime.
+    /// Seconds per runtime; not a number for one that refuses the module.
     times: Vec<f64>,
 }
 
 /// Times a piece of work on all runtimes in turn. `rounds` is what each is given; the time is scaled to `scale` rounds.
 fn row(name: &str, runtimes: &[Box<dyn Runtime>], options: &Options, quick: i32, full: i32, make: &Make) -> Row {
-    let mut works: Vec<Box<dyn Work>> = runtimes.iter().map(|runtime| make(&**runtime)).collect();
-    let rounds: Vec<i32> = runtimes.iter().map(|r| if r.is_interpreter() { quick } else { full }).collect();
+    let works =
+        runtimes.iter().map(|runtime| (runtime.name(), runtime.is_interpreter(), Some(make(&**runtime)))).collect();
+    time_in_turn(name, works, options, quick, full)
+}
+
+/// A runtime's name, whether it interprets, and the work unless it refuses the module.
+type Contender<'a> = (&'a str, bool, Option<Box<dyn Work>>);
+
+fn time_in_turn(name: &str, works: Vec<Contender<'_>>, options: &Options, quick: i32, full: i32) -> Row {
+    let mut times = vec![f64::NAN; works.len()];
+    let mut running: Vec<_> = works
+        .into_iter()
+        .zip(&mut times)
+        .filter_map(|((runtime, interpreter, work), best)| {
+            Some((runtime, if interpreter { quick } else { full }, work?, best))
+        })
+        .collect();
     // The first run compiles, and shows whether all compute the same.
-    let sums: Vec<i64> = works.iter_mut().map(|work| work.run(quick).1).collect();
-    for (runtime, sum) in runtimes.iter().zip(&sums) {
-        assert_eq!(*sum, sums[0], "{} computes {name} differently", runtime.name());
+    let mut expected = None;
+    for (runtime, _, work, _) in &mut running {
+        let sum = work.run(quick).1;
+        assert_eq!(sum, *expected.get_or_insert(sum), "{runtime} computes {name} differently");
     }
-    let mut times = vec![f64::INFINITY; works.len()];
     for _ in 0..options.runs {
-        for ((work, best), rounds) in works.iter_mut().zip(&mut times).zip(&rounds) {
+        for (_, rounds, work, best) in &mut running {
             let seconds = work.run(*rounds).0.as_secs_f64();
-            *best = best.min(seconds * f64::from(full) / f64::from(*rounds));
+            **best = best.min(seconds * f64::from(full) / f64::from(*rounds));
         }
     }
     Row { name: name.into(), times }
@@ -70,25 +88,55 @@ fn row(name: &str, runtimes: &[Box<dyn Runtime>], options: &Options, quick: i32,
 type Make<'a> = dyn Fn(&dyn Runtime) -> Box<dyn Work> + 'a;
 
 fn print_table(title: &str, unit: (&str, f64), runtimes: &[Box<dyn Runtime>], rows: &[Row]) {
+    print_columns(title, unit, &runtimes.iter().map(|r| r.name()).collect::<Vec<_>>(), rows);
+}
+
+fn print_columns(title: &str, unit: (&str, f64), names: &[&str], rows: &[Row]) {
     if rows.is_empty() {
         return;
     }
-    let base = runtimes.iter().position(|r| r.name() == "wasmtime").unwrap_or(0);
-    println!("\n| {title} ({}) | {} |", unit.0, runtimes.iter().map(|r| r.name()).collect::<Vec<_>>().join(" | "));
-    println!("|---{}|", "|---:".repeat(runtimes.len()));
+    let base = names.iter().position(|name| *name == "wasmtime").unwrap_or(0);
+    println!("\n| {title} ({}) | {} |", unit.0, names.join(" | "));
+    println!("|---{}|", "|---:".repeat(names.len()));
     for row in rows {
         print!("| {} ", row.name);
         for time in &row.times {
-            print!("| {:.3} ({:.2}) ", time * unit.1, time / row.times[base]);
+            if time.is_nan() {
+                print!("| - ");
+            } else {
+                print!("| {:.3} ({:.2}) ", time * unit.1, time / row.times[base]);
+            }
         }
         println!("|");
     }
     print!("| geometric mean ");
-    for i in 0..runtimes.len() {
-        let logs: f64 = rows.iter().map(|row| (row.times[i] / row.times[base]).ln()).sum();
-        print!("| {:.3} ", (logs / rows.len() as f64).exp());
+    for i in 0..names.len() {
+        let ratios: Vec<f64> = rows.iter().map(|row| row.times[i] / row.times[base]).filter(|r| !r.is_nan()).collect();
+        let logs: f64 = ratios.iter().map(|ratio| ratio.ln()).sum();
+        print!("| {:.3} ", (logs / ratios.len() as f64).exp());
     }
     println!("|");
+}
+
+/// Times kernels on all runtimes, and on V8 if that is wanted.
+fn print_kernels(title: &str, kernels: &[Kernel], runtimes: &[Box<dyn Runtime>], options: &Options) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels");
+    let mut names: Vec<&str> = runtimes.iter().map(|runtime| runtime.name()).collect();
+    names.extend(options.v8.as_ref().map(|_| "V8"));
+    let mut rows = vec![];
+    for kernel in kernels.iter().filter(|kernel| kernel.name.contains(&options.filter)) {
+        let module = wat::parse_bytes(&load(&folder, kernel)).expect("the module is right").into_owned();
+        let mut works: Vec<Contender<'_>> = runtimes
+            .iter()
+            .map(|r| (r.name(), r.is_interpreter(), r.accepts(&module).then(|| r.kernel(&module))))
+            .collect();
+        works.extend(options.v8.iter().map(|node| ("V8", false, Some(v8::kernel(node, &module)))));
+        let full = if options.long { kernel.long } else { kernel.quick };
+        rows.push(time_in_turn(kernel.name, works, options, kernel.quick, full));
+        eprint!(".");
+    }
+    eprintln!();
+    print_columns(title, ("ms", 1e3), &names, &rows);
 }
 
 /// A program that writes so many bytes as often as it is told, and tells how many went.
@@ -116,16 +164,8 @@ fn main() {
     }
     let wanted = |name: &str| name.contains(&options.filter);
 
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels");
-    let mut rows = vec![];
-    for kernel in KERNELS.iter().filter(|kernel| wanted(kernel.name)) {
-        let bytes = load(&folder, kernel);
-        let full = if options.long { kernel.long } else { kernel.quick };
-        rows.push(row(kernel.name, &runtimes, &options, kernel.quick, full, &|runtime| runtime.kernel(&bytes)));
-        eprint!(".");
-    }
-    eprintln!();
-    print_table("kernel", ("ms", 1e3), &runtimes, &rows);
+    print_kernels("kernel", &KERNELS, &runtimes, &options);
+    print_kernels("kernel of newer proposals", &NEWER_KERNELS, &runtimes, &options);
 
     let nothing = wat::parse_str(
         r#"(module (import "host" "nothing" (func $nothing))
@@ -236,7 +276,7 @@ fn print_requests(options: &Options) {
             servers.retain(|server| only.iter().any(|name| server.name().starts_with(name)));
         }
         // What is hot gets compiled.
-        servers.iter_mut().for_each(|server| drop(requests::time(&mut **server, 500)));
+        servers.iter_mut().for_each(|server| _ = requests::time(&mut **server, 500));
         let outputs: Vec<_> = servers.iter_mut().map(|server| server.handle()).collect();
         assert!(outputs.iter().all(|output| *output == outputs[0]), "they write the same");
         let mut times = vec![f64::INFINITY; servers.len()];

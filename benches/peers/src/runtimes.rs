@@ -11,6 +11,8 @@ pub trait Runtime {
     fn is_interpreter(&self) -> bool {
         false
     }
+    /// Whether it takes the module, with all proposals that it has.
+    fn accepts(&self, module: &[u8]) -> bool;
     /// A kernel: calls its `run`.
     fn kernel(&self, module: &[u8]) -> Box<dyn Work>;
     /// Calls `run`, which calls an import of `host` as often as it is told.
@@ -121,6 +123,10 @@ macro_rules! runtime {
 
             fn is_interpreter(&self) -> bool {
                 self.interpreter
+            }
+
+            fn accepts(&self, module: &[u8]) -> bool {
+                $api::Module::new(&self.engine, module).is_ok()
             }
 
             fn kernel(&self, module: &[u8]) -> Box<dyn Work> {
@@ -246,6 +252,7 @@ fn wasmrun(name: &'static str, set: impl Fn(&mut wasmrun::Config)) -> Box<dyn Ru
 
 fn wasmtime(name: &'static str, set: impl Fn(&mut wasmtime::Config)) -> Box<dyn Runtime> {
     let mut config = wasmtime::Config::new();
+    config.wasm_function_references(true).wasm_gc(true).wasm_exceptions(true).wasm_memory64(true);
     set(&mut config);
     let engine = wasmtime::Engine::new(&config).expect("it works on this host");
     Box::new(Wasmtime { name, interpreter: false, engine })

@@ -1,0 +1,51 @@
+;; Strings in arrays of bytes: numbers written one after the other into a buffer that grows, and the text hashed.
+(module
+  (type $bytes (array (mut i8)))
+  (type $buffer (struct (field $bytes (mut (ref $bytes))) (field $length (mut i32))))
+  (func $reserve (param $buffer (ref $buffer)) (param $more i32)
+    (local $old (ref null $bytes)) (local $new (ref null $bytes)) (local $length i32)
+    (local.set $old (struct.get $buffer $bytes (local.get $buffer)))
+    (local.set $length (struct.get $buffer $length (local.get $buffer)))
+    (if (i32.le_u (i32.add (local.get $length) (local.get $more)) (array.len (local.get $old))) (then (return)))
+    (local.set $new (array.new_default $bytes (i32.mul (array.len (local.get $old)) (i32.const 2))))
+    (array.copy $bytes $bytes (local.get $new) (i32.const 0) (local.get $old) (i32.const 0) (local.get $length))
+    (struct.set $buffer $bytes (local.get $buffer) (ref.as_non_null (local.get $new))))
+  (func $digits (param $value i32) (result (ref $bytes))
+    (local $count i32) (local $rest i32) (local $bytes (ref null $bytes))
+    (local.set $rest (local.get $value))
+    (loop $more
+      (local.set $count (i32.add (local.get $count) (i32.const 1)))
+      (br_if $more (local.tee $rest (i32.div_u (local.get $rest) (i32.const 10)))))
+    (local.set $bytes (array.new_default $bytes (local.get $count)))
+    (loop $more
+      (local.set $count (i32.sub (local.get $count) (i32.const 1)))
+      (array.set $bytes (local.get $bytes) (local.get $count)
+        (i32.add (i32.const 48) (i32.rem_u (local.get $value) (i32.const 10))))
+      (local.set $value (i32.div_u (local.get $value) (i32.const 10)))
+      (br_if $more (local.get $count)))
+    (ref.as_non_null (local.get $bytes)))
+  (func $append (param $buffer (ref $buffer)) (param $text (ref $bytes))
+    (call $reserve (local.get $buffer) (array.len (local.get $text)))
+    (array.copy $bytes $bytes
+      (struct.get $buffer $bytes (local.get $buffer)) (struct.get $buffer $length (local.get $buffer))
+      (local.get $text) (i32.const 0) (array.len (local.get $text)))
+    (struct.set $buffer $length (local.get $buffer)
+      (i32.add (struct.get $buffer $length (local.get $buffer)) (array.len (local.get $text)))))
+  (func (export "run") (param $rounds i32) (result i64)
+    (local $buffer (ref null $buffer)) (local $bytes (ref null $bytes)) (local $i i32) (local $hash i64)
+    (loop $round
+      (local.set $buffer (struct.new $buffer (array.new_default $bytes (i32.const 16)) (i32.const 0)))
+      (local.set $i (i32.const 0))
+      (loop $more
+        (call $append (ref.as_non_null (local.get $buffer)) (call $digits (i32.mul (local.get $i) (i32.const 7919))))
+        (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5000))))
+      (local.set $bytes (struct.get $buffer $bytes (local.get $buffer)))
+      (local.set $i (i32.const 0))
+      (loop $more
+        (local.set $hash (i64.mul
+          (i64.xor (local.get $hash) (i64.extend_i32_u (array.get_u $bytes (local.get $bytes) (local.get $i))))
+          (i64.const 0x100000001b3)))
+        (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1)))
+          (struct.get $buffer $length (local.get $buffer)))))
+      (br_if $round (local.tee $rounds (i32.sub (local.get $rounds) (i32.const 1)))))
+    (local.get $hash)))

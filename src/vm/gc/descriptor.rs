@@ -1,0 +1,202 @@
+//! The descriptors of types: the part of a type that casts and the collector look at, in the heap itself, where a 32-bit
+//! offset reaches it. A store makes one for each type when a module that defines it is instantiated, and keeps it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::super::context::VMContext;
+use super::super::instance::InstanceData;
+use super::super::store::StoreOpaque;
+use super::access;
+use super::heap::{alloc_immortal, reserve};
+use super::layout::{self, Layout};
+use crate::error::{Error, Result};
+use crate::module::ModuleFacts;
+use crate::module::composite::CompositeType;
+use crate::module::registry::RegisteredType;
+
+/// The descriptors of a store.
+#[derive(Default)]
+pub(crate) struct Descriptors {
+    /// The descriptor of each type, by the type's number.
+    by_type: HashMap<u32, u32>,
+    /// By the number that the descriptor has.
+    pub(super) layouts: Vec<Described>,
+}
+
+/// A type that has a descriptor.
+pub(super) struct Described {
+    /// Keeps the type, so that its number is not that of another one.
+    _ty: RegisteredType,
+    /// Offset of the descriptor.
+    pub descriptor: u32,
+    pub layout: Layout,
+}
+
+impl Descriptors {
+    /// The layout of the objects that have this descriptor; `None` if it is no descriptor.
+    ///
+    /// # Safety
+    /// The store that has these descriptors must be live, and have a heap.
+    pub(super) unsafe fn layout(
+        &self,
+        store: *const super::super::context::VMStore,
+        descriptor: u32,
+    ) -> Option<&Layout> {
+        // SAFETY: the caller's promise.
+        let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
+        let found = self.layouts.get(number as usize)?;
+        (found.descriptor == descriptor).then_some(&found.layout)
+    }
+}
+
+/// Reserves the heap and makes the descriptors for an instance of a module that defines types of structures or arrays, and
+/// writes their offsets into its context.
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if there is no room for them, or what the store's limiter returns.
+///
+/// # Safety
+/// `store` must be the own pointer of a live store to which nobody holds a reference, and `vmctx` a live context of it whose
+/// module has these facts.
+pub(crate) unsafe fn prepare(store: *mut StoreOpaque, vmctx: *mut VMContext, module: &ModuleFacts) -> Result<()> {
+    if !module.offsets.has_gc_descriptors() {
+        return Ok(());
+    }
+    // SAFETY: the caller's promise; the context has a number for each type of the module.
+    unsafe {
+        reserve(&mut *store)?;
+        for (ty, index) in module.sigs.iter().zip(0..) {
+            if !matches!(module.types[index as usize], CompositeType::Func(_)) {
+                let descriptor = of_type(store, ty)?;
+                let place = vmctx.byte_offset(module.offsets.gc_descriptor(index) as isize);
+                place.cast::<u32>().write(descriptor);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The descriptor of a type of structures or arrays, which is made if the store has none yet.
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if there is no room for it, or what the store's limiter returns.
+///
+/// # Safety
+/// `store` must be the own pointer of a live store to which nobody holds a reference, and which has a heap; the type must be
+/// one of its engine, and not one of functions.
+pub(crate) unsafe fn of_type(store: *mut StoreOpaque, ty: &RegisteredType) -> Result<u32> {
+    // SAFETY: the store is live, and nobody holds a reference over a call, by the caller's promise.
+    unsafe {
+        let known = |ty: &RegisteredType| (&*store).gc.descriptors.by_type.get(&ty.number()).copied();
+        if let Some(known) = known(ty) {
+            return Ok(known);
+        }
+        // The supertypes without a descriptor, from the type itself on; there are at most 63.
+        let mut missing = vec![ty.clone()];
+        let mut supertype = None;
+        while supertype.is_none()
+            && let Some(next) = missing.last().and_then(RegisteredType::supertype)
+        {
+            supertype = known(&next);
+            if supertype.is_none() {
+                missing.push(next);
+            }
+        }
+        while let Some(ty) = missing.pop() {
+            supertype = Some(make(store, &ty, supertype)?);
+        }
+        Ok(supertype.expect("at least the type itself was missing"))
+    }
+}
+
+/// Makes the descriptor of a type; `supertype` is that of its supertype.
+///
+/// # Safety
+/// As for [`of_type`].
+unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u32>) -> Result<u32> {
+    let layout = Layout::of(&CompositeType::of(ty)).expect("functions have no descriptors");
+    // SAFETY: the caller's promise; what is read and written are the words of two descriptors.
+    unsafe {
+        let vm = store.cast();
+        let depth = supertype.map_or(0, |of| access::read::<u32>(vm, of + layout::DESCRIPTOR_DEPTH) + 1);
+        let descriptor = alloc_immortal(store, layout::descriptor_size(depth))?;
+        let gc = &mut (*store).gc;
+        let number = gc.descriptors.layouts.len() as u32;
+        access::write(vm, descriptor + layout::DESCRIPTOR_LAYOUT, number);
+        access::write(vm, descriptor + layout::DESCRIPTOR_DEPTH, depth);
+        access::write(vm, descriptor + layout::DESCRIPTOR_KIND, layout.kind());
+        for depth in 0..depth {
+            let of = supertype.map_or(0, |of| access::read::<u32>(vm, of + layout::display(depth)));
+            access::write(vm, descriptor + layout::display(depth), of);
+        }
+        access::write(vm, descriptor + layout::display(depth), descriptor);
+        match gc.descriptors.by_type.entry(ty.number()) {
+            Entry::Vacant(entry) => entry.insert(descriptor),
+            Entry::Occupied(_) => return Err(Error::usage("a type has a descriptor already")),
+        };
+        gc.descriptors.layouts.push(Described { _ty: ty.clone(), descriptor, layout });
+        Ok(descriptor)
+    }
+}
+
+/// The descriptor of a type of the context's module.
+///
+/// # Safety
+/// `vmctx` must be live, and `ty` the index of a type of structures or arrays of its module.
+#[inline]
+pub(crate) unsafe fn descriptor(vmctx: *mut VMContext, ty: u32) -> u32 {
+    // SAFETY: the context is live by the caller's promise, and has the descriptors of its module's types.
+    unsafe {
+        let offset = InstanceData::offsets(vmctx).gc_descriptor(ty);
+        vmctx.byte_offset(offset as isize).cast::<u32>().read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::heap::alloc;
+    use super::*;
+    use crate::vm::context::VMStore;
+    use crate::{ArrayType, Engine, FieldType, Finality, Mutability, StorageType, Store, StructType, ValType};
+
+    #[test]
+    fn descriptors_have_the_supertypes_by_depth() {
+        let engine = Engine::default();
+        let mut store = Store::new(&engine, ());
+        let own = store.inner_mut().opaque.as_ptr();
+        reserve(&mut store.inner_mut().opaque).unwrap();
+        let mut types: Vec<StructType> = Vec::new();
+        for _ in 0..12 {
+            let field = FieldType::new(Mutability::Var, ValType::I64.into());
+            let open = Finality::NonFinal;
+            types.push(StructType::with_finality_and_supertype(&engine, open, types.last(), [field]).unwrap());
+        }
+        // SAFETY: the store is live and used by nobody else.
+        let of = |ty: &RegisteredType| unsafe { of_type(own, ty).unwrap() };
+        // SAFETY: as above.
+        let word = |at| unsafe { access::read::<u32>(own.cast::<VMStore>(), at) };
+        let last = of(types[11].registered_type());
+        let all: Vec<u32> = types.iter().map(|ty| of(ty.registered_type())).collect();
+        assert_eq!(all[11], last);
+        for (depth, descriptor) in (0..).zip(&all) {
+            assert_eq!(word(descriptor + layout::DESCRIPTOR_DEPTH), depth);
+            assert_eq!(word(descriptor + layout::DESCRIPTOR_KIND), layout::STRUCT);
+            let shown: Vec<u32> =
+                (0..layout::ALWAYS.max(depth + 1)).map(|depth| word(descriptor + layout::display(depth))).collect();
+            let mut expected = all[..=depth as usize].to_vec();
+            expected.resize(shown.len(), 0);
+            assert_eq!(shown, expected);
+        }
+        let bytes = ArrayType::new(&engine, FieldType::new(Mutability::Var, StorageType::I8));
+        let descriptor = of(bytes.registered_type());
+        assert_eq!(word(descriptor + layout::DESCRIPTOR_KIND), layout::ARRAY);
+        // SAFETY: the store is live, and the size is that of five bytes.
+        let array = unsafe { alloc(own, descriptor, 5, layout::array_size(layout::Storage::I8, 5)).unwrap() };
+        assert_eq!((word(array), word(array + 4), word(array + 8), word(array + 12)), (descriptor, 5, 0, 0));
+        // SAFETY: the store is live.
+        let layout = |at| unsafe { (*own).gc.descriptors.layout(own.cast(), at).cloned() };
+        assert_eq!(layout(descriptor), Some(Layout::Array(layout::Storage::I8)));
+        assert_eq!((layout(descriptor + 8), layout(array)), (None, None));
+    }
+}
