@@ -221,8 +221,8 @@ handlers! {
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
-    use std::sync::Barrier;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -233,23 +233,26 @@ mod tests {
     // SAFETY: the test accesses it atomically.
     unsafe impl Sync for Shared {}
 
-    /// How often each thread does it: an even number.
-    const COUNT: u64 = if cfg!(miri) { 50 } else { 200_000 };
-
-    /// Has four threads do the same, many times.
-    fn many(start: u64, run: impl Fn(*mut u8, u64) + Sync) -> u64 {
-        let (shared, barrier) = (Shared(start.to_le_bytes().into()), Barrier::new(4));
-        thread::scope(|scope| {
-            for thread in 0..4 {
-                let (shared, barrier, run) = (&shared, &barrier, &run);
+    /// Has four threads do the same for so long that they run at once even on a busy machine. Returns the unit and how often it was
+    /// done in all, each thread an even number of times.
+    fn many(start: u64, run: impl Fn(*mut u8, u64) + Sync) -> (u64, u64) {
+        let (shared, until) = (Shared(start.to_le_bytes().into()), Instant::now() + Duration::from_millis(50));
+        let count = thread::scope(|scope| {
+            let threads = [0, 1, 2, 3].map(|thread| {
+                let (shared, run) = (&shared, &run);
                 scope.spawn(move || {
-                    barrier.wait();
-                    // Not known to be the same place each time, or what is not atomic would be done once.
-                    (0..COUNT).for_each(|_| run(black_box(shared.0.get().cast()), thread));
-                });
-            }
+                    let mut count = 0;
+                    while count < 50 || !cfg!(miri) && Instant::now() < until {
+                        // Not known to be the same place each time, or what is not atomic would be done once.
+                        (0..50).for_each(|_| run(black_box(shared.0.get().cast()), thread));
+                        count += 50;
+                    }
+                    count
+                })
+            });
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        u64::from_le_bytes(shared.0.into_inner())
+        (u64::from_le_bytes(shared.0.into_inner()), count)
     }
 
     /// No modification of one thread is lost to another's.
@@ -257,26 +260,25 @@ mod tests {
     fn modifications_are_atomic() {
         // SAFETY: an aligned unit that all threads access atomically.
         unsafe {
-            let sum = many(5, |place, _| {
+            let (sum, count) = many(5, |place, _| {
                 u64::fetch_add(place, 3);
             });
-            assert_eq!(sum, 5 + 4 * 3 * COUNT);
-            let difference = many(5, |place, _| {
+            assert_eq!(sum, 5 + 3 * count);
+            let (difference, count) = many(5, |place, _| {
                 u16::fetch_sub(place, 1);
             });
-            assert_eq!(difference, u64::from(5u16.wrapping_sub((4 * COUNT) as u16)));
-            // An even number of times.
-            let toggled = many(0, |place, thread| {
+            assert_eq!(difference as u16, 5u16.wrapping_sub(count as u16));
+            let (toggled, _) = many(0, |place, thread| {
                 u32::fetch_xor(place, 1 << thread);
             });
             assert_eq!(toggled, 0);
             // Each thread sets and clears a bit of its own.
-            let bits = many(0, |place, thread| {
+            let (bits, _) = many(0, |place, thread| {
                 assert_eq!(u8::fetch_or(place, 1 << thread) >> thread & 1, 0);
                 assert_eq!(u8::fetch_and(place, !(1 << thread)) >> thread & 1, 1);
             });
             assert_eq!(bits, 0);
-            let added = many(0, |place, _| {
+            let (sum, count) = many(0, |place, _| {
                 let mut old = u32::atomic_load(place);
                 loop {
                     match u32::compare_exchange(place, old, old + 1) {
@@ -285,7 +287,7 @@ mod tests {
                     }
                 }
             });
-            assert_eq!(added, 4 * COUNT);
+            assert_eq!(sum, count);
         }
     }
 
@@ -293,14 +295,14 @@ mod tests {
     #[test]
     fn accesses_are_ordered() {
         // SAFETY: the lock is an aligned unit that is accessed atomically; the number beside it only by who has the lock.
-        let both = many(0, |place, _| unsafe {
+        let (both, count) = many(0, |place, _| unsafe {
             while u32::swap(place, 1) != 0 {
-                std::hint::spin_loop();
+                thread::yield_now();
             }
             let number = place.add(4);
             u32::store(u32::load(number) + 1, number);
             u32::atomic_store(0, place);
         });
-        assert_eq!(both, (4 * COUNT) << 32);
+        assert_eq!(both, count << 32);
     }
 }
