@@ -26,6 +26,7 @@ mod call;
 pub(super) mod control;
 mod exception;
 mod fuel;
+mod gc;
 pub(super) mod memory;
 pub(super) mod numeric;
 pub(super) mod plain;
