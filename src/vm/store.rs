@@ -146,6 +146,7 @@ impl StoreOpaque {
     /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
@@ -171,7 +172,7 @@ impl StoreOpaque {
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),
             engine: engine.clone(),
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
             raised: None,
             propagation: Propagation::default(),
             panic: None,
@@ -189,7 +190,7 @@ impl StoreOpaque {
             globals: Vec::new(),
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
-            gc: GcHeap::new(engine.config.collect_always),
+            gc: GcHeap::new(id, engine.config.collect_always),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -560,6 +561,7 @@ impl StoreOpaque {
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),
                 index: VMFuncRef::HOST,
+                supertypes: sig.supertypes().as_ptr(),
                 gc_id: 0,
             });
             // SAFETY: the value lives as long as `reference`, and nobody else has a pointer to it yet.

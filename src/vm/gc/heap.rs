@@ -63,7 +63,8 @@ pub(crate) struct GcHeap {
     pub(super) functions: Functions,
     /// Objects that the host holds.
     pins: Arc<Pins>,
-    /// Slots that Rust code holds while it makes objects, as far as they are not on a stack: a collection takes them as roots.
+    /// Slots that Rust code holds while it makes objects, as far as they are not on a stack, such as the operands of constant
+    /// expressions: a collection takes them as roots.
     pub temporaries: Vec<u64>,
     /// The block that has the current hole, and the line of it where the search for the next begins.
     current: Option<(usize, usize)>,
@@ -89,9 +90,10 @@ pub(crate) struct GcHeap {
 }
 
 impl GcHeap {
-    /// An empty heap without a reservation. With `always`, for tests, a collection is always due.
-    pub fn new(always: bool) -> Self {
-        GcHeap { always, ..GcHeap::default() }
+    /// The heap of the store with this id: empty, and without a reservation. With `always`, for tests, a collection is always
+    /// due.
+    pub fn new(store: u64, always: bool) -> Self {
+        GcHeap { always, pins: Arc::new(Pins::new(store)), ..GcHeap::default() }
     }
 
     /// Bytes of the blocks in use.
@@ -106,9 +108,9 @@ impl GcHeap {
         self.live
     }
 
-    /// Keeps what a reference of the store with this id refers to, as long as the pin exists.
-    pub fn pin(&self, store: u64, reference: u32) -> GcPin {
-        self.pins.pin(store, reference)
+    /// Keeps what a reference refers to, as long as the pin exists.
+    pub fn pin(&self, reference: u32) -> GcPin {
+        self.pins.pin(reference)
     }
 
     /// Whether a collection is worth its time.

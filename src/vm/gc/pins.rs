@@ -4,7 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The objects of a store that the host holds. Each pin has a part in it, so it may outlive the store.
 #[derive(Default)]
-pub(crate) struct Pins(Mutex<PinTable>);
+pub(crate) struct Pins {
+    /// The id of the store.
+    store: u64,
+    table: Mutex<PinTable>,
+}
 
 #[derive(Default)]
 struct PinTable {
@@ -14,22 +18,25 @@ struct PinTable {
     free: Vec<u32>,
 }
 
-/// Keeps an object alive as long as it exists.
+/// Keeps an object alive as long as it exists. A clone is a pin of its own.
 pub(crate) struct GcPin {
     pins: Arc<Pins>,
-    /// The store of the object.
-    store: u64,
     reference: u32,
     index: u32,
 }
 
 impl Pins {
-    fn lock(&self) -> MutexGuard<'_, PinTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The pins of the store with this id: none.
+    pub fn new(store: u64) -> Self {
+        Pins { store, table: Mutex::default() }
     }
 
-    /// Keeps what a reference of the store with this id refers to.
-    pub fn pin(self: &Arc<Self>, store: u64, reference: u32) -> GcPin {
+    fn lock(&self) -> MutexGuard<'_, PinTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what a reference of the store refers to.
+    pub fn pin(self: &Arc<Self>, reference: u32) -> GcPin {
         let mut table = self.lock();
         let index = match table.free.pop() {
             Some(index) => {
@@ -41,10 +48,10 @@ impl Pins {
                 u32::try_from(table.entries.len() - 1).expect("each has an owner of more bytes")
             }
         };
-        GcPin { pins: self.clone(), store, reference, index }
+        GcPin { pins: self.clone(), reference, index }
     }
 
-    /// Has `visit` visit each reference.
+    /// Has `visit` visit each reference, and 0 some times.
     pub fn for_each(&self, visit: impl FnMut(u32)) {
         self.lock().entries.iter().copied().for_each(visit);
     }
@@ -65,7 +72,13 @@ impl GcPin {
 
     /// The id of the store of the object.
     pub fn store(&self) -> u64 {
-        self.store
+        self.pins.store
+    }
+}
+
+impl Clone for GcPin {
+    fn clone(&self) -> Self {
+        self.pins.pin(self.reference)
     }
 }
 

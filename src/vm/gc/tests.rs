@@ -395,7 +395,7 @@ fn pins_keep_objects_and_outlive_the_store() {
     let inner = heap.node(0, 1);
     let id = heap.store.inner().opaque.id;
     let node = heap.node(inner, 2);
-    let pins: Vec<GcPin> = (0..3).map(|_| heap.gc().pin(id, node)).collect();
+    let pins: Vec<GcPin> = (0..3).map(|_| heap.gc().pin(node)).collect();
     assert_eq!(heap.live(), 2 * NODE);
     let [first, second, last] = <[GcPin; 3]>::try_from(pins).ok().unwrap();
     std::thread::spawn(|| drop((first, second))).join().unwrap();
@@ -403,7 +403,7 @@ fn pins_keep_objects_and_outlive_the_store() {
     drop(last);
     let live = heap.live();
     assert!(live <= FEW, "{live}");
-    let other = heap.gc().pin(id, node);
+    let other = heap.gc().pin(node);
     drop(heap);
     drop(other);
 }
