@@ -388,9 +388,9 @@ fn an_object_is_of_no_use_in_another_store() {
     let foreign_array = arrays(&mut other, var(ValType::I32));
     let foreign_array = ArrayRef::new(&mut other, &foreign_array, &Value::I32(0), 1).unwrap();
     usage(StructRef::new(&mut store, &foreign_pre, &[Value::AnyRef(None)]));
-    usage(StructRef::new(&mut store, &pre, &[value.clone()]));
+    usage(StructRef::new(&mut store, &pre, std::slice::from_ref(&value)));
     usage(ArrayRef::new(&mut store, &array_pre, &value, 3));
-    usage(ArrayRef::new_fixed(&mut store, &array_pre, &[value.clone()]));
+    usage(ArrayRef::new_fixed(&mut store, &array_pre, std::slice::from_ref(&value)));
     usage(object.set_field(&mut store, 0, value.clone()));
     usage(foreign.set_field(&mut store, 0, Value::AnyRef(None)));
     usage(foreign.field(&mut store, 0));

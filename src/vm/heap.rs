@@ -4,9 +4,8 @@
 //! too (`gc`). What may not: what an exception means (`exception`), and what is in a structure or array.
 //!
 //! Objects do not move. The roots are: every word of the value stack and of the native stack, whatever it means, so engines
-//! need no stack maps; globals and tables of reference types; and references that the host holds. Payloads of marked
-//! exceptions are marked from in turn. Values of element segments are no roots: a constant expression gets a reference to a
-//! collected object only from an immutable global, which is a root itself.
+//! need no stack maps; globals, tables and element segments of reference types; operands of constant expressions; and references
+//! that the host holds. Payloads of marked exceptions are marked from in turn.
 //!
 //! The slot of an exception is its address. The slot of a host object is a number and no address, and that of a
 //! structure or array an offset in the heap: whatever WebAssembly code does to it, a look-up stays in the store's own list or
@@ -375,7 +374,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         return;
     }
     let (value_base, value_top) = (store.value_base(), store.vm.value_top);
-    let StoreOpaque { vm, heap, gc, globals, tables, .. } = &mut *store;
+    let StoreOpaque { vm, heap, gc, globals, tables, instances, .. } = &mut *store;
     let mut exceptions: Vec<usize> = heap.exceptions.iter().map(|exception| *exception as usize).collect();
     exceptions.sort_unstable();
     let mut marks = Marks {
@@ -402,6 +401,11 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
     }
     for table in tables.iter().filter(|table| is_collected(&table.ty.element)) {
         table.elements().iter().for_each(|slot| marks.slot(*slot));
+    }
+    for instance in instances.iter() {
+        let values = instance.element_values.iter().zip(&instance.dropped_elements);
+        let values = values.filter_map(|(values, is_dropped)| values.as_ref().filter(|_| !*is_dropped));
+        values.flatten().for_each(|slot| marks.slot(*slot));
     }
     {
         let mut pins = heap.pins.lock().unwrap_or_else(PoisonError::into_inner);
