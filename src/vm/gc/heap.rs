@@ -63,7 +63,8 @@ pub(crate) struct GcHeap {
     pub(super) functions: Functions,
     /// Objects that the host holds.
     pins: Arc<Pins>,
-    /// Slots that Rust code holds while it makes objects, as far as they are not on a stack: a collection takes them as roots.
+    /// Slots that Rust code holds while it makes objects, as far as they are not on a stack, such as the operands of constant
+    /// expressions: a collection takes them as roots.
     pub temporaries: Vec<u64>,
     /// The block that has the current hole, and the line of it where the search for the next begins.
     current: Option<(usize, usize)>,
