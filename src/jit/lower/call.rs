@@ -54,6 +54,7 @@ impl<'m> Lower<'m, '_> {
         }
         let call = self.builder.ins().call_indirect(callee.signature, callee.code, &args);
         self.stack.extend_from_slice(self.builder.inst_results(call));
+        self.learn_top(callee.results);
         self.reload_fuel();
     }
 

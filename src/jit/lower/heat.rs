@@ -53,6 +53,7 @@ impl Lower<'_, '_> {
         heat.instructions += 1;
         match op {
             Op::If { .. } | Op::Else | Op::Br { .. } | Op::BrIf { .. } | Op::BrTable { .. } => self.fork(),
+            Op::BrOnCast { .. } | Op::BrOnCastFail { .. } => self.fork(),
             Op::Return | Op::ReturnCall { .. } | Op::ReturnCallIndirect { .. } => self.fork(),
             Op::Unreachable | Op::Throw { .. } | Op::ThrowRef | Op::Rethrow { .. } => self.fork(),
             Op::Catch { .. } | Op::CatchAll => self.fork(),
