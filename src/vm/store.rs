@@ -559,6 +559,7 @@ impl StoreOpaque {
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),
                 index: VMFuncRef::HOST,
+                supertypes: sig.supertypes().as_ptr(),
                 gc_id: 0,
             });
             // SAFETY: the value lives as long as `reference`, and nobody else has a pointer to it yet.
