@@ -45,6 +45,17 @@ macro_rules! for_each_libcall {
             /// Allocates an exception with a copy of the payload in the slots at `payload`. Returns 0 if it fails: the store
             /// has a pending error, and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
+            /// Decides how to go on when less fuel is left than a segment costs; if the code goes on, that has been paid.
+            fuel_exhausted(price: I64) -> Trap;
+            /// Makes a trap, given by its code, the store's pending error.
+            set_pending_trap(code: I32) -> I32;
+            /// Makes the trap for an access of `size` bytes at `address` the store's pending error.
+            memory_out_of_bounds(memory: I32, address: I64, size: I64) -> I32;
+            /// `throw`, `throw_ref`: makes an exception the pending one, its backtrace starting here; for null, makes the trap
+            /// the pending error.
+            throw_ref(exception: I64) -> I32;
+            /// Resumes the throw of an exception that a handler was entered for and did not catch.
+            resume_throw(exception: I64) -> I32;
             /// A structure whose fields are zero.
             struct_new_default(ty: I32) -> Made;
             /// An array whose elements are zero.
@@ -60,17 +71,6 @@ macro_rules! for_each_libcall {
             array_init_elem(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
             /// The number of a function in the heap, which it gets if it has none.
             func_to_id(func: I64) -> Made;
-            /// Decides how to go on when less fuel is left than a segment costs; if the code goes on, that has been paid.
-            fuel_exhausted(price: I64) -> Trap;
-            /// Makes a trap, given by its code, the store's pending error.
-            set_pending_trap(code: I32) -> I32;
-            /// Makes the trap for an access of `size` bytes at `address` the store's pending error.
-            memory_out_of_bounds(memory: I32, address: I64, size: I64) -> I32;
-            /// `throw`, `throw_ref`: makes an exception the pending one, its backtrace starting here; for null, makes the trap
-            /// the pending error.
-            throw_ref(exception: I64) -> I32;
-            /// Resumes the throw of an exception that a handler was entered for and did not catch.
-            resume_throw(exception: I64) -> I32;
         }
     };
 }
@@ -120,7 +120,7 @@ pub(crate) fn table() -> *const Libcalls {
 /// values of the types that the instruction has.
 mod entry {
     use super::super::context::{VMException, VMFuncRef};
-    use super::super::gc::{functions::func_to_id, ops as gc};
+    use super::super::gc::{functions, ops as gc};
     use super::super::{exception, fuel, instance, ops, store::StoreOpaque};
     use super::{FAILED, VMContext};
     use crate::error::{Result, Trap};
@@ -214,6 +214,30 @@ mod entry {
                 }
             }
         }
+        fuel_exhausted(vmctx, price: u64) -> u32 { status(vmctx, fuel::exhausted((*vmctx).store.cast(), price)) }
+        set_pending_trap(vmctx, code: u32) -> u32 {
+            status(vmctx, Err(Trap::from_code(code as u8).expect("compiled code has no other codes").into()))
+        }
+        memory_out_of_bounds(vmctx, memory: u32, address: u64, size: u64) -> u32 {
+            status(vmctx, Err(ops::out_of_bounds(vmctx, memory, address, size)))
+        }
+        throw_ref(vmctx, exception: u64) -> u32 {
+            if exception == 0 {
+                status(vmctx, Err(Trap::NullExceptionReference.into()))
+            } else {
+                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
+                (*(*vmctx).store).thrown = exception as usize as *mut VMException;
+                0
+            }
+        }
+        resume_throw(vmctx, exception: u64) -> u32 {{
+            let exception = exception as usize as *mut VMException;
+            if (*(*vmctx).store).in_flight != exception {
+                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
+            }
+            (*(*vmctx).store).thrown = exception;
+            0
+        }}
         struct_new_default(vmctx, ty: u32) -> u64 { made(vmctx, gc::struct_new_default(vmctx, ty)) }
         array_new_default(vmctx, ty: u32, length: u32) -> u64 {
             made(vmctx, gc::array_new_default(vmctx, ty, length, ops::Payer::Guest))
@@ -240,31 +264,7 @@ mod entry {
             status(vmctx, gc::array_init_elem(vmctx, ty, segment, (array as u32, index, length), offset))
         }
         func_to_id(vmctx, func: u64) -> u64 {
-            made(vmctx, func_to_id((*vmctx).store.cast(), func as usize as *mut VMFuncRef))
+            made(vmctx, functions::func_to_id((*vmctx).store.cast(), func as usize as *mut VMFuncRef))
         }
-        fuel_exhausted(vmctx, price: u64) -> u32 { status(vmctx, fuel::exhausted((*vmctx).store.cast(), price)) }
-        set_pending_trap(vmctx, code: u32) -> u32 {
-            status(vmctx, Err(Trap::from_code(code as u8).expect("compiled code has no other codes").into()))
-        }
-        memory_out_of_bounds(vmctx, memory: u32, address: u64, size: u64) -> u32 {
-            status(vmctx, Err(ops::out_of_bounds(vmctx, memory, address, size)))
-        }
-        throw_ref(vmctx, exception: u64) -> u32 {
-            if exception == 0 {
-                status(vmctx, Err(Trap::NullExceptionReference.into()))
-            } else {
-                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
-                (*(*vmctx).store).thrown = exception as usize as *mut VMException;
-                0
-            }
-        }
-        resume_throw(vmctx, exception: u64) -> u32 {{
-            let exception = exception as usize as *mut VMException;
-            if (*(*vmctx).store).in_flight != exception {
-                exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
-            }
-            (*(*vmctx).store).thrown = exception;
-            0
-        }}
     }
 }

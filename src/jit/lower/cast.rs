@@ -75,7 +75,9 @@ impl Lower<'_, '_> {
         let result = match self.open_target(reference, test) {
             CastTarget::Any => self.ins().icmp_imm_u(IntCC::NotEqual, reference, 0),
             CastTarget::None => self.ins().icmp_imm_u(IntCC::Equal, reference, 0),
-            target if is_non_null && self.has_header(reference, target) => self.has_type(reference, target, None),
+            target if is_non_null && self.has_header(reference, target) => {
+                self.compare_type(IntCC::Equal, reference, target, None)
+            }
             _ => {
                 let [yes, no, done] = std::array::from_fn(|_| self.builder.create_block());
                 self.builder.append_block_param(done, types::I8);
@@ -123,8 +125,8 @@ impl Lower<'_, '_> {
                     self.trapnz(is_other, Trap::CastFailure);
                 }
                 if !matches!(target, CastTarget::I31 | CastTarget::Eq) {
-                    let matches = self.has_type(reference, target, Some(Trap::CastFailure));
-                    self.trapz(matches, Trap::CastFailure);
+                    let differs = self.compare_type(IntCC::NotEqual, reference, target, Some(Trap::CastFailure));
+                    self.trapnz(differs, Trap::CastFailure);
                 } else if target == CastTarget::Eq && !self.known.is_non_null(reference) {
                     self.trapz(reference, Trap::CastFailure);
                 }
@@ -196,7 +198,7 @@ impl Lower<'_, '_> {
             self.builder.seal_block(next);
             self.builder.switch_to_block(next);
         }
-        let matches = self.has_type(reference, target, None);
+        let matches = self.compare_type(IntCC::Equal, reference, target, None);
         if self.builder.current_block() != start {
             // Some ways to `no` have not come here.
             self.known.forget(mark);
@@ -218,38 +220,39 @@ impl Lower<'_, '_> {
     fn has_no_header(&mut self, reference: Value, target: CastTarget) -> Value {
         match target {
             CastTarget::I31 => {
-                let bit = self.ins().band_imm_u(reference, I31_BIT.into());
+                let bit = self.ins().band_imm_u(reference, i64::from(I31_BIT));
                 self.ins().icmp_imm_u(IntCC::Equal, bit, 0)
             }
             CastTarget::Eq => {
-                let bits = self.ins().band_imm_u(reference, TAG_BITS.into());
-                self.ins().icmp_imm_u(IntCC::Equal, bits, EXTERN_BITS.into())
+                let bits = self.ins().band_imm_u(reference, i64::from(TAG_BITS));
+                self.ins().icmp_imm_u(IntCC::Equal, bits, i64::from(EXTERN_BITS))
             }
-            _ => self.ins().band_imm_u(reference, TAG_BITS.into()),
+            _ => self.ins().band_imm_u(reference, i64::from(TAG_BITS)),
         }
     }
 
-    /// Whether the object or function that a reference leads to is of a type. The reference may be null only if there is a trap for that.
-    fn has_type(&mut self, reference: Value, target: CastTarget, null: Option<Trap>) -> Value {
+    /// Whether the object or function that a reference leads to is of a type, as CLIF's bool; for [`IntCC::NotEqual`] whether it is
+    /// not. The reference may be null only if there is a trap for that.
+    fn compare_type(&mut self, how: IntCC, reference: Value, target: CastTarget, null: Option<Trap>) -> Value {
         match target {
             CastTarget::Func { type_index, .. } => {
                 let flags = match null {
                     Some(trap) => self.non_null_func(reference, trap),
                     None => MemFlagsData::trusted().with_readonly(),
                 };
-                self.has_func_type(reference, type_index, flags)
+                self.compare_func_type(how, reference, type_index, flags)
             }
             CastTarget::Struct | CastTarget::Array => {
                 let descriptor = self.descriptor_of(reference, null);
                 let kind = self.load_of_descriptor(descriptor, DESCRIPTOR_KIND);
                 let wanted = if target == CastTarget::Struct { STRUCT } else { ARRAY };
-                self.ins().icmp_imm_u(IntCC::Equal, kind, wanted.into())
+                self.ins().icmp_imm_u(how, kind, i64::from(wanted))
             }
             CastTarget::Object { type_index, depth, is_final } => {
                 let descriptor = self.descriptor_of(reference, null);
                 let wanted = self.descriptor(type_index);
                 let own = if is_final { descriptor } else { self.supertype_at(descriptor, depth) };
-                self.ins().icmp(IntCC::Equal, own, wanted)
+                self.ins().icmp(how, own, wanted)
             }
             CastTarget::Any | CastTarget::None | CastTarget::I31 | CastTarget::Eq => {
                 unreachable!("the reference itself tells whether it is one of these")
@@ -283,7 +286,7 @@ impl Lower<'_, '_> {
             return self.load_of_descriptor(descriptor, display(depth));
         }
         let deepest = self.load_of_descriptor(descriptor, DESCRIPTOR_DEPTH);
-        let is_there = self.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, deepest, depth.into());
+        let is_there = self.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, deepest, i64::from(depth));
         // In place of a word that the descriptor lacks, one that each has, for another depth.
         let [there, otherwise] = [depth, 0].map(|depth| self.index(display(depth)));
         let offset = self.ins().select(is_there, there, otherwise);

@@ -11,7 +11,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    BlockArg, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Type, Value, types,
+    BlockArg, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types,
 };
 use wasmparser::Operator as Op;
 
@@ -32,13 +32,6 @@ const INLINE_BYTES: u32 = 512;
 
 /// The most elements that are written inline where an array is made of one value.
 const INLINE_ELEMENTS: u64 = 16;
-
-/// How many elements an array has that is made.
-#[derive(Clone, Copy)]
-enum Length {
-    Constant(u32),
-    Value(Value),
-}
 
 impl<'m> Lower<'m, '_> {
     pub(super) fn gc(&mut self, op: &Op<'_>) -> bool {
@@ -143,8 +136,8 @@ impl<'m> Lower<'m, '_> {
 
     /// The offset, in the store's heap, of the descriptor of one of the module's types.
     pub(super) fn descriptor(&mut self, ty: u32) -> Value {
-        let offset = self.module.offsets.gc_descriptor(ty);
-        self.ins().load(types::I32, CONSTANT, self.vmctx, offset)
+        let (vmctx, offset) = (self.vmctx, self.module.offsets.gc_descriptor(ty));
+        self.ins().load(types::I32, CONSTANT, vmctx, offset)
     }
 
     /// Flags of the first access to a part of an object, which traps if the reference is null: by a fault if that is possible.
@@ -439,8 +432,8 @@ impl<'m> Lower<'m, '_> {
             HeapType::Concrete(wanted) => {
                 let index = self.type_index(wanted);
                 let flags = self.non_null_func(func, Trap::CastFailure);
-                let is_of_type = self.has_func_type(func, index, flags);
-                self.trapz(is_of_type, Trap::CastFailure);
+                let differs = self.compare_func_type(IntCC::NotEqual, func, index, flags);
+                self.trapnz(differs, Trap::CastFailure);
             }
             _ => self.trapz(func, Trap::CastFailure),
         }
