@@ -11,6 +11,7 @@ mod data;
 mod engines;
 mod exceptions;
 mod fuel;
+mod gc;
 mod heap;
 mod host_calls;
 mod interruption;

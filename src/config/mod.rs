@@ -128,6 +128,8 @@ pub struct Config {
     pub(crate) consume_fuel: bool,
     pub(crate) pack_memories: bool,
     pub(crate) features: WasmFeatures,
+    /// Whether they may include proposals that not all engines run.
+    pub(crate) allows_unsupported: bool,
 }
 
 impl Default for Config {
@@ -158,6 +160,7 @@ impl Config {
             consume_fuel: false,
             pack_memories: false,
             features: proposals::SUPPORTED,
+            allows_unsupported: false,
         }
     }
 
@@ -330,6 +333,13 @@ impl Config {
     #[doc(hidden)]
     pub fn collect_always(&mut self, always: bool) -> &mut Self {
         self.collect_always = always;
+        self
+    }
+
+    /// For tests: lets proposals be turned on that the interpreter runs, but not every engine yet.
+    #[doc(hidden)]
+    pub fn allow_unsupported(&mut self, allow: bool) -> &mut Self {
+        self.allows_unsupported = allow;
         self
     }
 

@@ -317,6 +317,7 @@ impl Decoder {
             features: self.features,
             lazy,
             types: self.types,
+            layouts: OnceLock::new(),
             sigs: self.sigs,
             imports: self.imports,
             exports: self.exports,
@@ -390,6 +391,16 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Parsed<ConstExpr> {
             Operator::I64Add => ConstOp::I64Add,
             Operator::I64Sub => ConstOp::I64Sub,
             Operator::I64Mul => ConstOp::I64Mul,
+            Operator::RefI31 => ConstOp::RefI31,
+            Operator::StructNew { struct_type_index } => ConstOp::StructNew(struct_type_index),
+            Operator::StructNewDefault { struct_type_index } => ConstOp::StructNewDefault(struct_type_index),
+            Operator::ArrayNew { array_type_index } => ConstOp::ArrayNew(array_type_index),
+            Operator::ArrayNewDefault { array_type_index } => ConstOp::ArrayNewDefault(array_type_index),
+            Operator::ArrayNewFixed { array_type_index, array_size } => {
+                ConstOp::ArrayNewFixed(array_type_index, array_size)
+            }
+            // These leave the reference as it is.
+            Operator::AnyConvertExtern | Operator::ExternConvertAny => continue,
             Operator::End => break,
             other => unreachable!("{other:?} does not validate in constant expressions"),
         });

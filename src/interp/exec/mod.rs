@@ -25,6 +25,7 @@ mod call;
 pub(super) mod control;
 mod exception;
 mod fuel;
+mod gc;
 pub(super) mod memory;
 pub(super) mod numeric;
 pub(super) mod plain;

@@ -11,6 +11,7 @@ mod run {
     pub use super::super::control::run::*;
     pub use super::super::exception::run::*;
     pub use super::super::fuel::run::*;
+    pub use super::super::gc::run::*;
     pub use super::super::memory::run::*;
     pub use super::super::numeric::run::*;
     pub use super::super::reference::run::*;

@@ -9,6 +9,7 @@ mod control;
 mod emit;
 mod exception;
 mod fuel;
+mod gc;
 mod heat;
 mod memory;
 mod numeric;
@@ -357,6 +358,61 @@ macro_rules! translate {
                     Operator::TableInit { elem_index, table } => self.table_init(table, elem_index),
                     Operator::ElemDrop { elem_index } => self.elem_drop(elem_index),
                     Operator::I8x16Shuffle { lanes } => self.shuffle(lanes),
+                    Operator::RefEq => self.compare(op::Compare::I64Eq),
+                    Operator::StructNew { struct_type_index } => self.struct_new(struct_type_index),
+                    Operator::StructNewDefault { struct_type_index } => self.struct_new_default(struct_type_index),
+                    Operator::StructGet { struct_type_index, field_index }
+                    | Operator::StructGetU { struct_type_index, field_index } => {
+                        self.struct_get(struct_type_index, field_index, false);
+                    }
+                    Operator::StructGetS { struct_type_index, field_index } => {
+                        self.struct_get(struct_type_index, field_index, true);
+                    }
+                    Operator::StructSet { struct_type_index, field_index } => {
+                        self.struct_set(struct_type_index, field_index);
+                    }
+                    Operator::ArrayNew { array_type_index } => self.array_new(array_type_index),
+                    Operator::ArrayNewDefault { array_type_index } => self.array_new_default(array_type_index),
+                    Operator::ArrayNewFixed { array_type_index, array_size } => {
+                        self.array_new_fixed(array_type_index, array_size);
+                    }
+                    Operator::ArrayNewData { array_type_index, array_data_index } => {
+                        self.array_new_data(array_type_index, array_data_index);
+                    }
+                    Operator::ArrayNewElem { array_type_index, array_elem_index } => {
+                        self.array_new_elem(array_type_index, array_elem_index);
+                    }
+                    Operator::ArrayGet { array_type_index } | Operator::ArrayGetU { array_type_index } => {
+                        self.array_get(array_type_index, false);
+                    }
+                    Operator::ArrayGetS { array_type_index } => self.array_get(array_type_index, true),
+                    Operator::ArraySet { array_type_index } => self.array_set(array_type_index),
+                    Operator::ArrayLen => self.array_len(),
+                    Operator::ArrayFill { array_type_index } => self.array_fill(array_type_index),
+                    Operator::ArrayCopy { array_type_index_dst, array_type_index_src } => {
+                        self.array_copy(array_type_index_dst, array_type_index_src);
+                    }
+                    Operator::ArrayInitData { array_type_index, array_data_index } => {
+                        self.array_init_data(array_type_index, array_data_index);
+                    }
+                    Operator::ArrayInitElem { array_type_index, array_elem_index } => {
+                        self.array_init_elem(array_type_index, array_elem_index);
+                    }
+                    Operator::RefTestNonNull { hty } => self.ref_test(hty, false),
+                    Operator::RefTestNullable { hty } => self.ref_test(hty, true),
+                    Operator::RefCastNonNull { hty } => self.ref_cast(hty, false),
+                    Operator::RefCastNullable { hty } => self.ref_cast(hty, true),
+                    Operator::BrOnCast { relative_depth, to_ref_type, .. } => {
+                        self.br_on_cast(relative_depth, to_ref_type, true);
+                    }
+                    Operator::BrOnCastFail { relative_depth, to_ref_type, .. } => {
+                        self.br_on_cast(relative_depth, to_ref_type, false);
+                    }
+                    Operator::RefI31 => self.i31(Plain::RefI31),
+                    Operator::I31GetS => self.i31(Plain::I31GetS),
+                    Operator::I31GetU => self.i31(Plain::I31GetU),
+                    // These leave the reference as it is.
+                    Operator::AnyConvertExtern | Operator::ExternConvertAny => {}
 
                     $(Operator::$compare => self.compare(op::Compare::$compare),)*
                     $(Operator::$binary => self.binary(op::Binary::$binary),)*
