@@ -71,6 +71,10 @@ traps! {
     OutOfFuel = 14 => "all fuel consumed by WebAssembly",
     /// The processor time of the store's budget, [`Budget::cpu_time`](crate::Budget::cpu_time), is used up.
     CpuTime = 15 => "CPU time used up",
+    /// `ref.as_non_null` of null.
+    NullReference = 16 => "null reference",
+    /// A call through a null reference to a function.
+    NullFunctionReference = 17 => "null function reference",
     /// A field of a null reference to a structure.
     NullStructReference = 20 => "null structure reference",
     /// An element or the length of a null reference to an array.

@@ -148,6 +148,7 @@ impl StoreOpaque {
     /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
@@ -173,7 +174,7 @@ impl StoreOpaque {
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),
             engine: engine.clone(),
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
             raised: None,
             propagation: Propagation::default(),
             panic: None,
@@ -191,7 +192,7 @@ impl StoreOpaque {
             globals: Vec::new(),
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
-            gc: GcHeap::default(),
+            gc: GcHeap::new(id, engine.config.collect_always),
             const_operands: Vec::new(),
             stack: NativeStack::default(),
             suspended: 0,
@@ -480,7 +481,7 @@ impl StoreOpaque {
         };
         self.set_stack_limits(here)?;
         self.suspended += 1;
-        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.heap.freeze(), ..outer })))
+        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.freeze(), ..outer })))
     }
 
     /// Undoes the matching [`StoreOpaque::enter_wasm`] when the code has returned.
@@ -498,7 +499,7 @@ impl StoreOpaque {
                 self.stack = outer.stack;
                 self.limit_stack(outer.stack_limit);
                 self.vm.nest_limit = outer.nest_limit;
-                self.heap.thaw(outer.frozen);
+                self.thaw(outer.frozen);
             }
         }
     }
@@ -534,20 +535,20 @@ impl StoreOpaque {
         const NEXT: usize = 64 * heap::EXTERN_BYTES;
         !self.heap_has_room(NEXT)
             && (self.heap.is_worth_collecting()
-                || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
+                || self.gc.is_worth_collecting()
+                || self.collected_bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
     }
 
-    /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
-    /// slot where a collection looks before the next one runs.
+    /// [`StoreOpaque::intern`] of a host object.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the limiter or the budget has no room for another object, or what the
     /// limiter returns.
-    pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
+    pub(super) fn intern_host_object(&mut self, object: &ExternRef) -> Result<u64> {
         if !self.heap.has(object) {
             self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
         }
-        let slot = self.heap.intern(object);
+        let slot = self.heap.intern(object).ok_or_else(|| Error::resource("the store has too many host objects"))?;
         self.note_peaks();
         Ok(slot)
     }

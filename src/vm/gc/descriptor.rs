@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::OnceLock;
 
-use super::super::context::VMContext;
+use super::super::context::{VMContext, VMStore};
 use super::super::instance::InstanceData;
 use super::super::store::StoreOpaque;
 use super::access;
 use super::heap::{alloc_immortal, reserve};
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, Storage};
 use crate::error::{Error, Result};
 use crate::module::ModuleFacts;
 use crate::module::composite::CompositeType;
@@ -21,32 +22,80 @@ pub(crate) struct Descriptors {
     /// The descriptor of each type, by the type's number.
     by_type: HashMap<u32, u32>,
     /// By the number that the descriptor has.
-    pub(super) layouts: Vec<Described>,
+    described: Vec<Described>,
 }
 
 /// A type that has a descriptor.
-pub(super) struct Described {
-    /// Keeps the type, so that its number is not that of another one.
-    _ty: RegisteredType,
+struct Described {
     /// Offset of the descriptor.
-    pub descriptor: u32,
+    descriptor: u32,
+    traced: Traced,
+    /// The type, which is kept, so that its number is not that of another one.
+    ty: RegisteredType,
+    /// What the host knows of the objects, when it has looked at one.
+    known: OnceLock<Box<ObjectType>>,
+}
+
+/// What the host knows of the objects of a type.
+pub(crate) struct ObjectType {
+    pub ty: CompositeType,
     pub layout: Layout,
 }
 
+impl ObjectType {
+    fn new(ty: &RegisteredType) -> Self {
+        let ty = CompositeType::of(ty);
+        let layout = Layout::of(&ty).expect("functions have no descriptors");
+        ObjectType { ty, layout }
+    }
+}
+
+/// What the collector knows of the objects of a type.
+pub(super) enum Traced {
+    Struct {
+        /// Bytes, header included.
+        size: u32,
+        /// Offsets of the references.
+        references: Box<[u32]>,
+    },
+    Array {
+        element: Storage,
+        has_references: bool,
+    },
+}
+
+impl Traced {
+    fn new(layout: &Layout) -> Self {
+        match layout {
+            Layout::Struct(layout) => {
+                let references = layout.fields.iter().filter(|field| field.storage == Storage::Reference);
+                Traced::Struct { size: layout.size, references: references.map(|field| field.offset).collect() }
+            }
+            Layout::Array(element) => {
+                Traced::Array { element: *element, has_references: *element == Storage::Reference }
+            }
+        }
+    }
+}
+
 impl Descriptors {
-    /// The layout of the objects that have this descriptor; `None` if it is no descriptor.
+    /// What the collector knows of the objects that have the descriptor at this offset, whose number is `number`; `None` if
+    /// there is no such descriptor.
+    #[inline]
+    pub(super) fn traced(&self, number: u32, descriptor: u32) -> Option<&Traced> {
+        let found = self.described.get(number as usize)?;
+        (found.descriptor == descriptor).then_some(&found.traced)
+    }
+
+    /// What the host knows of the objects that have the descriptor at this offset; `None` if there is no such descriptor.
     ///
     /// # Safety
-    /// The store that has these descriptors must be live, and have a heap.
-    pub(super) unsafe fn layout(
-        &self,
-        store: *const super::super::context::VMStore,
-        descriptor: u32,
-    ) -> Option<&Layout> {
+    /// `store` must be the one with these descriptors, live, and have a heap.
+    pub(super) unsafe fn object_type(&self, store: *const VMStore, descriptor: u32) -> Option<&ObjectType> {
         // SAFETY: the caller's promise.
         let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
-        let found = self.layouts.get(number as usize)?;
-        (found.descriptor == descriptor).then_some(&found.layout)
+        let found = self.described.get(number as usize).filter(|found| found.descriptor == descriptor)?;
+        Some(found.known.get_or_init(|| Box::new(ObjectType::new(&found.ty))))
     }
 }
 
@@ -122,7 +171,7 @@ unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u
         let depth = supertype.map_or(0, |of| access::read::<u32>(vm, of + layout::DESCRIPTOR_DEPTH) + 1);
         let descriptor = alloc_immortal(store, layout::descriptor_size(depth))?;
         let gc = &mut (*store).gc;
-        let number = gc.descriptors.layouts.len() as u32;
+        let number = gc.descriptors.described.len() as u32;
         access::write(vm, descriptor + layout::DESCRIPTOR_LAYOUT, number);
         access::write(vm, descriptor + layout::DESCRIPTOR_DEPTH, depth);
         access::write(vm, descriptor + layout::DESCRIPTOR_KIND, layout.kind());
@@ -135,7 +184,12 @@ unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u
             Entry::Vacant(entry) => entry.insert(descriptor),
             Entry::Occupied(_) => return Err(Error::usage("a type has a descriptor already")),
         };
-        gc.descriptors.layouts.push(Described { _ty: ty.clone(), descriptor, layout });
+        gc.descriptors.described.push(Described {
+            descriptor,
+            traced: Traced::new(&layout),
+            ty: ty.clone(),
+            known: OnceLock::new(),
+        });
         Ok(descriptor)
     }
 }
@@ -194,9 +248,13 @@ mod tests {
         // SAFETY: the store is live, and the size is that of five bytes.
         let array = unsafe { alloc(own, descriptor, 5, layout::array_size(layout::Storage::I8, 5)).unwrap() };
         assert_eq!((word(array), word(array + 4), word(array + 8), word(array + 12)), (descriptor, 5, 0, 0));
+        // SAFETY: the store is live, and has a heap.
+        let object_type = |at| unsafe { (&*own).gc.descriptors.object_type(own.cast(), at).map(|found| &found.layout) };
+        assert_eq!(object_type(descriptor), Some(&Layout::Array(layout::Storage::I8)));
+        assert!(object_type(descriptor + 8).is_none() && object_type(array).is_none());
         // SAFETY: the store is live.
-        let layout = |at| unsafe { (*own).gc.descriptors.layout(own.cast(), at).cloned() };
-        assert_eq!(layout(descriptor), Some(Layout::Array(layout::Storage::I8)));
-        assert_eq!((layout(descriptor + 8), layout(array)), (None, None));
+        let traced = |number, at| unsafe { (&*own).gc.descriptors.traced(number, at).is_some() };
+        assert!(traced(12, descriptor) && traced(11, last));
+        assert!(!traced(11, descriptor) && !traced(12, descriptor + 8) && !traced(13, descriptor));
     }
 }
