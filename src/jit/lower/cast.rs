@@ -264,7 +264,7 @@ impl Lower<'_, '_> {
     fn descriptor_of(&mut self, reference: Value, null: Option<Trap>) -> Value {
         self.unchanging(Part { reference, offset: DESCRIPTOR, variant: 0 }, |lower| {
             let flags = match null {
-                Some(trap) => lower.checked(reference, DESCRIPTOR, Region::ObjectHeader, trap),
+                Some(trap) => lower.checked(reference, Region::ObjectHeader, trap),
                 None => lower.flags(Region::ObjectHeader),
             };
             let address = lower.object_address(reference);

@@ -21,11 +21,14 @@ use crate::error::Trap;
 use crate::jit::abi;
 use crate::module::composite::{CompositeType, FieldType, StorageType};
 use crate::module::fuel::of_bytes;
-use crate::module::layout::{DESCRIPTOR, HEADER, LENGTH, Storage, array_size};
+use crate::module::layout::{DESCRIPTOR, HEADER, LENGTH, MAX_STRUCT, Storage, array_size};
 use crate::module::registry::RegisteredType;
 use crate::module::types::{HeapType, Mutability, RefType, ValType};
 use crate::vm::context::{VMContext, VMFuncRef, VMStore};
-use crate::vm::gc::heap::NULL_GUARD;
+use crate::vm::gc::heap::START;
+
+// An access through null faults, whatever the field's offset.
+const _: () = assert!(MAX_STRUCT + 16 <= START);
 
 /// The largest objects that are allocated inline, in bytes: a larger one seldom fits where the next small one goes.
 const INLINE_BYTES: u32 = 512;
@@ -142,14 +145,13 @@ impl<'m> Lower<'m, '_> {
 
     /// Flags of the first access to a part of an object, which traps if the reference is null: by a fault if that is possible.
     /// From there on it is known that it is not.
-    pub(super) fn checked(&mut self, reference: Value, offset: u32, region: Region, trap: Trap) -> MemFlagsData {
+    pub(super) fn checked(&mut self, reference: Value, region: Region, trap: Trap) -> MemFlagsData {
         let flags = self.flags(region);
         if self.known.is_non_null(reference) {
             return flags;
         }
         self.known.learn_non_null(reference, HeapType::Any);
-        // The widest access has 16 bytes.
-        if self.signals() && offset <= NULL_GUARD - 16 {
+        if self.signals() {
             return flags.with_trap_code(Some(abi::trap_code(trap)));
         }
         self.trapz(reference, trap);
@@ -302,7 +304,7 @@ impl<'m> Lower<'m, '_> {
         let (field_type, place) = (&self.struct_fields(ty)[field as usize], self.module.struct_layout(ty).fields[field as usize]);
         let object = self.pop_reference();
         let load = |lower: &mut Self| {
-            let flags = lower.checked(object, place.offset, Region::Field(place.offset), Trap::NullStructReference);
+            let flags = lower.checked(object, Region::Field(place.offset), Trap::NullStructReference);
             let address = lower.object_address(object);
             lower.load_part(field_type, place.storage, flags, address, place.offset, signed)
         };
@@ -327,7 +329,7 @@ impl<'m> Lower<'m, '_> {
             self.trapz(object, Trap::NullStructReference);
             self.known.learn_non_null(object, HeapType::Any);
         }
-        let flags = self.checked(object, place.offset, Region::Field(place.offset), Trap::NullStructReference);
+        let flags = self.checked(object, Region::Field(place.offset), Trap::NullStructReference);
         let address = self.object_address(object);
         self.store_part(place.storage, flags, value, address, place.offset);
     }
@@ -472,7 +474,7 @@ impl<'m> Lower<'m, '_> {
     fn array_length(&mut self, array: Value) -> Value {
         let array = self.builder.func.dfg.resolve_aliases(array);
         self.unchanging(Part { reference: array, offset: LENGTH, variant: 0 }, |lower| {
-            let flags = lower.checked(array, LENGTH, Region::ObjectHeader, Trap::NullArrayReference);
+            let flags = lower.checked(array, Region::ObjectHeader, Trap::NullArrayReference);
             let address = lower.object_address(array);
             lower.ins().load(types::I32, flags.with_readonly(), address, LENGTH as i32)
         })
