@@ -67,6 +67,8 @@ macro_rules! for_each_libcall {
             /// Sets elements to the value in the slots at `value`.
             array_fill(ty: I32, array: I64, index: I32, value: I64, length: I32) -> Trap;
             array_copy(ty: I32, to: I64, to_index: I32, from: I64, from_index: I32, length: I32) -> Trap;
+            /// Moves bytes of the heap, which are known to be there; the ranges may overlap.
+            move_bytes(to: I64, from: I64, len: I64) -> I32;
             array_init_data(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
             array_init_elem(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
             /// The number of a function in the heap, which it gets if it has none.
@@ -257,6 +259,10 @@ mod entry {
         array_copy(vmctx, ty: u32, to: u64, to_index: u32, from: u64, from_index: u32, length: u32) -> u32 {
             status(vmctx, gc::array_copy(vmctx, ty, (to as u32, to_index), (from as u32, from_index), length))
         }
+        move_bytes(_vmctx, to: u64, from: u64, len: u64) -> u32 {{
+            std::ptr::copy(from as usize as *const u8, to as usize as *mut u8, len as usize);
+            0
+        }}
         array_init_data(vmctx, ty: u32, segment: u32, array: u64, index: u32, offset: u32, length: u32) -> u32 {
             status(vmctx, gc::array_init_data(vmctx, ty, segment, (array as u32, index, length), offset))
         }

@@ -117,7 +117,7 @@ impl Lower<'_, '_> {
                     self.ins().brif(reference, check, [], done, []);
                     self.builder.seal_block(check);
                     self.builder.switch_to_block(check);
-                    self.known.learn_non_null(reference, test.ty.heap_type().top());
+                    self.known.learn_non_null(reference);
                     done
                 });
                 if !self.has_header(reference, target) {
@@ -165,7 +165,7 @@ impl Lower<'_, '_> {
         if !if_it_is {
             self.known.learn(reference, &test.ty);
         } else if test.ty.is_nullable() {
-            self.known.learn_non_null(reference, test.ty.heap_type().top());
+            self.known.learn_non_null(reference);
         }
     }
 
@@ -184,7 +184,7 @@ impl Lower<'_, '_> {
             self.ins().brif(reference, next, [], if_null, []);
             self.builder.seal_block(next);
             self.builder.switch_to_block(next);
-            self.known.learn_non_null(reference, test.ty.heap_type().top());
+            self.known.learn_non_null(reference);
         }
         if !self.has_header(reference, target) {
             let is_other = self.has_no_header(reference, target);

@@ -33,6 +33,9 @@ const _: () = assert!(MAX_STRUCT + 16 <= START);
 /// The largest objects that are allocated inline, in bytes: a larger one seldom fits where the next small one goes.
 const INLINE_BYTES: u32 = 512;
 
+/// The most bytes that an `array.copy` moves without the look for requests that the runtime takes.
+const SHORT_COPY: u32 = 16 << 10;
+
 /// The most elements that are written inline where an array is made of one value.
 const INLINE_ELEMENTS: u64 = 16;
 
@@ -90,9 +93,9 @@ impl<'m> Lower<'m, '_> {
             }
             Op::ArrayCopy { array_type_index_dst, .. } => {
                 let (from, from_index, length) = self.pop3();
-                let (to, to_index) = self.pop2();
-                let ty = self.index(array_type_index_dst);
-                self.array_copy(ty, to, to_index, from, from_index, length);
+                let to_index = self.pop();
+                let to = self.pop_reference();
+                self.copy_elements(array_type_index_dst, (to, to_index), (from, from_index), length);
             }
             Op::ArrayInitData { array_type_index, array_data_index } => {
                 let (index, offset, length) = self.pop3();
@@ -150,7 +153,7 @@ impl<'m> Lower<'m, '_> {
         if self.known.is_non_null(reference) {
             return flags;
         }
-        self.known.learn_non_null(reference, HeapType::Any);
+        self.known.learn_non_null(reference);
         if self.signals() {
             return flags.with_trap_code(Some(abi::trap_code(trap)));
         }
@@ -327,7 +330,7 @@ impl<'m> Lower<'m, '_> {
         // The number of a function is found only if there is an object to store it in.
         if place.storage == Storage::Function && !self.known.is_non_null(object) {
             self.trapz(object, Trap::NullStructReference);
-            self.known.learn_non_null(object, HeapType::Any);
+            self.known.learn_non_null(object);
         }
         let flags = self.checked(object, Region::Field(place.offset), Trap::NullStructReference);
         let address = self.object_address(object);
@@ -462,7 +465,7 @@ impl<'m> Lower<'m, '_> {
         if self.known.is_non_null(func) {
             return flags;
         }
-        self.known.learn_non_null(func, HeapType::Func);
+        self.known.learn_non_null(func);
         if self.signals() {
             return flags.with_trap_code(Some(abi::trap_code(trap)));
         }
@@ -542,6 +545,47 @@ impl<'m> Lower<'m, '_> {
             }
         };
         self.push(array);
+    }
+
+    /// `array.copy`: a short one is checked inline, and only its bytes are moved by the runtime.
+    fn copy_elements(&mut self, ty: u32, to: (Value, Value), from: (Value, Value), length: Value) {
+        if self.fuel.is_some() {
+            let ty = self.index(ty);
+            self.array_copy(ty, to.0, to.1, from.0, from.1, length);
+            return;
+        }
+        let storage = self.module.array_storage(ty);
+        self.check_range(to, length);
+        self.check_range(from, length);
+        let wide = self.ins().uextend(types::I64, length);
+        let bytes = self.ins().ishl_imm_u(wide, i64::from(storage.size_log2()));
+        let is_long = self.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, bytes, i64::from(SHORT_COPY));
+        let [long, short, done] = std::array::from_fn(|_| self.builder.create_block());
+        self.ins().brif(is_long, long, [], short, []);
+        self.builder.seal_block(long);
+        self.builder.seal_block(short);
+        self.builder.switch_to_block(long);
+        let ty = self.index(ty);
+        self.array_copy(ty, to.0, to.1, from.0, from.1, length);
+        self.ins().jump(done, &[]);
+        self.builder.switch_to_block(short);
+        let [to, from] = [to, from].map(|(array, index)| {
+            let element = self.known_element(array, index, storage);
+            self.ins().iadd_imm_s(element, i64::from(HEADER))
+        });
+        self.move_bytes(to, from, bytes);
+        self.ins().jump(done, &[]);
+        self.builder.seal_block(done);
+        self.builder.switch_to_block(done);
+    }
+
+    /// Traps unless an array has `count` elements from an index on.
+    fn check_range(&mut self, (array, index): (Value, Value), count: Value) {
+        let length = self.array_length(array);
+        let [length, index, count] = [length, index, count].map(|value| self.ins().uextend(types::I64, value));
+        let end = self.ins().iadd(index, count);
+        let is_outside = self.ins().icmp(IntCC::UnsignedGreaterThan, end, length);
+        self.trapnz(is_outside, Trap::ArrayOutOfBounds);
     }
 
     fn array_new_fixed(&mut self, ty: u32, count: u32) {
@@ -642,7 +686,7 @@ impl<'m> Lower<'m, '_> {
         let reference = self.pop_reference();
         if !self.known.is_non_null(reference) {
             self.trapz(reference, Trap::NullI31Reference);
-            self.known.learn_non_null(reference, HeapType::Any);
+            self.known.learn_non_null(reference);
         }
         let bits = self.ins().ireduce(types::I32, reference);
         let value = if signed { self.ins().sshr_imm_u(bits, 1) } else { self.ins().ushr_imm_u(bits, 1) };

@@ -73,7 +73,7 @@ impl Known {
         let merged = match before {
             None => ty.clone(),
             Some(before) => {
-                // A reference that was converted from or to `extern` is of types of both hierarchies.
+                // It may be of types of two hierarchies, having been converted to or from `extern`.
                 let is_narrower = ty.heap_type().matches(before.heap_type()) || before.heap_type() == &before.heap_type().top();
                 let heap = if is_narrower { ty } else { before }.heap_type().clone();
                 let merged = RefType::new(before.is_nullable() && ty.is_nullable(), heap);
@@ -88,8 +88,9 @@ impl Known {
     }
 
     /// Learns that a reference is not null.
-    pub fn learn_non_null(&mut self, reference: Value, top: HeapType) {
-        self.learn(reference, &RefType::new(false, top));
+    pub fn learn_non_null(&mut self, reference: Value) {
+        let heap = self.types.get(&reference).map_or(HeapType::Any, |known| known.heap_type().clone());
+        self.learn(reference, &RefType::new(false, heap));
     }
 
     /// The value of a part of an object, if it was read or written before.
@@ -114,7 +115,7 @@ mod tests {
         let mut known = Known::default();
         known.learn(x, &RefType::new(true, HeapType::Struct));
         let mark = known.mark();
-        known.learn_non_null(x, HeapType::Any);
+        known.learn_non_null(x);
         known.learn(y, &RefType::new(false, HeapType::I31));
         let part = Part { reference: x, offset: 8, variant: 0 };
         known.learn_part(part, y);
