@@ -160,10 +160,13 @@ mod entry {
     /// The context must be live.
     unsafe fn made(vmctx: *mut VMContext, result: Result<u32>) -> u64 {
         // SAFETY: the context is live by the caller's promise.
-        result.map_or_else(|error| unsafe {
-            status(vmctx, Err(error));
-            0
-        }, u64::from)
+        result.map_or_else(
+            |error| unsafe {
+                status(vmctx, Err(error));
+                0
+            },
+            u64::from,
+        )
     }
 
     macro_rules! entries {

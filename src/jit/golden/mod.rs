@@ -53,27 +53,48 @@ const GC_TYPES: &str = "(type $cell (struct (field $value (mut i32)) (field $nex
     (type $shape (sub (struct (field $area (ref $area))))) (type $square (sub final $shape (struct (field (ref $area)) (field f64))))
     (type $area (func (result f64))) (type $bytes (array (mut i8))) (type $words (array (mut i64)))";
 const GC: [(&str, &str); 9] = [
-    ("gc_struct_new", "(func (param i32 (ref null $cell)) (result (ref $cell))
-        (struct.new $cell (local.get 0) (local.get 1) (i32.const 0)))"),
-    ("gc_struct_access", "(func (param (ref null $cell)) (result i32)
+    (
+        "gc_struct_new",
+        "(func (param i32 (ref null $cell)) (result (ref $cell))
+        (struct.new $cell (local.get 0) (local.get 1) (i32.const 0)))",
+    ),
+    (
+        "gc_struct_access",
+        "(func (param (ref null $cell)) (result i32)
         (struct.set $cell $value (local.get 0) (i32.const 1))
-        (struct.get $cell $value (struct.get $cell $next (local.get 0))))"),
-    ("gc_immutable_field", "(func $f) (func (param (ref $cell)) (result i32)
+        (struct.get $cell $value (struct.get $cell $next (local.get 0))))",
+    ),
+    (
+        "gc_immutable_field",
+        "(func $f) (func (param (ref $cell)) (result i32)
         (struct.get_s $cell $flag (local.get 0)) (call $f)
-        (i32.add (struct.get_s $cell $flag (local.get 0))))"),
-    ("gc_array_access", "(func (param (ref null $words) i32) (result i64)
+        (i32.add (struct.get_s $cell $flag (local.get 0))))",
+    ),
+    (
+        "gc_array_access",
+        "(func (param (ref null $words) i32) (result i64)
         (array.set $words (local.get 0) (local.get 1) (i64.const 1))
-        (array.get $words (local.get 0) (i32.add (local.get 1) (i32.const 1))))"),
+        (array.get $words (local.get 0) (i32.add (local.get 1) (i32.const 1))))",
+    ),
     ("gc_array_new", "(func (param i32) (result (ref $bytes)) (array.new_default $bytes (local.get 0)))"),
-    ("gc_function_in_a_field", "(func (param (ref $shape)) (result (ref func)) (struct.get $shape $area (local.get 0)))"),
-    ("gc_cast", "(func (param anyref) (result f64)
+    (
+        "gc_function_in_a_field",
+        "(func (param (ref $shape)) (result (ref func)) (struct.get $shape $area (local.get 0)))",
+    ),
+    (
+        "gc_cast",
+        "(func (param anyref) (result f64)
         (drop (ref.cast (ref $shape) (local.get 0)))
         (drop (ref.cast (ref null $shape) (local.get 0)))
-        (struct.get $square 1 (ref.cast (ref $square) (local.get 0))))"),
+        (struct.get $square 1 (ref.cast (ref $square) (local.get 0))))",
+    ),
     ("gc_test", "(func (param (ref null $shape)) (result i32) (ref.test (ref $square) (local.get 0)))"),
-    ("gc_branch_on_cast", "(func (param (ref $shape)) (result (ref $square))
+    (
+        "gc_branch_on_cast",
+        "(func (param (ref $shape)) (result (ref $square))
         (br_on_cast 0 (ref $shape) (ref $square) (local.get 0))
-        (drop) (unreachable))"),
+        (drop) (unreachable))",
+    ),
 ];
 
 #[test]

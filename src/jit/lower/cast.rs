@@ -236,10 +236,11 @@ impl Lower<'_, '_> {
     fn compare_type(&mut self, how: IntCC, reference: Value, target: CastTarget, null: Option<Trap>) -> Value {
         match target {
             CastTarget::Func { type_index, .. } => {
-                let flags = match null {
-                    Some(trap) => self.non_null_func(reference, trap),
-                    None => MemFlagsData::trusted().with_readonly(),
-                };
+                // Not free to move: it must stay after the check that the reference is not null, or is itself that check.
+                let mut flags = MemFlagsData::trusted().with_readonly();
+                if let Some(trap) = null {
+                    flags = self.checked_func(reference, flags, trap);
+                }
                 self.compare_func_type(how, reference, type_index, flags)
             }
             CastTarget::Struct | CastTarget::Array => {

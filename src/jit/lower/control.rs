@@ -131,16 +131,26 @@ impl<'m> Lower<'m, '_> {
                 self.builder.switch_to_block(next);
             }
             Op::BrOnNull { relative_depth } => {
-                let reference = self.pop();
+                let reference = self.pop_reference();
+                if self.known.is_non_null(reference) {
+                    self.push(reference);
+                    return true;
+                }
                 let (target, arity) = self.label(relative_depth);
                 let next = self.builder.create_block();
                 self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, next, [], target, args));
                 self.builder.seal_block(next);
                 self.builder.switch_to_block(next);
+                self.known.learn_non_null(reference);
                 self.push(reference);
             }
             Op::BrOnNonNull { relative_depth } => {
-                let reference = *self.stack.last().expect("validation balanced the stack");
+                let reference = self.pop_reference();
+                self.push(reference);
+                if self.known.is_non_null(reference) {
+                    self.branch(relative_depth);
+                    return true;
+                }
                 let (target, arity) = self.label(relative_depth);
                 let next = self.builder.create_block();
                 self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, target, args, next, []));

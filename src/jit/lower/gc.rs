@@ -10,9 +10,7 @@
 //! added last, so that no sum which code keeps lies before or behind the object.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{
-    BlockArg, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types,
-};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
 use wasmparser::Operator as Op;
 
 use super::known::Part;
@@ -304,7 +302,8 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn struct_get(&mut self, ty: u32, field: u32, signed: bool) {
-        let (field_type, place) = (&self.struct_fields(ty)[field as usize], self.module.struct_layout(ty).fields[field as usize]);
+        let (field_type, place) =
+            (&self.struct_fields(ty)[field as usize], self.module.struct_layout(ty).fields[field as usize]);
         let object = self.pop_reference();
         let load = |lower: &mut Self| {
             let flags = lower.checked(object, Region::Field(place.offset), Trap::NullStructReference);
@@ -436,7 +435,8 @@ impl<'m> Lower<'m, '_> {
         match ty.heap_type() {
             HeapType::Concrete(wanted) => {
                 let index = self.type_index(wanted);
-                let flags = self.non_null_func(func, Trap::CastFailure);
+                // Not free to move: it must stay after the check that the reference is not null, or is itself that check.
+                let flags = self.checked_func(func, MemFlagsData::trusted().with_readonly(), Trap::CastFailure);
                 let differs = self.compare_func_type(IntCC::NotEqual, func, index, flags);
                 self.trapnz(differs, Trap::CastFailure);
             }
@@ -456,21 +456,6 @@ impl<'m> Lower<'m, '_> {
             (0..).zip(sigs).map(|(index, ty)| (ty.number(), index)).collect::<Vec<_>>().into_iter().rev().collect()
         });
         indices[&ty.number()]
-    }
-
-    /// Flags of the first load through a reference to a function, which traps if that is null.
-    pub(super) fn non_null_func(&mut self, func: Value, trap: Trap) -> MemFlagsData {
-        // Not free to move: it must stay after the check that the reference is not null, or is itself that check.
-        let flags = MemFlagsData::trusted().with_readonly();
-        if self.known.is_non_null(func) {
-            return flags;
-        }
-        self.known.learn_non_null(func);
-        if self.signals() {
-            return flags.with_trap_code(Some(abi::trap_code(trap)));
-        }
-        self.trapz(func, trap);
-        flags
     }
 
     /// The number of elements of an array; traps if the reference is null.

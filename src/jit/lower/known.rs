@@ -74,7 +74,8 @@ impl Known {
             None => ty.clone(),
             Some(before) => {
                 // It may be of types of two hierarchies, having been converted to or from `extern`.
-                let is_narrower = ty.heap_type().matches(before.heap_type()) || before.heap_type() == &before.heap_type().top();
+                let is_narrower =
+                    ty.heap_type().matches(before.heap_type()) || before.heap_type() == &before.heap_type().top();
                 let heap = if is_narrower { ty } else { before }.heap_type().clone();
                 let merged = RefType::new(before.is_nullable() && ty.is_nullable(), heap);
                 if merged == *before {
