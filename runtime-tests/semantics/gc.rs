@@ -21,6 +21,11 @@ pub fn gc_configs() -> Vec<Config> {
     if Engine::has_jit() {
         all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::Baseline)));
         all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops)));
+        all.push(with(|c| c.strategy(Strategy::Jit)));
+        all.push(with(|c| c.strategy(Strategy::Jit).quick_code(true)));
+        all.push(with(|c| c.strategy(Strategy::Jit).signals_based_traps(false)));
+        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops)));
+        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops).quick_code(true)));
     }
     let mut collecting = all.clone();
     collecting.iter_mut().for_each(|config| {

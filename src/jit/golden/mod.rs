@@ -52,6 +52,55 @@ const FUELLED: [(&str, &str); 1] = [(
         (loop $l (call $f) (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))) (local.get 0)))",
 )];
 
+/// The types of the next ones, and the same with them.
+const GC_TYPES: &str = "(type $cell (struct (field $value (mut i32)) (field $next (ref null $cell)) (field $flag i8)))
+    (type $shape (sub (struct (field $area (ref $area))))) (type $square (sub final $shape (struct (field (ref $area)) (field f64))))
+    (type $area (func (result f64))) (type $bytes (array (mut i8))) (type $words (array (mut i64)))";
+const GC: [(&str, &str); 9] = [
+    (
+        "gc_struct_new",
+        "(func (param i32 (ref null $cell)) (result (ref $cell))
+        (struct.new $cell (local.get 0) (local.get 1) (i32.const 0)))",
+    ),
+    (
+        "gc_struct_access",
+        "(func (param (ref null $cell)) (result i32)
+        (struct.set $cell $value (local.get 0) (i32.const 1))
+        (struct.get $cell $value (struct.get $cell $next (local.get 0))))",
+    ),
+    (
+        "gc_immutable_field",
+        "(func $f) (func (param (ref $cell)) (result i32)
+        (struct.get_s $cell $flag (local.get 0)) (call $f)
+        (i32.add (struct.get_s $cell $flag (local.get 0))))",
+    ),
+    (
+        "gc_array_access",
+        "(func (param (ref null $words) i32) (result i64)
+        (array.set $words (local.get 0) (local.get 1) (i64.const 1))
+        (array.get $words (local.get 0) (i32.add (local.get 1) (i32.const 1))))",
+    ),
+    ("gc_array_new", "(func (param i32) (result (ref $bytes)) (array.new_default $bytes (local.get 0)))"),
+    (
+        "gc_function_in_a_field",
+        "(func (param (ref $shape)) (result (ref func)) (struct.get $shape $area (local.get 0)))",
+    ),
+    (
+        "gc_cast",
+        "(func (param anyref) (result f64)
+        (drop (ref.cast (ref $shape) (local.get 0)))
+        (drop (ref.cast (ref null $shape) (local.get 0)))
+        (struct.get $square 1 (ref.cast (ref $square) (local.get 0))))",
+    ),
+    ("gc_test", "(func (param (ref null $shape)) (result i32) (ref.test (ref $square) (local.get 0)))"),
+    (
+        "gc_branch_on_cast",
+        "(func (param (ref $shape)) (result (ref $square))
+        (br_on_cast 0 (ref $shape) (ref $square) (local.get 0))
+        (drop) (unreachable))",
+    ),
+];
+
 #[test]
 fn functions_are_lowered_as_the_files_say() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/jit/golden");
@@ -59,11 +108,16 @@ fn functions_are_lowered_as_the_files_say() {
     for signals in [true, false] {
         let engine = |fuel| {
             let mut config = Config::new();
+            config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true);
             Engine::new(config.strategy(Strategy::Jit).signals_based_traps(signals).consume_fuel(fuel)).unwrap()
         };
         let (plain, fuelled) = (engine(false), engine(true));
-        let all = FUNCTIONS.iter().map(|function| (&plain, function));
-        for (engine, (name, text)) in all.chain(FUELLED.iter().map(|function| (&fuelled, function))) {
+        let gc = GC.map(|(name, func)| (name, format!("(module (rec {GC_TYPES}) {func})")));
+        let with = |engine, functions: &'static [(&str, &str)]| {
+            functions.iter().map(move |(name, text)| (engine, *name, String::from(*text)))
+        };
+        let all = with(&plain, &FUNCTIONS).chain(with(&fuelled, &FUELLED));
+        for (engine, name, text) in all.chain(gc.map(|(name, text)| (&plain, name, text))) {
             let module = Module::new(engine, text).unwrap();
             let last = module.0.facts.bodies.len() as u32 - 1;
             let clif = super::print_clif(&module.0.jit, last).unwrap();

@@ -53,6 +53,7 @@ impl Lower<'_, '_> {
         heat.instructions += 1;
         match op {
             Op::If { .. } | Op::Else | Op::Br { .. } | Op::BrIf { .. } | Op::BrTable { .. } => self.fork(),
+            Op::BrOnCast { .. } | Op::BrOnCastFail { .. } => self.fork(),
             Op::BrOnNull { .. } | Op::BrOnNonNull { .. } => self.fork(),
             Op::Return | Op::ReturnCall { .. } | Op::ReturnCallIndirect { .. } | Op::ReturnCallRef { .. } => {
                 self.fork()

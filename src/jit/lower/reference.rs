@@ -7,6 +7,7 @@ use wasmparser::Operator as Op;
 use super::{CONSTANT, Lower};
 use crate::error::Trap;
 use crate::module::registry::{ALWAYS, DEPTH_OFFSET, supertype_offset};
+use crate::module::types::{HeapType, RefType};
 use crate::vm::context::VMFuncRef;
 
 impl Lower<'_, '_> {
@@ -17,16 +18,26 @@ impl Lower<'_, '_> {
                 self.push(null);
             }
             Op::RefIsNull => {
-                let reference = self.pop();
-                let is_null = self.ins().icmp_imm_u(IntCC::Equal, reference, 0);
-                self.push_bool(is_null);
+                let reference = self.pop_reference();
+                if self.known.is_non_null(reference) {
+                    self.push_i32(0);
+                } else {
+                    let is_null = self.ins().icmp_imm_u(IntCC::Equal, reference, 0);
+                    self.push_bool(is_null);
+                }
             }
             Op::RefAsNonNull => {
-                let reference = *self.stack.last().expect("validation balanced the stack");
-                self.trapz(reference, Trap::NullReference);
+                let reference = self.pop_reference();
+                if !self.known.is_non_null(reference) {
+                    self.trapz(reference, Trap::NullReference);
+                    self.known.learn_non_null(reference);
+                }
+                self.push(reference);
             }
             Op::RefFunc { function_index } => {
                 let reference = self.reference_to(function_index);
+                let ty = self.module.sigs[self.module.funcs[function_index as usize] as usize].clone();
+                self.known.learn(reference, &RefType::new(false, HeapType::Concrete(ty)));
                 self.push(reference);
             }
             _ => return false,
