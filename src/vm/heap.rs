@@ -4,8 +4,9 @@
 //! too (`gc`). What may not: what an exception means (`exception`), and what is in a structure or array.
 //!
 //! Objects do not move. The roots are: every word of the value stack and of the native stack, whatever it means, so engines
-//! need no stack maps; globals, tables and element segments of reference types; operands of constant expressions; and references
-//! that the host holds. Payloads of marked exceptions are marked from in turn.
+//! need no stack maps; globals and tables of reference types; the values of element segments that make objects; and references
+//! that the host holds. Payloads of marked exceptions are marked from in turn. The values of other element segments are no
+//! roots: they have a reference to a collected object only from an immutable global, which is a root itself.
 //!
 //! The slot of an exception is its address. The slot of a host object is a number and no address, and that of a
 //! structure or array an offset in the heap: whatever WebAssembly code does to it, a look-up stays in the store's own list or
@@ -403,9 +404,9 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         table.elements().iter().for_each(|slot| marks.slot(*slot));
     }
     for instance in instances.iter() {
-        let values = instance.element_values.iter().zip(&instance.dropped_elements);
-        let values = values.filter_map(|(values, is_dropped)| values.as_ref().filter(|_| !*is_dropped));
-        values.flatten().for_each(|slot| marks.slot(*slot));
+        // SAFETY: instances live as long as the store, and nobody writes to one during a collection.
+        let instance = unsafe { &*instance.as_ptr() };
+        instance.collected_elements().flatten().for_each(|slot| marks.slot(*slot));
     }
     {
         let mut pins = heap.pins.lock().unwrap_or_else(PoisonError::into_inner);
