@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wasmrun::{Config, Dispatch, Engine, Instance, Module, Store, Strategy, Tiering, Trap};
 
 /// Every configuration, and each once more with a collection at every allocation.
-fn gc_configs() -> Vec<Config> {
+pub fn gc_configs() -> Vec<Config> {
     let with = |set: fn(&mut Config) -> &mut Config| {
         let mut config = Config::new();
         set(config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true));
@@ -21,6 +21,11 @@ fn gc_configs() -> Vec<Config> {
     if Engine::has_jit() {
         all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::Baseline)));
         all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops)));
+        all.push(with(|c| c.strategy(Strategy::Jit)));
+        all.push(with(|c| c.strategy(Strategy::Jit).quick_code(true)));
+        all.push(with(|c| c.strategy(Strategy::Jit).signals_based_traps(false)));
+        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops)));
+        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops).quick_code(true)));
     }
     let mut collecting = all.clone();
     collecting.iter_mut().for_each(|config| {
@@ -659,7 +664,11 @@ fn what_arrays_cost() {
         (func (export "fill") (param i32) (array.fill $a (global.get $a) (i32.const 0) (i32.const 5) (local.get 0)))
         (func (export "copy") (param i32)
             (array.copy $a $a (global.get $a) (i32.const 0) (global.get $a) (i32.const 0) (local.get 0)))
-        (func (export "len") (drop (array.len (global.get $a)))))"#;
+        (type $small (struct (field i32 i64 i64)))
+        (type $large (struct (field v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128)))
+        (func (export "small") (param i32) (drop (struct.new $small (local.get 0) (i64.const 1) (i64.const 2))))
+        (func (export "large") (param i32) (drop (struct.new_default $large)))
+        (func (export "len") (param i32) (drop (array.len (global.get $a)))))"#;
     for mut config in gc_configs() {
         println!("{config:?}");
         let engine = Engine::new(config.consume_fuel(true)).unwrap();
@@ -674,6 +683,10 @@ fn what_arrays_cost() {
             for (count, more) in [(0, 0), (15, 0), (16, 1), (160, 10), (1000, 62)] {
                 assert_eq!(consumed(name, count), 1 + instructions + more, "{name} {count}");
             }
+        }
+        // 32 bytes, and 12 * 16 and the header's 8.
+        for (name, cost) in [("small", 4), ("large", 1 + 3), ("len", 2)] {
+            assert_eq!(consumed(name, 0), 1 + cost, "{name}");
         }
         store.set_fuel(20).unwrap();
         assert_eq!(trap(&mut store, instance, "fill", 1000), Some(Trap::OutOfFuel));

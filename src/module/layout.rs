@@ -203,8 +203,8 @@ impl Layout {
 }
 
 impl ModuleFacts {
-    /// The layouts of the module's types, by type index.
-    fn layouts(&self) -> &[Option<Layout>] {
+    /// The layouts of the module's types, by type index; `None` for functions.
+    pub fn layouts(&self) -> &[Option<Layout>] {
         self.layouts.get_or_init(|| self.types.iter().map(Layout::of).collect())
     }
 

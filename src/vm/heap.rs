@@ -5,8 +5,9 @@
 //! is in an object, and where.
 //!
 //! Objects do not move. The roots are: every word of the value stack and of the native stack, whatever it means, so engines
-//! need no stack maps; globals, tables and element segments of reference types; operands of constant expressions; the pending
-//! exception; and references that the host holds.
+//! need no stack maps; globals and tables of reference types; the values of element segments that make objects; operands of
+//! constant expressions; the pending exception; and references that the host holds. The values of other element segments are no
+//! roots: they have a reference to a collected object only from an immutable global, which is a root itself.
 //!
 //! The slot of a host object is a number and no address, and that of an object an offset in the heap: whatever WebAssembly code
 //! does to it, a look-up stays in the store's own list or heap.
@@ -288,9 +289,9 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         table.elements().iter().copied().for_each(&mut slot);
     }
     for instance in instances.iter() {
-        let values = instance.element_values.iter().zip(&instance.dropped_elements);
-        let values = values.filter_map(|(values, is_dropped)| values.as_ref().filter(|_| !*is_dropped));
-        values.flatten().copied().for_each(&mut slot);
+        // SAFETY: instances live as long as the store, and nobody writes to one during a collection.
+        let instance = unsafe { &*instance.as_ptr() };
+        instance.collected_elements().flatten().copied().for_each(&mut slot);
     }
     let mut native = |word| {
         scanned += 1;

@@ -536,13 +536,12 @@ impl StoreOpaque {
                 || self.collected_bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
     }
 
-    /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
-    /// slot where a collection looks before the next one runs.
+    /// [`StoreOpaque::intern`] of a host object.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the limiter or the budget has no room for another object, or what the
     /// limiter returns.
-    pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
+    pub(super) fn intern_host_object(&mut self, object: &ExternRef) -> Result<u64> {
         if !self.heap.has(object) {
             self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
         }

@@ -4,6 +4,7 @@
 //! when it must be (see [`stack`]). [`emit`] appends instructions, and knows what the accumulators hold. Each category of
 //! instructions has its file. Each operator is validated before it comes here ([`walk`]).
 
+mod atomic;
 mod call;
 mod control;
 mod emit;
@@ -176,7 +177,7 @@ impl<'m> Translator<'m> {
             module,
             defined,
             counting: extras.counts,
-            segments: extras.consumes_fuel.then(|| Segments::of(&body)),
+            segments: extras.consumes_fuel.then(|| Segments::of(&body, module.layouts())),
             straight: Vec::new(),
             offset: 0,
             body,
@@ -271,6 +272,10 @@ macro_rules! translate {
         unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
         load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
         store { $($store:ident($($s:tt)*) -> $store_unit:ident $store_body:tt)* }
+        atomic_load { $($al:ident $al_unit:ident;)* }
+        atomic_store { $($as:ident $as_unit:ident;)* }
+        atomic_rmw { $($ar:ident $ar_fn:ident $ar_unit:ident;)* }
+        atomic_cmpxchg { $($ac:ident $ac_unit:ident;)* }
         load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
         store_lane { $($store_lane:ident($($sl:tt)*) -> $st:ident $sl_body:tt)* }
         splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
@@ -297,6 +302,8 @@ macro_rules! translate {
                     Operator::Br { relative_depth } => self.br(relative_depth),
                     Operator::BrIf { relative_depth } => self.br_if(relative_depth),
                     Operator::BrTable { ref targets } => self.br_table(targets)?,
+                    Operator::BrOnNull { relative_depth } => self.br_on_null(relative_depth),
+                    Operator::BrOnNonNull { relative_depth } => self.br_on_non_null(relative_depth),
                     Operator::Return => self.br(self.blocks.len() as u32 - 1),
                     Operator::Call { function_index } => self.call(function_index),
                     Operator::CallIndirect { type_index, table_index } => self.call_indirect(type_index, table_index),
@@ -304,6 +311,8 @@ macro_rules! translate {
                     Operator::ReturnCallIndirect { type_index, table_index } => {
                         self.return_call_indirect(type_index, table_index);
                     }
+                    Operator::CallRef { type_index } => self.call_ref(type_index),
+                    Operator::ReturnCallRef { type_index } => self.return_call_ref(type_index),
                     Operator::TryTable { ref try_table } => self.try_table(try_table),
                     Operator::Throw { tag_index } => self.throw(tag_index),
                     Operator::ThrowRef => self.throw_ref(),
@@ -342,6 +351,7 @@ macro_rules! translate {
                     Operator::GlobalSet { global_index } => self.global_set(global_index),
                     Operator::RefNull { .. } => self.ref_null(),
                     Operator::RefIsNull => self.ref_is_null(),
+                    Operator::RefAsNonNull => self.ref_as_non_null(),
                     Operator::RefFunc { function_index } => self.ref_func(function_index),
                     Operator::MemorySize { mem } => self.memory_size(mem),
                     Operator::MemoryGrow { mem } => self.memory_grow(mem),
@@ -419,6 +429,14 @@ macro_rules! translate {
                     $(Operator::$unary => self.unary(op::Unary::$unary),)*
                     $(Operator::$load { memarg } => self.load(op::Load::$load, memarg),)*
                     $(Operator::$store { memarg } => self.store(op::Store::$store, memarg),)*
+                    Operator::MemoryAtomicNotify { memarg } => self.atomic_notify(memarg),
+                    Operator::MemoryAtomicWait32 { memarg } => self.atomic_wait(Plain::MemoryAtomicWait32, memarg),
+                    Operator::MemoryAtomicWait64 { memarg } => self.atomic_wait(Plain::MemoryAtomicWait64, memarg),
+                    Operator::AtomicFence { .. } => self.atomic_fence(),
+                    $(Operator::$al { memarg } => self.atomic_load(op::AtomicLoad::$al, memarg),)*
+                    $(Operator::$as { memarg } => self.atomic_store(op::AtomicStore::$as, memarg),)*
+                    $(Operator::$ar { memarg } => self.atomic_rmw(op::AtomicRmw::$ar, memarg),)*
+                    $(Operator::$ac { memarg } => self.atomic_cmpxchg(op::AtomicCmpxchg::$ac, memarg),)*
                     $(Operator::$load_lane { memarg, lane } => self.load_lane(op::LoadLane::$load_lane, memarg, lane),)*
                     $(Operator::$store_lane { memarg, lane } => {
                         self.store_lane(op::StoreLane::$store_lane, memarg, lane);

@@ -28,13 +28,20 @@ pub(super) struct ControlFrame<'m> {
     pub height: usize,
     /// Whether some branch goes to its end.
     pub branched: bool,
-    /// The mark of [`Bounds`](crate::jit::bounds::Bounds) for what was proved before it.
-    pub proofs: usize,
+    /// What was proved before it.
+    pub proofs: Proofs,
     /// Number of exception handlers around what is in it.
     pub handlers: usize,
     /// Set if the function can be entered within it, see `osr`: then the operands below it are saved, and read again where
     /// control may come from such an entry. The number of operands that were saved before it.
     pub saved: Option<usize>,
+}
+
+/// Marks for what was proved of indices ([`Bounds`](crate::jit::bounds::Bounds)) and is known of references ([`Known`](super::known::Known)).
+#[derive(Clone, Copy, Default)]
+pub(super) struct Proofs {
+    bounds: usize,
+    known: usize,
 }
 
 pub(super) enum FrameKind {
@@ -79,7 +86,7 @@ impl<'m> Lower<'m, '_> {
             results,
             height: self.stack.len() - params.len(),
             branched: false,
-            proofs: self.bounds.proofs(),
+            proofs: Proofs { bounds: self.bounds.proofs(), known: self.known.mark() },
             handlers: self.handlers.len(),
             saved,
         });
@@ -88,8 +95,14 @@ impl<'m> Lower<'m, '_> {
     /// At the header of a loop that the function can be entered at: forgets all proofs. They are about values that are not used
     /// from here on, as an entry brings operands and locals of its own.
     pub(super) fn forget_proofs(&mut self) {
-        self.bounds.forget(0);
-        self.frames.iter_mut().for_each(|frame| frame.proofs = 0);
+        self.forget(Proofs::default());
+        self.frames.iter_mut().for_each(|frame| frame.proofs = Proofs::default());
+    }
+
+    /// Forgets what was proved since the marks: the code that follows is reached on other paths too.
+    pub(super) fn forget(&mut self, proofs: Proofs) {
+        self.bounds.forget(proofs.bounds);
+        self.known.forget(proofs.known);
     }
 
     pub(super) fn control(&mut self, op: &Op<'m>) -> bool {
@@ -117,6 +130,34 @@ impl<'m> Lower<'m, '_> {
                 self.builder.seal_block(next);
                 self.builder.switch_to_block(next);
             }
+            Op::BrOnNull { relative_depth } => {
+                let reference = self.pop_reference();
+                if self.known.is_non_null(reference) {
+                    self.push(reference);
+                    return true;
+                }
+                let (target, arity) = self.label(relative_depth);
+                let next = self.builder.create_block();
+                self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, next, [], target, args));
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(next);
+                self.known.learn_non_null(reference);
+                self.push(reference);
+            }
+            Op::BrOnNonNull { relative_depth } => {
+                let reference = self.pop_reference();
+                self.push(reference);
+                if self.known.is_non_null(reference) {
+                    self.branch(relative_depth);
+                    return true;
+                }
+                let (target, arity) = self.label(relative_depth);
+                let next = self.builder.create_block();
+                self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, target, args, next, []));
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(next);
+                self.pop();
+            }
             Op::BrTable { ref targets } => self.branch_table(targets),
             Op::Return => {
                 self.return_values();
@@ -129,6 +170,9 @@ impl<'m> Lower<'m, '_> {
                 let (x, y, condition) = self.pop3();
                 let (x, y) = (self.canonical(x), self.canonical(y));
                 let result = self.ins().select(condition, x, y);
+                if let Op::TypedSelect { ty } = *op {
+                    self.learn_type(result, &ValType::from_wasmparser(ty, &self.module.sigs));
+                }
                 self.push(result);
             }
             _ => return false,
@@ -179,6 +223,7 @@ impl<'m> Lower<'m, '_> {
             self.read_operands(self.stack.len());
         }
         self.stack.extend(own);
+        self.learn_top(&params);
         self.poll();
         self.count();
     }
@@ -209,7 +254,7 @@ impl<'m> Lower<'m, '_> {
         if self.reachable {
             self.with_top(results, |lower, args| lower.builder.ins().jump(target, args));
         }
-        self.bounds.forget(proofs);
+        self.forget(proofs);
         self.builder.switch_to_block(otherwise);
         self.stack.truncate(height);
         if saved.is_some() {
@@ -237,7 +282,7 @@ impl<'m> Lower<'m, '_> {
                 frame.branched = true;
             }
             self.stack.truncate(frame.height);
-            self.bounds.forget(frame.proofs);
+            self.forget(frame.proofs);
             self.emit_dispatch(handler);
         }
         if let FrameKind::Loop = frame.kind {
@@ -262,11 +307,12 @@ impl<'m> Lower<'m, '_> {
                 self.read_operands(frame.height);
             }
             self.stack.extend(own);
-            self.bounds.forget(frame.proofs);
+            self.forget(frame.proofs);
+            self.learn_top(&frame.results);
             self.reachable = true;
         } else if !self.reachable {
             self.stack.truncate(frame.height);
-            self.bounds.forget(frame.proofs);
+            self.forget(frame.proofs);
         }
         self.forget_saved(frame.saved);
         if let (FrameKind::Function, true) = (frame.kind, self.reachable) {

@@ -99,7 +99,7 @@ impl<'m> Lower<'m, '_> {
         if reachable {
             self.jump_with_top(results, target);
         }
-        self.bounds.forget(proofs);
+        self.forget(proofs);
         self.reachable = false;
         if let FrameKind::Catch(unmatched) = kind {
             return unmatched;
@@ -162,6 +162,7 @@ impl<'m> Lower<'m, '_> {
             slot += ty.slots() as u32;
         }
         self.stack.extend(values);
+        self.learn_top(types);
     }
 
     /// Begins a `catch`, or a `catch_all` if there is no tag.
@@ -321,6 +322,7 @@ impl<'m> Lower<'m, '_> {
         self.builder.seal_block(next);
         self.builder.switch_to_block(next);
         self.stack.extend_from_slice(self.builder.block_params(next));
+        self.learn_top(callee.results);
         self.reload_fuel();
         true
     }

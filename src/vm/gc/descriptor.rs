@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::context::{VMContext, VMStore, VMTag};
@@ -33,8 +34,31 @@ struct Described {
     traced: Traced,
     /// Of exceptions: the index of their tag in the store.
     tag: Option<usize>,
-    /// Keeps the type, so that its number is not that of another one.
-    _ty: RegisteredType,
+    /// The type, which is kept, so that its number is not that of another one.
+    ty: RegisteredType,
+    /// What the host knows of the objects, when it has looked at one.
+    known: OnceLock<Box<ObjectType>>,
+}
+
+impl Described {
+    /// One whose descriptor is to be made.
+    fn new(traced: Traced, tag: Option<usize>, ty: RegisteredType) -> Self {
+        Described { descriptor: 0, traced, tag, ty, known: OnceLock::new() }
+    }
+}
+
+/// What the host knows of the objects of a type.
+pub(crate) struct ObjectType {
+    pub ty: CompositeType,
+    pub layout: Layout,
+}
+
+impl ObjectType {
+    fn new(ty: &RegisteredType) -> Self {
+        let ty = CompositeType::of(ty);
+        let layout = Layout::of(&ty).expect("functions have no descriptors");
+        ObjectType { ty, layout }
+    }
 }
 
 /// What the collector knows of the objects of a type.
@@ -92,6 +116,20 @@ impl Descriptors {
     pub(super) fn traced(&self, number: u32, descriptor: u32) -> Option<&Traced> {
         let found = self.described.get(number as usize)?;
         (found.descriptor == descriptor).then_some(&found.traced)
+    }
+
+    /// What the host knows of the objects that have the descriptor at this offset; `None` if there is no such descriptor.
+    ///
+    /// # Safety
+    /// `store` must be the one with these descriptors, live, and have a heap.
+    pub(super) unsafe fn object_type(&self, store: *const VMStore, descriptor: u32) -> Option<&ObjectType> {
+        // SAFETY: the caller's promise.
+        let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
+        let found = self.described.get(number as usize).filter(|found| found.descriptor == descriptor)?;
+        if found.tag.is_some() {
+            return None;
+        }
+        Some(found.known.get_or_init(|| Box::new(ObjectType::new(&found.ty))))
     }
 
     /// The index of the tag that has the descriptor at this offset.
@@ -173,7 +211,7 @@ unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u
     let layout = Layout::of(&CompositeType::of(ty)).expect("functions have no descriptors");
     // SAFETY: the caller's promise.
     unsafe {
-        let described = Described { descriptor: 0, traced: Traced::new(&layout), tag: None, _ty: ty.clone() };
+        let described = Described::new(Traced::new(&layout), None, ty.clone());
         let descriptor = write(store, described, layout.kind(), supertype)?;
         match (*store).gc.descriptors.by_type.entry(ty.number()) {
             Entry::Vacant(entry) => entry.insert(descriptor),
@@ -201,7 +239,7 @@ pub(crate) unsafe fn of_tag(store: *mut StoreOpaque, tag: *const VMTag) -> Resul
         let (sig, index) = ((*tag).sig.clone(), (*tag).handle.index(&*store));
         let ty = (&*store).engine.types.func_type(sig.number());
         let traced = Traced::of_payload(ty.params());
-        let described = Described { descriptor: 0, traced, tag: Some(index), _ty: sig };
+        let described = Described::new(traced, Some(index), sig);
         let descriptor = write(store, described, layout::EXCEPTION, None)?;
         (*tag).descriptor.store(descriptor, Relaxed);
         Ok(descriptor)
@@ -285,6 +323,10 @@ mod tests {
         // SAFETY: the store is live, and the size is that of five bytes.
         let array = unsafe { alloc(own, descriptor, 5, layout::array_size(layout::Storage::I8, 5)).unwrap() };
         assert_eq!((word(array), word(array + 4), word(array + 8), word(array + 12)), (descriptor, 5, 0, 0));
+        // SAFETY: the store is live, and has a heap.
+        let object_type = |at| unsafe { (&*own).gc.descriptors.object_type(own.cast(), at).map(|found| &found.layout) };
+        assert_eq!(object_type(descriptor), Some(&Layout::Array(layout::Storage::I8)));
+        assert!(object_type(descriptor + 8).is_none() && object_type(array).is_none());
         // SAFETY: the store is live.
         let traced = |number, at| unsafe { (&*own).gc.descriptors.traced(number, at).is_some() };
         assert!(traced(12, descriptor) && traced(11, last));

@@ -4,7 +4,7 @@
 //! What may be here: the descriptors of types (`descriptor`), allocation (`heap`, `blocks`), marking (`mark`; what the roots are is
 //! in [`heap`](super::heap)), reads and writes that stay in the heap (`access`), the numbers that functions have there
 //! (`functions`), the instructions that all engines have one implementation of (`ops`), and the objects that the host holds
-//! (`pins`).
+//! (`pins`), makes, reads and writes (`object`).
 //! What may not: where the parts of an object are, which follows from its type (`module::layout`).
 //!
 //! A reference is a 32-bit offset from the heap's base, zero-extended in a slot of 64 bits; see [`layout`] for the low bits.
@@ -18,6 +18,7 @@ mod descriptor;
 pub(crate) mod functions;
 pub(crate) mod heap;
 mod mark;
+pub(crate) mod object;
 pub(crate) mod ops;
 mod pins;
 

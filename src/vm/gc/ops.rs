@@ -307,9 +307,10 @@ pub(crate) unsafe fn array_new(
 
 /// Has `init` initialise a new array, and returns that. A collection finds it meanwhile, on the native stack.
 fn rooted(array: u32, init: impl FnOnce() -> Result<()>) -> Result<u32> {
-    let root = u64::from(array);
-    let done = init();
     // The collector looks at whole words, and a number of 32 bits may share one with something else.
+    let root = u64::from(array);
+    black_box(&root);
+    let done = init();
     black_box(&root);
     done.map(|()| array)
 }
