@@ -2,32 +2,15 @@
 //! stores, the edges of what lies in an array, and objects that only one kind of place refers to while everything is
 //! collected that can be.
 
-use crate::engines::{call, instantiate, trap};
+use crate::engines::{call, configs, instantiate, trap};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
-use wasmrun::{Config, Dispatch, Engine, Instance, Module, Store, Strategy, Tiering, Trap};
+use wasmrun::{Config, Engine, Instance, Module, Store, Trap};
 
 /// Every configuration, and each once more with a collection at every allocation.
 pub fn gc_configs() -> Vec<Config> {
-    let with = |set: fn(&mut Config) -> &mut Config| {
-        let mut config = Config::new();
-        set(config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true));
-        config
-    };
-    let mut all = vec![
-        with(|c| c.strategy(Strategy::Interpreter).dispatch(Dispatch::TailCall)),
-        with(|c| c.strategy(Strategy::Interpreter).dispatch(Dispatch::Loop)),
-    ];
-    if Engine::has_jit() {
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::Baseline)));
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops)));
-        all.push(with(|c| c.strategy(Strategy::Jit)));
-        all.push(with(|c| c.strategy(Strategy::Jit).quick_code(true)));
-        all.push(with(|c| c.strategy(Strategy::Jit).signals_based_traps(false)));
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops)));
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops).quick_code(true)));
-    }
-    let mut collecting = all.clone();
+    let mut all = configs();
+    let mut collecting = configs();
     collecting.iter_mut().for_each(|config| {
         config.collect_always(true);
     });
