@@ -2,6 +2,7 @@
 
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
+use super::decode;
 use super::names::Names;
 use crate::config::proposals::PROPOSALS;
 use crate::error::{Error, ErrorKind};
@@ -35,7 +36,11 @@ fn progress(binary: &[u8], features: WasmFeatures, offset: usize) -> bool {
         let mut parser = Parser::new(0);
         parser.set_features(features);
         for payload in parser.parse_all(binary) {
-            match validator.payload(&payload?)? {
+            let payload = payload?;
+            if decode::check_imports(&payload).is_err() {
+                break;
+            }
+            match validator.payload(&payload)? {
                 // The bodies before the one at `offset` are known to be valid.
                 wasmparser::ValidPayload::Func(func, body) if body.range().end > offset as u64 => {
                     func.into_validator(Default::default()).validate(&body)?;
