@@ -477,7 +477,7 @@ macro_rules! switches {
 switches! {
     /// Bulk memory operations: `memory.copy`, `table.init` and the like. The reference types need them.
     wasm_bulk_memory;
-    /// References as values, and more than one table. Exceptions need them.
+    /// References as values, and more than one table. Exceptions and typed function references need them.
     wasm_reference_types;
     /// Functions and blocks with several results.
     wasm_multi_value;
@@ -501,7 +501,7 @@ switches! {
     wasm_legacy_exceptions;
     /// Memories with 64-bit addresses, and tables with 64-bit indices.
     wasm_memory64;
-    /// References to functions of one type: not supported.
+    /// References to functions of one type, types of references that are not null, and tables with an initial value.
     wasm_function_references;
     /// Structures and arrays: not supported.
     wasm_gc;

@@ -2,7 +2,7 @@
 
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
-use super::decode;
+use super::decode::{self, Undecodable};
 use super::names::Names;
 use crate::config::proposals::PROPOSALS;
 use crate::error::{Error, ErrorKind};
@@ -37,8 +37,11 @@ fn progress(binary: &[u8], features: WasmFeatures, offset: usize) -> bool {
         parser.set_features(features);
         for payload in parser.parse_all(binary) {
             let payload = payload?;
-            if decode::check_imports(&payload).is_err() {
-                break;
+            match decode::check_imports(&payload) {
+                Ok(()) => {}
+                Err(Undecodable::Invalid(error)) => return Err(error),
+                // Too large to be validated, so the features are not what is wrong.
+                Err(Undecodable::Refused(_)) => break,
             }
             match validator.payload(&payload)? {
                 // The bodies before the one at `offset` are known to be valid.
