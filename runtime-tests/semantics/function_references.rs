@@ -379,6 +379,67 @@ fn tail_calls_through_references_take_no_stack() {
     });
 }
 
+/// Types by depth, of which seven have their place in every record of supertypes and the others not, and a branch of them.
+#[test]
+fn functions_of_declared_subtypes_are_called_as_their_supertypes() {
+    let result = "(func (result i32))";
+    let mut types = format!("(type $t0 (sub {result}))");
+    for depth in 1..=12 {
+        let _ = write!(types, "(type $t{depth} (sub $t{} {result}))", depth - 1);
+    }
+    // Equal to the others but for its group.
+    let _ = write!(types, "(rec (type $u7 (sub $t6 {result})) (type (func))) (type $u8 (sub final $u7 {result}))");
+    // Name, the type's place in the chain or where it branches off.
+    let wanted: Vec<String> = (0..=12).map(|depth| format!("t{depth}")).chain(["u7".into(), "u8".into()]).collect();
+    let fits = |ty: usize, wanted: usize| match (ty, wanted) {
+        (13, _) => wanted <= 6 || wanted == 13,
+        (14, _) => wanted <= 6 || wanted >= 13,
+        _ => wanted <= ty,
+    };
+    let (mut functions, mut elements) = (String::new(), String::new());
+    for (at, name) in wanted.iter().enumerate() {
+        let _ = write!(
+            functions,
+            r#"(func $f{at} (type ${name}) (i32.const {at}))
+            (func (export "call_{at}") (param i32) (result i32) (call_indirect (type ${name}) (local.get 0)))
+            (func (export "tail_{at}") (param i32) (result i32) (return_call_indirect (type ${name}) (local.get 0)))"#
+        );
+        let _ = write!(elements, "$f{at} ");
+    }
+    let text = format!(
+        r#"(module {types} {functions}
+            (table 20 funcref) (elem (i32.const 0) {elements})
+            (table $typed (ref null $t6) (elem (ref.func $f6) (ref.func $f9) (ref.func $f14)))
+            (func (export "by_ref") (param i32) (result i32) (call_ref $t3 (table.get $typed (local.get 0))))
+            (func (export "tail_by_ref") (param i32) (result i32) (return_call_ref $t6 (table.get $typed (local.get 0)))))"#
+    );
+    for mut config in crate::engines::configs() {
+        let engine = Engine::new(config.allow_unsupported(true).wasm_gc(true)).unwrap();
+        let (mut store, instance) = setup(&engine, &text);
+        for call_as in 0..wanted.len() {
+            for kind in ["call", "tail"] {
+                let name = format!("{kind}_{call_as}");
+                for callee in 0..wanted.len() {
+                    let result = call::<_, i32, i32>(&mut store, instance, &name, callee as i32);
+                    let result = result.map_err(|error| error.trap());
+                    let expected = match fits(callee, call_as) {
+                        true => Ok(callee as i32),
+                        false => Err(Some(Trap::IndirectCallTypeMismatch)),
+                    };
+                    assert_eq!(result, expected, "{} as {}", wanted[callee], wanted[call_as]);
+                }
+                let result = call::<_, i32, i32>(&mut store, instance, &name, 15).map_err(|error| error.trap());
+                assert_eq!(result, Err(Some(Trap::UninitializedElement)));
+            }
+        }
+        for name in ["by_ref", "tail_by_ref"] {
+            for (at, expected) in [(0, 6), (1, 9), (2, 14)] {
+                assert_eq!(call::<_, i32, i32>(&mut store, instance, name, at).unwrap(), expected);
+            }
+        }
+    }
+}
+
 /// What is thrown by a callee is caught where the call is, but not by the function that has called it in its place.
 #[test]
 fn exceptions_come_through_calls_by_reference() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use wasmrun::{Config, Dispatch, Engine, Instance, Module, Store, Strategy, Tiering, Trap};
 
 /// Every configuration, and each once more with a collection at every allocation.
-fn gc_configs() -> Vec<Config> {
+pub fn gc_configs() -> Vec<Config> {
     let with = |set: fn(&mut Config) -> &mut Config| {
         let mut config = Config::new();
         set(config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true));

@@ -2,6 +2,7 @@
 
 mod async_wasi;
 mod asynchronous;
+mod atomics;
 mod backtraces;
 mod between;
 mod budget;

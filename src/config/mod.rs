@@ -495,7 +495,7 @@ switches! {
     wasm_exceptions;
     /// Arithmetic with integers of 128 bits.
     wasm_wide_arithmetic;
-    /// Atomic instructions and shared memories: not supported.
+    /// Atomic instructions, on memories that are not shared. Modules with shared memories are refused.
     wasm_threads;
     /// Exceptions as they were before `exnref`: `try`, `catch`, `catch_all`, `delegate` and `rethrow`.
     wasm_legacy_exceptions;

@@ -71,10 +71,14 @@ traps! {
     OutOfFuel = 14 => "all fuel consumed by WebAssembly",
     /// The processor time of the store's budget, [`Budget::cpu_time`](crate::Budget::cpu_time), is used up.
     CpuTime = 15 => "CPU time used up",
+    /// The address of an atomic instruction's operand is not a multiple of the operand's size.
+    HeapMisaligned = 16 => "unaligned atomic",
+    /// `memory.atomic.wait32` or `memory.atomic.wait64` on a memory that is not shared.
+    AtomicWaitNonSharedMemory = 17 => "expected shared memory",
     /// `ref.as_non_null` of null.
-    NullReference = 16 => "null reference",
+    NullReference = 18 => "null reference",
     /// A call through a null reference to a function.
-    NullFunctionReference = 17 => "null function reference",
+    NullFunctionReference = 19 => "null function reference",
     /// A field of a null reference to a structure.
     NullStructReference = 20 => "null structure reference",
     /// An element or the length of a null reference to an array.

@@ -31,6 +31,8 @@ pub(crate) const HEADER: u32 = 8;
 pub(crate) const STRUCT: u32 = 8;
 /// See [`STRUCT`].
 pub(crate) const ARRAY: u32 = 16;
+/// See [`STRUCT`].
+pub(crate) const EXCEPTION: u32 = 24;
 
 /// Offset in a descriptor of the number of the layout in the store's table.
 pub(crate) const DESCRIPTOR_LAYOUT: u32 = 0;
@@ -38,7 +40,10 @@ pub(crate) const DESCRIPTOR_LAYOUT: u32 = 0;
 /// Offset in a descriptor of the number of supertypes that the type has.
 pub(crate) const DESCRIPTOR_DEPTH: u32 = 4;
 
-/// Offset in a descriptor of the kind: [`STRUCT`] or [`ARRAY`].
+/// Offset in an exception of the slots of its payload. A function there is a number, as in other objects.
+pub(crate) const PAYLOAD: u32 = HEADER;
+
+/// Offset in a descriptor of the kind: [`STRUCT`], [`ARRAY`] or [`EXCEPTION`].
 pub(crate) const DESCRIPTOR_KIND: u32 = 8;
 
 /// Number of supertypes, the type itself included, that every descriptor has room for; those past the type's own are 0. A cast
@@ -63,6 +68,11 @@ pub(crate) const fn display(depth: u32) -> u32 {
 /// Bytes of the descriptor of a type of depth `depth`.
 pub(crate) const fn descriptor_size(depth: u32) -> u32 {
     display(if depth < ALWAYS { ALWAYS } else { depth + 1 }).next_multiple_of(ALIGN)
+}
+
+/// Bytes of an exception with so many slots, header included.
+pub(crate) const fn exception_size(slots: usize) -> usize {
+    PAYLOAD as usize + 8 * slots
 }
 
 /// How a field or element is stored.

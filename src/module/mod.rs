@@ -136,6 +136,31 @@ pub(crate) enum ConstOp {
     ArrayNewFixed(u32, u32),
 }
 
+impl ConstOp {
+    /// Whether it makes a structure or array.
+    fn makes_object(self) -> bool {
+        match self {
+            ConstOp::StructNew(_)
+            | ConstOp::StructNewDefault(_)
+            | ConstOp::ArrayNew(_)
+            | ConstOp::ArrayNewDefault(_)
+            | ConstOp::ArrayNewFixed(..) => true,
+            ConstOp::Slot(_)
+            | ConstOp::V128(_)
+            | ConstOp::RefNull
+            | ConstOp::RefFunc(_)
+            | ConstOp::GlobalGet(_)
+            | ConstOp::I32Add
+            | ConstOp::I32Sub
+            | ConstOp::I32Mul
+            | ConstOp::I64Add
+            | ConstOp::I64Sub
+            | ConstOp::I64Mul
+            | ConstOp::RefI31 => false,
+        }
+    }
+}
+
 /// How a segment takes effect.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum SegmentMode {
@@ -151,6 +176,16 @@ pub(crate) enum SegmentMode {
 pub(crate) struct ElementSegment {
     pub mode: SegmentMode,
     pub items: ElementItems,
+}
+
+impl ElementSegment {
+    /// Whether its expressions make objects.
+    pub fn makes_objects(&self) -> bool {
+        match &self.items {
+            ElementItems::Funcs(_) => false,
+            ElementItems::Exprs(exprs) => exprs.iter().flat_map(|expr| &expr.0).any(|op| op.makes_object()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Hash)]

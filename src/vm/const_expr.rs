@@ -53,9 +53,9 @@ pub(super) unsafe fn evaluate_all(
         let values = Operands::of((*vmctx).store.cast());
         for expr in exprs {
             let [value, _] = evaluate(vmctx, module, expr)?;
-            (*values.store).const_operands.push(value);
+            (*values.store).gc.temporaries.push(value);
         }
-        Ok((&(*values.store).const_operands)[values.start..].into())
+        Ok((&(*values.store).gc.temporaries)[values.start..].into())
     }
 }
 
@@ -69,7 +69,7 @@ struct Operands {
 impl Drop for Operands {
     fn drop(&mut self) {
         // SAFETY: the store is live by the promise of `of`, and nobody else refers to it.
-        unsafe { (*self.store).const_operands.truncate(self.start) };
+        unsafe { (*self.store).gc.temporaries.truncate(self.start) };
     }
 }
 
@@ -78,13 +78,13 @@ impl Operands {
     /// The store must be live and nobody refer to it while the value lives.
     unsafe fn of(store: *mut StoreOpaque) -> Self {
         // SAFETY: the caller's promise.
-        let start = unsafe { (*store).const_operands.len() };
+        let start = unsafe { (*store).gc.temporaries.len() };
         Operands { store, start }
     }
 
     fn all(&mut self) -> &mut Vec<u64> {
         // SAFETY: the store is live by the promise of `of`, and nobody else refers to it.
-        unsafe { &mut (*self.store).const_operands }
+        unsafe { &mut (*self.store).gc.temporaries }
     }
 
     fn len(&mut self) -> usize {

@@ -1,16 +1,16 @@
-//! The garbage collector of a store: a conservative mark-and-sweep of exceptions and of host objects (`externref`).
+//! The garbage collector of a store: a conservative mark-and-sweep of the objects of its heap ([`gc`](super::gc)) and of host
+//! objects (`externref`).
 //!
-//! What may be here: the list of exceptions and host objects, and the roots of a collection, which frees structures and arrays
-//! too (`gc`). What may not: what an exception means (`exception`), and what is in a structure or array.
+//! What may be here: the roots of a collection, the host objects, and what the store may have of all that. What may not: what
+//! is in an object, and where.
 //!
 //! Objects do not move. The roots are: every word of the value stack and of the native stack, whatever it means, so engines
-//! need no stack maps; globals and tables of reference types; and references that the host holds. Payloads of marked
-//! exceptions are marked from in turn. Values of element segments are no roots: a constant expression gets a reference to a
-//! collected object only from an immutable global, which is a root itself.
+//! need no stack maps; globals and tables of reference types; the values of element segments that make objects; operands of
+//! constant expressions; the pending exception; and references that the host holds. The values of other element segments are no
+//! roots: they have a reference to a collected object only from an immutable global, which is a root itself.
 //!
-//! The slot of an exception is its address. The slot of a host object is a number and no address, and that of a
-//! structure or array an offset in the heap: whatever WebAssembly code does to it, a look-up stays in the store's own list or
-//! heap.
+//! The slot of a host object is a number and no address, and that of an object an offset in the heap: whatever WebAssembly code
+//! does to it, a look-up stays in the store's own list or heap.
 //!
 //! # Several native stacks
 //! The native stack is scanned from the collector's own frame to where the store's code was entered. A host function may
@@ -21,16 +21,13 @@
 //! collected, and suspended code can't refer to those.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Mutex, PoisonError, Weak};
 
-use super::context::VMException;
-use super::exception;
 use super::extern_ref::ExternRef;
 use super::extern_table::{ExternMarks, ExternTable};
 use super::gc::Marker;
 use super::limits::{GrowthRequest, LimitedResource};
 use super::store::StoreOpaque;
-use crate::error::{Error, ExnPin, Result};
+use crate::error::{Error, Result};
 use crate::module::types::{HeapType, RefType};
 use crate::sys;
 
@@ -39,9 +36,6 @@ const MIN_THRESHOLD: usize = 1 << 20;
 
 /// Bytes that each host object counts for; its real size is unknown.
 pub(crate) const EXTERN_BYTES: usize = 256;
-
-/// Bytes that each exception counts for, beside its own: what the allocator and the list of exceptions need.
-pub(crate) const EXCEPTION_OVERHEAD: usize = 32;
 
 /// Steps in which a limiter is asked for more room.
 const STEP: usize = 64 << 10;
@@ -64,51 +58,28 @@ pub struct HeapStats {
 /// The objects that existed when [`Heap::freeze`] was called, which no collection frees.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Frozen {
-    /// So many of the oldest exceptions.
-    exceptions: usize,
     /// Host objects with a serial number below this.
     externs: u64,
-    /// Structures and arrays of eras before this, see [`GcHeap::freeze`](super::gc::GcHeap::freeze).
+    /// Objects of the heap of eras before this, see [`GcHeap::freeze`](super::gc::GcHeap::freeze).
     objects: u64,
 }
 
-/// The collected objects of a store.
+/// The host objects of a store, and what is known of its collections.
 #[derive(Default)]
 pub(crate) struct Heap {
-    /// All exceptions, each an allocation of its own; oldest first.
-    exceptions: Vec<*mut VMException>,
-    exception_bytes: usize,
     externs: ExternTable,
-    /// Bytes of objects above which the next collection is due.
+    /// Bytes of host objects above which the next collection is due.
     threshold: usize,
-    /// Bytes that the last collection has left.
+    /// Bytes of host objects that the last collection has left.
     survived: usize,
     /// Bytes that the store's limiter has allowed.
     allowed: usize,
     frozen: Frozen,
-    /// Exceptions that the host holds.
-    pins: Mutex<ExnPins>,
     /// Host objects that were collected but not dropped yet.
     dead: Vec<ExternRef>,
     collections: u64,
     /// For tests: a collection is always due.
     always: bool,
-}
-
-#[derive(Default)]
-struct ExnPins {
-    all: Vec<Weak<ExnPin>>,
-    /// Length of `all` at which dropped pins are removed.
-    prune_at: usize,
-}
-
-impl Drop for Heap {
-    fn drop(&mut self) {
-        for exception in self.exceptions.drain(..) {
-            // SAFETY: all come from `exception::new`, and everything that could refer to them is dropped with the store.
-            unsafe { exception::free(exception) };
-        }
-    }
 }
 
 impl Heap {
@@ -138,31 +109,10 @@ impl Heap {
         &self.externs
     }
 
-    /// Adds an exception, whose size is `bytes`.
-    pub fn add_exception(&mut self, exception: *mut VMException, bytes: usize) {
-        self.exceptions.push(exception);
-        self.exception_bytes += bytes;
-    }
-
-    /// Size of all exceptions in bytes.
-    pub fn exception_bytes(&self) -> usize {
-        self.exception_bytes
-    }
-
-    /// Keeps an exception alive as long as there is a strong reference to `pin`.
-    pub fn add_pin(&self, pin: Weak<ExnPin>) {
-        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        if pins.all.len() >= pins.prune_at {
-            pins.all.retain(|pin| pin.strong_count() > 0);
-            pins.prune_at = 2 * pins.all.len() + 16;
-        }
-        pins.all.push(pin);
-    }
-
-    /// What exceptions and host objects count for.
+    /// What host objects count for.
     #[inline]
     pub fn bytes(&self) -> usize {
-        self.exception_bytes + EXCEPTION_OVERHEAD * self.exceptions.len() + EXTERN_BYTES * self.externs.len()
+        EXTERN_BYTES * self.externs.len()
     }
 
     /// Whether a host object has a slot.
@@ -191,19 +141,19 @@ impl Heap {
     pub fn take_dead(&mut self) -> Vec<ExternRef> {
         std::mem::take(&mut self.dead)
     }
-
-    /// The current counts.
-    pub fn stats(&self) -> HeapStats {
-        HeapStats {
-            exceptions: self.exceptions.len(),
-            exception_bytes: self.exception_bytes,
-            externs: self.externs.len(),
-            collections: self.collections,
-        }
-    }
 }
 
 impl StoreOpaque {
+    /// The current counts.
+    pub fn heap_stats(&self) -> HeapStats {
+        HeapStats {
+            exceptions: self.gc.exceptions(),
+            exception_bytes: self.gc.exception_bytes(),
+            externs: self.heap.externs.len(),
+            collections: self.heap.collections,
+        }
+    }
+
     /// What all collected objects count for.
     #[inline]
     pub fn collected_bytes(&self) -> usize {
@@ -215,7 +165,7 @@ impl StoreOpaque {
     pub fn freeze(&mut self) -> Frozen {
         let objects = self.gc.freeze(&mut self.vm);
         let heap = &mut self.heap;
-        let now = Frozen { exceptions: heap.exceptions.len(), externs: heap.externs.next_serial(), objects: 0 };
+        let now = Frozen { externs: heap.externs.next_serial(), objects: 0 };
         Frozen { objects, ..std::mem::replace(&mut heap.frozen, now) }
     }
 
@@ -288,63 +238,6 @@ pub(crate) fn drop_all(objects: Vec<ExternRef>) {
     }
 }
 
-/// The state of the mark phase.
-struct Marks<'a> {
-    /// Addresses of all exceptions, sorted.
-    exceptions: Vec<usize>,
-    /// For each of `exceptions`, whether it is marked.
-    exception_marks: Vec<bool>,
-    /// Marked exceptions whose payload was not scanned yet.
-    pending: Vec<*mut VMException>,
-    /// The structures, arrays and host objects.
-    objects: Marker<'a>,
-    /// Number of words scanned.
-    words: usize,
-}
-
-impl Marks<'_> {
-    /// Marks the exception that a word refers to, if it refers to one.
-    fn exception(&mut self, word: u64) {
-        if let Ok(address) = usize::try_from(word)
-            && let (Some(first), Some(last)) = (self.exceptions.first(), self.exceptions.last())
-            && (*first..=*last).contains(&address)
-            && let Ok(index) = self.exceptions.binary_search(&address)
-            && !std::mem::replace(&mut self.exception_marks[index], true)
-        {
-            self.pending.push(address as *mut VMException);
-        }
-    }
-
-    /// Marks what a slot refers to, whatever its type.
-    fn slot(&mut self, slot: u64) {
-        self.words += 1;
-        self.exception(slot);
-        self.objects.candidate(slot);
-    }
-
-    /// Marks what a word of a native stack or a register may refer to.
-    fn native(&mut self, word: u64) {
-        self.words += 1;
-        self.exception(word);
-        self.objects.native_candidate(word);
-    }
-
-    /// Scans the payloads of all marked exceptions, those included that are marked meanwhile.
-    ///
-    /// # Safety
-    /// No exception may have been freed since the marks were made.
-    unsafe fn follow(&mut self) {
-        while let Some(exception) = self.pending.pop() {
-            // SAFETY: `pending` has exceptions that existed when the marks were made, and none was freed, by the caller's
-            // promise.
-            unsafe {
-                let payload = VMException::payload(exception);
-                words(payload, payload.add((*exception).slots), |word| self.slot(word));
-            }
-        }
-    }
-}
-
 /// Has `visit` visit the words of a range.
 ///
 /// # Safety
@@ -358,7 +251,7 @@ unsafe fn words(mut from: *const u64, to: *const u64, mut visit: impl FnMut(u64)
 }
 
 /// Collects the objects that no root and no reachable object refers to; see the module's documentation for the roots.
-/// Exceptions, structures and arrays are freed at once. Host objects only lose their slots; the caller drops them, see
+/// Objects of the heap are freed at once. Host objects only lose their slots; the caller drops them, see
 /// [`Heap::take_dead`].
 ///
 /// Does nothing if the current native stack is not the one that the store's code runs on.
@@ -375,67 +268,51 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         return;
     }
     let (value_base, value_top) = (store.value_base(), store.vm.value_top);
-    let StoreOpaque { vm, heap, gc, globals, tables, .. } = &mut *store;
-    let mut exceptions: Vec<usize> = heap.exceptions.iter().map(|exception| *exception as usize).collect();
-    exceptions.sort_unstable();
-    let mut marks = Marks {
-        exception_marks: vec![false; exceptions.len()],
-        exceptions,
-        pending: Vec::new(),
-        // SAFETY: nobody writes to the heap of objects during a collection.
-        objects: unsafe { gc.marker(vm, ExternMarks::new(&heap.externs)) },
-        words: 0,
+    let StoreOpaque { vm, heap, gc, globals, tables, instances, .. } = &mut *store;
+    let pending = [vm.thrown, vm.in_flight];
+    // SAFETY: nobody writes to the heap of objects during a collection.
+    let mut marker = unsafe { gc.marker(vm, ExternMarks::new(&heap.externs)) };
+    let mut scanned = 0;
+    let mut slot = |slot| {
+        scanned += 1;
+        marker.candidate(slot);
     };
-    // SAFETY: the value stack is mapped up to `value_top`. The native stack is mapped from the stack pointer to where this
-    // store's code was entered; if no code was entered, `high` is 0 and the range is empty. A reference that compiled code
-    // keeps in a callee-saved register is still there, or a frame in the range has saved it.
-    unsafe {
-        words(value_base, value_top, |word| marks.slot(word));
-        let registers = sys::saved_registers();
-        registers.iter().for_each(|word| marks.native(*word));
-        words((here & !7) as *const u64, stack.high as *const u64, |word| marks.native(word));
-    }
-    let is_collected = |ty: &RefType| matches!(ty.heap_type().top(), HeapType::Any | HeapType::Exn | HeapType::Extern);
+    pending.into_iter().for_each(&mut slot);
+    // SAFETY: the value stack is mapped up to `value_top`.
+    unsafe { words(value_base, value_top, &mut slot) };
+    let is_collected = |ty: &RefType| ty.heap_type().top() != HeapType::Func;
     for global in globals.iter().filter(|global| global.ty.content.as_ref().is_some_and(is_collected)) {
         // SAFETY: the value of a global is valid as long as the store.
-        marks.slot(unsafe { (*global.vm).slots[0] });
+        slot(unsafe { (*global.vm).slots[0] });
     }
     for table in tables.iter().filter(|table| is_collected(&table.ty.element)) {
-        table.elements().iter().for_each(|slot| marks.slot(*slot));
+        table.elements().iter().copied().for_each(&mut slot);
     }
-    {
-        let mut pins = heap.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        pins.all.retain(|pin| {
-            pin.upgrade().is_some_and(|pin| {
-                marks.exception(pin.exception as u64);
-                true
-            })
-        });
+    for instance in instances.iter() {
+        // SAFETY: instances live as long as the store, and nobody writes to one during a collection.
+        let instance = unsafe { &*instance.as_ptr() };
+        instance.collected_elements().flatten().copied().for_each(&mut slot);
     }
-    for exception in &heap.exceptions[..heap.frozen.exceptions] {
-        marks.exception(*exception as u64);
+    let mut native = |word| {
+        scanned += 1;
+        marker.native_candidate(word);
+    };
+    // SAFETY: the native stack is mapped from the stack pointer to where this store's code was entered; if no code was
+    // entered, `high` is 0 and the range is empty. A reference that compiled code keeps in a callee-saved register is still
+    // there, or a frame in the range has saved it.
+    unsafe {
+        sys::saved_registers().iter().copied().for_each(&mut native);
+        words((here & !7) as *const u64, stack.high as *const u64, &mut native);
     }
-    // SAFETY: exceptions are freed below only.
-    unsafe { marks.follow() };
-    marks.objects.finish();
-    let Marks { exceptions, exception_marks, objects, words, .. } = marks;
-    let Marker { externs: ExternMarks { marks: extern_marks, .. }, live, .. } = objects;
-    gc.sweep(live, words);
-    heap.exceptions.retain(|exception| {
-        let index = exceptions.binary_search(&(*exception as usize)).expect("it was listed above");
-        let reached = exception_marks[index];
-        if !reached {
-            // SAFETY: it comes from `exception::new`, is removed from the list, and nothing refers to it.
-            heap.exception_bytes -= unsafe { exception::free(*exception) };
-        }
-        reached
-    });
-    heap.externs.sweep(&extern_marks, heap.frozen.externs, &mut heap.dead);
+    marker.finish();
+    let Marker { externs: ExternMarks { marks, .. }, found, .. } = marker;
+    gc.sweep(found, scanned);
+    heap.externs.sweep(&marks, heap.frozen.externs, &mut heap.dead);
     heap.collections += 1;
     heap.survived = heap.bytes();
     // The cost of a collection grows with the live bytes and with the words scanned (8 bytes each). The next is due when as
     // many bytes were allocated as are alive now, or half as many as were scanned, so the cost per allocated byte is bounded.
-    heap.threshold = heap.bytes() + heap.bytes().max(4 * words).max(MIN_THRESHOLD);
+    heap.threshold = heap.bytes() + heap.bytes().max(4 * scanned).max(MIN_THRESHOLD);
 }
 
 #[cfg(test)]
@@ -489,7 +366,6 @@ mod tests {
         for _ in 0..10_000 {
             assert!(matches!(throw().kind(), ErrorKind::Exception(_)));
         }
-        let pins = store.inner().opaque.heap.pins.lock().unwrap();
-        assert!((kept.len()..=2 * kept.len() + 16).contains(&pins.all.len()), "{}", pins.all.len());
+        assert_eq!(store.inner().opaque.gc.pinned(), kept.len());
     }
 }

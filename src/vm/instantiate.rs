@@ -67,6 +67,7 @@ impl InstanceData {
             tags: Vec::with_capacity(inner.tags.len()),
             host_memory: std::ptr::null_mut(),
             element_values: Vec::new(),
+            object_elements: Vec::new(),
             dropped_elements: vec![false; inner.elements.len()],
             dropped_data: vec![false; inner.data.len()],
         };
@@ -205,7 +206,10 @@ impl InstanceData {
             };
             this().tables.push(store().add_table(table));
         }
-        for segment in &inner.elements {
+        for (segment, index) in inner.elements.iter().zip(0..) {
+            if segment.makes_objects() {
+                this().object_elements.push(index);
+            }
             let values = match &segment.items {
                 ElementItems::Funcs(_) => None,
                 // SAFETY: the context is live and all its globals are initialised.

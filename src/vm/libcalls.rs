@@ -45,6 +45,8 @@ macro_rules! for_each_libcall {
             /// Allocates an exception with a copy of the payload in the slots at `payload`. Returns 0 if it fails: the store
             /// has a pending error, and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
+            /// The function in a slot of the payload of an exception with this tag.
+            exception_func(tag: I32, exception: I64, slot: I32) -> Size;
             /// Decides how to go on when less fuel is left than a segment costs; if the code goes on, that has been paid.
             fuel_exhausted(price: I64) -> Trap;
             /// Makes a trap, given by its code, the store's pending error.
@@ -121,7 +123,7 @@ pub(crate) fn table() -> *const Libcalls {
 /// For all: the context must be that of the running code, indices must be validated ones of its module, and slots must hold
 /// values of the types that the instruction has.
 mod entry {
-    use super::super::context::{VMException, VMFuncRef};
+    use super::super::context::VMFuncRef;
     use super::super::gc::{functions, ops as gc};
     use super::super::{exception, fuel, instance, ops, store::StoreOpaque};
     use super::{FAILED, VMContext};
@@ -212,12 +214,15 @@ mod entry {
         ref_func(vmctx, func: u32) -> u64 { instance::func_ref(vmctx, func) as u64 }
         exception_new(vmctx, tag: u32, payload: u64) -> u64 {
             match exception::new(vmctx, tag, payload as usize as *const u64) {
-                Ok(exception) => exception as u64,
+                Ok(exception) => exception.into(),
                 Err(error) => {
                     (*(*vmctx).store.cast::<StoreOpaque>()).raise(error);
                     0
                 }
             }
+        }
+        exception_func(vmctx, tag: u32, exception: u64, slot: u32) -> u64 {
+            size(vmctx, exception::function(vmctx, tag, exception as u32, slot))
         }
         fuel_exhausted(vmctx, price: u64) -> u32 { status(vmctx, fuel::exhausted((*vmctx).store.cast(), price)) }
         set_pending_trap(vmctx, code: u32) -> u32 {
@@ -231,12 +236,11 @@ mod entry {
                 status(vmctx, Err(Trap::NullExceptionReference.into()))
             } else {
                 exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
-                (*(*vmctx).store).thrown = exception as usize as *mut VMException;
+                (*(*vmctx).store).thrown = exception;
                 0
             }
         }
         resume_throw(vmctx, exception: u64) -> u32 {{
-            let exception = exception as usize as *mut VMException;
             if (*(*vmctx).store).in_flight != exception {
                 exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
             }

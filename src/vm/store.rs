@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::Account;
-use super::context::{VMException, VMFuncRef, VMStore, VMTag};
+use super::context::{VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
 use super::extern_ref::ExternRef;
@@ -96,13 +96,11 @@ pub(crate) struct StoreOpaque {
     pub memories: Vec<MemoryData>,
     pub tables: Vec<TableData>,
     pub globals: Vec<GlobalData>,
-    /// Contexts and exceptions point to tags, and tags are compared by address.
+    /// Contexts point to tags.
     #[expect(clippy::vec_box, reason = "addresses must not change")]
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
     pub gc: GcHeap,
-    /// The operands of the constant expressions that are being evaluated, which instantiation does outside of any activation.
-    pub const_operands: Vec<u64>,
     /// The native stack that this store's code runs on now.
     pub(super) stack: NativeStack,
     /// Number of other native stacks with suspended code of this store.
@@ -155,12 +153,12 @@ impl StoreOpaque {
                 nest_limit: 0,
                 value_top: std::ptr::null_mut(),
                 value_end: std::ptr::null_mut(),
-                thrown: std::ptr::null_mut(),
+                thrown: 0,
                 raise: (engine.hooks.raise)(),
                 poll: (engine.hooks.poll)(),
                 exit_fp: 0,
                 innermost: std::ptr::null(),
-                in_flight: std::ptr::null_mut(),
+                in_flight: 0,
                 native_calls: engine.hooks.native_calls,
                 fuel: 0,
                 consumes_fuel: engine.config.consume_fuel,
@@ -193,7 +191,6 @@ impl StoreOpaque {
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
             gc: GcHeap::new(id, engine.config.collect_always),
-            const_operands: Vec::new(),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -246,7 +243,7 @@ impl StoreOpaque {
     /// # Safety
     /// The slot must be null or a live exception of this store.
     pub unsafe fn exn_ref(&self, slot: u64) -> Option<ExnRef> {
-        (slot != 0).then(|| exception::pin(self, slot as usize as *mut VMException))
+        (slot != 0).then(|| exception::pin(self, slot as u32))
     }
 
     /// Address of the first slot of the value stack.

@@ -7,6 +7,7 @@ use crate::interp::print::Half::*;
 
 /// What they do.
 mod run {
+    pub use super::super::atomic::run::*;
     pub use super::super::call::run::*;
     pub use super::super::control::run::*;
     pub use super::super::exception::run::*;

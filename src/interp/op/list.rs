@@ -86,6 +86,11 @@ macro_rules! for_each_op {
                 MemoryCopy: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 MemoryInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 DataDrop: [ImmBC],
+                /// On a memory that is not shared nobody waits, and nobody may.
+                MemoryAtomicNotify: [Def(A), Slot(B), Word(1), Place(2)],
+                MemoryAtomicWait32: [Def(A), Slot(B), Word(1), Place(2)],
+                MemoryAtomicWait64: [Def(A), Slot(B), Word(1), Place(2)],
+                AtomicFence: [],
                 TableGet: [Def(A), Slot(B), Place(1)],
                 TableSet: [Slot(A), Slot(B), Place(1)],
                 TableSize: [Def(A), PlaceBC],
@@ -325,6 +330,40 @@ macro_rules! for_each_op {
                 I32Store8(x: u32) -> u8 { x as u8 } I32Store16(x: u32) -> u16 { x as u16 }
                 I64Store8(x: u64) -> u8 { x as u8 } I64Store16(x: u64) -> u16 { x as u16 }
                 I64Store32(x: u64) -> u32 { x as u32 } V128Store(x: V128) -> V128 { x }
+            }
+
+            // Atomic instructions: the unit in memory. Values are in slots, with zeros above.
+            atomic_load {
+                I32AtomicLoad u32; I64AtomicLoad u64; I32AtomicLoad8U u8; I32AtomicLoad16U u16; I64AtomicLoad8U u8;
+                I64AtomicLoad16U u16; I64AtomicLoad32U u32;
+            }
+            atomic_store {
+                I32AtomicStore u32; I64AtomicStore u64; I32AtomicStore8 u8; I32AtomicStore16 u16; I64AtomicStore8 u8;
+                I64AtomicStore16 u16; I64AtomicStore32 u32;
+            }
+            atomic_rmw {
+                I32AtomicRmwAdd fetch_add u32; I64AtomicRmwAdd fetch_add u64; I32AtomicRmw8AddU fetch_add u8;
+                I32AtomicRmw16AddU fetch_add u16; I64AtomicRmw8AddU fetch_add u8; I64AtomicRmw16AddU fetch_add u16;
+                I64AtomicRmw32AddU fetch_add u32;
+                I32AtomicRmwSub fetch_sub u32; I64AtomicRmwSub fetch_sub u64; I32AtomicRmw8SubU fetch_sub u8;
+                I32AtomicRmw16SubU fetch_sub u16; I64AtomicRmw8SubU fetch_sub u8; I64AtomicRmw16SubU fetch_sub u16;
+                I64AtomicRmw32SubU fetch_sub u32;
+                I32AtomicRmwAnd fetch_and u32; I64AtomicRmwAnd fetch_and u64; I32AtomicRmw8AndU fetch_and u8;
+                I32AtomicRmw16AndU fetch_and u16; I64AtomicRmw8AndU fetch_and u8; I64AtomicRmw16AndU fetch_and u16;
+                I64AtomicRmw32AndU fetch_and u32;
+                I32AtomicRmwOr fetch_or u32; I64AtomicRmwOr fetch_or u64; I32AtomicRmw8OrU fetch_or u8;
+                I32AtomicRmw16OrU fetch_or u16; I64AtomicRmw8OrU fetch_or u8; I64AtomicRmw16OrU fetch_or u16;
+                I64AtomicRmw32OrU fetch_or u32;
+                I32AtomicRmwXor fetch_xor u32; I64AtomicRmwXor fetch_xor u64; I32AtomicRmw8XorU fetch_xor u8;
+                I32AtomicRmw16XorU fetch_xor u16; I64AtomicRmw8XorU fetch_xor u8; I64AtomicRmw16XorU fetch_xor u16;
+                I64AtomicRmw32XorU fetch_xor u32;
+                I32AtomicRmwXchg swap u32; I64AtomicRmwXchg swap u64; I32AtomicRmw8XchgU swap u8;
+                I32AtomicRmw16XchgU swap u16; I64AtomicRmw8XchgU swap u8; I64AtomicRmw16XchgU swap u16;
+                I64AtomicRmw32XchgU swap u32;
+            }
+            atomic_cmpxchg {
+                I32AtomicRmwCmpxchg u32; I64AtomicRmwCmpxchg u64; I32AtomicRmw8CmpxchgU u8; I32AtomicRmw16CmpxchgU u16;
+                I64AtomicRmw8CmpxchgU u8; I64AtomicRmw16CmpxchgU u16; I64AtomicRmw32CmpxchgU u32;
             }
 
             load_lane {

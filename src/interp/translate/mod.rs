@@ -4,6 +4,7 @@
 //! when it must be (see [`stack`]). [`emit`] appends instructions, and knows what the accumulators hold. Each category of
 //! instructions has its file. Each operator is validated before it comes here ([`walk`]).
 
+mod atomic;
 mod call;
 mod control;
 mod emit;
@@ -271,6 +272,10 @@ macro_rules! translate {
         unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
         load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
         store { $($store:ident($($s:tt)*) -> $store_unit:ident $store_body:tt)* }
+        atomic_load { $($al:ident $al_unit:ident;)* }
+        atomic_store { $($as:ident $as_unit:ident;)* }
+        atomic_rmw { $($ar:ident $ar_fn:ident $ar_unit:ident;)* }
+        atomic_cmpxchg { $($ac:ident $ac_unit:ident;)* }
         load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
         store_lane { $($store_lane:ident($($sl:tt)*) -> $st:ident $sl_body:tt)* }
         splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
@@ -424,6 +429,14 @@ macro_rules! translate {
                     $(Operator::$unary => self.unary(op::Unary::$unary),)*
                     $(Operator::$load { memarg } => self.load(op::Load::$load, memarg),)*
                     $(Operator::$store { memarg } => self.store(op::Store::$store, memarg),)*
+                    Operator::MemoryAtomicNotify { memarg } => self.atomic_notify(memarg),
+                    Operator::MemoryAtomicWait32 { memarg } => self.atomic_wait(Plain::MemoryAtomicWait32, memarg),
+                    Operator::MemoryAtomicWait64 { memarg } => self.atomic_wait(Plain::MemoryAtomicWait64, memarg),
+                    Operator::AtomicFence { .. } => self.atomic_fence(),
+                    $(Operator::$al { memarg } => self.atomic_load(op::AtomicLoad::$al, memarg),)*
+                    $(Operator::$as { memarg } => self.atomic_store(op::AtomicStore::$as, memarg),)*
+                    $(Operator::$ar { memarg } => self.atomic_rmw(op::AtomicRmw::$ar, memarg),)*
+                    $(Operator::$ac { memarg } => self.atomic_cmpxchg(op::AtomicCmpxchg::$ac, memarg),)*
                     $(Operator::$load_lane { memarg, lane } => self.load_lane(op::LoadLane::$load_lane, memarg, lane),)*
                     $(Operator::$store_lane { memarg, lane } => {
                         self.store_lane(op::StoreLane::$store_lane, memarg, lane);

@@ -18,6 +18,9 @@ use crate::vm::store::StoreOpaque;
 /// It keeps its object alive, and nothing else of its store. It may be dropped on any thread, also after the store. Use with
 /// another store than its own is a [`Usage`](crate::ErrorKind::Usage) error; `i31`s and objects of the host are of no store.
 ///
+/// A host object that holds a reference to what refers to the host object in turn lives as long as the store: no collection sees
+/// what host objects hold.
+///
 /// ```
 /// use wasmrun::{AnyRef, FieldType, HeapType, Mutability, Store, StructRef, StructRefPre, StructType, Val, ValType};
 /// let mut store = Store::<()>::default();

@@ -18,7 +18,7 @@ use super::blocks::{BLOCK, Blocks, LINE, LINES, MAX_SMALL, Use};
 use super::descriptor::Descriptors;
 use super::functions::Functions;
 use super::layout::{self, MAX_STRUCT};
-use super::mark::Marker;
+use super::mark::{Found, Marker};
 use super::pins::{GcPin, Pins};
 use crate::error::{Error, Result};
 use crate::sys::discard;
@@ -63,7 +63,8 @@ pub(crate) struct GcHeap {
     pub(super) functions: Functions,
     /// Objects that the host holds.
     pins: Arc<Pins>,
-    /// Slots that Rust code holds while it makes objects, as far as they are not on a stack: a collection takes them as roots.
+    /// Slots that Rust code holds while it makes objects, as far as they are not on a stack, such as the operands of constant
+    /// expressions: a collection takes them as roots.
     pub temporaries: Vec<u64>,
     /// The block that has the current hole, and the line of it where the search for the next begins.
     current: Option<(usize, usize)>,
@@ -84,6 +85,8 @@ pub(crate) struct GcHeap {
     /// Objects in blocks of earlier eras are kept.
     frozen: u64,
     mark_stack: Vec<u64>,
+    /// Exceptions and their bytes: those that the last collection has found, and those that were made since.
+    exceptions: (usize, usize),
     /// For tests: a collection is always due.
     always: bool,
 }
@@ -101,10 +104,40 @@ impl GcHeap {
         self.blocks.in_use() * BLOCK
     }
 
+    /// Number of references that the host holds.
+    #[cfg(test)]
+    pub fn pinned(&self) -> usize {
+        self.pins.len()
+    }
+
     /// Bytes of the objects that the last collection has found.
     #[cfg(test)]
     pub fn live(&self) -> u64 {
         self.live
+    }
+
+    /// Number of exceptions that no collection has found unreachable.
+    pub fn exceptions(&self) -> usize {
+        self.exceptions.0
+    }
+
+    /// Bytes of these, headers included.
+    pub fn exception_bytes(&self) -> usize {
+        self.exceptions.1
+    }
+
+    /// Counts an exception that was made.
+    pub fn count_exception(&mut self, bytes: usize) {
+        self.exceptions = (self.exceptions.0 + 1, self.exceptions.1 + bytes);
+    }
+
+    /// The index of the tag that has a descriptor, see [`Descriptors::tag`].
+    ///
+    /// # Safety
+    /// `vm` must be that of the live store which has this heap.
+    pub unsafe fn tag(&self, vm: *const VMStore, descriptor: u32) -> Option<usize> {
+        // SAFETY: the caller's promise.
+        unsafe { self.descriptors.tag(vm, descriptor) }
     }
 
     /// Keeps what a reference refers to, as long as the pin exists.
@@ -434,10 +467,11 @@ impl GcHeap {
         marker
     }
 
-    /// Frees what a [`Marker`] has not marked. `live` is what it has found, and `words` how many words were scanned for roots.
-    pub fn sweep(&mut self, live: u64, words: usize) {
+    /// Frees what a [`Marker`] has not marked. `found` is what it has found, and `words` how many words were scanned for roots.
+    pub fn sweep(&mut self, found: Found, words: usize) {
         self.blocks.sweep();
-        self.live = live;
+        let live = found.bytes;
+        (self.live, self.exceptions) = (live, (found.exceptions, found.exception_bytes));
         self.allocated = 0;
         // As for other collected objects: the cost of a collection is spread over what is allocated until the next.
         self.threshold = live.max(4 * words as u64).max(MIN_THRESHOLD);

@@ -34,8 +34,28 @@ pub(crate) struct Marker<'a> {
     /// Whether `stack` had no room for a marked object.
     overflowed: bool,
     pub externs: ExternMarks<'a>,
-    /// Bytes of marked objects.
-    pub live: u64,
+    pub found: Found,
+}
+
+/// What is marked.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Found {
+    /// Bytes of all objects.
+    pub bytes: u64,
+    /// Number of exceptions, and their bytes.
+    pub exceptions: usize,
+    pub exception_bytes: usize,
+}
+
+impl Found {
+    #[inline]
+    fn count(&mut self, traced: &Traced, size: u32) {
+        self.bytes += u64::from(size);
+        if let Traced::Exception { .. } = traced {
+            self.exceptions += 1;
+            self.exception_bytes += size as usize;
+        }
+    }
 }
 
 impl<'a> Marker<'a> {
@@ -54,7 +74,7 @@ impl<'a> Marker<'a> {
         let bytes = blocks.len() * BLOCK;
         let end = u32::try_from(bytes).expect("a heap ends before 4 GiB");
         let most = (bytes / ALIGN as usize / SHARE).max(LEAST);
-        Marker { base, end, blocks, descriptors, stack, most, overflowed: false, externs, live: 0 }
+        Marker { base, end, blocks, descriptors, stack, most, overflowed: false, externs, found: Found::default() }
     }
 
     /// Reads a word of the heap.
@@ -78,7 +98,7 @@ impl<'a> Marker<'a> {
     #[inline]
     fn size(&self, object: u32, traced: &Traced) -> Option<u32> {
         let size = match *traced {
-            Traced::Struct { size, .. } => u64::from(size),
+            Traced::Struct { size, .. } | Traced::Exception { size, .. } => u64::from(size),
             Traced::Array { element, .. } => array_size(element, self.read(object + layout::LENGTH)),
         };
         let block = object as usize / BLOCK;
@@ -269,11 +289,14 @@ impl<'a> Marker<'a> {
                 from = object + ALIGN;
             }
         }
-        self.live = 0;
+        self.found = Found::default();
         let mut from = 0;
         while let Some(object) = self.blocks.marks.next(from) {
-            let size = self.traced(object).and_then(|traced| self.size(object, traced));
-            self.live += u64::from(size.unwrap_or(0));
+            if let Some(traced) = self.traced(object)
+                && let Some(size) = self.size(object, traced)
+            {
+                self.found.count(traced, size);
+            }
             from = object + ALIGN;
         }
     }
@@ -285,10 +308,10 @@ impl<'a> Marker<'a> {
         let Some(size) = self.size(object, traced) else { return };
         if first == 0 {
             self.mark_lines(object..object + size);
-            self.live += u64::from(size);
+            self.found.count(traced, size);
         }
         match traced {
-            Traced::Struct { references, .. } => {
+            Traced::Struct { references, .. } | Traced::Exception { references, .. } => {
                 for offset in references {
                     self.reference(self.read(object + offset));
                 }

@@ -1,5 +1,5 @@
-//! The garbage-collected heap of a store: structures and arrays (specification 3.0, "Structure Instances" and "Array
-//! Instances").
+//! The garbage-collected heap of a store: structures, arrays and exceptions (specification 3.0, "Structure Instances", "Array
+//! Instances" and "Exception Instances").
 //!
 //! What may be here: the descriptors of types (`descriptor`), allocation (`heap`, `blocks`), marking (`mark`; what the roots are is
 //! in [`heap`](super::heap)), reads and writes that stay in the heap (`access`), the numbers that functions have there
@@ -23,7 +23,7 @@ pub(crate) mod ops;
 mod pins;
 
 pub(crate) use crate::module::layout;
-pub(crate) use descriptor::{descriptor, prepare};
+pub(crate) use descriptor::{descriptor, of_tag, prepare};
 pub(crate) use heap::{GcHeap, alloc};
 pub(crate) use mark::Marker;
 pub(crate) use pins::GcPin;

@@ -358,7 +358,7 @@ fn references_in_both_halves_of_a_native_word_are_found() {
         let mut marker = gc.marker(vm, crate::vm::extern_table::ExternMarks::new(heap.externs()));
         marker.native_candidate(u64::from(high) << 32 | u64::from(low));
         marker.finish();
-        marker.live
+        marker.found.bytes
     };
     assert_eq!(live, 2 * NODE);
 }
