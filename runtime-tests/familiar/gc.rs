@@ -183,16 +183,15 @@ fn casts_in_a_module() -> wasmtime::Result<()> {
         r#"
         (module
             (func (export "increment-if-i31") (param (ref null any)) (result (ref null any))
-                block
+                block (result (ref null any))
                     local.get 0
-                    br_on_cast_fail (ref null any) (ref i31) 0
+                    br_on_cast_fail 0 (ref null any) (ref i31)
                     i31.get_u
                     i32.const 1
                     i32.add
                     ref.i31
                     return
                 end
-                local.get 0
             )
         )
     "#,
