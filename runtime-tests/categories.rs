@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-const CATEGORIES: [&str; 9] =
-    ["call", "control", "exception", "memory", "numeric", "reference", "simd", "table", "variable"];
+const CATEGORIES: [&str; 10] =
+    ["atomic", "call", "control", "exception", "memory", "numeric", "reference", "simd", "table", "variable"];
 
 struct Room {
     folder: &'static str,
@@ -25,6 +25,7 @@ const ROOMS: [Room; 4] = [
                 "reference",
                 "`ref.func` calls the runtime, so it is left to its handler; the others are comparisons and constants",
             ),
+            ("atomic", "all atomic instructions are left to their handlers"),
             ("simd", "all vector instructions are left to their handlers"),
             ("table", "all instructions on tables but calls are left to their handlers"),
         ],
@@ -55,6 +56,8 @@ fn rooms_have_the_same_categories() {
 #[test]
 fn instructions_are_in_the_files_of_their_categories() {
     let instructions = [
+        ("atomic", "atomic_rmw", "AtomicRmwHandler", "I32AtomicRmwAdd"),
+        ("atomic", "atomic_wait", "MemoryAtomicWait32", "MemoryAtomicWait32"),
         ("call", "call", "Call", "Call"),
         ("call", "call_indirect", "CallIndirect", "CallIndirect"),
         ("call", "return_call", "ReturnCall", "ReturnCall"),

@@ -46,7 +46,7 @@ fn unsupported_proposals_are_named() {
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (func (param (ref null 0))) (type (func)))", "function-references"),
         ("(module (type (struct)))", "gc"),
-        ("(module (func (drop (i32.atomic.load (i32.const 0)))) (memory 1))", "threads"),
+        ("(module (import \"m\" \"m\" (memory 1 1 shared)))", "threads"),
     ] {
         let error = error(text);
         let ErrorKind::Unsupported { proposal: named, .. } = error.kind() else { panic!("{text}: {error}") };
@@ -280,7 +280,10 @@ fn proposals_that_contradict_each_other_are_refused() {
     refused(wasmrun::Config::new().wasm_simd(false), &["Config::wasm_simd", "Config::wasm_relaxed_simd"]);
     refused(wasmrun::Config::new().wasm_bulk_memory(false), &["wasm_bulk_memory", "wasm_reference_types"]);
     refused(wasmrun::Config::new().wasm_reference_types(false), &["wasm_reference_types", "wasm_exceptions"]);
-    refused(wasmrun::Config::new().wasm_threads(true), &["threads", "not supported", "Config::wasm_threads"]);
+    refused(
+        wasmrun::Config::new().wasm_stack_switching(true),
+        &["stack-switching", "not supported", "Config::wasm_stack_switching"],
+    );
     refused(wasmrun::Config::new().wasm_gc(true), &["the gc proposal"]);
-    assert!(Engine::new(wasmrun::Config::new().wasm_threads(false).wasm_gc(true).wasm_gc(false)).is_ok());
+    assert!(Engine::new(wasmrun::Config::new().wasm_stack_switching(false).wasm_gc(true).wasm_gc(false)).is_ok());
 }

@@ -17,7 +17,7 @@ use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strateg
 
 /// Proposals whose tests apply. The suite keeps SIMD's files here only, and further ones of the others that were
 /// merged into 2.0.
-const PROPOSALS: [Proposal; 16] = [
+const PROPOSALS: [Proposal; 17] = [
     Proposal::SignExtensionOps,
     Proposal::NontrappingFloatToIntConversions,
     Proposal::MutableGlobal,
@@ -34,6 +34,7 @@ const PROPOSALS: [Proposal; 16] = [
     Proposal::WideArithmetic,
     Proposal::Memory64,
     Proposal::CustomPageSizes,
+    Proposal::Threads,
 ];
 
 /// What became of a directive that no longer holds as written.
@@ -45,6 +46,8 @@ enum Overtaken {
     Needs(&'static str),
     /// The directive is about the module before, which is refused.
     Follows,
+    /// The module has a shared memory, and is to be refused for that by name. With one that is not shared it runs.
+    Unshared,
     /// What did not link traps when instantiated: segments that do not fit.
     Traps,
     /// This holds instead.
@@ -52,7 +55,7 @@ enum Overtaken {
 }
 
 /// The directives that are overtaken: file, lines, what became of them.
-const OVERTAKEN: [(&str, &[usize], Overtaken); 23] = [
+const OVERTAKEN: [(&str, &[usize], Overtaken); 32] = [
     // One memory was the most, and instructions had a zero byte in place of its index.
     ("wasm-v2/memory.wast", &[10, 11], Overtaken::Valid),
     ("wasm-v2/imports.wast", &[487, 491, 495], Overtaken::Valid),
@@ -90,6 +93,28 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 23] = [
     ("exceptions/tag.wast", &[38, 48, 59], Overtaken::Follows),
     ("exceptions/try_table.wast", &[420], Overtaken::Needs("function-references")),
     ("exceptions/try_table.wast", &[464, 465, 466, 467, 468], Overtaken::Follows),
+    // Shared memories.
+    ("threads/atomic.wast", &[3, 420], Overtaken::Unshared),
+    (
+        "threads/atomic.wast",
+        &[434],
+        Overtaken::Becomes(
+            "(assert_trap (invoke \"memory.atomic.wait32\" (i32.const 0) (i32.const 0) (i64.const 0)) \"expected shared memory\")",
+        ),
+    ),
+    (
+        "threads/atomic.wast",
+        &[435],
+        Overtaken::Becomes(
+            "(assert_trap (invoke \"memory.atomic.wait64\" (i32.const 0) (i64.const 0) (i64.const 0)) \"expected shared memory\")",
+        ),
+    ),
+    ("threads/exports.wast", &[172, 173, 174, 175, 176, 177], Overtaken::Needs("threads")),
+    ("threads/imports.wast", &[499], Overtaken::Needs("threads")),
+    ("threads/imports.wast", &[501, 505], Overtaken::Follows),
+    ("threads/memory.wast", &[9, 10], Overtaken::Needs("threads")),
+    ("threads/memory.wast", &[14, 15], Overtaken::Valid),
+    ("threads/imports.wast", &[309, 313, 317, 404, 408, 412], Overtaken::Valid),
 ];
 
 /// Where in the text the list with this keyword is, from parenthesis to parenthesis.
@@ -141,6 +166,7 @@ fn read(file: &TestFile<'static>) -> Result<wast::Script, String> {
         }
         let range = extent(original, span.offset());
         let replacement = match what {
+            Overtaken::Unshared => original[range.clone()].replacen(" shared)", ")", 1),
             Overtaken::Traps => original[range.clone()]
                 .replace("assert_unlinkable", "assert_trap")
                 .replace("elements segment does not fit", "out of bounds table access")
@@ -162,6 +188,7 @@ fn check_overtaken(what: Overtaken, module: &mut QuoteWat<'_>) -> Result<(), Str
     match (what, module.as_ref().map_err(|e| e.kind())) {
         (Overtaken::Valid, Ok(_)) => Ok(()),
         (Overtaken::Needs(wanted), Err(ErrorKind::Unsupported { proposal, .. })) if *proposal == wanted => Ok(()),
+        (Overtaken::Unshared, Err(ErrorKind::Unsupported { proposal: "threads", .. })) => Ok(()),
         (_, result) => Err(format!("{what:?} expected, but got {:?}", result.map(|_| "a module"))),
     }
 }

@@ -128,6 +128,8 @@ pub struct Config {
     pub(crate) consume_fuel: bool,
     pub(crate) pack_memories: bool,
     pub(crate) features: WasmFeatures,
+    /// Whether they may include proposals that not all engines run.
+    pub(crate) allows_unsupported: bool,
 }
 
 impl Default for Config {
@@ -158,6 +160,7 @@ impl Config {
             consume_fuel: false,
             pack_memories: false,
             features: proposals::SUPPORTED,
+            allows_unsupported: false,
         }
     }
 
@@ -333,6 +336,13 @@ impl Config {
         self
     }
 
+    /// For tests: lets proposals be turned on that the interpreter runs, but not every engine yet.
+    #[doc(hidden)]
+    pub fn allow_unsupported(&mut self, allow: bool) -> &mut Self {
+        self.allows_unsupported = allow;
+        self
+    }
+
     /// Sets whether WebAssembly code consumes fuel, of which a store gets an amount by
     /// [`Store::set_fuel`](crate::Store::set_fuel). Code that needs more than is left traps with
     /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel). The default is not to; then code does not count either.
@@ -485,7 +495,7 @@ switches! {
     wasm_exceptions;
     /// Arithmetic with integers of 128 bits.
     wasm_wide_arithmetic;
-    /// Atomic instructions and shared memories: not supported.
+    /// Atomic instructions, on memories that are not shared. Modules with shared memories are refused.
     wasm_threads;
     /// Exceptions as they were before `exnref`: `try`, `catch`, `catch_all`, `delegate` and `rethrow`.
     wasm_legacy_exceptions;
@@ -518,7 +528,7 @@ mod tests {
     }
 
     /// What the README calls each proposal that is supported and no part of WebAssembly 2.0.
-    const IN_README: [(&str, &str); 9] = [
+    const IN_README: [(&str, &str); 10] = [
         ("relaxed-simd", "relaxed SIMD"),
         ("tail-call", "tail calls"),
         ("extended-const", "extended constant expressions"),
@@ -526,8 +536,9 @@ mod tests {
         ("exception-handling", "exception handling with `exnref`"),
         ("wide-arithmetic", "wide arithmetic"),
         ("legacy-exceptions", "in the legacy form"),
-        ("memory64", "memories and tables with 64-bit addresses"),
-        ("custom-page-sizes", "custom page sizes"),
+        ("threads", "atomic instructions"),
+        ("memory64", "memories with 64-bit addresses"),
+        ("custom-page-sizes", "pages of one byte"),
     ];
 
     #[test]

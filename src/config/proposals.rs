@@ -45,7 +45,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     supported("multi-memory", "wasm_multi_memory", WasmFeatures::MULTI_MEMORY, None),
     supported("exception-handling", "wasm_exceptions", WasmFeatures::EXCEPTIONS, Some("reference-types")),
     supported("wide-arithmetic", "wasm_wide_arithmetic", WasmFeatures::WIDE_ARITHMETIC, None),
-    unsupported("threads", "wasm_threads", WasmFeatures::THREADS, None),
+    supported("threads", "wasm_threads", WasmFeatures::THREADS, None),
     supported("legacy-exceptions", "wasm_legacy_exceptions", WasmFeatures::LEGACY_EXCEPTIONS, None),
     supported("memory64", "wasm_memory64", WasmFeatures::MEMORY64, None),
     unsupported(

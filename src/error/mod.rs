@@ -500,7 +500,7 @@ impl fmt::Display for ErrorKind {
             }
             ErrorKind::Unsupported { proposal, message, offset } => {
                 let message = Printable::message(message);
-                write!(f, "{message}: the {proposal} proposal is not supported (at offset {offset:#x})")
+                write!(f, "{message}: not supported yet (the {proposal} proposal, at offset {offset:#x})")
             }
             ErrorKind::Disabled { proposal, switch, message, offset } => {
                 let message = Printable::message(message);
@@ -658,6 +658,6 @@ mod tests {
         let text = Error::new(kind).to_string();
         assert!(text.starts_with("a\\n\\u{202e} (in nnn") && text.len() < 400, "{text}");
         let kind = ErrorKind::Unsupported { proposal: "gc", message: name.into(), offset: 1 };
-        assert!(Error::new(kind).to_string().starts_with("a\\n\\u{202e}: the gc"));
+        assert!(Error::new(kind).to_string().starts_with("a\\n\\u{202e}: not"));
     }
 }

@@ -12,6 +12,7 @@ pub(super) struct Access {
     pub offset: u64,
     /// Bytes.
     pub size: u64,
+    /// Whether it is a store that is not atomic, before which the last byte may be read.
     pub is_store: bool,
 }
 
@@ -65,6 +66,13 @@ fn read(bytes: &[u8]) -> Option<Access> {
             89 => (2, true),
             90 => (4, true),
             91 => (8, true),
+            _ => return None,
+        },
+        0xFE => match reader.read_var_u32().ok()? {
+            0 | 1 => (4, false),
+            2 => (8, false),
+            // Groups of seven for loads, stores and each way to modify, in one order of types.
+            op @ 0x10..=0x4E => ([4, 8, 1, 2, 1, 2, 4][(op - 0x10) as usize % 7], false),
             _ => return None,
         },
         _ => return None,
@@ -128,13 +136,17 @@ mod tests {
     #[test]
     fn accesses_are_read() {
         let access = |offset, size, is_store| Some(Access { offset, size, is_store });
-        let cases: [(&[u8], _); 8] = [
+        let cases: [(&[u8], _); 12] = [
             (&[0x28, 2, 16], access(16, 4, false)),
             (&[0x37, 3, 0x80, 1], access(128, 8, true)),
             (&[0x2D, 0x40, 1, 5], access(5, 1, false)),
             (&[0xFD, 0, 4, 32], access(32, 16, false)),
             (&[0xFD, 91, 3, 0, 1], access(0, 8, true)),
             (&[0xFD, 93, 3, 0], access(0, 8, false)),
+            (&[0xFE, 2, 3, 8], access(8, 8, false)),
+            (&[0xFE, 0x1C, 1, 4], access(4, 2, false)),
+            (&[0xFE, 0x4E, 0x42, 1, 4], access(4, 4, false)),
+            (&[0xFE, 3, 0, 4], None),
             (&[0x41, 2, 16], None),
             (&[0x28], None),
         ];

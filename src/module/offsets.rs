@@ -9,7 +9,7 @@
 pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 80 } else { 48 };
 
 /// Bytes of a `VMFuncRef`.
-pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 40 } else { 24 };
+pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 48 } else { 28 };
 
 /// Alignment of a `VMFuncRef`.
 pub(crate) const FUNC_REF_ALIGN: u32 = if cfg!(target_pointer_width = "64") { 8 } else { 4 };

@@ -132,8 +132,18 @@ impl RegisteredType {
     }
 
     /// How many supertypes it has.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.supertypes()[DEPTH] as usize
+    }
+
+    /// Whether a [record of supertypes](Self::supertypes) is that of this type or of a subtype.
+    ///
+    /// # Safety
+    /// `record` must be that of a live type of this type's engine.
+    pub(crate) unsafe fn is_in_record(&self, record: *const u32) -> bool {
+        let depth = self.depth();
+        // SAFETY: the record is live by the caller's promise, and has the numbers of as many types as its first word says.
+        unsafe { depth <= *record.add(DEPTH) as usize && *record.add(SUPERTYPES + depth) == self.number }
     }
 
     /// Its record of supertypes, laid out as [`SUPERTYPES`] says. It stays where it is while the type lives.
@@ -211,9 +221,8 @@ const DEPTH: usize = 0;
 /// last.
 ///
 /// A cast to a type of depth `d` is thus a load of word `SUPERTYPES + d` of the object's type and a comparison with the
-/// number wanted. Every record has [`ALWAYS`] such words, whatever its depth, so that compiled code looks at word
-/// [`DEPTH`] only for
-/// `d >= ALWAYS`; the words past the type's own number are [`NO_TYPE`], which no type has.
+/// number wanted. Every record has [`ALWAYS`] such words, whatever its depth, so that compiled code looks at word [`DEPTH`]
+/// only for `d >= ALWAYS`; the words past the type's own number are [`NO_TYPE`], which no type has.
 ///
 /// Compiled code reaches a record by its address, which is fixed while the type lives. A table indexed by number would
 /// cost one load less where only the number is at hand, but could never give memory back: numbers are not used twice,
@@ -222,7 +231,18 @@ const DEPTH: usize = 0;
 const SUPERTYPES: usize = 1;
 
 /// Numbers of supertypes that every record has room for.
-const ALWAYS: usize = 7;
+pub(crate) const ALWAYS: usize = 7;
+
+/// Byte offset of a record's number of supertypes.
+#[cfg(jit)]
+pub(crate) const DEPTH_OFFSET: i32 = 4 * DEPTH as i32;
+
+/// Byte offset in a record of the number of the supertype of depth `depth`; it is there if `depth` is below [`ALWAYS`], or no
+/// more than the record's number of supertypes.
+#[cfg(jit)]
+pub(crate) const fn supertype_offset(depth: usize) -> i32 {
+    4 * (SUPERTYPES + depth) as i32
+}
 
 /// No type's number.
 const NO_TYPE: u32 = u32::MAX;
@@ -658,6 +678,9 @@ mod tests {
                 assert_eq!((record[DEPTH] as usize, record.len()), (depth, record_len(depth)));
                 for (above, supertype) in chain.iter().enumerate() {
                     assert_eq!(ty.matches(supertype), above <= depth, "{depth} {above}");
+                    // SAFETY: the type is live, and of the same engine.
+                    let in_record = unsafe { supertype.is_in_record(ty.supertypes().as_ptr()) };
+                    assert_eq!(in_record, above <= depth, "{depth} {above}");
                 }
                 assert!(record[SUPERTYPES + depth + 1..].iter().all(|number| *number == NO_TYPE));
             }

@@ -16,7 +16,7 @@ use crate::module::registry::RegisteredType;
 use crate::module::types::FuncType;
 use crate::sys;
 use crate::vm::context::{VMContext, VMFuncRef};
-use crate::vm::func::HostFunc;
+use crate::vm::func::{HostFunc, is_of_type};
 use crate::vm::heap;
 use crate::vm::store::StoreOpaque;
 
@@ -272,7 +272,9 @@ impl Func {
 
     /// Whether the function's type is `ty` or a subtype of it, as declared.
     pub(crate) fn has_type(&self, store: &StoreOpaque, ty: &RegisteredType) -> bool {
-        store.engine.types.handle(self.sig(store)).matches(ty)
+        let func = self.func_ref(store);
+        // SAFETY: a function reference lives as long as its store, which is borrowed; the type is of the store's engine.
+        ty.is_of(&store.engine.types) && unsafe { is_of_type(func.as_ptr(), ty) }
     }
 
     /// Whether the function can be used as one of type `ty`: its own type is `ty`, or is declared as a subtype of it.

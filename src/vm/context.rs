@@ -179,6 +179,8 @@ pub(crate) struct VMFuncRef {
     pub sig: u32,
     /// Index among the *defined* functions of the owner's module, or [`VMFuncRef::HOST`].
     pub index: u32,
+    /// The record of supertypes of the function's type, see [`RegisteredType::supertypes`]; the owner keeps the type.
+    pub supertypes: *const u32,
     /// Its number in the heap, see [`gc::functions`](super::gc::functions); 0 if it has none yet.
     pub gc_id: u32,
 }
@@ -190,6 +192,7 @@ impl VMFuncRef {
     pub const OWNER: i32 = offset_of!(VMFuncRef, owner) as i32;
     pub const INDEX: i32 = offset_of!(VMFuncRef, index) as i32;
     pub const SIG: i32 = offset_of!(VMFuncRef, sig) as i32;
+    pub const SUPERTYPES: i32 = offset_of!(VMFuncRef, supertypes) as i32;
     pub const GC_ID: i32 = offset_of!(VMFuncRef, gc_id) as i32;
     /// The `index` of host functions.
     pub const HOST: u32 = u32::MAX;

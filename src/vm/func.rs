@@ -10,6 +10,7 @@ use super::store::StoreOpaque;
 use super::{activation, exception, fuel};
 use crate::error::{Error, Result};
 use crate::module::fuel::of_host_call;
+use crate::module::registry::RegisteredType;
 use crate::module::types::FuncType;
 
 /// The entry of a host function: called with the closure, the store, the caller's context (null if the host calls) and the
@@ -172,6 +173,16 @@ fn failed(store: &mut StoreOpaque, error: Error) -> u32 {
 fn panicked(store: &mut StoreOpaque, panic: Box<dyn Any + Send>) -> u32 {
     store.panic = Some(panic);
     failed(store, Error::host("a host function panicked"))
+}
+
+/// Whether a function is of a type, or of a subtype of it as declared; in constant time.
+///
+/// # Safety
+/// `func` must be a live reference, and the type one of its store's engine.
+#[inline]
+pub(crate) unsafe fn is_of_type(func: *const VMFuncRef, ty: &RegisteredType) -> bool {
+    // SAFETY: the reference is live by the caller's promise, so its type is; both are of one engine.
+    unsafe { (*func).sig == ty.number() || ty.is_in_record((*func).supertypes) }
 }
 
 /// Calls a host function from WebAssembly code; see [`HostFunc::call`].

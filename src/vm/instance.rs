@@ -101,6 +101,7 @@ pub(crate) unsafe fn func_ref(vmctx: *mut VMContext, func: u32) -> *mut VMFuncRe
                 owner: vmctx.cast(),
                 sig: ty.number(),
                 index: defined,
+                supertypes: ty.supertypes().as_ptr(),
                 gc_id: 0,
             });
         }

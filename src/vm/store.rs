@@ -101,6 +101,8 @@ pub(crate) struct StoreOpaque {
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
     pub gc: GcHeap,
+    /// The operands of the constant expressions that are being evaluated, which instantiation does outside of any activation.
+    pub const_operands: Vec<u64>,
     /// The native stack that this store's code runs on now.
     pub(super) stack: NativeStack,
     /// Number of other native stacks with suspended code of this store.
@@ -190,6 +192,7 @@ impl StoreOpaque {
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
             gc: GcHeap::default(),
+            const_operands: Vec::new(),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -559,6 +562,7 @@ impl StoreOpaque {
                 owner: Arc::as_ptr(func).cast_mut().cast(),
                 sig: sig.number(),
                 index: VMFuncRef::HOST,
+                supertypes: sig.supertypes().as_ptr(),
                 gc_id: 0,
             });
             // SAFETY: the value lives as long as `reference`, and nobody else has a pointer to it yet.

@@ -6,8 +6,9 @@ use crate::error::{Error, Trap};
 use crate::interp::code::{InterpretedFunction, InterpretedModule};
 use crate::interp::machine::{Flow, HEADER, Left, Machine, SLACK, Step};
 use crate::interp::op::Plain;
+use crate::module::registry::RegisteredType;
 use crate::vm::context::{VMContext, VMFuncRef};
-use crate::vm::func::call_host;
+use crate::vm::func::{call_host, is_of_type};
 
 run! {
     // If the callee has native code, its `InterpretedFunction` has one instruction, `Native`, which runs that.
@@ -38,22 +39,22 @@ run! {
     ReturnCallIndirect(_m) Flow::Slow(return_call_indirect)
 }
 
-/// The engine-wide number of a type of the running module.
+/// A type of the running module.
 #[inline(always)]
-fn sig(m: &Machine, type_index: u32) -> u32 {
+fn ty(m: &Machine, type_index: u32) -> &RegisteredType {
     // SAFETY: the running instance, and an index of its module.
-    unsafe { (*(*m.ctx).sigs.add(type_index as usize)).number() }
+    unsafe { &*(*m.ctx).sigs.add(type_index as usize) }
 }
 
 /// The `InterpretedFunction` that an indirect call leads to, if its callee is a function of the running instance that
-/// has some.
+/// has some, and of the very type that is wanted.
 #[inline(always)]
 fn indirect_code(m: &Machine) -> Option<*const InterpretedFunction> {
     let element = table::element(m, m.low(1), m.get(m.b()))?;
     // SAFETY: elements of funcref tables are null or live references.
     let func = unsafe { (*element as *const VMFuncRef).as_ref()? };
     // The owner of a host function is no context.
-    if func.sig != sig(m, m.high(1)) || func.owner.cast() != m.vmctx() {
+    if func.sig != ty(m, m.high(1)).number() || func.owner.cast() != m.vmctx() {
         return None;
     }
     let code = m.code(func.index);
@@ -68,7 +69,8 @@ fn indirect_func(m: &Machine) -> Result<*mut VMFuncRef, Trap> {
     // SAFETY: as above.
     match unsafe { func.as_ref() } {
         None => Err(Trap::UninitializedElement),
-        Some(func) if func.sig != sig(m, m.high(1)) => Err(Trap::IndirectCallTypeMismatch),
+        // SAFETY: as above, and the running module's engine is the store's.
+        Some(live) if !unsafe { is_of_type(live, ty(m, m.high(1))) } => Err(Trap::IndirectCallTypeMismatch),
         Some(_) => Ok(func),
     }
 }

@@ -116,7 +116,7 @@ pub(super) fn slots(types: &[ValType]) -> u32 {
 
 /// The condition of a branch, as fields of the branch instruction: its operands have been read, and copies to operands' slots may
 /// be emitted before the branch.
-enum BranchCondition {
+pub(super) enum BranchCondition {
     Known(bool),
     /// Whether a slot, or the accumulator if there is none, is not zero; or, unless it `holds`, is zero.
     Nonzero {
@@ -134,7 +134,7 @@ enum BranchCondition {
 }
 
 impl BranchCondition {
-    fn negated(self) -> Self {
+    pub(super) fn negated(self) -> Self {
         match self {
             BranchCondition::Known(value) => BranchCondition::Known(!value),
             BranchCondition::Nonzero { slot, holds } => BranchCondition::Nonzero { slot, holds: !holds },
@@ -300,7 +300,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Takes the top operand as a condition.
-    fn condition(&mut self) -> BranchCondition {
+    pub(super) fn condition(&mut self) -> BranchCondition {
         let operand = self.pop();
         if let OperandKind::Const(bits) = operand.kind {
             return BranchCondition::Known(bits as u32 != 0);
@@ -507,6 +507,11 @@ impl<'m> Translator<'m> {
 
     pub fn br_if(&mut self, depth: u32) {
         let condition = self.condition();
+        self.br_on(depth, condition);
+    }
+
+    /// Branches if a condition holds.
+    pub(super) fn br_on(&mut self, depth: u32, condition: BranchCondition) {
         let block = self.target(depth);
         match condition {
             BranchCondition::Known(true) => return self.br(depth),

@@ -8,10 +8,14 @@ use std::path::Path;
 use crate::*;
 
 /// Name of the file, and a module whose last function it shows.
-const FUNCTIONS: [(&str, &str); 13] = [
+const FUNCTIONS: [(&str, &str); 14] = [
     ("memory_access", "(module (memory 1) (func (param i32) (result i32)
         (i32.store offset=8 (local.get 0) (i32.const 1)) (i32.load8_u offset=70000 (local.get 0))))"),
     ("memory_access_imported", "(module (import \"\" \"\" (memory 1)) (func (param i32) (result i64) (i64.load (local.get 0))))"),
+    ("atomics", "(module (memory 1) (func (param i32) (result i32)
+        (i64.atomic.store offset=8 (local.get 0) (i64.atomic.rmw32.add_u offset=2 (local.get 0) (i64.const 1)))
+        (i32.atomic.rmw8.cmpxchg_u (local.get 0) (i32.const 1) (i32.const 2)) (atomic.fence)
+        (i32.add (i32.atomic.load16_u (local.get 0)))))"),
     ("memory_fixed", "(module (memory 1 1) (func (param i32) (result f64) (f64.load (local.get 0))))"),
     ("memory_small_copy", "(module (memory 1) (func (param i32 i32)
         (memory.copy (local.get 0) (local.get 1) (i32.const 16)) (memory.fill (local.get 0) (local.get 1) (i32.const 3))))"),

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SigRef, SourceLoc, Value, types};
 use wasmparser::Operator as Op;
 
-use super::{CONSTANT, HIDDEN_PARAMS, Lower, Region};
+use super::{HIDDEN_PARAMS, Lower, Region};
 use crate::error::Trap;
 use crate::jit::abi;
 use crate::jit::registry::NO_FRAME;
@@ -115,10 +115,7 @@ impl<'m> Lower<'m, '_> {
         } else {
             self.trapz(reference, Trap::UninitializedElement);
         }
-        let signature = self.ins().load(types::I32, flags, reference, VMFuncRef::SIG);
-        let (vmctx, wanted) = (self.vmctx, self.module.offsets.sig(ty));
-        let wanted = self.ins().load(types::I32, CONSTANT, vmctx, wanted);
-        let mismatch = self.ins().icmp(IntCC::NotEqual, signature, wanted);
+        let mismatch = self.compare_func_type(IntCC::NotEqual, reference, ty, flags);
         self.trapnz(mismatch, Trap::IndirectCallTypeMismatch);
         self.through_reference(ty, reference)
     }

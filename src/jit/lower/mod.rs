@@ -7,6 +7,7 @@
 //! What may be here: what each instruction means in CLIF. What may not: machine code, and anything that outlives the
 //! function being lowered.
 
+mod atomic;
 mod call;
 mod control;
 mod exception;
@@ -305,7 +306,8 @@ impl<'m, 'b> Lower<'m, 'b> {
             || self.table(op)
             || self.reference(op)
             || self.exception(op)
-            || self.simd(op))
+            || self.simd(op)
+            || self.atomic(op))
         {
             return Err(Error::resource(format!("no lowering for {op:?}")));
         }

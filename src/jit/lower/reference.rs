@@ -1,10 +1,12 @@
 //! References (specification, section 4.6.2): values of 64 bits; null is zero.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use wasmparser::Operator as Op;
 
-use super::Lower;
+use super::{CONSTANT, Lower};
+use crate::module::registry::{ALWAYS, DEPTH_OFFSET, supertype_offset};
+use crate::vm::context::VMFuncRef;
 
 impl Lower<'_, '_> {
     pub(super) fn reference(&mut self, op: &Op<'_>) -> bool {
@@ -26,5 +28,39 @@ impl Lower<'_, '_> {
             _ => return false,
         }
         true
+    }
+
+    /// Whether the function that a reference leads to is of type `ty` or of a subtype of it, as CLIF's bool; for
+    /// [`IntCC::NotEqual`] whether it is not. The reference must not be null, unless the load through it, which has these flags,
+    /// traps then.
+    pub(super) fn compare_func_type(&mut self, how: IntCC, reference: Value, ty: u32, flags: MemFlagsData) -> Value {
+        let wanted = &self.module.sigs[ty as usize];
+        let (vmctx, number) = (self.vmctx, self.module.offsets.sig(ty));
+        let got = if wanted.is_final() {
+            self.ins().load(types::I32, flags, reference, VMFuncRef::SIG)
+        } else {
+            let record = self.ins().load(types::I64, flags, reference, VMFuncRef::SUPERTYPES);
+            self.supertype(record, wanted.depth())
+        };
+        let number = self.ins().load(types::I32, CONSTANT, vmctx, number);
+        self.ins().icmp(how, got, number)
+    }
+
+    /// The number of the supertype of depth `depth` in a record of supertypes; a number that no type of this depth has if there is
+    /// none.
+    fn supertype(&mut self, record: Value, depth: usize) -> Value {
+        // Not free to move: the record is reached through a reference.
+        let flags = MemFlagsData::trusted().with_readonly();
+        if depth < ALWAYS {
+            return self.ins().load(types::I32, flags, record, supertype_offset(depth));
+        }
+        let deepest = self.ins().load(types::I32, flags, record, DEPTH_OFFSET);
+        let is_there = self.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, deepest, depth as i64);
+        // In place of a word that the record lacks, one that each has, for another depth.
+        let [there, otherwise] =
+            [depth, ALWAYS - 1].map(|depth| self.ins().iconst(types::I64, i64::from(supertype_offset(depth))));
+        let offset = self.ins().select(is_there, there, otherwise);
+        let address = self.ins().iadd(record, offset);
+        self.ins().load(types::I32, flags, address, 0)
     }
 }
