@@ -453,7 +453,7 @@ impl<'a> Run<'a> {
                      --dir .; --explain-denials tells which",
                 );
                 let is_dir = |arg: &String| arg == "--dir" || arg.starts_with("--dir=");
-                let dir = self.program_args.iter().find(|arg| is_dir(arg));
+                let dir = self.program_args.iter().take_while(|arg| *arg != "--").find(|arg| is_dir(arg));
                 if let Some(flag) = dir.and_then(|dir| front::flag_behind_file(std::slice::from_ref(dir))) {
                     hint(&flag);
                 }
