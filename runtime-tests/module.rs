@@ -44,7 +44,6 @@ fn offsets_point_into_the_binary() {
 fn unsupported_proposals_are_named() {
     for (text, proposal) in [
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (func (param (ref null 0))) (type (func)))", "function-references"),
         ("(module (type (struct)))", "gc"),
         ("(module (import \"m\" \"m\" (memory 1 1 shared)))", "threads"),
     ] {
@@ -195,15 +194,17 @@ fn what_is_imported_is_not_required() {
 #[test]
 fn proposals_that_are_off_are_named() {
     type Switch = fn(&mut wasmrun::Config, bool) -> &mut wasmrun::Config;
-    let cases: [(Switch, &str, &str, &str); 13] = [
+    let cases: [(Switch, &str, &str, &str); 14] = [
         (
-            |config, on| config.wasm_reference_types(on).wasm_exceptions(on).wasm_bulk_memory(on),
+            |config, on| {
+                config.wasm_function_references(on).wasm_reference_types(on).wasm_exceptions(on).wasm_bulk_memory(on)
+            },
             "bulk-memory-operations",
             "wasm_bulk_memory",
             "(memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))",
         ),
         (
-            |config, on| config.wasm_reference_types(on).wasm_exceptions(on),
+            |config, on| config.wasm_function_references(on).wasm_reference_types(on).wasm_exceptions(on),
             "reference-types",
             "wasm_reference_types",
             "(func (param externref))",
@@ -236,6 +237,12 @@ fn proposals_that_are_off_are_named() {
             "legacy-exceptions",
             "wasm_legacy_exceptions",
             "(func try catch_all end)",
+        ),
+        (
+            wasmrun::Config::wasm_function_references,
+            "function-references",
+            "wasm_function_references",
+            "(type $f (func)) (func (param (ref $f)))",
         ),
         (wasmrun::Config::wasm_memory64, "memory64", "wasm_memory64", "(memory i64 1)"),
         (

@@ -12,6 +12,7 @@ mod data;
 mod engines;
 mod exceptions;
 mod fuel;
+mod function_references;
 mod gc;
 mod heap;
 mod host_calls;

@@ -477,7 +477,7 @@ macro_rules! switches {
 switches! {
     /// Bulk memory operations: `memory.copy`, `table.init` and the like. The reference types need them.
     wasm_bulk_memory;
-    /// References as values, and more than one table. Exceptions need them.
+    /// References as values, and more than one table. Exceptions and typed function references need them.
     wasm_reference_types;
     /// Functions and blocks with several results.
     wasm_multi_value;
@@ -501,7 +501,7 @@ switches! {
     wasm_legacy_exceptions;
     /// Memories with 64-bit addresses, and tables with 64-bit indices.
     wasm_memory64;
-    /// References to functions of one type: not supported.
+    /// References to functions of one type, types of references that are not null, and tables with an initial value.
     wasm_function_references;
     /// Structures and arrays: not supported.
     wasm_gc;
@@ -528,7 +528,7 @@ mod tests {
     }
 
     /// What the README calls each proposal that is supported and no part of WebAssembly 2.0.
-    const IN_README: [(&str, &str); 10] = [
+    const IN_README: [(&str, &str); 11] = [
         ("relaxed-simd", "relaxed SIMD"),
         ("tail-call", "tail calls"),
         ("extended-const", "extended constant expressions"),
@@ -537,6 +537,7 @@ mod tests {
         ("wide-arithmetic", "wide arithmetic"),
         ("legacy-exceptions", "in the legacy form"),
         ("threads", "atomic instructions"),
+        ("function-references", "typed function references"),
         ("memory64", "memories with 64-bit addresses"),
         ("custom-page-sizes", "pages of one byte"),
     ];

@@ -48,7 +48,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     supported("threads", "wasm_threads", WasmFeatures::THREADS, None),
     supported("legacy-exceptions", "wasm_legacy_exceptions", WasmFeatures::LEGACY_EXCEPTIONS, None),
     supported("memory64", "wasm_memory64", WasmFeatures::MEMORY64, None),
-    unsupported(
+    supported(
         "function-references",
         "wasm_function_references",
         WasmFeatures::FUNCTION_REFERENCES,

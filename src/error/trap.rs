@@ -75,6 +75,10 @@ traps! {
     HeapMisaligned = 16 => "unaligned atomic",
     /// `memory.atomic.wait32` or `memory.atomic.wait64` on a memory that is not shared.
     AtomicWaitNonSharedMemory = 17 => "expected shared memory",
+    /// `ref.as_non_null` of null.
+    NullReference = 18 => "null reference",
+    /// A call through a null reference to a function.
+    NullFunctionReference = 19 => "null function reference",
     /// A field of a null reference to a structure.
     NullStructReference = 20 => "null structure reference",
     /// An element or the length of a null reference to an array.

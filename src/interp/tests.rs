@@ -44,6 +44,28 @@ fn run(wat: &str, argument: i32) -> Vec<Result<i32, Trap>> {
 }
 
 #[test]
+fn references_are_looked_at_where_they_are() {
+    assert_bytecode(
+        "(module (type $f (func (param i32) (result i32)))
+            (func (param i32 (ref null $f)) (result i32)
+                (block $null
+                    (br_on_null $null (local.get 1))
+                    (drop)
+                    (return_call_ref $f (local.get 0) (ref.as_non_null (local.get 1))))
+                (call_ref $f (i32.const 5) (local.get 1))))",
+        "function 0  (param i32 (ref null type#0)) (result i32)
+         frame: 8 slots, header at s2, zeroed 0..0
+         0  br_i64_eq.si s1, 0, -> 6
+         2  ref_as_non_null s1
+         3  copy s6, s0
+         4  return_call_ref s2, s1, 6
+         6  imm32 s6, 5
+         7  call_ref s6, s1, 1
+         9  return_copy s2, s6",
+    );
+}
+
+#[test]
 fn locals_and_constants_cost_nothing() {
     assert_bytecode(
         "(module (func (param i32 i32) (result i32)

@@ -417,6 +417,7 @@ fn may_call(op: &Op<'_>) -> bool {
         op,
         Op::Call { .. }
             | Op::CallIndirect { .. }
+            | Op::CallRef { .. }
             | Op::MemoryGrow { .. }
             | Op::MemoryFill { .. }
             | Op::MemoryCopy { .. }

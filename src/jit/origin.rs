@@ -111,7 +111,9 @@ fn after_branch(body: FunctionBody<'_>, location: u64) -> Option<u64> {
     let rest: Vec<At<'_>> = operators.collect();
     let mut depth = match branch {
         Operator::If { .. } => 0,
-        Operator::BrIf { relative_depth } => relative_depth,
+        Operator::BrIf { relative_depth }
+        | Operator::BrOnNull { relative_depth }
+        | Operator::BrOnNonNull { relative_depth } => relative_depth,
         _ => return None,
     };
     let is_target = |(operator, _): &At<'_>| {
@@ -164,10 +166,12 @@ mod tests {
             ("(block (block (br_if 1 (local.get 0)) (if (i32.const 1) (then nop) (else nop))) nop) unreachable", true),
             ("(block (block (br_if 1 (local.get 0))) unreachable)", true),
             ("(block (br_if 0 (local.get 0)) nop) nop unreachable", false),
+            ("(block (br_on_null 0 (local.get 1)) drop) unreachable", true),
+            ("(block (result (ref func)) (br_on_non_null 0 (local.get 1)) unreachable) drop", true),
             ("(if (local.get 0) (then nop) (else nop)) nop unreachable", false),
         ];
         for (code, found) in cases {
-            let module = wat::parse_str(format!("(module (func (param i32) {code}))")).unwrap();
+            let module = wat::parse_str(format!("(module (func (param i32 funcref) {code}))")).unwrap();
             let body = wasmparser::Parser::new(0).parse_all(&module).find_map(|payload| match payload.unwrap() {
                 wasmparser::Payload::CodeSectionEntry(body) => Some(body),
                 _ => None,
@@ -175,7 +179,10 @@ mod tests {
             let body = body.unwrap();
             let operators = body.get_operators_reader().unwrap().into_iter_with_offsets();
             let operators: Vec<_> = operators.map(Result::unwrap).collect();
-            let branch = operators.iter().find(|(op, _)| matches!(op, Operator::If { .. } | Operator::BrIf { .. }));
+            let branch = operators.iter().find(|(op, _)| {
+                let at = [Operator::BrOnNull { relative_depth: 0 }, Operator::BrOnNonNull { relative_depth: 0 }];
+                matches!(op, Operator::If { .. } | Operator::BrIf { .. }) || at.contains(op)
+            });
             let want = operators.iter().find(|(op, _)| matches!(op, Operator::Unreachable)).map(|(_, at)| *at);
             assert_eq!(after_branch(body, branch.unwrap().1), want.filter(|_| found), "{code}");
         }

@@ -59,6 +59,8 @@ macro_rules! for_each_op {
                 ReturnCall: [Slot(A), FuncLow(1), High(1)],
                 ReturnCallImport: [Slot(A), FuncLow(1), High(1)],
                 ReturnCallIndirect: [Slot(A), Slot(B), Place(1), High(1), Low(2)],
+                CallRef: [Slot(A), Slot(B), Low(1)],
+                ReturnCallRef: [Slot(A), Slot(B), High(1)],
                 Select: [Def(A), Slot(B), Slot(C), Low(1)],
                 SelectAcc: [Def(A), Slot(B), Slot(C)],
                 SelectWide: [Def(A), Slot(B), Slot(C), Low(1)],
@@ -98,6 +100,7 @@ macro_rules! for_each_op {
                 TableInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 ElemDrop: [ImmBC],
                 RefFunc: [Def(A), FuncBC],
+                RefAsNonNull: [Slot(A)],
                 /// Wide arithmetic: the operands are in consecutive slots from the given one on, and so are the results.
                 I64Add128: [Low(1)],
                 I64Sub128: [Low(1)],

@@ -510,6 +510,37 @@ impl<'m> Translator<'m> {
         self.br_on(depth, condition);
     }
 
+    /// Branches if the reference on top is null, which is not carried; it stays for what follows.
+    pub fn br_on_null(&mut self, depth: u32) {
+        let operand = self.pop();
+        let condition = self.nullness(operand, Compare::I64Eq);
+        self.br_on(depth, condition);
+        if self.reachable {
+            self.push_again(operand);
+        }
+    }
+
+    /// Branches if the reference on top is not null, and carries it; it is dropped for what follows.
+    pub fn br_on_non_null(&mut self, depth: u32) {
+        let operand = self.pop();
+        let condition = self.nullness(operand, Compare::I64Ne);
+        self.push_again(operand);
+        self.br_on(depth, condition);
+        self.pop();
+    }
+
+    /// Whether a popped reference compares with null as `op` says. The reference stays in its slot.
+    fn nullness(&mut self, operand: Operand, op: Compare) -> BranchCondition {
+        if let OperandKind::Const(bits) = operand.kind {
+            return BranchCondition::Known((bits == 0) == (op == Compare::I64Eq));
+        }
+        let slot = self.slot_of(operand);
+        match self.in_acc(slot, Bank::Int) {
+            true => BranchCondition::Compare { op, form: Form::AI, b: 0, c: 0, word: 0 },
+            false => BranchCondition::Compare { op, form: Form::SI, b: self.read(slot, 3), c: 0, word: 0 },
+        }
+    }
+
     /// Branches if a condition holds.
     pub(super) fn br_on(&mut self, depth: u32, condition: BranchCondition) {
         let block = self.target(depth);

@@ -302,6 +302,8 @@ macro_rules! translate {
                     Operator::Br { relative_depth } => self.br(relative_depth),
                     Operator::BrIf { relative_depth } => self.br_if(relative_depth),
                     Operator::BrTable { ref targets } => self.br_table(targets)?,
+                    Operator::BrOnNull { relative_depth } => self.br_on_null(relative_depth),
+                    Operator::BrOnNonNull { relative_depth } => self.br_on_non_null(relative_depth),
                     Operator::Return => self.br(self.blocks.len() as u32 - 1),
                     Operator::Call { function_index } => self.call(function_index),
                     Operator::CallIndirect { type_index, table_index } => self.call_indirect(type_index, table_index),
@@ -309,6 +311,8 @@ macro_rules! translate {
                     Operator::ReturnCallIndirect { type_index, table_index } => {
                         self.return_call_indirect(type_index, table_index);
                     }
+                    Operator::CallRef { type_index } => self.call_ref(type_index),
+                    Operator::ReturnCallRef { type_index } => self.return_call_ref(type_index),
                     Operator::TryTable { ref try_table } => self.try_table(try_table),
                     Operator::Throw { tag_index } => self.throw(tag_index),
                     Operator::ThrowRef => self.throw_ref(),
@@ -347,6 +351,7 @@ macro_rules! translate {
                     Operator::GlobalSet { global_index } => self.global_set(global_index),
                     Operator::RefNull { .. } => self.ref_null(),
                     Operator::RefIsNull => self.ref_is_null(),
+                    Operator::RefAsNonNull => self.ref_as_non_null(),
                     Operator::RefFunc { function_index } => self.ref_func(function_index),
                     Operator::MemorySize { mem } => self.memory_size(mem),
                     Operator::MemoryGrow { mem } => self.memory_grow(mem),

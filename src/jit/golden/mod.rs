@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::*;
 
 /// Name of the file, and a module whose last function it shows.
-const FUNCTIONS: [(&str, &str); 14] = [
+const FUNCTIONS: [(&str, &str); 16] = [
     ("memory_access", "(module (memory 1) (func (param i32) (result i32)
         (i32.store offset=8 (local.get 0) (i32.const 1)) (i32.load8_u offset=70000 (local.get 0))))"),
     ("memory_access_imported", "(module (import \"\" \"\" (memory 1)) (func (param i32) (result i64) (i64.load (local.get 0))))"),
@@ -26,6 +26,14 @@ const FUNCTIONS: [(&str, &str); 14] = [
         (table.set (local.get 0) (local.get 1)) (table.get (local.get 0))))"),
     ("table_fixed", "(module (table 10 10 externref) (func (param i32) (result externref) (table.get (local.get 0))))"),
     ("call_indirect", "(module (type $t (func)) (table 10 funcref) (func (param i32) (call_indirect (type $t) (local.get 0))))"),
+    ("call_ref", "(module (type $t (func)) (elem declare func $f) (func $f)
+        (func (param (ref null $t)) (call_ref $t (local.get 0)) (return_call_ref $t (ref.as_non_null (ref.func $f)))))"),
+    ("branches_on_null", "(module (type $t (func)) (func (param (ref null $t)) (result i32)
+        (block $not (result (ref $t))
+            (block $null (drop (br_on_null $null (local.get 0))) (return (i32.const 1)))
+            (br_on_non_null $not (local.get 0))
+            (return (i32.const 2)))
+        (drop) (i32.const 3)))"),
     ("calls", "(module (import \"\" \"f\" (func $f)) (func $g) (func (call $f) (call $g) (return_call $g)))"),
     ("loop", "(module (func (param i32) (loop $again (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"),
     ("exceptions", "(module (tag $t (param i32)) (func $f)

@@ -42,6 +42,14 @@ impl<'m> Lower<'m, '_> {
                 let callee = self.indirect(type_index, table_index);
                 self.emit_return_call(callee);
             }
+            Op::CallRef { type_index } => {
+                let callee = self.referenced(type_index);
+                self.emit_call(callee);
+            }
+            Op::ReturnCallRef { type_index } => {
+                let callee = self.referenced(type_index);
+                self.emit_return_call(callee);
+            }
             _ => return false,
         }
         true
@@ -97,7 +105,8 @@ impl<'m> Lower<'m, '_> {
             None => {
                 let offset = self.module.offsets.imported_func(func);
                 let reference = self.load_constant(self.vmctx, offset);
-                self.through_reference(ty, reference)
+                let flags = self.flags(Region::Code);
+                self.through_reference(ty, reference, flags)
             }
         }
     }
@@ -117,13 +126,27 @@ impl<'m> Lower<'m, '_> {
         }
         let mismatch = self.compare_func_type(IntCC::NotEqual, reference, ty, flags);
         self.trapnz(mismatch, Trap::IndirectCallTypeMismatch);
-        self.through_reference(ty, reference)
+        let flags = self.flags(Region::Code);
+        self.through_reference(ty, reference, flags)
     }
 
-    /// The callee that a reference leads to, which is known to be of type `ty`.
-    fn through_reference(&mut self, ty: u32, reference: Value) -> Callee<'m> {
+    /// The callee that the reference on top, of type `ty`, leads to; traps if it is null.
+    fn referenced(&mut self, ty: u32) -> Callee<'m> {
+        let reference = self.pop();
+        let mut flags = self.flags(Region::Code);
+        if self.signals {
+            // A null reference faults at the first load: no page is ever mapped at address 0.
+            flags = flags.with_trap_code(Some(abi::trap_code(Trap::NullFunctionReference)));
+        } else {
+            self.trapz(reference, Trap::NullFunctionReference);
+        }
+        self.through_reference(ty, reference, flags)
+    }
+
+    /// The callee that a reference leads to, which is known to be of type `ty`. The first load through it has these flags.
+    fn through_reference(&mut self, ty: u32, reference: Value, first: MemFlagsData) -> Callee<'m> {
         let flags = self.flags(Region::Code);
-        let code = self.ins().load(types::I64, flags, reference, VMFuncRef::CODE);
+        let code = self.ins().load(types::I64, first, reference, VMFuncRef::CODE);
         let context = self.ins().load(types::I64, flags, reference, VMFuncRef::CALLEE);
         self.callee(ty, code, [context, self.vmctx])
     }

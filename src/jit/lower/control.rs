@@ -117,6 +117,24 @@ impl<'m> Lower<'m, '_> {
                 self.builder.seal_block(next);
                 self.builder.switch_to_block(next);
             }
+            Op::BrOnNull { relative_depth } => {
+                let reference = self.pop();
+                let (target, arity) = self.label(relative_depth);
+                let next = self.builder.create_block();
+                self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, next, [], target, args));
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(next);
+                self.push(reference);
+            }
+            Op::BrOnNonNull { relative_depth } => {
+                let reference = *self.stack.last().expect("validation balanced the stack");
+                let (target, arity) = self.label(relative_depth);
+                let next = self.builder.create_block();
+                self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, target, args, next, []));
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(next);
+                self.pop();
+            }
             Op::BrTable { ref targets } => self.branch_table(targets),
             Op::Return => {
                 self.return_values();
