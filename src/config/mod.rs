@@ -507,6 +507,8 @@ switches! {
     wasm_gc;
     /// Memories with pages of one byte.
     wasm_custom_page_sizes;
+    /// Import sections that name a module once for several imports.
+    wasm_compact_imports;
     /// Continuations: not supported.
     wasm_stack_switching;
     /// Shared functions, tables and globals: not supported.
@@ -528,7 +530,7 @@ mod tests {
     }
 
     /// What the README calls each proposal that is supported and no part of WebAssembly 2.0.
-    const IN_README: [(&str, &str); 11] = [
+    const IN_README: [(&str, &str); 12] = [
         ("relaxed-simd", "relaxed SIMD"),
         ("tail-call", "tail calls"),
         ("extended-const", "extended constant expressions"),
@@ -538,6 +540,7 @@ mod tests {
         ("legacy-exceptions", "in the legacy form"),
         ("threads", "atomic instructions"),
         ("function-references", "typed function references"),
+        ("compact-import-section", "compact import sections"),
         ("memory64", "memories with 64-bit addresses"),
         ("custom-page-sizes", "pages of one byte"),
     ];
