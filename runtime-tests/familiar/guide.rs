@@ -447,6 +447,7 @@ fn proposals_off() -> wasmtime::Result<()> {
     let mut config = Config::new();
     config.wasm_simd(false).wasm_relaxed_simd(false).wasm_exceptions(false).wasm_tail_call(false);
     config
+        .wasm_gc(false)
         .wasm_function_references(false)
         .wasm_reference_types(false)
         .wasm_multi_value(false)
