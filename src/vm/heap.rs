@@ -49,6 +49,9 @@ pub struct HeapStats {
     pub exceptions: usize,
     /// Size of all exceptions in bytes, headers included.
     pub exception_bytes: usize,
+    /// Size of the blocks of memory that have exceptions, structures, arrays or what is known of their types, in bytes. It is a
+    /// multiple of 32 KiB, and what counts for a limit of the store.
+    pub object_bytes: usize,
     /// Number of host objects that an `externref` may refer to.
     pub externs: usize,
     /// Number of collections since the store was made.
@@ -149,6 +152,7 @@ impl StoreOpaque {
         HeapStats {
             exceptions: self.gc.exceptions(),
             exception_bytes: self.gc.exception_bytes(),
+            object_bytes: self.gc.bytes(),
             externs: self.heap.externs.len(),
             collections: self.heap.collections,
         }
@@ -269,7 +273,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
     }
     let (value_base, value_top) = (store.value_base(), store.vm.value_top);
     let StoreOpaque { vm, heap, gc, globals, tables, instances, .. } = &mut *store;
-    let pending = [vm.thrown, vm.in_flight];
+    let pending = vm.thrown;
     // SAFETY: nobody writes to the heap of objects during a collection.
     let mut marker = unsafe { gc.marker(vm, ExternMarks::new(&heap.externs)) };
     let mut scanned = 0;
@@ -277,7 +281,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         scanned += 1;
         marker.candidate(slot);
     };
-    pending.into_iter().for_each(&mut slot);
+    slot(pending);
     // SAFETY: the value stack is mapped up to `value_top`.
     unsafe { words(value_base, value_top, &mut slot) };
     let is_collected = |ty: &RefType| ty.heap_type().top() != HeapType::Func;

@@ -48,6 +48,9 @@ const STEP: usize = 8;
 /// Bytes that are allocated between two collections, at least.
 const MIN_THRESHOLD: u64 = 1 << 20;
 
+/// Up to so many bytes, a heap may have four times as much garbage as live objects.
+const RELAXED: u64 = 8 << 20;
+
 /// Free blocks that keep their memory, beside as many as are used.
 const KEPT: usize = (8 << 20) / BLOCK;
 
@@ -473,8 +476,10 @@ impl GcHeap {
         let live = found.bytes;
         (self.live, self.exceptions) = (live, (found.exceptions, found.exception_bytes));
         self.allocated = 0;
-        // As for other collected objects: the cost of a collection is spread over what is allocated until the next.
-        self.threshold = live.max(4 * words as u64).max(MIN_THRESHOLD);
+        // The cost of a collection is spread over what is allocated until the next: as much as lives, so that the heap has
+        // twice that, or half as much as was scanned for roots. A small heap may have more garbage.
+        let relaxed = live.saturating_mul(4).min(RELAXED);
+        self.threshold = live.max(relaxed).max(4 * words as u64).max(MIN_THRESHOLD);
         let GcHeap { blocks, space, .. } = self;
         let kept = blocks.in_use() + KEPT;
         blocks.discard(kept, |run| {

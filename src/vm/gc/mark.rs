@@ -101,9 +101,13 @@ impl<'a> Marker<'a> {
             Traced::Struct { size, .. } | Traced::Exception { size, .. } => u64::from(size),
             Traced::Array { element, .. } => array_size(element, self.read(object + layout::LENGTH)),
         };
+        let within = object as usize % BLOCK;
+        if size <= (BLOCK - within) as u64 {
+            return Some(size as u32);
+        }
         let block = object as usize / BLOCK;
         let blocks = if self.blocks.use_of(block) == Some(Use::Head) { self.blocks.run(block) } else { 1 };
-        let room = (block + blocks) * BLOCK - object as usize;
+        let room = blocks * BLOCK - within;
         (size <= room as u64).then_some(size as u32)
     }
 
