@@ -57,7 +57,7 @@ enum Overtaken {
 }
 
 /// The directives that are overtaken: file, lines, what became of them.
-const OVERTAKEN: [(&str, &[usize], Overtaken); 30] = [
+const OVERTAKEN: [(&str, &[usize], Overtaken); 26] = [
     // One memory was the most, and instructions had a zero byte in place of its index.
     ("wasm-v2/memory.wast", &[10, 11], Overtaken::Valid),
     ("wasm-v2/imports.wast", &[487, 491, 495], Overtaken::Valid),
@@ -75,8 +75,6 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 30] = [
     ("reference-types/binary.wast", &[157, 354, 362, 419], Overtaken::Valid),
     // After `unreachable`, the operands of br_table fit labels of different types since 2.0.
     ("reference-types/unreached-invalid.wast", &[539], Overtaken::Valid),
-    ("bulk-memory/table_init.wast", &[2272], Overtaken::Needs("gc")),
-    ("bulk-memory/table_init.wast", &[2286], Overtaken::Follows),
     // Segments are written in order, up to the first that does not fit, since bulk memory operations.
     ("mutable-global/linking.wast", &[206, 227, 238, 298, 334, 344], Overtaken::Traps),
     (
@@ -89,9 +87,6 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 30] = [
         &[342, 354],
         Overtaken::Becomes("(assert_return (invoke $Mm \"load\" (i32.const 0)) (i32.const 97))"),
     ),
-    // Recursive types.
-    ("exceptions/tag.wast", &[30, 40], Overtaken::Needs("gc")),
-    ("exceptions/tag.wast", &[38, 48, 59], Overtaken::Follows),
     // Shared memories.
     ("threads/atomic.wast", &[3, 420], Overtaken::Unshared),
     (
@@ -114,17 +109,6 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 30] = [
     ("threads/memory.wast", &[9, 10], Overtaken::Needs("threads")),
     ("threads/memory.wast", &[14, 15], Overtaken::Valid),
     ("threads/imports.wast", &[309, 313, 317, 404, 408, 412], Overtaken::Valid),
-];
-
-/// The files of 3.0 that make use of the GC proposal.
-const NEED_GC: [&str; 7] = [
-    "wasm-v3/data",
-    "wasm-v3/elem",
-    "wasm-v3/global",
-    "wasm-v3/ref_null",
-    "wasm-v3/type-canon",
-    "wasm-v3/type-equivalence",
-    "wasm-v3/type-rec",
 ];
 
 /// Where in the text the list with this keyword is, from parenthesis to parenthesis.
@@ -228,19 +212,6 @@ fn configurations() -> Vec<(&'static str, Config)> {
     all
 }
 
-/// Those that run the GC proposal.
-fn gc_configurations() -> Vec<(&'static str, Config)> {
-    let mut all = configurations();
-    all.retain(|(name, _)| name.starts_with("interp") || name.starts_with("baseline"));
-    for (_, config) in &mut all {
-        config.allow_unsupported(true).wasm_gc(true);
-    }
-    let mut collecting = all[0].1.clone();
-    collecting.collect_always(true);
-    all.push(("interp-collecting", collecting));
-    all
-}
-
 /// Reads a script.
 type Read = Box<dyn Fn() -> Result<wast::Script, String> + Send + Sync>;
 
@@ -267,8 +238,7 @@ fn main() -> ExitCode {
             continue;
         }
         let script = Arc::new((read, OnceLock::new()));
-        let needs_gc = name.starts_with("gc/") || NEED_GC.contains(&&*name);
-        for (engine, config) in if needs_gc { gc_configurations() } else { configurations() } {
+        for (engine, config) in configurations() {
             let script = script.clone();
             trials.push(Trial::test(format!("{name} [{engine}]"), move || -> Result<(), Failed> {
                 let (read, script) = &*script;

@@ -413,8 +413,8 @@ fn functions_of_declared_subtypes_are_called_as_their_supertypes() {
             (func (export "by_ref") (param i32) (result i32) (call_ref $t3 (table.get $typed (local.get 0))))
             (func (export "tail_by_ref") (param i32) (result i32) (return_call_ref $t6 (table.get $typed (local.get 0)))))"#
     );
-    for mut config in crate::engines::configs() {
-        let engine = Engine::new(config.allow_unsupported(true).wasm_gc(true)).unwrap();
+    for config in crate::engines::configs() {
+        let engine = Engine::new(&config).unwrap();
         let (mut store, instance) = setup(&engine, &text);
         for call_as in 0..wanted.len() {
             for kind in ["call", "tail"] {

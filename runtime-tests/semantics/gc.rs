@@ -2,32 +2,15 @@
 //! stores, the edges of what lies in an array, and objects that only one kind of place refers to while everything is
 //! collected that can be.
 
-use crate::engines::{call, instantiate, trap};
+use crate::engines::{call, configs, instantiate, trap};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
-use wasmrun::{Config, Dispatch, Engine, Instance, Module, Store, Strategy, Tiering, Trap};
+use wasmrun::{Config, Engine, Instance, Module, Store, Trap};
 
 /// Every configuration, and each once more with a collection at every allocation.
 pub fn gc_configs() -> Vec<Config> {
-    let with = |set: fn(&mut Config) -> &mut Config| {
-        let mut config = Config::new();
-        set(config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true));
-        config
-    };
-    let mut all = vec![
-        with(|c| c.strategy(Strategy::Interpreter).dispatch(Dispatch::TailCall)),
-        with(|c| c.strategy(Strategy::Interpreter).dispatch(Dispatch::Loop)),
-    ];
-    if Engine::has_jit() {
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::Baseline)));
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::BaselineAtLoops)));
-        all.push(with(|c| c.strategy(Strategy::Jit)));
-        all.push(with(|c| c.strategy(Strategy::Jit).quick_code(true)));
-        all.push(with(|c| c.strategy(Strategy::Jit).signals_based_traps(false)));
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops)));
-        all.push(with(|c| c.strategy(Strategy::Tiered).tiering(Tiering::AtLoops).quick_code(true)));
-    }
-    let mut collecting = all.clone();
+    let mut all = configs();
+    let mut collecting = configs();
     collecting.iter_mut().for_each(|config| {
         config.collect_always(true);
     });
@@ -469,6 +452,33 @@ fn bulk_operations_move_what_they_should() {
     }
 }
 
+/// Larger ranges are moved in pieces, between which requests are looked for; of ranges that overlap, the last piece first.
+#[test]
+fn large_ranges_are_moved_in_pieces() {
+    let wat = r#"(module (type $a (array (mut i64)))
+        (global $a (mut (ref null $a)) (ref.null $a))
+        (func (export "make") (local $i i32)
+            (global.set $a (array.new_default $a (i32.const 5000000)))
+            (loop $l
+                (array.set $a (global.get $a) (local.get $i) (i64.extend_i32_u (local.get $i)))
+                (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1000))) (i32.const 5000000)))))
+        (func (export "copy") (param i32 i32)
+            (array.copy $a $a (global.get $a) (local.get 0) (global.get $a) (local.get 1) (i32.const 4999000)))
+        (func (export "f") (param i32) (result i64) (array.get $a (global.get $a) (local.get 0))))"#;
+    for config in gc_configs().iter().step_by(2) {
+        println!("{config:?}");
+        let (mut store, instance) = setup(&Engine::new(config).unwrap(), wat);
+        call::<_, (), ()>(&mut store, instance, "make", ()).unwrap();
+        let all = |store: &mut Store<()>| (0..5000).map(|n| f::<i64>(store, instance, n * 1000)).collect::<Vec<_>>();
+        let mut expected: Vec<i64> = (0..5000).map(|n| n * 1000).collect();
+        for (to, from) in [(1000, 0), (0, 1000)] {
+            call::<_, (i32, i32), ()>(&mut store, instance, "copy", (to, from)).unwrap();
+            expected.copy_within(from as usize / 1000..from as usize / 1000 + 4999, to as usize / 1000);
+            assert!(all(&mut store) == expected, "to {to}");
+        }
+    }
+}
+
 /// Initial values with objects in globals, tables and element segments; all survive collections.
 #[test]
 fn constant_expressions_make_objects() {
@@ -633,9 +643,9 @@ fn work_on_large_arrays_is_interrupted() {
     let wat = r#"(module (type $a (array (mut i8))) (type $r (array (mut anyref)))
         (global $a (mut (ref null $a)) (ref.null $a))
         (func (export "make") (global.set $a (array.new_default $a (i32.const 0x10000000))))
-        (func (export "fill") (loop $l (array.fill $a (global.get $a) (i32.const 0) (i32.const 1) (i32.const 0x10000000)) (br $l)))
-        (func (export "copy") (loop $l
-            (array.copy $a $a (global.get $a) (i32.const 1) (global.get $a) (i32.const 0) (i32.const 0x0fffffff)) (br $l)))
+        (func (export "fill") (array.fill $a (global.get $a) (i32.const 0) (i32.const 1) (i32.const 0x10000000)))
+        (func (export "copy")
+            (array.copy $a $a (global.get $a) (i32.const 1) (global.get $a) (i32.const 0) (i32.const 0x0fffffff)))
         (func (export "new") (loop $l (drop (array.new $r (ref.i31 (i32.const 1)) (i32.const 1000))) (br $l)))
         (func (export "f") (result i32) (array.get_u $a (global.get $a) (i32.const 0x0fffffff))))"#;
     for config in gc_configs().iter().step_by(2) {
@@ -644,7 +654,7 @@ fn work_on_large_arrays_is_interrupted() {
         call::<_, (), ()>(&mut store, instance, "make", ()).unwrap();
         for name in ["fill", "copy", "new"] {
             let start = Instant::now();
-            store.set_deadline(Instant::now() + Duration::from_millis(5)).unwrap();
+            store.set_deadline(Instant::now() + Duration::from_millis(2)).unwrap();
             assert_eq!(trap(&mut store, instance, name, ()), Some(Trap::Deadline), "{name}");
             assert!(start.elapsed() < Duration::from_secs(5), "{name}: {:?}", start.elapsed());
             store.set_deadline(None).unwrap();

@@ -619,7 +619,7 @@ const LISTS: &str = r#"(module
     (rec
         (type $node (sub (struct (field $n (mut i64)) (field $next (mut (ref null $node))))))
         (type $named (sub final $node (struct
-            (field (mut i64)) (field (mut (ref null $node))) (field $name (ref $bytes)) (field $f (ref null $fn)))))
+            (field (mut i64)) (field (mut (ref null $node))) (field $name (ref $bytes)) (field $f (mut (ref null $fn))))))
         (type $bytes (array (mut i8)))
         (type $fn (func (param (ref null $node)) (result i64))))
     (import "" "visit" (func $visit (param (ref $node)) (result (ref $node))))

@@ -128,8 +128,6 @@ pub struct Config {
     pub(crate) consume_fuel: bool,
     pub(crate) pack_memories: bool,
     pub(crate) features: WasmFeatures,
-    /// Whether they may include proposals that not all engines run.
-    pub(crate) allows_unsupported: bool,
 }
 
 impl Default for Config {
@@ -160,7 +158,6 @@ impl Config {
             consume_fuel: false,
             pack_memories: false,
             features: proposals::SUPPORTED,
-            allows_unsupported: false,
         }
     }
 
@@ -336,13 +333,6 @@ impl Config {
         self
     }
 
-    /// For tests: lets proposals be turned on that the interpreter runs, but not every engine yet.
-    #[doc(hidden)]
-    pub fn allow_unsupported(&mut self, allow: bool) -> &mut Self {
-        self.allows_unsupported = allow;
-        self
-    }
-
     /// Sets whether WebAssembly code consumes fuel, of which a store gets an amount by
     /// [`Store::set_fuel`](crate::Store::set_fuel). Code that needs more than is left traps with
     /// [`Trap::OutOfFuel`](crate::Trap::OutOfFuel). The default is not to; then code does not count either.
@@ -455,7 +445,7 @@ macro_rules! switches {
         /// assert!(matches!(error.kind(), ErrorKind::Disabled { proposal: "simd", switch: "wasm_simd", .. }));
         ///
         /// assert!(Engine::new(Config::new().wasm_simd(false)).is_err(), "relaxed SIMD needs it");
-        /// assert!(Engine::new(Config::new().wasm_gc(true)).is_err(), "not supported");
+        /// assert!(Engine::new(Config::new().wasm_stack_switching(true)).is_err(), "not supported");
         /// # Ok::<(), wasmrun::Error>(())
         /// ```
         impl Config {
@@ -503,10 +493,12 @@ switches! {
     wasm_memory64;
     /// References to functions of one type, types of references that are not null, and tables with an initial value.
     wasm_function_references;
-    /// Structures and arrays: not supported.
+    /// Structures, arrays and `i31`, which are garbage-collected, and casts of references; types that refer to one another.
     wasm_gc;
     /// Memories with pages of one byte.
     wasm_custom_page_sizes;
+    /// Import sections that name a module once for several imports.
+    wasm_compact_imports;
     /// Continuations: not supported.
     wasm_stack_switching;
     /// Shared functions, tables and globals: not supported.

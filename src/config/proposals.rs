@@ -54,8 +54,9 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
         WasmFeatures::FUNCTION_REFERENCES,
         Some("reference-types"),
     ),
-    unsupported("gc", "wasm_gc", WasmFeatures::GC, Some("function-references")),
+    supported("gc", "wasm_gc", WasmFeatures::GC, Some("function-references")),
     supported("custom-page-sizes", "wasm_custom_page_sizes", WasmFeatures::CUSTOM_PAGE_SIZES, None),
+    supported("compact-import-section", "wasm_compact_imports", WasmFeatures::COMPACT_IMPORTS, None),
     unsupported("stack-switching", "wasm_stack_switching", WasmFeatures::STACK_SWITCHING, None),
     unsupported(
         "shared-everything-threads",

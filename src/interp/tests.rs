@@ -9,7 +9,6 @@ fn engines() -> [Engine; 2] {
     [Dispatch::TailCall, Dispatch::Loop].map(|dispatch| {
         let mut config = Config::new();
         config.strategy(Strategy::Interpreter).dispatch(dispatch);
-        config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true);
         Engine::new(&config).expect("the interpreter runs everywhere")
     })
 }

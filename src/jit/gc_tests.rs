@@ -15,7 +15,7 @@ fn configs(collect_always: bool) -> Vec<Config> {
     ];
     let config = |set: Set| {
         let mut config = Config::new();
-        set(config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true)).collect_always(collect_always);
+        set(&mut config).collect_always(collect_always);
         config
     };
     all.into_iter().map(config).collect()

@@ -76,9 +76,7 @@ impl Engine {
         if config.max_wasm_stack > config.async_stack_bytes() {
             return Err(Error::usage("`max_wasm_stack` must not be larger than `async_stack_size`, if that is set"));
         }
-        if !config.allows_unsupported {
-            proposals::check(config.features).map_err(Error::usage)?;
-        }
+        proposals::check(config.features).map_err(Error::usage)?;
         let mut config = config.clone();
         config.dispatch = crate::interp::available_dispatch(config.dispatch);
         #[cfg(jit)]

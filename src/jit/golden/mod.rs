@@ -108,7 +108,6 @@ fn functions_are_lowered_as_the_files_say() {
     for signals in [true, false] {
         let engine = |fuel| {
             let mut config = Config::new();
-            config.allow_unsupported(true).wasm_function_references(true).wasm_gc(true);
             Engine::new(config.strategy(Strategy::Jit).signals_based_traps(signals).consume_fuel(fuel)).unwrap()
         };
         let (plain, fuelled) = (engine(false), engine(true));

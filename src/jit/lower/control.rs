@@ -6,7 +6,10 @@
 
 use std::ops::Deref;
 
-use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value, types};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    Block, BlockArg, BlockCall, InstBuilder, InstructionData, JumpTableData, Opcode, Value, types,
+};
 use wasmparser::{BlockType, BrTable, Operator as Op};
 
 use super::Lower;
@@ -54,10 +57,11 @@ pub(super) enum FrameKind {
     Try,
     /// A `catch` of one, with the exceptions that it does not catch, if there may be some. The lowest operand is the exception.
     Catch(Option<Unmatched>),
-    /// The block of its `else`, and the parameters that it starts with.
+    /// The block of its `else`, the parameters that it starts with, and a reference that is not null there.
     If {
         otherwise: Block,
         params: Vec<Value>,
+        non_null: Option<Value>,
     },
 }
 
@@ -129,6 +133,9 @@ impl<'m> Lower<'m, '_> {
                 self.with_top(arity, |lower, args| lower.builder.ins().brif(condition, target, args, next, []));
                 self.builder.seal_block(next);
                 self.builder.switch_to_block(next);
+                if let Some((reference, true)) = self.null_test(condition) {
+                    self.known.learn_non_null(reference);
+                }
             }
             Op::BrOnNull { relative_depth } => {
                 let reference = self.pop_reference();
@@ -239,14 +246,40 @@ impl<'m> Lower<'m, '_> {
         self.builder.seal_block(otherwise);
         self.builder.switch_to_block(then);
         let again = self.stack[self.stack.len() - params.len()..].to_vec();
-        self.push_frame(FrameKind::If { otherwise, params: again }, target, params, results, saved);
+        let tested = self.null_test(condition);
+        let non_null = tested.and_then(|(reference, if_null)| if_null.then_some(reference));
+        self.push_frame(FrameKind::If { otherwise, params: again, non_null }, target, params, results, saved);
+        if let Some((reference, false)) = tested {
+            self.known.learn_non_null(reference);
+        }
+    }
+
+    /// The reference that a condition compares with null, and whether it holds for null.
+    fn null_test(&self, condition: Value) -> Option<(Value, bool)> {
+        let dfg = &self.builder.func.dfg;
+        let (mut condition, mut if_null) = (dfg.resolve_aliases(condition), true);
+        // `i32.eqz` around it, maybe twice, and what makes an `i32` of each comparison.
+        for _ in 0..6 {
+            match dfg.insts[dfg.value_def(condition).inst()?] {
+                InstructionData::Unary { opcode: Opcode::Uextend, arg } => condition = dfg.resolve_aliases(arg),
+                InstructionData::IntCompare { cond: IntCC::Equal, args: [x, y], .. } if self.constant(y) == Some(0) => {
+                    let x = dfg.resolve_aliases(x);
+                    if dfg.value_type(x) == types::I64 {
+                        return Some((x, if_null));
+                    }
+                    (condition, if_null) = (x, !if_null);
+                }
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// Ends the first arm of an `if` and begins the second.
     fn otherwise(&mut self) {
         let frame = self.frames.last_mut().expect("validation matched the else");
         let (height, target, results) = (frame.height, frame.target, frame.results.len());
-        let FrameKind::If { otherwise, params } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
+        let FrameKind::If { otherwise, params, non_null } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
             unreachable!("validation matched the else");
         };
         frame.branched |= self.reachable;
@@ -261,6 +294,9 @@ impl<'m> Lower<'m, '_> {
             self.read_operands(height);
         }
         self.stack.extend(params);
+        if let Some(reference) = non_null {
+            self.known.learn_non_null(reference);
+        }
         self.reachable = true;
     }
 
