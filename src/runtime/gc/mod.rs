@@ -108,9 +108,6 @@ unsafe fn make(own: *mut StoreOpaque, ty: &RegisteredType, length: u32) -> Resul
 /// `own` must be the own pointer of a store to which nobody holds a reference, and the value of the type of the field or
 /// element, which must be so stored.
 unsafe fn write(own: *mut StoreOpaque, at: u32, storage: Storage, value: &Value) -> Result<()> {
-    if matches!(value, Value::ExnRef(Some(_))) {
-        return Err(Error::usage("structures and arrays cannot hold exceptions yet"));
-    }
     // SAFETY: the caller's promise; no collection runs between the conversion and the write.
     unsafe {
         let slots = value.to_slots(&mut *own)?;
