@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use wasmrun::{
-    Engine, Error, Extern, Func, FuncType, Global, GlobalType, HeapType, Instance, Linker, Module, Mutability, Ref,
-    RefType, Store, Table, TableType, Trap, ValType, Value,
+    Engine, Error, ErrorKind, Extern, Func, FuncType, Global, GlobalType, HeapType, Instance, Linker, Module,
+    Mutability, Ref, RefType, Store, Table, TableType, Trap, ValType, Value,
 };
 
 use crate::engines::{call, for_each_engine, instantiate, setup};
@@ -520,9 +520,12 @@ fn only_functions_of_its_type_get_into_a_place() {
         assert_eq!(results[0].unwrap_i32(), 2);
         let error = take.call(&mut store, &[Value::FuncRef(None)], &mut results).unwrap_err();
         assert_eq!(error.trap(), Some(Trap::NullFunctionReference));
-        // Rust's types know of no function types, so such a parameter can't be passed by them.
-        assert!(take.typed::<Option<Func>, i32>(&store).is_err());
-        assert!(take.typed::<Func, i32>(&store).is_err());
+        // Rust's types know of no function types, so each call checks the argument.
+        let typed = take.typed::<Option<Func>, i32>(&store).unwrap();
+        assert_eq!(typed.call(&mut store, Some(right)).unwrap(), 2);
+        for func in wrong {
+            assert!(matches!(typed.call(&mut store, Some(func)).unwrap_err().kind(), ErrorKind::Usage(_)));
+        }
     });
 }
 
