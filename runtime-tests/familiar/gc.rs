@@ -136,3 +136,75 @@ fn references_of_the_host_and_of_webassembly() -> wasmtime::Result<()> {
     assert!(AnyRef::ref_eq(&store, &back, &anyref)?);
     Ok(())
 }
+
+/// The example `anyref` of wasmtime, whose module this is.
+#[test]
+fn anyrefs_of_a_module() -> wasmtime::Result<()> {
+    use wasmtime::*;
+    let mut config = Config::new();
+    config.wasm_reference_types(true);
+    config.wasm_function_references(true);
+    config.wasm_gc(true);
+    let engine = Engine::new(&config)?;
+    let mut store = Store::new(&engine, ());
+    let module = Module::new(
+        &engine,
+        r#"(module
+            (table $table (export "table") 10 anyref)
+            (global $global (export "global") (mut anyref) (ref.null any))
+            (func (export "take_anyref") (param anyref) nop)
+            (func (export "return_anyref") (result anyref) i32.const 42 ref.i31))"#,
+    )?;
+    let instance = Instance::new(&mut store, &module, &[])?;
+    let i31 = I31::wrapping_u32(1234);
+    let anyref = AnyRef::from_i31(&mut store, i31);
+    assert_eq!(anyref.as_i31(&store)?, Some(i31));
+    let table = instance.get_table(&mut store, "table").unwrap();
+    table.set(&mut store, 3, anyref.clone().into())?;
+    let global = instance.get_global(&mut store, "global").unwrap();
+    global.set(&mut store, Some(anyref.clone()).into())?;
+    let func = instance.get_typed_func::<Option<Rooted<AnyRef>>, ()>(&mut store, "take_anyref")?;
+    func.call(&mut store, Some(anyref))?;
+    let func = instance.get_typed_func::<(), Option<Rooted<AnyRef>>>(&mut store, "return_anyref")?;
+    let ret = func.call(&mut store, ())?;
+    assert_eq!(ret.unwrap().unwrap_i31(&store)?, I31::wrapping_u32(42));
+    store.gc();
+    Ok(())
+}
+
+#[test]
+fn casts_in_a_module() -> wasmtime::Result<()> {
+    use wasmtime::*;
+    let mut config = Config::new();
+    config.wasm_gc(true);
+    let engine = Engine::new(&config)?;
+    let module = Module::new(
+        &engine,
+        r#"
+        (module
+            (func (export "increment-if-i31") (param (ref null any)) (result (ref null any))
+                block (result (ref null any))
+                    local.get 0
+                    br_on_cast_fail 0 (ref null any) (ref i31)
+                    i31.get_u
+                    i32.const 1
+                    i32.add
+                    ref.i31
+                    return
+                end
+            )
+        )
+    "#,
+    )?;
+    let mut store = Store::new(&engine, ());
+    let instance = Instance::new(&mut store, &module, &[])?;
+    let increment_if_i31 =
+        instance.get_typed_func::<Option<Rooted<AnyRef>>, Option<Rooted<AnyRef>>>(&mut store, "increment-if-i31")?;
+    let mut scope = RootScope::new(&mut store);
+    let arg = AnyRef::from_i31(&mut scope, I31::wrapping_u32(419));
+    let result = increment_if_i31.call(&mut scope, Some(arg))?;
+    assert_eq!(result.unwrap().as_i31(&scope)?, Some(I31::wrapping_u32(420)));
+    let result = increment_if_i31.call(&mut scope, None)?;
+    assert!(result.is_none());
+    Ok(())
+}

@@ -4,10 +4,10 @@ use crate::engines::call;
 use crate::gc::gc_configs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wasmrun::{
-    AnyRef, ArrayRef, ArrayRefPre, ArrayType, Budget, BudgetItem, Config, Engine, EqRef, ErrorKind, ExternRef,
+    AnyRef, ArrayRef, ArrayRefPre, ArrayType, Budget, BudgetItem, Config, Engine, EqRef, ErrorKind, ExnRef, ExternRef,
     FieldType, Finality, Func, FuncType, Global, GlobalType, HeapType, I31, Instance, Module, Mutability, Ref, RefType,
-    RegisteredType, ResourceLimiter, StorageType, Store, StructRef, StructRefPre, StructType, Table, TableType,
-    ValType, Value,
+    RegisteredType, ResourceLimiter, StorageType, Store, StructRef, StructRefPre, StructType, Table, TableType, Tag,
+    TagType, ValType, Value,
 };
 
 fn var(storage: impl Into<StorageType>) -> FieldType {
@@ -527,6 +527,40 @@ fn host_objects_in_fields() {
     store.gc();
     drop(store);
     assert_eq!(Arc::strong_count(&marker), 1);
+}
+
+/// Exceptions in fields are kept by the field, and are what they were.
+#[test]
+fn exceptions_in_fields() {
+    let engine = Engine::new(Config::new().collect_always(true)).unwrap();
+    let mut store = Store::new(&engine, ());
+    let ty = TagType::new(FuncType::new(&engine, [ValType::I64, ValType::ANYREF], []));
+    let tag = Tag::new(&mut store, &ty).unwrap();
+    let pre = structs(&mut store, &[var(ValType::EXNREF)]);
+    let elements = arrays(&mut store, var(ValType::EXNREF));
+    let inner = StructRef::new(&mut store, &pre, &[Value::ExnRef(None)]).unwrap();
+    let exception = ExnRef::new(&mut store, &tag, &[Value::I64(5), inner.clone().into()]).unwrap();
+    let object = StructRef::new(&mut store, &pre, &[exception.clone().into()]).unwrap();
+    let array = ArrayRef::new(&mut store, &elements, &exception.into(), 3).unwrap();
+    for _ in 0..20 {
+        ExnRef::new(&mut store, &tag, &[Value::I64(6), Value::AnyRef(None)]).unwrap();
+        store.gc();
+    }
+    for value in [object.field(&store, 0).unwrap(), array.get(&store, 2).unwrap()] {
+        let Value::ExnRef(Some(exception)) = value else { panic!("an exception") };
+        assert_eq!(
+            (exception.tag(&mut store).unwrap(), exception.field(&mut store, 0).unwrap().unwrap_i64()),
+            (tag, 5)
+        );
+        let payload = exception.field(&mut store, 1).unwrap();
+        assert!(payload.unwrap_anyref().unwrap().unwrap_struct(&store).unwrap().same(&inner));
+    }
+    let mut other = Store::new(&engine, ());
+    let tag = Tag::new(&mut other, &ty).unwrap();
+    let foreign = ExnRef::new(&mut other, &tag, &[Value::I64(5), Value::AnyRef(None)]).unwrap();
+    usage(object.set_field(&mut store, 0, foreign.into()));
+    object.set_field(&mut store, 0, Value::ExnRef(None)).unwrap();
+    assert!(object.field(&store, 0).unwrap().unwrap_exnref().is_none());
 }
 
 /// A limiter that allows up to a size, or panics beyond it.

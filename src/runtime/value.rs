@@ -309,6 +309,7 @@ impl Value {
         match self {
             Value::FuncRef(Some(func)) => !func.belongs_to(store),
             Value::ExternRef(Some(object)) | Value::AnyRef(Some(AnyRef(object))) => !object.fits_store(store),
+            Value::ExnRef(Some(exception)) => exception.pin().store != store.id,
             _ => false,
         }
     }
