@@ -316,6 +316,8 @@ fn references_in_far_slots_are_called() {
     let text = format!(
         r#"(module
             (type $f (func (param i32 i64) (result i64 i32)))
+            (type $h (func (param i32) (result i32)))
+            (import "" "host" (func $host (type $h)))
             (func $swap (type $f) (local.get 1) (local.get 0))
             (elem declare func $swap)
             (func $call (export "call") (param i32) (result i64 i32) (local {}) (local $f (ref null $f))
@@ -331,11 +333,23 @@ fn references_in_far_slots_are_called() {
                     (return_call_ref $f))
                 (unreachable))
             (func (export "null") (param i32) (result i64 i32) (local {0}) (local $f (ref null $f))
-                (call_ref $f (local.get 0) (i64.const 7) (local.get $f))))"#,
+                (call_ref $f (local.get 0) (i64.const 7) (local.get $f)))
+            (elem declare func $host)
+            (func $far (param i32) (result i32) (local {0}) (nop)
+                (call_ref $h (i32.add (local.get 0) (i32.const 1)) (ref.func $host)))
+            (func $outer (export "outer") (param i32) (result i32) (call $far (local.get 0))))"#,
         "v128 ".repeat(33_000)
     );
     for_each_engine(|engine| {
-        let (mut store, instance) = setup(engine, &text);
+        let mut store = Store::new(engine, ());
+        let host = Func::wrap(&mut store, |x: i32| if x == 0 { Err(Error::host("zero")) } else { Ok(x) });
+        let instance = instantiate(&mut store, &text, &[host.into()]);
+        for _ in 0..3 {
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, "outer", 4).unwrap(), 5);
+            let error = call::<_, i32, i32>(&mut store, instance, "outer", -1).unwrap_err();
+            let names: Vec<String> = places(&error).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, ["far", "outer"]);
+        }
         for name in ["call", "tail", "call", "tail"] {
             assert_eq!(call::<_, i32, (i64, i32)>(&mut store, instance, name, 3).unwrap(), (7, 3), "{name}");
         }
@@ -438,6 +452,31 @@ fn functions_of_declared_subtypes_are_called_as_their_supertypes() {
             }
         }
     }
+}
+
+/// A callee grows the memory and a table that a loop around the call uses.
+#[test]
+fn callees_by_reference_grow_what_the_caller_uses() {
+    const TEXT: &str = r#"(module
+        (type $f (func (result i32)))
+        (memory 1 100)
+        (table $t 1 100 funcref)
+        (elem declare func $grow)
+        (func $grow (type $f) (drop (table.grow $t (ref.func $grow) (i32.const 1))) (memory.grow (i32.const 1)))
+        (func (export "f") (param i32) (result i32) (local $pages i32) (local $sum i32) (local $f (ref null $f))
+            (local.set $f (ref.func $grow))
+            (loop $more
+                (local.set $pages (call_ref $f (local.get $f)))
+                (i32.store (i32.mul (local.get $pages) (i32.const 65536)) (local.get $pages))
+                (local.set $sum (i32.add (local.get $sum) (i32.load (i32.mul (local.get $pages) (i32.const 65536)))))
+                (drop (ref.as_non_null (table.get $t (local.get $pages))))
+                (br_if $more (i32.lt_u (local.get $pages) (local.get 0))))
+            (local.get $sum)))"#;
+    for_each_engine(|engine| {
+        let (mut store, instance) = setup(engine, TEXT);
+        assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 20).unwrap(), (1..=20).sum::<i32>());
+        assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 40).unwrap(), (21..=40).sum::<i32>());
+    });
 }
 
 /// What is thrown by a callee is caught where the call is, but not by the function that has called it in its place.
