@@ -507,6 +507,8 @@ switches! {
     wasm_gc;
     /// Memories with pages of one byte.
     wasm_custom_page_sizes;
+    /// Import sections that name a module once for several imports.
+    wasm_compact_imports;
     /// Continuations: not supported.
     wasm_stack_switching;
     /// Shared functions, tables and globals: not supported.

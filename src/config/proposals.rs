@@ -56,6 +56,7 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     ),
     unsupported("gc", "wasm_gc", WasmFeatures::GC, Some("function-references")),
     supported("custom-page-sizes", "wasm_custom_page_sizes", WasmFeatures::CUSTOM_PAGE_SIZES, None),
+    supported("compact-import-section", "wasm_compact_imports", WasmFeatures::COMPACT_IMPORTS, None),
     unsupported("stack-switching", "wasm_stack_switching", WasmFeatures::STACK_SWITCHING, None),
     unsupported(
         "shared-everything-threads",

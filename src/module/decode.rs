@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use wasmparser::{
-    BinaryReader, BinaryReaderError, DataKind, ElementKind, ExternalKind, Operator, Parser, Payload, TableInit,
-    TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    BinaryReader, BinaryReaderError, DataKind, ElementKind, ExternalKind, Imports, Operator, Parser, Payload,
+    TableInit, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 use super::composite::CompositeType;
@@ -142,6 +142,7 @@ impl Decoder {
         parser.set_features(self.features);
         for payload in parser.parse_all(binary) {
             let payload = payload?;
+            check_imports(&payload)?;
             if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
                 self.bodies.push(range(body.range()));
                 self.resources = Some(func.resources);
@@ -346,6 +347,31 @@ impl Decoder {
 /// The byte range as `usize`, in which any range of a module in memory or in an opened file fits.
 pub(super) fn range(range: Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
+}
+
+/// The most bytes that the names of modules may have in all if they are written out for each import, as the validator and
+/// [`ModuleFacts`] do. A group of compact imports shares one name, of up to 100,000 bytes.
+const MAX_MODULE_NAMES: u64 = 64 << 20;
+
+/// Checks that the groups of an import section do not become too large when they are taken apart.
+///
+/// # Errors
+/// [`Resource`](ErrorKind::Resource) if they do, or if a group can't be read.
+pub(super) fn check_imports(payload: &Payload<'_>) -> Result<(), Undecodable> {
+    let Payload::ImportSection(section) = payload else { return Ok(()) };
+    let mut bytes = 0u64;
+    for group in section.clone() {
+        let (module, items) = match group? {
+            Imports::Single(..) => continue,
+            Imports::Compact1 { module, items } => (module, items.count()),
+            Imports::Compact2 { module, names, .. } => (module, names.count()),
+        };
+        bytes = bytes.saturating_add(module.len() as u64 * u64::from(items));
+        if bytes > MAX_MODULE_NAMES {
+            return Err(Error::resource("the names of the modules of all imports take more than 64 MiB").into());
+        }
+    }
+    Ok(())
 }
 
 /// # Errors
