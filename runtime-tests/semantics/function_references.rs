@@ -454,31 +454,6 @@ fn functions_of_declared_subtypes_are_called_as_their_supertypes() {
     }
 }
 
-/// A callee grows the memory and a table that a loop around the call uses.
-#[test]
-fn callees_by_reference_grow_what_the_caller_uses() {
-    const TEXT: &str = r#"(module
-        (type $f (func (result i32)))
-        (memory 1 100)
-        (table $t 1 100 funcref)
-        (elem declare func $grow)
-        (func $grow (type $f) (drop (table.grow $t (ref.func $grow) (i32.const 1))) (memory.grow (i32.const 1)))
-        (func (export "f") (param i32) (result i32) (local $pages i32) (local $sum i32) (local $f (ref null $f))
-            (local.set $f (ref.func $grow))
-            (loop $more
-                (local.set $pages (call_ref $f (local.get $f)))
-                (i32.store (i32.mul (local.get $pages) (i32.const 65536)) (local.get $pages))
-                (local.set $sum (i32.add (local.get $sum) (i32.load (i32.mul (local.get $pages) (i32.const 65536)))))
-                (drop (ref.as_non_null (table.get $t (local.get $pages))))
-                (br_if $more (i32.lt_u (local.get $pages) (local.get 0))))
-            (local.get $sum)))"#;
-    for_each_engine(|engine| {
-        let (mut store, instance) = setup(engine, TEXT);
-        assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 20).unwrap(), (1..=20).sum::<i32>());
-        assert_eq!(call::<_, i32, i32>(&mut store, instance, "f", 40).unwrap(), (21..=40).sum::<i32>());
-    });
-}
-
 /// What is thrown by a callee is caught where the call is, but not by the function that has called it in its place.
 #[test]
 fn exceptions_come_through_calls_by_reference() {
