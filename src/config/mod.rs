@@ -528,4 +528,33 @@ mod tests {
         assert_eq!(of_proposals, SWITCHES);
         assert_eq!(Config::new().features, SUPPORTED);
     }
+
+    /// What the README calls each proposal that is supported and no part of WebAssembly 2.0.
+    const IN_README: [(&str, &str); 12] = [
+        ("relaxed-simd", "relaxed SIMD"),
+        ("tail-call", "tail calls"),
+        ("extended-const", "extended constant expressions"),
+        ("multi-memory", "multiple memories"),
+        ("exception-handling", "exception handling with `exnref`"),
+        ("wide-arithmetic", "wide arithmetic"),
+        ("legacy-exceptions", "in the legacy form"),
+        ("threads", "atomic instructions"),
+        ("function-references", "typed function references"),
+        ("compact-import-section", "compact import sections"),
+        ("memory64", "memories with 64-bit addresses"),
+        ("custom-page-sizes", "pages of one byte"),
+    ];
+
+    #[test]
+    fn the_readme_names_the_supported_proposals() {
+        let readme = include_str!("../../README.md");
+        let (_, section) = readme.split_once("## What it runs").unwrap();
+        let section = section.split("\n## ").next().unwrap().replace('\n', " ");
+        for proposal in PROPOSALS.iter().filter(|proposal| proposal.is_supported) {
+            let is_in_version_2 = proposal.is_on(wasmparser::WasmFeatures::WASM2);
+            let name = IN_README.iter().find(|(name, _)| *name == proposal.name);
+            assert_eq!(name.is_none(), is_in_version_2, "{}", proposal.name);
+            assert!(name.is_none_or(|(_, text)| section.contains(text)), "{} is not in the README", proposal.name);
+        }
+    }
 }

@@ -240,7 +240,7 @@ impl<T: WasmTy> WasmResults for T {
     message = "a host function cannot return `{Self}`",
     label = "WebAssembly code cannot take this",
     note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
-    note = "other errors become a `wasmrun::Error` by `?` or `Error::from`, boxed ones by `Error::from_boxed`"
+    note = "other errors become a `wasmrun::Error` by `?` or `Error::from`, boxed ones by `Error::from_boxed`, an `anyhow::Error` by `Error::from_anyhow`"
 )]
 pub trait IntoResults {
     #[doc(hidden)]
@@ -276,6 +276,7 @@ impl<R: WasmResults> IntoResults for Result<R> {
     note = "it takes up to 16 WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`",
     note = "before these it may take a `Caller<'_, {T}>`, or a `&mut LinearMemory<'_>`",
     note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
+    note = "other errors become a `wasmrun::Error` by `?`, an `anyhow::Error` by `Error::from_anyhow`",
     note = "it is `Send + Sync + 'static`"
 )]
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
