@@ -262,7 +262,7 @@ fn main() -> ExitCode {
                 let result = script.run(&config).map(drop).map_err(|e| e.to_string());
                 if needs_gc {
                     let refusal = result.err().unwrap_or_default();
-                    let is_refused = refusal.contains("the gc proposal is not supported");
+                    let is_refused = refusal.contains("not supported yet (the gc proposal");
                     return is_refused.then_some(()).ok_or_else(|| format!("not refused: {refusal:?}").into());
                 }
                 Ok(result?)
