@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use wasmrun::{
-    Engine, Error, Extern, Func, FuncType, Global, GlobalType, HeapType, Instance, Linker, Module, Mutability, Ref,
-    RefType, Store, Table, TableType, Trap, ValType, Value,
+    Engine, Error, ErrorKind, Extern, Func, FuncType, Global, GlobalType, HeapType, Instance, Linker, Module,
+    Mutability, Ref, RefType, Store, Table, TableType, Trap, ValType, Value,
 };
 
 use crate::engines::{call, for_each_engine, instantiate, setup};
@@ -316,6 +316,8 @@ fn references_in_far_slots_are_called() {
     let text = format!(
         r#"(module
             (type $f (func (param i32 i64) (result i64 i32)))
+            (type $h (func (param i32) (result i32)))
+            (import "" "host" (func $host (type $h)))
             (func $swap (type $f) (local.get 1) (local.get 0))
             (elem declare func $swap)
             (func $call (export "call") (param i32) (result i64 i32) (local {}) (local $f (ref null $f))
@@ -331,11 +333,23 @@ fn references_in_far_slots_are_called() {
                     (return_call_ref $f))
                 (unreachable))
             (func (export "null") (param i32) (result i64 i32) (local {0}) (local $f (ref null $f))
-                (call_ref $f (local.get 0) (i64.const 7) (local.get $f))))"#,
+                (call_ref $f (local.get 0) (i64.const 7) (local.get $f)))
+            (elem declare func $host)
+            (func $far (param i32) (result i32) (local {0}) (nop)
+                (call_ref $h (i32.add (local.get 0) (i32.const 1)) (ref.func $host)))
+            (func $outer (export "outer") (param i32) (result i32) (call $far (local.get 0))))"#,
         "v128 ".repeat(33_000)
     );
     for_each_engine(|engine| {
-        let (mut store, instance) = setup(engine, &text);
+        let mut store = Store::new(engine, ());
+        let host = Func::wrap(&mut store, |x: i32| if x == 0 { Err(Error::host("zero")) } else { Ok(x) });
+        let instance = instantiate(&mut store, &text, &[host.into()]);
+        for _ in 0..3 {
+            assert_eq!(call::<_, i32, i32>(&mut store, instance, "outer", 4).unwrap(), 5);
+            let error = call::<_, i32, i32>(&mut store, instance, "outer", -1).unwrap_err();
+            let names: Vec<String> = places(&error).into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, ["far", "outer"]);
+        }
         for name in ["call", "tail", "call", "tail"] {
             assert_eq!(call::<_, i32, (i64, i32)>(&mut store, instance, name, 3).unwrap(), (7, 3), "{name}");
         }
@@ -520,9 +534,12 @@ fn only_functions_of_its_type_get_into_a_place() {
         assert_eq!(results[0].unwrap_i32(), 2);
         let error = take.call(&mut store, &[Value::FuncRef(None)], &mut results).unwrap_err();
         assert_eq!(error.trap(), Some(Trap::NullFunctionReference));
-        // Rust's types know of no function types, so such a parameter can't be passed by them.
-        assert!(take.typed::<Option<Func>, i32>(&store).is_err());
-        assert!(take.typed::<Func, i32>(&store).is_err());
+        // Rust's types know of no function types, so each call checks the argument.
+        let typed = take.typed::<Option<Func>, i32>(&store).unwrap();
+        assert_eq!(typed.call(&mut store, Some(right)).unwrap(), 2);
+        for func in wrong {
+            assert!(matches!(typed.call(&mut store, Some(func)).unwrap_err().kind(), ErrorKind::Usage(_)));
+        }
     });
 }
 

@@ -520,16 +520,17 @@ mod tests {
     }
 
     /// What the README calls each proposal that is supported and no part of WebAssembly 2.0.
-    const IN_README: [(&str, &str); 12] = [
+    const IN_README: [(&str, &str); 13] = [
         ("relaxed-simd", "relaxed SIMD"),
         ("tail-call", "tail calls"),
         ("extended-const", "extended constant expressions"),
         ("multi-memory", "multiple memories"),
-        ("exception-handling", "exception handling with `exnref`"),
+        ("exception-handling", "exception handling (with `exnref`"),
         ("wide-arithmetic", "wide arithmetic"),
         ("legacy-exceptions", "in the legacy form"),
         ("threads", "atomic instructions"),
         ("function-references", "typed function references"),
+        ("gc", "garbage-collected structures and arrays"),
         ("compact-import-section", "compact import sections"),
         ("memory64", "memories with 64-bit addresses"),
         ("custom-page-sizes", "pages of one byte"),

@@ -88,9 +88,7 @@ pub(crate) struct Heap {
 impl Heap {
     /// An empty heap. With `always`, for tests, a collection is always due.
     pub fn new(always: bool) -> Self {
-        let mut heap = Heap::default();
-        heap.always = always;
-        heap
+        Heap { always, ..Heap::default() }
     }
 
     /// The `externref` slot for a host object; the same for each call while the object is in the heap. `None` if all slots are

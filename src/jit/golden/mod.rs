@@ -56,7 +56,7 @@ const FUELLED: [(&str, &str); 1] = [(
 const GC_TYPES: &str = "(type $cell (struct (field $value (mut i32)) (field $next (ref null $cell)) (field $flag i8)))
     (type $shape (sub (struct (field $area (ref $area))))) (type $square (sub final $shape (struct (field (ref $area)) (field f64))))
     (type $area (func (result f64))) (type $bytes (array (mut i8))) (type $words (array (mut i64)))";
-const GC: [(&str, &str); 9] = [
+const GC: [(&str, &str); 10] = [
     (
         "gc_struct_new",
         "(func (param i32 (ref null $cell)) (result (ref $cell))
@@ -98,6 +98,13 @@ const GC: [(&str, &str); 9] = [
         "(func (param (ref $shape)) (result (ref $square))
         (br_on_cast 0 (ref $shape) (ref $square) (local.get 0))
         (drop) (unreachable))",
+    ),
+    (
+        "gc_branch_on_null",
+        "(func (param (ref null $cell)) (result i32)
+        (if (result i32) (ref.is_null (local.get 0))
+            (then (i32.const 0))
+            (else (struct.get $cell $value (local.get 0)))))",
     ),
 ];
 

@@ -81,7 +81,8 @@ impl<'a> Marker<'a> {
     #[inline]
     fn read(&self, at: u32) -> u32 {
         debug_assert!(at <= self.end - 4);
-        // SAFETY: every caller has compared the offset with the bounds of an object, which are in the heap, or uses `checked`.
+        // SAFETY: the position is that of a header, which is in a block, within the bounds of an object that were compared with
+        // its blocks, or was compared with the heap's end: all blocks can be read, by the promise of `new`.
         unsafe { self.base.wrapping_add(at as usize).cast::<u32>().read_unaligned() }
     }
 
