@@ -7,6 +7,8 @@
 //! This runs `PROGRAMS/hello.wasm` with the arguments `hello` and `who=me`. All guests share the threads of one executor: one
 //! that waits is suspended, one that computes gives way a thousand times a second, and one that takes too long, or too much, is
 //! ended.
+//!
+//! In a `Cargo.toml`, tokio needs its features `io-util`, `macros`, `net`, `rt-multi-thread` and `time` for this.
 
 use std::collections::HashMap;
 use std::path::Path;

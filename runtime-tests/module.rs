@@ -11,7 +11,12 @@ fn binary(sections: &[(u8, &[u8])]) -> Vec<u8> {
     let mut bytes = b"\0asm\x01\0\0\0".to_vec();
     for (id, contents) in sections {
         bytes.push(*id);
-        bytes.push(u8::try_from(contents.len()).expect("short sections only"));
+        let mut len = contents.len();
+        while len >= 0x80 {
+            bytes.push(len as u8 | 0x80);
+            len >>= 7;
+        }
+        bytes.push(len as u8);
         bytes.extend_from_slice(contents);
     }
     bytes
@@ -42,15 +47,54 @@ fn offsets_point_into_the_binary() {
 
 #[test]
 fn unsupported_proposals_are_named() {
-    for (text, proposal) in [
-        ("(module (memory 1 1 shared))", "threads"),
-        ("(module (func (param (ref null 0))) (type (func)))", "function-references"),
-        ("(module (type (struct)))", "gc"),
-        ("(module (func (drop (i32.atomic.load (i32.const 0)))) (memory 1))", "threads"),
-    ] {
+    for (text, proposal) in
+        [("(module (memory 1 1 shared))", "threads"), ("(module (import \"m\" \"m\" (memory 1 1 shared)))", "threads")]
+    {
         let error = error(text);
         let ErrorKind::Unsupported { proposal: named, .. } = error.kind() else { panic!("{text}: {error}") };
         assert_eq!(*named, proposal, "{text}: {error}");
+    }
+}
+
+/// A group of imports that names its module once, in each of its two forms, and in the text format.
+#[test]
+fn imports_may_share_the_name_of_their_module() {
+    let types = (1, &[1, 0x60, 0, 0][..]);
+    let one = [1, 1, b'm', 0, 0x7f, 2, 1, b'a', 0, 0, 1, b'b', 3, 0x7f, 0];
+    let two = [1, 1, b'm', 0, 0x7e, 0, 0, 2, 1, b'a', 1, b'b'];
+    let text = "(module (type (func)) (import \"m\" (item \"a\" (func (type 0))) (item \"b\" (global i32))))";
+    let names = |bytes: &[u8]| {
+        let module = Module::new(&Engine::default(), bytes).unwrap();
+        module
+            .imports()
+            .map(|import| format!("{} {} {}", import.module(), import.name(), import.ty()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&binary(&[types, (2, &one)])), ["m a (func)", "m b (global i32)"]);
+    assert_eq!(names(&binary(&[types, (2, &two)])), ["m a (func)", "m b (func)"]);
+    assert_eq!(names(text.as_bytes()), ["m a (func)", "m b (global i32)"]);
+    let off = Engine::new(wasmrun::Config::new().wasm_compact_imports(false)).unwrap();
+    let error = Module::new(&off, binary(&[types, (2, &one)])).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Disabled { switch: "wasm_compact_imports", .. }), "{error:?}");
+}
+
+/// Written out for each import, the name would take ten gigabytes. Also with the proposal turned off, when what is wrong is looked
+/// for.
+#[test]
+fn a_long_name_shared_by_many_imports_is_refused() {
+    let mut section = vec![1];
+    section.extend([0xa0, 0x8d, 6]);
+    section.extend([b'm'; 100_000]);
+    section.extend([0, 0x7e, 0, 0]);
+    section.extend([0xa0, 0x8d, 6]);
+    section.extend([0; 100_000]);
+    let bytes = binary(&[(1, &[1, 0x60, 0, 0]), (2, &section)]);
+    for is_on in [true, false] {
+        let engine = Engine::new(wasmrun::Config::new().wasm_compact_imports(is_on)).unwrap();
+        let begun = std::time::Instant::now();
+        let error = Module::new(&engine, &bytes).unwrap_err();
+        assert_eq!(matches!(error.kind(), ErrorKind::Resource(_)), is_on, "{error:?}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }
 
@@ -195,15 +239,17 @@ fn what_is_imported_is_not_required() {
 #[test]
 fn proposals_that_are_off_are_named() {
     type Switch = fn(&mut wasmrun::Config, bool) -> &mut wasmrun::Config;
-    let cases: [(Switch, &str, &str, &str); 13] = [
+    let cases: [(Switch, &str, &str, &str); 14] = [
         (
-            |config, on| config.wasm_reference_types(on).wasm_exceptions(on).wasm_bulk_memory(on),
+            |config, on| {
+                config.wasm_function_references(on).wasm_reference_types(on).wasm_exceptions(on).wasm_bulk_memory(on)
+            },
             "bulk-memory-operations",
             "wasm_bulk_memory",
             "(memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))",
         ),
         (
-            |config, on| config.wasm_reference_types(on).wasm_exceptions(on),
+            |config, on| config.wasm_function_references(on).wasm_reference_types(on).wasm_exceptions(on),
             "reference-types",
             "wasm_reference_types",
             "(func (param externref))",
@@ -236,6 +282,12 @@ fn proposals_that_are_off_are_named() {
             "legacy-exceptions",
             "wasm_legacy_exceptions",
             "(func try catch_all end)",
+        ),
+        (
+            wasmrun::Config::wasm_function_references,
+            "function-references",
+            "wasm_function_references",
+            "(type $f (func)) (func (param (ref $f)))",
         ),
         (wasmrun::Config::wasm_memory64, "memory64", "wasm_memory64", "(memory i64 1)"),
         (
@@ -280,7 +332,11 @@ fn proposals_that_contradict_each_other_are_refused() {
     refused(wasmrun::Config::new().wasm_simd(false), &["Config::wasm_simd", "Config::wasm_relaxed_simd"]);
     refused(wasmrun::Config::new().wasm_bulk_memory(false), &["wasm_bulk_memory", "wasm_reference_types"]);
     refused(wasmrun::Config::new().wasm_reference_types(false), &["wasm_reference_types", "wasm_exceptions"]);
-    refused(wasmrun::Config::new().wasm_threads(true), &["threads", "not supported", "Config::wasm_threads"]);
-    refused(wasmrun::Config::new().wasm_gc(true), &["the gc proposal"]);
-    assert!(Engine::new(wasmrun::Config::new().wasm_threads(false).wasm_gc(true).wasm_gc(false)).is_ok());
+    refused(
+        wasmrun::Config::new().wasm_stack_switching(true),
+        &["stack-switching", "not supported", "Config::wasm_stack_switching"],
+    );
+    refused(wasmrun::Config::new().wasm_function_references(false), &["function-references", "Config::wasm_gc"]);
+    assert!(Engine::new(wasmrun::Config::new().wasm_stack_switching(true).wasm_stack_switching(false)).is_ok());
+    assert!(Engine::new(wasmrun::Config::new().wasm_gc(false).wasm_function_references(false)).is_ok());
 }

@@ -1,4 +1,4 @@
-//! The official test suite: every file of WebAssembly 2.0, of the proposals merged into it, and of the later ones that
+//! The official test suite: every file of WebAssembly 2.0 and 3.0, of the proposals merged into them, and of the later ones that
 //! wasmrun runs, each a test of its own on every engine configuration.
 //!
 //! Nothing is skipped. A few directives of older files were overtaken by later proposals; [`OVERTAKEN`] says what is
@@ -17,7 +17,7 @@ use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strateg
 
 /// Proposals whose tests apply. The suite keeps SIMD's files here only, and further ones of the others that were
 /// merged into 2.0.
-const PROPOSALS: [Proposal; 16] = [
+const PROPOSALS: [Proposal; 19] = [
     Proposal::SignExtensionOps,
     Proposal::NontrappingFloatToIntConversions,
     Proposal::MutableGlobal,
@@ -34,6 +34,9 @@ const PROPOSALS: [Proposal; 16] = [
     Proposal::WideArithmetic,
     Proposal::Memory64,
     Proposal::CustomPageSizes,
+    Proposal::FunctionReferences,
+    Proposal::GC,
+    Proposal::Threads,
 ];
 
 /// What became of a directive that no longer holds as written.
@@ -45,6 +48,8 @@ enum Overtaken {
     Needs(&'static str),
     /// The directive is about the module before, which is refused.
     Follows,
+    /// The module has a shared memory, and is to be refused for that by name. With one that is not shared it runs.
+    Unshared,
     /// What did not link traps when instantiated: segments that do not fit.
     Traps,
     /// This holds instead.
@@ -52,7 +57,7 @@ enum Overtaken {
 }
 
 /// The directives that are overtaken: file, lines, what became of them.
-const OVERTAKEN: [(&str, &[usize], Overtaken); 23] = [
+const OVERTAKEN: [(&str, &[usize], Overtaken); 26] = [
     // One memory was the most, and instructions had a zero byte in place of its index.
     ("wasm-v2/memory.wast", &[10, 11], Overtaken::Valid),
     ("wasm-v2/imports.wast", &[487, 491, 495], Overtaken::Valid),
@@ -60,6 +65,7 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 23] = [
     ("multi-value/binary.wast", &[162, 182, 201, 220, 259, 278, 296, 314], Overtaken::Valid),
     ("reference-types/binary.wast", &[756, 776, 795, 814, 853, 872, 890, 908], Overtaken::Valid),
     ("reference-types/imports.wast", &[416, 420, 424], Overtaken::Valid),
+    ("function-references/binary.wast", &[145, 165, 184, 203, 242, 261, 279, 297], Overtaken::Valid),
     ("memory64/binary.wast", &[876, 896, 915, 934, 973, 992, 1010, 1028], Overtaken::Valid),
     ("memory64/memory.wast", &[10, 11], Overtaken::Valid),
     ("memory64/memory64.wast", &[8, 9], Overtaken::Valid),
@@ -69,10 +75,6 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 23] = [
     ("reference-types/binary.wast", &[157, 354, 362, 419], Overtaken::Valid),
     // After `unreachable`, the operands of br_table fit labels of different types since 2.0.
     ("reference-types/unreached-invalid.wast", &[539], Overtaken::Valid),
-    // Its tables have typed function references as elements.
-    ("bulk-memory/table-sub.wast", &[1], Overtaken::Needs("function-references")),
-    ("bulk-memory/table_init.wast", &[2272], Overtaken::Needs("gc")),
-    ("bulk-memory/table_init.wast", &[2286], Overtaken::Follows),
     // Segments are written in order, up to the first that does not fit, since bulk memory operations.
     ("mutable-global/linking.wast", &[206, 227, 238, 298, 334, 344], Overtaken::Traps),
     (
@@ -85,11 +87,28 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 23] = [
         &[342, 354],
         Overtaken::Becomes("(assert_return (invoke $Mm \"load\" (i32.const 0)) (i32.const 97))"),
     ),
-    // Recursive types, and typed function references.
-    ("exceptions/tag.wast", &[30, 40], Overtaken::Needs("gc")),
-    ("exceptions/tag.wast", &[38, 48, 59], Overtaken::Follows),
-    ("exceptions/try_table.wast", &[420], Overtaken::Needs("function-references")),
-    ("exceptions/try_table.wast", &[464, 465, 466, 467, 468], Overtaken::Follows),
+    // Shared memories.
+    ("threads/atomic.wast", &[3, 420], Overtaken::Unshared),
+    (
+        "threads/atomic.wast",
+        &[434],
+        Overtaken::Becomes(
+            "(assert_trap (invoke \"memory.atomic.wait32\" (i32.const 0) (i32.const 0) (i64.const 0)) \"expected shared memory\")",
+        ),
+    ),
+    (
+        "threads/atomic.wast",
+        &[435],
+        Overtaken::Becomes(
+            "(assert_trap (invoke \"memory.atomic.wait64\" (i32.const 0) (i64.const 0) (i64.const 0)) \"expected shared memory\")",
+        ),
+    ),
+    ("threads/exports.wast", &[172, 173, 174, 175, 176, 177], Overtaken::Needs("threads")),
+    ("threads/imports.wast", &[499], Overtaken::Needs("threads")),
+    ("threads/imports.wast", &[501, 505], Overtaken::Follows),
+    ("threads/memory.wast", &[9, 10], Overtaken::Needs("threads")),
+    ("threads/memory.wast", &[14, 15], Overtaken::Valid),
+    ("threads/imports.wast", &[309, 313, 317, 404, 408, 412], Overtaken::Valid),
 ];
 
 /// Where in the text the list with this keyword is, from parenthesis to parenthesis.
@@ -141,6 +160,7 @@ fn read(file: &TestFile<'static>) -> Result<wast::Script, String> {
         }
         let range = extent(original, span.offset());
         let replacement = match what {
+            Overtaken::Unshared => original[range.clone()].replacen(" shared)", ")", 1),
             Overtaken::Traps => original[range.clone()]
                 .replace("assert_unlinkable", "assert_trap")
                 .replace("elements segment does not fit", "out of bounds table access")
@@ -162,6 +182,7 @@ fn check_overtaken(what: Overtaken, module: &mut QuoteWat<'_>) -> Result<(), Str
     match (what, module.as_ref().map_err(|e| e.kind())) {
         (Overtaken::Valid, Ok(_)) => Ok(()),
         (Overtaken::Needs(wanted), Err(ErrorKind::Unsupported { proposal, .. })) if *proposal == wanted => Ok(()),
+        (Overtaken::Unshared, Err(ErrorKind::Unsupported { proposal: "threads", .. })) => Ok(()),
         (_, result) => Err(format!("{what:?} expected, but got {:?}", result.map(|_| "a module"))),
     }
 }
@@ -195,7 +216,7 @@ fn configurations() -> Vec<(&'static str, Config)> {
 type Read = Box<dyn Fn() -> Result<wast::Script, String> + Send + Sync>;
 
 fn main() -> ExitCode {
-    let files = spec(SpecVersion::V2).chain(PROPOSALS.into_iter().flat_map(proposal));
+    let files = spec(SpecVersion::V2).chain(spec(SpecVersion::V3)).chain(PROPOSALS.into_iter().flat_map(proposal));
     let official = files.map(|file| {
         let name = format!("{}/{}", file.parent(), file.name().trim_end_matches(".wast"));
         (name, Box::new(move || read(&file)) as Read)

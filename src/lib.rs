@@ -95,6 +95,9 @@ pub use runtime::coredump::WasmCoreDump;
 pub use runtime::engine::{Engine, Precompiled};
 pub use runtime::external::{Export, Extern};
 pub use runtime::func::Func;
+pub use runtime::gc::{
+    AnyRef, ArrayRef, ArrayRefPre, EqRef, I31, OwnedRooted, RootScope, Rooted, StructRef, StructRefPre,
+};
 pub use runtime::global::Global;
 pub use runtime::instance::Instance;
 pub use runtime::interrupt::{InterruptFd, InterruptHandle, UpdateDeadline};
@@ -108,7 +111,7 @@ pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreCont
 pub use runtime::table::Table;
 pub use runtime::tag::Tag;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
-pub use runtime::value::{AnyRef, Ref, Value, Value as Val};
+pub use runtime::value::{Ref, Value, Value as Val};
 pub use stats::{Stats, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;

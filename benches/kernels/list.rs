@@ -33,8 +33,9 @@ pub const KERNELS: [Kernel; 13] = [
 
 /// Kernels of newer proposals, which not every runtime has. They are in the text format.
 #[allow(dead_code, reason = "not every benchmark runs them")]
-pub const NEWER_KERNELS: [Kernel; 8] = [
+pub const NEWER_KERNELS: [Kernel; 9] = [
     kernel("stream64", 3, 1200),         // streaming through a 64-bit memory
+    kernel("references", 300, 150_000),  // calls through typed references
     kernel("throws", 30, 15_000),        // exceptions thrown over ten frames
     kernel("allocation", 2000, 800_000), // small objects that die young
     kernel("trees", 50, 5000),           // binary trees

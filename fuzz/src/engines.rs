@@ -89,7 +89,8 @@ pub enum Kind {
     Global,
     Memory,
     Table,
-    Tag,
+    /// A tag, or a function that nothing can be passed to.
+    Uncalled,
 }
 
 /// What happened, in order.
@@ -120,11 +121,14 @@ impl Trace {
         self.events.push((name.to_string(), Event::Outcome(outcome)));
     }
 
-    /// The same with one trap for an index outside a table, whatever the instruction, as oracles have it.
+    /// The same with one trap for an index outside a table, and one for null, whatever the instruction, as oracles have it.
     pub fn in_words_of_oracles(&self) -> Trace {
         let words = |event: &Event| match event {
             Event::Outcome(Outcome::Trap(trap)) if trap == "undefined element" => {
                 Event::Outcome(Outcome::Trap("out of bounds table access".into()))
+            }
+            Event::Outcome(Outcome::Trap(trap)) if trap.starts_with("null ") && trap.ends_with(" reference") => {
+                Event::Outcome(Outcome::Trap("null reference".into()))
             }
             other => other.clone(),
         };
@@ -199,7 +203,7 @@ pub fn run(engine: &dyn Engine, wasm: &[u8], interface: &Interface) -> Result<Tr
                 let (pages, hash) = instance.memory(name);
                 Event::Memory { pages, hash }
             }
-            Kind::Func(..) | Kind::Tag => continue,
+            Kind::Func(..) | Kind::Uncalled => continue,
         };
         trace.events.push((name.clone(), event));
     }

@@ -67,7 +67,8 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         available_imports,
         bulk_memory_enabled: true,
         canonicalize_nans: false,
-        compact_imports_enabled: false,
+        compact_imports_enabled: u.ratio(1, 4)?,
+        custom_page_sizes_enabled: u.ratio(1, 4)?,
         disallow_traps: u.ratio(1, 2)?,
         exceptions_enabled: u.ratio(3, 4)?,
         extended_const_enabled: true,
@@ -88,7 +89,8 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         max_tags: u.int_in_range(0..=5)?,
         max_type_size: 200,
         max_types: u.int_in_range(2..=20)?,
-        memory64_enabled: false,
+        max_memory64_bytes: 3 << 16,
+        memory64_enabled: u.ratio(1, 3)?,
         memory_max_size_required: true,
         memory_offset_choices: if u.ratio(1, 2)? {
             MemoryOffsetChoices(95, 4, 1)
@@ -102,7 +104,7 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         simd_enabled: simd,
         table_max_size_required: true,
         tail_call_enabled: u.ratio(3, 4)?,
-        threads_enabled: false,
+        threads_enabled: u.ratio(1, 3)?,
         wide_arithmetic_enabled: u.ratio(1, 2)?,
         ..Config::default()
     };

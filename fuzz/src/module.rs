@@ -16,7 +16,13 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::EXTENDED_CONST
         | WasmFeatures::RELAXED_SIMD
         | WasmFeatures::EXCEPTIONS
+        | WasmFeatures::LEGACY_EXCEPTIONS
         | WasmFeatures::WIDE_ARITHMETIC
+        | WasmFeatures::MEMORY64
+        | WasmFeatures::CUSTOM_PAGE_SIZES
+        | WasmFeatures::THREADS
+        | WasmFeatures::COMPACT_IMPORTS
+        | WasmFeatures::FUNCTION_REFERENCES
 }
 
 /// Whether the module is valid with these features.
@@ -74,7 +80,8 @@ const EXPORTS: u8 = 7;
 const CODE: u8 = 10;
 
 impl<'a> Parts<'a> {
-    /// Takes a module apart; `None` if it is not one of the kind that [`features`] allow.
+    /// Takes a module apart; `None` if it is not one of the kind that [`features`] allow, or the host would have to give it
+    /// references that are not null.
     pub fn new(wasm: &'a [u8]) -> Option<Self> {
         let mut parts = Parts {
             sections: Vec::new(),
@@ -104,10 +111,16 @@ impl<'a> Parts<'a> {
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
                         match import.ok()?.ty {
-                            TypeRef::Func(_) => parts.imported_funcs += 1,
-                            TypeRef::Global(_) => parts.globals += 1,
+                            TypeRef::Func(ty) => {
+                                let ty: &wasmparser::FuncType = types.get(ty as usize)?;
+                                if !ty.results().iter().all(|ty| ty.is_defaultable()) {
+                                    return None;
+                                }
+                                parts.imported_funcs += 1;
+                            }
+                            TypeRef::Global(ty) if ty.content_type.is_defaultable() => parts.globals += 1,
                             TypeRef::Memory(_) => parts.memories += 1,
-                            TypeRef::Table(_) => parts.tables += 1,
+                            TypeRef::Table(ty) if ty.element_type.is_nullable() => parts.tables += 1,
                             TypeRef::Tag(_) => {}
                             _ => return None,
                         }
@@ -180,7 +193,7 @@ impl Body<'_> {
         bytes.as_slice().encode(code);
     }
 
-    /// A function that does nothing but give zeros.
+    /// A function that does nothing but give zeros, or traps if a result can't be null.
     pub fn stub(&mut self) {
         use wasmparser::ValType::{F32, F64, I32, I64, V128};
         self.locals.clear();
@@ -192,6 +205,7 @@ impl Body<'_> {
                 F32 => Instruction::F32Const(0.0.into()),
                 F64 => Instruction::F64Const(0.0.into()),
                 V128 => Instruction::V128Const(0),
+                wasmparser::ValType::Ref(ty) if !ty.is_nullable() => Instruction::Unreachable,
                 wasmparser::ValType::Ref(ty) => {
                     Instruction::RefNull(ty.heap_type().try_into().expect("a type of these features"))
                 }
@@ -210,9 +224,17 @@ impl Body<'_> {
 
     /// Whether it calls anything.
     fn calls(&self) -> bool {
-        use Operator::{Call, CallIndirect, ReturnCall, ReturnCallIndirect};
+        use Operator::{Call, CallIndirect, CallRef, ReturnCall, ReturnCallIndirect, ReturnCallRef};
         let is_call = |op: &Op<'_>| {
-            matches!(op.operator, Call { .. } | CallIndirect { .. } | ReturnCall { .. } | ReturnCallIndirect { .. })
+            matches!(
+                op.operator,
+                Call { .. }
+                    | CallIndirect { .. }
+                    | CallRef { .. }
+                    | ReturnCall { .. }
+                    | ReturnCallIndirect { .. }
+                    | ReturnCallRef { .. }
+            )
         };
         self.ops.iter().any(is_call)
     }
@@ -307,11 +329,14 @@ impl Reencode for Limits {
         &mut self,
         mut ty: wasmparser::MemoryType,
     ) -> Result<wasm_encoder::MemoryType, reencode::Error<TooLarge>> {
-        const PAGES: u64 = 4;
-        if ty.initial > 4 * PAGES {
+        const BYTES: u64 = 4 << 16;
+        let pages = BYTES >> ty.page_size_log2.unwrap_or(16);
+        if ty.initial > 4 * pages {
             return Err(reencode::Error::UserError(TooLarge));
         }
-        ty.maximum = Some(ty.maximum.unwrap_or(PAGES).clamp(ty.initial, PAGES.max(ty.initial)));
+        ty.maximum = Some(ty.maximum.unwrap_or(pages).clamp(ty.initial, pages.max(ty.initial)));
+        // The runtime has no shared ones yet; all that can be told is in how code waits.
+        ty.shared = false;
         Ok(utils::memory_type(self, ty))
     }
 
@@ -382,7 +407,7 @@ fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
             }
         };
         match &op.operator {
-            Operator::Block { .. } | Operator::If { .. } => open.push((i, false)),
+            Operator::Block { .. } | Operator::If { .. } | Operator::Try { .. } => open.push((i, false)),
             Operator::Loop { .. } => open.push((i, true)),
             Operator::TryTable { try_table } => {
                 for catch in &try_table.catches {
@@ -395,10 +420,11 @@ fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
                 }
                 open.push((i, false));
             }
-            Operator::End => drop(open.pop()),
-            Operator::Br { relative_depth } | Operator::BrIf { relative_depth } => {
-                branch(*relative_depth, &open, false)
-            }
+            Operator::End | Operator::Delegate { .. } => drop(open.pop()),
+            Operator::Br { relative_depth }
+            | Operator::BrIf { relative_depth }
+            | Operator::BrOnNull { relative_depth }
+            | Operator::BrOnNonNull { relative_depth } => branch(*relative_depth, &open, false),
             Operator::BrTable { targets } => {
                 for depth in targets.targets().flatten().chain([targets.default()]) {
                     branch(depth, &open, false);

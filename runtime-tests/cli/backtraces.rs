@@ -35,6 +35,34 @@ fn a_trap_is_told_with_files_and_lines() {
     }
 }
 
+#[test]
+fn a_recursion_is_counted() {
+    // Until the stack that it has in its memory, as compilers make one, is used up.
+    let recursive = r#"(module (memory 1) (global $stack (mut i32) (i32.const 4096))
+        (func $deep (global.set $stack (i32.sub (global.get $stack) (i32.const 16)))
+            (i32.store (global.get $stack) (i32.const 1)) (call $deep))
+        (func $even (call $odd)) (func $odd (call $even))
+        (func (export "_start") (call $deep)) (func (export "two") (call $even))
+        (func (export "flat") (i32.store (i32.const -16) (i32.const 1))))"#;
+    let hint = "calls are nested so deeply that the stack which the program has in its memory may be used up";
+    for engine in ENGINES {
+        let done = exec(recursive, &[engine], &[]);
+        done.fails(
+            134,
+            &["out of bounds", "   0: deep at", "   1: deep at", "\n   (deeper frames are not shown)\n", hint],
+        );
+        assert!(done.stderr.contains("\n   (the frame above repeats 62 times)\n"), "{done:?}");
+        assert!(!done.stderr.contains("   2: "), "{done:?}");
+        exec(recursive, &[engine, "-v"], &[]).fails(134, &["   2: deep at", "  63: deep at"]);
+        let two = exec(recursive, &[engine, "--call=two"], &[]);
+        two.fails(134, &["call stack exhausted", "\n   (the 2 frames above repeat 3"]);
+        assert!(two.stderr.lines().count() < 10 && !two.stderr.contains(hint), "{two:?}");
+        let flat = exec(recursive, &[engine, "--call=flat"], &[]);
+        flat.fails(134, &["out of bounds"]);
+        assert!(!flat.stderr.contains(hint) && !flat.stderr.contains("repeat"), "{flat:?}");
+    }
+}
+
 /// As `Done::new`, for a program that itself panics in Rust.
 fn panics(files: &Files, args: &[&str]) -> String {
     let output = wasmrun().current_dir(files.0.path()).args(args).output().unwrap();

@@ -1147,6 +1147,73 @@ fn inspect_tells_what_is_in_a_module() {
     }
 }
 
+/// Which proposals are used where nothing leads to, and where older instructions would do.
+#[test]
+fn inspect_tells_what_a_module_could_do_without() {
+    let cases = [
+        // Unused functions and types; functions that only others of them call.
+        ("(func $a (call $b)) (func $b (drop (v128.const i64x2 0 0)))", "simd", "nothing that can be reached uses it"),
+        ("(type (func (result i32 i64)))", "multi-value", "nothing that can be reached uses it"),
+        ("(memory 1) (func (export \"f\") (drop (i32.atomic.load (i32.const 0))))", "threads", "no memory is shared"),
+        ("(memory i64 1 256)", "memory64", "at most 16.0 MiB: 32-bit addresses would do"),
+        ("(table i64 1 9 funcref)", "memory64", "at most 9 elements"),
+        ("(memory 65536 65536 (pagesize 1))", "custom-page-sizes", "whole pages of 64 KiB"),
+        (
+            "(tag $t) (func (throw $t)) (func (export \"f\") (try_table))",
+            "exception-handling",
+            "nothing that can be reached throws",
+        ),
+        (
+            "(import \"m\" \"f\" (func)) (func (export \"f\") (try_table))",
+            "exception-handling",
+            "throws, unless an imported function does",
+        ),
+    ];
+    for (fields, proposal, reason) in cases {
+        let files = Files::new(&[("m.wat", &format!("(module {fields})"))]);
+        let json: serde_json::Value = serde_json::from_str(&files.run(&["inspect", "--json", "m.wat"]).stdout).unwrap();
+        let dispensable = json["needs"][proposal]["dispensable"].as_str().unwrap_or("needed");
+        assert!(dispensable.contains(reason), "{fields}: {dispensable}");
+        let text = files.run(&["inspect", "m.wat"]).stdout;
+        assert!(text.contains(&format!("could do without: {dispensable}")), "{text}");
+    }
+    // The same where each way to reach a function or type leads to it, or more is asked for.
+    let needed = [
+        ("(func (export \"f\") (call $b)) (func $b (drop (v128.const i64x2 0 0)))", "simd"),
+        ("(func $b (drop (v128.const i64x2 0 0))) (start $b)", "simd"),
+        ("(func $b (drop (v128.const i64x2 0 0))) (table 1 funcref) (elem (i32.const 0) $b)", "simd"),
+        (
+            "(func $b (drop (v128.const i64x2 0 0))) (table 1 funcref) (elem (i32.const 0) funcref (ref.func $b))",
+            "simd",
+        ),
+        ("(func $b (drop (v128.const i64x2 0 0))) (global funcref (ref.func $b))", "simd"),
+        (
+            "(func $b (drop (v128.const i64x2 0 0))) (elem declare func $b) (func (export \"f\") (drop (ref.func $b)))",
+            "simd",
+        ),
+        ("(func (export \"f\") (result i32 i64) (i32.const 0) (i64.const 0))", "multi-value"),
+        (
+            "(type $t (func (result i32 i64))) (table 1 funcref) (func (export \"f\") (call_indirect (type $t) (i32.const 0)) unreachable)",
+            "multi-value",
+        ),
+        ("(memory i64 1 65537)", "memory64"),
+        ("(memory i64 1)", "memory64"),
+        ("(memory 65536 65537 (pagesize 1))", "custom-page-sizes"),
+        ("(tag $t) (func (export \"f\") (throw $t))", "exception-handling"),
+    ];
+    for (fields, proposal) in needed {
+        let files = Files::new(&[("m.wat", &format!("(module {fields})"))]);
+        let json: serde_json::Value = serde_json::from_str(&files.run(&["inspect", "--json", "m.wat"]).stdout).unwrap();
+        assert_eq!(json["needs"][proposal]["dispensable"], serde_json::Value::Null, "{fields}");
+    }
+    let files = Files::new(&[(
+        "m.wat",
+        "(module (func (drop (v128.const i64x2 0 0))) (func (export \"f\") (drop (v128.const i64x2 0 0))))",
+    )]);
+    let text = files.run(&["inspect", "m.wat"]).stdout;
+    assert!(text.contains("in 2 functions, 1 of them reachable"), "{text}");
+}
+
 #[test]
 fn inspect_looks_at_what_can_not_be_run() {
     let files = Files::new(&[("m.wat", "(module (memory 1 1 shared) (func (export \"f\")))")]);
@@ -1255,8 +1322,8 @@ fn inspect_gives_json() {
     let wat = r#"(module $m
         (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
         (import "env" "\u{202e}" (global i32)) (import "env" "t" (tag (param i64)))
-        (memory (export "memory") 1 3) (table (export "table") 2 funcref) (tag $own)
-        (global (export "g") (mut i64) (i64.const 1))
+        (memory $heap (export "memory") 1 3) (table $t (export "table") 2 funcref) (tag $own)
+        (global $g (export "g") (mut i64) (i64.const 1))
         (func $main (export "main") (param v128) (result i32) (i32.extend8_s (i32.const 1)))
         (start $s) (func $s) (elem (i32.const 0) $main) (data (i32.const 0) "abc")
         (@producers (language "C" "11")))"#;
@@ -1270,7 +1337,7 @@ fn inspect_gives_json() {
     for field in &fields {
         assert!(readme.contains(&format!("| `{field}` |")), "README.md does not tell of {field}");
     }
-    assert_eq!(fields.len(), 19, "{fields:?}");
+    assert_eq!(fields.len(), 21, "{fields:?}");
     assert_eq!((&json["file"], &json["supported"], &json["error"]), (&"m.wat".into(), &true.into(), &().into()));
     let import = serde_json::json!({
         "module": "wasi_snapshot_preview1", "name": "proc_exit", "kind": "func", "type": "(func (param i32))"
@@ -1283,7 +1350,7 @@ fn inspect_gives_json() {
     assert!(main["code_bytes"].as_u64().unwrap() > 3 && json["functions"][0]["imported"] == true, "{json}");
     assert_eq!((&json["start"], json["functions"].as_array().unwrap().len()), (&2.into(), 3));
     let memory = serde_json::json!({
-        "index": 0, "imported": false, "minimum_pages": 1, "maximum_pages": 3, "page_bytes": 65536,
+        "index": 0, "name": "heap", "imported": false, "minimum_pages": 1, "maximum_pages": 3, "page_bytes": 65536,
         "is_64_bit": false, "shared": false
     });
     assert_eq!((&json["memories"][0], &json["tables"][0]["element"]), (&memory, &"funcref".into()));
@@ -1292,6 +1359,12 @@ fn inspect_gives_json() {
         (&true.into(), &"(global (mut i64))".into())
     );
     assert_eq!((&json["tags"][0]["imported"], &json["tags"][1]["imported"]), (&true.into(), &false.into()));
+    let names = ["memories", "tables", "globals", "tags"]
+        .map(|items| json[items].as_array().unwrap().last().unwrap()["name"].as_str());
+    assert_eq!(names, [Some("heap"), Some("t"), Some("g"), Some("own")]);
+    assert_eq!((&json["types"][0]["type"], &json["types"][0]["fields"]), (&"(func (param i32))".into(), &().into()));
+    let simd = serde_json::json!({ "functions": 0, "reachable_functions": 0, "dispensable": () });
+    assert_eq!((&json["needs"]["simd"], &json["needs"]["sign-extension-ops"]["functions"]), (&simd, &1.into()));
     assert_eq!((&json["data"]["bytes"], &json["elements"]["items"]), (&3.into(), &1.into()));
     assert_eq!((&json["producers"]["language"][0], &json["exports"][2]["kind"]), (&"C 11".into(), &"global".into()));
     assert!(json["features"]["sign-extension-ops"].is_array() && json["features"]["simd"].is_array(), "{json}");

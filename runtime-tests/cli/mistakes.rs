@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use super::{Done, Files, exit_with, wasmrun};
+use super::{Done, Files, exec, exit_with, wasmrun};
 
 #[test]
 fn each_is_told_in_a_line() {
@@ -25,7 +25,7 @@ fn each_is_told_in_a_line() {
         (&["exec", ""], 127, &["\"\": no such file"]),
         (&["exec", "m.wat/x"], 126, &["m.wat/x: "]),
         (&["exec", "empty.wasm"], 126, &["empty.wasm: the file is empty"]),
-        (&["exec", "text.txt"], 126, &["text.txt: neither a binary module"]),
+        (&["exec", "text.txt"], 126, &["text.txt: this is text, but no module"]),
         (&["exec", "page.html"], 126, &["page.html: this is a web page"]),
         (&["exec", "cut.wasm"], 126, &["cut.wasm: ", "offset 0x"]),
         #[cfg(jit)]
@@ -70,6 +70,67 @@ fn each_is_told_in_a_line() {
     let done = files.run(&["wast", "script.wast"]);
     assert_eq!((done.status, done.stdout.contains("script.wast:1:11")), (Some(1), true), "{done:?}");
     assert_eq!(fs::read_to_string(files.path("m.wat")).unwrap(), exit_with(0));
+}
+
+/// A program that looks for directories at its start, as some C libraries do in every program, and then ends by `end`.
+fn looking_for_directories(end: &str) -> String {
+    format!(
+        r#"(module (import "wasi_snapshot_preview1" "fd_prestat_get" (func $look (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 1)
+            (func (export "_start") (drop (call $look (i32.const 3) (i32.const 0))) {end}))"#
+    )
+}
+
+#[test]
+fn directories_are_hinted_at_where_they_may_be_why() {
+    let hint = "the program looked for directories and has none";
+    for end in ["(call $exit (i32.const 1))", "unreachable"] {
+        let done = exec(&looking_for_directories(end), &[], &[]);
+        assert!(done.stderr.contains(hint), "{end}: {done:?}");
+    }
+    for end in ["(drop (i32.div_s (i32.const 1) (i32.const 0)))", "(drop (i32.load (i32.const -1)))"] {
+        let done = exec(&looking_for_directories(end), &[], &[]);
+        done.fails(134, &["trap: "]);
+        assert!(!done.stderr.contains(hint), "{end}: {done:?}");
+    }
+    exec(&looking_for_directories("(loop (br 0))"), &["--timeout=20ms"], &[]).fails(124, &["ended by --timeout"]);
+}
+
+#[test]
+fn flags_behind_the_file_are_told() {
+    let failing = looking_for_directories("(call $exit (i32.const 1))");
+    let hint =
+        |flag: &str| format!("hint: {flag} is an argument of the program here; wasmrun's own flags stand before");
+    exec(&failing, &[], &["--dir", "."]).fails(1, &[&hint("--dir")]);
+    exec(&failing, &[], &["--dir=."]).fails(1, &[&hint("--dir")]);
+    exec("(module (func (export \"f\")))", &[], &["x", "--call=f"]).fails(125, &[&hint("--call")]);
+    #[cfg(jit)]
+    {
+        let files = Files::new(&[("m.wat", &exit_with(0))]);
+        files.run(&["compile", "m.wat"]).check(0, "");
+        files.run(&["m.cwasm", "--allow-precompiled"]).fails(126, &[&hint("--allow-precompiled")]);
+    }
+    for (module, args) in [(&failing, &["--jit", "-d", "--", "--dir"][..]), (&exit_with(3), &["--dir"])] {
+        let done = exec(module, &[], args);
+        assert!(!done.stderr.contains("is an argument of the program"), "{done:?}");
+    }
+}
+
+#[test]
+fn a_free_port_is_told() {
+    for address in ["0", ":0", "127.0.0.1:0"] {
+        let done = exec(&exit_with(0), &["--listen", address], &[]);
+        assert!(done.stderr.contains("note: listening on 127.0.0.1:"), "{address}: {done:?}");
+    }
+}
+
+#[test]
+fn bench_of_a_library_tells_no_statistics() {
+    let files = Files::new(&[("lib.wat", "(module (func (export \"f\")))")]);
+    let done = files.run(&["bench", "lib.wat"]);
+    done.fails(125, &["the program failed", "lib.wat has no function `_start`"]);
+    assert!(!done.stderr.contains('{'), "{done:?}");
 }
 
 #[test]

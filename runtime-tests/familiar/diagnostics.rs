@@ -48,6 +48,7 @@ fn errors_say_what_is_allowed() {
         "it takes up to 16 WebAssembly values: `i32`, `u32`",
         "before these it may take a `Caller<'_, u32>`, or a `&mut LinearMemory<'_>`",
         "it returns `()`, a WebAssembly value, a tuple",
+        "an `anyhow::Error` by `Error::from_anyhow`",
         "`(usize,)` is not a list of parameters or results of a WebAssembly function",
         "`String` is not a list of results of a WebAssembly function",
         "a list is `()`, one type, or a tuple of up to 16 types",

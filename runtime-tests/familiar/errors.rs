@@ -111,5 +111,32 @@ fn as_an_anyhow_error() -> wasmtime::Result<()> {
         Ok(())
     }
     assert!(main().unwrap_err().to_string().contains("type mismatch"));
+    // Where it trapped is printed by `fn main() -> anyhow::Result<()>`.
+    fn start() -> anyhow::Result<()> {
+        let mut store = Store::<()>::default();
+        let module = Module::new(store.engine(), "(module (func $inner unreachable) (start $inner))")?;
+        Instance::new(&mut store, &module, &[])?;
+        Ok(())
+    }
+    let error = start().unwrap_err();
+    assert!(error.chain().any(|cause| cause.is::<WasmBacktrace>()));
+    let printed = format!("{error:?}");
+    assert!(printed.contains("unreachable") && printed.contains("0: inner at offset 0x"), "{printed}");
+    assert_eq!(Error::from_anyhow(error).backtrace()[0].func_name(), Some("inner"));
+
+    // And back.
+    fn trapping() -> anyhow::Result<()> {
+        let error = Error::from(Trap::Interrupt).context("inner");
+        Err(anyhow::Error::from(error).context("middle").context("outer"))
+    }
+    let error = trapping().map_err(Error::from_anyhow).unwrap_err();
+    assert_eq!(
+        (error.trap(), format!("{error:#}")),
+        (Some(Trap::Interrupt), "outer: middle: inner: interrupted".into())
+    );
+    let plain = Error::from_anyhow("x".parse::<u8>().unwrap_err().into());
+    assert!(plain.is::<std::num::ParseIntError>(), "{plain:?}");
+    assert_eq!(Error::from_anyhow(Trap::OutOfFuel.into()).trap(), Some(Trap::OutOfFuel));
+    assert_eq!(Error::from_anyhow(anyhow::anyhow!("a").context("b")).to_string(), "b");
     Ok(())
 }

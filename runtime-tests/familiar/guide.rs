@@ -446,7 +446,13 @@ fn proposals_off() -> wasmtime::Result<()> {
     use wasmtime::*;
     let mut config = Config::new();
     config.wasm_simd(false).wasm_relaxed_simd(false).wasm_exceptions(false).wasm_tail_call(false);
-    config.wasm_reference_types(false).wasm_multi_value(false).wasm_threads(false).wasm_memory64(false);
+    config
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_reference_types(false)
+        .wasm_multi_value(false)
+        .wasm_threads(false)
+        .wasm_memory64(false);
     config.wasm_extended_const(false).wasm_bulk_memory(false).wasm_multi_memory(false);
     let engine = Engine::new(&config)?;
     assert!(Module::new(&engine, "(module (func (result i32) (i32.const 1)))").is_ok());

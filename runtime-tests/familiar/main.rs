@@ -5,6 +5,7 @@ extern crate wasmrun as wasmtime;
 
 mod diagnostics;
 mod errors;
+mod gc;
 mod guide;
 mod hosts;
 mod linkers;
@@ -30,6 +31,7 @@ fn rows() -> impl Iterator<Item = Vec<&'static str>> {
 fn the_documentation_lists_these_idioms() {
     let all = [
         include_str!("errors.rs"),
+        include_str!("gc.rs"),
         include_str!("guide.rs"),
         include_str!("hosts.rs"),
         include_str!("linkers.rs"),

@@ -293,6 +293,54 @@ fn what_the_host_throws_must_be_of_the_store() {
     });
 }
 
+#[test]
+fn functions_in_payloads_are_those_that_were_thrown() {
+    for_each_engine_and_zeal(|engine| {
+        let mut store = Store::new(engine, ());
+        let module = Module::new(
+            engine,
+            r#"(module
+                (type $f (func (result i32)))
+                (tag $t (param i32 funcref v128 exnref funcref externref))
+                (table $funcs 2 funcref)
+                (elem declare func $one $two)
+                (func $one (result i32) (i32.const 1))
+                (func $two (result i32) (i32.const 2))
+                (func $throw (param i32 externref)
+                    (throw $t (local.get 0) (ref.func $one) (v128.const i64x2 3 4) (ref.null exn)
+                        (if (result funcref) (local.get 0) (then (ref.func $two)) (else (ref.null func)))
+                        (local.get 1)))
+                (func (export "run") (param i32 externref) (result i32 i64 externref)
+                    (local $first funcref) (local $vector v128) (local $second funcref) (local $host externref)
+                    (block $caught (result i32 funcref v128 exnref funcref externref)
+                        (try_table (catch $t $caught) (call $throw (local.get 0) (local.get 1)))
+                        (unreachable))
+                    (local.set $host) (local.set $second) (drop) (local.set $vector) (local.set $first)
+                    (drop)
+                    (table.set $funcs (i32.const 0) (local.get $first))
+                    (table.set $funcs (i32.const 1) (local.get $second))
+                    (i32.add
+                        (call_indirect $funcs (type $f) (i32.const 0))
+                        (if (result i32) (ref.is_null (local.get $second))
+                            (then (i32.const 100))
+                            (else (call_indirect $funcs (type $f) (i32.const 1)))))
+                    (i64x2.extract_lane 1 (local.get $vector))
+                    (local.get $host)))"#,
+        )
+        .unwrap();
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let run = instance
+            .get_typed_func::<(i32, Option<ExternRef>), (i32, i64, Option<ExternRef>)>(&mut store, "run")
+            .unwrap();
+        let object = ExternRef::new(5);
+        for (which, expected) in [(1, 3), (0, 101), (1, 3)] {
+            let (sum, lane, host) = run.call(&mut store, (which, Some(object.clone()))).unwrap();
+            assert_eq!((sum, lane), (expected, 4));
+            assert!(host.unwrap().same(&object));
+        }
+    });
+}
+
 /// The host's exceptions count for the limits as those of WebAssembly code do, and go when nothing refers to them.
 #[test]
 fn what_the_host_throws_is_limited_and_collected() {

@@ -235,6 +235,23 @@ fn legacy_exceptions_are_paid_where_they_arrive() {
 }
 
 #[test]
+fn calls_and_branches_by_references_cost_as_others() {
+    let wat = r#"(module
+        (type $f (func (param i32) (result i32)))
+        (elem declare func $callee)
+        (func $callee (type $f) (local.get 0))
+        (func (export "f") (param i32) (result i32) (local $r (ref null $f))
+            (if (local.get 0) (then (local.set $r (ref.func $callee))))
+            (block $null
+                (br_on_null $null (local.get $r))
+                (local.set $r (ref.as_non_null))
+                (return (call_ref $f (i32.const 9) (local.get $r))))
+            (i32.const 5)))"#;
+    // Entry, local.get, if, local.get, br_on_null; then the arm, what follows the branch, and the callee.
+    assert_consumed(wat, &[(0, 5 + 1), (1, 5 + 2 + 5 + 2)]);
+}
+
+#[test]
 fn bulk_instructions_cost_by_size() {
     let f = |body: &str| {
         format!(

@@ -15,8 +15,20 @@ use wasmrun::{
 const LONG: Duration = Duration::from_secs(20);
 
 /// Functions that do not end, and one that does.
-const ENDLESS: [&str; 9] =
-    ["loop", "nested loops", "loop with work", "br_table", "calls", "tail", "indirect tail", "recursion", "catch"];
+const ENDLESS: [&str; 12] = [
+    "loop",
+    "nested loops",
+    "loop with work",
+    "br_table",
+    "calls",
+    "tail",
+    "indirect tail",
+    "tail by reference",
+    "null",
+    "not null",
+    "recursion",
+    "catch",
+];
 const GUEST: &str = r#"(module
     (type $t (func)) (type $n (func (param i32)))
     (memory 1) (global $g (mut i32) (i32.const 0))
@@ -43,6 +55,12 @@ const GUEST: &str = r#"(module
     (func (export "indirect tail") (return_call $odd (i32.const 1)))
     (func $odd (param i32) (return_call_indirect (type $n) (local.get 0) (i32.const 1)))
     (func $even (param i32) (return_call_indirect (type $n) (local.get 0) (i32.const 0)))
+    (elem declare func $by_ref)
+    (func (export "tail by reference") (return_call $by_ref (i32.const 1)))
+    (func $by_ref (param i32) (return_call_ref $n (i32.add (local.get 0) (i32.const 1)) (ref.func $by_ref)))
+    (func (export "null") (local funcref) (loop (drop (br_on_null 0 (local.get 0)))))
+    (func (export "not null") (local funcref)
+        (ref.func $by_ref) (loop (param (ref func)) (local.set 0) (br_on_non_null 0 (local.get 0))))
     (func $tree (export "tree") (param i32) (result i32)
         (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 1))
             (else (i32.add (call $tree (i32.sub (local.get 0) (i32.const 1)))

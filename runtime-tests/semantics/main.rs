@@ -2,6 +2,7 @@
 
 mod async_wasi;
 mod asynchronous;
+mod atomics;
 mod backtraces;
 mod between;
 mod budget;
@@ -11,6 +12,9 @@ mod data;
 mod engines;
 mod exceptions;
 mod fuel;
+mod function_references;
+mod gc;
+mod gc_host;
 mod heap;
 mod host_calls;
 mod interruption;

@@ -286,7 +286,7 @@ mod tests {
         let key = |config: &mut Config| {
             key_of(&Module::new(&Engine::new(config).unwrap(), "(module (func))").unwrap()).to_string()
         };
-        assert_eq!(key(&mut Config::new()), key(Config::new().wasm_threads(false)));
+        assert_eq!(key(&mut Config::new()), key(Config::new().wasm_stack_switching(false)));
         assert_ne!(key(&mut Config::new()), key(Config::new().wasm_tail_call(false)));
     }
 

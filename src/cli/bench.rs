@@ -192,7 +192,7 @@ impl Bench<'_> {
             None => return Err(Failure::error(format!("{name}: ended by a signal: {}", result.status))),
             Some(code) if [status::ERROR, status::INVALID, status::TRAP].map(i32::from).contains(&code) => {
                 let stderr = String::from_utf8_lossy(&result.stderr);
-                let lines: Vec<_> = stderr.lines().filter(|line| run_phase(line).is_none()).collect();
+                let lines: Vec<_> = stderr.lines().filter(|line| report(line).is_none()).collect();
                 return Err(Failure::new(code as u8, format!("{name}: the program failed\n{}", lines.join("\n"))));
             }
             Some(_) => {}
@@ -210,10 +210,15 @@ impl Bench<'_> {
     }
 }
 
-/// How long the program itself ran, if the line is the report of `--stats=json`.
-fn run_phase(line: &str) -> Option<Duration> {
+/// The report of `--stats=json`, if the line is that.
+fn report(line: &str) -> Option<Value> {
     let stats: Value = line.starts_with('{').then(|| serde_json::from_str(line).ok())??;
-    let millis = stats["phases_ms"]["run"].as_f64().filter(|_| stats["code"].is_object())?;
+    (stats["phases_ms"].is_object() && stats["code"].is_object()).then_some(stats)
+}
+
+/// How long the program itself ran, if the line is a report and the program was started.
+fn run_phase(line: &str) -> Option<Duration> {
+    let millis = report(line)?["phases_ms"]["run"].as_f64()?;
     Duration::try_from_secs_f64(millis / 1000.0).ok()
 }
 

@@ -59,14 +59,20 @@ pub(super) fn has_params(module: &Module, name: &str) -> bool {
     export.is_some_and(|export| matches!(export.ty(), ExternType::Func(ty) if !ty.params().is_empty()))
 }
 
-/// The first function that `--call` takes whose name means nothing else to a shell.
-pub(super) fn first_callable(module: &Module) -> Option<&str> {
+/// The first function that `--call` takes whose name means nothing else to a shell, and arguments for it, each after a space.
+pub(super) fn first_callable(module: &Module) -> Option<(&str, String)> {
     let is_plain = |name: &&str| {
         (1..=40).contains(&name.len())
             && !name.starts_with('-')
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
     };
-    functions(module).map(|export| export.name()).find(is_plain)
+    let export = functions(module).find(|export| is_plain(&export.name()))?;
+    let ExternType::Func(ty) = export.ty() else { return None };
+    let example = |ty| match value::print(&Value::default_for(ty)) {
+        vector if vector.contains(' ') => format!(" '{vector}'"),
+        plain => format!(" {plain}"),
+    };
+    Some((export.name(), ty.params().iter().map(example).collect()))
 }
 
 /// The functions of a module that `--call` takes, as the end of a message.

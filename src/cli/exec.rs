@@ -18,7 +18,7 @@ use super::output::{self, Failure, hint, warning};
 use super::sandbox::SandboxArgs;
 use super::stats::{self, Phases, Usage};
 use super::streams::StreamArgs;
-use super::{backtrace, denials, input, mistaken, process, profile, sandbox, similar, status, value};
+use super::{backtrace, denials, front, input, mistaken, process, profile, sandbox, similar, status, value};
 use crate::printable::Printable;
 use crate::{
     BudgetItem, Error, ErrorKind, ExternType, ImportType, Linker, Module, Store, Trap, WasiEnv, WasmCoreDump,
@@ -138,7 +138,7 @@ fn preload(text: &str) -> Result<(String, OsString), String> {
 pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
     let mut phases = Phases::start();
     process::on_big_stack(|| {
-        let mut run = Run::new(&args, &mut phases)?;
+        let mut run = Run::new(&args, &mut phases).map_err(|failure| with_hints(failure, &args))?;
         let (engine, module, file) = (run.store.engine().clone(), run.module.clone(), input::display(run.file));
         process::set_guest(Some(process::Guest {
             handle: run.store.interrupt_handle(),
@@ -153,7 +153,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
             let (used, reached) = (run.store.budget_used(), run.store.budget_reached());
             phases.report(&engine, &Usage { used, reached, limits: &args.sandbox.limits }, format);
         }
-        let status = result?;
+        let status = result.map_err(|failure| with_hints(failure, &args))?;
         if engine.core().config.cache.keeps() {
             engine.finish_compiling(Duration::ZERO..=FINISH.min(phases.total() / 2));
         }
@@ -167,6 +167,13 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
         }
         Ok(status)
     })?
+}
+
+/// The failure of a program that was not run, with what its arguments tell.
+fn with_hints(failure: Failure, args: &ExecArgs) -> Failure {
+    let program_args: Vec<_> =
+        args.file_and_args.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    failure.with_hint(front::flag_behind_file(&program_args))
 }
 
 /// A program that is about to run.
@@ -241,7 +248,7 @@ impl<'a> Run<'a> {
             None => {
                 let message = format!("{name} has no function `_start`, so it is a library, not a program");
                 let usage = call::first_callable(&module)
-                    .map(|first| format!("--call runs one of them, as in wasmrun --call {first} {name}"));
+                    .map(|(first, args)| format!("--call runs one of them, as in wasmrun --call {first} {name}{args}"));
                 return Err(Failure::error(format!("{message}; {}", call::callable(&module))).with_hint(usage));
             }
         };
@@ -402,6 +409,12 @@ impl<'a> Run<'a> {
                 if let (Some(Trap::OutOfFuel), Some(fuel)) = (error.trap(), self.args.fuel) {
                     hint(&format!("the program was held back by --fuel={fuel}"));
                 }
+                if is_beyond_own_stack(error) {
+                    hint(
+                        "calls are nested so deeply that the stack which the program has in its memory may be used up; \
+                         `-z stack-size=BYTES` makes it larger when the program is linked",
+                    );
+                }
                 match trap {
                     Trap::CpuTime => status::TIMED_OUT,
                     // Nothing else than Ctrl-C interrupts it.
@@ -433,15 +446,33 @@ impl<'a> Run<'a> {
         {
             if self.args.streams.explain_denials {
                 denials::explain(&env.denials(), &self.args.sandbox, &self.program_args);
-            } else if env.missed_directories() {
+            } else if env.missed_directories() && matches!(error.trap(), None | Some(Trap::Unreachable)) {
+                // Some C libraries look for directories in every program, so no other trap has to do with that.
                 hint(
                     "the program looked for directories and has none; --dir HOST[::GUEST] shows it one, as in \
                      --dir .; --explain-denials tells which",
                 );
+                let is_dir = |arg: &String| arg == "--dir" || arg.starts_with("--dir=");
+                let dir = self.program_args.iter().take_while(|arg| *arg != "--").find(|arg| is_dir(arg));
+                if let Some(flag) = dir.and_then(|dir| front::flag_behind_file(std::slice::from_ref(dir))) {
+                    hint(&flag);
+                }
             }
         }
         status
     }
+}
+
+/// Whether an error is that of a program whose stack pointer has gone below zero: compilers keep a stack in linear memory, and
+/// linkers put it at the beginning, where an address below zero is one near 4 GiB.
+fn is_beyond_own_stack(error: &Error) -> bool {
+    const NEAR: u64 = 1 << 20;
+    let is_wrapped = |address: u64| address.abs_diff(1 << 32) < NEAR;
+    let fault = match error.kind() {
+        ErrorKind::Trap { trap: Trap::MemoryOutOfBounds, fault } => *fault,
+        _ => None,
+    };
+    error.printed_backtrace().is_cut() && fault.is_some_and(|fault| is_wrapped(fault.address))
 }
 
 fn is_func(ty: &ExternType) -> bool {

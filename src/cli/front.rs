@@ -16,6 +16,22 @@ use super::{similar, status};
 /// The subcommand of a command line that names none.
 const EXEC: &str = "exec";
 
+/// Flags of other runtimes, and the one for the same here.
+const FOREIGN: [(&str, &str); 12] = [
+    ("invoke", "call"),
+    ("entrypoint", "call"),
+    ("function", "call"),
+    ("func", "call"),
+    ("mapdir", "dir"),
+    ("map-dir", "dir"),
+    ("volume", "dir"),
+    ("forward-host-env", "inherit-env"),
+    ("stack-size", "max-stack"),
+    ("wasm-timeout", "timeout"),
+    ("time-limit", "timeout"),
+    ("gas-limit", "fuel"),
+];
+
 /// The subcommand that clap adds by itself.
 const HELP: &str = "help";
 
@@ -105,9 +121,22 @@ pub(super) fn suggest_flag(refusal: &mut clap::Error, words: &[OsString], comman
     let unknown = unknown.split('=').next().unwrap_or_default();
     let inner = words.iter().skip(1).fold(command, |at, word| at.find_subcommand(word).unwrap_or(at));
     let flags = inner.get_arguments().chain(command.get_arguments()).filter_map(Arg::get_long).chain([HELP]);
-    if let Some(flag) = similar::nearest(unknown, flags).first() {
+    let foreign = FOREIGN.iter().find(|(name, _)| *name == unknown).map(|(_, own)| *own);
+    let own = foreign.filter(|own| inner.get_arguments().any(|arg| arg.get_long() == Some(own)));
+    if let Some(flag) = own.or_else(|| similar::nearest(unknown, flags).first().copied()) {
         refusal.insert(ContextKind::SuggestedArg, ContextValue::String(format!("--{flag}")));
     }
+}
+
+/// What to say of a failure if one of wasmrun's own flags is among the arguments of the program, as in `wasmrun app.wasm --dir .`:
+/// all that follows the file belongs to the program.
+pub(super) fn flag_behind_file(args: &[String]) -> Option<String> {
+    let command = super::command();
+    let exec = command.find_subcommand(EXEC)?;
+    let own: Vec<_> = exec.get_arguments().filter_map(Arg::get_long).collect();
+    let names = args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.strip_prefix("--")?.split('=').next());
+    let name = { names }.find(|name| own.contains(name))?;
+    Some(format!("--{name} is an argument of the program here; wasmrun's own flags stand before the file"))
 }
 
 /// The `--color` among words that clap refuses as a whole or answers with help, so that these have the colours that were

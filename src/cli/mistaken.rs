@@ -16,12 +16,15 @@ const BUILD: &str = "build a core module instead, for WASI Preview 1:
   Go      GOOS=wasip1 GOARCH=wasm go build
   TinyGo  tinygo build -target=wasip1";
 
+const COMPONENT: &str = "this is a component (WASI 0.2 or later), and wasmrun runs core modules (WASI Preview 1)";
+
 const UNPACK: &str = "unpack it first";
 
 const NATIVE: &str = "the system runs it without wasmrun; what wasmrun runs is compiled for wasm32-wasip1";
 
 /// Magic numbers of files that are no modules, what they are, and what may help.
-const KINDS: [(&[u8], &str, &str); 19] = [
+const KINDS: [(&[u8], &str, &str); 20] = [
+    (b"(component", COMPONENT, BUILD),
     (b"\x7fELF", "this is a native executable (ELF), not a WebAssembly module", NATIVE),
     (b"\xcf\xfa\xed\xfe", "this is a native executable (Mach-O), not a WebAssembly module", NATIVE),
     (b"\xce\xfa\xed\xfe", "this is a native executable (Mach-O), not a WebAssembly module", NATIVE),
@@ -63,12 +66,7 @@ const JAVASCRIPT: &str = "the module that it loads is a .wasm file, beside it mo
 pub(super) fn for_module(file: &OsStr, bytes: &[u8]) -> Option<(&'static str, &'static str)> {
     match bytes {
         [] => return Some(("the file is empty", "")),
-        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => {
-            return Some((
-                "this is a component (WASI 0.2 or later), and wasmrun runs core modules (WASI Preview 1)",
-                BUILD,
-            ));
-        }
+        [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => return Some((COMPONENT, BUILD)),
         [b'\0', b'a', b's', b'm', ..] => return None,
         _ => {}
     }
@@ -76,8 +74,23 @@ pub(super) fn for_module(file: &OsStr, bytes: &[u8]) -> Option<(&'static str, &'
         return Some((what, hint));
     }
     // Comments of several languages begin as those of the text format do, so only the name can tell.
-    let end = Path::new(file).extension()?.to_str()?;
-    SOURCES.iter().find(|(own, ..)| *own == end).map(|(_, what, hint)| (*what, *hint))
+    let end = Path::new(file).extension().and_then(OsStr::to_str);
+    let source = SOURCES.iter().find(|(own, ..)| Some(*own) == end).map(|(_, what, hint)| (*what, *hint));
+    source.or(is_other_text(bytes).then_some((
+        "this is text, but no module: those in the text format begin with `(module`, binary ones with \\0asm",
+        "",
+    )))
+}
+
+/// Whether bytes are text that does not begin as the text format does. The last character may be cut.
+fn is_other_text(bytes: &[u8]) -> bool {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
+        Err(_) => return false,
+    };
+    let begin = text.trim_start_matches('\u{feff}').trim_start().chars().next();
+    begin.is_some_and(|c| !"(;".contains(c)) && !text.chars().any(|c| c.is_control() && !c.is_whitespace())
 }
 
 /// Columns of a line of source text that are shown.
@@ -182,7 +195,17 @@ mod tests {
         assert_eq!(what("a.js", b"\0asm\x01\0\0\0"), None);
         assert!(what("a.js", b"(() => {})()").unwrap().contains("JavaScript"));
         assert_eq!(what("a.wat", b"(module)"), None);
-        assert_eq!(what("a.wasm", b"B"), None);
+        assert!(what("a.wat", b"(component)").unwrap().contains("component"));
+        for text in ["B", "some text", "{\"a\": \"\u{e9}", "\u{feff}é"] {
+            assert!(what("a.wasm", text.as_bytes()).unwrap().contains("text"), "{text}");
+        }
+        assert!(what("a", &"é".as_bytes()[..1]).is_none() && what("a", "éé".as_bytes()[..3].into()).is_some());
+        for module in ["(func)", ";; c", "(; c ;) (module)", "\u{feff} (module)", " \n"] {
+            assert_eq!(what("a", module.as_bytes()), None, "{module}");
+        }
+        for binary in [&b"B\x01\x02"[..], b"\x7fE", b"B\xff\xff", b"\0as"] {
+            assert_eq!(what("a", binary), None, "{binary:?}");
+        }
         assert!(KINDS.iter().all(|(magic, ..)| magic.len() <= HEAD));
     }
 

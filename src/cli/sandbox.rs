@@ -56,6 +56,15 @@ impl<'a> DirFlag<'a> {
         let (host, guest) = names.split_once("::").unwrap_or((names, names));
         DirFlag { host, guest, read_only }
     }
+
+    /// What to write for `HOST:GUEST`, as other tools have it, if that is what was meant.
+    fn two_colons(self) -> Option<String> {
+        let (host, guest) = self.host.split_once(':')?;
+        let is_meant = self.host == self.guest && !guest.starts_with(':') && Path::new(host).is_dir();
+        let end = if self.read_only { ":ro" } else { "" };
+        let names = format!("{host}::{guest}{end}");
+        is_meant.then(|| format!("two colons stand between the names: --dir {}", Printable::line(&names)))
+    }
 }
 
 /// A number without a unit.
@@ -137,7 +146,9 @@ impl SandboxArgs {
                 true => env.with_read_only_preopen(dir.host, dir.guest),
                 false => env.with_preopen(dir.host, dir.guest),
             };
-            env = given.map_err(|error| Failure::error(format!("--dir {}: {error}", Printable::line(text))))?;
+            env = given.map_err(|error| {
+                Failure::error(format!("--dir {}: {error}", Printable::line(text))).with_hint(dir.two_colons())
+            })?;
         }
         if let Some(seed) = self.seed {
             env = env.with_seed(seed);

@@ -26,7 +26,7 @@ pub(super) struct StreamArgs {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub stderr: Option<String>,
 
-    /// Let the program accept TCP connections on ADDR, such as 127.0.0.1:8080; port 0 is a free one, which is told
+    /// Let the program accept TCP connections on ADDR, such as 127.0.0.1:8080, or a port alone, on 127.0.0.1; port 0 is a free one, which is told
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
 
@@ -77,7 +77,7 @@ impl StreamArgs {
             };
             let listener = TcpListener::bind(&candidates.map_err(failed)?.collect::<Vec<_>>()[..]).map_err(failed)?;
             if let Ok(bound) = listener.local_addr()
-                && address.ends_with(":0")
+                && address.rsplit(':').next() == Some("0")
             {
                 note(&format!("listening on {bound}"));
             }

@@ -445,7 +445,7 @@ macro_rules! switches {
         /// assert!(matches!(error.kind(), ErrorKind::Disabled { proposal: "simd", switch: "wasm_simd", .. }));
         ///
         /// assert!(Engine::new(Config::new().wasm_simd(false)).is_err(), "relaxed SIMD needs it");
-        /// assert!(Engine::new(Config::new().wasm_gc(true)).is_err(), "not supported");
+        /// assert!(Engine::new(Config::new().wasm_stack_switching(true)).is_err(), "not supported");
         /// # Ok::<(), wasmrun::Error>(())
         /// ```
         impl Config {
@@ -467,7 +467,7 @@ macro_rules! switches {
 switches! {
     /// Bulk memory operations: `memory.copy`, `table.init` and the like. The reference types need them.
     wasm_bulk_memory;
-    /// References as values, and more than one table. Exceptions need them.
+    /// References as values, and more than one table. Exceptions and typed function references need them.
     wasm_reference_types;
     /// Functions and blocks with several results.
     wasm_multi_value;
@@ -485,18 +485,20 @@ switches! {
     wasm_exceptions;
     /// Arithmetic with integers of 128 bits.
     wasm_wide_arithmetic;
-    /// Atomic instructions and shared memories: not supported.
+    /// Atomic instructions, on memories that are not shared. Modules with shared memories are refused.
     wasm_threads;
     /// Exceptions as they were before `exnref`: `try`, `catch`, `catch_all`, `delegate` and `rethrow`.
     wasm_legacy_exceptions;
     /// Memories with 64-bit addresses, and tables with 64-bit indices.
     wasm_memory64;
-    /// References to functions of one type: not supported.
+    /// References to functions of one type, types of references that are not null, and tables with an initial value.
     wasm_function_references;
-    /// Structures and arrays: not supported.
+    /// Structures, arrays and `i31`, which are garbage-collected, and casts of references; types that refer to one another.
     wasm_gc;
     /// Memories with pages of one byte.
     wasm_custom_page_sizes;
+    /// Import sections that name a module once for several imports.
+    wasm_compact_imports;
     /// Continuations: not supported.
     wasm_stack_switching;
     /// Shared functions, tables and globals: not supported.
@@ -515,5 +517,35 @@ mod tests {
         let of_proposals: Vec<_> = PROPOSALS.iter().map(|proposal| proposal.switch).collect();
         assert_eq!(of_proposals, SWITCHES);
         assert_eq!(Config::new().features, SUPPORTED);
+    }
+
+    /// What the README calls each proposal that is supported and no part of WebAssembly 2.0.
+    const IN_README: [(&str, &str); 13] = [
+        ("relaxed-simd", "relaxed SIMD"),
+        ("tail-call", "tail calls"),
+        ("extended-const", "extended constant expressions"),
+        ("multi-memory", "multiple memories"),
+        ("exception-handling", "exception handling (with `exnref`"),
+        ("wide-arithmetic", "wide arithmetic"),
+        ("legacy-exceptions", "in the legacy form"),
+        ("threads", "atomic instructions"),
+        ("function-references", "typed function references"),
+        ("gc", "garbage-collected structures and arrays"),
+        ("compact-import-section", "compact import sections"),
+        ("memory64", "memories with 64-bit addresses"),
+        ("custom-page-sizes", "pages of one byte"),
+    ];
+
+    #[test]
+    fn the_readme_names_the_supported_proposals() {
+        let readme = include_str!("../../README.md");
+        let (_, section) = readme.split_once("## What it runs").unwrap();
+        let section = section.split("\n## ").next().unwrap().replace('\n', " ");
+        for proposal in PROPOSALS.iter().filter(|proposal| proposal.is_supported) {
+            let is_in_version_2 = proposal.is_on(wasmparser::WasmFeatures::WASM2);
+            let name = IN_README.iter().find(|(name, _)| *name == proposal.name);
+            assert_eq!(name.is_none(), is_in_version_2, "{}", proposal.name);
+            assert!(name.is_none_or(|(_, text)| section.contains(text)), "{} is not in the README", proposal.name);
+        }
     }
 }

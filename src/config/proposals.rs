@@ -45,17 +45,18 @@ pub(crate) const PROPOSALS: &[Proposal] = &[
     supported("multi-memory", "wasm_multi_memory", WasmFeatures::MULTI_MEMORY, None),
     supported("exception-handling", "wasm_exceptions", WasmFeatures::EXCEPTIONS, Some("reference-types")),
     supported("wide-arithmetic", "wasm_wide_arithmetic", WasmFeatures::WIDE_ARITHMETIC, None),
-    unsupported("threads", "wasm_threads", WasmFeatures::THREADS, None),
+    supported("threads", "wasm_threads", WasmFeatures::THREADS, None),
     supported("legacy-exceptions", "wasm_legacy_exceptions", WasmFeatures::LEGACY_EXCEPTIONS, None),
     supported("memory64", "wasm_memory64", WasmFeatures::MEMORY64, None),
-    unsupported(
+    supported(
         "function-references",
         "wasm_function_references",
         WasmFeatures::FUNCTION_REFERENCES,
         Some("reference-types"),
     ),
-    unsupported("gc", "wasm_gc", WasmFeatures::GC, Some("function-references")),
+    supported("gc", "wasm_gc", WasmFeatures::GC, Some("function-references")),
     supported("custom-page-sizes", "wasm_custom_page_sizes", WasmFeatures::CUSTOM_PAGE_SIZES, None),
+    supported("compact-import-section", "wasm_compact_imports", WasmFeatures::COMPACT_IMPORTS, None),
     unsupported("stack-switching", "wasm_stack_switching", WasmFeatures::STACK_SWITCHING, None),
     unsupported(
         "shared-everything-threads",

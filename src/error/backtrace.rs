@@ -151,22 +151,41 @@ impl FrameLine<'_> {
         }
     }
 
-    /// Writes lines of a backtrace, without a line end behind the last.
-    pub fn write(lines: &[Self], with_offset: bool, f: &mut dyn fmt::Write) -> fmt::Result {
-        let names: Vec<_> = lines.iter().map(FrameLine::shown_name).collect();
-        let widths = names.iter().map(|name| name.chars().count());
+    /// Writes lines of a backtrace, without a line end behind the last. Frames that repeat those before them, as in a recursion,
+    /// are counted instead, unless the backtrace is written in full, with offsets.
+    pub fn write(lines: &[Self], in_full: bool, f: &mut dyn fmt::Write) -> fmt::Result {
+        let widths = lines.iter().map(|line| line.shown_name().chars().count());
         let width = widths.filter(|width| *width <= MAX_PADDING).max().unwrap_or(0);
-        let mut depth = None;
-        for (line, name) in lines.iter().zip(&names) {
-            let newline = if depth.is_some() { "\n" } else { "" };
-            let place = line.place(with_offset);
-            match depth.replace(line.depth) {
-                Some(depth) if depth == line.depth => write!(f, "{newline}      {name:width$} {place}")?,
-                _ => write!(f, "{newline}  {:2}: {name:width$} {place}", line.depth)?,
+        let text = |line: &Self| format!("{:width$} {}", line.shown_name(), line.place(in_full));
+        let frames: Vec<_> = lines.chunk_by(|a, b| a.depth == b.depth).collect();
+        let texts: Vec<_> =
+            frames.iter().map(|frame| frame.iter().map(text).collect::<Vec<_>>().join("\n      ")).collect();
+        let (mut at, mut newline) = (0, "");
+        while at < texts.len() {
+            write!(f, "{newline}  {:2}: {}", frames[at][0].depth, texts[at])?;
+            (at, newline) = (at + 1, "\n");
+            if let Some((period, count)) = (!in_full).then(|| repetition(&texts, at)).flatten() {
+                match period {
+                    1 => write!(f, "\n   (the frame above repeats {count} times)")?,
+                    _ => write!(f, "\n   (the {period} frames above repeat {count} times)")?,
+                }
+                at += period * count;
             }
         }
         Ok(())
     }
+}
+
+/// The most functions of a recursion whose repetitions are counted.
+const MAX_PERIOD: usize = 8;
+
+/// Whether the texts from `at` on repeat those before: after how many, the least number of them, and how often. Fewer than
+/// three repetitions are not worth it.
+fn repetition(texts: &[String], at: usize) -> Option<(usize, usize)> {
+    (1..=MAX_PERIOD.min(at)).find_map(|period| {
+        let alike = (at..texts.len()).take_while(|index| texts[*index] == texts[index - period]).count();
+        (alike / period >= 3).then_some((period, alike / period))
+    })
 }
 
 /// A function at an instruction, either the one that has it or one that the compiler inlined there; see [`Frame::symbols`] and

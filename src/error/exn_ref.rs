@@ -1,5 +1,6 @@
 //! The host's references to exceptions, which errors hold too.
 
+use std::any::Any;
 use std::sync::Arc;
 
 /// The host's reference to an exception in a store (specification 3.0, `exnref`). It keeps the exception alive.
@@ -8,19 +9,16 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct ExnRef(Arc<ExnPin>);
 
-/// Keeps an exception alive: the collector of the store takes each exception with a live pin for a root.
+/// Keeps an exception alive.
 #[derive(Debug)]
 pub(crate) struct ExnPin {
     /// The id of the store.
     pub store: u64,
-    /// The exception. Only `vm` knows its type.
-    pub exception: *mut (),
+    /// The exception, as only that store knows it.
+    pub exception: u32,
+    /// Keeps it; only `vm` knows the type.
+    pub _kept: Box<dyn Any + Send + Sync>,
 }
-
-// SAFETY: the pointer is only dereferenced by who has access to the store with that id, which keeps the exception.
-unsafe impl Send for ExnPin {}
-// SAFETY: the pointer is only dereferenced by who has access to the store with that id, which keeps the exception.
-unsafe impl Sync for ExnPin {}
 
 impl ExnRef {
     pub(crate) fn from_pin(pin: Arc<ExnPin>) -> Self {
@@ -29,7 +27,6 @@ impl ExnRef {
 
     /// Whether both refer to the same exception.
     pub fn same(&self, other: &ExnRef) -> bool {
-        // An exception of a store that is gone may have had the same address.
         (self.0.store, self.0.exception) == (other.0.store, other.0.exception)
     }
 

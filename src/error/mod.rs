@@ -38,7 +38,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Any `E: std::error::Error + Send + Sync + 'static` becomes one by `?`, and is found again by
 /// [`downcast_ref`](Error::downcast_ref). For that to be possible, the type does not implement [`std::error::Error`] itself;
 /// it dereferences to one, and becomes a `Box<dyn std::error::Error + Send + Sync>` by `?`, and an `anyhow::Error` if the
-/// feature `anyhow` is on.
+/// feature `anyhow` is on (back by [`from_anyhow`](Error::from_anyhow)).
 ///
 /// [`Display`](fmt::Display) shows the outermost [context](Error::context), or else the error itself; `{:#}` adds the causes.
 /// It is safe for terminals: names that a module chose have control characters, and characters that change the direction of
@@ -177,6 +177,34 @@ impl Error {
         match error.downcast::<Trap>() {
             Ok(trap) => Self::new(*trap),
             Err(error) => Self::new(ErrorKind::Host(error)),
+        }
+    }
+
+    /// The error that an `anyhow::Error` was made from by `?`, as it was, or else one of kind [`Host`](ErrorKind::Host): for host
+    /// functions that call code which returns `anyhow::Result`, and to find a [`Trap`] again in what such code returns. The
+    /// contexts that anyhow has added become [contexts](Error::context).
+    ///
+    /// ```
+    /// use wasmrun::{Error, Linker, Trap};
+    /// fn lookup(key: u32) -> anyhow::Result<u32> {
+    ///     anyhow::bail!("no record {key}")
+    /// }
+    /// let mut linker = Linker::<()>::default();
+    /// linker.func_wrap("host", "lookup", |key: u32| lookup(key).map_err(Error::from_anyhow))?;
+    ///
+    /// fn run() -> anyhow::Result<()> {
+    ///     Err(Error::from(Trap::Interrupt))?
+    /// }
+    /// assert_eq!(run().map_err(Error::from_anyhow).unwrap_err().trap(), Some(Trap::Interrupt));
+    /// # Ok::<(), wasmrun::Error>(())
+    /// ```
+    #[cfg(feature = "anyhow")]
+    pub fn from_anyhow(error: anyhow::Error) -> Self {
+        let contexts = error.chain().take_while(|cause| !cause.is::<AsStdError>()).map(|cause| cause.to_string());
+        let contexts: Vec<_> = contexts.collect();
+        match error.downcast::<AsStdError>() {
+            Ok(own) => contexts.into_iter().rev().fold(own.0, Error::context),
+            Err(error) => Self::from_boxed(error.reallocate_into_boxed_dyn_error_without_backtrace()),
         }
     }
 
@@ -418,8 +446,10 @@ impl fmt::Debug for AsStdError {
 }
 
 impl StdError for AsStdError {
+    /// The last of the causes is the backtrace: `anyhow` prints causes, and nothing else of an error.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.0.layer.source()
+        let ErrorInner { layer, backtrace } = &*self.0.0;
+        layer.source().or((!backtrace.is_empty()).then_some(backtrace))
     }
 }
 
@@ -470,7 +500,7 @@ impl fmt::Display for ErrorKind {
             }
             ErrorKind::Unsupported { proposal, message, offset } => {
                 let message = Printable::message(message);
-                write!(f, "{message}: the {proposal} proposal is not supported (at offset {offset:#x})")
+                write!(f, "{message}: not supported yet (the {proposal} proposal, at offset {offset:#x})")
             }
             ErrorKind::Disabled { proposal, switch, message, offset } => {
                 let message = Printable::message(message);
@@ -628,6 +658,6 @@ mod tests {
         let text = Error::new(kind).to_string();
         assert!(text.starts_with("a\\n\\u{202e} (in nnn") && text.len() < 400, "{text}");
         let kind = ErrorKind::Unsupported { proposal: "gc", message: name.into(), offset: 1 };
-        assert!(Error::new(kind).to_string().starts_with("a\\n\\u{202e}: the gc"));
+        assert!(Error::new(kind).to_string().starts_with("a\\n\\u{202e}: not"));
     }
 }

@@ -71,6 +71,26 @@ traps! {
     OutOfFuel = 14 => "all fuel consumed by WebAssembly",
     /// The processor time of the store's budget, [`Budget::cpu_time`](crate::Budget::cpu_time), is used up.
     CpuTime = 15 => "CPU time used up",
+    /// The address of an atomic instruction's operand is not a multiple of the operand's size.
+    HeapMisaligned = 16 => "unaligned atomic",
+    /// `memory.atomic.wait32` or `memory.atomic.wait64` on a memory that is not shared.
+    AtomicWaitNonSharedMemory = 17 => "expected shared memory",
+    /// `ref.as_non_null` of null.
+    NullReference = 18 => "null reference",
+    /// A call through a null reference to a function.
+    NullFunctionReference = 19 => "null function reference",
+    /// A field of a null reference to a structure.
+    NullStructReference = 20 => "null structure reference",
+    /// An element or the length of a null reference to an array.
+    NullArrayReference = 21 => "null array reference",
+    /// The value of a null reference to an `i31`.
+    NullI31Reference = 22 => "null i31 reference",
+    /// An access to an array outside of its length.
+    ArrayOutOfBounds = 23 => "out of bounds array access",
+    /// A `ref.cast` of a reference that is not of the type.
+    CastFailure = 24 => "cast failure",
+    /// An array that no heap has room for.
+    AllocationTooLarge = 25 => "allocation size too large",
 }
 
 /// The names that wasmtime has for some of them.

@@ -200,7 +200,8 @@ mod tail {
         let interrupts = Interrupts::new();
         let link = Link::none();
         let (vmctx, interrupt) = (std::ptr::null_mut(), interrupts.vm());
-        let mut context = Context::new(link, vmctx, interrupt, std::ptr::null_mut(), std::ptr::null_mut());
+        let (store, saved) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let mut context = Context::new(link, vmctx, interrupt, store, saved);
         let (memory, ctx) = (std::ptr::null_mut(), &raw mut context);
         next(Machine { ip, fp, memory, handlers, ctx, acc: 0, acc32: 0.0, acc64: 0.0 });
         slots[0] == slots[1] && slots[0] != 0 && slots[4] == 14

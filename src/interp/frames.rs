@@ -96,7 +96,7 @@ pub(super) fn frame_shift(words: &[u64], word: usize, after_call: bool) -> isize
     let next = match () {
         () if after_call => word + 1,
         () if op == Plain::Call.op() => word + 1,
-        () if op == Plain::CallImport.op() => word + 2,
+        () if op == Plain::CallImport.op() || op == Plain::CallRef.op() => word + 2,
         () if op == Plain::CallIndirect.op() => word + 3,
         () => return 0,
     };

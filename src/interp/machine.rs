@@ -10,6 +10,7 @@
 //! values are in their slots (except constants on the operand stack, which may have been folded into the instructions
 //! after the label) and no accumulator is live, so frames look the same there for all engines that keep to this layout.
 
+use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -21,7 +22,7 @@ use crate::error::Trap;
 use crate::module::offsets::Location;
 use crate::module::registry::RegisteredType;
 use crate::vm::activation::Link;
-use crate::vm::context::{VMContext, VMInterrupt, VMMemory};
+use crate::vm::context::{VMContext, VMInterrupt, VMMemory, VMStore};
 use crate::vm::instance::resolve;
 use crate::vm::interrupt::is_requested;
 
@@ -75,6 +76,8 @@ pub(super) struct Context {
     pub memory: *const VMMemory,
     /// The running instance.
     pub vmctx: *mut VMContext,
+    /// Its store.
+    pub store: *mut VMStore,
     /// The fuel of its store.
     pub fuel: *mut u64,
     /// Where slow paths find the saved registers.
@@ -109,7 +112,7 @@ impl Context {
         link: Link,
         vmctx: *mut VMContext,
         interrupt: *const VMInterrupt,
-        fuel: *mut u64,
+        store: *mut VMStore,
         saved: *mut Machine,
     ) -> Self {
         Context {
@@ -122,7 +125,8 @@ impl Context {
             counters: ptr::null(),
             memory: ptr::null(),
             vmctx,
-            fuel,
+            store,
+            fuel: store.wrapping_byte_add(offset_of!(VMStore, fuel)).cast(),
             saved,
             cross_instance_header: ptr::null_mut(),
             after_call: false,
@@ -319,6 +323,13 @@ impl Machine {
     pub fn fuel(&self) -> *mut u64 {
         // SAFETY: `ctx` is live by the type's invariant.
         unsafe { (*self.ctx).fuel }
+    }
+
+    /// The store of the running instance.
+    #[inline(always)]
+    pub fn store(&self) -> *mut VMStore {
+        // SAFETY: `ctx` is live by the type's invariant.
+        unsafe { (*self.ctx).store }
     }
 
     /// Length of memory 0.

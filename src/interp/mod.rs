@@ -73,7 +73,7 @@ pub(crate) unsafe fn call(vmctx: *mut VMContext, defined: u32, slots: *mut u64) 
         let base = (*store).value_top;
         let mut saved = MaybeUninit::<Machine>::uninit();
         let link = Link::new(store.cast(), backtrace::frames_of);
-        let mut context = Context::new(link, vmctx, (*vmctx).interrupt, &raw mut (*store).fuel, saved.as_mut_ptr());
+        let mut context = Context::new(link, vmctx, (*vmctx).interrupt, store, saved.as_mut_ptr());
         context.switch(vmctx);
         let ctx = &raw mut context;
         let mut m = Machine {

@@ -44,6 +44,28 @@ fn run(wat: &str, argument: i32) -> Vec<Result<i32, Trap>> {
 }
 
 #[test]
+fn references_are_looked_at_where_they_are() {
+    assert_bytecode(
+        "(module (type $f (func (param i32) (result i32)))
+            (func (param i32 (ref null $f)) (result i32)
+                (block $null
+                    (br_on_null $null (local.get 1))
+                    (drop)
+                    (return_call_ref $f (local.get 0) (ref.as_non_null (local.get 1))))
+                (call_ref $f (i32.const 5) (local.get 1))))",
+        "function 0  (param i32 (ref null type#0)) (result i32)
+         frame: 8 slots, header at s2, zeroed 0..0
+         0  br_i64_eq.si s1, 0, -> 6
+         2  ref_as_non_null s1
+         3  copy s6, s0
+         4  return_call_ref s2, s1, 6
+         6  imm32 s6, 5
+         7  call_ref s6, s1, 1
+         9  return_copy s2, s6",
+    );
+}
+
+#[test]
 fn locals_and_constants_cost_nothing() {
     assert_bytecode(
         "(module (func (param i32 i32) (result i32)
@@ -121,6 +143,96 @@ fn deep_loops() {
         "(nop)"
     );
     assert_eq!(run(&wat, 300_000), [Ok(0), Ok(0)]);
+}
+
+/// The same for the instructions of the GC proposal.
+#[test]
+fn deep_loops_on_objects() {
+    let kinds = ["i8", "i16", "i32", "i64", "v128", "(ref null $s)", "funcref"];
+    let fields: String = kinds.iter().map(|ty| format!("(field (mut {ty}))")).collect();
+    let arrays: String = kinds.iter().enumerate().map(|(n, ty)| format!("(type $a{n} (array (mut {ty})))")).collect();
+    let body: String = kinds
+        .iter()
+        .enumerate()
+        .map(|(n, _)| {
+            let get = if n < 2 { "get_s" } else { "get" };
+            let unsigned = format!(
+                "(struct.set $s {n} (local.get $s) (struct.get_u $s {n} (local.get $s)))
+                 (array.set $a{n} (local.get $x{n}) (i32.const 1) (array.get_u $a{n} (local.get $x{n}) (i32.const 0)))"
+            );
+            format!(
+                "(struct.set $s {n} (local.get $s) (struct.{get} $s {n} (local.get $s)))
+                 (array.set $a{n} (local.get $x{n}) (i32.const 0) (array.{get} $a{n} (local.get $x{n}) (i32.const 1)))
+                 {}
+                 (array.fill $a{n} (local.get $x{n}) (i32.const 0) (struct.{get} $s {n} (local.get $s)) (i32.const 1))
+                 (array.copy $a{n} $a{n} (local.get $x{n}) (i32.const 0) (local.get $x{n}) (i32.const 1) (i32.const 1))
+                 (drop (array.len (local.get $x{n})))",
+                if n < 2 { &unsigned } else { "" }
+            )
+        })
+        .collect();
+    let locals: String = (0..kinds.len()).map(|n| format!("(local $x{n} (ref null $a{n}))")).collect();
+    let make: String =
+        (0..kinds.len()).map(|n| format!("(local.set $x{n} (array.new_default $a{n} (i32.const 2)))")).collect();
+    let casts: String = ["i31", "eq", "struct", "array", "$s", "$t", "any", "none"]
+        .iter()
+        .map(|ty| {
+            format!(
+                "(drop (ref.test (ref {ty}) (local.get $any)))
+                 (block (result anyref) (br_on_cast 0 anyref (ref {ty}) (local.get $any))) (drop)
+                 (drop (ref.cast (ref null {ty}) (ref.null none)))"
+            )
+        })
+        .collect();
+    let wat = format!(
+        "(module (rec (type $s (sub (struct {fields}))) (type $t (sub final $s (struct {fields}))) {arrays})
+            (type $fn (func (param i32) (result i32)))
+            (data $d \"12345678\") (elem $e anyref (ref.i31 (i32.const 1))) (type $refs (array (mut anyref)))
+            (func $f (export \"f\") (type $fn) (local $s (ref null $s)) (local $any anyref) {locals}
+                (local.set $s (struct.new_default $t)) (local.set $any (local.get $s)) {make}
+                (loop
+                    {body} {casts}
+                    (drop (ref.cast (ref $s) (local.get $any)))
+                    (drop (ref.cast (ref $t) (local.get $any)))
+                    (drop (ref.cast (ref struct) (local.get $any)))
+                    (drop (ref.test (ref $fn) (ref.func $f)))
+                    (drop (ref.cast (ref $fn) (ref.func $f)))
+                    (drop (i31.get_s (ref.i31 (local.get 0))))
+                    (drop (i31.get_u (ref.i31 (local.get 0))))
+                    (drop (struct.new_default $t))
+                    (drop (array.new_fixed $a2 2 (local.get 0) (local.get 0)))
+                    (drop (array.new $a3 (i64.const 5) (i32.const 3)))
+                    (drop (array.new_data $a2 $d (i32.const 0) (i32.const 2)))
+                    (drop (array.new_elem $refs $e (i32.const 0) (i32.const 1)))
+                    (array.init_data $a0 $d (local.get $x0) (i32.const 0) (i32.const 0) (i32.const 2))
+                    (array.init_elem $refs $e (array.new_default $refs (i32.const 1)) (i32.const 0) (i32.const 0) (i32.const 1))
+                    (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (local.get 0)))"
+    );
+    assert_eq!(run(&wat, 100_000), [Ok(0), Ok(0)]);
+}
+
+#[test]
+fn casts_leave_their_operand_where_it_is() {
+    assert_bytecode(
+        "(module (func (param anyref i32) (result i32)
+            (block $other (result anyref)
+                (br_on_cast_fail $other anyref (ref struct) (local.get 0))
+                (drop)
+                (return (i31.get_s (ref.cast (ref i31) (local.get 0)))))
+            (ref.is_null)))",
+        "function 0  (param anyref i32) (result i32)
+         frame: 8 slots, header at s2, zeroed 0..0
+         0  ref_test_struct s7, s0, 0
+         1  br_nonzero_acc -> 4
+         2  copy s6, s0
+         3  br -> 7
+         4  ref_cast_i31 s0, 0
+         5  i31_get_s s6, s0
+         6  return_copy s2, s6
+         7  i64_eq.si s6, s6, 0
+         8  return_copy s2, s6",
+    );
 }
 
 #[test]

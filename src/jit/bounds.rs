@@ -417,6 +417,7 @@ fn may_call(op: &Op<'_>) -> bool {
         op,
         Op::Call { .. }
             | Op::CallIndirect { .. }
+            | Op::CallRef { .. }
             | Op::MemoryGrow { .. }
             | Op::MemoryFill { .. }
             | Op::MemoryCopy { .. }
@@ -431,6 +432,17 @@ fn may_call(op: &Op<'_>) -> bool {
             | Op::Throw { .. }
             | Op::ThrowRef
             | Op::Rethrow { .. }
+            | Op::StructNew { .. }
+            | Op::StructNewDefault { .. }
+            | Op::ArrayNew { .. }
+            | Op::ArrayNewDefault { .. }
+            | Op::ArrayNewFixed { .. }
+            | Op::ArrayNewData { .. }
+            | Op::ArrayNewElem { .. }
+            | Op::ArrayFill { .. }
+            | Op::ArrayCopy { .. }
+            | Op::ArrayInitData { .. }
+            | Op::ArrayInitElem { .. }
     )
 }
 

@@ -257,7 +257,7 @@ impl Activation {
         let function = unsafe { registry::find(registers.pc) };
         let mut is_rethrown = false;
         let mut error = match trap_of(*code) {
-            None if store.vm.thrown.is_null() => exception::take_error(store),
+            None if store.vm.thrown == 0 => exception::take_error(store),
             None => {
                 let is_in_flight = store.vm.thrown == store.vm.in_flight;
                 let pcs = std::mem::take(&mut store.propagation.pcs);
@@ -322,11 +322,11 @@ pub(super) unsafe extern "C" fn find_target(frame: usize, target: *mut Target) {
         // The call of `raise`.
         let place = CodePosition::of_call(frame);
         let thrown = &raw mut (*store).vm.thrown;
-        let handler = if (*thrown).is_null() { None } else { find_handler(place, fp, &mut (*store).propagation.pcs) };
+        let handler = if *thrown == 0 { None } else { find_handler(place, fp, &mut (*store).propagation.pcs) };
         target.write(match handler {
             Some(handler) => {
                 (*store).vm.in_flight = *thrown;
-                Target { payload: thrown.replace(ptr::null_mut()) as usize, ..handler }
+                Target { payload: thrown.replace(0) as usize, ..handler }
             }
             None => {
                 let code = TRAP_RAISED.as_raw().get();

@@ -29,6 +29,8 @@ mod code_space;
 mod compile;
 mod enter;
 mod fault;
+#[cfg(test)]
+mod gc_tests;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod golden;
 mod lazy_compile;

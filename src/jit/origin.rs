@@ -12,6 +12,7 @@ pub(super) struct Access {
     pub offset: u64,
     /// Bytes.
     pub size: u64,
+    /// Whether it is a store that is not atomic, before which the last byte may be read.
     pub is_store: bool,
 }
 
@@ -67,6 +68,13 @@ fn read(bytes: &[u8]) -> Option<Access> {
             91 => (8, true),
             _ => return None,
         },
+        0xFE => match reader.read_var_u32().ok()? {
+            0 | 1 => (4, false),
+            2 => (8, false),
+            // Groups of seven for loads, stores and each way to modify, in one order of types.
+            op @ 0x10..=0x4E => ([4, 8, 1, 2, 1, 2, 4][(op - 0x10) as usize % 7], false),
+            _ => return None,
+        },
         _ => return None,
     };
     // Bit 6 of the alignment says that the index of a memory follows.
@@ -103,7 +111,9 @@ fn after_branch(body: FunctionBody<'_>, location: u64) -> Option<u64> {
     let rest: Vec<At<'_>> = operators.collect();
     let mut depth = match branch {
         Operator::If { .. } => 0,
-        Operator::BrIf { relative_depth } => relative_depth,
+        Operator::BrIf { relative_depth }
+        | Operator::BrOnNull { relative_depth }
+        | Operator::BrOnNonNull { relative_depth } => relative_depth,
         _ => return None,
     };
     let is_target = |(operator, _): &At<'_>| {
@@ -128,13 +138,17 @@ mod tests {
     #[test]
     fn accesses_are_read() {
         let access = |offset, size, is_store| Some(Access { offset, size, is_store });
-        let cases: [(&[u8], _); 8] = [
+        let cases: [(&[u8], _); 12] = [
             (&[0x28, 2, 16], access(16, 4, false)),
             (&[0x37, 3, 0x80, 1], access(128, 8, true)),
             (&[0x2D, 0x40, 1, 5], access(5, 1, false)),
             (&[0xFD, 0, 4, 32], access(32, 16, false)),
             (&[0xFD, 91, 3, 0, 1], access(0, 8, true)),
             (&[0xFD, 93, 3, 0], access(0, 8, false)),
+            (&[0xFE, 2, 3, 8], access(8, 8, false)),
+            (&[0xFE, 0x1C, 1, 4], access(4, 2, false)),
+            (&[0xFE, 0x4E, 0x42, 1, 4], access(4, 4, false)),
+            (&[0xFE, 3, 0, 4], None),
             (&[0x41, 2, 16], None),
             (&[0x28], None),
         ];
@@ -152,10 +166,12 @@ mod tests {
             ("(block (block (br_if 1 (local.get 0)) (if (i32.const 1) (then nop) (else nop))) nop) unreachable", true),
             ("(block (block (br_if 1 (local.get 0))) unreachable)", true),
             ("(block (br_if 0 (local.get 0)) nop) nop unreachable", false),
+            ("(block (br_on_null 0 (local.get 1)) drop) unreachable", true),
+            ("(block (result (ref func)) (br_on_non_null 0 (local.get 1)) unreachable) drop", true),
             ("(if (local.get 0) (then nop) (else nop)) nop unreachable", false),
         ];
         for (code, found) in cases {
-            let module = wat::parse_str(format!("(module (func (param i32) {code}))")).unwrap();
+            let module = wat::parse_str(format!("(module (func (param i32 funcref) {code}))")).unwrap();
             let body = wasmparser::Parser::new(0).parse_all(&module).find_map(|payload| match payload.unwrap() {
                 wasmparser::Payload::CodeSectionEntry(body) => Some(body),
                 _ => None,
@@ -163,7 +179,10 @@ mod tests {
             let body = body.unwrap();
             let operators = body.get_operators_reader().unwrap().into_iter_with_offsets();
             let operators: Vec<_> = operators.map(Result::unwrap).collect();
-            let branch = operators.iter().find(|(op, _)| matches!(op, Operator::If { .. } | Operator::BrIf { .. }));
+            let branch = operators.iter().find(|(op, _)| {
+                let at = [Operator::BrOnNull { relative_depth: 0 }, Operator::BrOnNonNull { relative_depth: 0 }];
+                matches!(op, Operator::If { .. } | Operator::BrIf { .. }) || at.contains(op)
+            });
             let want = operators.iter().find(|(op, _)| matches!(op, Operator::Unreachable)).map(|(_, at)| *at);
             assert_eq!(after_branch(body, branch.unwrap().1), want.filter(|_| found), "{code}");
         }

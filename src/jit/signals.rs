@@ -12,6 +12,7 @@ use super::registry::{self, FunctionCode};
 use super::unwind::{CodePosition, Stack};
 use crate::error::Trap;
 use crate::sys::signal::forward;
+use crate::vm::gc::heap::START;
 use crate::vm::interrupt::Interrupts;
 use crate::vm::store::StoreOpaque;
 
@@ -84,10 +85,13 @@ fn after_poll(function: &FunctionCode, code: u8, pc: usize, interrupts: &Interru
 }
 
 /// Whether an access that traps with `code` may fault at `address`: in a memory of the store, or by following a null
-/// pointer.
+/// pointer or a null reference to an object of the heap.
 fn may_fault_at(address: usize, code: u8, store: &StoreOpaque) -> bool {
+    let is_null_object = address.wrapping_sub(store.vm.gc_base as usize) < START as usize;
     match trap_of(code) {
         Some(Trap::MemoryOutOfBounds) => store.memories.iter().any(|memory| memory.address_range().contains(&address)),
+        Some(Trap::NullStructReference | Trap::NullArrayReference) => is_null_object,
+        Some(Trap::CastFailure) => is_null_object || address < 4096,
         _ => address < 4096,
     }
 }

@@ -142,6 +142,7 @@ impl Decoder {
         parser.set_features(self.features);
         for payload in parser.parse_all(binary) {
             let payload = payload?;
+            check_imports(&payload)?;
             if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
                 self.bodies.push(range(body.range()));
                 self.resources = Some(func.resources);
@@ -167,8 +168,8 @@ impl Decoder {
                 }
             }
             Payload::ImportSection(section) => {
-                for imports in section {
-                    let Imports::Single(_, import) = imports? else { unreachable!("compact imports do not validate") };
+                for import in section.into_imports_with_offsets() {
+                    let (offset, import) = import?;
                     let ty = match import.ty {
                         TypeRef::Func(index) | TypeRef::FuncExact(index) => {
                             self.funcs.push(index);
@@ -181,9 +182,10 @@ impl Decoder {
                             ExternType::Table(table_type(&ty, &self.sigs))
                         }
                         TypeRef::Memory(ty) => {
-                            self.memories.push(MemoryType::from_wasmparser(&ty));
+                            let ty = memory_type(&ty, offset)?;
+                            self.memories.push(ty);
                             self.counts.memories.0 += 1;
-                            ExternType::Memory(MemoryType::from_wasmparser(&ty))
+                            ExternType::Memory(ty)
                         }
                         TypeRef::Global(ty) => {
                             self.globals.push(global_type(&ty, &self.sigs));
@@ -217,8 +219,9 @@ impl Decoder {
                 }
             }
             Payload::MemorySection(section) => {
-                for memory in section {
-                    self.memories.push(MemoryType::from_wasmparser(&memory?));
+                for memory in section.into_iter_with_offsets() {
+                    let (offset, memory) = memory?;
+                    self.memories.push(memory_type(&memory, offset)?);
                     self.counts.memories.1 += 1;
                 }
             }
@@ -317,6 +320,7 @@ impl Decoder {
             features: self.features,
             lazy,
             types: self.types,
+            layouts: OnceLock::new(),
             sigs: self.sigs,
             imports: self.imports,
             exports: self.exports,
@@ -343,6 +347,41 @@ impl Decoder {
 /// The byte range as `usize`, in which any range of a module in memory or in an opened file fits.
 pub(super) fn range(range: Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
+}
+
+/// The most bytes that the names of modules may have in all if they are written out for each import, as the validator and
+/// [`ModuleFacts`] do. A group of compact imports shares one name, of up to 100,000 bytes.
+const MAX_MODULE_NAMES: u64 = 64 << 20;
+
+/// Checks that the groups of an import section do not become too large when they are taken apart.
+///
+/// # Errors
+/// [`Resource`](ErrorKind::Resource) if they do, or if a group can't be read.
+pub(super) fn check_imports(payload: &Payload<'_>) -> Result<(), Undecodable> {
+    let Payload::ImportSection(section) = payload else { return Ok(()) };
+    let mut bytes = 0u64;
+    for group in section.clone() {
+        let (module, items) = match group? {
+            Imports::Single(..) => continue,
+            Imports::Compact1 { module, items } => (module, items.count()),
+            Imports::Compact2 { module, names, .. } => (module, names.count()),
+        };
+        bytes = bytes.saturating_add(module.len() as u64 * u64::from(items));
+        if bytes > MAX_MODULE_NAMES {
+            return Err(Error::resource("the names of the modules of all imports take more than 64 MiB").into());
+        }
+    }
+    Ok(())
+}
+
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) for a shared memory.
+fn memory_type(ty: &wasmparser::MemoryType, offset: u64) -> Result<MemoryType> {
+    if ty.shared {
+        let message = "shared memories".into();
+        return Err(Error::new(ErrorKind::Unsupported { proposal: "threads", message, offset: offset as usize }));
+    }
+    Ok(MemoryType::from_wasmparser(ty))
 }
 
 fn table_type(ty: &wasmparser::TableType, types: &[RegisteredType]) -> TableType {
@@ -390,6 +429,16 @@ fn const_expr(expr: &wasmparser::ConstExpr<'_>) -> Parsed<ConstExpr> {
             Operator::I64Add => ConstOp::I64Add,
             Operator::I64Sub => ConstOp::I64Sub,
             Operator::I64Mul => ConstOp::I64Mul,
+            Operator::RefI31 => ConstOp::RefI31,
+            Operator::StructNew { struct_type_index } => ConstOp::StructNew(struct_type_index),
+            Operator::StructNewDefault { struct_type_index } => ConstOp::StructNewDefault(struct_type_index),
+            Operator::ArrayNew { array_type_index } => ConstOp::ArrayNew(array_type_index),
+            Operator::ArrayNewDefault { array_type_index } => ConstOp::ArrayNewDefault(array_type_index),
+            Operator::ArrayNewFixed { array_type_index, array_size } => {
+                ConstOp::ArrayNewFixed(array_type_index, array_size)
+            }
+            // These leave the reference as it is.
+            Operator::AnyConvertExtern | Operator::ExternConvertAny => continue,
             Operator::End => break,
             other => unreachable!("{other:?} does not validate in constant expressions"),
         });

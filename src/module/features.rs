@@ -2,6 +2,7 @@
 
 use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
+use super::decode::{self, Undecodable};
 use super::names::Names;
 use crate::config::proposals::PROPOSALS;
 use crate::error::{Error, ErrorKind};
@@ -35,7 +36,14 @@ fn progress(binary: &[u8], features: WasmFeatures, offset: usize) -> bool {
         let mut parser = Parser::new(0);
         parser.set_features(features);
         for payload in parser.parse_all(binary) {
-            match validator.payload(&payload?)? {
+            let payload = payload?;
+            match decode::check_imports(&payload) {
+                Ok(()) => {}
+                Err(Undecodable::Invalid(error)) => return Err(error),
+                // Too large to be validated, so the features are not what is wrong.
+                Err(Undecodable::Refused(_)) => break,
+            }
+            match validator.payload(&payload)? {
                 // The bodies before the one at `offset` are known to be valid.
                 wasmparser::ValidPayload::Func(func, body) if body.range().end > offset as u64 => {
                     func.into_validator(Default::default()).validate(&body)?;

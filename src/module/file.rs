@@ -101,6 +101,7 @@ fn outline(config: &Config, types: &Arc<TypeRegistry>, file: &File, metadata: &M
         else {
             return None;
         };
+        decode::check_imports(&payload).ok()?;
         validator.payload(&payload).ok()?;
         if matches!(payload, Payload::End(_)) {
             break;

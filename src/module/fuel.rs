@@ -8,6 +8,8 @@
 //! | `memory.fill`, `.copy`, `.init` | 1 more for each whole 64 bytes |
 //! | `memory.grow` that succeeds | 1 more for each 64 bytes that are new |
 //! | `table.fill`, `.copy`, `.init` | 1 more for each whole 8 elements |
+//! | `struct.new`, `.new_default` | 1 more for each whole 64 bytes of the structure |
+//! | `array.new` and its like, `array.fill`, `.copy`, `.init_data`, `.init_elem` | 1 more for each whole 64 bytes of elements |
 //! | `table.grow` that succeeds | 1 more for each whole 8 elements that are new |
 //! | a host function that WebAssembly code calls | 1, and 1 for each slot of its parameters and results |
 //!
@@ -17,6 +19,7 @@
 
 use wasmparser::{Catch, FunctionBody, Operator};
 
+use super::layout::Layout;
 use super::nesting::{begins_arm, ends_block, opens_block};
 
 /// Entering a function, whatever it does.
@@ -46,9 +49,15 @@ pub(crate) fn of_host_call(slots: usize) -> u64 {
     u64::from(ENTRY) + slots as u64
 }
 
-/// The price of an instruction, without what depends on its operands.
-fn of_operator(op: &Operator<'_>) -> u32 {
+/// The price of an instruction, without what depends on its operands. `layouts` are those of the module's types.
+fn of_operator(op: &Operator<'_>, layouts: &[Option<Layout>]) -> u32 {
     match op {
+        Operator::StructNew { struct_type_index: ty } | Operator::StructNewDefault { struct_type_index: ty } => {
+            match layouts.get(*ty as usize) {
+                Some(Some(Layout::Struct(layout))) => 1 + of_bytes(layout.size.into()) as u32,
+                _ => 1,
+            }
+        }
         Operator::Nop
         | Operator::Drop
         | Operator::Block { .. }
@@ -74,9 +83,10 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// Cuts a body, which need not be valid: if it is not, some segments at its end may be missing.
-    pub fn of(body: &FunctionBody<'_>) -> Self {
-        Segments { all: Cut::new(body).run(body), passed: 0 }
+    /// Cuts a body, which need not be valid: if it is not, some segments at its end may be missing. `layouts` are those of the
+    /// types of its module.
+    pub fn of(body: &FunctionBody<'_>, layouts: &[Option<Layout>]) -> Self {
+        Segments { all: Cut::new(body).run(body, layouts), passed: 0 }
     }
 
     /// The price of the segment that begins with the instruction at this offset, if one does. Offsets must be asked for in
@@ -119,7 +129,7 @@ impl Cut {
         Cut { segments: Vec::new(), labels: Vec::new(), price: ENTRY + locals / LOCALS_PER_UNIT, dead: None }
     }
 
-    fn run(mut self, body: &FunctionBody<'_>) -> Vec<(u32, u32)> {
+    fn run(mut self, body: &FunctionBody<'_>, layouts: &[Option<Layout>]) -> Vec<(u32, u32)> {
         let Ok(mut operators) = body.get_operators_reader() else { return self.segments };
         self.open(false, false);
         let mut start = None;
@@ -130,7 +140,7 @@ impl Cut {
                 continue;
             }
             let first = *start.get_or_insert(offset as u32);
-            self.price += of_operator(&op);
+            self.price = self.price.saturating_add(of_operator(&op, layouts));
             if self.ends_segment(&op) {
                 if self.price > 0 {
                     self.segments.push((first, std::mem::take(&mut self.price)));
@@ -259,7 +269,7 @@ mod tests {
         let module = Module::new(&Engine::default(), format!("(module (func (param i32) {body}))")).unwrap();
         let body = module.0.facts.body(0).unwrap();
         let start = body.range().start as u32;
-        Segments::of(&body).all.into_iter().map(|(at, price)| (at - start, price)).collect()
+        Segments::of(&body, &[]).all.into_iter().map(|(at, price)| (at - start, price)).collect()
     }
 
     #[test]
@@ -296,7 +306,7 @@ mod tests {
             &[],
         ] {
             let body = FunctionBody::new(wasmparser::BinaryReader::new(code, 0));
-            let price: u64 = Segments::of(&body).all.iter().map(|(_, price)| u64::from(*price)).sum();
+            let price: u64 = Segments::of(&body, &[]).all.iter().map(|(_, price)| u64::from(*price)).sum();
             assert!(price <= 2 + u64::from(u32::MAX / LOCALS_PER_UNIT), "{code:?}");
         }
     }

@@ -5,10 +5,12 @@
 //! binary format's integers as they are written (`leb128`), access to the module's bytes (`source`, and custom sections by
 //! `custom`), validation of function bodies (`validate`, `background`), types (`types`, `composite`, `rec_group`) and their engine-wide
 //! numbers (`registry`), errors that name proposals (`features`), names (`names`), symbols from debug sections (`debug`),
-//! the layout of contexts (`offsets`), how blocks are nested (`nesting`), and what running code costs (`fuel`).
+//! the layout of contexts (`offsets`) and of objects in the heap (`layout`), how blocks are nested (`nesting`), what running code costs (`fuel`), and what casts
+//! ask for (`cast`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;
+pub(crate) mod cast;
 pub(crate) mod composite;
 pub(crate) mod custom;
 pub(crate) mod debug;
@@ -16,6 +18,7 @@ pub(crate) mod decode;
 pub(crate) mod features;
 pub(crate) mod file;
 pub(crate) mod fuel;
+pub(crate) mod layout;
 pub(crate) mod leb128;
 pub(crate) mod names;
 pub(crate) mod nesting;
@@ -33,6 +36,7 @@ use std::sync::OnceLock;
 use crate::error::{Frame, FrameSource, Result};
 use composite::CompositeType;
 use debug::DebugInfo;
+use layout::Layout;
 use names::Names;
 use offsets::VMOffsets;
 use registry::RegisteredType;
@@ -50,6 +54,8 @@ pub(crate) struct ModuleFacts {
     /// Lazy validation: which functions are known to be valid. `None` if all were validated when the module was made.
     pub lazy: Option<Lazy>,
     pub types: Vec<CompositeType>,
+    /// Where objects of the types have their fields, computed on first use.
+    pub layouts: OnceLock<Box<[Option<Layout>]>>,
     /// The types as the engine knows them, by type index.
     pub sigs: Vec<RegisteredType>,
     pub imports: Vec<Import>,
@@ -120,6 +126,39 @@ pub(crate) enum ConstOp {
     I64Add,
     I64Sub,
     I64Mul,
+    RefI31,
+    /// A structure of this type, from a value for each field.
+    StructNew(u32),
+    StructNewDefault(u32),
+    ArrayNew(u32),
+    ArrayNewDefault(u32),
+    /// An array of the first type, from so many values.
+    ArrayNewFixed(u32, u32),
+}
+
+impl ConstOp {
+    /// Whether it makes a structure or array.
+    fn makes_object(self) -> bool {
+        match self {
+            ConstOp::StructNew(_)
+            | ConstOp::StructNewDefault(_)
+            | ConstOp::ArrayNew(_)
+            | ConstOp::ArrayNewDefault(_)
+            | ConstOp::ArrayNewFixed(..) => true,
+            ConstOp::Slot(_)
+            | ConstOp::V128(_)
+            | ConstOp::RefNull
+            | ConstOp::RefFunc(_)
+            | ConstOp::GlobalGet(_)
+            | ConstOp::I32Add
+            | ConstOp::I32Sub
+            | ConstOp::I32Mul
+            | ConstOp::I64Add
+            | ConstOp::I64Sub
+            | ConstOp::I64Mul
+            | ConstOp::RefI31 => false,
+        }
+    }
 }
 
 /// How a segment takes effect.
@@ -137,6 +176,16 @@ pub(crate) enum SegmentMode {
 pub(crate) struct ElementSegment {
     pub mode: SegmentMode,
     pub items: ElementItems,
+}
+
+impl ElementSegment {
+    /// Whether its expressions make objects.
+    pub fn makes_objects(&self) -> bool {
+        match &self.items {
+            ElementItems::Funcs(_) => false,
+            ElementItems::Exprs(exprs) => exprs.iter().flat_map(|expr| &expr.0).any(|op| op.makes_object()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Hash)]

@@ -101,7 +101,7 @@ impl<'a, T> Caller<'a, T> {
 
     /// The number and size of collected objects in the store; see [`Store::heap_stats`](crate::Store::heap_stats).
     pub fn heap_stats(&self) -> HeapStats {
-        self.inner().opaque.heap.stats()
+        self.inner().opaque.heap_stats()
     }
 
     /// Units of fuel left, after the price of this call; see [`Store::get_fuel`](crate::Store::get_fuel).

@@ -7,7 +7,7 @@ use super::store::{AsContextMut, Store, StoreContextMut};
 use super::tag::Tag;
 use super::value::Value;
 use crate::error::{Error, ErrorKind, ExnRef, Result};
-use crate::vm::context::VMException;
+use crate::vm::context::VMTag;
 use crate::vm::exception;
 use crate::vm::store::StoreOpaque;
 
@@ -53,25 +53,31 @@ impl ExnRef {
         Value::check_all(store, payload, ty.params(), "field")?;
         store.collect_if_due(payload.iter().any(Value::is_host_object));
         let own = store.as_ptr();
-        // SAFETY: the store is borrowed exclusively and used through its own pointer. No slot is in use but those of suspended
-        // code, which is below `value_top`.
-        if let Err(error) = unsafe { exception::make_room(own, ty.param_slots()) } {
-            // Of the store's limiter.
-            // SAFETY: as above.
-            if let Some(panic) = unsafe { (*own).panic.take() } {
-                resume_unwind(panic);
-            }
-            return Err(error);
-        }
         let mut slots = vec![0; ty.param_slots()];
-        // SAFETY: as above; there is room for the values, which have the types of the tag. No collection runs from where the
-        // values have slots until these are in the exception, and until that is pinned.
-        unsafe {
-            let store = &mut *own;
-            Value::write_all(payload, slots.as_mut_ptr(), store)?;
-            let tag: *const _ = &*store.tags[tag.0.index(store)];
-            let exception = exception::allocate(store, tag, slots.as_ptr())?;
-            Ok(exception::pin(store, exception))
+        // SAFETY: the store is borrowed exclusively and used through its own pointer. No slot is in use but those of suspended
+        // code, which is below `value_top`, and the values, which have the types of the tag: no collection runs before they
+        // are among the temporaries, and until the exception is pinned.
+        let made = unsafe {
+            Value::write_all(payload, slots.as_mut_ptr(), &mut *own)?;
+            let temporaries = &mut (*own).gc.temporaries;
+            let start = temporaries.len();
+            temporaries.extend_from_slice(&slots);
+            let tag: *const _ = &*(&(*own).tags)[tag.0.index(&*own)];
+            let made = exception::allocate(own, tag, slots.as_ptr());
+            (*own).gc.temporaries.truncate(start);
+            made
+        };
+        match made {
+            // SAFETY: as above.
+            Ok(exception) => Ok(exception::pin(unsafe { &*own }, exception)),
+            Err(error) => {
+                // Of the store's limiter.
+                // SAFETY: as above.
+                if let Some(panic) = unsafe { (*own).panic.take() } {
+                    resume_unwind(panic);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -79,8 +85,8 @@ impl ExnRef {
     ///
     /// # Errors
     /// [`Usage`](ErrorKind::Usage) if it is in another store.
-    fn in_store(&self, store: &StoreOpaque) -> Result<*mut VMException> {
-        exception::to_slot(store, self).map(|slot| slot as usize as *mut VMException)
+    fn in_store(&self, store: &StoreOpaque) -> Result<u32> {
+        exception::to_slot(store, self).map(|slot| slot as u32)
     }
 
     /// The tag that the exception was made with.
@@ -88,9 +94,9 @@ impl ExnRef {
     /// # Errors
     /// [`Usage`](ErrorKind::Usage) if the exception is in another store.
     pub fn tag(&self, mut store: impl AsContextMut) -> Result<Tag> {
-        let exception = self.in_store(&store.as_context_mut().into_inner().opaque)?;
-        // SAFETY: `self` keeps the exception alive, and its tag lives as long as the store.
-        Ok(Tag(unsafe { (*(*exception).tag).handle }))
+        let store = &store.as_context_mut().into_inner().opaque;
+        // SAFETY: `self` keeps the exception alive.
+        Ok(Tag(unsafe { exception::tag(store, self.in_store(store)?)?.handle }))
     }
 
     /// The values of the payload.
@@ -100,13 +106,8 @@ impl ExnRef {
     pub fn fields(&self, mut store: impl AsContextMut) -> Result<impl ExactSizeIterator<Item = Value>> {
         let store = &store.as_context_mut().into_inner().opaque;
         let exception = self.in_store(store)?;
-        // SAFETY: `self` keeps the exception alive. Its payload holds values of its tag's parameter types, of this store.
-        let values = unsafe {
-            let ty = store.engine.types.func_type((*(*exception).tag).sig.number());
-            let mut values: Vec<_> = ty.params().iter().map(Value::default_for).collect();
-            Value::read_all(ty.params(), VMException::payload(exception), store, &mut values);
-            values
-        };
+        // SAFETY: `self` keeps the exception alive.
+        let (_, values) = unsafe { Value::of_exception(store, exception, usize::MAX)? };
         Ok(values.into_iter())
     }
 
@@ -118,6 +119,32 @@ impl ExnRef {
         let mut fields = self.fields(store)?;
         let count = fields.len();
         fields.nth(index).ok_or_else(|| Error::usage(format!("the exception has {count} field(s), not field {index}")))
+    }
+}
+
+impl Value {
+    /// The tag of an exception, and at most so many values of its payload.
+    ///
+    /// # Errors
+    /// A trap if a fault has overwritten the exception.
+    ///
+    /// # Safety
+    /// `exception` must be one of the store that is kept alive.
+    pub(super) unsafe fn of_exception(
+        store: &StoreOpaque,
+        exception: u32,
+        most: usize,
+    ) -> Result<(&VMTag, Vec<Value>)> {
+        // SAFETY: the caller's promise. The payload holds values of the tag's parameter types, of this store.
+        unsafe {
+            let tag = exception::tag(store, exception)?;
+            let ty = store.engine.types.func_type(tag.sig.number());
+            let mut slots = vec![0; tag.slots];
+            exception::read_payload(store, exception, tag, slots.as_mut_ptr())?;
+            let mut values: Vec<_> = ty.params().iter().take(most).map(Value::default_for).collect();
+            Value::read_all(ty.params(), slots.as_ptr(), store, &mut values);
+            Ok((tag, values))
+        }
     }
 }
 

@@ -120,14 +120,13 @@ impl Instance {
             limits::admit(store, LimitedResource::Instance, none)?;
             let imports: Vec<_> = imports.iter().map(|import| import.to_import(&*store)).collect();
             let data = InstanceData::new(&mut *store, module.runtime_info(), &imports);
-            // Even if `define` failed, objects that it has put into the store point into the context, so the store must keep
-            // the instance.
-            let defined = InstanceData::define(data.as_ptr(), store, &module.0.image);
-            let vmctx = data.vmctx;
+            let (vmctx, place) = (data.vmctx, data.as_ptr());
+            // Before `define`: collections look for the values of its element segments meanwhile. Even if that fails, objects
+            // that it has put into the store point into the context, so the store must keep the instance.
             let instances = &mut (*store).instances;
             instances.push(data);
             let handle = Instance(Stored::new(&*store, (*store).instances.len() - 1));
-            defined?;
+            InstanceData::define(place, store, &module.0.image)?;
             let initialized = initialize(vmctx, &module.0.facts, &module.0.image);
             // Of the function of an epoch deadline.
             if let Some(panic) = (*store).panic.take() {

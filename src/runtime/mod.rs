@@ -14,6 +14,7 @@ pub(crate) mod engine;
 mod exception;
 pub(crate) mod external;
 pub(crate) mod func;
+pub(crate) mod gc;
 pub(crate) mod global;
 mod import;
 pub(crate) mod inspect;

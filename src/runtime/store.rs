@@ -127,7 +127,7 @@ impl<T> Store<T> {
 
     /// The number and size of collected objects in the store.
     pub fn heap_stats(&self) -> HeapStats {
-        self.inner().opaque.heap.stats()
+        self.inner().opaque.heap_stats()
     }
 
     /// Units of fuel left. A new store has none.
@@ -362,7 +362,7 @@ impl<T> StoreContextMut<'_, T> {
 
     /// The number and size of collected objects in the store; see [`Store::heap_stats`].
     pub fn heap_stats(&self) -> HeapStats {
-        self.inner().opaque.heap.stats()
+        self.inner().opaque.heap_stats()
     }
 }
 

@@ -7,7 +7,6 @@ use super::value::Value;
 use crate::error::{Error, ErrorKind, ExnRef};
 use crate::module::ModuleFacts;
 use crate::printable::Printable;
-use crate::vm::context::VMException;
 use crate::vm::store::StoreOpaque;
 
 /// Most values of a payload that are shown.
@@ -21,19 +20,12 @@ struct ExceptionDescription {
 }
 
 impl ExceptionDescription {
-    fn new(store: &StoreOpaque, exception: &ExnRef) -> Self {
-        let exception = exception.pin().exception.cast::<VMException>();
-        // SAFETY: `exception` keeps the exception alive. Its tag lives as long as the store, which is borrowed, and the payload
-        // holds values of the tag's parameter types.
-        unsafe {
-            let tag = &*(*exception).tag;
-            let ty = store.engine.types.func_type(tag.sig.number());
-            let mut values: Vec<_> = ty.params().iter().take(MAX_VALUES).map(Value::default_for).collect();
-            Value::read_all(ty.params(), VMException::payload(exception), store, &mut values);
-            let mut texts: Vec<_> = values.iter().map(text).collect();
-            texts.extend((ty.params().len() > MAX_VALUES).then(|| "…".to_string()));
-            ExceptionDescription { tag: tag.origin.clone(), payload: texts.join(", ") }
-        }
+    fn new(store: &StoreOpaque, exception: &ExnRef) -> Option<Self> {
+        // SAFETY: `exception` keeps the exception alive, and is of this store.
+        let (tag, values) = unsafe { Value::of_exception(store, exception.pin().exception, MAX_VALUES + 1).ok()? };
+        let mut texts: Vec<_> = values.iter().take(MAX_VALUES).map(text).collect();
+        texts.extend((values.len() > MAX_VALUES).then(|| "…".to_string()));
+        Some(ExceptionDescription { tag: tag.origin.clone(), payload: texts.join(", ") })
     }
 }
 
@@ -41,8 +33,8 @@ impl ExceptionDescription {
 pub(crate) fn describe(store: &StoreOpaque, error: &mut Error) {
     if let ErrorKind::Exception(exception) = error.kind()
         && exception.pin().store == store.id
+        && let Some(thrown) = ExceptionDescription::new(store, exception)
     {
-        let thrown = ExceptionDescription::new(store, exception);
         error.set_description(thrown);
     }
 }

@@ -5,6 +5,7 @@ use std::ptr::NonNull;
 
 use super::caller::{Caller, view};
 use super::func::{Func, invoke};
+use super::gc::{AnyRef, ArrayRef, EqRef, I31, StructRef};
 use super::linear::LinearMemory;
 use super::store::AsContextMut;
 use super::value::Value;
@@ -33,13 +34,20 @@ use private::Sealed;
 /// | `Option<`[`Func`]`>` | `funcref` |
 /// | `Option<`[`ExternRef`]`>` | `externref` |
 /// | `Option<`[`ExnRef`]`>` | `exnref` |
+/// | `Option<`[`AnyRef`]`>`, `Option<`[`EqRef`]`>` | `anyref`, `eqref` |
+/// | `Option<`[`StructRef`]`>`, `Option<`[`ArrayRef`]`>` | `structref`, `arrayref` |
+/// | `Option<`[`I31`]`>` | `i31ref` |
 /// | [`Func`], [`ExternRef`], [`ExnRef`] | `(ref func)`, `(ref extern)`, `(ref exn)` |
+/// | [`AnyRef`], [`EqRef`] | `(ref any)`, `(ref eq)` |
+/// | [`StructRef`], [`ArrayRef`], [`I31`] | `(ref struct)`, `(ref array)`, `(ref i31)` |
 ///
-/// A reference must be one of the store that it is passed to.
+/// A reference must be one of the store that it is passed to. A parameter of a [`TypedFunc`] that is a reference to a
+/// [concrete](HeapType::Concrete) type, such as `(ref null $t)`, takes the Rust type of any supertype: each call checks the
+/// argument then.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the type of a WebAssembly value",
     label = "WebAssembly code cannot pass this",
-    note = "`i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option` can be passed"
+    note = "`i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Func`, `ExternRef`, `ExnRef`, `AnyRef`, `EqRef`, `StructRef`, `ArrayRef` and `I31`, or the last eight in an `Option` can be passed"
 )]
 pub trait WasmTy: Sealed + Sized {
     /// The WebAssembly type.
@@ -66,6 +74,11 @@ pub trait WasmTy: Sealed + Sized {
     /// `slot` must have room for [`SLOTS`](Self::SLOTS) slots, and `store` must be live.
     #[doc(hidden)]
     unsafe fn store(self, slot: *mut u64, store: *mut StoreHandle) -> Result<()>;
+    /// The value, if it is a reference.
+    #[doc(hidden)]
+    fn reference(&self) -> Option<Value> {
+        None
+    }
 }
 
 /// A store, as [`WasmTy`] passes it: a pointer to this is a pointer to a `StoreOpaque`, which the public traits can't name.
@@ -149,6 +162,9 @@ macro_rules! references {
                     unsafe { *slot = Value::from(self).to_slots(&mut *opaque(store))?[0] };
                     Ok(())
                 }
+                fn reference(&self) -> Option<Value> {
+                    Some(self.clone().into())
+                }
             }
 
             impl Sealed for $ty {}
@@ -163,6 +179,9 @@ macro_rules! references {
                     // SAFETY: the caller's promise.
                     unsafe { WasmTy::store(Some(self), slot, store) }
                 }
+                fn reference(&self) -> Option<Value> {
+                    Some(self.clone().into())
+                }
             }
         )*
     };
@@ -170,14 +189,19 @@ macro_rules! references {
 
 references! {
     Func, Func false, |slot, store| Func::from_slot(slot, store);
-    ExternRef, Extern true, |slot, store| store.heap.extern_ref(slot);
+    ExternRef, Extern true, |slot, store| store.extern_ref(slot);
     ExnRef, Exn true, |slot, store| store.exn_ref(slot);
+    AnyRef, Any true, |slot, store| store.extern_ref(slot).map(AnyRef);
+    EqRef, Eq true, |slot, store| store.extern_ref(slot).map(|object| EqRef(AnyRef(object)));
+    StructRef, Struct true, |slot, store| store.extern_ref(slot).map(|object| StructRef(AnyRef(object)));
+    ArrayRef, Array true, |slot, store| store.extern_ref(slot).map(|object| ArrayRef(AnyRef(object)));
+    I31, I31 false, |slot, store| store.extern_ref(slot).and_then(|number| AnyRef(number).number());
 }
 
 /// Rust types for a function's parameters: one [`WasmTy`], or a tuple of up to 16.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of parameters or results of a WebAssembly function",
-    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`"
+    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Func`, `ExternRef`, `ExnRef`, `AnyRef`, `EqRef`, `StructRef`, `ArrayRef` and `I31`, or the last eight in an `Option`"
 )]
 pub trait WasmParams: Sealed {
     #[doc(hidden)]
@@ -197,12 +221,36 @@ pub trait WasmParams: Sealed {
     /// the slots are where it looks.
     #[doc(hidden)]
     unsafe fn store(self, slots: *mut u64, store: *mut StoreHandle) -> Result<()>;
+    /// Checks that the references among the values are of these types.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if one is not.
+    ///
+    /// # Safety
+    /// `store` must be live.
+    #[doc(hidden)]
+    unsafe fn check(&self, types: &[ValType], store: *mut StoreHandle) -> Result<()>;
+}
+
+/// Checks that a value, if it is a reference, is of the type that argument `index` has.
+///
+/// # Errors
+/// [`Usage`](crate::ErrorKind::Usage) if it is not.
+///
+/// # Safety
+/// `store` must be live.
+unsafe fn check_reference(value: &impl WasmTy, types: &[ValType], index: usize, store: *mut StoreHandle) -> Result<()> {
+    match value.reference() {
+        // SAFETY: the store is live by the caller's promise.
+        Some(value) => unsafe { value.check(&*opaque(store), &types[index], "argument", index) },
+        None => Ok(()),
+    }
 }
 
 /// Rust types for a function's results: `()`, one [`WasmTy`], or a tuple of up to 16.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of results of a WebAssembly function",
-    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`"
+    note = "a list is `()`, one type, or a tuple of up to 16 types of WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Func`, `ExternRef`, `ExnRef`, `AnyRef`, `EqRef`, `StructRef`, `ArrayRef` and `I31`, or the last eight in an `Option`"
 )]
 pub trait WasmResults: WasmParams + Sized {
     /// Reads the values from consecutive slots.
@@ -224,6 +272,10 @@ impl<T: WasmTy> WasmParams for T {
         // SAFETY: the slots have room for the values, and the store is live, by the caller's promise.
         unsafe { WasmTy::store(self, slots, store) }
     }
+    unsafe fn check(&self, types: &[ValType], store: *mut StoreHandle) -> Result<()> {
+        // SAFETY: the store is live by the caller's promise.
+        unsafe { check_reference(self, types, 0, store) }
+    }
 }
 
 impl<T: WasmTy> WasmResults for T {
@@ -240,7 +292,7 @@ impl<T: WasmTy> WasmResults for T {
     message = "a host function cannot return `{Self}`",
     label = "WebAssembly code cannot take this",
     note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
-    note = "other errors become a `wasmrun::Error` by `?` or `Error::from`, boxed ones by `Error::from_boxed`"
+    note = "other errors become a `wasmrun::Error` by `?` or `Error::from`, boxed ones by `Error::from_boxed`, an `anyhow::Error` by `Error::from_anyhow`"
 )]
 pub trait IntoResults {
     #[doc(hidden)]
@@ -273,9 +325,10 @@ impl<R: WasmResults> IntoResults for Result<R> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a host function of stores with data `{T}`",
     label = "parameters or results are not those of a host function",
-    note = "it takes up to 16 WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Option<Func>`, `Option<ExternRef>` and `Option<ExnRef>`, or the last three without `Option`",
+    note = "it takes up to 16 WebAssembly values: `i32`, `u32`, `i64`, `u64`, `f32`, `f64`, `u128`, `Func`, `ExternRef`, `ExnRef`, `AnyRef`, `EqRef`, `StructRef`, `ArrayRef` and `I31`, or the last eight in an `Option`",
     note = "before these it may take a `Caller<'_, {T}>`, or a `&mut LinearMemory<'_>`",
     note = "it returns `()`, a WebAssembly value, a tuple of up to 16 of them, or a `wasmrun::Result` of these",
+    note = "other errors become a `wasmrun::Error` by `?`, an `anyhow::Error` by `Error::from_anyhow`",
     note = "it is `Send + Sync + 'static`"
 )]
 pub trait IntoFunc<T, Params, Results>: Send + Sync + 'static {
@@ -317,6 +370,18 @@ macro_rules! tuples {
                     $(
                         WasmTy::store($name, slots, store)?;
                         slots = slots.add(<$name as WasmParams>::SLOTS);
+                    )*
+                }
+                Ok(())
+            }
+            unsafe fn check(&self, types: &[ValType], store: *mut StoreHandle) -> Result<()> {
+                let ($($name,)*) = self;
+                let mut index = 0;
+                // SAFETY: the store is live by the caller's promise.
+                unsafe {
+                    $(
+                        check_reference($name, types, index, store)?;
+                        index += 1;
                     )*
                 }
                 Ok(())
@@ -418,6 +483,8 @@ tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15 A16);
 /// ```
 pub struct TypedFunc<P, R> {
     func: Func,
+    /// Whether the types do not say that all arguments fit the function.
+    checks_arguments: bool,
     _types: PhantomData<fn(P) -> R>,
 }
 
@@ -435,14 +502,30 @@ impl<P, R> std::fmt::Debug for TypedFunc<P, R> {
     }
 }
 
+/// Whether a function of type `ty` can be called as one of type `wanted` with some arguments: where a parameter is a reference
+/// to a concrete type, that of `wanted` may be a reference to a supertype.
+fn may_match(ty: &FuncType, wanted: &FuncType) -> bool {
+    let takes = |(own, wanted): (&ValType, &ValType)| match (own, wanted) {
+        (ValType::Ref(own), ValType::Ref(wanted)) if own.heap_type().as_concrete().is_some() => {
+            own.heap_type().matches(wanted.heap_type())
+        }
+        (own, wanted) => wanted.matches(own),
+    };
+    let (params, results) = (ty.params().len(), ty.results().len());
+    (params, results) == (wanted.params().len(), wanted.results().len())
+        && ty.params().iter().zip(wanted.params()).all(takes)
+        && ty.results().iter().zip(wanted.results()).all(|(own, wanted)| own.matches(wanted))
+}
+
 impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     /// The typed function for `func`, whose type is `ty`.
     pub(crate) fn new(func: Func, ty: &FuncType) -> Result<Self> {
         let wanted = FuncType::of(P::types(), R::types());
-        if !ty.matches(&wanted) {
+        let checks_arguments = !ty.matches(&wanted);
+        if checks_arguments && !may_match(ty, &wanted) {
             return Err(Error::usage(format!("the function has type {ty:#}, not {wanted:#}")));
         }
-        Ok(TypedFunc { func, _types: PhantomData })
+        Ok(TypedFunc { func, checks_arguments, _types: PhantomData })
     }
 
     /// The function without Rust types.
@@ -489,6 +572,11 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
         // checks the store. The rest is the caller's promise.
         unsafe {
             let func = self.func.func_ref(&*store);
+            if self.checks_arguments {
+                let opaque = &*store;
+                let ty = opaque.engine.types.func_type(self.func.sig(opaque));
+                params.check(ty.params(), store.cast())?;
+            }
             if P::COLLECTED {
                 (*store).collect_if_due(true);
             }

@@ -1,6 +1,7 @@
 //! WebAssembly values for the embedder, and their conversion to and from slots.
 
 use super::func::Func;
+use super::gc::{AnyRef, ArrayRef, EqRef, I31, StructRef};
 use super::store::AsContext;
 use crate::error::{Error, ExnRef, Result};
 use crate::module::types::{HeapType, RefType, ValType};
@@ -36,14 +37,9 @@ pub enum Value {
     ExternRef(Option<ExternRef>),
     /// A reference to an exception, or null.
     ExnRef(Option<ExnRef>),
-    /// A reference to an object of WebAssembly code, or null.
+    /// A reference to an object of WebAssembly code, also one that is known to be a structure or an array, or null.
     AnyRef(Option<AnyRef>),
 }
-
-/// A reference to an object of WebAssembly code: a structure, an array or an `i31` (the GC proposal). There are no such values
-/// yet, because the instructions that make them are not supported.
-#[derive(Clone, Debug)]
-pub struct AnyRef(std::convert::Infallible);
 
 macro_rules! accessors {
     ($($variant:ident $ty:ty, $get:ident $unwrap:ident;)*) => {
@@ -258,8 +254,8 @@ impl Value {
 
     /// Whether the value may be used where the type is expected. A null matches every nullable type of its hierarchy.
     ///
-    /// Whether a function is of a [concrete](HeapType::Concrete) type only its store knows: this says no, and
-    /// [`Value::matches_ty`] what is so.
+    /// What type an object is of, and whether a function is of a [concrete](HeapType::Concrete) type, only its store knows: this
+    /// says no, and [`Value::matches_ty`] what is so.
     pub fn matches(&self, ty: &ValType) -> bool {
         let is_null = match self {
             Value::FuncRef(func) => func.is_none(),
@@ -272,13 +268,16 @@ impl Value {
             (ValType::Ref(own), ValType::Ref(ty)) if is_null => {
                 ty.is_nullable() && *own.heap_type() == ty.heap_type().top()
             }
-            (ValType::Ref(own), ValType::Ref(ty)) => own.heap_type().matches(ty.heap_type()),
+            (ValType::Ref(own), ValType::Ref(ty)) => match self {
+                Value::AnyRef(Some(object)) => object.known_type().matches(ty.heap_type()),
+                _ => own.heap_type().matches(ty.heap_type()),
+            },
             (own, ty) => own == *ty,
         }
     }
 
     /// Whether the value may be used in `store` where the type is expected. A null matches every nullable type of its
-    /// hierarchy; a reference to an object in another store matches none that is concrete.
+    /// hierarchy; a reference to an object in another store matches no type that only that store could tell.
     ///
     /// ```
     /// use wasmrun::{Engine, Func, FuncType, HeapType, RefType, Store, Value};
@@ -294,15 +293,30 @@ impl Value {
 
     /// As [`Value::matches_ty`].
     pub(crate) fn matches_in(&self, store: &StoreOpaque, ty: &ValType) -> bool {
-        match (self, ty.as_ref().and_then(|ty| ty.heap_type().as_concrete())) {
-            (Value::FuncRef(Some(func)), Some(ty)) => func.belongs_to(store) && func.has_type(store, ty),
+        match (self, ty.as_ref().map(RefType::heap_type)) {
+            (Value::FuncRef(Some(func)), Some(HeapType::Concrete(ty))) => {
+                func.belongs_to(store) && func.has_type(store, ty)
+            }
+            (Value::AnyRef(Some(object)), Some(ty)) if !matches!(ty, HeapType::Any) => {
+                object.ty_in(store).is_ok_and(|own| own.matches(ty))
+            }
             _ => self.matches(ty),
+        }
+    }
+
+    /// Whether the value refers to an object in another store.
+    fn is_foreign(&self, store: &StoreOpaque) -> bool {
+        match self {
+            Value::FuncRef(Some(func)) => !func.belongs_to(store),
+            Value::ExternRef(Some(object)) | Value::AnyRef(Some(AnyRef(object))) => !object.fits_store(store),
+            Value::ExnRef(Some(exception)) => exception.pin().store != store.id,
+            _ => false,
         }
     }
 
     /// Whether the value refers to a host object.
     pub(crate) fn is_host_object(&self) -> bool {
-        matches!(self, Value::ExternRef(Some(_)))
+        matches!(self, Value::ExternRef(Some(object)) | Value::AnyRef(Some(AnyRef(object))) if object.is_host_object())
     }
 
     /// The value in slots; the second is zero for all types but `v128`. The caller must put the slots where a garbage collection
@@ -319,11 +333,8 @@ impl Value {
             Value::F64(v) => [v.to_bits(), 0],
             Value::V128(v) => [*v as u64, (*v >> 64) as u64],
             Value::FuncRef(func) => [func.map_or(Ok(0), |func| func.to_slot(store))?, 0],
-            Value::AnyRef(object) => match object {
-                Some(object) => match object.0 {},
-                None => [0, 0],
-            },
-            Value::ExternRef(object) => [object.as_ref().map_or(Ok(0), |object| store.intern(object))?, 0],
+            Value::ExternRef(None) | Value::AnyRef(None) => [0, 0],
+            Value::ExternRef(Some(object)) | Value::AnyRef(Some(AnyRef(object))) => [store.intern(object)?, 0],
             Value::ExnRef(exception) => {
                 [exception.as_ref().map_or(Ok(0), |exception| exception::to_slot(store, exception))?, 0]
             }
@@ -333,8 +344,8 @@ impl Value {
     /// The value of type `ty` in slots.
     ///
     /// # Safety
-    /// The slot of a function reference must be null or a live `VMFuncRef` of this store; that of an exception reference must
-    /// be null or a live exception of this store.
+    /// The slot of a function reference must be null or a live `VMFuncRef` of this store; that of another reference must be
+    /// null or refer to a live exception or object of this store.
     pub(crate) unsafe fn from_slots(ty: &ValType, slots: [u64; 2], store: &StoreOpaque) -> Self {
         match ty {
             ValType::I32 => Value::I32(slots[0] as i32),
@@ -345,10 +356,10 @@ impl Value {
             ValType::Ref(ty) => match ty.heap_type().top() {
                 // SAFETY: the slot is null or a live function reference of the store, by the caller's promise.
                 HeapType::Func => Value::FuncRef(unsafe { Func::from_slot(slots[0], store) }),
-                HeapType::Extern => Value::ExternRef(store.heap.extern_ref(slots[0])),
+                HeapType::Extern => Value::ExternRef(store.extern_ref(slots[0])),
                 // SAFETY: the slot is null or a live exception of the store, by the caller's promise.
                 HeapType::Exn => Value::ExnRef(unsafe { store.exn_ref(slots[0]) }),
-                _ => Value::AnyRef(None),
+                _ => Value::AnyRef(store.extern_ref(slots[0]).map(AnyRef)),
             },
         }
     }
@@ -396,13 +407,28 @@ impl Value {
         if values.len() != types.len() {
             return Err(Error::usage(format!("expected {} {what}(s), got {}", types.len(), values.len())));
         }
-        match values.iter().zip(types).position(|(value, ty)| !value.matches_in(store, ty)) {
-            None => Ok(()),
-            Some(at) => {
-                let (want, got) = (&types[at], values[at].ty());
-                Err(Error::usage(format!("{what} {at} has type {want}, got {got}")))
-            }
+        values.iter().zip(types).enumerate().try_for_each(|(at, (value, ty))| value.check(store, ty, what, at))
+    }
+
+    /// Checks that the value matches a type. `what` and `at` name it in the message.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) if it does not.
+    #[inline]
+    pub(crate) fn check(&self, store: &StoreOpaque, ty: &ValType, what: &str, at: usize) -> Result<()> {
+        if self.matches_in(store, ty) { Ok(()) } else { Err(self.mismatch(store, ty, what, at)) }
+    }
+
+    #[cold]
+    fn mismatch(&self, store: &StoreOpaque, ty: &ValType, what: &str, at: usize) -> Error {
+        if self.is_foreign(store) {
+            return Error::usage(format!("{what} {at} refers to an object in another store"));
         }
+        let got = match self {
+            Value::AnyRef(Some(object)) => object.ty_in(store).map_or(self.ty(), |ty| RefType::new(false, ty).into()),
+            _ => self.ty(),
+        };
+        Error::usage(format!("{what} {at} has type {ty}, got {got}"))
     }
 }
 
@@ -431,6 +457,38 @@ from! {
     Option<ExnRef> => ExnRef,
     Option<AnyRef> => AnyRef,
 }
+
+macro_rules! from_any {
+    ($($ty:ident)*) => {
+        $(
+            impl From<$ty> for Value {
+                fn from(value: $ty) -> Self {
+                    Value::AnyRef(Some(value.into()))
+                }
+            }
+
+            impl From<Option<$ty>> for Value {
+                fn from(value: Option<$ty>) -> Self {
+                    Value::AnyRef(value.map(AnyRef::from))
+                }
+            }
+
+            impl From<$ty> for Ref {
+                fn from(value: $ty) -> Self {
+                    Ref::Any(Some(value.into()))
+                }
+            }
+
+            impl From<Option<$ty>> for Ref {
+                fn from(value: Option<$ty>) -> Self {
+                    Ref::Any(value.map(AnyRef::from))
+                }
+            }
+        )*
+    };
+}
+
+from_any!(EqRef StructRef ArrayRef I31);
 
 impl ValType {
     /// Zero, or null; `None` for the type of references that are not null.

@@ -84,7 +84,7 @@ impl StoreOpaque {
 
     /// Bytes of memories, tables and collected objects.
     fn memory_used(&self) -> u64 {
-        self.account.linear_memory + self.account.tables + self.heap.bytes() as u64
+        self.account.linear_memory + self.account.tables + self.collected_bytes() as u64
     }
 
     /// Whether the budget has room for so much more of an object of a kind, in the unit that its size is counted in.
@@ -109,7 +109,7 @@ impl StoreOpaque {
     #[inline]
     pub fn note_peaks(&mut self) {
         self.account.memory_peak = self.account.memory_peak.max(self.memory_used());
-        self.account.heap_peak = self.account.heap_peak.max(self.heap.bytes() as u64);
+        self.account.heap_peak = self.account.heap_peak.max(self.collected_bytes() as u64);
     }
 
     /// The error for `what`, for which the budget has no room.

@@ -25,6 +25,7 @@ use super::store::Stored;
 use crate::module::ModuleFacts;
 use crate::module::offsets::{FUNC_REF_ALIGN, FUNC_REF_SIZE, VMCONTEXT_SIZE};
 use crate::module::registry::RegisteredType;
+use crate::module::types::RefType;
 
 /// Native code: only ever used behind a pointer.
 #[repr(C)]
@@ -47,14 +48,14 @@ pub(crate) struct VMStore {
     pub value_top: *mut u64,
     /// End of the value stack. Running code compares with [`VMInterrupt::value_end`].
     pub value_end: *mut u64,
-    /// The pending exception, which native code is about to throw, or null; see `exception`.
-    pub thrown: *mut VMException,
+    /// The slot of the pending exception, which native code is about to throw, or null; see `exception`.
+    pub thrown: u64,
     /// Native code that starts unwinding. Compiled code calls it, without arguments, when a pending exception or error is in
     /// the store; it continues at the handler and never returns. Null where there is no JIT.
     pub raise: *const VMCode,
     /// The exception in flight, whose propagation [`StoreOpaque`](super::store::StoreOpaque) records, or null. Null when an
     /// exception is thrown anew, so that its backtrace starts there.
-    pub in_flight: *mut VMException,
+    pub in_flight: u64,
     /// Native code that does what was requested of the running code. Compiled code without signals calls it, without arguments.
     /// Null where there is no JIT.
     pub poll: *const VMCode,
@@ -137,8 +138,8 @@ impl VMMemory {
     pub const LENGTH: i32 = offset_of!(VMMemory, length) as i32;
 }
 
-/// One table. Each element is a 64-bit slot: null is 0; a `funcref` is a `*mut VMFuncRef`; an `exnref` is a
-/// `*mut VMException`; an `externref` is a number that the [`Heap`](super::heap::Heap) assigns.
+/// One table. Each element is a 64-bit slot: null is 0; a `funcref` is a `*mut VMFuncRef`; an `externref`
+/// is a number that the [`Heap`](super::heap::Heap) assigns; other references are offsets in the heap, see [`gc`](super::gc).
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMTable {
@@ -198,10 +199,15 @@ impl VMFuncRef {
     pub const HOST: u32 = u32::MAX;
 }
 
-/// A tag (specification, section 4.2.10). Two tags are the same if they have the same address.
+/// A tag (specification, section 4.2.10). Its exceptions have its descriptor.
+#[repr(C)]
 pub(crate) struct VMTag {
+    /// Offset of the descriptor in the heap; 0 until the first exception is made. Exceptions of other tags have another.
+    pub descriptor: AtomicU32,
     /// Number of slots that the payload of its exceptions takes.
     pub slots: usize,
+    /// The functions in the payload: slot and type.
+    pub functions: Box<[(u32, RefType)]>,
     /// The function type whose parameters are the types of the payload.
     pub sig: RegisteredType,
     /// The tag's own handle.
@@ -210,28 +216,9 @@ pub(crate) struct VMTag {
     pub origin: Option<(Arc<ModuleFacts>, u32)>,
 }
 
-/// The header of an exception, which an `exnref` slot points to; the slots of the payload follow.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct VMException {
-    pub tag: *const VMTag,
-    /// Number of slots of the payload.
-    pub slots: usize,
-}
-
-impl VMException {
-    pub const TAG: i32 = offset_of!(VMException, tag) as i32;
-    /// Byte offset of the payload.
-    pub const PAYLOAD: i32 = size_of::<VMException>() as i32;
-
-    /// Pointer to the first slot of the payload.
-    ///
-    /// # Safety
-    /// The exception must be live.
-    pub unsafe fn payload(this: *mut Self) -> *mut u64 {
-        // SAFETY: the payload is allocated with the header.
-        unsafe { this.add(1).cast() }
-    }
+#[cfg_attr(not(jit), allow(dead_code, reason = "only compiled code uses the offset"))]
+impl VMTag {
+    pub const DESCRIPTOR: i32 = offset_of!(VMTag, descriptor) as i32;
 }
 
 /// The header of an instance's context.

@@ -67,7 +67,7 @@ impl StackState {
         mem::swap(&mut self.exit_fp, &mut store.vm.exit_fp);
         mem::swap(&mut self.activation, &mut store.activation);
         mem::swap(&mut self.fiber, &mut store.fiber);
-        store.heap.swap_frozen(&mut self.frozen);
+        store.swap_frozen(&mut self.frozen);
     }
 }
 
@@ -116,9 +116,9 @@ impl<R> Fiber<R> {
         }
         let stack = opaque.engine.stacks.take()?;
         let bounds = stack.bounds();
-        let outer = opaque.heap.freeze();
-        let all = opaque.heap.frozen();
-        opaque.heap.thaw(outer);
+        let outer = opaque.freeze();
+        let all = opaque.frozen();
+        opaque.thaw(outer);
         let (native, reserve) = sys::coroutine_stack(bounds);
         let (stack_limit, nest_limit) = opaque.limits_on(native, reserve);
         let state = AliasableBox::new(FiberState {

@@ -26,6 +26,8 @@ pub(crate) struct InstanceData {
     pub host_memory: *mut VMMemory,
     /// The values of each element segment that consists of expressions; `None` for one that consists of function indices.
     pub element_values: Vec<Option<Box<[u64]>>>,
+    /// The element segments whose expressions make objects, to which nothing else may refer.
+    pub object_elements: Vec<u32>,
     pub dropped_elements: Vec<bool>,
     pub dropped_data: Vec<bool>,
 }
@@ -50,6 +52,13 @@ impl InstanceData {
     pub unsafe fn offsets<'a>(vmctx: *mut VMContext) -> &'a VMOffsets {
         // SAFETY: the context is live by the caller's promise, so its instance is, which keeps the module.
         unsafe { &(&(*(*vmctx).instance)).module.offsets }
+    }
+
+    /// The values of the element segments that may be all that refers to some object.
+    pub fn collected_elements(&self) -> impl Iterator<Item = &[u64]> {
+        let kept = self.object_elements.iter().filter(|segment| !self.dropped_elements[**segment as usize]);
+        // While a segment is evaluated, it has no values yet.
+        kept.filter_map(|segment| self.element_values.get(*segment as usize)?.as_deref())
     }
 
     /// The memory at an index of the memory index space.

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
 
-use super::const_expr::evaluate;
+use super::const_expr::{evaluate, evaluate_all};
 use super::context::{VMCode, VMContext, VMFuncRef, VMGlobal, VMMemory, VMTable, VMTag};
 use super::global::GlobalData;
 use super::image::MemoryImage;
@@ -67,6 +67,7 @@ impl InstanceData {
             tags: Vec::with_capacity(inner.tags.len()),
             host_memory: std::ptr::null_mut(),
             element_values: Vec::new(),
+            object_elements: Vec::new(),
             dropped_elements: vec![false; inner.elements.len()],
             dropped_data: vec![false; inner.data.len()],
         };
@@ -147,7 +148,8 @@ impl InstanceData {
     /// what [`initialize`] will get.
     ///
     /// # Errors
-    /// [`Resource`](crate::ErrorKind::Resource) if a memory or table can't be allocated, or what the store's limiter returns.
+    /// [`Resource`](crate::ErrorKind::Resource) if a memory, a table or an object of an initial value can't be allocated, or
+    /// what the store's limiter returns.
     ///
     /// # Safety
     /// The instance must be live and in the store; `store` must be the store's own pointer. Nobody may hold a reference to
@@ -185,7 +187,7 @@ impl InstanceData {
             // global's type, and reads earlier globals only, by validation.
             let global = unsafe {
                 let place = resolve::<VMGlobal>(vmctx, inner.offsets.global(index as u32));
-                place.write(VMGlobal { slots: evaluate(vmctx, inner, init) });
+                place.write(VMGlobal { slots: evaluate(vmctx, inner, init)? });
                 GlobalData::in_context(place, inner.globals[index].clone())
             };
             this().globals.push(store().add_global(global));
@@ -198,19 +200,20 @@ impl InstanceData {
                 let growth = table::initial_growth(&inner.tables[index]);
                 limits::make_room(store(), LimitedResource::Table, Some(growth));
                 limits::admit(own, LimitedResource::Table, growth)?;
-                let init = init.as_ref().map_or(0, |init| evaluate(vmctx, inner, init)[0]);
+                let [init, _] = init.as_ref().map_or(Ok([0, 0]), |init| evaluate(vmctx, inner, init))?;
                 let place = resolve::<VMTable>(vmctx, inner.offsets.table(index as u32));
                 TableData::new(Some(place), inner.tables[index].clone(), init)?
             };
             this().tables.push(store().add_table(table));
         }
-        for segment in &inner.elements {
+        for (segment, index) in inner.elements.iter().zip(0..) {
+            if segment.makes_objects() {
+                this().object_elements.push(index);
+            }
             let values = match &segment.items {
                 ElementItems::Funcs(_) => None,
                 // SAFETY: the context is live and all its globals are initialised.
-                ElementItems::Exprs(exprs) => {
-                    Some(exprs.iter().map(|e| unsafe { evaluate(vmctx, inner, e)[0] }).collect())
-                }
+                ElementItems::Exprs(exprs) => Some(unsafe { evaluate_all(vmctx, inner, exprs)? }),
             };
             this().element_values.push(values);
         }
@@ -248,7 +251,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
         let image = images.get();
         for (segment, index) in module.elements.iter().zip(0..) {
             if let SegmentMode::Active { index: table, offset } = &segment.mode {
-                let [offset, _] = evaluate(vmctx, module, offset);
+                let [offset, _] = evaluate(vmctx, module, offset)?;
                 let count = ops::element_count(segment);
                 let copied = ops::table_init(vmctx, *table, index, offset, 0, count, Payer::Host);
                 if let (Err(_), Some(image)) = (&copied, image) {
@@ -267,7 +270,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
         for (segment, index) in module.data.iter().zip(0..) {
             if let SegmentMode::Active { index: memory, offset } = &segment.mode {
                 if !is_mapped {
-                    let [offset, _] = evaluate(vmctx, module, offset);
+                    let [offset, _] = evaluate(vmctx, module, offset)?;
                     ops::memory_init(vmctx, *memory, index, offset, 0, segment.bytes.len() as u32, Payer::Host)?;
                 }
                 ops::data_drop(vmctx, index);

@@ -15,6 +15,8 @@ pub(crate) enum LibcallType {
     I64,
     /// A `u32` status: zero for success; otherwise the store has a pending error, and the code must trap.
     Trap,
+    /// A `u64`, what was made; zero if that failed: the store has a pending error, and the code must trap.
+    Made,
     /// A `u64`: the old size of what was grown, -1 if it could not grow, or [`FAILED`].
     Size,
 }
@@ -43,6 +45,8 @@ macro_rules! for_each_libcall {
             /// Allocates an exception with a copy of the payload in the slots at `payload`. Returns 0 if it fails: the store
             /// has a pending error, and the code must trap.
             exception_new(tag: I32, payload: I64) -> I64;
+            /// The function in a slot of the payload of an exception with this tag.
+            exception_func(tag: I32, exception: I64, slot: I32) -> Size;
             /// Decides how to go on when less fuel is left than a segment costs; if the code goes on, that has been paid.
             fuel_exhausted(price: I64) -> Trap;
             /// Makes a trap, given by its code, the store's pending error.
@@ -54,6 +58,23 @@ macro_rules! for_each_libcall {
             throw_ref(exception: I64) -> I32;
             /// Resumes the throw of an exception that a handler was entered for and did not catch.
             resume_throw(exception: I64) -> I32;
+            /// A structure whose fields are zero.
+            struct_new_default(ty: I32) -> Made;
+            /// An array whose elements are zero.
+            array_new_default(ty: I32, length: I32) -> Made;
+            /// An array of the value in the slots at `value`.
+            array_new_filled(ty: I32, value: I64, length: I32) -> Made;
+            array_new_data(ty: I32, segment: I32, offset: I32, length: I32) -> Made;
+            array_new_elem(ty: I32, segment: I32, offset: I32, length: I32) -> Made;
+            /// Sets elements to the value in the slots at `value`.
+            array_fill(ty: I32, array: I64, index: I32, value: I64, length: I32) -> Trap;
+            array_copy(ty: I32, to: I64, to_index: I32, from: I64, from_index: I32, length: I32) -> Trap;
+            /// Moves bytes of the heap, which are known to be there; the ranges may overlap.
+            move_bytes(to: I64, from: I64, len: I64) -> I32;
+            array_init_data(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
+            array_init_elem(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
+            /// The number of a function in the heap, which it gets if it has none.
+            func_to_id(func: I64) -> Made;
         }
     };
 }
@@ -70,6 +91,9 @@ macro_rules! rust_type {
         u32
     };
     (Size) => {
+        u64
+    };
+    (Made) => {
         u64
     };
 }
@@ -99,7 +123,9 @@ pub(crate) fn table() -> *const Libcalls {
 /// For all: the context must be that of the running code, indices must be validated ones of its module, and slots must hold
 /// values of the types that the instruction has.
 mod entry {
-    use super::super::{context::VMException, exception, fuel, instance, ops, store::StoreOpaque};
+    use super::super::context::VMFuncRef;
+    use super::super::gc::{functions, ops as gc};
+    use super::super::{exception, fuel, instance, ops, store::StoreOpaque};
     use super::{FAILED, VMContext};
     use crate::error::{Result, Trap};
 
@@ -128,6 +154,21 @@ mod entry {
             status(vmctx, Err(error));
             FAILED
         })
+    }
+
+    /// As `status`, for a function that makes something.
+    ///
+    /// # Safety
+    /// The context must be live.
+    unsafe fn made(vmctx: *mut VMContext, result: Result<u32>) -> u64 {
+        // SAFETY: the context is live by the caller's promise.
+        result.map_or_else(
+            |error| unsafe {
+                status(vmctx, Err(error));
+                0
+            },
+            u64::from,
+        )
     }
 
     macro_rules! entries {
@@ -173,12 +214,15 @@ mod entry {
         ref_func(vmctx, func: u32) -> u64 { instance::func_ref(vmctx, func) as u64 }
         exception_new(vmctx, tag: u32, payload: u64) -> u64 {
             match exception::new(vmctx, tag, payload as usize as *const u64) {
-                Ok(exception) => exception as u64,
+                Ok(exception) => exception.into(),
                 Err(error) => {
                     (*(*vmctx).store.cast::<StoreOpaque>()).raise(error);
                     0
                 }
             }
+        }
+        exception_func(vmctx, tag: u32, exception: u64, slot: u32) -> u64 {
+            size(vmctx, exception::function(vmctx, tag, exception as u32, slot))
         }
         fuel_exhausted(vmctx, price: u64) -> u32 { status(vmctx, fuel::exhausted((*vmctx).store.cast(), price)) }
         set_pending_trap(vmctx, code: u32) -> u32 {
@@ -192,17 +236,48 @@ mod entry {
                 status(vmctx, Err(Trap::NullExceptionReference.into()))
             } else {
                 exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
-                (*(*vmctx).store).thrown = exception as usize as *mut VMException;
+                (*(*vmctx).store).thrown = exception;
                 0
             }
         }
         resume_throw(vmctx, exception: u64) -> u32 {{
-            let exception = exception as usize as *mut VMException;
             if (*(*vmctx).store).in_flight != exception {
                 exception::begin_propagation(&mut *(*vmctx).store.cast::<StoreOpaque>());
             }
             (*(*vmctx).store).thrown = exception;
             0
         }}
+        struct_new_default(vmctx, ty: u32) -> u64 { made(vmctx, gc::struct_new_default(vmctx, ty)) }
+        array_new_default(vmctx, ty: u32, length: u32) -> u64 {
+            made(vmctx, gc::array_new_default(vmctx, ty, length, ops::Payer::Guest))
+        }
+        array_new_filled(vmctx, ty: u32, value: u64, length: u32) -> u64 {
+            made(vmctx, gc::array_new(vmctx, ty, value as usize as *const u64, length, ops::Payer::Guest))
+        }
+        array_new_data(vmctx, ty: u32, segment: u32, offset: u32, length: u32) -> u64 {
+            made(vmctx, gc::array_new_data(vmctx, ty, segment, offset, length))
+        }
+        array_new_elem(vmctx, ty: u32, segment: u32, offset: u32, length: u32) -> u64 {
+            made(vmctx, gc::array_new_elem(vmctx, ty, segment, offset, length))
+        }
+        array_fill(vmctx, ty: u32, array: u64, index: u32, value: u64, length: u32) -> u32 {
+            status(vmctx, gc::array_fill(vmctx, ty, (array as u32, index, length), value as usize as *const u64))
+        }
+        array_copy(vmctx, ty: u32, to: u64, to_index: u32, from: u64, from_index: u32, length: u32) -> u32 {
+            status(vmctx, gc::array_copy(vmctx, ty, (to as u32, to_index), (from as u32, from_index), length))
+        }
+        move_bytes(_vmctx, to: u64, from: u64, len: u64) -> u32 {{
+            std::ptr::copy(from as usize as *const u8, to as usize as *mut u8, len as usize);
+            0
+        }}
+        array_init_data(vmctx, ty: u32, segment: u32, array: u64, index: u32, offset: u32, length: u32) -> u32 {
+            status(vmctx, gc::array_init_data(vmctx, ty, segment, (array as u32, index, length), offset))
+        }
+        array_init_elem(vmctx, ty: u32, segment: u32, array: u64, index: u32, offset: u32, length: u32) -> u32 {
+            status(vmctx, gc::array_init_elem(vmctx, ty, segment, (array as u32, index, length), offset))
+        }
+        func_to_id(vmctx, func: u64) -> u64 {
+            made(vmctx, functions::func_to_id((*vmctx).store.cast(), func as usize as *mut VMFuncRef))
+        }
     }
 }

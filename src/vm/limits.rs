@@ -72,7 +72,7 @@ pub(crate) unsafe fn catching<R>(store: *mut StoreOpaque, ask: impl FnOnce() -> 
 pub(crate) unsafe fn make_room(store: &mut StoreOpaque, resource: LimitedResource, growth: Option<GrowthRequest>) {
     if let Some(GrowthRequest { current, desired, .. }) = growth
         && !store.has_room(resource, desired.saturating_sub(current))
-        && store.heap.bytes() > 0
+        && store.collected_bytes() > 0
     {
         // SAFETY: the caller's promise.
         unsafe { heap::collect(store) };

@@ -15,6 +15,7 @@ pub(crate) mod context;
 pub(crate) mod engine;
 pub(crate) mod exception;
 pub(crate) mod extern_ref;
+pub(crate) mod extern_table;
 pub(crate) mod fiber;
 pub(crate) mod fuel;
 pub(crate) mod func;

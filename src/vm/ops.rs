@@ -22,7 +22,7 @@ use crate::module::{ElementItems, ElementSegment};
 ///
 /// # Safety
 /// The context must be live, and the instance must not be written to (`data.drop`, `elem.drop`) while the reference is used.
-unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a InstanceData {
+pub(super) unsafe fn instance<'a>(vmctx: *mut VMContext) -> &'a InstanceData {
     // SAFETY: the context is live by the caller's promise, so its instance is.
     unsafe { &*(*vmctx).instance }
 }
@@ -87,7 +87,7 @@ pub(crate) enum Payer {
 ///
 /// # Safety
 /// The context must be live, and there must be no reference to its store.
-unsafe fn pay(vmctx: *mut VMContext, price: u64) -> Result<()> {
+pub(super) unsafe fn pay(vmctx: *mut VMContext, price: u64) -> Result<()> {
     // SAFETY: the context is live by the caller's promise, so its store is, to which there is no reference.
     unsafe { fuel::pay((*vmctx).store.cast(), price) }
 }
@@ -176,10 +176,32 @@ pub(crate) const PIECE: usize = 16 << 20;
 /// # Safety
 /// See the module's documentation; if there are several pieces, the store's `value_top` must be above all slots in use.
 #[inline]
-unsafe fn in_pieces(vmctx: *mut VMContext, len: usize, mut run: impl FnMut(Range<usize>) -> Result<()>) -> Result<()> {
+pub(super) unsafe fn in_pieces(
+    vmctx: *mut VMContext,
+    len: usize,
+    run: impl FnMut(Range<usize>) -> Result<()>,
+) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { in_pieces_of(PIECE, vmctx, len, run) }
+}
+
+/// As [`in_pieces`], with pieces of so many units.
+///
+/// # Errors
+/// As [`in_pieces`].
+///
+/// # Safety
+/// As for [`in_pieces`].
+#[inline]
+pub(super) unsafe fn in_pieces_of(
+    piece: usize,
+    vmctx: *mut VMContext,
+    len: usize,
+    mut run: impl FnMut(Range<usize>) -> Result<()>,
+) -> Result<()> {
     let mut start = 0usize;
     loop {
-        let end = len.min(start.saturating_add(PIECE));
+        let end = len.min(start.saturating_add(piece));
         run(start..end)?;
         if end == len {
             return Ok(());

@@ -58,9 +58,11 @@ pub(super) fn refused(what: &str, wanted: usize) -> Error {
     Error::resource(format!("the system refuses {what}: {}", shortage(wanted)))
 }
 
-/// Mapped address space, of which the first `accessible` bytes can be read and written and the rest can't be accessed.
+/// Mapped address space: `lead` bytes that can't be accessed, `accessible` bytes that can be read and written, and the rest, which
+/// can't be accessed either.
 struct AddressSpace {
     allocation: region::Allocation,
+    lead: usize,
     accessible: usize,
     /// The image that is mapped into it, by [`Image::id`](crate::sys::Image::id).
     image: Option<u64>,
@@ -71,20 +73,23 @@ unsafe impl Send for AddressSpace {}
 
 impl AddressSpace {
     /// Maps address space; the accessible part is zeroed, and takes no memory until it is touched.
-    fn map(len: usize, accessible: usize) -> Option<Self> {
-        let all = if accessible == len { Protection::READ_WRITE } else { Protection::NONE };
-        let allocation = region::alloc(len, all).ok()?;
-        let mut space = AddressSpace { allocation, accessible: if accessible == len { len } else { 0 }, image: None };
+    fn map(lead: usize, len: usize, accessible: usize) -> Option<Self> {
+        let is_whole = lead == 0 && accessible == len;
+        let all = if is_whole { Protection::READ_WRITE } else { Protection::NONE };
+        let allocation = region::alloc(lead.checked_add(len)?, all).ok()?;
+        let mut space = AddressSpace { allocation, lead, accessible: if is_whole { len } else { 0 }, image: None };
         space.set_accessible(accessible)?;
         Some(space)
     }
 
+    /// The first byte behind the lead.
     fn base(&self) -> *mut u8 {
-        self.allocation.as_ptr::<u8>().cast_mut()
+        self.allocation.as_ptr::<u8>().cast_mut().wrapping_add(self.lead)
     }
 
+    /// Bytes behind the lead.
     fn len(&self) -> usize {
-        self.allocation.len()
+        self.allocation.len() - self.lead
     }
 
     /// Makes exactly the first `bytes` accessible; `None` if the space is smaller or the system refuses.
@@ -93,7 +98,7 @@ impl AddressSpace {
             true => (self.accessible, bytes, Protection::READ_WRITE),
             false => (bytes, self.accessible, Protection::NONE),
         };
-        if to > self.allocation.len() {
+        if to > self.len() {
             return None;
         }
         if from < to {
@@ -126,6 +131,8 @@ pub(crate) enum SpaceUse {
         image: Option<u64>,
     },
     ValueStack,
+    /// The heap of objects of a store.
+    Objects,
 }
 
 /// The idle address space of an engine, and its packed memories.
@@ -148,17 +155,19 @@ struct Idle {
 }
 
 impl Idle {
-    /// Takes a space of length `len` for a memory, preferably one with `image`, and of which the first `accessible` bytes are
-    /// accessible. One with another image is never taken.
-    fn take_memory(&mut self, len: usize, accessible: usize, image: Option<u64>) -> Option<AddressSpace> {
-        let find = |fits: &dyn Fn(&AddressSpace) -> bool| self.memories.iter().rposition(|s| s.len() == len && fits(s));
+    /// Takes a space with this lead and of length `len` for a memory or a heap, preferably one with `image`, and of which the
+    /// first `accessible` bytes are accessible. One with another image is never taken.
+    fn take_memory(&mut self, lead: usize, len: usize, accessible: usize, image: Option<u64>) -> Option<AddressSpace> {
+        let is_of_size = |space: &AddressSpace| space.len() == len && space.lead == lead;
+        let find = |fits: &dyn Fn(&AddressSpace) -> bool| self.memories.iter().rposition(|s| is_of_size(s) && fits(s));
         let find = |image| {
             find(&|space| space.image == image && space.accessible == accessible)
                 .or_else(|| find(&|space| space.image == image))
         };
         let at = find(image).or_else(|| find(None))?;
-        self.memory_bytes -= len;
-        Some(self.memories.remove(at))
+        let space = self.memories.remove(at);
+        self.memory_bytes -= space.allocation.len();
+        Some(space)
     }
 
     /// Takes a value stack of length `len`.
@@ -178,15 +187,15 @@ impl Idle {
     fn keep_memory(&mut self, space: AddressSpace) -> Vec<AddressSpace> {
         let mut evicted = Vec::new();
         // What modules that are gone have used must not fill the pool for ever.
-        while !self.has_room_for_memory(space.len())
+        while !self.has_room_for_memory(space.allocation.len())
             && let Some(oldest) = self.memories.first()
-            && (oldest.len(), oldest.image) != (space.len(), space.image)
+            && (oldest.allocation.len(), oldest.image) != (space.allocation.len(), space.image)
         {
-            self.memory_bytes -= oldest.len();
+            self.memory_bytes -= oldest.allocation.len();
             evicted.push(self.memories.remove(0));
         }
-        if self.has_room_for_memory(space.len()) {
-            self.memory_bytes += space.len();
+        if self.has_room_for_memory(space.allocation.len()) {
+            self.memory_bytes += space.allocation.len();
             self.memories.push(space);
         } else {
             evicted.push(space);
@@ -221,7 +230,7 @@ impl SpacePool {
         // Unmapped when the lock is free again.
         let _rest = match used_as {
             SpaceUse::ValueStack => self.idle().keep_stack(space),
-            SpaceUse::Memory { .. } => match space.clear() {
+            SpaceUse::Memory { .. } | SpaceUse::Objects => match space.clear() {
                 Some(()) => self.idle().keep_memory(space),
                 None => vec![space],
             },
@@ -258,18 +267,31 @@ impl Reservation {
     /// Reserves `len` bytes, of which the first `accessible` are accessible; both are rounded up to whole pages. Those of a
     /// memory are zero, apart from the image if it has that already ([`Reservation::has_image`]). `None` if the system refuses.
     pub fn new(spaces: &Arc<SpacePool>, len: usize, accessible: usize, used_as: SpaceUse) -> Option<Self> {
+        Self::with_lead(spaces, 0, len, accessible, used_as)
+    }
+
+    /// As [`Reservation::new`], with `lead` bytes before the first one that can never be accessed: whole pages.
+    pub fn with_lead(
+        spaces: &Arc<SpacePool>,
+        lead: usize,
+        len: usize,
+        accessible: usize,
+        used_as: SpaceUse,
+    ) -> Option<Self> {
         let page = region::page::size();
         let (whole, accessible) = (len.checked_next_multiple_of(page)?, accessible.next_multiple_of(page));
         let idle = match used_as {
-            SpaceUse::Memory { image } => spaces.idle().take_memory(whole, accessible, image),
+            SpaceUse::Memory { image } => spaces.idle().take_memory(lead, whole, accessible, image),
+            SpaceUse::Objects => spaces.idle().take_memory(lead, whole, accessible, None),
             SpaceUse::ValueStack => spaces.idle().take_stack(whole),
         };
         let mapped = match idle {
             Some(mut space) => space.set_accessible(accessible).map(|()| space),
-            None => AddressSpace::map(whole, accessible),
+            None => AddressSpace::map(lead, whole, accessible),
         };
         // If address space is short, unmap what is idle and try again.
-        let space = mapped.or_else(|| spaces.unmap_idle().then(|| AddressSpace::map(whole, accessible)).flatten())?;
+        let space =
+            mapped.or_else(|| spaces.unmap_idle().then(|| AddressSpace::map(lead, whole, accessible)).flatten())?;
         IN_USE.fetch_add(1, Ordering::Relaxed);
         if used_as == SpaceUse::ValueStack {
             spaces.stacks_in_use.fetch_add(1, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::Account;
-use super::context::{VMException, VMFuncRef, VMStore, VMTag};
+use super::context::{VMFuncRef, VMStore, VMTag};
 use super::engine::EngineCore;
 use super::exception::{self, Propagation};
 use super::extern_ref::ExternRef;
@@ -96,7 +96,7 @@ pub(crate) struct StoreOpaque {
     pub memories: Vec<MemoryData>,
     pub tables: Vec<TableData>,
     pub globals: Vec<GlobalData>,
-    /// Contexts and exceptions point to tags, and tags are compared by address.
+    /// Contexts point to tags.
     #[expect(clippy::vec_box, reason = "addresses must not change")]
     pub tags: Vec<Box<VMTag>>,
     pub heap: Heap,
@@ -146,18 +146,19 @@ impl StoreOpaque {
     /// An empty store. [`StoreOpaque::set_own_pointer`] must be called when it is at its final address.
     pub fn new(engine: &Arc<EngineCore>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let store = StoreOpaque {
             vm: VMStore {
                 stack_limit: 0,
                 nest_limit: 0,
                 value_top: std::ptr::null_mut(),
                 value_end: std::ptr::null_mut(),
-                thrown: std::ptr::null_mut(),
+                thrown: 0,
                 raise: (engine.hooks.raise)(),
                 poll: (engine.hooks.poll)(),
                 exit_fp: 0,
                 innermost: std::ptr::null(),
-                in_flight: std::ptr::null_mut(),
+                in_flight: 0,
                 native_calls: engine.hooks.native_calls,
                 fuel: 0,
                 consumes_fuel: engine.config.consume_fuel,
@@ -171,7 +172,7 @@ impl StoreOpaque {
             activation: std::ptr::null_mut(),
             this: std::ptr::null_mut(),
             engine: engine.clone(),
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
             raised: None,
             propagation: Propagation::default(),
             panic: None,
@@ -189,7 +190,7 @@ impl StoreOpaque {
             globals: Vec::new(),
             tags: Vec::new(),
             heap: Heap::new(engine.config.collect_always),
-            gc: GcHeap::default(),
+            gc: GcHeap::new(id, engine.config.collect_always),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -242,7 +243,7 @@ impl StoreOpaque {
     /// # Safety
     /// The slot must be null or a live exception of this store.
     pub unsafe fn exn_ref(&self, slot: u64) -> Option<ExnRef> {
-        (slot != 0).then(|| exception::pin(self, slot as usize as *mut VMException))
+        (slot != 0).then(|| exception::pin(self, slot as u32))
     }
 
     /// Address of the first slot of the value stack.
@@ -477,7 +478,7 @@ impl StoreOpaque {
         };
         self.set_stack_limits(here)?;
         self.suspended += 1;
-        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.heap.freeze(), ..outer })))
+        Ok(WasmEntry::OtherStack(Box::new(SuspendedStack { frozen: self.freeze(), ..outer })))
     }
 
     /// Undoes the matching [`StoreOpaque::enter_wasm`] when the code has returned.
@@ -495,7 +496,7 @@ impl StoreOpaque {
                 self.stack = outer.stack;
                 self.limit_stack(outer.stack_limit);
                 self.vm.nest_limit = outer.nest_limit;
-                self.heap.thaw(outer.frozen);
+                self.thaw(outer.frozen);
             }
         }
     }
@@ -531,20 +532,20 @@ impl StoreOpaque {
         const NEXT: usize = 64 * heap::EXTERN_BYTES;
         !self.heap_has_room(NEXT)
             && (self.heap.is_worth_collecting()
-                || self.heap.bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
+                || self.gc.is_worth_collecting()
+                || self.collected_bytes() > 0 && !self.has_room(LimitedResource::Heap, heap::EXTERN_BYTES))
     }
 
-    /// The `externref` slot for a host object; the same for each call while the object is in the heap. The caller must put the
-    /// slot where a collection looks before the next one runs.
+    /// [`StoreOpaque::intern`] of a host object.
     ///
     /// # Errors
     /// [`Resource`](crate::ErrorKind::Resource) if the limiter or the budget has no room for another object, or what the
     /// limiter returns.
-    pub fn intern(&mut self, object: &ExternRef) -> Result<u64> {
+    pub(super) fn intern_host_object(&mut self, object: &ExternRef) -> Result<u64> {
         if !self.heap.has(object) {
             self.admit_to_heap(heap::EXTERN_BYTES).map_err(|error| self.note_refusal(error))?;
         }
-        let slot = self.heap.intern(object);
+        let slot = self.heap.intern(object).ok_or_else(|| Error::resource("the store has too many host objects"))?;
         self.note_peaks();
         Ok(slot)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::VMTag;
 use super::store::{StoreOpaque, Stored};
 use crate::module::ModuleFacts;
-use crate::module::types::FuncType;
+use crate::module::types::{FuncType, HeapType};
 
 impl StoreOpaque {
     /// Adds a tag with the parameters of `ty` to the store; returns its handle. `origin` is the module that defines the tag,
@@ -13,7 +13,22 @@ impl StoreOpaque {
     pub(crate) fn add_tag(&mut self, ty: &FuncType, origin: Option<(Arc<ModuleFacts>, u32)>) -> Stored {
         let sig = self.engine.types.register_func(ty);
         let handle = Stored::new(self, self.tags.len());
-        self.tags.push(Box::new(VMTag { slots: ty.param_slots(), sig, handle, origin }));
+        let mut slot = 0;
+        let functions = ty.params().iter().filter_map(|ty| {
+            let place = slot;
+            slot += ty.slots() as u32;
+            let ty = ty.as_ref().filter(|ty| ty.heap_type().top() == HeapType::Func)?;
+            Some((place, ty.clone()))
+        });
+        let functions = functions.collect();
+        self.tags.push(Box::new(VMTag {
+            descriptor: 0.into(),
+            slots: ty.param_slots(),
+            functions,
+            sig,
+            handle,
+            origin,
+        }));
         handle
     }
 }

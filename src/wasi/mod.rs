@@ -146,7 +146,8 @@ pub fn add_to_linker_async<T: Send + 'static>(
     add_to_linker(linker, find)
 }
 
-/// Adds all functions of WASI Preview 1 to a [`Linker`] that may have others as well, acting on a shared environment.
+/// Adds all functions of WASI Preview 1 to a [`Linker`] that may have others as well, acting on a shared environment. For one in
+/// the data of each store, see [`add_to_linker`].
 ///
 /// # Errors
 /// [`ErrorKind::Link`](crate::ErrorKind::Link) if one of their names is taken and shadowing is not allowed;

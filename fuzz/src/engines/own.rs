@@ -39,8 +39,8 @@ fn configurations_with(fuel: bool) -> Vec<Configuration> {
     let mut add = |name, set: &dyn Fn(&mut Config)| {
         let mut config = Config::new();
         config.max_wasm_stack(512 << 10).consume_fuel(fuel);
-        // As in `module::features`: what bounds loops and compares memories knows no more than these.
-        config.wasm_legacy_exceptions(false).wasm_memory64(false).wasm_custom_page_sizes(false);
+        // As in `module::features`: what bounds loops and compares values knows no more than these.
+        config.wasm_gc(false);
         set(&mut config);
         let engine = Engine::new(&config).expect("the host can run every configuration");
         all.push(Configuration { name, engine });
@@ -117,11 +117,13 @@ impl Configuration {
         let export = |export: wasmrun::ExportType<'_>| Export {
             name: export.name().to_string(),
             kind: match export.ty() {
+                // There are no arguments for a parameter that can't be null.
+                ExternType::Func(ty) if !ty.params().iter().all(is_defaultable) => Kind::Uncalled,
                 ExternType::Func(ty) => Kind::Func(types(ty.params()), types(ty.results())),
                 ExternType::Table(_) => Kind::Table,
                 ExternType::Memory(_) => Kind::Memory,
                 ExternType::Global(_) => Kind::Global,
-                _ => Kind::Tag,
+                _ => Kind::Uncalled,
             },
         };
         let import = |import: wasmrun::ImportType<'_>| match import.ty() {
@@ -157,7 +159,9 @@ impl Configuration {
             instances.push(wasmrun::Instance::new(&mut store, &module, &imports).map_err(start)?);
         }
         let called = *instances.last().expect("there is one");
-        store.data_mut().funcs = (0..).map_while(|i| called.get_func(&mut store, &format!("f{i}"))).collect();
+        let funcs: Vec<_> = (0..).map_while(|i| called.get_func(&mut store, &format!("f{i}"))).collect();
+        let may_call = |func: &Func| func.ty(&store).params().iter().all(is_defaultable);
+        store.data_mut().funcs = funcs.into_iter().filter(may_call).collect();
         Ok(Box::new(Running { store, instances, manner }))
     }
 }
@@ -345,6 +349,10 @@ impl Instance for Running {
     fn host(&mut self) -> &mut Host {
         &mut self.store.data_mut().host
     }
+}
+
+fn is_defaultable(ty: &ValType) -> bool {
+    !matches!(ty, ValType::Ref(ty) if !ty.is_nullable())
 }
 
 fn types(types: &[ValType]) -> Vec<Type> {

@@ -1,4 +1,5 @@
-//! wasmi, an oracle that shares no code with the compilers. It has no exceptions.
+//! wasmi, an oracle that shares no code with the compilers. It has no exceptions, atomic instructions or typed function references, and as it
+//! is built here no 64-bit memories.
 
 use wasmi::{
     AsContext, AsContextMut, Caller, Engine, Error, Extern, ExternRef, ExternType, F32, F64, Func, FuncType, Global,
@@ -15,7 +16,7 @@ impl Default for Wasmi {
     fn default() -> Self {
         let mut config = wasmi::Config::default();
         config.wasm_multi_memory(true).wasm_tail_call(true).wasm_extended_const(true).wasm_simd(true);
-        config.wasm_wide_arithmetic(true);
+        config.wasm_wide_arithmetic(true).wasm_custom_page_sizes(true);
         Wasmi(Engine::new(&config))
     }
 }

@@ -4,13 +4,42 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wasmparser::{CompositeInnerType, CompositeType, MemoryType, Operator, RefType, TableType, ValType};
 
-/// Proposals by name, each with the operators and types of it that occur; [`describe`] gives their names for people.
+/// Proposals by name, and where they are used.
 #[derive(Default)]
-pub(super) struct Features(pub BTreeMap<&'static str, BTreeSet<&'static str>>);
+pub(super) struct Features {
+    pub uses: BTreeMap<&'static str, Uses>,
+    /// What is being read.
+    pub place: Place,
+}
+
+/// Where a proposal is used.
+#[derive(Default)]
+pub(super) struct Uses {
+    /// The operators and types of it that occur; [`describe`] gives their names for people.
+    pub by: BTreeSet<&'static str>,
+    /// In the order of the file.
+    pub places: Vec<Place>,
+}
+
+/// A part of a module, by its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Something that has no index, such as a section.
+    #[default]
+    Module,
+    Type(u32),
+    Table(u32),
+    Memory(u32),
+    Func(u32),
+}
 
 impl Features {
     pub fn add(&mut self, proposal: &'static str, by: &'static str) {
-        self.0.entry(proposal).or_default().insert(by);
+        let uses = self.uses.entry(proposal).or_default();
+        uses.by.insert(by);
+        if uses.places.last() != Some(&self.place) {
+            uses.places.push(self.place);
+        }
     }
 }
 
@@ -123,6 +152,7 @@ pub(super) fn value_type(features: &mut Features, ty: ValType) {
 
 /// Notes the proposals that a memory after `before` others makes use of.
 pub(super) fn memory(features: &mut Features, ty: &MemoryType, before: usize) {
+    features.place = Place::Memory(before as u32);
     if before > 0 {
         features.add("multi-memory", "several memories");
     }
@@ -139,6 +169,7 @@ pub(super) fn memory(features: &mut Features, ty: &MemoryType, before: usize) {
 
 /// Notes the proposals that a table after `before` others makes use of.
 pub(super) fn table(features: &mut Features, ty: &TableType, before: usize) {
+    features.place = Place::Table(before as u32);
     if before > 0 {
         features.add("reference-types", "several tables");
     }

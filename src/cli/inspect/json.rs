@@ -4,9 +4,10 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use wasmparser::ValType;
+use wasmparser::{CompositeInnerType, CompositeType, FieldType, ValType};
 
 use super::features;
+use super::need::Need;
 use super::survey::Survey;
 use crate::Error;
 use crate::cli::output;
@@ -29,11 +30,18 @@ pub(super) fn write(file: &str, survey: &Survey<'_>, error: Option<&Error>, out:
     value("code_bytes", code.into())?;
     value("data", json!({ "segments": survey.data_segments, "bytes": survey.data_bytes }))?;
     value("elements", json!({ "segments": survey.element_segments, "items": survey.elements }))?;
-    let proposals = survey.features.0.iter().map(|(proposal, uses)| {
-        let uses: Vec<_> = uses.iter().map(|by| features::describe(by)).collect();
+    let proposals = survey.features.uses.iter().map(|(proposal, uses)| {
+        let uses: Vec<_> = uses.by.iter().map(|by| features::describe(by)).collect();
         ((*proposal).to_string(), uses.into())
     });
     value("features", Value::Object(proposals.collect()))?;
+    let reach = survey.reach();
+    let needs = survey.features.uses.iter().map(|(proposal, uses)| {
+        let Need { funcs, reachable_funcs, dispensable } = Need::new(survey, &reach, proposal, uses);
+        let need = json!({ "functions": funcs, "reachable_functions": reachable_funcs, "dispensable": dispensable });
+        ((*proposal).to_string(), need)
+    });
+    value("needs", Value::Object(needs.collect()))?;
     let producers = survey.producers.iter().map(|(field, values)| ((*field).to_string(), values.clone().into()));
     value("producers", Value::Object(producers.collect()))?;
     array(
@@ -48,6 +56,13 @@ pub(super) fn write(file: &str, survey: &Survey<'_>, error: Option<&Error>, out:
         out,
         "exports",
         survey.exports.iter().map(|(name, ty)| json!({ "name": name, "kind": kind(ty), "type": ty })),
+    )?;
+    array(
+        out,
+        "types",
+        (0..).zip(&survey.types).map(|(index, ty)| {
+            json!({ "index": index, "name": survey.type_names.get(&index), "type": Survey::type_text(ty), "fields": fields(survey, index, ty) })
+        }),
     )?;
     array(
         out,
@@ -69,6 +84,7 @@ pub(super) fn write(file: &str, survey: &Survey<'_>, error: Option<&Error>, out:
         survey.memories.iter().enumerate().map(|(index, ty)| {
             json!({
                 "index": index,
+                "name": survey.memory_names.get(&(index as u32)),
                 "imported": index < survey.imported_memories,
                 "minimum_pages": ty.initial,
                 "maximum_pages": ty.maximum,
@@ -84,6 +100,7 @@ pub(super) fn write(file: &str, survey: &Survey<'_>, error: Option<&Error>, out:
         survey.tables.iter().enumerate().map(|(index, ty)| {
             json!({
                 "index": index,
+                "name": survey.table_names.get(&(index as u32)),
                 "imported": index < survey.imported_tables,
                 "element": ValType::Ref(ty.element_type).to_string(),
                 "minimum": ty.initial,
@@ -96,15 +113,19 @@ pub(super) fn write(file: &str, survey: &Survey<'_>, error: Option<&Error>, out:
     array(
         out,
         "globals",
-        survey
-            .global_types
-            .iter()
-            .enumerate()
-            .map(|(index, ty)| json!({ "index": index, "imported": index < survey.imported_globals, "type": ty })),
+        survey.global_types.iter().enumerate().map(|(index, ty)| {
+            let name = survey.global_names.get(&(index as u32));
+            json!({ "index": index, "name": name, "imported": index < survey.imported_globals, "type": ty })
+        }),
     )?;
-    array(out, "tags", survey.tags.iter().enumerate().map(|(index, ty)| {
-        json!({ "index": index, "imported": index < survey.imported_tags, "type": survey.func_type("tag", *ty) })
-    }))?;
+    array(
+        out,
+        "tags",
+        survey.tags.iter().enumerate().map(|(index, ty)| {
+            let (name, imported) = (survey.tag_names.get(&(index as u32)), index < survey.imported_tags);
+            json!({ "index": index, "name": name, "imported": imported, "type": survey.func_type("tag", *ty) })
+        }),
+    )?;
     array(
         out,
         "sections",
@@ -112,6 +133,18 @@ pub(super) fn write(file: &str, survey: &Survey<'_>, error: Option<&Error>, out:
     )?;
     array(out, "custom_sections", survey.customs.iter().map(|(name, bytes)| json!({ "name": name, "bytes": bytes })))?;
     out.write_all(b"}\n")
+}
+
+/// Names and types of a structure's fields.
+fn fields(survey: &Survey<'_>, index: u32, ty: &CompositeType) -> Option<Vec<Value>> {
+    let CompositeInnerType::Struct(ty) = &ty.inner else { return None };
+    let names = survey.field_names.get(&index);
+    let fields = (0u32..).zip(&ty.fields);
+    let field = |(at, field): (u32, &FieldType)| {
+        let name = names.and_then(|names| names.get(&at));
+        json!({ "name": name, "type": field.element_type.to_string(), "mutable": field.mutable })
+    };
+    Some(fields.map(field).collect())
 }
 
 /// Writes a field with an array.

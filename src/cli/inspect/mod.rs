@@ -3,6 +3,8 @@
 mod features;
 mod functions;
 mod json;
+mod need;
+mod reach;
 mod report;
 mod survey;
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::features;
+use super::need::Need;
 use super::survey::Survey;
 use crate::Error;
 use crate::cli::output::bytes;
@@ -10,6 +11,11 @@ use crate::printable::Printable;
 
 /// Columns of the longest bar.
 const BAR: u64 = 24;
+
+/// What follows an item that has a name.
+fn named(name: Option<&&str>) -> String {
+    name.map_or(String::new(), |name| format!(", named {}", Printable::name(name)))
+}
 
 /// The report; `error` says why this version does not run the module.
 pub(super) fn text(file: &str, survey: &Survey<'_>, error: Option<&Error>) -> String {
@@ -43,13 +49,20 @@ fn write(out: &mut String, file: &str, survey: &Survey<'_>, error: Option<&Error
         };
         let kind = if memory.memory64 { ", 64-bit" } else { "" };
         let from = if index < survey.imported_memories { ", imported" } else { "" };
-        writeln!(out, "{:<13}{} pages ({size}), {maximum}{kind}{from}", format!("memory {index}"), memory.initial)?;
+        let name = named(survey.memory_names.get(&(index as u32)));
+        writeln!(
+            out,
+            "{:<13}{} pages ({size}), {maximum}{kind}{from}{name}",
+            format!("memory {index}"),
+            memory.initial
+        )?;
     }
     for (index, table) in survey.tables.iter().enumerate() {
         let maximum = table.maximum.map_or(String::new(), |maximum| format!(", at most {maximum}"));
         let from = if index < survey.imported_tables { ", imported" } else { "" };
         let ty = wasmparser::ValType::Ref(table.element_type);
-        writeln!(out, "{:<13}{} of {ty}{maximum}{from}", format!("table {index}"), table.initial)?;
+        let name = named(survey.table_names.get(&(index as u32)));
+        writeln!(out, "{:<13}{} of {ty}{maximum}{from}{name}", format!("table {index}"), table.initial)?;
     }
     writeln!(out, "globals      {}, {} of them imported", survey.globals, survey.imported_globals)?;
     writeln!(out, "data         {} in {} segments", bytes(survey.data_bytes), survey.data_segments)?;
@@ -71,14 +84,26 @@ fn write(out: &mut String, file: &str, survey: &Survey<'_>, error: Option<&Error
     }
 
     writeln!(out, "\nfeatures beyond WebAssembly 1.0")?;
-    if survey.features.0.is_empty() {
+    if survey.features.uses.is_empty() {
         writeln!(out, "  none")?;
     }
-    for (proposal, uses) in &survey.features.0 {
-        let some: Vec<_> = uses.iter().take(3).map(|by| features::describe(by)).collect();
-        let more =
-            if uses.len() > some.len() { format!(" and {} more", uses.len() - some.len()) } else { String::new() };
+    let reach = survey.reach();
+    for (proposal, uses) in &survey.features.uses {
+        let some: Vec<_> = uses.by.iter().take(3).map(|by| features::describe(by)).collect();
+        let more = if uses.by.len() > some.len() {
+            format!(" and {} more", uses.by.len() - some.len())
+        } else {
+            String::new()
+        };
         writeln!(out, "  {proposal:<38} {}{more}", some.join(", "))?;
+        let need = Need::new(survey, &reach, proposal, uses);
+        if need.funcs > 0 {
+            let s = if need.funcs == 1 { "" } else { "s" };
+            writeln!(out, "  {:<38} in {} function{s}, {} of them reachable", "", need.funcs, need.reachable_funcs)?;
+        }
+        if let Some(reason) = need.dispensable {
+            writeln!(out, "  {:<38} could do without: {reason}", "")?;
+        }
     }
 
     writeln!(out, "\nsections")?;

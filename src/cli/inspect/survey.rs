@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use wasmparser::{
-    CompositeInnerType, CompositeType, ConstExpr, ElementItems, ExternalKind, KnownCustom, MemoryType, Name, Operator,
-    Parser, Payload, Result, TableInit, TableType, TypeRef, ValType,
+    CompositeInnerType, CompositeType, ConstExpr, ElementItems, ElementKind, ExternalKind, FieldType, FuncType,
+    KnownCustom, MemoryType, Name, Operator, Parser, Payload, Result, TableInit, TableType, TypeRef, ValType,
 };
 
-use super::features::{self, Features};
+use super::features::{self, Features, Place};
+use super::reach::{Links, Named, Reach};
 use crate::printable::Printable;
 
 /// The facts of a module that a report shows.
@@ -41,8 +42,18 @@ pub(super) struct Survey<'a> {
     /// Field and its values: `processed-by`, `clang 21.1`.
     pub producers: Vec<(&'a str, Vec<String>)>,
     pub func_names: HashMap<u32, &'a str>,
+    pub memory_names: HashMap<u32, &'a str>,
+    pub table_names: HashMap<u32, &'a str>,
+    pub global_names: HashMap<u32, &'a str>,
+    pub tag_names: HashMap<u32, &'a str>,
+    pub type_names: HashMap<u32, &'a str>,
+    /// By type.
+    pub field_names: HashMap<u32, HashMap<u32, &'a str>>,
     pub features: Features,
-    types: Vec<CompositeType>,
+    pub links: Links,
+    /// Functions that throw.
+    pub throwing: Vec<u32>,
+    pub types: Vec<CompositeType>,
     pub global_types: Vec<String>,
     pub tags: Vec<u32>,
     pub imported_tags: usize,
@@ -67,6 +78,9 @@ impl<'a> Survey<'a> {
                 self.count(reader.count());
                 for group in reader {
                     for ty in group?.into_types() {
+                        let index = self.types.len() as u32;
+                        self.features.place = Place::Type(index);
+                        self.links.ty(index, &ty);
                         features::composite_type(&mut self.features, &ty.composite_type);
                         self.types.push(ty.composite_type);
                     }
@@ -76,6 +90,7 @@ impl<'a> Survey<'a> {
                 self.count(reader.count());
                 for import in reader.into_imports() {
                     let import = import?;
+                    self.features.place = Place::Module;
                     self.import(import.ty);
                     let ty = self.type_ref(import.ty);
                     self.imports.push((import.module, import.name, ty));
@@ -94,8 +109,10 @@ impl<'a> Survey<'a> {
                     features::table(&mut self.features, &table.ty, self.tables.len());
                     if let TableInit::Expr(init) = table.init {
                         self.features.add("function-references", "table with an initial value");
+                        self.links.constant(&init)?;
                         self.constant(&init)?;
                     }
+                    self.links.reference(table.ty.element_type);
                     self.tables.push(table.ty);
                 }
             }
@@ -109,15 +126,19 @@ impl<'a> Survey<'a> {
             }
             Payload::TagSection(reader) => {
                 self.count(reader.count());
+                self.features.place = Place::Module;
                 self.features.add("exception-handling", "tag");
                 for tag in reader {
-                    self.tags.push(tag?.func_type_idx);
+                    self.tag(tag?.func_type_idx);
                 }
             }
             Payload::GlobalSection(reader) => {
                 self.count(reader.count());
+                self.features.place = Place::Module;
                 for global in reader {
                     let global = global?;
+                    self.links.declaration(global.ty.content_type);
+                    self.links.constant(&global.init_expr)?;
                     features::value_type(&mut self.features, global.ty.content_type);
                     self.constant(&global.init_expr)?;
                     self.global_types.push(global_type(&global.ty));
@@ -126,8 +147,12 @@ impl<'a> Survey<'a> {
             }
             Payload::ExportSection(reader) => {
                 self.count(reader.count());
+                self.features.place = Place::Module;
                 for export in reader {
                     let export = export?;
+                    if let ExternalKind::Func | ExternalKind::FuncExact = export.kind {
+                        self.links.root(Named::Func(export.index));
+                    }
                     let ty = self.export_type(export.kind, export.index);
                     if ty.starts_with("(global (mut") {
                         self.features.add("mutable-global", "exported");
@@ -135,16 +160,38 @@ impl<'a> Survey<'a> {
                     self.exports.push((export.name, ty));
                 }
             }
-            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::StartSection { func, .. } => {
+                self.start = Some(func);
+                self.links.root(Named::Func(func));
+            }
             Payload::ElementSection(reader) => {
                 self.count(reader.count());
+                self.features.place = Place::Module;
                 for element in reader {
+                    let element = element?;
                     self.element_segments += 1;
-                    match element?.items {
-                        ElementItems::Functions(items) => self.elements += u64::from(items.count()),
-                        ElementItems::Expressions(_, items) => {
+                    // A declared segment only says that code takes references to its functions.
+                    let is_declared = matches!(element.kind, ElementKind::Declared);
+                    match element.items {
+                        ElementItems::Functions(items) => {
+                            self.elements += u64::from(items.count());
+                            for func in items {
+                                let func = func?;
+                                if !is_declared {
+                                    self.links.root(Named::Func(func));
+                                }
+                            }
+                        }
+                        ElementItems::Expressions(ty, items) => {
                             self.features.add("reference-types", "element expressions");
                             self.elements += u64::from(items.count());
+                            self.links.reference(ty);
+                            for item in items {
+                                let item = item?;
+                                if !is_declared {
+                                    self.links.constant(&item)?;
+                                }
+                            }
                         }
                     }
                 }
@@ -156,17 +203,32 @@ impl<'a> Survey<'a> {
                     self.data_bytes += data?.data.len() as u64;
                 }
             }
-            Payload::DataCountSection { .. } => self.features.add("bulk-memory", "data count"),
+            Payload::DataCountSection { .. } => {
+                self.features.place = Place::Module;
+                self.features.add("bulk-memory", "data count");
+            }
             Payload::CodeSectionStart { count, .. } => self.count(count),
             Payload::CodeSectionEntry(body) => {
+                let func = (self.imported_funcs + self.bodies.len()) as u32;
                 self.bodies.push(body.range().end - body.range().start);
+                self.features.place = Place::Func(func);
+                self.links.begin(func, self.funcs.get(func as usize).copied());
                 let mut locals = body.get_locals_reader()?;
                 for _ in 0..locals.get_count() {
-                    features::value_type(&mut self.features, locals.read()?.1);
+                    let ty = locals.read()?.1;
+                    features::value_type(&mut self.features, ty);
+                    self.links.local(ty);
                 }
                 let mut operators = body.get_operators_reader()?;
                 while !operators.eof() {
-                    features::operator(&mut self.features, &operators.read()?);
+                    let operator = operators.read()?;
+                    features::operator(&mut self.features, &operator);
+                    self.links.operator(&operator);
+                    if let Operator::Throw { .. } | Operator::ThrowRef | Operator::Rethrow { .. } = operator
+                        && self.throwing.last() != Some(&func)
+                    {
+                        self.throwing.push(func);
+                    }
                 }
             }
             Payload::CustomSection(section) => {
@@ -185,9 +247,7 @@ impl<'a> Survey<'a> {
                     }
                     KnownCustom::Name(subsections) => {
                         for subsection in subsections.into_iter().map_while(Result::ok) {
-                            if let Name::Function(names) = subsection {
-                                self.func_names.extend(names.into_iter().flatten().map(|n| (n.index, n.name)));
-                            }
+                            self.names(subsection);
                         }
                     }
                     _ => {}
@@ -196,6 +256,31 @@ impl<'a> Survey<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn names(&mut self, subsection: Name<'a>) {
+        let (all, names) = match subsection {
+            Name::Function(names) => (&mut self.func_names, names),
+            Name::Type(names) => (&mut self.type_names, names),
+            Name::Table(names) => (&mut self.table_names, names),
+            Name::Memory(names) => (&mut self.memory_names, names),
+            Name::Global(names) => (&mut self.global_names, names),
+            Name::Tag(names) => (&mut self.tag_names, names),
+            Name::Field(types) => {
+                for of_type in types.into_iter().map_while(Result::ok) {
+                    let names = of_type.names.map_while(Result::ok).map(|field| (field.index, field.name));
+                    self.field_names.entry(of_type.index).or_default().extend(names);
+                }
+                return;
+            }
+            _ => return,
+        };
+        all.extend(names.map_while(Result::ok).map(|naming| (naming.index, naming.name)));
+    }
+
+    fn tag(&mut self, ty: u32) {
+        self.links.root(Named::Type(ty));
+        self.tags.push(ty);
     }
 
     /// Notes how many items the section has that was begun last.
@@ -208,11 +293,13 @@ impl<'a> Survey<'a> {
     fn import(&mut self, ty: TypeRef) {
         match ty {
             TypeRef::Func(ty) | TypeRef::FuncExact(ty) => {
+                self.links.root(Named::Type(ty));
                 self.funcs.push(ty);
                 self.imported_funcs += 1;
             }
             TypeRef::Table(ty) => {
                 features::table(&mut self.features, &ty, self.tables.len());
+                self.links.reference(ty.element_type);
                 self.tables.push(ty);
                 self.imported_tables += 1;
             }
@@ -225,6 +312,7 @@ impl<'a> Survey<'a> {
                 if ty.mutable {
                     self.features.add("mutable-global", "imported");
                 }
+                self.links.declaration(ty.content_type);
                 features::value_type(&mut self.features, ty.content_type);
                 self.global_types.push(global_type(&ty));
                 self.globals += 1;
@@ -232,7 +320,7 @@ impl<'a> Survey<'a> {
             }
             TypeRef::Tag(ty) => {
                 self.features.add("exception-handling", "tag");
-                self.tags.push(ty.func_type_idx);
+                self.tag(ty.func_type_idx);
                 self.imported_tags += 1;
             }
         }
@@ -268,14 +356,31 @@ impl<'a> Survey<'a> {
     }
 
     pub fn func_type(&self, what: &str, index: u32) -> String {
-        let Some(CompositeInnerType::Func(ty)) = self.types.get(index as usize).map(|ty| &ty.inner) else {
-            return format!("({what} (type {index}))");
+        match self.types.get(index as usize).map(|ty| &ty.inner) {
+            Some(CompositeInnerType::Func(ty)) => signature(what, ty),
+            _ => format!("({what} (type {index}))"),
+        }
+    }
+
+    /// A type in the text format.
+    pub fn type_text(ty: &CompositeType) -> String {
+        let field = |field: &FieldType| match field.mutable {
+            true => format!("(mut {})", field.element_type),
+            false => field.element_type.to_string(),
         };
-        let list = |keyword: &str, types: &[ValType]| match types {
-            [] => String::new(),
-            types => format!(" ({keyword}{})", types.iter().map(|ty| format!(" {ty}")).collect::<String>()),
-        };
-        format!("({what}{}{})", list("param", ty.params()), list("result", ty.results()))
+        match &ty.inner {
+            CompositeInnerType::Func(ty) => signature("func", ty),
+            CompositeInnerType::Array(ty) => format!("(array {})", field(&ty.0)),
+            CompositeInnerType::Struct(ty) => {
+                format!("(struct{})", ty.fields.iter().map(|ty| format!(" (field {})", field(ty))).collect::<String>())
+            }
+            CompositeInnerType::Cont(ty) => format!("(cont {})", ty.0),
+        }
+    }
+
+    /// What can be reached from outside.
+    pub fn reach(&self) -> Reach {
+        self.links.follow(self.funcs.len(), self.types.len())
     }
 
     /// The largest functions defined in the module: index and bytes.
@@ -301,6 +406,14 @@ impl<'a> Survey<'a> {
         }
         modules
     }
+}
+
+fn signature(what: &str, ty: &FuncType) -> String {
+    let list = |keyword: &str, types: &[ValType]| match types {
+        [] => String::new(),
+        types => format!(" ({keyword}{})", types.iter().map(|ty| format!(" {ty}")).collect::<String>()),
+    };
+    format!("({what}{}{})", list("param", ty.params()), list("result", ty.results()))
 }
 
 fn limits(minimum: u64, maximum: Option<u64>) -> String {

@@ -4,11 +4,11 @@ use std::fmt;
 
 use super::script::{Float, Pattern};
 use crate::cli::value;
-use crate::{ExternRef, Value};
+use crate::{ExternRef, Store, Value};
 
 impl Pattern {
-    /// Whether `value` is as expected.
-    pub fn matches(&self, actual: &Value) -> bool {
+    /// Whether a value of `store` is as expected.
+    pub fn matches(&self, store: &mut Store<()>, actual: &Value) -> bool {
         match (self, actual) {
             (Pattern::I32(expected), Value::I32(actual)) => expected == actual,
             (Pattern::I64(expected), Value::I64(actual)) => expected == actual,
@@ -24,10 +24,19 @@ impl Pattern {
             (Pattern::NullFunc | Pattern::Null, Value::FuncRef(actual)) => actual.is_none(),
             (Pattern::NullExtern | Pattern::Null, Value::ExternRef(actual)) => actual.is_none(),
             (Pattern::NullExn | Pattern::Null, Value::ExnRef(actual)) => actual.is_none(),
+            (Pattern::NullAny | Pattern::Null, Value::AnyRef(actual)) => actual.is_none(),
             (Pattern::Func, Value::FuncRef(actual)) => actual.is_some(),
+            (Pattern::Any, Value::AnyRef(actual)) => actual.is_some(),
+            (Pattern::Eq, Value::AnyRef(Some(actual))) => actual.is_eqref(store).unwrap_or(false),
+            (Pattern::I31, Value::AnyRef(Some(actual))) => actual.is_i31(store).unwrap_or(false),
+            (Pattern::Struct, Value::AnyRef(Some(actual))) => actual.is_struct(store).unwrap_or(false),
+            (Pattern::Array, Value::AnyRef(Some(actual))) => actual.is_array(store).unwrap_or(false),
+            (Pattern::Host(expected), Value::AnyRef(Some(actual))) => {
+                ExternRef::convert_any(store, actual.clone()).is_ok_and(|actual| number(&actual) == Some(*expected))
+            }
             (Pattern::Extern(None), Value::ExternRef(actual)) => actual.is_some(),
             (Pattern::Extern(Some(expected)), Value::ExternRef(Some(actual))) => number(actual) == Some(*expected),
-            (Pattern::Either(cases), actual) => cases.iter().any(|case| case.matches(actual)),
+            (Pattern::Either(cases), actual) => cases.iter().any(|case| case.matches(store, actual)),
             _ => false,
         }
     }
@@ -96,6 +105,13 @@ impl fmt::Display for Pattern {
             Pattern::Extern(None) => f.write_str("(ref.extern)"),
             Pattern::Extern(Some(number)) => write!(f, "(ref.extern {number})"),
             Pattern::Func => f.write_str("(ref.func)"),
+            Pattern::NullAny => f.write_str("(ref.null any)"),
+            Pattern::Any => f.write_str("(ref.any)"),
+            Pattern::Eq => f.write_str("(ref.eq)"),
+            Pattern::I31 => f.write_str("(ref.i31)"),
+            Pattern::Struct => f.write_str("(ref.struct)"),
+            Pattern::Array => f.write_str("(ref.array)"),
+            Pattern::Host(number) => write!(f, "(ref.host {number})"),
             Pattern::Either(cases) => write!(f, "(either {})", join(cases)),
             Pattern::Unsupported(what) => f.write_str(what),
         }

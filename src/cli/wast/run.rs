@@ -6,7 +6,7 @@ use super::expect;
 use super::script::{Action, Arg, Directive, Kind, Script, Source};
 use super::{Failure, spectest};
 use crate::cli::value;
-use crate::{Config, Engine, Error, ErrorKind, Extern, ExternRef, Instance, Linker, Module, Store, Value};
+use crate::{AnyRef, Config, Engine, Error, ErrorKind, Extern, ExternRef, Instance, Linker, Module, Store, Value};
 
 impl Script {
     /// Runs the script on an engine of these settings; the number of directives it has.
@@ -98,7 +98,8 @@ impl Runner {
             Kind::AssertReturn { action, results: expected } => {
                 let actual =
                     self.act(action)?.map_err(|error| format!("expected {}, got {error:?}", expect::join(expected)))?;
-                let same = actual.len() == expected.len() && expected.iter().zip(&actual).all(|(e, a)| e.matches(a));
+                let same = actual.len() == expected.len()
+                    && expected.iter().zip(&actual).all(|(e, a)| e.matches(&mut self.store, a));
                 if same {
                     Ok(())
                 } else {
@@ -166,7 +167,8 @@ impl Runner {
                 let Extern::Func(func) = self.export(instance, name)? else {
                     return Err(format!("the export {name:?} is no function"));
                 };
-                let args: Vec<_> = args.iter().map(Arg::value).collect();
+                let args = args.iter().map(|arg| arg.value(&mut self.store));
+                let args = args.collect::<crate::Result<Vec<_>>>().map_err(|error| error.to_string())?;
                 let ty = func.ty(&self.store);
                 let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();
                 Ok(func.call(&mut self.store, &args, &mut results).map(|()| results))
@@ -201,8 +203,8 @@ fn without_operand(message: &str) -> &str {
 }
 
 impl Arg {
-    fn value(&self) -> Value {
-        match *self {
+    fn value(&self, store: &mut Store<()>) -> crate::Result<Value> {
+        Ok(match *self {
             Arg::I32(v) => Value::I32(v),
             Arg::I64(v) => Value::I64(v),
             Arg::F32(bits) => Value::F32(f32::from_bits(bits)),
@@ -211,7 +213,9 @@ impl Arg {
             Arg::NullFunc => Value::FuncRef(None),
             Arg::NullExn => Value::ExnRef(None),
             Arg::NullExtern => Value::ExternRef(None),
+            Arg::NullAny => Value::AnyRef(None),
             Arg::Extern(number) => Value::ExternRef(Some(ExternRef::new(number))),
-        }
+            Arg::Host(number) => AnyRef::convert_extern(store, ExternRef::new(number))?.into(),
+        })
     }
 }

@@ -113,7 +113,10 @@ pub(super) enum Arg {
     NullFunc,
     NullExtern,
     NullExn,
+    NullAny,
     Extern(u32),
+    /// The host object with this number, as an `anyref`.
+    Host(u32),
 }
 
 /// The pattern that a result must match.
@@ -130,12 +133,21 @@ pub(super) enum Pattern {
     NullFunc,
     NullExtern,
     NullExn,
+    NullAny,
     /// Null of any type.
     Null,
     /// Not null; with this number if there is one.
     Extern(Option<u32>),
     /// A function, whichever.
     Func,
+    /// Any `anyref` that is not null, and those of a kind.
+    Any,
+    Eq,
+    I31,
+    Struct,
+    Array,
+    /// The host object with this number, as an `anyref`.
+    Host(u32),
     Either(Vec<Pattern>),
     /// A kind of reference that is not supported.
     Unsupported(String),
@@ -261,9 +273,32 @@ fn arg(arg: WastArg<'_>) -> Result<Arg, String> {
         WastArgCore::F64(v) => Arg::F64(v.bits),
         WastArgCore::V128(v) => Arg::V128(u128::from_le_bytes(v.to_le_bytes())),
         WastArgCore::RefExtern(number) => Arg::Extern(number),
-        WastArgCore::RefNull(HeapType::Abstract { shared: false, ty: AbstractHeapType::Func }) => Arg::NullFunc,
-        WastArgCore::RefNull(HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern }) => Arg::NullExtern,
-        WastArgCore::RefNull(HeapType::Abstract { shared: false, ty: AbstractHeapType::Exn }) => Arg::NullExn,
+        WastArgCore::RefHost(number) => Arg::Host(number),
+        WastArgCore::RefNull(heap) => match hierarchy(heap)? {
+            Hierarchy::Func => Arg::NullFunc,
+            Hierarchy::Extern => Arg::NullExtern,
+            Hierarchy::Exn => Arg::NullExn,
+            Hierarchy::Any => Arg::NullAny,
+        },
+    })
+}
+
+/// The types that a reference in a script may be of: those of each have a null of their own.
+enum Hierarchy {
+    Func,
+    Extern,
+    Exn,
+    Any,
+}
+
+/// The hierarchy of a type; or its text, if it is of none that is known.
+fn hierarchy(heap: HeapType<'_>) -> Result<Hierarchy, String> {
+    use AbstractHeapType::*;
+    Ok(match heap {
+        HeapType::Abstract { shared: false, ty: Func | NoFunc } => Hierarchy::Func,
+        HeapType::Abstract { shared: false, ty: Extern | NoExtern } => Hierarchy::Extern,
+        HeapType::Abstract { shared: false, ty: Exn | NoExn } => Hierarchy::Exn,
+        HeapType::Abstract { shared: false, ty: Any | Eq | I31 | Struct | Array | None } => Hierarchy::Any,
         other => return Err(format!("{other:?}")),
     })
 }
@@ -288,15 +323,21 @@ fn pattern(result: WastRetCore<'_>) -> Pattern {
         WastRetCore::V128(V128Pattern::I32x4(lanes)) => integer_lanes(lanes.map(i32::to_le_bytes)),
         WastRetCore::V128(V128Pattern::I64x2(lanes)) => integer_lanes(lanes.map(i64::to_le_bytes)),
         WastRetCore::RefNull(None) => Pattern::Null,
-        WastRetCore::RefNull(Some(HeapType::Abstract { shared: false, ty: AbstractHeapType::Func })) => {
-            Pattern::NullFunc
-        }
-        WastRetCore::RefNull(Some(HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern })) => {
-            Pattern::NullExtern
-        }
-        WastRetCore::RefNull(Some(HeapType::Abstract { shared: false, ty: AbstractHeapType::Exn })) => Pattern::NullExn,
+        WastRetCore::RefNull(Some(heap)) => match hierarchy(heap) {
+            Ok(Hierarchy::Func) => Pattern::NullFunc,
+            Ok(Hierarchy::Extern) => Pattern::NullExtern,
+            Ok(Hierarchy::Exn) => Pattern::NullExn,
+            Ok(Hierarchy::Any) => Pattern::NullAny,
+            Err(other) => Pattern::Unsupported(other),
+        },
         WastRetCore::RefExtern(number) => Pattern::Extern(number),
         WastRetCore::RefFunc(_) => Pattern::Func,
+        WastRetCore::RefAny => Pattern::Any,
+        WastRetCore::RefEq => Pattern::Eq,
+        WastRetCore::RefI31 => Pattern::I31,
+        WastRetCore::RefStruct => Pattern::Struct,
+        WastRetCore::RefArray => Pattern::Array,
+        WastRetCore::RefHost(number) => Pattern::Host(number),
         WastRetCore::Either(cases) => Pattern::Either(cases.into_iter().map(pattern).collect()),
         other => Pattern::Unsupported(format!("{other:?}")),
     }

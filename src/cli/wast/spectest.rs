@@ -24,9 +24,13 @@ pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(
         let global = Global::new(&mut *store, ty, value)?;
         linker.define(&*store, NAME, name, global)?;
     }
-    let table = TableType::new(RefType::FUNCREF, 10, Some(20));
-    let table = Table::new(&mut *store, table, Ref::Func(None))?;
-    linker.define(&*store, NAME, "table", table)?;
+    for (name, ty) in [
+        ("table", TableType::new(RefType::FUNCREF, 10, Some(20))),
+        ("table64", TableType::new64(RefType::FUNCREF, 10, Some(20))),
+    ] {
+        let table = Table::new(&mut *store, ty, Ref::Func(None))?;
+        linker.define(&*store, NAME, name, table)?;
+    }
     let memory = MemoryType::new(1, Some(2));
     let memory = Memory::new(&mut *store, memory)?;
     linker.define(&*store, NAME, "memory", memory)?;

@@ -26,6 +26,14 @@ impl Lowering<'_> {
                 self.indirect_code(otherwise);
                 self.enter(copy, otherwise);
             }
+            Plain::CallRef => {
+                let (copy, otherwise) = (self.copy(), self.label());
+                self.asm.load(Acc, self.b(), W64);
+                self.asm.cmp(W64, Src::Reg(Acc), Src::Imm(0));
+                self.asm.branch(Cond::Eq, otherwise);
+                self.own_code(otherwise);
+                self.enter(copy, otherwise);
+            }
             _ => return None,
         }
         Some(())
@@ -43,8 +51,8 @@ impl Lowering<'_> {
     }
 
     /// Leaves in the accumulator the `InterpretedFunction` that an indirect call leads to, or null if that function has
-    /// none yet. Jumps to
-    /// `otherwise` if the call traps or its callee is not of this instance.
+    /// none yet. Jumps to `otherwise` if the call traps, or its callee is not of this instance or not of the very type that is
+    /// wanted.
     fn indirect_code(&mut self, otherwise: Label) {
         // Encoded by `encode_place`.
         let place = self.low(1) as i32;
@@ -63,6 +71,12 @@ impl Lowering<'_> {
         self.asm.load_at(T1, Acc, VMFuncRef::SIG, W32);
         self.asm.cmp(W32, Src::Reg(T0), Src::Reg(T1));
         self.asm.branch(Cond::Ne, otherwise);
+        self.own_code(otherwise);
+    }
+
+    /// Leaves in the accumulator the `InterpretedFunction` of the function whose reference is there, or null if it has none yet.
+    /// Jumps to `otherwise` if it is not of this instance.
+    fn own_code(&mut self, otherwise: Label) {
         self.asm.load_context(T0, offset_of!(Context, vmctx));
         self.asm.load_at(T1, Acc, VMFuncRef::OWNER, W64);
         self.asm.cmp(W64, Src::Reg(T0), Src::Reg(T1));

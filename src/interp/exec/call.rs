@@ -24,6 +24,15 @@ run! {
         }
     }
 
+    CallRef(m) {
+        let func = m.get::<u64>(m.b()) as *const VMFuncRef;
+        // SAFETY: a reference to a function is null or live.
+        match unsafe { func.as_ref() }.and_then(|func| own_code(m, func)) {
+            Some(code) if m.enter(code, m.slot(m.a()), m.ip.wrapping_add(2)) => Flow::Next,
+            _ => Flow::Slow(call_ref),
+        }
+    }
+
     Native(m) match tier::native(m) {
         None => control::run::Return(m),
         Some(path) => Flow::Slow(path),
@@ -37,6 +46,7 @@ run! {
     ReturnCall(_m) Flow::Slow(return_call)
     ReturnCallImport(_m) Flow::Slow(return_call_import)
     ReturnCallIndirect(_m) Flow::Slow(return_call_indirect)
+    ReturnCallRef(_m) Flow::Slow(return_call_ref)
 }
 
 /// A type of the running module.
@@ -53,8 +63,14 @@ fn indirect_code(m: &Machine) -> Option<*const InterpretedFunction> {
     let element = table::element(m, m.low(1), m.get(m.b()))?;
     // SAFETY: elements of funcref tables are null or live references.
     let func = unsafe { (*element as *const VMFuncRef).as_ref()? };
+    if func.sig != ty(m, m.high(1)).number() { None } else { own_code(m, func) }
+}
+
+/// The `InterpretedFunction` of a function, if it is of the running instance and has some.
+#[inline(always)]
+fn own_code(m: &Machine, func: &VMFuncRef) -> Option<*const InterpretedFunction> {
     // The owner of a host function is no context.
-    if func.sig != ty(m, m.high(1)).number() || func.owner.cast() != m.vmctx() {
+    if func.owner.cast() != m.vmctx() {
         return None;
     }
     let code = m.code(func.index);
@@ -73,6 +89,12 @@ fn indirect_func(m: &Machine) -> Result<*mut VMFuncRef, Trap> {
         Some(live) if !unsafe { is_of_type(live, ty(m, m.high(1))) } => Err(Trap::IndirectCallTypeMismatch),
         Some(_) => Ok(func),
     }
+}
+
+/// The callee of a call through a reference, or the trap.
+fn referenced_func(m: &Machine) -> Result<*mut VMFuncRef, Trap> {
+    let func = m.get::<u64>(m.b()) as *mut VMFuncRef;
+    if func.is_null() { Err(Trap::NullFunctionReference) } else { Ok(func) }
 }
 
 fn import_func(m: &Machine, func: u32) -> *mut VMFuncRef {
@@ -111,6 +133,13 @@ fn call_import(m: &mut Machine) -> Step {
 fn call_indirect(m: &mut Machine) -> Step {
     match indirect_func(m) {
         Ok(func) => call_func(m, func, m.low(2), 3),
+        Err(trap) => m.stop(trap),
+    }
+}
+
+fn call_ref(m: &mut Machine) -> Step {
+    match referenced_func(m) {
+        Ok(func) => call_func(m, func, m.low(1), 2),
         Err(trap) => m.stop(trap),
     }
 }
@@ -176,6 +205,13 @@ fn return_call_import(m: &mut Machine) -> Step {
 
 fn return_call_indirect(m: &mut Machine) -> Step {
     match indirect_func(m) {
+        Ok(func) => tail_func(m, func),
+        Err(trap) => m.stop(trap),
+    }
+}
+
+fn return_call_ref(m: &mut Machine) -> Step {
+    match referenced_func(m) {
         Ok(func) => tail_func(m, func),
         Err(trap) => m.stop(trap),
     }

@@ -5,7 +5,7 @@ use super::control::cross_instance_return;
 use crate::error::{Error, Trap};
 use crate::interp::frames::Frames;
 use crate::interp::machine::{Flow, HEADER, Machine, Step};
-use crate::vm::context::{VMContext, VMException};
+use crate::vm::context::VMContext;
 use crate::vm::exception;
 use crate::vm::store::StoreOpaque;
 
@@ -37,7 +37,7 @@ fn throw(m: &mut Machine) -> Step {
 fn throw_ref(m: &mut Machine) -> Step {
     match m.get::<u64>(m.a()) {
         0 => m.stop(Trap::NullExceptionReference),
-        reference => search(m, reference as *mut VMException, None),
+        reference => search(m, reference as u32, None),
     }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn failed_in_caller(m: &mut Machine, header: [u64; HEADER as usize], 
 
 /// Goes on at the clause that catches an exception thrown by the instruction at `m.ip`. If there is none, stops with `error`, or
 /// with a new error of the exception.
-fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) -> Step {
+fn search(m: &mut Machine, exception: u32, error: Option<Error>) -> Step {
     let after_call = m.context().after_call;
     for frame in Frames::new(m) {
         for clause in frame.code.clauses(frame.word) {
@@ -81,13 +81,18 @@ fn search(m: &mut Machine, exception: *mut VMException, error: Option<Error>) ->
             unsafe {
                 let mut slots = 0;
                 if tag != u32::MAX {
-                    slots = (*exception).slots;
-                    VMException::payload(exception).copy_to(to.add(usize::from(reference == 2)), slots);
+                    let tag = &*exception::instance_tag(frame.vmctx, tag);
+                    slots = tag.slots;
+                    let to = to.add(usize::from(reference == 2));
+                    if let Err(error) = exception::read_payload(store(m), exception, tag, to) {
+                        m.context().after_call = after_call;
+                        return m.stop(error);
+                    }
                 }
                 match reference {
                     0 => {}
-                    1 => *to.add(slots) = exception as u64,
-                    _ => *to = exception as u64,
+                    1 => *to.add(slots) = exception.into(),
+                    _ => *to = exception.into(),
                 }
                 if frame.vmctx != m.vmctx() {
                     m.context().switch(frame.vmctx);

@@ -80,7 +80,7 @@ pub(super) fn store_any<U: Unit>(memory: *mut u8, length: u64, index: u64, offse
 
 /// The sum of index and offset if that is not above the length, so that adding the size of a unit does not wrap.
 #[inline(always)]
-fn any_address<U: Unit>(index: u64, offset: u64, length: u64) -> Result<u64, Flow> {
+pub(super) fn any_address<U: Unit>(index: u64, offset: u64, length: u64) -> Result<u64, Flow> {
     let address = index.saturating_add(offset);
     if address <= length { Ok(address) } else { Err(Flow::OutOfBounds { address, size: U::SIZE }) }
 }

@@ -21,10 +21,12 @@ macro_rules! run {
     };
 }
 
+pub(super) mod atomic;
 mod call;
 pub(super) mod control;
 mod exception;
 mod fuel;
+mod gc;
 pub(super) mod memory;
 pub(super) mod numeric;
 pub(super) mod plain;
@@ -36,7 +38,7 @@ mod variable;
 
 /// The operations of the list, as types that implement the trait of their class.
 pub(super) mod ops {
-    use super::{memory, numeric as scalar, simd as vector};
+    use super::{atomic, memory, numeric as scalar, simd as vector};
     use crate::error::Trap;
     use crate::interp::op::for_each_op;
     use crate::numeric::simd::V128;
@@ -51,6 +53,10 @@ pub(super) mod ops {
             unary { $($unary:ident($ua:ident: $ut:ident) -> $unary_out:ident $unary_body:tt)* }
             load { $($load:ident($lx:ident: $load_unit:ident) -> $load_out:ident $load_body:tt)* }
             store { $($store:ident($sx:ident: $store_in:ident) -> $store_unit:ident $store_body:tt)* }
+            atomic_load { $($al:ident $al_unit:ident;)* }
+            atomic_store { $($as:ident $as_unit:ident;)* }
+            atomic_rmw { $($ar:ident $ar_fn:ident $ar_unit:ident;)* }
+            atomic_cmpxchg { $($ac:ident $ac_unit:ident;)* }
             load_lane { $($load_lane:ident($lv:ident, $ll:ident, $lu:ident: $lt:ident) $ll_body:tt)* }
             store_lane { $($store_lane:ident($sv:ident, $sl:ident) -> $st:ident $sl_body:tt)* }
             splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
@@ -65,7 +71,7 @@ pub(super) mod ops {
             vector_test { $($vx:ident $vx_fn:ident;)* }
         ) => {
             operations! { @types
-                $($compare)* $($negated)* $($binary)* $($unary)* $($load)* $($store)* $($load_lane)* $($store_lane)*
+                $($compare)* $($negated)* $($binary)* $($unary)* $($load)* $($store)* $($al)* $($as)* $($ar)* $($ac)* $($load_lane)* $($store_lane)*
                 $($splat)* $($extract)* $($replace)* $($vb)* $($vu)* $($vt)* $($vz)* $($vf)* $($vs)* $($vx)*
             }
             $(impl scalar::CompareOp for $compare {
@@ -101,6 +107,23 @@ pub(super) mod ops {
                 type Unit = $store_unit;
                 #[inline(always)]
                 fn wrap($sx: $store_in) -> $store_unit $store_body
+            })*
+            $(impl atomic::AtomicLoadOp for $al {
+                type Unit = $al_unit;
+            })*
+            $(impl atomic::AtomicStoreOp for $as {
+                type Unit = $as_unit;
+            })*
+            $(impl atomic::AtomicRmwOp for $ar {
+                type Unit = $ar_unit;
+                #[inline(always)]
+                unsafe fn apply(place: *mut u8, operand: $ar_unit) -> $ar_unit {
+                    // SAFETY: the caller's promise.
+                    unsafe { atomic::AtomicUnit::$ar_fn(place, operand) }
+                }
+            })*
+            $(impl atomic::AtomicCmpxchgOp for $ac {
+                type Unit = $ac_unit;
             })*
             $(impl vector::LoadLaneOp for $load_lane {
                 type Unit = $lt;
@@ -208,6 +231,10 @@ macro_rules! handlers_of_list_into_table {
         unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
         load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
         store { $($store:ident($($s:tt)*) -> $store_unit:ident $store_body:tt)* }
+        atomic_load { $($al:ident $al_unit:ident;)* }
+        atomic_store { $($as:ident $as_unit:ident;)* }
+        atomic_rmw { $($ar:ident $ar_fn:ident $ar_unit:ident;)* }
+        atomic_cmpxchg { $($ac:ident $ac_unit:ident;)* }
         load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
         store_lane { $($store_lane:ident($($sl:tt)*) -> $st:ident $sl_body:tt)* }
         splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
@@ -221,7 +248,7 @@ macro_rules! handlers_of_list_into_table {
         vector_shift { $($vs:ident $vs_fn:ident;)* }
         vector_test { $($vx:ident $vx_fn:ident;)* }
     ) => {{
-        use $crate::interp::exec::{control, memory, numeric as scalar, numeric::form, ops, plain, simd as vector};
+        use $crate::interp::exec::{atomic, control, memory, numeric as scalar, numeric::form, ops, plain, simd as vector};
         $crate::interp::op::OpTable {
             plain: [$($make::<plain::$plain>),*],
             compare: $crate::interp::exec::compare_rows!($make scalar::CompareHandler [$($compare)* $($negated)*]),
@@ -276,6 +303,10 @@ macro_rules! handlers_of_list_into_table {
                 $make::<memory::StoreHandler<ops::$store, memory::AddrConst>>,
                 $make::<memory::StoreAnyHandler<ops::$store>>,
             ]),*],
+            atomic_load: [$($make::<atomic::AtomicLoadHandler<ops::$al>>),*],
+            atomic_store: [$($make::<atomic::AtomicStoreHandler<ops::$as>>),*],
+            atomic_rmw: [$($make::<atomic::AtomicRmwHandler<ops::$ar>>),*],
+            atomic_cmpxchg: [$($make::<atomic::AtomicCmpxchgHandler<ops::$ac>>),*],
             load_lane: [$($make::<vector::LoadLaneHandler<ops::$load_lane>>),*],
             store_lane: [$($make::<vector::StoreLaneHandler<ops::$store_lane>>),*],
             splat: [$($make::<vector::SplatHandler<ops::$splat>>),*],

@@ -7,10 +7,12 @@ use crate::interp::print::Half::*;
 
 /// What they do.
 mod run {
+    pub use super::super::atomic::run::*;
     pub use super::super::call::run::*;
     pub use super::super::control::run::*;
     pub use super::super::exception::run::*;
     pub use super::super::fuel::run::*;
+    pub use super::super::gc::run::*;
     pub use super::super::memory::run::*;
     pub use super::super::numeric::run::*;
     pub use super::super::reference::run::*;

@@ -1,10 +1,12 @@
 //! References.
 
+use crate::error::Trap;
 use crate::interp::machine::{Flow, Machine, Step};
 use crate::vm::instance::func_ref;
 
 run! {
     RefFunc(_m) Flow::Slow(ref_func)
+    RefAsNonNull(m) if m.get::<u64>(m.a()) == 0 { Flow::Trap(Trap::NullReference) } else { m.skip(1) }
 }
 
 fn ref_func(m: &mut Machine) -> Step {

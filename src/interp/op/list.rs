@@ -59,6 +59,8 @@ macro_rules! for_each_op {
                 ReturnCall: [Slot(A), FuncLow(1), High(1)],
                 ReturnCallImport: [Slot(A), FuncLow(1), High(1)],
                 ReturnCallIndirect: [Slot(A), Slot(B), Place(1), High(1), Low(2)],
+                CallRef: [Slot(A), Slot(B), Low(1)],
+                ReturnCallRef: [Slot(A), Slot(B), High(1)],
                 Select: [Def(A), Slot(B), Slot(C), Low(1)],
                 SelectAcc: [Def(A), Slot(B), Slot(C)],
                 SelectWide: [Def(A), Slot(B), Slot(C), Low(1)],
@@ -84,6 +86,11 @@ macro_rules! for_each_op {
                 MemoryCopy: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 MemoryInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 DataDrop: [ImmBC],
+                /// On a memory that is not shared nobody waits, and nobody may.
+                MemoryAtomicNotify: [Def(A), Slot(B), Word(1), Place(2)],
+                MemoryAtomicWait32: [Def(A), Slot(B), Word(1), Place(2)],
+                MemoryAtomicWait64: [Def(A), Slot(B), Word(1), Place(2)],
+                AtomicFence: [],
                 TableGet: [Def(A), Slot(B), Place(1)],
                 TableSet: [Slot(A), Slot(B), Place(1)],
                 TableSize: [Def(A), PlaceBC],
@@ -93,12 +100,86 @@ macro_rules! for_each_op {
                 TableInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 ElemDrop: [ImmBC],
                 RefFunc: [Def(A), FuncBC],
+                RefAsNonNull: [Slot(A)],
                 /// Wide arithmetic: the operands are in consecutive slots from the given one on, and so are the results.
                 I64Add128: [Low(1)],
                 I64Sub128: [Low(1)],
                 I64MulWideS: [Low(1)],
                 I64MulWideU: [Low(1)],
                 Shuffle: [Def(A), Slot(B), Slot(C), Word(1), Word(2)],
+                /// The GC proposal. Fields are named by how they are stored: as so many bits, or as the number of a function.
+                /// Reads: the reference, the field's offset; writes: the reference, the value, the offset.
+                StructGet8S: [Def(A), Slot(B), OffsetC],
+                StructGet8U: [Def(A), Slot(B), OffsetC],
+                StructGet16S: [Def(A), Slot(B), OffsetC],
+                StructGet16U: [Def(A), Slot(B), OffsetC],
+                StructGet32: [Def(A), Slot(B), OffsetC],
+                StructGet64: [Def(A), Slot(B), OffsetC],
+                StructGetWide: [Def(A), Slot(B), OffsetC],
+                /// Type and field follow, here and in the next, which reads any field that has too large an offset for those
+                /// above. `c` tells whether it is sign-extended.
+                StructGetFunc: [Def(A), Slot(B), Low(1), High(1)],
+                StructGetFar: [Def(A), Slot(B), ImmC, Low(1), High(1)],
+                StructSet8: [Slot(A), Slot(B), OffsetC],
+                StructSet16: [Slot(A), Slot(B), OffsetC],
+                StructSet32: [Slot(A), Slot(B), OffsetC],
+                StructSet64: [Slot(A), Slot(B), OffsetC],
+                StructSetWide: [Slot(A), Slot(B), OffsetC],
+                /// Any field, of any offset: type and field follow.
+                StructSetFar: [Slot(A), Slot(B), Low(1), High(1)],
+                /// The first operand's slot, which may be wide, and the type.
+                StructNew: [Def(A), Low(1), High(1)],
+                StructNewDefault: [Def(A), LowBC],
+                /// The array, the index; for writes, the value.
+                ArrayGet8S: [Def(A), Slot(B), Slot(C)],
+                ArrayGet8U: [Def(A), Slot(B), Slot(C)],
+                ArrayGet16S: [Def(A), Slot(B), Slot(C)],
+                ArrayGet16U: [Def(A), Slot(B), Slot(C)],
+                ArrayGet32: [Def(A), Slot(B), Slot(C)],
+                ArrayGet64: [Def(A), Slot(B), Slot(C)],
+                ArrayGetWide: [Def(A), Slot(B), Slot(C)],
+                ArrayGetFunc: [Def(A), Slot(B), Slot(C), Low(1)],
+                ArraySet8: [Slot(A), Slot(B), Slot(C)],
+                ArraySet16: [Slot(A), Slot(B), Slot(C)],
+                ArraySet32: [Slot(A), Slot(B), Slot(C)],
+                ArraySet64: [Slot(A), Slot(B), Slot(C)],
+                ArraySetWide: [Slot(A), Slot(B), Slot(C)],
+                ArraySetFunc: [Slot(A), Slot(B), Slot(C)],
+                ArrayLen: [Def(A), Slot(B)],
+                /// The operands are in consecutive slots from the first number on; the type follows, and then another type, a
+                /// segment or a number of elements.
+                ArrayNew: [Def(A), Low(1), High(1)],
+                ArrayNewDefault: [Def(A), Slot(B), Low(1)],
+                ArrayNewFixed: [Def(A), Low(1), High(1), Low(2)],
+                ArrayNewData: [Def(A), Low(1), High(1), Low(2)],
+                ArrayNewElem: [Def(A), Low(1), High(1), Low(2)],
+                ArrayFill: [Low(1), High(1)],
+                ArrayCopy: [Low(1), High(1), Low(2)],
+                ArrayInitData: [Low(1), High(1), Low(2)],
+                ArrayInitElem: [Low(1), High(1), Low(2)],
+                RefI31: [Def(A), Slot(B)],
+                I31GetS: [Def(A), Slot(B)],
+                I31GetU: [Def(A), Slot(B)],
+                /// Tests of a reference: `c` is the result for null. Objects: the offset of the type's descriptor in the context,
+                /// and the number of its supertypes; functions: the type.
+                RefTestI31: [Def(A), Slot(B), ImmC],
+                RefTestEq: [Def(A), Slot(B), ImmC],
+                RefTestStruct: [Def(A), Slot(B), ImmC],
+                RefTestArray: [Def(A), Slot(B), ImmC],
+                RefTestFinal: [Def(A), Slot(B), ImmC, Low(1)],
+                RefTestObject: [Def(A), Slot(B), ImmC, Low(1), High(1)],
+                RefTestFunc: [Def(A), Slot(B), ImmC, Low(1)],
+                /// The same as casts, which change nothing: `b` tells whether null passes. The last three look at null only, or at nothing.
+                RefCastI31: [Slot(A), ImmB],
+                RefCastEq: [Slot(A), ImmB],
+                RefCastStruct: [Slot(A), ImmB],
+                RefCastArray: [Slot(A), ImmB],
+                RefCastFinal: [Slot(A), ImmB, Low(1)],
+                RefCastObject: [Slot(A), ImmB, Low(1), High(1)],
+                RefCastFunc: [Slot(A), ImmB, Low(1)],
+                RefCastNonNull: [Slot(A)],
+                RefCastNull: [Slot(A)],
+                RefCastNothing: [Slot(A)],
             }
 
             // Comparisons; each also as a conditional branch.
@@ -249,6 +330,40 @@ macro_rules! for_each_op {
                 I32Store8(x: u32) -> u8 { x as u8 } I32Store16(x: u32) -> u16 { x as u16 }
                 I64Store8(x: u64) -> u8 { x as u8 } I64Store16(x: u64) -> u16 { x as u16 }
                 I64Store32(x: u64) -> u32 { x as u32 } V128Store(x: V128) -> V128 { x }
+            }
+
+            // Atomic instructions: the unit in memory. Values are in slots, with zeros above.
+            atomic_load {
+                I32AtomicLoad u32; I64AtomicLoad u64; I32AtomicLoad8U u8; I32AtomicLoad16U u16; I64AtomicLoad8U u8;
+                I64AtomicLoad16U u16; I64AtomicLoad32U u32;
+            }
+            atomic_store {
+                I32AtomicStore u32; I64AtomicStore u64; I32AtomicStore8 u8; I32AtomicStore16 u16; I64AtomicStore8 u8;
+                I64AtomicStore16 u16; I64AtomicStore32 u32;
+            }
+            atomic_rmw {
+                I32AtomicRmwAdd fetch_add u32; I64AtomicRmwAdd fetch_add u64; I32AtomicRmw8AddU fetch_add u8;
+                I32AtomicRmw16AddU fetch_add u16; I64AtomicRmw8AddU fetch_add u8; I64AtomicRmw16AddU fetch_add u16;
+                I64AtomicRmw32AddU fetch_add u32;
+                I32AtomicRmwSub fetch_sub u32; I64AtomicRmwSub fetch_sub u64; I32AtomicRmw8SubU fetch_sub u8;
+                I32AtomicRmw16SubU fetch_sub u16; I64AtomicRmw8SubU fetch_sub u8; I64AtomicRmw16SubU fetch_sub u16;
+                I64AtomicRmw32SubU fetch_sub u32;
+                I32AtomicRmwAnd fetch_and u32; I64AtomicRmwAnd fetch_and u64; I32AtomicRmw8AndU fetch_and u8;
+                I32AtomicRmw16AndU fetch_and u16; I64AtomicRmw8AndU fetch_and u8; I64AtomicRmw16AndU fetch_and u16;
+                I64AtomicRmw32AndU fetch_and u32;
+                I32AtomicRmwOr fetch_or u32; I64AtomicRmwOr fetch_or u64; I32AtomicRmw8OrU fetch_or u8;
+                I32AtomicRmw16OrU fetch_or u16; I64AtomicRmw8OrU fetch_or u8; I64AtomicRmw16OrU fetch_or u16;
+                I64AtomicRmw32OrU fetch_or u32;
+                I32AtomicRmwXor fetch_xor u32; I64AtomicRmwXor fetch_xor u64; I32AtomicRmw8XorU fetch_xor u8;
+                I32AtomicRmw16XorU fetch_xor u16; I64AtomicRmw8XorU fetch_xor u8; I64AtomicRmw16XorU fetch_xor u16;
+                I64AtomicRmw32XorU fetch_xor u32;
+                I32AtomicRmwXchg swap u32; I64AtomicRmwXchg swap u64; I32AtomicRmw8XchgU swap u8;
+                I32AtomicRmw16XchgU swap u16; I64AtomicRmw8XchgU swap u8; I64AtomicRmw16XchgU swap u16;
+                I64AtomicRmw32XchgU swap u32;
+            }
+            atomic_cmpxchg {
+                I32AtomicRmwCmpxchg u32; I64AtomicRmwCmpxchg u64; I32AtomicRmw8CmpxchgU u8; I32AtomicRmw16CmpxchgU u16;
+                I64AtomicRmw8CmpxchgU u8; I64AtomicRmw16CmpxchgU u16; I64AtomicRmw32CmpxchgU u32;
             }
 
             load_lane {

@@ -77,6 +77,10 @@ pub(in crate::interp) struct OpTable<T> {
     pub unary: [[T; 2 * UNARY_FORMS]; Unary::COUNT],
     pub load: [[T; 2 * LOAD_FORMS + 1]; Load::COUNT],
     pub store: [[T; 7]; Store::COUNT],
+    pub atomic_load: [T; AtomicLoad::COUNT],
+    pub atomic_store: [T; AtomicStore::COUNT],
+    pub atomic_rmw: [T; AtomicRmw::COUNT],
+    pub atomic_cmpxchg: [T; AtomicCmpxchg::COUNT],
     pub load_lane: [T; LoadLane::COUNT],
     pub store_lane: [T; StoreLane::COUNT],
     pub splat: [T; Splat::COUNT],
@@ -187,6 +191,10 @@ macro_rules! define {
         unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
         load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
         store { $($store:ident($sx:ident: $store_in:ident) -> $store_mem:ident $store_body:tt)* }
+        atomic_load { $($al:ident $al_unit:ident;)* }
+        atomic_store { $($as:ident $as_unit:ident;)* }
+        atomic_rmw { $($ar:ident $ar_fn:ident $ar_unit:ident;)* }
+        atomic_cmpxchg { $($ac:ident $ac_unit:ident;)* }
         load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
         store_lane { $($store_lane:ident($($sl:tt)*) -> $sl_mem:ident $sl_body:tt)* }
         splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
@@ -209,6 +217,10 @@ macro_rules! define {
         class! { Unary unary: $($unary)* }
         class! { Load load: $($load)* }
         class! { Store store: $($store)* }
+        class! { AtomicLoad atomic_load: $($al)* }
+        class! { AtomicStore atomic_store: $($as)* }
+        class! { AtomicRmw atomic_rmw: $($ar)* }
+        class! { AtomicCmpxchg atomic_cmpxchg: $($ac)* }
         class! { LoadLane load_lane: $($load_lane)* }
         class! { StoreLane store_lane: $($store_lane)* }
         class! { Splat splat: $($splat)* }
@@ -357,7 +369,10 @@ macro_rules! simple {
     };
 }
 
-simple! { LoadLane StoreLane Splat Extract Replace VectorBinary VectorUnary VectorTernary VectorSwizzle VectorFused VectorShift VectorTest }
+simple! {
+    AtomicLoad AtomicStore AtomicRmw AtomicCmpxchg LoadLane StoreLane Splat Extract Replace VectorBinary VectorUnary VectorTernary
+    VectorSwizzle VectorFused VectorShift VectorTest
+}
 
 /// The word of an instruction.
 #[inline(always)]

@@ -3,7 +3,7 @@
 use super::Translator;
 use super::control::slots;
 use crate::interp::op::Plain;
-use crate::module::types::ValType;
+use crate::module::types::{FuncType, ValType};
 
 impl Translator<'_> {
     /// Puts arguments into their own slots and pops them. Returns the first one's slot.
@@ -46,21 +46,30 @@ impl Translator<'_> {
 
     pub fn call_indirect(&mut self, type_index: u32, table: u32) {
         let ty = self.module.types[type_index as usize].unwrap_func();
-        let index = self.pop();
-        let own = index.slot;
-        let index = self.slot_of(index);
+        let place = u64::from(self.table_place(table)) | u64::from(type_index) << 32;
+        self.put_call_by(Plain::CallIndirect, ty, |slots| [place, slots]);
+    }
+
+    pub fn call_ref(&mut self, type_index: u32) {
+        let ty = self.module.types[type_index as usize].unwrap_func();
+        self.put_call_by(Plain::CallRef, ty, |slots| [slots]);
+    }
+
+    /// Emits a call whose callee is found by the top operand, in field `b`. `rest` gives the words that follow the first, from the
+    /// slots that arguments and results need.
+    fn put_call_by<const N: usize>(&mut self, op: Plain, ty: &FuncType, rest: impl FnOnce(u64) -> [u64; N]) {
+        let callee = self.pop();
+        let own = callee.slot;
+        let callee = self.slot_of(callee);
         let base = self.height - slots(ty.params());
-        // If the frame is at a wide slot, the index is read from its own slot, at a small distance from the frame.
+        // If the frame is at a wide slot, the operand is read from its own slot, at a small distance from the frame.
         if !self.near(base) {
-            self.put_copy(own, index, false);
+            self.put_copy(own, callee, false);
         }
         self.arguments(ty.params());
-        let near = if self.near(base) { self.read(index, 0) } else { (own - base) as u16 };
-        let rest = [
-            u64::from(self.table_place(table)) | u64::from(type_index) << 32,
-            slots(ty.params()).max(slots(ty.results())).into(),
-        ];
-        self.put_call(base, |this, a| this.effect(Plain::CallIndirect.op(), a, near, 0, &rest));
+        let near = if self.near(base) { self.read(callee, 0) } else { (own - base) as u16 };
+        let rest = rest(slots(ty.params()).max(slots(ty.results())).into());
+        self.put_call(base, |this, a| this.effect(op.op(), a, near, 0, &rest));
         self.push_temps(ty.results());
     }
 
@@ -82,6 +91,15 @@ impl Translator<'_> {
         let b = self.read(index, 0);
         let place = u64::from(self.table_place(table)) | u64::from(type_index) << 32;
         self.effect(Plain::ReturnCallIndirect.op(), self.header as u16, b, 0, &[place, base.into()]);
+        self.leave();
+    }
+
+    pub fn return_call_ref(&mut self, type_index: u32) {
+        let ty = self.module.types[type_index as usize].unwrap_func();
+        let func = self.pop_slot();
+        let base = self.arguments(ty.params());
+        let b = self.read(func, 0);
+        self.effect(Plain::ReturnCallRef.op(), self.header as u16, b, 0, &[u64::from(base) << 32]);
         self.leave();
     }
 }

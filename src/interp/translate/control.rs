@@ -116,7 +116,7 @@ pub(super) fn slots(types: &[ValType]) -> u32 {
 
 /// The condition of a branch, as fields of the branch instruction: its operands have been read, and copies to operands' slots may
 /// be emitted before the branch.
-enum BranchCondition {
+pub(super) enum BranchCondition {
     Known(bool),
     /// Whether a slot, or the accumulator if there is none, is not zero; or, unless it `holds`, is zero.
     Nonzero {
@@ -134,7 +134,7 @@ enum BranchCondition {
 }
 
 impl BranchCondition {
-    fn negated(self) -> Self {
+    pub(super) fn negated(self) -> Self {
         match self {
             BranchCondition::Known(value) => BranchCondition::Known(!value),
             BranchCondition::Nonzero { slot, holds } => BranchCondition::Nonzero { slot, holds: !holds },
@@ -300,7 +300,7 @@ impl<'m> Translator<'m> {
     }
 
     /// Takes the top operand as a condition.
-    fn condition(&mut self) -> BranchCondition {
+    pub(super) fn condition(&mut self) -> BranchCondition {
         let operand = self.pop();
         if let OperandKind::Const(bits) = operand.kind {
             return BranchCondition::Known(bits as u32 != 0);
@@ -507,6 +507,42 @@ impl<'m> Translator<'m> {
 
     pub fn br_if(&mut self, depth: u32) {
         let condition = self.condition();
+        self.br_on(depth, condition);
+    }
+
+    /// Branches if the reference on top is null, which is not carried; it stays for what follows.
+    pub fn br_on_null(&mut self, depth: u32) {
+        let operand = self.pop();
+        let condition = self.nullness(operand, Compare::I64Eq);
+        self.br_on(depth, condition);
+        if self.reachable {
+            self.push_again(operand);
+        }
+    }
+
+    /// Branches if the reference on top is not null, and carries it; it is dropped for what follows.
+    pub fn br_on_non_null(&mut self, depth: u32) {
+        let operand = self.pop();
+        let condition = self.nullness(operand, Compare::I64Ne);
+        self.push_again(operand);
+        self.br_on(depth, condition);
+        self.pop();
+    }
+
+    /// Whether a popped reference compares with null as `op` says. The reference stays in its slot.
+    fn nullness(&mut self, operand: Operand, op: Compare) -> BranchCondition {
+        if let OperandKind::Const(bits) = operand.kind {
+            return BranchCondition::Known((bits == 0) == (op == Compare::I64Eq));
+        }
+        let slot = self.slot_of(operand);
+        match self.in_acc(slot, Bank::Int) {
+            true => BranchCondition::Compare { op, form: Form::AI, b: 0, c: 0, word: 0 },
+            false => BranchCondition::Compare { op, form: Form::SI, b: self.read(slot, 3), c: 0, word: 0 },
+        }
+    }
+
+    /// Branches if a condition holds.
+    pub(super) fn br_on(&mut self, depth: u32, condition: BranchCondition) {
         let block = self.target(depth);
         match condition {
             BranchCondition::Known(true) => return self.br(depth),

@@ -4,11 +4,13 @@
 //! when it must be (see [`stack`]). [`emit`] appends instructions, and knows what the accumulators hold. Each category of
 //! instructions has its file. Each operator is validated before it comes here ([`walk`]).
 
+mod atomic;
 mod call;
 mod control;
 mod emit;
 mod exception;
 mod fuel;
+mod gc;
 mod heat;
 mod memory;
 mod numeric;
@@ -175,7 +177,7 @@ impl<'m> Translator<'m> {
             module,
             defined,
             counting: extras.counts,
-            segments: extras.consumes_fuel.then(|| Segments::of(&body)),
+            segments: extras.consumes_fuel.then(|| Segments::of(&body, module.layouts())),
             straight: Vec::new(),
             offset: 0,
             body,
@@ -270,6 +272,10 @@ macro_rules! translate {
         unary { $($unary:ident($($u:tt)*) -> $unary_out:ident $unary_body:tt)* }
         load { $($load:ident($($l:tt)*) -> $load_out:ident $load_body:tt)* }
         store { $($store:ident($($s:tt)*) -> $store_unit:ident $store_body:tt)* }
+        atomic_load { $($al:ident $al_unit:ident;)* }
+        atomic_store { $($as:ident $as_unit:ident;)* }
+        atomic_rmw { $($ar:ident $ar_fn:ident $ar_unit:ident;)* }
+        atomic_cmpxchg { $($ac:ident $ac_unit:ident;)* }
         load_lane { $($load_lane:ident($($ll:tt)*) $ll_body:tt)* }
         store_lane { $($store_lane:ident($($sl:tt)*) -> $st:ident $sl_body:tt)* }
         splat { $($splat:ident $splat_fn:ident $splat_ty:ident;)* }
@@ -296,6 +302,8 @@ macro_rules! translate {
                     Operator::Br { relative_depth } => self.br(relative_depth),
                     Operator::BrIf { relative_depth } => self.br_if(relative_depth),
                     Operator::BrTable { ref targets } => self.br_table(targets)?,
+                    Operator::BrOnNull { relative_depth } => self.br_on_null(relative_depth),
+                    Operator::BrOnNonNull { relative_depth } => self.br_on_non_null(relative_depth),
                     Operator::Return => self.br(self.blocks.len() as u32 - 1),
                     Operator::Call { function_index } => self.call(function_index),
                     Operator::CallIndirect { type_index, table_index } => self.call_indirect(type_index, table_index),
@@ -303,6 +311,8 @@ macro_rules! translate {
                     Operator::ReturnCallIndirect { type_index, table_index } => {
                         self.return_call_indirect(type_index, table_index);
                     }
+                    Operator::CallRef { type_index } => self.call_ref(type_index),
+                    Operator::ReturnCallRef { type_index } => self.return_call_ref(type_index),
                     Operator::TryTable { ref try_table } => self.try_table(try_table),
                     Operator::Throw { tag_index } => self.throw(tag_index),
                     Operator::ThrowRef => self.throw_ref(),
@@ -341,6 +351,7 @@ macro_rules! translate {
                     Operator::GlobalSet { global_index } => self.global_set(global_index),
                     Operator::RefNull { .. } => self.ref_null(),
                     Operator::RefIsNull => self.ref_is_null(),
+                    Operator::RefAsNonNull => self.ref_as_non_null(),
                     Operator::RefFunc { function_index } => self.ref_func(function_index),
                     Operator::MemorySize { mem } => self.memory_size(mem),
                     Operator::MemoryGrow { mem } => self.memory_grow(mem),
@@ -357,12 +368,75 @@ macro_rules! translate {
                     Operator::TableInit { elem_index, table } => self.table_init(table, elem_index),
                     Operator::ElemDrop { elem_index } => self.elem_drop(elem_index),
                     Operator::I8x16Shuffle { lanes } => self.shuffle(lanes),
+                    Operator::RefEq => self.compare(op::Compare::I64Eq),
+                    Operator::StructNew { struct_type_index } => self.struct_new(struct_type_index),
+                    Operator::StructNewDefault { struct_type_index } => self.struct_new_default(struct_type_index),
+                    Operator::StructGet { struct_type_index, field_index }
+                    | Operator::StructGetU { struct_type_index, field_index } => {
+                        self.struct_get(struct_type_index, field_index, false);
+                    }
+                    Operator::StructGetS { struct_type_index, field_index } => {
+                        self.struct_get(struct_type_index, field_index, true);
+                    }
+                    Operator::StructSet { struct_type_index, field_index } => {
+                        self.struct_set(struct_type_index, field_index);
+                    }
+                    Operator::ArrayNew { array_type_index } => self.array_new(array_type_index),
+                    Operator::ArrayNewDefault { array_type_index } => self.array_new_default(array_type_index),
+                    Operator::ArrayNewFixed { array_type_index, array_size } => {
+                        self.array_new_fixed(array_type_index, array_size);
+                    }
+                    Operator::ArrayNewData { array_type_index, array_data_index } => {
+                        self.array_new_data(array_type_index, array_data_index);
+                    }
+                    Operator::ArrayNewElem { array_type_index, array_elem_index } => {
+                        self.array_new_elem(array_type_index, array_elem_index);
+                    }
+                    Operator::ArrayGet { array_type_index } | Operator::ArrayGetU { array_type_index } => {
+                        self.array_get(array_type_index, false);
+                    }
+                    Operator::ArrayGetS { array_type_index } => self.array_get(array_type_index, true),
+                    Operator::ArraySet { array_type_index } => self.array_set(array_type_index),
+                    Operator::ArrayLen => self.array_len(),
+                    Operator::ArrayFill { array_type_index } => self.array_fill(array_type_index),
+                    Operator::ArrayCopy { array_type_index_dst, array_type_index_src } => {
+                        self.array_copy(array_type_index_dst, array_type_index_src);
+                    }
+                    Operator::ArrayInitData { array_type_index, array_data_index } => {
+                        self.array_init_data(array_type_index, array_data_index);
+                    }
+                    Operator::ArrayInitElem { array_type_index, array_elem_index } => {
+                        self.array_init_elem(array_type_index, array_elem_index);
+                    }
+                    Operator::RefTestNonNull { hty } => self.ref_test(hty, false),
+                    Operator::RefTestNullable { hty } => self.ref_test(hty, true),
+                    Operator::RefCastNonNull { hty } => self.ref_cast(hty, false),
+                    Operator::RefCastNullable { hty } => self.ref_cast(hty, true),
+                    Operator::BrOnCast { relative_depth, to_ref_type, .. } => {
+                        self.br_on_cast(relative_depth, to_ref_type, true);
+                    }
+                    Operator::BrOnCastFail { relative_depth, to_ref_type, .. } => {
+                        self.br_on_cast(relative_depth, to_ref_type, false);
+                    }
+                    Operator::RefI31 => self.i31(Plain::RefI31),
+                    Operator::I31GetS => self.i31(Plain::I31GetS),
+                    Operator::I31GetU => self.i31(Plain::I31GetU),
+                    // These leave the reference as it is.
+                    Operator::AnyConvertExtern | Operator::ExternConvertAny => {}
 
                     $(Operator::$compare => self.compare(op::Compare::$compare),)*
                     $(Operator::$binary => self.binary(op::Binary::$binary),)*
                     $(Operator::$unary => self.unary(op::Unary::$unary),)*
                     $(Operator::$load { memarg } => self.load(op::Load::$load, memarg),)*
                     $(Operator::$store { memarg } => self.store(op::Store::$store, memarg),)*
+                    Operator::MemoryAtomicNotify { memarg } => self.atomic_notify(memarg),
+                    Operator::MemoryAtomicWait32 { memarg } => self.atomic_wait(Plain::MemoryAtomicWait32, memarg),
+                    Operator::MemoryAtomicWait64 { memarg } => self.atomic_wait(Plain::MemoryAtomicWait64, memarg),
+                    Operator::AtomicFence { .. } => self.atomic_fence(),
+                    $(Operator::$al { memarg } => self.atomic_load(op::AtomicLoad::$al, memarg),)*
+                    $(Operator::$as { memarg } => self.atomic_store(op::AtomicStore::$as, memarg),)*
+                    $(Operator::$ar { memarg } => self.atomic_rmw(op::AtomicRmw::$ar, memarg),)*
+                    $(Operator::$ac { memarg } => self.atomic_cmpxchg(op::AtomicCmpxchg::$ac, memarg),)*
                     $(Operator::$load_lane { memarg, lane } => self.load_lane(op::LoadLane::$load_lane, memarg, lane),)*
                     $(Operator::$store_lane { memarg, lane } => {
                         self.store_lane(op::StoreLane::$store_lane, memarg, lane);

@@ -13,6 +13,14 @@ impl Translator<'_> {
         self.eqz(Compare::I64Eq);
     }
 
+    pub fn ref_as_non_null(&mut self) {
+        let operand = self.pop();
+        let slot = self.slot_of(operand);
+        let a = self.read(slot, 0);
+        self.effect(Plain::RefAsNonNull.op(), a, 0, 0, &[]);
+        self.push_again(operand);
+    }
+
     pub fn ref_func(&mut self, func: u32) {
         let slot = self.push_temp(Bank::Int);
         self.define_bc(Plain::RefFunc.op(), slot, Bank::Int, func);

@@ -108,6 +108,17 @@ impl<'m> Translator<'m> {
         operand
     }
 
+    /// Pushes an operand that has just been popped. What defined it must go on writing its slot: instructions have read it there.
+    pub fn push_again(&mut self, operand: Operand) {
+        self.acc_from = [NONE; 3];
+        match operand.kind {
+            OperandKind::Local { index, .. } => self.push_local(index),
+            kind => {
+                self.push(kind, operand.wide);
+            }
+        }
+    }
+
     /// Pops all operands but the lowest `len`.
     pub fn truncate(&mut self, len: usize) {
         while self.stack.len() > len {

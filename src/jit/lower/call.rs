@@ -42,6 +42,14 @@ impl<'m> Lower<'m, '_> {
                 let callee = self.indirect(type_index, table_index);
                 self.emit_return_call(callee);
             }
+            Op::CallRef { type_index } => {
+                let callee = self.referenced(type_index);
+                self.emit_call(callee);
+            }
+            Op::ReturnCallRef { type_index } => {
+                let callee = self.referenced(type_index);
+                self.emit_return_call(callee);
+            }
             _ => return false,
         }
         true
@@ -54,6 +62,7 @@ impl<'m> Lower<'m, '_> {
         }
         let call = self.builder.ins().call_indirect(callee.signature, callee.code, &args);
         self.stack.extend_from_slice(self.builder.inst_results(call));
+        self.learn_top(callee.results);
         self.reload_fuel();
     }
 
@@ -97,7 +106,8 @@ impl<'m> Lower<'m, '_> {
             None => {
                 let offset = self.module.offsets.imported_func(func);
                 let reference = self.load_constant(self.vmctx, offset);
-                self.through_reference(ty, reference)
+                let flags = self.flags(Region::Code);
+                self.through_reference(ty, reference, flags)
             }
         }
     }
@@ -117,13 +127,36 @@ impl<'m> Lower<'m, '_> {
         }
         let mismatch = self.compare_func_type(IntCC::NotEqual, reference, ty, flags);
         self.trapnz(mismatch, Trap::IndirectCallTypeMismatch);
-        self.through_reference(ty, reference)
+        let flags = self.flags(Region::Code);
+        self.through_reference(ty, reference, flags)
     }
 
-    /// The callee that a reference leads to, which is known to be of type `ty`.
-    fn through_reference(&mut self, ty: u32, reference: Value) -> Callee<'m> {
+    /// The callee that the reference on top, of type `ty`, leads to; traps if it is null.
+    fn referenced(&mut self, ty: u32) -> Callee<'m> {
+        let reference = self.pop_reference();
         let flags = self.flags(Region::Code);
-        let code = self.ins().load(types::I64, flags, reference, VMFuncRef::CODE);
+        let flags = self.checked_func(reference, flags, Trap::NullFunctionReference);
+        self.through_reference(ty, reference, flags)
+    }
+
+    /// Flags of the first load through a reference to a function, made of others. It traps if the reference is null.
+    pub(super) fn checked_func(&mut self, reference: Value, flags: MemFlagsData, trap: Trap) -> MemFlagsData {
+        if self.known.is_non_null(reference) {
+            return flags;
+        }
+        self.known.learn_non_null(reference);
+        if self.signals {
+            // A null reference faults at the first load: no page is ever mapped at address 0.
+            return flags.with_trap_code(Some(abi::trap_code(trap)));
+        }
+        self.trapz(reference, trap);
+        flags
+    }
+
+    /// The callee that a reference leads to, which is known to be of type `ty`. The first load through it has these flags.
+    fn through_reference(&mut self, ty: u32, reference: Value, first: MemFlagsData) -> Callee<'m> {
+        let flags = self.flags(Region::Code);
+        let code = self.ins().load(types::I64, first, reference, VMFuncRef::CODE);
         let context = self.ins().load(types::I64, flags, reference, VMFuncRef::CALLEE);
         self.callee(ty, code, [context, self.vmctx])
     }

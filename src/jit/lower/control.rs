@@ -6,7 +6,10 @@
 
 use std::ops::Deref;
 
-use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value, types};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    Block, BlockArg, BlockCall, InstBuilder, InstructionData, JumpTableData, Opcode, Value, types,
+};
 use wasmparser::{BlockType, BrTable, Operator as Op};
 
 use super::Lower;
@@ -28,13 +31,20 @@ pub(super) struct ControlFrame<'m> {
     pub height: usize,
     /// Whether some branch goes to its end.
     pub branched: bool,
-    /// The mark of [`Bounds`](crate::jit::bounds::Bounds) for what was proved before it.
-    pub proofs: usize,
+    /// What was proved before it.
+    pub proofs: Proofs,
     /// Number of exception handlers around what is in it.
     pub handlers: usize,
     /// Set if the function can be entered within it, see `osr`: then the operands below it are saved, and read again where
     /// control may come from such an entry. The number of operands that were saved before it.
     pub saved: Option<usize>,
+}
+
+/// Marks for what was proved of indices ([`Bounds`](crate::jit::bounds::Bounds)) and is known of references ([`Known`](super::known::Known)).
+#[derive(Clone, Copy, Default)]
+pub(super) struct Proofs {
+    bounds: usize,
+    known: usize,
 }
 
 pub(super) enum FrameKind {
@@ -47,10 +57,11 @@ pub(super) enum FrameKind {
     Try,
     /// A `catch` of one, with the exceptions that it does not catch, if there may be some. The lowest operand is the exception.
     Catch(Option<Unmatched>),
-    /// The block of its `else`, and the parameters that it starts with.
+    /// The block of its `else`, the parameters that it starts with, and a reference that is not null there.
     If {
         otherwise: Block,
         params: Vec<Value>,
+        non_null: Option<Value>,
     },
 }
 
@@ -79,7 +90,7 @@ impl<'m> Lower<'m, '_> {
             results,
             height: self.stack.len() - params.len(),
             branched: false,
-            proofs: self.bounds.proofs(),
+            proofs: Proofs { bounds: self.bounds.proofs(), known: self.known.mark() },
             handlers: self.handlers.len(),
             saved,
         });
@@ -88,8 +99,14 @@ impl<'m> Lower<'m, '_> {
     /// At the header of a loop that the function can be entered at: forgets all proofs. They are about values that are not used
     /// from here on, as an entry brings operands and locals of its own.
     pub(super) fn forget_proofs(&mut self) {
-        self.bounds.forget(0);
-        self.frames.iter_mut().for_each(|frame| frame.proofs = 0);
+        self.forget(Proofs::default());
+        self.frames.iter_mut().for_each(|frame| frame.proofs = Proofs::default());
+    }
+
+    /// Forgets what was proved since the marks: the code that follows is reached on other paths too.
+    pub(super) fn forget(&mut self, proofs: Proofs) {
+        self.bounds.forget(proofs.bounds);
+        self.known.forget(proofs.known);
     }
 
     pub(super) fn control(&mut self, op: &Op<'m>) -> bool {
@@ -116,6 +133,37 @@ impl<'m> Lower<'m, '_> {
                 self.with_top(arity, |lower, args| lower.builder.ins().brif(condition, target, args, next, []));
                 self.builder.seal_block(next);
                 self.builder.switch_to_block(next);
+                if let Some((reference, true)) = self.null_test(condition) {
+                    self.known.learn_non_null(reference);
+                }
+            }
+            Op::BrOnNull { relative_depth } => {
+                let reference = self.pop_reference();
+                if self.known.is_non_null(reference) {
+                    self.push(reference);
+                    return true;
+                }
+                let (target, arity) = self.label(relative_depth);
+                let next = self.builder.create_block();
+                self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, next, [], target, args));
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(next);
+                self.known.learn_non_null(reference);
+                self.push(reference);
+            }
+            Op::BrOnNonNull { relative_depth } => {
+                let reference = self.pop_reference();
+                self.push(reference);
+                if self.known.is_non_null(reference) {
+                    self.branch(relative_depth);
+                    return true;
+                }
+                let (target, arity) = self.label(relative_depth);
+                let next = self.builder.create_block();
+                self.with_top(arity, |lower, args| lower.builder.ins().brif(reference, target, args, next, []));
+                self.builder.seal_block(next);
+                self.builder.switch_to_block(next);
+                self.pop();
             }
             Op::BrTable { ref targets } => self.branch_table(targets),
             Op::Return => {
@@ -129,6 +177,9 @@ impl<'m> Lower<'m, '_> {
                 let (x, y, condition) = self.pop3();
                 let (x, y) = (self.canonical(x), self.canonical(y));
                 let result = self.ins().select(condition, x, y);
+                if let Op::TypedSelect { ty } = *op {
+                    self.learn_type(result, &ValType::from_wasmparser(ty, &self.module.sigs));
+                }
                 self.push(result);
             }
             _ => return false,
@@ -179,6 +230,7 @@ impl<'m> Lower<'m, '_> {
             self.read_operands(self.stack.len());
         }
         self.stack.extend(own);
+        self.learn_top(&params);
         self.poll();
         self.count();
     }
@@ -194,14 +246,40 @@ impl<'m> Lower<'m, '_> {
         self.builder.seal_block(otherwise);
         self.builder.switch_to_block(then);
         let again = self.stack[self.stack.len() - params.len()..].to_vec();
-        self.push_frame(FrameKind::If { otherwise, params: again }, target, params, results, saved);
+        let tested = self.null_test(condition);
+        let non_null = tested.and_then(|(reference, if_null)| if_null.then_some(reference));
+        self.push_frame(FrameKind::If { otherwise, params: again, non_null }, target, params, results, saved);
+        if let Some((reference, false)) = tested {
+            self.known.learn_non_null(reference);
+        }
+    }
+
+    /// The reference that a condition compares with null, and whether it holds for null.
+    fn null_test(&self, condition: Value) -> Option<(Value, bool)> {
+        let dfg = &self.builder.func.dfg;
+        let (mut condition, mut if_null) = (dfg.resolve_aliases(condition), true);
+        // `i32.eqz` around it, maybe twice, and what makes an `i32` of each comparison.
+        for _ in 0..6 {
+            match dfg.insts[dfg.value_def(condition).inst()?] {
+                InstructionData::Unary { opcode: Opcode::Uextend, arg } => condition = dfg.resolve_aliases(arg),
+                InstructionData::IntCompare { cond: IntCC::Equal, args: [x, y], .. } if self.constant(y) == Some(0) => {
+                    let x = dfg.resolve_aliases(x);
+                    if dfg.value_type(x) == types::I64 {
+                        return Some((x, if_null));
+                    }
+                    (condition, if_null) = (x, !if_null);
+                }
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// Ends the first arm of an `if` and begins the second.
     fn otherwise(&mut self) {
         let frame = self.frames.last_mut().expect("validation matched the else");
         let (height, target, results) = (frame.height, frame.target, frame.results.len());
-        let FrameKind::If { otherwise, params } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
+        let FrameKind::If { otherwise, params, non_null } = std::mem::replace(&mut frame.kind, FrameKind::Block) else {
             unreachable!("validation matched the else");
         };
         frame.branched |= self.reachable;
@@ -209,13 +287,16 @@ impl<'m> Lower<'m, '_> {
         if self.reachable {
             self.with_top(results, |lower, args| lower.builder.ins().jump(target, args));
         }
-        self.bounds.forget(proofs);
+        self.forget(proofs);
         self.builder.switch_to_block(otherwise);
         self.stack.truncate(height);
         if saved.is_some() {
             self.read_operands(height);
         }
         self.stack.extend(params);
+        if let Some(reference) = non_null {
+            self.known.learn_non_null(reference);
+        }
         self.reachable = true;
     }
 
@@ -237,7 +318,7 @@ impl<'m> Lower<'m, '_> {
                 frame.branched = true;
             }
             self.stack.truncate(frame.height);
-            self.bounds.forget(frame.proofs);
+            self.forget(frame.proofs);
             self.emit_dispatch(handler);
         }
         if let FrameKind::Loop = frame.kind {
@@ -262,11 +343,12 @@ impl<'m> Lower<'m, '_> {
                 self.read_operands(frame.height);
             }
             self.stack.extend(own);
-            self.bounds.forget(frame.proofs);
+            self.forget(frame.proofs);
+            self.learn_top(&frame.results);
             self.reachable = true;
         } else if !self.reachable {
             self.stack.truncate(frame.height);
-            self.bounds.forget(frame.proofs);
+            self.forget(frame.proofs);
         }
         self.forget_saved(frame.saved);
         if let (FrameKind::Function, true) = (frame.kind, self.reachable) {

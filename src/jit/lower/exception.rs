@@ -19,8 +19,9 @@ use super::call::Callee;
 use super::control::FrameKind;
 use crate::error::Trap;
 use crate::jit::abi;
-use crate::module::types::ValType;
-use crate::vm::context::{VMContext, VMException, VMStore};
+use crate::module::layout::{DESCRIPTOR, PAYLOAD};
+use crate::module::types::{HeapType, ValType};
+use crate::vm::context::{VMContext, VMStore, VMTag};
 
 /// A `try_table` whose `end` has not come yet.
 pub(super) struct ExceptionHandler {
@@ -98,7 +99,7 @@ impl<'m> Lower<'m, '_> {
         if reachable {
             self.jump_with_top(results, target);
         }
-        self.bounds.forget(proofs);
+        self.forget(proofs);
         self.reachable = false;
         if let FrameKind::Catch(unmatched) = kind {
             return unmatched;
@@ -118,15 +119,25 @@ impl<'m> Lower<'m, '_> {
         self.builder.switch_to_block(block);
         let exception = self.builder.block_params(block)[0];
         self.reload_fuel();
-        // Not free to move: only here is the exception known to exist. `throw_ref` jumps here after its null check, and the
-        // load must not move before that.
-        let thrown = self.ins().load(types::I64, MemFlagsData::trusted(), exception, VMException::TAG);
+        // Not free to move: only here is the exception known to exist, and with it the heap. `throw_ref` jumps here after its
+        // null check, and the loads must not move before that.
+        let object = self.exception_address(exception);
+        let thrown = self.ins().load(types::I32, MemFlagsData::trusted(), object, DESCRIPTOR as i32);
         Unmatched { block, exception, thrown }
     }
 
-    /// Goes on if a thrown tag is the wanted one; otherwise in the block that is returned.
+    /// Address of an exception that exists.
+    fn exception_address(&mut self, exception: Value) -> Value {
+        let store = self.load_constant(self.vmctx, VMContext::STORE);
+        let base = self.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::GC_BASE);
+        self.ins().iadd(base, exception)
+    }
+
+    /// Goes on if a thrown tag is the wanted one; otherwise in the block that is returned. Tags are told by their descriptors;
+    /// one without exceptions has none yet.
     fn match_tag(&mut self, thrown: Value, tag: u32) -> Block {
         let wanted = self.load_constant(self.vmctx, self.module.offsets.tag(tag));
+        let wanted = self.ins().load(types::I32, MemFlagsData::trusted(), wanted, VMTag::DESCRIPTOR);
         let (matching, next) = (self.builder.create_block(), self.builder.create_block());
         let matches = self.ins().icmp(IntCC::Equal, thrown, wanted);
         self.ins().brif(matches, matching, [], next, []);
@@ -138,10 +149,20 @@ impl<'m> Lower<'m, '_> {
 
     /// Pushes the payload of an exception with this tag.
     fn push_payload(&mut self, exception: Value, tag: u32) {
-        let payload = self.ins().iadd_imm_s(exception, i64::from(VMException::PAYLOAD));
+        let object = self.exception_address(exception);
+        let payload = self.ins().iadd_imm_s(object, i64::from(PAYLOAD));
         let types = self.payload_types(tag);
-        let values = abi::load_slots(&mut self.builder, types, payload);
+        let mut values = abi::load_slots(&mut self.builder, types, payload);
+        let mut slot = 0;
+        for (ty, value) in types.iter().zip(&mut values) {
+            if ty.as_ref().is_some_and(|ty| ty.heap_type().top() == HeapType::Func) {
+                let (tag, slot) = (self.index(tag), self.index(slot));
+                *value = self.exception_func(tag, exception, slot);
+            }
+            slot += ty.slots() as u32;
+        }
         self.stack.extend(values);
+        self.learn_top(types);
     }
 
     /// Begins a `catch`, or a `catch_all` if there is no tag.
@@ -301,6 +322,7 @@ impl<'m> Lower<'m, '_> {
         self.builder.seal_block(next);
         self.builder.switch_to_block(next);
         self.stack.extend_from_slice(self.builder.block_params(next));
+        self.learn_top(callee.results);
         self.reload_fuel();
         true
     }

@@ -24,7 +24,7 @@ impl Lower<'_, '_> {
     /// At the start of a function that consumes fuel.
     pub(super) fn start_charging(&mut self, body: &FunctionBody<'_>) {
         let left = self.builder.declare_var(types::I64);
-        self.fuel = Some(Fuel { segments: Segments::of(body), left });
+        self.fuel = Some(Fuel { segments: Segments::of(body, self.module.layouts()), left });
         self.reload_fuel();
     }
 

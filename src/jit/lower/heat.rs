@@ -53,7 +53,11 @@ impl Lower<'_, '_> {
         heat.instructions += 1;
         match op {
             Op::If { .. } | Op::Else | Op::Br { .. } | Op::BrIf { .. } | Op::BrTable { .. } => self.fork(),
-            Op::Return | Op::ReturnCall { .. } | Op::ReturnCallIndirect { .. } => self.fork(),
+            Op::BrOnCast { .. } | Op::BrOnCastFail { .. } => self.fork(),
+            Op::BrOnNull { .. } | Op::BrOnNonNull { .. } => self.fork(),
+            Op::Return | Op::ReturnCall { .. } | Op::ReturnCallIndirect { .. } | Op::ReturnCallRef { .. } => {
+                self.fork()
+            }
             Op::Unreachable | Op::Throw { .. } | Op::ThrowRef | Op::Rethrow { .. } => self.fork(),
             Op::Catch { .. } | Op::CatchAll => self.fork(),
             _ => {}

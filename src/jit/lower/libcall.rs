@@ -12,7 +12,7 @@ use crate::vm::libcalls::{FAILED, LibcallType, Libcalls, for_each_libcall};
 fn clif_type(ty: LibcallType) -> Type {
     match ty {
         LibcallType::I32 | LibcallType::Trap => types::I32,
-        LibcallType::I64 | LibcallType::Size => types::I64,
+        LibcallType::I64 | LibcallType::Size | LibcallType::Made => types::I64,
     }
 }
 
@@ -51,6 +51,10 @@ impl Lower<'_, '_> {
             LibcallType::Size => {
                 let failed = self.ins().icmp_imm_s(IntCC::Equal, value, FAILED as i64);
                 self.check_status(failed);
+            }
+            LibcallType::Made => {
+                let is_none = self.ins().icmp_imm_u(IntCC::Equal, value, 0);
+                self.check_status(is_none);
             }
             LibcallType::I32 | LibcallType::I64 => {}
         }

@@ -197,7 +197,7 @@ impl<'b> Lower<'_, 'b> {
 }
 
 /// The memory that an access goes to.
-fn memory_of(memarg: MemArg) -> u32 {
+pub(super) fn memory_of(memarg: MemArg) -> u32 {
     match memarg.target {
         MemArgTarget::Memory(memory) => memory,
         MemArgTarget::Array(_) => unreachable!("the modules of this version have no arrays"),

@@ -7,11 +7,15 @@
 //! What may be here: what each instruction means in CLIF. What may not: machine code, and anything that outlives the
 //! function being lowered.
 
+mod atomic;
 mod call;
+mod cast;
 mod control;
 mod exception;
 mod fuel;
+mod gc;
 mod heat;
+mod known;
 mod libcall;
 mod memory;
 #[cfg(any(test, debug_assertions))]
@@ -41,6 +45,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interp::FrameLayout;
 use crate::module::ModuleFacts;
+use crate::module::layout::Storage;
 use crate::module::offsets::Location;
 use crate::module::types::{FuncType, ValType};
 use crate::vm::context::{VMContext, VMInterrupt};
@@ -129,6 +134,16 @@ pub(super) enum Region {
     Memory(u32),
     /// A global's cell. Two imported globals may be one.
     Global(u32),
+    /// The cursor and the limit of the store's heap.
+    Allocation,
+    /// Headers of objects in the heap, and descriptors. What is read there never changes.
+    ObjectHeader,
+    /// Fields of structures, by their offset.
+    Field(u32),
+    /// Elements of arrays.
+    Element(Storage),
+    /// The functions that have a number in the heap.
+    FuncTable,
 }
 
 /// The function being lowered.
@@ -165,6 +180,11 @@ pub(super) struct Lower<'m, 'b> {
     /// The function's own context.
     pub(super) vmctx: Value,
     pub(super) bounds: bounds::Bounds,
+    /// The types of parameters and locals.
+    local_types: Vec<ValType>,
+    known: known::Known,
+    /// The index of each type that a type of the module refers to, by its number; made when it is first needed.
+    type_indices: Option<HashMap<u32, u32>>,
     signatures: HashMap<u32, SigRef>,
     libcall_signatures: HashMap<i32, SigRef>,
     scratch: Vec<BlockArg>,
@@ -201,6 +221,9 @@ impl<'m, 'b> Lower<'m, 'b> {
             heat: None,
             vmctx,
             bounds: bounds::Bounds::new(config, isa),
+            local_types: Vec::new(),
+            known: known::Known::default(),
+            type_indices: None,
             signatures: HashMap::new(),
             libcall_signatures: HashMap::new(),
             scratch: Vec::new(),
@@ -250,6 +273,7 @@ impl<'m, 'b> Lower<'m, 'b> {
                 self.enter_at_loop(offset, scan, FrameLayout::new(ty, wide_slots), params, &locals);
             }
         }
+        self.local_types = locals;
         self.open_function(ty);
         self.count();
         let mut operators = body.get_operators_reader().map_err(refused)?;
@@ -305,7 +329,10 @@ impl<'m, 'b> Lower<'m, 'b> {
             || self.table(op)
             || self.reference(op)
             || self.exception(op)
-            || self.simd(op))
+            || self.gc(op)
+            || self.cast(op)
+            || self.simd(op)
+            || self.atomic(op))
         {
             return Err(Error::resource(format!("no lowering for {op:?}")));
         }
@@ -427,6 +454,14 @@ impl<'m, 'b> Lower<'m, 'b> {
             Region::Memory(index) if index < offsets.imported_memories => (4, "imported memory".into()),
             Region::Global(index) if index < offsets.imported_globals => (5, "imported global".into()),
             Region::Fuel => (6, "fuel".into()),
+            Region::Allocation => (7, "allocation".into()),
+            Region::ObjectHeader => (8, "object header".into()),
+            Region::FuncTable => (9, "function table".into()),
+            Region::Element(storage) => (0x10 + storage as u32, format!("elements {storage:?}").into()),
+            Region::Field(offset) => {
+                let offset = offset.min(0x1ff);
+                (0x800 + offset, format!("field at {offset}").into())
+            }
             Region::Memory(index) => (0x100 + index.min(0xff), format!("memory {index}").into()),
             // Not one for each of many globals: Cranelift numbers sets of flags with 16 bits.
             Region::Global(index) => (0x200 + index.min(0x3ff), format!("global {index}").into()),

@@ -5,7 +5,9 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use wasmparser::Operator as Op;
 
 use super::{CONSTANT, Lower};
+use crate::error::Trap;
 use crate::module::registry::{ALWAYS, DEPTH_OFFSET, supertype_offset};
+use crate::module::types::{HeapType, RefType};
 use crate::vm::context::VMFuncRef;
 
 impl Lower<'_, '_> {
@@ -16,18 +18,47 @@ impl Lower<'_, '_> {
                 self.push(null);
             }
             Op::RefIsNull => {
-                let reference = self.pop();
-                let is_null = self.ins().icmp_imm_u(IntCC::Equal, reference, 0);
-                self.push_bool(is_null);
+                let reference = self.pop_reference();
+                if self.known.is_non_null(reference) {
+                    self.push_i32(0);
+                } else {
+                    let is_null = self.ins().icmp_imm_u(IntCC::Equal, reference, 0);
+                    self.push_bool(is_null);
+                }
+            }
+            Op::RefAsNonNull => {
+                let reference = self.pop_reference();
+                if !self.known.is_non_null(reference) {
+                    self.trapz(reference, Trap::NullReference);
+                    self.known.learn_non_null(reference);
+                }
+                self.push(reference);
             }
             Op::RefFunc { function_index } => {
-                let func = self.index(function_index);
-                let reference = self.ref_func(func);
+                let reference = self.reference_to(function_index);
+                let ty = self.module.sigs[self.module.funcs[function_index as usize] as usize].clone();
+                self.known.learn(reference, &RefType::new(false, HeapType::Concrete(ty)));
                 self.push(reference);
             }
             _ => return false,
         }
         true
+    }
+
+    /// The reference to a function of the module, which lies in the context and is made by the runtime when it is first asked for.
+    fn reference_to(&mut self, func: u32) -> Value {
+        let (vmctx, offsets) = (self.vmctx, &self.module.offsets);
+        let Some(defined) = func.checked_sub(self.module.imported_funcs()) else {
+            return self.load_constant(vmctx, offsets.imported_func(func));
+        };
+        let place = offsets.func_ref(defined);
+        let owner = self.ins().load(types::I64, MemFlagsData::trusted(), vmctx, place + VMFuncRef::OWNER);
+        let is_missing = self.ins().icmp_imm_u(IntCC::Equal, owner, 0);
+        self.rarely(is_missing, |lower| {
+            let func = lower.index(func);
+            lower.ref_func(func);
+        });
+        self.ins().iadd_imm_s(vmctx, i64::from(place))
     }
 
     /// Whether the function that a reference leads to is of type `ty` or of a subtype of it, as CLIF's bool; for

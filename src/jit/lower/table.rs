@@ -17,6 +17,7 @@ impl Lower<'_, '_> {
                 let element = self.element(table, index, Trap::TableOutOfBounds);
                 let flags = self.flags(Region::TableElement);
                 let value = self.ins().load(types::I64, flags, element, 0);
+                self.learn_type(value, &self.module.tables[table as usize].element.clone().into());
                 self.push(value);
             }
             Op::TableSet { table } => {

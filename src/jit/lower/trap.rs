@@ -165,7 +165,7 @@ impl Lower<'_, '_> {
     }
 
     /// If the condition is not zero, runs the code that `cold` emits, and comes back.
-    fn rarely(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
+    pub(super) fn rarely(&mut self, condition: Value, cold: impl FnOnce(&mut Self)) {
         let (taken, next) = (self.builder.create_block(), self.builder.create_block());
         self.builder.set_cold_block(taken);
         self.ins().brif(condition, taken, [], next, []);

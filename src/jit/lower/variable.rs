@@ -14,6 +14,10 @@ impl Lower<'_, '_> {
             Op::LocalGet { local_index } => {
                 let local = self.use_local(local_index);
                 let value = self.builder.use_var(local);
+                if let ty @ ValType::Ref(_) = &self.local_types[local_index as usize] {
+                    let ty = ty.clone();
+                    self.learn_type(value, &ty);
+                }
                 self.push(value);
             }
             Op::LocalSet { local_index } => {
@@ -31,6 +35,7 @@ impl Lower<'_, '_> {
             }
             Op::GlobalGet { global_index } => {
                 let value = self.global_get(global_index);
+                self.learn_type(value, &self.module.globals[global_index as usize].content);
                 self.push(value);
             }
             Op::GlobalSet { global_index } => {

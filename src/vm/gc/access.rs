@@ -3,7 +3,7 @@
 //! a page without access. Elsewhere the address is compared with the end of the heap.
 
 use super::super::context::VMStore;
-use super::heap::WHOLE;
+use super::heap::{START, WHOLE};
 
 /// Address of byte `at` of the heap, for an access of up to 16 bytes.
 ///
@@ -18,7 +18,10 @@ unsafe fn address(store: *const VMStore, at: u32) -> *mut u8 {
     // SAFETY: the store is live by the caller's promise.
     unsafe {
         if !WHOLE {
-            assert!((at as usize).saturating_add(WIDEST) <= (*store).gc_end, "a reference leads out of the heap");
+            assert!(
+                at >= START && (at as usize).saturating_add(WIDEST) <= (*store).gc_end,
+                "a reference leads out of the heap"
+            );
         }
         (*store).gc_base.wrapping_add(at as usize)
     }
@@ -58,5 +61,5 @@ pub(crate) unsafe fn write<T: Copy>(store: *mut VMStore, at: u32, value: T) {
 pub(crate) unsafe fn range(store: *const VMStore, at: u64, bytes: u64) -> Option<*mut u8> {
     // SAFETY: the store is live by the caller's promise.
     let (base, end) = unsafe { ((*store).gc_base, (*store).gc_end) };
-    (at.checked_add(bytes)? <= end as u64).then(|| base.wrapping_add(at as usize))
+    (at >= u64::from(START) && at.checked_add(bytes)? <= end as u64).then(|| base.wrapping_add(at as usize))
 }

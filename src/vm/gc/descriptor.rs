@@ -3,17 +3,20 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::context::VMContext;
+use super::super::context::{VMContext, VMStore, VMTag};
 use super::super::instance::InstanceData;
 use super::super::store::StoreOpaque;
 use super::access;
 use super::heap::{alloc_immortal, reserve};
-use super::layout::{self, Layout};
+use super::layout::{self, Layout, Storage};
 use crate::error::{Error, Result};
 use crate::module::ModuleFacts;
 use crate::module::composite::CompositeType;
 use crate::module::registry::RegisteredType;
+use crate::module::types::{HeapType, ValType};
 
 /// The descriptors of a store.
 #[derive(Default)]
@@ -21,32 +24,122 @@ pub(crate) struct Descriptors {
     /// The descriptor of each type, by the type's number.
     by_type: HashMap<u32, u32>,
     /// By the number that the descriptor has.
-    pub(super) layouts: Vec<Described>,
+    described: Vec<Described>,
 }
 
 /// A type that has a descriptor.
-pub(super) struct Described {
-    /// Keeps the type, so that its number is not that of another one.
-    _ty: RegisteredType,
+struct Described {
     /// Offset of the descriptor.
-    pub descriptor: u32,
+    descriptor: u32,
+    traced: Traced,
+    /// Of exceptions: the index of their tag in the store.
+    tag: Option<usize>,
+    /// The type, which is kept, so that its number is not that of another one.
+    ty: RegisteredType,
+    /// What the host knows of the objects, when it has looked at one.
+    known: OnceLock<Box<ObjectType>>,
+}
+
+impl Described {
+    /// One whose descriptor is to be made.
+    fn new(traced: Traced, tag: Option<usize>, ty: RegisteredType) -> Self {
+        Described { descriptor: 0, traced, tag, ty, known: OnceLock::new() }
+    }
+}
+
+/// What the host knows of the objects of a type.
+pub(crate) struct ObjectType {
+    pub ty: CompositeType,
     pub layout: Layout,
 }
 
+impl ObjectType {
+    fn new(ty: &RegisteredType) -> Self {
+        let ty = CompositeType::of(ty);
+        let layout = Layout::of(&ty).expect("functions have no descriptors");
+        ObjectType { ty, layout }
+    }
+}
+
+/// What the collector knows of the objects of a type.
+pub(super) enum Traced {
+    Struct {
+        /// Bytes, header included.
+        size: u32,
+        /// Offsets of the references.
+        references: Box<[u32]>,
+    },
+    Array {
+        element: Storage,
+        has_references: bool,
+    },
+    Exception {
+        /// Bytes, header included.
+        size: u32,
+        /// Offsets of the references.
+        references: Box<[u32]>,
+    },
+}
+
+impl Traced {
+    /// Exceptions with a payload of these types.
+    fn of_payload(types: &[ValType]) -> Self {
+        // A reference is in the low half of its slot.
+        let low = if cfg!(target_endian = "big") { 4 } else { 0 };
+        let (mut slots, mut references) = (0, Vec::new());
+        for ty in types {
+            if ty.as_ref().is_some_and(|ty| ty.heap_type().top() != HeapType::Func) {
+                references.push(layout::PAYLOAD + 8 * slots as u32 + low);
+            }
+            slots += ty.slots();
+        }
+        Traced::Exception { size: layout::exception_size(slots) as u32, references: references.into() }
+    }
+
+    fn new(layout: &Layout) -> Self {
+        match layout {
+            Layout::Struct(layout) => {
+                let references = layout.fields.iter().filter(|field| field.storage == Storage::Reference);
+                Traced::Struct { size: layout.size, references: references.map(|field| field.offset).collect() }
+            }
+            Layout::Array(element) => {
+                Traced::Array { element: *element, has_references: *element == Storage::Reference }
+            }
+        }
+    }
+}
+
 impl Descriptors {
-    /// The layout of the objects that have this descriptor; `None` if it is no descriptor.
+    /// What the collector knows of the objects that have the descriptor at this offset, whose number is `number`; `None` if
+    /// there is no such descriptor.
+    #[inline]
+    pub(super) fn traced(&self, number: u32, descriptor: u32) -> Option<&Traced> {
+        let found = self.described.get(number as usize)?;
+        (found.descriptor == descriptor).then_some(&found.traced)
+    }
+
+    /// What the host knows of the objects that have the descriptor at this offset; `None` if there is no such descriptor.
     ///
     /// # Safety
-    /// The store that has these descriptors must be live, and have a heap.
-    pub(super) unsafe fn layout(
-        &self,
-        store: *const super::super::context::VMStore,
-        descriptor: u32,
-    ) -> Option<&Layout> {
+    /// `store` must be the one with these descriptors, live, and have a heap.
+    pub(super) unsafe fn object_type(&self, store: *const VMStore, descriptor: u32) -> Option<&ObjectType> {
         // SAFETY: the caller's promise.
         let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
-        let found = self.layouts.get(number as usize)?;
-        (found.descriptor == descriptor).then_some(&found.layout)
+        let found = self.described.get(number as usize).filter(|found| found.descriptor == descriptor)?;
+        if found.tag.is_some() {
+            return None;
+        }
+        Some(found.known.get_or_init(|| Box::new(ObjectType::new(&found.ty))))
+    }
+
+    /// The index of the tag that has the descriptor at this offset.
+    ///
+    /// # Safety
+    /// `store` must be the one with these descriptors, live, and have a heap.
+    pub(super) unsafe fn tag(&self, store: *const VMStore, descriptor: u32) -> Option<usize> {
+        // SAFETY: the caller's promise.
+        let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
+        self.described.get(number as usize).filter(|found| found.descriptor == descriptor)?.tag
     }
 }
 
@@ -116,26 +209,63 @@ pub(crate) unsafe fn of_type(store: *mut StoreOpaque, ty: &RegisteredType) -> Re
 /// As for [`of_type`].
 unsafe fn make(store: *mut StoreOpaque, ty: &RegisteredType, supertype: Option<u32>) -> Result<u32> {
     let layout = Layout::of(&CompositeType::of(ty)).expect("functions have no descriptors");
+    // SAFETY: the caller's promise.
+    unsafe {
+        let described = Described::new(Traced::new(&layout), None, ty.clone());
+        let descriptor = write(store, described, layout.kind(), supertype)?;
+        match (*store).gc.descriptors.by_type.entry(ty.number()) {
+            Entry::Vacant(entry) => entry.insert(descriptor),
+            Entry::Occupied(_) => return Err(Error::usage("a type has a descriptor already")),
+        };
+        Ok(descriptor)
+    }
+}
+
+/// The descriptor of the exceptions of a tag, which is made if the tag has none yet; so is the heap.
+///
+/// # Errors
+/// [`Resource`](crate::ErrorKind::Resource) if there is no room for it, or what the store's limiter returns.
+///
+/// # Safety
+/// `store` must be the own pointer of a live store to which nobody holds a reference, and `tag` a live one of it.
+pub(crate) unsafe fn of_tag(store: *mut StoreOpaque, tag: *const VMTag) -> Result<u32> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let known = (*tag).descriptor.load(Relaxed);
+        if known != 0 {
+            return Ok(known);
+        }
+        reserve(&mut *store)?;
+        let (sig, index) = ((*tag).sig.clone(), (*tag).handle.index(&*store));
+        let ty = (&*store).engine.types.func_type(sig.number());
+        let traced = Traced::of_payload(ty.params());
+        let described = Described::new(traced, Some(index), sig);
+        let descriptor = write(store, described, layout::EXCEPTION, None)?;
+        (*tag).descriptor.store(descriptor, Relaxed);
+        Ok(descriptor)
+    }
+}
+
+/// Writes a descriptor into the heap, and keeps what is said of it, with its offset.
+///
+/// # Safety
+/// As for [`of_type`].
+unsafe fn write(store: *mut StoreOpaque, described: Described, kind: u32, supertype: Option<u32>) -> Result<u32> {
     // SAFETY: the caller's promise; what is read and written are the words of two descriptors.
     unsafe {
         let vm = store.cast();
         let depth = supertype.map_or(0, |of| access::read::<u32>(vm, of + layout::DESCRIPTOR_DEPTH) + 1);
         let descriptor = alloc_immortal(store, layout::descriptor_size(depth))?;
-        let gc = &mut (*store).gc;
-        let number = gc.descriptors.layouts.len() as u32;
-        access::write(vm, descriptor + layout::DESCRIPTOR_LAYOUT, number);
+        let all = &mut (*store).gc.descriptors.described;
+        access::write(vm, descriptor + layout::DESCRIPTOR_LAYOUT, all.len() as u32);
         access::write(vm, descriptor + layout::DESCRIPTOR_DEPTH, depth);
-        access::write(vm, descriptor + layout::DESCRIPTOR_KIND, layout.kind());
+        access::write(vm, descriptor + layout::DESCRIPTOR_KIND, kind);
         for depth in 0..depth {
             let of = supertype.map_or(0, |of| access::read::<u32>(vm, of + layout::display(depth)));
             access::write(vm, descriptor + layout::display(depth), of);
         }
         access::write(vm, descriptor + layout::display(depth), descriptor);
-        match gc.descriptors.by_type.entry(ty.number()) {
-            Entry::Vacant(entry) => entry.insert(descriptor),
-            Entry::Occupied(_) => return Err(Error::usage("a type has a descriptor already")),
-        };
-        gc.descriptors.layouts.push(Described { _ty: ty.clone(), descriptor, layout });
+        all.push(Described { descriptor, ..described });
         Ok(descriptor)
     }
 }
@@ -157,7 +287,6 @@ pub(crate) unsafe fn descriptor(vmctx: *mut VMContext, ty: u32) -> u32 {
 mod tests {
     use super::super::heap::alloc;
     use super::*;
-    use crate::vm::context::VMStore;
     use crate::{ArrayType, Engine, FieldType, Finality, Mutability, StorageType, Store, StructType, ValType};
 
     #[test]
@@ -194,9 +323,13 @@ mod tests {
         // SAFETY: the store is live, and the size is that of five bytes.
         let array = unsafe { alloc(own, descriptor, 5, layout::array_size(layout::Storage::I8, 5)).unwrap() };
         assert_eq!((word(array), word(array + 4), word(array + 8), word(array + 12)), (descriptor, 5, 0, 0));
+        // SAFETY: the store is live, and has a heap.
+        let object_type = |at| unsafe { (&*own).gc.descriptors.object_type(own.cast(), at).map(|found| &found.layout) };
+        assert_eq!(object_type(descriptor), Some(&Layout::Array(layout::Storage::I8)));
+        assert!(object_type(descriptor + 8).is_none() && object_type(array).is_none());
         // SAFETY: the store is live.
-        let layout = |at| unsafe { (*own).gc.descriptors.layout(own.cast(), at).cloned() };
-        assert_eq!(layout(descriptor), Some(Layout::Array(layout::Storage::I8)));
-        assert_eq!((layout(descriptor + 8), layout(array)), (None, None));
+        let traced = |number, at| unsafe { (&*own).gc.descriptors.traced(number, at).is_some() };
+        assert!(traced(12, descriptor) && traced(11, last));
+        assert!(!traced(11, descriptor) && !traced(12, descriptor + 8) && !traced(13, descriptor));
     }
 }

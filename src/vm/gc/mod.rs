@@ -1,9 +1,11 @@
-//! The garbage-collected heap of a store: structures and arrays (specification 3.0, "Structure Instances" and "Array
-//! Instances").
+//! The garbage-collected heap of a store: structures, arrays and exceptions (specification 3.0, "Structure Instances", "Array
+//! Instances" and "Exception Instances").
 //!
-//! What may be here: where objects and their parts are (`layout`), the descriptors of types (`descriptor`), allocation
-//! (`heap`), reads and writes that stay in the heap (`access`), and the numbers that functions have there (`functions`).
-//! What may not: how an instruction is run.
+//! What may be here: the descriptors of types (`descriptor`), allocation (`heap`, `blocks`), marking (`mark`; what the roots are is
+//! in [`heap`](super::heap)), reads and writes that stay in the heap (`access`), the numbers that functions have there
+//! (`functions`), the instructions that all engines have one implementation of (`ops`), and the objects that the host holds
+//! (`pins`), makes, reads and writes (`object`).
+//! What may not: where the parts of an object are, which follows from its type (`module::layout`).
 //!
 //! A reference is a 32-bit offset from the heap's base, zero-extended in a slot of 64 bits; see [`layout`] for the low bits.
 //! The heap has a reservation of its own, as large as such an offset can tell and a guard behind it, so whatever is in the
@@ -11,10 +13,20 @@
 //! the heap has numbers for them.
 
 pub(crate) mod access;
+mod blocks;
 mod descriptor;
 pub(crate) mod functions;
 pub(crate) mod heap;
-pub(crate) mod layout;
+mod mark;
+pub(crate) mod object;
+pub(crate) mod ops;
+mod pins;
 
-pub(crate) use descriptor::{descriptor, prepare};
+pub(crate) use crate::module::layout;
+pub(crate) use descriptor::{descriptor, of_tag, prepare};
 pub(crate) use heap::{GcHeap, alloc};
+pub(crate) use mark::Marker;
+pub(crate) use pins::GcPin;
+
+#[cfg(test)]
+mod tests;

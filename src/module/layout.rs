@@ -11,8 +11,9 @@
 //! A reference to an object is its offset in the heap, and so is that to a descriptor. Objects and descriptors start at
 //! multiples of [`ALIGN`].
 
-use crate::module::composite::{ArrayType, CompositeType, MAX_FIELDS, StorageType, StructType};
-use crate::module::types::{HeapType, ValType};
+use super::ModuleFacts;
+use super::composite::{ArrayType, CompositeType, MAX_FIELDS, StorageType, StructType};
+use super::types::{HeapType, ValType};
 
 /// Alignment of objects and descriptors: three bits of each reference tell objects from other values.
 pub(crate) const ALIGN: u32 = 8;
@@ -30,14 +31,19 @@ pub(crate) const HEADER: u32 = 8;
 pub(crate) const STRUCT: u32 = 8;
 /// See [`STRUCT`].
 pub(crate) const ARRAY: u32 = 16;
+/// See [`STRUCT`].
+pub(crate) const EXCEPTION: u32 = 24;
 
 /// Offset in a descriptor of the number of the layout in the store's table.
-pub(super) const DESCRIPTOR_LAYOUT: u32 = 0;
+pub(crate) const DESCRIPTOR_LAYOUT: u32 = 0;
 
 /// Offset in a descriptor of the number of supertypes that the type has.
 pub(crate) const DESCRIPTOR_DEPTH: u32 = 4;
 
-/// Offset in a descriptor of the kind: [`STRUCT`] or [`ARRAY`].
+/// Offset in an exception of the slots of its payload. A function there is a number, as in other objects.
+pub(crate) const PAYLOAD: u32 = HEADER;
+
+/// Offset in a descriptor of the kind: [`STRUCT`], [`ARRAY`] or [`EXCEPTION`].
 pub(crate) const DESCRIPTOR_KIND: u32 = 8;
 
 /// Number of supertypes, the type itself included, that every descriptor has room for; those past the type's own are 0. A cast
@@ -51,6 +57,7 @@ pub(crate) const I31_BIT: u32 = 1;
 pub(crate) const TAG_BITS: u32 = 7;
 
 /// The low three bits of a reference to an object of the host.
+#[allow(dead_code, reason = "objects of the host come next")]
 pub(crate) const EXTERN_BITS: u32 = 2;
 
 /// Offset in a descriptor of the descriptor of the supertype of depth `depth`, or of the type itself if that is its depth.
@@ -59,8 +66,13 @@ pub(crate) const fn display(depth: u32) -> u32 {
 }
 
 /// Bytes of the descriptor of a type of depth `depth`.
-pub(super) const fn descriptor_size(depth: u32) -> u32 {
+pub(crate) const fn descriptor_size(depth: u32) -> u32 {
     display(if depth < ALWAYS { ALWAYS } else { depth + 1 }).next_multiple_of(ALIGN)
+}
+
+/// Bytes of an exception with so many slots, header included.
+pub(crate) const fn exception_size(slots: usize) -> usize {
+    PAYLOAD as usize + 8 * slots
 }
 
 /// How a field or element is stored.
@@ -75,7 +87,7 @@ pub(crate) enum Storage {
     V128,
     /// The low half of the slot of a reference to an object, an object of the host or an exception, or an `i31`.
     Reference,
-    /// The store's number of a function, see [`functions`](super::functions).
+    /// The store's number of a function, see `vm::gc::functions`.
     Function,
 }
 
@@ -186,6 +198,35 @@ impl Layout {
         match self {
             Layout::Struct(_) => STRUCT,
             Layout::Array(_) => ARRAY,
+        }
+    }
+}
+
+impl ModuleFacts {
+    /// The layouts of the module's types, by type index; `None` for functions.
+    pub fn layouts(&self) -> &[Option<Layout>] {
+        self.layouts.get_or_init(|| self.types.iter().map(Layout::of).collect())
+    }
+
+    /// The layout of a type of structures.
+    ///
+    /// # Panics
+    /// If it is another type.
+    pub fn struct_layout(&self, ty: u32) -> &StructLayout {
+        match &self.layouts()[ty as usize] {
+            Some(Layout::Struct(layout)) => layout,
+            _ => unreachable!("validation asks for a type of structures here"),
+        }
+    }
+
+    /// How the elements of a type of arrays are stored.
+    ///
+    /// # Panics
+    /// If it is another type.
+    pub fn array_storage(&self, ty: u32) -> Storage {
+        match &self.layouts()[ty as usize] {
+            Some(Layout::Array(storage)) => *storage,
+            _ => unreachable!("validation asks for a type of arrays here"),
         }
     }
 }
