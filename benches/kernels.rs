@@ -6,7 +6,7 @@
 mod list;
 
 use criterion::{BenchmarkId, Criterion};
-use list::{KERNELS, Kernel, load};
+use list::{KERNELS, Kernel, NEWER_KERNELS, load};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use wasmrun::{BoundsChecks, Config, Engine, Instance, Module, Store, Strategy, TypedFunc};
@@ -34,7 +34,7 @@ fn prepare(engine: &Engine, kernel: &Kernel) -> (Store<()>, TypedFunc<i32, i64>)
 }
 
 fn long() {
-    for kernel in &KERNELS {
+    for kernel in KERNELS.iter().chain(&NEWER_KERNELS) {
         print!("{:12}", kernel.name);
         for (name, engine) in engines() {
             let (mut store, run) = prepare(&engine, kernel);
@@ -56,7 +56,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    for kernel in &KERNELS {
+    for kernel in KERNELS.iter().chain(&NEWER_KERNELS) {
         let mut group = criterion.benchmark_group(kernel.name);
         let mut checksum = None;
         for (name, engine) in engines() {

@@ -32,7 +32,6 @@ pub const KERNELS: [Kernel; 13] = [
 ];
 
 /// Kernels of newer proposals, which not every runtime has. They are in the text format.
-#[allow(dead_code, reason = "not every benchmark runs them")]
 pub const NEWER_KERNELS: [Kernel; 9] = [
     kernel("stream64", 3, 1200),         // streaming through a 64-bit memory
     kernel("references", 300, 150_000),  // calls through typed references
