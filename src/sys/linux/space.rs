@@ -92,12 +92,13 @@ mod tests {
         let bytes = unsafe { std::slice::from_raw_parts_mut(space.as_mut_ptr::<u8>(), 8 * page) };
         bytes[3 * page] = 1;
         bytes[6 * page - 1] = 1;
-        let map = match PageMap::open() {
-            Some(map) => map,
-            // An emulator hands out the host's entries, whose byte order is another here: they are found to tell nothing.
-            None if cfg!(target_endian = "big") => return,
-            None => panic!("the system does not tell"),
-        };
+        let map = PageMap::open();
+        // An emulator hands out the host's entries, whose byte order is another here: by chance they may look true.
+        let is_emulated = std::env::vars_os().any(|(name, _)| name.to_string_lossy().ends_with("_RUNNER"));
+        if cfg!(target_endian = "big") && is_emulated {
+            return;
+        }
+        let map = map.expect("the system tells");
         let holding = map.holding(bytes).unwrap();
         assert_eq!(holding, [false, false, false, true, false, true, false, false]);
         // Pages that have only a part of the bytes.
