@@ -6,7 +6,7 @@ use wasm_encoder::{
     ConstExpr, Encode, ExportKind, ExportSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection,
     TableSection, ValType,
 };
-use wasmparser::{BinaryReader, Operator, Parser, Payload, TypeRef, Validator, WasmFeatures};
+use wasmparser::{BinaryReader, CompositeInnerType, Operator, Parser, Payload, TypeRef, Validator, WasmFeatures};
 
 /// What generated modules may use.
 pub fn features() -> WasmFeatures {
@@ -23,11 +23,35 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::THREADS
         | WasmFeatures::COMPACT_IMPORTS
         | WasmFeatures::FUNCTION_REFERENCES
+        | WasmFeatures::GC
 }
 
 /// Whether the module is valid with these features.
 pub fn is_valid(wasm: &[u8]) -> bool {
     Validator::new_with_features(features()).validate_all(wasm).is_ok()
+}
+
+/// The index of each function's type, imported functions first.
+pub fn types_of_functions(wasm: &[u8]) -> Option<Vec<u32>> {
+    let mut types = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.ok()? {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    if let TypeRef::Func(ty) = import.ok()?.ty {
+                        types.push(ty);
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section {
+                    types.push(ty.ok()?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(types)
 }
 
 /// A module in parts.
@@ -104,15 +128,18 @@ impl<'a> Parts<'a> {
             }
             match payload {
                 Payload::TypeSection(section) => {
-                    for ty in section.into_iter_err_on_gc_types() {
-                        types.push(ty.ok()?);
+                    for group in section {
+                        types.extend(group.ok()?.into_types().map(|ty| match ty.composite_type.inner {
+                            CompositeInnerType::Func(ty) => Some(ty),
+                            _ => None,
+                        }));
                     }
                 }
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
                         match import.ok()?.ty {
                             TypeRef::Func(ty) => {
-                                let ty: &wasmparser::FuncType = types.get(ty as usize)?;
+                                let ty = types.get(ty as usize)?.as_ref()?;
                                 if !ty.results().iter().all(|ty| ty.is_defaultable()) {
                                     return None;
                                 }
@@ -137,7 +164,7 @@ impl<'a> Parts<'a> {
                 Payload::MemorySection(section) => parts.memories += section.count(),
                 Payload::TableSection(section) => parts.tables += section.count(),
                 Payload::CodeSectionEntry(body) => {
-                    let ty = types.get(*defined.get(parts.bodies.len())? as usize)?;
+                    let ty = types.get(*defined.get(parts.bodies.len())? as usize)?.as_ref()?;
                     let locals = body.get_locals_reader().ok()?.into_iter().collect::<Result<_, _>>().ok()?;
                     let mut reader = body.get_operators_reader().ok()?;
                     let mut ops = Vec::new();
@@ -390,6 +417,9 @@ fn contents(section: &impl Encode) -> Vec<u8> {
     bytes[reader.original_position() as usize..].to_vec()
 }
 
+/// Elements that arrays have at most, so that they fill neither heaps nor time.
+const LENGTH: i32 = 0xff;
+
 fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
     let mut before = vec![false; body.ops.len()];
     let mut after = vec![false; body.ops.len()];
@@ -424,7 +454,9 @@ fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
             Operator::Br { relative_depth }
             | Operator::BrIf { relative_depth }
             | Operator::BrOnNull { relative_depth }
-            | Operator::BrOnNonNull { relative_depth } => branch(*relative_depth, &open, false),
+            | Operator::BrOnNonNull { relative_depth }
+            | Operator::BrOnCast { relative_depth, .. }
+            | Operator::BrOnCastFail { relative_depth, .. } => branch(*relative_depth, &open, false),
             Operator::BrTable { targets } => {
                 for depth in targets.targets().flatten().chain([targets.default()]) {
                     branch(depth, &open, false);
@@ -439,6 +471,10 @@ fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
         [start, &op.bytes, end].concat()
     };
     for (i, op) in body.ops.iter_mut().enumerate() {
+        if matches!(op.operator, Operator::ArrayNew { .. } | Operator::ArrayNewDefault { .. }) {
+            let short = bytes(&[Instruction::I32Const(LENGTH), Instruction::I32And]);
+            op.bytes = [short.as_slice(), &op.bytes].concat().into();
+        }
         let before = before[i] || i == 0 && calls;
         if before || after[i] {
             op.bytes = insert(op, before, after[i]).into();

@@ -2,8 +2,9 @@
 //! atomic instructions.
 
 use wasmtime::{
-    AsContext, AsContextMut, Caller, Collector, Config, Engine, Error, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Memory, Module, OptLevel, Ref, Store, Table, Tag, ThrownException, Trap, Val, ValType,
+    AnyRef, AsContext, AsContextMut, Caller, Collector, Config, Engine, Error, Extern, ExternRef, ExternType, Func,
+    FuncType, Global, HeapType, I31, Memory, Module, OptLevel, Ref, RefType, Rooted, Store, Table, Tag,
+    ThrownException, Trap, Val, ValType,
 };
 
 use super::{Failure, Instance};
@@ -21,7 +22,7 @@ impl Default for Wasmtime {
             .max_wasm_stack(512 << 10);
         config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true).wasm_relaxed_simd(true);
         config.wasm_wide_arithmetic(true).wasm_memory64(true).wasm_custom_page_sizes(true);
-        config.wasm_function_references(true);
+        config.wasm_function_references(true).wasm_gc(true);
         config.relaxed_simd_deterministic(true).wasm_backtrace_max_frames(None);
         config.generate_address_map(false).native_unwind_info(false);
         // Nothing runs for long.
@@ -136,8 +137,9 @@ fn types(types: impl Iterator<Item = ValType>) -> Vec<Type> {
         ValType::V128 => Type::V128,
         ValType::Ref(ty) => match ty.heap_type().top() {
             HeapType::Func => Type::Func,
+            HeapType::Extern => Type::Extern,
             HeapType::Exn => Type::Exn,
-            _ => Type::Extern,
+            _ => Type::Any,
         },
     };
     types.map(ty).collect()
@@ -150,8 +152,13 @@ fn native(store: impl AsContextMut, value: Value, ty: &ValType) -> Val {
         Value::F32(bits) => Val::F32(bits),
         Value::F64(bits) => Val::F64(bits),
         Value::V128(bits) => Val::V128(bits.into()),
-        Value::Ref(Some(number)) => Val::ExternRef(Some(ExternRef::new(store, number).expect("there is memory"))),
-        Value::Ref(None) => Val::default_for_ty(ty).expect("references are nullable"),
+        Value::Ref(Some(number)) if ValType::eq(ty, &ValType::EXTERNREF) => {
+            Val::ExternRef(Some(ExternRef::new(store, number).expect("there is memory")))
+        }
+        Value::I31(number) if ValType::Ref(RefType::new(false, HeapType::I31)).matches(ty) => {
+            Val::AnyRef(Some(AnyRef::from_i31(store, I31::wrapping_u32(number))))
+        }
+        _ => Val::default_for_ty(ty).expect("references are nullable"),
     }
 }
 
@@ -168,8 +175,23 @@ fn value(store: impl AsContext<Data = Data>, value: &Val) -> Value {
             data.and_then(|data| data.downcast_ref().copied()).unwrap_or(u32::MAX)
         })),
         Val::ExnRef(v) => Value::Ref(v.is_some().then_some(0)),
+        Val::AnyRef(None) => Value::Ref(None),
+        Val::AnyRef(Some(any)) => of_any(&store, any).expect("it is rooted"),
         other => panic!("an unknown type of value: {other:?}"),
     }
+}
+
+/// Which kind of object it is; and the number, of an `i31`.
+fn of_any(store: impl AsContext<Data = Data>, any: &Rooted<AnyRef>) -> Result<Value, Error> {
+    Ok(if let Some(number) = any.as_i31(&store)? {
+        Value::I31(number.get_u32())
+    } else if any.is_struct(&store)? {
+        Value::Struct
+    } else if any.is_array(&store)? {
+        Value::Array
+    } else {
+        Value::Ref(Some(0))
+    })
 }
 
 /// What a host function of this module gives as its failure.
@@ -201,7 +223,9 @@ fn outcome(error: &Error) -> Outcome {
         Some(Trap::IntegerDivisionByZero) => "integer divide by zero",
         Some(Trap::BadConversionToInteger) => "invalid conversion to integer",
         Some(Trap::NullReference) => "null reference",
-        Some(Trap::StackOverflow) => return Outcome::Limit,
+        Some(Trap::ArrayOutOfBounds) => "out of bounds array access",
+        Some(Trap::CastFailure) => "cast failure",
+        Some(Trap::StackOverflow | Trap::AllocationTooLarge) => return Outcome::Limit,
         Some(other) => return Outcome::Error(other.to_string()),
         // No memory, or no room in the heap of exceptions.
         None => return Outcome::Limit,
@@ -224,7 +248,8 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
 }
 
 fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
-    let (params, results, result_types) = (types(ty.params()), types(ty.results()), ty.results().collect::<Vec<_>>());
+    let (params, results) = (types(ty.params()), types(ty.results()));
+    let (param_types, result_types) = (ty.params().collect::<Vec<_>>(), ty.results().collect::<Vec<_>>());
     Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Data>, args: &[Val], out: &mut [Val]| {
         enter(&mut caller, number)?;
         let seen = args.iter().map(|v| value(&caller, v)).collect();
@@ -233,7 +258,8 @@ fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
         };
         for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
             *slot = match answer {
-                Answer::Argument(i) => args[i],
+                Answer::Argument(i) if param_types[i].matches(ty) => args[i],
+                Answer::Argument(_) => Val::default_for_ty(ty).expect("references are nullable"),
                 Answer::Value(value) => native(&mut caller, value, ty),
             };
         }
