@@ -386,7 +386,7 @@ impl Generator {
                 Value::F64(bits) => ConstExpr::f64_const(f64::from_bits(bits).into()),
                 Value::V128(bits) => ConstExpr::v128_const(bits as i128),
                 Value::I31(number) => ConstExpr::extended([I::I32Const(number as i32), I::RefI31]),
-                Value::Ref(_) | Value::Struct | Value::Array => ConstExpr::ref_null(heap(ty)),
+                Value::Ref(_) | Value::Struct(_) | Value::Array(_) => ConstExpr::ref_null(heap(ty)),
             };
             globals.global(GlobalType { val_type: encoded(ty), mutable: true, shared: false }, &init);
         }
@@ -599,7 +599,7 @@ impl<'g> Body<'g> {
                 self.emit(&I::I32Const(number as i32));
                 self.emit(&I::RefI31);
             }
-            Value::Ref(_) | Value::Struct | Value::Array => self.emit(&I::RefNull(heap(ty))),
+            Value::Ref(_) | Value::Struct(_) | Value::Array(_) => self.emit(&I::RefNull(heap(ty))),
         }
     }
 

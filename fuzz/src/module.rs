@@ -6,7 +6,10 @@ use wasm_encoder::{
     ConstExpr, Encode, ExportKind, ExportSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection,
     TableSection, ValType,
 };
-use wasmparser::{BinaryReader, CompositeInnerType, Operator, Parser, Payload, TypeRef, Validator, WasmFeatures};
+use wasmparser::{
+    BinaryReader, CompositeInnerType, ElementItems, Operator, Parser, Payload, TableInit, TypeRef, Validator,
+    WasmFeatures,
+};
 
 /// What generated modules may use.
 pub fn features() -> WasmFeatures {
@@ -105,7 +108,7 @@ const CODE: u8 = 10;
 
 impl<'a> Parts<'a> {
     /// Takes a module apart; `None` if it is not one of the kind that [`features`] allow, or the host would have to give it
-    /// references that are not null.
+    /// references that are not null, or a constant is a long array.
     pub fn new(wasm: &'a [u8]) -> Option<Self> {
         let mut parts = Parts {
             sections: Vec::new(),
@@ -160,9 +163,30 @@ impl<'a> Parts<'a> {
                         parts.funcs += 1;
                     }
                 }
-                Payload::GlobalSection(section) => parts.globals += section.count(),
+                Payload::GlobalSection(section) => {
+                    parts.globals += section.count();
+                    for global in section {
+                        is_short(&global.ok()?.init_expr).then_some(())?;
+                    }
+                }
                 Payload::MemorySection(section) => parts.memories += section.count(),
-                Payload::TableSection(section) => parts.tables += section.count(),
+                Payload::TableSection(section) => {
+                    parts.tables += section.count();
+                    for table in section {
+                        if let TableInit::Expr(init) = table.ok()?.init {
+                            is_short(&init).then_some(())?;
+                        }
+                    }
+                }
+                Payload::ElementSection(section) => {
+                    for segment in section {
+                        if let ElementItems::Expressions(_, all) = segment.ok()?.items {
+                            for element in all {
+                                is_short(&element.ok()?).then_some(())?;
+                            }
+                        }
+                    }
+                }
                 Payload::CodeSectionEntry(body) => {
                     let ty = types.get(*defined.get(parts.bodies.len())? as usize)?.as_ref()?;
                     let locals = body.get_locals_reader().ok()?.into_iter().collect::<Result<_, _>>().ok()?;
@@ -415,6 +439,23 @@ fn contents(section: &impl Encode) -> Vec<u8> {
     let mut reader = BinaryReader::new(&bytes, 0);
     reader.read_var_u32().expect("a section begins with its length");
     bytes[reader.original_position() as usize..].to_vec()
+}
+
+/// Whether a constant expression makes no array that is long.
+fn is_short(init: &wasmparser::ConstExpr<'_>) -> bool {
+    let mut length = None;
+    for operator in init.get_operators_reader() {
+        match operator {
+            Ok(Operator::I32Const { value }) => length = Some(value),
+            Ok(Operator::ArrayNew { .. } | Operator::ArrayNewDefault { .. }) => match length {
+                Some(0..=LENGTH) => {}
+                _ => return false,
+            },
+            Ok(_) => length = None,
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// Elements that arrays have at most, so that they fill neither heaps nor time.

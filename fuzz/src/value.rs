@@ -27,8 +27,10 @@ pub enum Value {
     V128(u128),
     Ref(Option<u32>),
     I31(u32),
-    Struct,
-    Array,
+    /// With a hash of its fields.
+    Struct(u64),
+    /// With a hash of its length and first elements.
+    Array(u64),
 }
 
 impl fmt::Debug for Value {
@@ -40,8 +42,8 @@ impl fmt::Debug for Value {
             Value::F64(bits) => write!(f, "f64:{bits:#x}"),
             Value::V128(bits) => write!(f, "v128:{bits:#034x}"),
             Value::I31(number) => write!(f, "i31:{number:#x}"),
-            Value::Struct => f.write_str("struct"),
-            Value::Array => f.write_str("array"),
+            Value::Struct(hash) => write!(f, "struct:{hash:x}"),
+            Value::Array(hash) => write!(f, "array:{hash:x}"),
             Value::Ref(None) => write!(f, "ref:null"),
             Value::Ref(Some(number)) => write!(f, "ref:{number}"),
         }
@@ -91,6 +93,18 @@ impl Value {
             Type::Func | Type::Exn | Type::Any => Value::Ref(None),
         }
     }
+}
+
+/// How many references deep objects are looked into.
+pub const DEPTH: usize = 3;
+
+/// How many elements of an array are looked at.
+pub const ELEMENTS: usize = 8;
+
+/// A number that changes with an object's length and any of the values in it.
+pub fn hash_all(length: usize, values: impl IntoIterator<Item = Value>) -> u64 {
+    let text: Vec<String> = values.into_iter().map(|value| format!("{value:?}")).collect();
+    hash(format!("{length} {}", text.join(" ")).as_bytes())
 }
 
 /// How a call ended.

@@ -15,7 +15,7 @@ use wasmrun::{
 use super::{Export, Failure, Instance, Interface, Kind};
 use crate::host::{Answer, Host, Reentry};
 use crate::module::types_of_functions;
-use crate::value::{Outcome, Type, Value, hash};
+use crate::value::{DEPTH, ELEMENTS, Outcome, Type, Value, hash, hash_all};
 
 /// The runtime in one configuration.
 pub struct Configuration {
@@ -394,7 +394,12 @@ fn native(value: Value, ty: &ValType) -> wasmrun::Value {
     }
 }
 
-fn value(store: impl AsContext, value: &wasmrun::Value) -> Value {
+fn value(store: &impl AsContext<Data = Data>, value: &wasmrun::Value) -> Value {
+    value_to(store, value, DEPTH)
+}
+
+/// With the contents of objects so many references deep.
+fn value_to(store: &impl AsContext<Data = Data>, value: &wasmrun::Value, depth: usize) -> Value {
     match value {
         wasmrun::Value::I32(v) => Value::I32(*v as u32),
         wasmrun::Value::I64(v) => Value::I64(*v as u64),
@@ -405,19 +410,23 @@ fn value(store: impl AsContext, value: &wasmrun::Value) -> Value {
         wasmrun::Value::ExternRef(v) => Value::Ref(v.as_ref().map(number_of)),
         wasmrun::Value::ExnRef(v) => Value::Ref(v.is_some().then_some(0)),
         wasmrun::Value::AnyRef(None) => Value::Ref(None),
-        wasmrun::Value::AnyRef(Some(any)) => of_any(&store, any).expect("it is of this store"),
+        wasmrun::Value::AnyRef(Some(any)) => of_any(store, any, depth).expect("it is of this store"),
         other => panic!("an unknown type of value: {other:?}"),
     }
 }
 
-/// Which kind of object it is; and the number, of an `i31`.
-fn of_any(store: impl AsContext, any: &AnyRef) -> Result<Value, Error> {
-    Ok(if let Some(number) = any.as_i31(&store)? {
+/// Which kind of object it is and what is in it; or the number, of an `i31`.
+fn of_any(store: &impl AsContext<Data = Data>, any: &AnyRef, depth: usize) -> Result<Value, Error> {
+    Ok(if let Some(number) = any.as_i31(store)? {
         Value::I31(number.get_u32())
-    } else if any.is_struct(&store)? {
-        Value::Struct
-    } else if any.is_array(&store)? {
-        Value::Array
+    } else if let Some(object) = any.as_struct(store)? {
+        let fields: Vec<_> = if depth == 0 { Vec::new() } else { object.fields(store.as_context())?.collect() };
+        Value::Struct(hash_all(fields.len(), fields.iter().map(|field| value_to(store, field, depth - 1))))
+    } else if let Some(object) = any.as_array(store)? {
+        let length = object.len(store)? as usize;
+        let some = if depth == 0 { 0 } else { ELEMENTS };
+        let elements: Vec<_> = object.elems(store.as_context())?.take(some).collect();
+        Value::Array(hash_all(length, elements.iter().map(|element| value_to(store, element, depth - 1))))
     } else {
         Value::Ref(Some(0))
     })

@@ -133,7 +133,7 @@ fn native(store: impl AsContextMut, value: Value, ty: ValType) -> Val {
         Value::V128(bits) => Val::V128(V128::from(bits)),
         Value::Ref(None) if ty == ValType::FuncRef => Val::FuncRef(Nullable::Null),
         Value::Ref(Some(number)) => Val::ExternRef(ExternRef::new(store, number).into()),
-        Value::Ref(None) | Value::I31(_) | Value::Struct | Value::Array => Val::ExternRef(Nullable::Null),
+        Value::Ref(None) | Value::I31(_) | Value::Struct(_) | Value::Array(_) => Val::ExternRef(Nullable::Null),
     }
 }
 

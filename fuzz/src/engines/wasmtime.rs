@@ -9,7 +9,7 @@ use wasmtime::{
 
 use super::{Failure, Instance};
 use crate::host::{Answer, Host, Reentry};
-use crate::value::{Outcome, Type, Value, hash};
+use crate::value::{DEPTH, ELEMENTS, Outcome, Type, Value, hash, hash_all};
 
 pub struct Wasmtime(Engine);
 
@@ -92,7 +92,7 @@ impl Instance for Running {
             args.iter().zip(ty.params()).map(|(value, ty)| native(&mut self.store, *value, &ty)).collect();
         let mut values = vec![Val::I32(0); results.len()];
         match func.call(&mut self.store, &args, &mut values) {
-            Ok(()) => Outcome::Values(values.iter().map(|v| value(&self.store, v)).collect()),
+            Ok(()) => Outcome::Values(values.iter().map(|v| value(&mut self.store, v)).collect()),
             Err(error) => outcome(&error),
         }
     }
@@ -108,7 +108,7 @@ impl Instance for Running {
     fn global(&mut self, name: &str) -> Value {
         let global = self.instance().get_global(&mut self.store, name).expect("it is exported");
         let content = global.get(&mut self.store);
-        value(&self.store, &content)
+        value(&mut self.store, &content)
     }
 
     fn memory(&mut self, name: &str) -> (u64, u64) {
@@ -120,7 +120,7 @@ impl Instance for Running {
         let table = self.instance().get_table(&mut self.store, name).expect("it is exported");
         let size = table.size(&self.store);
         let elements: Vec<_> = (0..size).filter_map(|i| table.get(&mut self.store, i)).collect();
-        elements.into_iter().map(|element| value(&self.store, &element.into())).collect()
+        elements.into_iter().map(|element| value(&mut self.store, &element.into())).collect()
     }
 
     fn host(&mut self) -> &mut Host {
@@ -162,7 +162,12 @@ fn native(store: impl AsContextMut, value: Value, ty: &ValType) -> Val {
     }
 }
 
-fn value(store: impl AsContext<Data = Data>, value: &Val) -> Value {
+fn value(store: &mut impl AsContextMut<Data = Data>, value: &Val) -> Value {
+    value_to(store, value, DEPTH)
+}
+
+/// With the contents of objects so many references deep.
+fn value_to(store: &mut impl AsContextMut<Data = Data>, value: &Val, depth: usize) -> Value {
     match value {
         Val::I32(v) => Value::I32(*v as u32),
         Val::I64(v) => Value::I64(*v as u64),
@@ -176,19 +181,23 @@ fn value(store: impl AsContext<Data = Data>, value: &Val) -> Value {
         })),
         Val::ExnRef(v) => Value::Ref(v.is_some().then_some(0)),
         Val::AnyRef(None) => Value::Ref(None),
-        Val::AnyRef(Some(any)) => of_any(&store, any).expect("it is rooted"),
+        Val::AnyRef(Some(any)) => of_any(store, any, depth).expect("it is rooted"),
         other => panic!("an unknown type of value: {other:?}"),
     }
 }
 
-/// Which kind of object it is; and the number, of an `i31`.
-fn of_any(store: impl AsContext<Data = Data>, any: &Rooted<AnyRef>) -> Result<Value, Error> {
-    Ok(if let Some(number) = any.as_i31(&store)? {
+/// Which kind of object it is and what is in it; or the number, of an `i31`.
+fn of_any(store: &mut impl AsContextMut<Data = Data>, any: &Rooted<AnyRef>, depth: usize) -> Result<Value, Error> {
+    Ok(if let Some(number) = any.as_i31(&*store)? {
         Value::I31(number.get_u32())
-    } else if any.is_struct(&store)? {
-        Value::Struct
-    } else if any.is_array(&store)? {
-        Value::Array
+    } else if let Some(object) = any.as_struct(&*store)? {
+        let fields: Vec<_> = if depth == 0 { Vec::new() } else { object.fields(store.as_context_mut())?.collect() };
+        Value::Struct(hash_all(fields.len(), fields.iter().map(|field| value_to(store, field, depth - 1))))
+    } else if let Some(object) = any.as_array(&*store)? {
+        let length = object.len(&*store)? as usize;
+        let some = if depth == 0 { 0 } else { ELEMENTS };
+        let elements: Vec<_> = object.elems(store.as_context_mut())?.take(some).collect();
+        Value::Array(hash_all(length, elements.iter().map(|element| value_to(store, element, depth - 1))))
     } else {
         Value::Ref(Some(0))
     })
@@ -252,7 +261,7 @@ fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
     let (param_types, result_types) = (ty.params().collect::<Vec<_>>(), ty.results().collect::<Vec<_>>());
     Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Data>, args: &[Val], out: &mut [Val]| {
         enter(&mut caller, number)?;
-        let seen = args.iter().map(|v| value(&caller, v)).collect();
+        let seen = args.iter().map(|v| value(&mut caller, v)).collect();
         let Some(answers) = caller.data_mut().host.call(number, seen, &params, &results) else {
             return Err(Error::new(HostFailed));
         };
@@ -283,7 +292,7 @@ fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
     let mut values = vec![Val::I32(0); ty.results().len()];
     let result = func.call(&mut *caller, &args, &mut values);
     let outcome = match &result {
-        Ok(()) => Outcome::Values(values.iter().map(|v| value(&*caller, v)).collect()),
+        Ok(()) => Outcome::Values(values.iter().map(|v| value(caller, v)).collect()),
         Err(error) => outcome(error),
     };
     match caller.data_mut().host.leave(number, &outcome) {
