@@ -239,17 +239,18 @@ fn what_is_imported_is_not_required() {
 #[test]
 fn proposals_that_are_off_are_named() {
     type Switch = fn(&mut wasmrun::Config, bool) -> &mut wasmrun::Config;
-    let cases: [(Switch, &str, &str, &str); 14] = [
+    let cases: [(Switch, &str, &str, &str); 15] = [
         (
             |config, on| {
-                config.wasm_function_references(on).wasm_reference_types(on).wasm_exceptions(on).wasm_bulk_memory(on)
+                config.wasm_gc(on).wasm_function_references(on).wasm_reference_types(on);
+                config.wasm_exceptions(on).wasm_bulk_memory(on)
             },
             "bulk-memory-operations",
             "wasm_bulk_memory",
             "(memory 1) (func (memory.copy (i32.const 0) (i32.const 0) (i32.const 0)))",
         ),
         (
-            |config, on| config.wasm_function_references(on).wasm_reference_types(on).wasm_exceptions(on),
+            |config, on| config.wasm_gc(on).wasm_function_references(on).wasm_reference_types(on).wasm_exceptions(on),
             "reference-types",
             "wasm_reference_types",
             "(func (param externref))",
@@ -283,8 +284,9 @@ fn proposals_that_are_off_are_named() {
             "wasm_legacy_exceptions",
             "(func try catch_all end)",
         ),
+        (wasmrun::Config::wasm_gc, "gc", "wasm_gc", "(type (struct))"),
         (
-            wasmrun::Config::wasm_function_references,
+            |config, on| config.wasm_gc(on).wasm_function_references(on),
             "function-references",
             "wasm_function_references",
             "(type $f (func)) (func (param (ref $f)))",
