@@ -126,6 +126,16 @@ fn text(data: &[u8]) -> Vec<u8> {
         "\"\\u{110000}\"",
         "shared",
         "rec",
+        "sub",
+        "struct",
+        "field",
+        "array",
+        "i8",
+        "anyref",
+        "(ref null $x)",
+        "ref.cast",
+        "struct.new",
+        "array.get",
     ];
     let words: Vec<&str> = data.iter().map(|byte| WORDS[*byte as usize % WORDS.len()]).collect();
     format!("(module {}", words.join(" ")).into_bytes()

@@ -10,8 +10,12 @@ use wasm_encoder::{
 use wasm_encoder::{Catch, DataCountSection, Encode, Function, HeapType, Instruction as I, TagKind};
 
 use crate::runner::Random;
-use crate::value::Type::{self, Exn, Extern, F32, F64, Func, I32, I64, V128};
+use crate::value::Type::{self, Any, Exn, Extern, F32, F64, Func, I32, I64, V128};
 use crate::value::Value;
+
+mod gc;
+
+use gc::Shape;
 
 /// Instructions that take operands and give one result: prefix, first and last opcode, operand types and result type (`i`, `l`, `f`,
 /// `d`, `v`), number of the lanes that an immediate chooses from.
@@ -186,6 +190,7 @@ fn encoded(ty: Type) -> ValType {
         Func => ValType::FUNCREF,
         Extern => ValType::EXTERNREF,
         Exn => ValType::EXNREF,
+        Any => ValType::Ref(RefType::ANYREF),
     }
 }
 
@@ -193,6 +198,7 @@ fn heap(ty: Type) -> HeapType {
     match ty {
         Func => HeapType::FUNC,
         Extern => HeapType::EXTERN,
+        Any => HeapType::ANY,
         _ => HeapType::Abstract { shared: false, ty: wasm_encoder::AbstractHeapType::Exn },
     }
 }
@@ -208,6 +214,8 @@ type Signature = (Vec<Type>, Vec<Type>);
 struct Generator {
     random: Random,
     types: Vec<Signature>,
+    /// Structures and arrays; they come before the types of functions.
+    shapes: Vec<Shape>,
     /// Types of values that the module uses: the fewer, the more often instructions fit together.
     values: Vec<Type>,
     /// Signatures of imported and own functions.
@@ -234,8 +242,12 @@ pub fn module(seed: u64) -> Vec<u8> {
     if has_exceptions {
         values.push(Exn);
     }
+    if random.next().is_multiple_of(2) {
+        values.push(Any);
+    }
     let mut this = Generator {
         types: Vec::new(),
+        shapes: Vec::new(),
         values,
         funcs: Vec::new(),
         imported: random.next() as usize % 4,
@@ -275,9 +287,13 @@ impl Generator {
             self.types.push((params.to_vec(), results.to_vec()));
             self.types.len() - 1
         }) as u32
+            + self.shapes.len() as u32
     }
 
     fn module(&mut self) -> Vec<u8> {
+        if self.values.contains(&Any) {
+            self.shapes = gc::shapes(self);
+        }
         let own = 1 + self.below(4);
         for _ in 0..self.imported + own {
             let many = if self.once_in(8) { 12 } else { 4 };
@@ -295,7 +311,7 @@ impl Generator {
         if self.has_exceptions {
             self.tags = (0..1 + self.below(3)).map(|_| self.some_types(3)).collect();
         }
-        for ty in [Extern, Exn] {
+        for ty in [Extern, Exn, Any] {
             if values.contains(&ty) && self.once_in(2) {
                 self.tables.push(ty);
             }
@@ -334,6 +350,7 @@ impl Generator {
             }
         }
         let mut types = TypeSection::new();
+        gc::encode(&self.shapes, &mut types);
         for (params, results) in &self.types {
             types.ty().function(params.iter().map(|ty| encoded(*ty)), results.iter().map(|ty| encoded(*ty)));
         }
@@ -368,7 +385,8 @@ impl Generator {
                 Value::F32(bits) => ConstExpr::f32_const(f32::from_bits(bits).into()),
                 Value::F64(bits) => ConstExpr::f64_const(f64::from_bits(bits).into()),
                 Value::V128(bits) => ConstExpr::v128_const(bits as i128),
-                Value::Ref(_) => ConstExpr::ref_null(heap(ty)),
+                Value::I31(number) => ConstExpr::extended([I::I32Const(number as i32), I::RefI31]),
+                Value::Ref(_) | Value::Struct(_) | Value::Array(_) => ConstExpr::ref_null(heap(ty)),
             };
             globals.global(GlobalType { val_type: encoded(ty), mutable: true, shared: false }, &init);
         }
@@ -483,6 +501,7 @@ impl<'g> Body<'g> {
                     F32 => body.emit(&I::F32ConvertI32S),
                     F64 => body.emit(&I::F64ConvertI32S),
                     V128 => body.emit(&I::I32x4Splat),
+                    Any => body.emit(&I::RefI31),
                     Func | Extern | Exn => {
                         body.emit(&I::Drop);
                         body.emit(&I::RefNull(heap(ty)));
@@ -576,7 +595,11 @@ impl<'g> Body<'g> {
             Value::F32(bits) => self.emit(&I::F32Const(f32::from_bits(bits).into())),
             Value::F64(bits) => self.emit(&I::F64Const(f64::from_bits(bits).into())),
             Value::V128(bits) => self.emit(&I::V128Const(bits as i128)),
-            Value::Ref(_) => self.emit(&I::RefNull(heap(ty))),
+            Value::I31(number) => {
+                self.emit(&I::I32Const(number as i32));
+                self.emit(&I::RefI31);
+            }
+            Value::Ref(_) | Value::Struct(_) | Value::Array(_) => self.emit(&I::RefNull(heap(ty))),
         }
     }
 
@@ -647,6 +670,10 @@ impl<'g> Body<'g> {
 
     /// One instruction or a few that belong together.
     fn step(&mut self, depth: usize) -> Flow {
+        if !self.module.shapes.is_empty() && self.module.once_in(5) {
+            self.aggregate();
+            return Flow::On;
+        }
         match self.module.below(100) {
             0..18 => {
                 let ty = self.module.some_type();
@@ -833,7 +860,7 @@ impl<'g> Body<'g> {
         self.pop(2);
         self.stack.push(ty);
         match ty {
-            Func | Extern | Exn => self.emit(&I::TypedSelect(encoded(ty))),
+            Func | Extern | Exn | Any => self.emit(&I::TypedSelect(encoded(ty))),
             _ => self.emit(&I::Select),
         }
     }
@@ -1159,7 +1186,7 @@ impl<'g> Body<'g> {
 
     fn reference(&mut self) {
         match self.own().last() {
-            Some(Func | Extern | Exn) => {
+            Some(Func | Extern | Exn | Any) => {
                 self.emit(&I::RefIsNull);
                 self.pop(1);
                 self.stack.push(I32);

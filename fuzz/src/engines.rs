@@ -50,13 +50,10 @@ pub trait Instance {
     fn host(&mut self) -> &mut Host;
 }
 
-/// Parameters and results of a function.
-pub type Signature = (Vec<Type>, Vec<Type>);
-
 /// What a module imports and exports.
 pub struct Interface {
-    /// `None` is an import of another kind than a function.
-    pub imports: Vec<Option<Signature>>,
+    /// The indices of functions' types; `None` is an import of another kind.
+    pub imports: Vec<Option<u32>>,
     pub exports: Vec<Export>,
 }
 
@@ -64,9 +61,9 @@ impl Interface {
     /// For each import the export of another instance of the module that is to be used, if there is one that fits; empty if there is
     /// none at all.
     fn linked(&self) -> Vec<Option<String>> {
-        let link = |(i, import): (usize, &Option<Signature>)| {
-            let (params, results) = import.as_ref()?;
-            let fits = |export: &&Export| matches!(&export.kind, Kind::Func(p, r) if p == params && r == results);
+        let link = |(i, import): (usize, &Option<u32>)| {
+            let ty = import.as_ref()?;
+            let fits = |export: &&Export| export.ty.as_ref() == Some(ty);
             let fitting: Vec<&Export> = self.exports.iter().filter(fits).collect();
             // Half of them, from the end: the first are the imports themselves.
             let chosen = fitting.iter().rev().cycle().nth(i / 2)?;
@@ -80,6 +77,8 @@ impl Interface {
 /// An export of a module.
 pub struct Export {
     pub name: String,
+    /// The index of a function's type.
+    pub ty: Option<u32>,
     pub kind: Kind,
 }
 
@@ -195,7 +194,7 @@ pub fn run(engine: &dyn Engine, wasm: &[u8], interface: &Interface) -> Result<Tr
             trace.events.extend(instance.units_left().map(|units| (format!("after {name}"), Event::UnitsLeft(units))));
         }
     }
-    for Export { name, kind } in &interface.exports {
+    for Export { name, kind, .. } in &interface.exports {
         let event = match kind {
             Kind::Global => Event::Global(instance.global(name)),
             Kind::Table => Event::Table(instance.table(name)),

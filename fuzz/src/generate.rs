@@ -30,14 +30,16 @@ pub fn unbounded(data: &[u8]) -> Option<(Vec<u8>, Counted)> {
     let counted = if u.ratio(1, 2).ok()? { Counted::Heads } else { Counted::Branches };
     let wasm = match u.int_in_range(0..=7).ok()? {
         0..4 => dense::module(u.arbitrary().ok()?),
-        4..7 => smith(&mut u).ok()?,
+        4..6 => smith(&mut u, false).ok()?,
+        6 => smith(&mut u, true).ok()?,
         _ => mutate::module(&mut u)?,
     };
     Some((wasm, counted))
 }
 
 /// One of a swarm of configurations: each leaves out a random part of the language, so that the rest meets more often.
-fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+/// With `objects`, structures, arrays and references are what there is most of.
+fn smith(u: &mut Unstructured<'_>, objects: bool) -> Result<Vec<u8>> {
     let kinds = [
         InstructionKind::Numeric,
         InstructionKind::Vector,
@@ -46,9 +48,13 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         InstructionKind::Variable,
         InstructionKind::Table,
         InstructionKind::Memory,
+        InstructionKind::Aggregate,
         InstructionKind::Control,
     ];
-    let allowed_instructions = if u.ratio(1, 2)? {
+    let allowed_instructions = if objects {
+        use InstructionKind::{Aggregate, Control, NumericInt, Parametric, Reference, Variable};
+        InstructionKinds::new(&[Aggregate, Control, NumericInt, Parametric, Reference, Variable])
+    } else if u.ratio(1, 2)? {
         InstructionKinds::all()
     } else {
         let mut chosen = vec![InstructionKind::NumericInt, InstructionKind::Control];
@@ -72,7 +78,7 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         disallow_traps: u.ratio(1, 2)?,
         exceptions_enabled: u.ratio(3, 4)?,
         extended_const_enabled: true,
-        gc_enabled: false,
+        gc_enabled: objects || u.ratio(1, 2)?,
         max_data_segments: 5,
         max_element_segments: 5,
         max_elements: 10,
@@ -87,8 +93,8 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         max_table_elements: 100,
         max_tables: u.int_in_range(1..=3)?,
         max_tags: u.int_in_range(0..=5)?,
-        max_type_size: 200,
-        max_types: u.int_in_range(2..=20)?,
+        max_type_size: if objects { 400 } else { 200 },
+        max_types: u.int_in_range(if objects { 8..=40 } else { 2..=20 })?,
         max_memory64_bytes: 3 << 16,
         memory64_enabled: u.ratio(1, 3)?,
         memory_max_size_required: true,
@@ -99,7 +105,7 @@ fn smith(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         },
         min_funcs: 1,
         multi_value_enabled: u.ratio(3, 4)?,
-        reference_types_enabled: u.ratio(7, 8)?,
+        reference_types_enabled: objects || u.ratio(7, 8)?,
         relaxed_simd_enabled: simd && u.ratio(1, 3)?,
         simd_enabled: simd,
         table_max_size_required: true,

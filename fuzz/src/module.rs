@@ -6,7 +6,10 @@ use wasm_encoder::{
     ConstExpr, Encode, ExportKind, ExportSection, GlobalSection, GlobalType, ImportSection, Instruction, MemorySection,
     TableSection, ValType,
 };
-use wasmparser::{BinaryReader, Operator, Parser, Payload, TypeRef, Validator, WasmFeatures};
+use wasmparser::{
+    BinaryReader, CompositeInnerType, ElementItems, Operator, Parser, Payload, TableInit, TypeRef, Validator,
+    WasmFeatures,
+};
 
 /// What generated modules may use.
 pub fn features() -> WasmFeatures {
@@ -23,11 +26,35 @@ pub fn features() -> WasmFeatures {
         | WasmFeatures::THREADS
         | WasmFeatures::COMPACT_IMPORTS
         | WasmFeatures::FUNCTION_REFERENCES
+        | WasmFeatures::GC
 }
 
 /// Whether the module is valid with these features.
 pub fn is_valid(wasm: &[u8]) -> bool {
     Validator::new_with_features(features()).validate_all(wasm).is_ok()
+}
+
+/// The index of each function's type, imported functions first.
+pub fn types_of_functions(wasm: &[u8]) -> Option<Vec<u32>> {
+    let mut types = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.ok()? {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    if let TypeRef::Func(ty) = import.ok()?.ty {
+                        types.push(ty);
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section {
+                    types.push(ty.ok()?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(types)
 }
 
 /// A module in parts.
@@ -81,7 +108,7 @@ const CODE: u8 = 10;
 
 impl<'a> Parts<'a> {
     /// Takes a module apart; `None` if it is not one of the kind that [`features`] allow, or the host would have to give it
-    /// references that are not null.
+    /// references that are not null, or a constant is a long array.
     pub fn new(wasm: &'a [u8]) -> Option<Self> {
         let mut parts = Parts {
             sections: Vec::new(),
@@ -104,15 +131,18 @@ impl<'a> Parts<'a> {
             }
             match payload {
                 Payload::TypeSection(section) => {
-                    for ty in section.into_iter_err_on_gc_types() {
-                        types.push(ty.ok()?);
+                    for group in section {
+                        types.extend(group.ok()?.into_types().map(|ty| match ty.composite_type.inner {
+                            CompositeInnerType::Func(ty) => Some(ty),
+                            _ => None,
+                        }));
                     }
                 }
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
                         match import.ok()?.ty {
                             TypeRef::Func(ty) => {
-                                let ty: &wasmparser::FuncType = types.get(ty as usize)?;
+                                let ty = types.get(ty as usize)?.as_ref()?;
                                 if !ty.results().iter().all(|ty| ty.is_defaultable()) {
                                     return None;
                                 }
@@ -133,11 +163,32 @@ impl<'a> Parts<'a> {
                         parts.funcs += 1;
                     }
                 }
-                Payload::GlobalSection(section) => parts.globals += section.count(),
+                Payload::GlobalSection(section) => {
+                    parts.globals += section.count();
+                    for global in section {
+                        is_short(&global.ok()?.init_expr).then_some(())?;
+                    }
+                }
                 Payload::MemorySection(section) => parts.memories += section.count(),
-                Payload::TableSection(section) => parts.tables += section.count(),
+                Payload::TableSection(section) => {
+                    parts.tables += section.count();
+                    for table in section {
+                        if let TableInit::Expr(init) = table.ok()?.init {
+                            is_short(&init).then_some(())?;
+                        }
+                    }
+                }
+                Payload::ElementSection(section) => {
+                    for segment in section {
+                        if let ElementItems::Expressions(_, all) = segment.ok()?.items {
+                            for element in all {
+                                is_short(&element.ok()?).then_some(())?;
+                            }
+                        }
+                    }
+                }
                 Payload::CodeSectionEntry(body) => {
-                    let ty = types.get(*defined.get(parts.bodies.len())? as usize)?;
+                    let ty = types.get(*defined.get(parts.bodies.len())? as usize)?.as_ref()?;
                     let locals = body.get_locals_reader().ok()?.into_iter().collect::<Result<_, _>>().ok()?;
                     let mut reader = body.get_operators_reader().ok()?;
                     let mut ops = Vec::new();
@@ -390,6 +441,26 @@ fn contents(section: &impl Encode) -> Vec<u8> {
     bytes[reader.original_position() as usize..].to_vec()
 }
 
+/// Whether a constant expression makes no array that is long.
+fn is_short(init: &wasmparser::ConstExpr<'_>) -> bool {
+    let mut length = None;
+    for operator in init.get_operators_reader() {
+        match operator {
+            Ok(Operator::I32Const { value }) => length = Some(value),
+            Ok(Operator::ArrayNew { .. } | Operator::ArrayNewDefault { .. }) => match length {
+                Some(0..=LENGTH) => {}
+                _ => return false,
+            },
+            Ok(_) => length = None,
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Elements that arrays have at most, so that they fill neither heaps nor time.
+const LENGTH: i32 = 0xff;
+
 fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
     let mut before = vec![false; body.ops.len()];
     let mut after = vec![false; body.ops.len()];
@@ -424,7 +495,9 @@ fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
             Operator::Br { relative_depth }
             | Operator::BrIf { relative_depth }
             | Operator::BrOnNull { relative_depth }
-            | Operator::BrOnNonNull { relative_depth } => branch(*relative_depth, &open, false),
+            | Operator::BrOnNonNull { relative_depth }
+            | Operator::BrOnCast { relative_depth, .. }
+            | Operator::BrOnCastFail { relative_depth, .. } => branch(*relative_depth, &open, false),
             Operator::BrTable { targets } => {
                 for depth in targets.targets().flatten().chain([targets.default()]) {
                     branch(depth, &open, false);
@@ -439,6 +512,10 @@ fn count_down(body: &mut Body<'_>, counted: Counted, check: &[u8]) {
         [start, &op.bytes, end].concat()
     };
     for (i, op) in body.ops.iter_mut().enumerate() {
+        if matches!(op.operator, Operator::ArrayNew { .. } | Operator::ArrayNewDefault { .. }) {
+            let short = bytes(&[Instruction::I32Const(LENGTH), Instruction::I32And]);
+            op.bytes = [short.as_slice(), &op.bytes].concat().into();
+        }
         let before = before[i] || i == 0 && calls;
         if before || after[i] {
             op.bytes = insert(op, before, after[i]).into();

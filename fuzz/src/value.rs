@@ -13,9 +13,11 @@ pub enum Type {
     Func,
     Extern,
     Exn,
+    Any,
 }
 
-/// A value as bits. A reference is null, or of some number: that which the host gave its object, and 0 for all others.
+/// A value as bits. A reference is null, or of some number: that which the host gave its object, and 0 for all others but those to
+/// objects of the module.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Value {
     I32(u32),
@@ -24,6 +26,11 @@ pub enum Value {
     F64(u64),
     V128(u128),
     Ref(Option<u32>),
+    I31(u32),
+    /// With a hash of its fields.
+    Struct(u64),
+    /// With a hash of its length and first elements.
+    Array(u64),
 }
 
 impl fmt::Debug for Value {
@@ -34,6 +41,9 @@ impl fmt::Debug for Value {
             Value::F32(bits) => write!(f, "f32:{bits:#x}"),
             Value::F64(bits) => write!(f, "f64:{bits:#x}"),
             Value::V128(bits) => write!(f, "v128:{bits:#034x}"),
+            Value::I31(number) => write!(f, "i31:{number:#x}"),
+            Value::Struct(hash) => write!(f, "struct:{hash:x}"),
+            Value::Array(hash) => write!(f, "array:{hash:x}"),
             Value::Ref(None) => write!(f, "ref:null"),
             Value::Ref(Some(number)) => write!(f, "ref:{number}"),
         }
@@ -79,9 +89,22 @@ impl Value {
             Type::F64 => Value::F64(bits(n)),
             Type::V128 => Value::V128(u128::from(bits(n)) << 64 | u128::from(bits(n.wrapping_mul(7) + 3))),
             Type::Extern => Value::Ref((!n.is_multiple_of(4)).then_some(n)),
-            Type::Func | Type::Exn => Value::Ref(None),
+            Type::Any if n % 2 == 1 => Value::I31(bits(n) as u32 & 0x7fff_ffff),
+            Type::Func | Type::Exn | Type::Any => Value::Ref(None),
         }
     }
+}
+
+/// How many references deep objects are looked into.
+pub const DEPTH: usize = 3;
+
+/// How many elements of an array are looked at.
+pub const ELEMENTS: usize = 8;
+
+/// A number that changes with an object's length and any of the values in it.
+pub fn hash_all(length: usize, values: impl IntoIterator<Item = Value>) -> u64 {
+    let text: Vec<String> = values.into_iter().map(|value| format!("{value:?}")).collect();
+    hash(format!("{length} {}", text.join(" ")).as_bytes())
 }
 
 /// How a call ended.

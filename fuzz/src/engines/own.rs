@@ -7,13 +7,15 @@ use std::thread;
 use std::time::Duration;
 
 use wasmrun::{
-    BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, UpdateDeadline, ValType,
+    AnyRef, AsContext, BoundsChecks, Caller, Config, Dispatch, Engine, Error, ErrorKind, Extern, ExternRef, ExternType,
+    Func, FuncType, Global, HeapType, I31, Memory, Module, Store, Strategy, Table, Tag, Tiering, Trap, UpdateDeadline,
+    ValType,
 };
 
 use super::{Export, Failure, Instance, Interface, Kind};
 use crate::host::{Answer, Host, Reentry};
-use crate::value::{Outcome, Type, Value, hash};
+use crate::module::types_of_functions;
+use crate::value::{DEPTH, ELEMENTS, Outcome, Type, Value, hash, hash_all};
 
 /// The runtime in one configuration.
 pub struct Configuration {
@@ -39,8 +41,6 @@ fn configurations_with(fuel: bool) -> Vec<Configuration> {
     let mut add = |name, set: &dyn Fn(&mut Config)| {
         let mut config = Config::new();
         config.max_wasm_stack(512 << 10).consume_fuel(fuel);
-        // As in `module::features`: what bounds loops and compares values knows no more than these.
-        config.wasm_gc(false);
         set(&mut config);
         let engine = Engine::new(&config).expect("the host can run every configuration");
         all.push(Configuration { name, engine });
@@ -114,8 +114,11 @@ impl Configuration {
     /// If the module is refused.
     pub fn interface(&self, wasm: &[u8]) -> Result<Interface, Error> {
         let module = Module::new(&self.engine, wasm)?;
+        let types_of_functions = types_of_functions(wasm).expect("it is valid");
+        let type_of = |name: &str| types_of_functions.get(name.strip_prefix('f')?.parse::<usize>().ok()?).copied();
         let export = |export: wasmrun::ExportType<'_>| Export {
             name: export.name().to_string(),
+            ty: type_of(export.name()),
             kind: match export.ty() {
                 // There are no arguments for a parameter that can't be null.
                 ExternType::Func(ty) if !ty.params().iter().all(is_defaultable) => Kind::Uncalled,
@@ -126,8 +129,9 @@ impl Configuration {
                 _ => Kind::Uncalled,
             },
         };
+        let mut functions = types_of_functions.iter();
         let import = |import: wasmrun::ImportType<'_>| match import.ty() {
-            ExternType::Func(ty) => Some((types(ty.params()), types(ty.results()))),
+            ExternType::Func(_) => functions.next().copied(),
             _ => None,
         };
         Ok(Interface {
@@ -310,7 +314,7 @@ impl Instance for Running {
             _ => func.call(&mut self.store, &args, &mut values),
         };
         match result {
-            Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+            Ok(()) => Outcome::Values(values.iter().map(|v| value(&self.store, v)).collect()),
             Err(error) => outcome(&error),
         }
     }
@@ -328,7 +332,7 @@ impl Instance for Running {
 
     fn global(&mut self, name: &str) -> Value {
         let global = self.instance().get_global(&mut self.store, name).expect("it is exported");
-        value(&global.get(&self.store))
+        value(&self.store, &global.get(&self.store))
     }
 
     fn memory(&mut self, name: &str) -> (u64, u64) {
@@ -339,7 +343,7 @@ impl Instance for Running {
     fn table(&mut self, name: &str) -> Vec<Value> {
         let table = self.instance().get_table(&mut self.store, name).expect("it is exported");
         let elements = (0..table.size(&self.store)).filter_map(|i| table.get(&self.store, i));
-        elements.map(|element| value(&element.into())).collect()
+        elements.map(|element| value(&self.store, &element.into())).collect()
     }
 
     fn units_left(&mut self) -> Option<u64> {
@@ -365,7 +369,8 @@ fn types(types: &[ValType]) -> Vec<Type> {
         ValType::Ref(ty) => match ty.heap_type().top() {
             HeapType::Func => Type::Func,
             HeapType::Extern => Type::Extern,
-            _ => Type::Exn,
+            HeapType::Exn => Type::Exn,
+            _ => Type::Any,
         },
         other => panic!("an unknown type of value: {other:?}"),
     };
@@ -379,12 +384,22 @@ fn native(value: Value, ty: &ValType) -> wasmrun::Value {
         Value::F32(bits) => wasmrun::Value::F32(f32::from_bits(bits)),
         Value::F64(bits) => wasmrun::Value::F64(f64::from_bits(bits)),
         Value::V128(bits) => wasmrun::Value::V128(bits),
-        Value::Ref(Some(number)) => wasmrun::Value::ExternRef(Some(ExternRef::new(number))),
-        Value::Ref(None) => wasmrun::Value::default_for(ty),
+        Value::Ref(Some(number)) if *ty == ValType::EXTERNREF => {
+            wasmrun::Value::ExternRef(Some(ExternRef::new(number)))
+        }
+        Value::I31(number) if ValType::Ref(wasmrun::RefType::new(false, HeapType::I31)).matches(ty) => {
+            wasmrun::Value::AnyRef(Some(I31::wrapping_u32(number).into()))
+        }
+        _ => wasmrun::Value::default_for(ty),
     }
 }
 
-fn value(value: &wasmrun::Value) -> Value {
+fn value(store: &impl AsContext<Data = Data>, value: &wasmrun::Value) -> Value {
+    value_to(store, value, DEPTH)
+}
+
+/// With the contents of objects so many references deep.
+fn value_to(store: &impl AsContext<Data = Data>, value: &wasmrun::Value, depth: usize) -> Value {
     match value {
         wasmrun::Value::I32(v) => Value::I32(*v as u32),
         wasmrun::Value::I64(v) => Value::I64(*v as u64),
@@ -394,8 +409,27 @@ fn value(value: &wasmrun::Value) -> Value {
         wasmrun::Value::FuncRef(v) => Value::Ref(v.is_some().then_some(0)),
         wasmrun::Value::ExternRef(v) => Value::Ref(v.as_ref().map(number_of)),
         wasmrun::Value::ExnRef(v) => Value::Ref(v.is_some().then_some(0)),
+        wasmrun::Value::AnyRef(None) => Value::Ref(None),
+        wasmrun::Value::AnyRef(Some(any)) => of_any(store, any, depth).expect("it is of this store"),
         other => panic!("an unknown type of value: {other:?}"),
     }
+}
+
+/// Which kind of object it is and what is in it; or the number, of an `i31`.
+fn of_any(store: &impl AsContext<Data = Data>, any: &AnyRef, depth: usize) -> Result<Value, Error> {
+    Ok(if let Some(number) = any.as_i31(store)? {
+        Value::I31(number.get_u32())
+    } else if let Some(object) = any.as_struct(store)? {
+        let fields: Vec<_> = if depth == 0 { Vec::new() } else { object.fields(store.as_context())?.collect() };
+        Value::Struct(hash_all(fields.len(), fields.iter().map(|field| value_to(store, field, depth - 1))))
+    } else if let Some(object) = any.as_array(store)? {
+        let length = object.len(store)? as usize;
+        let some = if depth == 0 { 0 } else { ELEMENTS };
+        let elements: Vec<_> = object.elems(store.as_context())?.take(some).collect();
+        Value::Array(hash_all(length, elements.iter().map(|element| value_to(store, element, depth - 1))))
+    } else {
+        Value::Ref(Some(0))
+    })
 }
 
 /// The number of an object; a false one if it is none of those that the host gave.
@@ -430,7 +464,8 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
 }
 
 fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
-    let (params, results, result_types) = (types(ty.params()), types(ty.results()), ty.results().to_vec());
+    let (params, results) = (types(ty.params()), types(ty.results()));
+    let (param_types, result_types) = (ty.params().to_vec(), ty.results().to_vec());
     Func::new(
         &mut *store,
         ty.clone(),
@@ -439,13 +474,14 @@ fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
                 caller.data_mut().host.note_units(left);
             }
             enter(&mut caller, number)?;
-            let seen = args.iter().map(value).collect();
+            let seen = args.iter().map(|v| value(&caller, v)).collect();
             let Some(answers) = caller.data_mut().host.call(number, seen, &params, &results) else {
                 return Err(Error::host("the host fails"));
             };
             for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
                 *slot = match answer {
-                    Answer::Argument(i) => args[i].clone(),
+                    Answer::Argument(i) if param_types[i].matches(ty) => args[i].clone(),
+                    Answer::Argument(_) => wasmrun::Value::default_for(ty),
                     Answer::Value(value) => native(value, ty),
                 };
             }
@@ -470,7 +506,7 @@ fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
     let mut values = vec![wasmrun::Value::I32(0); ty.results().len()];
     let result = func.call(&mut *caller, &args, &mut values);
     let outcome = match &result {
-        Ok(()) => Outcome::Values(values.iter().map(value).collect()),
+        Ok(()) => Outcome::Values(values.iter().map(|v| value(&*caller, v)).collect()),
         Err(error) => outcome(error),
     };
     match caller.data_mut().host.leave(number, &outcome) {

@@ -1,5 +1,5 @@
-//! wasmi, an oracle that shares no code with the compilers. It has no exceptions, atomic instructions or typed function references, and as it
-//! is built here no 64-bit memories.
+//! wasmi, an oracle that shares no code with the compilers. It has no exceptions, atomic instructions, typed function references
+//! or garbage collection, and as it is built here no 64-bit memories.
 
 use wasmi::{
     AsContext, AsContextMut, Caller, Engine, Error, Extern, ExternRef, ExternType, F32, F64, Func, FuncType, Global,
@@ -133,7 +133,7 @@ fn native(store: impl AsContextMut, value: Value, ty: ValType) -> Val {
         Value::V128(bits) => Val::V128(V128::from(bits)),
         Value::Ref(None) if ty == ValType::FuncRef => Val::FuncRef(Nullable::Null),
         Value::Ref(Some(number)) => Val::ExternRef(ExternRef::new(store, number).into()),
-        Value::Ref(None) => Val::ExternRef(Nullable::Null),
+        Value::Ref(None) | Value::I31(_) | Value::Struct(_) | Value::Array(_) => Val::ExternRef(Nullable::Null),
     }
 }
 

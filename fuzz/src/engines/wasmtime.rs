@@ -2,13 +2,14 @@
 //! atomic instructions.
 
 use wasmtime::{
-    AsContext, AsContextMut, Caller, Collector, Config, Engine, Error, Extern, ExternRef, ExternType, Func, FuncType,
-    Global, HeapType, Memory, Module, OptLevel, Ref, Store, Table, Tag, ThrownException, Trap, Val, ValType,
+    AnyRef, AsContext, AsContextMut, Caller, Collector, Config, Engine, Error, Extern, ExternRef, ExternType, Func,
+    FuncType, Global, HeapType, I31, Memory, Module, OptLevel, Ref, RefType, Rooted, Store, Table, Tag,
+    ThrownException, Trap, Val, ValType,
 };
 
 use super::{Failure, Instance};
 use crate::host::{Answer, Host, Reentry};
-use crate::value::{Outcome, Type, Value, hash};
+use crate::value::{DEPTH, ELEMENTS, Outcome, Type, Value, hash, hash_all};
 
 pub struct Wasmtime(Engine);
 
@@ -21,7 +22,7 @@ impl Default for Wasmtime {
             .max_wasm_stack(512 << 10);
         config.wasm_exceptions(true).wasm_tail_call(true).wasm_multi_memory(true).wasm_relaxed_simd(true);
         config.wasm_wide_arithmetic(true).wasm_memory64(true).wasm_custom_page_sizes(true);
-        config.wasm_function_references(true);
+        config.wasm_function_references(true).wasm_gc(true);
         config.relaxed_simd_deterministic(true).wasm_backtrace_max_frames(None);
         config.generate_address_map(false).native_unwind_info(false);
         // Nothing runs for long.
@@ -91,7 +92,7 @@ impl Instance for Running {
             args.iter().zip(ty.params()).map(|(value, ty)| native(&mut self.store, *value, &ty)).collect();
         let mut values = vec![Val::I32(0); results.len()];
         match func.call(&mut self.store, &args, &mut values) {
-            Ok(()) => Outcome::Values(values.iter().map(|v| value(&self.store, v)).collect()),
+            Ok(()) => Outcome::Values(values.iter().map(|v| value(&mut self.store, v)).collect()),
             Err(error) => outcome(&error),
         }
     }
@@ -107,7 +108,7 @@ impl Instance for Running {
     fn global(&mut self, name: &str) -> Value {
         let global = self.instance().get_global(&mut self.store, name).expect("it is exported");
         let content = global.get(&mut self.store);
-        value(&self.store, &content)
+        value(&mut self.store, &content)
     }
 
     fn memory(&mut self, name: &str) -> (u64, u64) {
@@ -119,7 +120,7 @@ impl Instance for Running {
         let table = self.instance().get_table(&mut self.store, name).expect("it is exported");
         let size = table.size(&self.store);
         let elements: Vec<_> = (0..size).filter_map(|i| table.get(&mut self.store, i)).collect();
-        elements.into_iter().map(|element| value(&self.store, &element.into())).collect()
+        elements.into_iter().map(|element| value(&mut self.store, &element.into())).collect()
     }
 
     fn host(&mut self) -> &mut Host {
@@ -136,8 +137,9 @@ fn types(types: impl Iterator<Item = ValType>) -> Vec<Type> {
         ValType::V128 => Type::V128,
         ValType::Ref(ty) => match ty.heap_type().top() {
             HeapType::Func => Type::Func,
+            HeapType::Extern => Type::Extern,
             HeapType::Exn => Type::Exn,
-            _ => Type::Extern,
+            _ => Type::Any,
         },
     };
     types.map(ty).collect()
@@ -150,12 +152,22 @@ fn native(store: impl AsContextMut, value: Value, ty: &ValType) -> Val {
         Value::F32(bits) => Val::F32(bits),
         Value::F64(bits) => Val::F64(bits),
         Value::V128(bits) => Val::V128(bits.into()),
-        Value::Ref(Some(number)) => Val::ExternRef(Some(ExternRef::new(store, number).expect("there is memory"))),
-        Value::Ref(None) => Val::default_for_ty(ty).expect("references are nullable"),
+        Value::Ref(Some(number)) if ValType::eq(ty, &ValType::EXTERNREF) => {
+            Val::ExternRef(Some(ExternRef::new(store, number).expect("there is memory")))
+        }
+        Value::I31(number) if ValType::Ref(RefType::new(false, HeapType::I31)).matches(ty) => {
+            Val::AnyRef(Some(AnyRef::from_i31(store, I31::wrapping_u32(number))))
+        }
+        _ => Val::default_for_ty(ty).expect("references are nullable"),
     }
 }
 
-fn value(store: impl AsContext<Data = Data>, value: &Val) -> Value {
+fn value(store: &mut impl AsContextMut<Data = Data>, value: &Val) -> Value {
+    value_to(store, value, DEPTH)
+}
+
+/// With the contents of objects so many references deep.
+fn value_to(store: &mut impl AsContextMut<Data = Data>, value: &Val, depth: usize) -> Value {
     match value {
         Val::I32(v) => Value::I32(*v as u32),
         Val::I64(v) => Value::I64(*v as u64),
@@ -168,8 +180,27 @@ fn value(store: impl AsContext<Data = Data>, value: &Val) -> Value {
             data.and_then(|data| data.downcast_ref().copied()).unwrap_or(u32::MAX)
         })),
         Val::ExnRef(v) => Value::Ref(v.is_some().then_some(0)),
+        Val::AnyRef(None) => Value::Ref(None),
+        Val::AnyRef(Some(any)) => of_any(store, any, depth).expect("it is rooted"),
         other => panic!("an unknown type of value: {other:?}"),
     }
+}
+
+/// Which kind of object it is and what is in it; or the number, of an `i31`.
+fn of_any(store: &mut impl AsContextMut<Data = Data>, any: &Rooted<AnyRef>, depth: usize) -> Result<Value, Error> {
+    Ok(if let Some(number) = any.as_i31(&*store)? {
+        Value::I31(number.get_u32())
+    } else if let Some(object) = any.as_struct(&*store)? {
+        let fields: Vec<_> = if depth == 0 { Vec::new() } else { object.fields(store.as_context_mut())?.collect() };
+        Value::Struct(hash_all(fields.len(), fields.iter().map(|field| value_to(store, field, depth - 1))))
+    } else if let Some(object) = any.as_array(&*store)? {
+        let length = object.len(&*store)? as usize;
+        let some = if depth == 0 { 0 } else { ELEMENTS };
+        let elements: Vec<_> = object.elems(store.as_context_mut())?.take(some).collect();
+        Value::Array(hash_all(length, elements.iter().map(|element| value_to(store, element, depth - 1))))
+    } else {
+        Value::Ref(Some(0))
+    })
 }
 
 /// What a host function of this module gives as its failure.
@@ -201,7 +232,9 @@ fn outcome(error: &Error) -> Outcome {
         Some(Trap::IntegerDivisionByZero) => "integer divide by zero",
         Some(Trap::BadConversionToInteger) => "invalid conversion to integer",
         Some(Trap::NullReference) => "null reference",
-        Some(Trap::StackOverflow) => return Outcome::Limit,
+        Some(Trap::ArrayOutOfBounds) => "out of bounds array access",
+        Some(Trap::CastFailure) => "cast failure",
+        Some(Trap::StackOverflow | Trap::AllocationTooLarge) => return Outcome::Limit,
         Some(other) => return Outcome::Error(other.to_string()),
         // No memory, or no room in the heap of exceptions.
         None => return Outcome::Limit,
@@ -224,16 +257,18 @@ fn import(store: &mut Store<Data>, ty: &ExternType, number: usize) -> Result<Ext
 }
 
 fn func(store: &mut Store<Data>, ty: &FuncType, number: usize) -> Func {
-    let (params, results, result_types) = (types(ty.params()), types(ty.results()), ty.results().collect::<Vec<_>>());
+    let (params, results) = (types(ty.params()), types(ty.results()));
+    let (param_types, result_types) = (ty.params().collect::<Vec<_>>(), ty.results().collect::<Vec<_>>());
     Func::new(&mut *store, ty.clone(), move |mut caller: Caller<'_, Data>, args: &[Val], out: &mut [Val]| {
         enter(&mut caller, number)?;
-        let seen = args.iter().map(|v| value(&caller, v)).collect();
+        let seen = args.iter().map(|v| value(&mut caller, v)).collect();
         let Some(answers) = caller.data_mut().host.call(number, seen, &params, &results) else {
             return Err(Error::new(HostFailed));
         };
         for ((slot, answer), ty) in out.iter_mut().zip(answers).zip(&result_types) {
             *slot = match answer {
-                Answer::Argument(i) => args[i],
+                Answer::Argument(i) if param_types[i].matches(ty) => args[i],
+                Answer::Argument(_) => Val::default_for_ty(ty).expect("references are nullable"),
                 Answer::Value(value) => native(&mut caller, value, ty),
             };
         }
@@ -257,7 +292,7 @@ fn enter(caller: &mut Caller<'_, Data>, number: usize) -> Result<(), Error> {
     let mut values = vec![Val::I32(0); ty.results().len()];
     let result = func.call(&mut *caller, &args, &mut values);
     let outcome = match &result {
-        Ok(()) => Outcome::Values(values.iter().map(|v| value(&*caller, v)).collect()),
+        Ok(()) => Outcome::Values(values.iter().map(|v| value(caller, v)).collect()),
         Err(error) => outcome(error),
     };
     match caller.data_mut().host.leave(number, &outcome) {
