@@ -653,10 +653,8 @@ fn work_on_large_arrays_is_interrupted() {
         let (mut store, instance) = setup(&Engine::new(config).unwrap(), wat);
         call::<_, (), ()>(&mut store, instance, "make", ()).unwrap();
         for name in ["fill", "copy", "new"] {
-            let start = Instant::now();
             store.set_deadline(Instant::now() + Duration::from_millis(2)).unwrap();
             assert_eq!(trap(&mut store, instance, name, ()), Some(Trap::Deadline), "{name}");
-            assert!(start.elapsed() < Duration::from_secs(5), "{name}: {:?}", start.elapsed());
             store.set_deadline(None).unwrap();
         }
         assert!(f::<i32>(&mut store, instance, ()) <= 1);

@@ -164,8 +164,6 @@ fn kind(ty: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     /// A reader that goes away after a megabyte.
@@ -190,10 +188,9 @@ mod tests {
             .and_then(|buffer| wast::parser::parse::<wast::Wat<'_>>(&buffer)?.encode())
             .unwrap();
         let mut survey = Survey::new(&module).unwrap();
-        survey.funcs = vec![0; 1_000_000];
-        let begun = Instant::now();
+        // 400 GB of text, which no memory holds.
+        survey.funcs = vec![0; 100_000_000];
         let error = write("m.wat", &survey, None, &mut Head(0)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 }
