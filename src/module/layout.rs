@@ -13,7 +13,7 @@
 
 use super::ModuleFacts;
 use super::composite::{ArrayType, CompositeType, MAX_FIELDS, StorageType, StructType};
-use super::types::{HeapType, ValType};
+use super::types::ValType;
 
 /// Alignment of objects and descriptors: three bits of each reference tell objects from other values.
 pub(crate) const ALIGN: u32 = 8;
@@ -57,7 +57,6 @@ pub(crate) const I31_BIT: u32 = 1;
 pub(crate) const TAG_BITS: u32 = 7;
 
 /// The low three bits of a reference to an object of the host.
-#[allow(dead_code, reason = "objects of the host come next")]
 pub(crate) const EXTERN_BITS: u32 = 2;
 
 /// Offset in a descriptor of the descriptor of the supertype of depth `depth`, or of the type itself if that is its depth.
@@ -100,10 +99,8 @@ impl Storage {
             StorageType::ValType(ValType::I32 | ValType::F32) => Storage::Bits32,
             StorageType::ValType(ValType::I64 | ValType::F64) => Storage::Bits64,
             StorageType::ValType(ValType::V128) => Storage::V128,
-            StorageType::ValType(ValType::Ref(ty)) => match ty.heap_type().top() {
-                HeapType::Func => Storage::Function,
-                _ => Storage::Reference,
-            },
+            StorageType::ValType(ValType::Ref(ty)) if ty.is_of_functions() => Storage::Function,
+            StorageType::ValType(ValType::Ref(_)) => Storage::Reference,
         }
     }
 

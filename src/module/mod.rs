@@ -5,8 +5,8 @@
 //! binary format's integers as they are written (`leb128`), access to the module's bytes (`source`, and custom sections by
 //! `custom`), validation of function bodies (`validate`, `background`), types (`types`, `composite`, `rec_group`) and their engine-wide
 //! numbers (`registry`), errors that name proposals (`features`), names (`names`), symbols from debug sections (`debug`),
-//! the layout of contexts (`offsets`) and of objects in the heap (`layout`), how blocks are nested (`nesting`), what running code costs (`fuel`), and what casts
-//! ask for (`cast`).
+//! the layout of contexts (`offsets`) and of objects in the heap (`layout`), how blocks are nested (`nesting`), what running
+//! code costs (`fuel`), and what casts ask for (`cast`).
 //! What may not: code of any engine, instances, stores. The room `runtime` puts facts and code together.
 
 pub(crate) mod background;

@@ -151,7 +151,12 @@ macro_rules! ref_types {
                 pub const $name: RefType = RefType::new(true, HeapType::$heap);
             )*
 
-            /// The text format's short name of a nullable reference.
+            /// Whether it is a type of references to functions, which are no objects of a store's heap.
+    pub(crate) fn is_of_functions(&self) -> bool {
+        self.heap_type().top() == HeapType::Func
+    }
+
+    /// The text format's short name of a nullable reference.
             fn shorthand(&self) -> Option<&'static str> {
                 match &self.heap {
                     _ if !self.nullable => None,

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::context::{VMContext, VMFuncRef, VMStore, VMTag};
-use super::func::is_of_type;
-use super::gc::functions::{func_of_id, func_to_id};
+use super::gc::functions::{func_of_type, func_to_id};
 use super::gc::layout::{DESCRIPTOR, PAYLOAD, exception_size};
 use super::gc::{self, access};
 use super::heap;
@@ -116,25 +115,16 @@ pub(crate) unsafe fn read_payload(store: *const StoreOpaque, exception: u32, tag
     Ok(())
 }
 
-/// The slot of the function with a number, which must be of a type.
+/// The slot of the function whose number is in a slot of a payload.
 ///
 /// # Errors
-/// [`Trap::CastFailure`] if it is not.
+/// As [`func_of_type`].
 ///
 /// # Safety
-/// The store must be live, and the type one of its engine.
+/// As for [`func_of_type`].
 unsafe fn function_of(store: *const StoreOpaque, id: u64, ty: &RefType) -> Result<u64> {
-    // SAFETY: the caller's promise; functions of the table live as long as the store.
-    let (func, fits) = unsafe {
-        let func = func_of_id(store, u32::try_from(id).unwrap_or(u32::MAX));
-        let fits = match ty.heap_type().as_concrete() {
-            _ if func.is_null() => ty.is_nullable(),
-            Some(ty) => is_of_type(func, ty),
-            None => true,
-        };
-        (func, fits)
-    };
-    if fits { Ok(func as u64) } else { Err(Trap::CastFailure.into()) }
+    // SAFETY: the caller's promise.
+    unsafe { func_of_type(store, u32::try_from(id).unwrap_or(u32::MAX), ty).map(|func| func as u64) }
 }
 
 /// The function in a slot of the payload of an exception that has a tag of the running instance.

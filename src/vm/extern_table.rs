@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use super::extern_ref::ExternRef;
-
-/// The low three bits of each slot, which tell it from other references.
-const TAG: u32 = 2;
+use super::gc::layout::{EXTERN_BITS, TAG_BITS};
 
 /// Exclusive-ored with an object's index in its slot, so that small integers on a stack rarely look like one. 29 bits.
 const SALT: u32 = 0x1CE5_A5E7;
@@ -47,11 +45,11 @@ impl ExternTable {
     #[inline]
     fn index(&self, slot: u32) -> Option<usize> {
         let index = ((slot >> 3) ^ SALT) as usize;
-        (slot & 7 == TAG && index < self.entries.len()).then_some(index)
+        (slot & TAG_BITS == EXTERN_BITS && index < self.entries.len()).then_some(index)
     }
 
     fn slot(index: u32) -> u32 {
-        (index ^ SALT) << 3 | TAG
+        (index ^ SALT) << 3 | EXTERN_BITS
     }
 
     /// Whether an object has a slot.

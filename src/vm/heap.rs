@@ -28,7 +28,7 @@ use super::gc::Marker;
 use super::limits::{GrowthRequest, LimitedResource};
 use super::store::StoreOpaque;
 use crate::error::{Error, Result};
-use crate::module::types::{HeapType, RefType};
+use crate::module::types::RefType;
 use crate::sys;
 
 /// Bytes of objects that are allocated before the first collection, and at least between two collections.
@@ -282,7 +282,7 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
     slot(pending);
     // SAFETY: the value stack is mapped up to `value_top`.
     unsafe { words(value_base, value_top, &mut slot) };
-    let is_collected = |ty: &RefType| ty.heap_type().top() != HeapType::Func;
+    let is_collected = |ty: &RefType| !ty.is_of_functions();
     for global in globals.iter().filter(|global| global.ty.content.as_ref().is_some_and(is_collected)) {
         // SAFETY: the value of a global is valid as long as the store.
         slot(unsafe { (*global.vm).slots[0] });

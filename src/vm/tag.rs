@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::VMTag;
 use super::store::{StoreOpaque, Stored};
 use crate::module::ModuleFacts;
-use crate::module::types::{FuncType, HeapType};
+use crate::module::types::FuncType;
 
 impl StoreOpaque {
     /// Adds a tag with the parameters of `ty` to the store; returns its handle. `origin` is the module that defines the tag,
@@ -17,7 +17,7 @@ impl StoreOpaque {
         let functions = ty.params().iter().filter_map(|ty| {
             let place = slot;
             slot += ty.slots() as u32;
-            let ty = ty.as_ref().filter(|ty| ty.heap_type().top() == HeapType::Func)?;
+            let ty = ty.as_ref().filter(|ty| ty.is_of_functions())?;
             Some((place, ty.clone()))
         });
         let functions = functions.collect();

@@ -51,7 +51,7 @@ run! {
 
 /// A type of the running module.
 #[inline(always)]
-fn ty(m: &Machine, type_index: u32) -> &RegisteredType {
+pub(super) fn ty(m: &Machine, type_index: u32) -> &RegisteredType {
     // SAFETY: the running instance, and an index of its module.
     unsafe { &*(*m.ctx).sigs.add(type_index as usize) }
 }

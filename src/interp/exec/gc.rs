@@ -2,6 +2,7 @@
 //!
 //! A reference is in the low half of its slot, and zero for null; see `module::layout`.
 
+use super::call::ty;
 use super::control::exit_here;
 use super::memory::after;
 use crate::error::{Error, Trap};
@@ -25,7 +26,6 @@ run! {
     StructGet32(m) struct_get(m, |number: u32| number)
     StructGet64(m) struct_get(m, |number: u64| number)
     StructGetWide(m) struct_get(m, vector)
-    StructGetFunc(_m) Flow::Slow(struct_get_far)
     StructGetFar(_m) Flow::Slow(struct_get_far)
     StructSet8(m) struct_set(m, |number: u32| number as u8)
     StructSet16(m) struct_set(m, |number: u32| number as u16)
@@ -272,7 +272,7 @@ fn is_object(m: &Machine, reference: u32) -> bool {
 #[inline(always)]
 fn is_func(m: &Machine, func: u64) -> bool {
     // SAFETY: a live reference to a function, and an index of the running module's types.
-    unsafe { is_of_type(func as usize as *const VMFuncRef, &*(*m.ctx).sigs.add(m.low(1) as usize)) }
+    unsafe { is_of_type(func as usize as *const VMFuncRef, ty(m, m.low(1))) }
 }
 
 /// The consecutive slots of operands, of which the first is in the low half of word 1.

@@ -118,7 +118,6 @@ macro_rules! for_each_op {
                 StructGetWide: [Def(A), Slot(B), OffsetC],
                 /// Type and field follow, here and in the next, which reads any field that has too large an offset for those
                 /// above. `c` tells whether it is sign-extended.
-                StructGetFunc: [Def(A), Slot(B), Low(1), High(1)],
                 StructGetFar: [Def(A), Slot(B), ImmC, Low(1), High(1)],
                 StructSet8: [Slot(A), Slot(B), OffsetC],
                 StructSet16: [Slot(A), Slot(B), OffsetC],

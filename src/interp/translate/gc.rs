@@ -75,7 +75,7 @@ impl Translator<'_> {
             Storage::Bits32 | Storage::Reference => Plain::StructGet32,
             Storage::Bits64 => Plain::StructGet64,
             Storage::V128 => Plain::StructGetWide,
-            Storage::Function => return self.define_slow(Plain::StructGetFunc, b, 0, &[halves(ty, field)]),
+            Storage::Function => return self.define_slow(Plain::StructGetFar, b, 0, &[halves(ty, field)]),
         };
         let slot = self.push_temp(bank(kind));
         match offset {
@@ -98,11 +98,11 @@ impl Translator<'_> {
             Storage::Bits32 | Storage::Reference => Plain::StructSet32,
             Storage::Bits64 => Plain::StructSet64,
             Storage::V128 => Plain::StructSetWide,
-            Storage::Function => Plain::StructSetFar,
+            Storage::Function => return self.effect_slow(Plain::StructSetFar, a, b, &[halves(ty, field)]),
         };
         match offset {
-            Some(offset) if kind != Storage::Function => self.effect(op.op(), a, b, offset, &[]),
-            _ => self.effect_slow(Plain::StructSetFar, a, b, &[halves(ty, field)]),
+            Some(offset) => self.effect(op.op(), a, b, offset, &[]),
+            None => self.effect_slow(Plain::StructSetFar, a, b, &[halves(ty, field)]),
         }
     }
 

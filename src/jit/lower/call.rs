@@ -135,22 +135,8 @@ impl<'m> Lower<'m, '_> {
     fn referenced(&mut self, ty: u32) -> Callee<'m> {
         let reference = self.pop_reference();
         let flags = self.flags(Region::Code);
-        let flags = self.checked_func(reference, flags, Trap::NullFunctionReference);
+        let flags = self.checked(reference, flags, Trap::NullFunctionReference);
         self.through_reference(ty, reference, flags)
-    }
-
-    /// Flags of the first load through a reference to a function, made of others. It traps if the reference is null.
-    pub(super) fn checked_func(&mut self, reference: Value, flags: MemFlagsData, trap: Trap) -> MemFlagsData {
-        if self.known.is_non_null(reference) {
-            return flags;
-        }
-        self.known.learn_non_null(reference);
-        if self.signals {
-            // A null reference faults at the first load: no page is ever mapped at address 0.
-            return flags.with_trap_code(Some(abi::trap_code(trap)));
-        }
-        self.trapz(reference, trap);
-        flags
     }
 
     /// The callee that a reference leads to, which is known to be of type `ty`. The first load through it has these flags.

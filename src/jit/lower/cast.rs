@@ -239,7 +239,7 @@ impl Lower<'_, '_> {
                 // Not free to move: it must stay after the check that the reference is not null, or is itself that check.
                 let mut flags = MemFlagsData::trusted().with_readonly();
                 if let Some(trap) = null {
-                    flags = self.checked_func(reference, flags, trap);
+                    flags = self.checked(reference, flags, trap);
                 }
                 self.compare_func_type(how, reference, type_index, flags)
             }
@@ -264,10 +264,10 @@ impl Lower<'_, '_> {
     /// The descriptor in an object's header.
     fn descriptor_of(&mut self, reference: Value, null: Option<Trap>) -> Value {
         self.unchanging(Part { reference, offset: DESCRIPTOR, variant: 0 }, |lower| {
-            let flags = match null {
-                Some(trap) => lower.checked(reference, Region::ObjectHeader, trap),
-                None => lower.flags(Region::ObjectHeader),
-            };
+            let mut flags = lower.flags(Region::ObjectHeader);
+            if let Some(trap) = null {
+                flags = lower.checked(reference, flags, trap);
+            }
             let address = lower.object_address(reference);
             lower.ins().load(types::I32, flags.with_readonly(), address, DESCRIPTOR as i32)
         })

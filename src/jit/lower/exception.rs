@@ -20,7 +20,7 @@ use super::control::FrameKind;
 use crate::error::Trap;
 use crate::jit::abi;
 use crate::module::layout::{DESCRIPTOR, PAYLOAD};
-use crate::module::types::{HeapType, ValType};
+use crate::module::types::{RefType, ValType};
 use crate::vm::context::{VMContext, VMStore, VMTag};
 
 /// A `try_table` whose `end` has not come yet.
@@ -121,16 +121,9 @@ impl<'m> Lower<'m, '_> {
         self.reload_fuel();
         // Not free to move: only here is the exception known to exist, and with it the heap. `throw_ref` jumps here after its
         // null check, and the loads must not move before that.
-        let object = self.exception_address(exception);
+        let object = self.object_address(exception);
         let thrown = self.ins().load(types::I32, MemFlagsData::trusted(), object, DESCRIPTOR as i32);
         Unmatched { block, exception, thrown }
-    }
-
-    /// Address of an exception that exists.
-    fn exception_address(&mut self, exception: Value) -> Value {
-        let store = self.load_constant(self.vmctx, VMContext::STORE);
-        let base = self.ins().load(types::I64, MemFlagsData::trusted(), store, VMStore::GC_BASE);
-        self.ins().iadd(base, exception)
     }
 
     /// Goes on if a thrown tag is the wanted one; otherwise in the block that is returned. Tags are told by their descriptors;
@@ -149,13 +142,13 @@ impl<'m> Lower<'m, '_> {
 
     /// Pushes the payload of an exception with this tag.
     fn push_payload(&mut self, exception: Value, tag: u32) {
-        let object = self.exception_address(exception);
+        let object = self.object_address(exception);
         let payload = self.ins().iadd_imm_s(object, i64::from(PAYLOAD));
         let types = self.payload_types(tag);
         let mut values = abi::load_slots(&mut self.builder, types, payload);
         let mut slot = 0;
         for (ty, value) in types.iter().zip(&mut values) {
-            if ty.as_ref().is_some_and(|ty| ty.heap_type().top() == HeapType::Func) {
+            if ty.as_ref().is_some_and(RefType::is_of_functions) {
                 let (tag, slot) = (self.index(tag), self.index(slot));
                 *value = self.exception_func(tag, exception, slot);
             }

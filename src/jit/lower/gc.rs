@@ -144,21 +144,6 @@ impl<'m> Lower<'m, '_> {
         self.ins().load(types::I32, CONSTANT, vmctx, offset)
     }
 
-    /// Flags of the first access to a part of an object, which traps if the reference is null: by a fault if that is possible.
-    /// From there on it is known that it is not.
-    pub(super) fn checked(&mut self, reference: Value, region: Region, trap: Trap) -> MemFlagsData {
-        let flags = self.flags(region);
-        if self.known.is_non_null(reference) {
-            return flags;
-        }
-        self.known.learn_non_null(reference);
-        if self.signals() {
-            return flags.with_trap_code(Some(abi::trap_code(trap)));
-        }
-        self.trapz(reference, trap);
-        flags
-    }
-
     /// The same value, if it is known already, or what `make` loads.
     pub(super) fn unchanging(&mut self, part: Part, make: impl FnOnce(&mut Self) -> Value) -> Value {
         let part = Part { reference: self.builder.func.dfg.resolve_aliases(part.reference), ..part };
@@ -306,7 +291,8 @@ impl<'m> Lower<'m, '_> {
             (&self.struct_fields(ty)[field as usize], self.module.struct_layout(ty).fields[field as usize]);
         let object = self.pop_reference();
         let load = |lower: &mut Self| {
-            let flags = lower.checked(object, Region::Field(place.offset), Trap::NullStructReference);
+            let flags = lower.flags(Region::Field(place.offset));
+            let flags = lower.checked(object, flags, Trap::NullStructReference);
             let address = lower.object_address(object);
             lower.load_part(field_type, place.storage, flags, address, place.offset, signed)
         };
@@ -327,11 +313,11 @@ impl<'m> Lower<'m, '_> {
         let value = self.pop();
         let object = self.pop_reference();
         // The number of a function is found only if there is an object to store it in.
-        if place.storage == Storage::Function && !self.known.is_non_null(object) {
-            self.trapz(object, Trap::NullStructReference);
-            self.known.learn_non_null(object);
+        if place.storage == Storage::Function {
+            self.trap_if_null(object, Trap::NullStructReference);
         }
-        let flags = self.checked(object, Region::Field(place.offset), Trap::NullStructReference);
+        let flags = self.flags(Region::Field(place.offset));
+        let flags = self.checked(object, flags, Trap::NullStructReference);
         let address = self.object_address(object);
         self.store_part(place.storage, flags, value, address, place.offset);
     }
@@ -436,7 +422,7 @@ impl<'m> Lower<'m, '_> {
             HeapType::Concrete(wanted) => {
                 let index = self.type_index(wanted);
                 // Not free to move: it must stay after the check that the reference is not null, or is itself that check.
-                let flags = self.checked_func(func, MemFlagsData::trusted().with_readonly(), Trap::CastFailure);
+                let flags = self.checked(func, MemFlagsData::trusted().with_readonly(), Trap::CastFailure);
                 let differs = self.compare_func_type(IntCC::NotEqual, func, index, flags);
                 self.trapnz(differs, Trap::CastFailure);
             }
@@ -462,7 +448,8 @@ impl<'m> Lower<'m, '_> {
     fn array_length(&mut self, array: Value) -> Value {
         let array = self.builder.func.dfg.resolve_aliases(array);
         self.unchanging(Part { reference: array, offset: LENGTH, variant: 0 }, |lower| {
-            let flags = lower.checked(array, Region::ObjectHeader, Trap::NullArrayReference);
+            let flags = lower.flags(Region::ObjectHeader);
+            let flags = lower.checked(array, flags, Trap::NullArrayReference);
             let address = lower.object_address(array);
             lower.ins().load(types::I32, flags.with_readonly(), address, LENGTH as i32)
         })
@@ -669,10 +656,7 @@ impl<'m> Lower<'m, '_> {
 
     fn i31_get(&mut self, signed: bool) {
         let reference = self.pop_reference();
-        if !self.known.is_non_null(reference) {
-            self.trapz(reference, Trap::NullI31Reference);
-            self.known.learn_non_null(reference);
-        }
+        self.trap_if_null(reference, Trap::NullI31Reference);
         let bits = self.ins().ireduce(types::I32, reference);
         let value = if signed { self.ins().sshr_imm_u(bits, 1) } else { self.ins().ushr_imm_u(bits, 1) };
         self.push(value);

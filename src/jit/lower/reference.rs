@@ -6,6 +6,7 @@ use wasmparser::Operator as Op;
 
 use super::{CONSTANT, Lower};
 use crate::error::Trap;
+use crate::jit::abi;
 use crate::module::registry::{ALWAYS, DEPTH_OFFSET, supertype_offset};
 use crate::module::types::{HeapType, RefType};
 use crate::vm::context::VMFuncRef;
@@ -28,10 +29,7 @@ impl Lower<'_, '_> {
             }
             Op::RefAsNonNull => {
                 let reference = self.pop_reference();
-                if !self.known.is_non_null(reference) {
-                    self.trapz(reference, Trap::NullReference);
-                    self.known.learn_non_null(reference);
-                }
+                self.trap_if_null(reference, Trap::NullReference);
                 self.push(reference);
             }
             Op::RefFunc { function_index } => {
@@ -43,6 +41,25 @@ impl Lower<'_, '_> {
             _ => return false,
         }
         true
+    }
+
+    /// Traps if a reference is null. From there on it is known that it is not.
+    pub(super) fn trap_if_null(&mut self, reference: Value, trap: Trap) {
+        if !self.known.is_non_null(reference) {
+            self.trapz(reference, trap);
+            self.known.learn_non_null(reference);
+        }
+    }
+
+    /// Flags of the first access through a reference, made of others. It traps if the reference is null: by a fault if that is
+    /// possible, as nothing is ever mapped at address 0 or at the heap's start. From there on it is known that it is not null.
+    pub(super) fn checked(&mut self, reference: Value, flags: MemFlagsData, trap: Trap) -> MemFlagsData {
+        if self.signals && !self.known.is_non_null(reference) {
+            self.known.learn_non_null(reference);
+            return flags.with_trap_code(Some(abi::trap_code(trap)));
+        }
+        self.trap_if_null(reference, trap);
+        flags
     }
 
     /// The reference to a function of the module, which lies in the context and is made by the runtime when it is first asked for.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::scope::reference_methods;
+use super::scope::{object_conversions, reference_methods};
 use super::{AnyRef, EqRef, Object, check, make, write};
 use crate::error::{Error, Result};
 use crate::module::composite::{ArrayType, CompositeType};
@@ -58,6 +58,7 @@ impl ArrayRefPre {
 pub struct ArrayRef(pub(crate) AnyRef);
 
 reference_methods!(ArrayRef | this | this.0);
+object_conversions!(ArrayRef);
 
 impl fmt::Debug for ArrayRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -303,16 +304,6 @@ impl ArrayRef {
         // keeps, has the element, and the value is of its type.
         unsafe { write(store.as_ptr(), at + place, element, &value) }
     }
-
-    /// The reference as an `anyref`.
-    pub fn to_anyref(&self) -> AnyRef {
-        self.0.clone()
-    }
-
-    /// The reference as an `eqref`.
-    pub fn to_eqref(&self) -> EqRef {
-        EqRef(self.0.clone())
-    }
 }
 
 /// The number of elements, as arrays have it.
@@ -322,16 +313,4 @@ impl ArrayRef {
 fn length_of<T>(elements: &[T]) -> Result<u32> {
     let length = u32::try_from(elements.len());
     length.map_err(|_| Error::resource(format!("an array of {} elements", elements.len())))
-}
-
-impl From<ArrayRef> for AnyRef {
-    fn from(reference: ArrayRef) -> Self {
-        reference.0
-    }
-}
-
-impl From<ArrayRef> for EqRef {
-    fn from(reference: ArrayRef) -> Self {
-        EqRef(reference.0)
-    }
 }

@@ -83,4 +83,33 @@ macro_rules! reference_methods {
         }
     };
 }
-pub(super) use reference_methods;
+
+/// The conversions of references to one kind of objects, which wrap an [`AnyRef`](super::AnyRef), to the types of wider ones.
+macro_rules! object_conversions {
+    ($name:ident) => {
+        impl $name {
+            /// The reference as an `anyref`.
+            pub fn to_anyref(&self) -> AnyRef {
+                self.0.clone()
+            }
+
+            /// The reference as an `eqref`.
+            pub fn to_eqref(&self) -> EqRef {
+                EqRef(self.0.clone())
+            }
+        }
+
+        impl From<$name> for AnyRef {
+            fn from(reference: $name) -> Self {
+                reference.0
+            }
+        }
+
+        impl From<$name> for EqRef {
+            fn from(reference: $name) -> Self {
+                EqRef(reference.0)
+            }
+        }
+    };
+}
+pub(super) use {object_conversions, reference_methods};

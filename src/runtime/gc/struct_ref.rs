@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::scope::reference_methods;
+use super::scope::{object_conversions, reference_methods};
 use super::{AnyRef, EqRef, Object, check, make, write};
 use crate::error::{Error, Result};
 use crate::module::composite::{CompositeType, StructType};
@@ -57,6 +57,7 @@ impl StructRefPre {
 pub struct StructRef(pub(crate) AnyRef);
 
 reference_methods!(StructRef | this | this.0);
+object_conversions!(StructRef);
 
 impl fmt::Debug for StructRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,27 +196,5 @@ impl StructRef {
         // SAFETY: the store is borrowed exclusively and from here on used through its own pointer. The structure, which `self`
         // keeps, has the field, and the value is of its type.
         unsafe { write(store.as_ptr(), at + place.offset, place.storage, &value) }
-    }
-
-    /// The reference as an `anyref`.
-    pub fn to_anyref(&self) -> AnyRef {
-        self.0.clone()
-    }
-
-    /// The reference as an `eqref`.
-    pub fn to_eqref(&self) -> EqRef {
-        EqRef(self.0.clone())
-    }
-}
-
-impl From<StructRef> for AnyRef {
-    fn from(reference: StructRef) -> Self {
-        reference.0
-    }
-}
-
-impl From<StructRef> for EqRef {
-    fn from(reference: StructRef) -> Self {
-        EqRef(reference.0)
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::module::ModuleFacts;
 use crate::module::composite::CompositeType;
 use crate::module::registry::RegisteredType;
-use crate::module::types::{HeapType, ValType};
+use crate::module::types::ValType;
 
 /// The descriptors of a store.
 #[derive(Default)]
@@ -88,7 +88,7 @@ impl Traced {
         let low = if cfg!(target_endian = "big") { 4 } else { 0 };
         let (mut slots, mut references) = (0, Vec::new());
         for ty in types {
-            if ty.as_ref().is_some_and(|ty| ty.heap_type().top() != HeapType::Func) {
+            if ty.as_ref().is_some_and(|ty| !ty.is_of_functions()) {
                 references.push(layout::PAYLOAD + 8 * slots as u32 + low);
             }
             slots += ty.slots();
@@ -118,14 +118,24 @@ impl Descriptors {
         (found.descriptor == descriptor).then_some(&found.traced)
     }
 
-    /// What the host knows of the objects that have the descriptor at this offset; `None` if there is no such descriptor.
+    /// The type that has the descriptor at this offset; `None` if there is no such descriptor.
     ///
     /// # Safety
     /// `store` must be the one with these descriptors, live, and have a heap.
-    pub(super) unsafe fn object_type(&self, store: *const VMStore, descriptor: u32) -> Option<&ObjectType> {
+    unsafe fn at(&self, store: *const VMStore, descriptor: u32) -> Option<&Described> {
         // SAFETY: the caller's promise.
         let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
-        let found = self.described.get(number as usize).filter(|found| found.descriptor == descriptor)?;
+        self.described.get(number as usize).filter(|found| found.descriptor == descriptor)
+    }
+
+    /// What the host knows of the objects that have the descriptor at this offset; `None` if it is that of no structures or
+    /// arrays.
+    ///
+    /// # Safety
+    /// As for [`Descriptors::at`].
+    pub(super) unsafe fn object_type(&self, store: *const VMStore, descriptor: u32) -> Option<&ObjectType> {
+        // SAFETY: the caller's promise.
+        let found = unsafe { self.at(store, descriptor)? };
         if found.tag.is_some() {
             return None;
         }
@@ -135,11 +145,10 @@ impl Descriptors {
     /// The index of the tag that has the descriptor at this offset.
     ///
     /// # Safety
-    /// `store` must be the one with these descriptors, live, and have a heap.
+    /// As for [`Descriptors::at`].
     pub(super) unsafe fn tag(&self, store: *const VMStore, descriptor: u32) -> Option<usize> {
         // SAFETY: the caller's promise.
-        let number = unsafe { access::read::<u32>(store, descriptor.wrapping_add(layout::DESCRIPTOR_LAYOUT)) };
-        self.described.get(number as usize).filter(|found| found.descriptor == descriptor)?.tag
+        unsafe { self.at(store, descriptor)?.tag }
     }
 }
 

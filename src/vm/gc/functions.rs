@@ -2,8 +2,10 @@
 //! is there, a look-up gives null or a function of the store.
 
 use super::super::context::VMFuncRef;
+use super::super::func::is_of_type;
 use super::super::store::StoreOpaque;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Trap};
+use crate::module::types::RefType;
 
 /// The functions of a store that have a number, which is their index here. The first is null.
 #[derive(Default)]
@@ -61,4 +63,25 @@ pub(crate) unsafe fn func_of_id(store: *const StoreOpaque, id: u32) -> *mut VMFu
     // SAFETY: the store is live by the caller's promise.
     let table = unsafe { &(&*store).gc.functions.by_id };
     table.get(id as usize).copied().unwrap_or(std::ptr::null_mut())
+}
+
+/// The function with a number, which must be of a type. What is not, in a heap that a fault has overwritten, does not get out.
+///
+/// # Errors
+/// [`Trap::CastFailure`] if it is not of the type, or null where that may not be.
+///
+/// # Safety
+/// The store must be live, and the type one of functions of its engine.
+pub(crate) unsafe fn func_of_type(store: *const StoreOpaque, id: u32, ty: &RefType) -> Result<*mut VMFuncRef> {
+    // SAFETY: the caller's promise; functions of the table live as long as the store.
+    let (func, fits) = unsafe {
+        let func = func_of_id(store, id);
+        let fits = match ty.heap_type().as_concrete() {
+            _ if func.is_null() => ty.is_nullable(),
+            Some(ty) => is_of_type(func, ty),
+            None => true,
+        };
+        (func, fits)
+    };
+    if fits { Ok(func) } else { Err(Trap::CastFailure.into()) }
 }

@@ -13,11 +13,10 @@
 use std::hint::black_box;
 
 use super::super::context::{VMContext, VMFuncRef, VMStore};
-use super::super::func::is_of_type;
 use super::super::instance::func_ref;
 use super::super::ops::{Payer, element_count, in_pieces, in_pieces_of, instance, pay};
 use super::super::store::StoreOpaque;
-use super::functions::{func_of_id, func_to_id};
+use super::functions::{func_of_type, func_to_id};
 use super::{access, alloc, descriptor};
 use crate::error::{Result, Trap};
 use crate::module::composite::{CompositeType, FieldType};
@@ -93,27 +92,17 @@ pub(crate) unsafe fn read_value(
     }
 }
 
-/// Reads a field or element of this type, which is a reference to a function. What is not of the type, in a heap that a fault
-/// has overwritten, does not get out.
+/// Reads a field or element of this type, which is a reference to a function.
 ///
 /// # Errors
-/// [`Trap::CastFailure`] if there is something else.
+/// As [`func_of_type`].
 ///
 /// # Safety
 /// See the module's documentation.
 unsafe fn read_func(store: *mut StoreOpaque, at: u32, ty: &FieldType) -> Result<*mut VMFuncRef> {
     let ty = ty.element_type().unwrap_val_type().unwrap_ref();
-    // SAFETY: the caller's promise; functions in the table live as long as the store.
-    let (func, fits) = unsafe {
-        let func = func_of_id(store, access::read(store.cast(), at));
-        let fits = match ty.heap_type().as_concrete() {
-            _ if func.is_null() => ty.is_nullable(),
-            Some(ty) => is_of_type(func, ty),
-            None => true,
-        };
-        (func, fits)
-    };
-    if fits { Ok(func) } else { Err(Trap::CastFailure.into()) }
+    // SAFETY: the caller's promise.
+    unsafe { func_of_type(store, access::read(store.cast(), at), ty) }
 }
 
 /// The type of a field.
