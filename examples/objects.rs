@@ -4,8 +4,8 @@
 //!     cargo run --release --example objects
 
 use wasmrun::{
-    AnyRef, ArrayRef, ArrayRefPre, ArrayType, Engine, FieldType, Instance, Module, Mutability, Result, Store,
-    StorageType, Value,
+    AnyRef, ArrayRef, ArrayRefPre, ArrayType, Engine, FieldType, Instance, Module, Mutability, Result, StorageType,
+    Store, Value,
 };
 
 /// Counts words: a tree sorted by word, whose nodes have left, right, a word, and how often it was there.
