@@ -27,6 +27,7 @@ mod nans;
 mod native_stacks;
 mod operands;
 mod profiler;
+mod reuse;
 mod stack;
 mod symbols;
 mod threads;

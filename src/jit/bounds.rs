@@ -28,14 +28,11 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{DataFlowGraph, InstBuilder, InstructionData, Opcode, Value, types};
 use cranelift_codegen::isa::TargetIsa;
-use wasmparser::{FunctionBody, Operator as Op};
 
+use super::lower::computed::Computation;
 use super::lower::trap::Checked;
 use super::lower::{Lower, Region};
 use crate::config::{BoundsChecks, Config};
-use crate::module::ModuleFacts;
-use crate::module::nesting::{ends_block, opens_block};
-use crate::module::types::MemoryType;
 use crate::vm::context::VMMemory;
 use crate::vm::memory::{MEMORY_GUARD, PAGE};
 
@@ -62,52 +59,12 @@ pub(super) struct Bounds {
     /// Whether a store that faults may have written a part of its bytes.
     tears: bool,
     proofs: Proofs,
-    /// For each loop of the body, in order, whether loading the length of memory 0 before it pays.
-    loops: std::vec::IntoIter<bool>,
 }
 
 impl Bounds {
     pub fn new(config: &Config, isa: &dyn TargetIsa) -> Self {
         let tears = !matches!(isa.triple().architecture, target_lexicon::Architecture::X86_64);
-        Bounds { checks: config.bounds_checks, tears, proofs: Proofs::default(), loops: Vec::new().into_iter() }
-    }
-
-    /// Finds the loops that access memory and cannot change lengths: the load of memory 0's length is moved out of them.
-    pub fn prescan(&mut self, module: &ModuleFacts, body: &FunctionBody<'_>) -> wasmparser::Result<()> {
-        let fixed = module.memories.first().is_none_or(MemoryType::is_fixed);
-        if self.checks == BoundsChecks::Guard || fixed {
-            return Ok(());
-        }
-        let mut operators = body.get_operators_reader()?;
-        let mut loops: Vec<LoopFacts> = Vec::new();
-        // The loops around an operator, by their place in `loops`, and for each open block whether it is a loop.
-        let (mut around, mut open) = (Vec::<usize>::new(), vec![false]);
-        while !operators.eof() {
-            let op = operators.read()?;
-            match op {
-                Op::Loop { .. } => {
-                    open.push(true);
-                    around.push(loops.len());
-                    loops.push(LoopFacts::default());
-                }
-                _ if opens_block(&op) => open.push(false),
-                _ if ends_block(&op) && open.pop() == Some(true) => {
-                    // The instructions of a loop are in the loops around it too.
-                    if let (Some(inner), Some(&outer)) = (around.pop(), around.last()) {
-                        loops[outer].accesses |= loops[inner].accesses;
-                        loops[outer].calls |= loops[inner].calls;
-                    }
-                }
-                _ => {
-                    if let Some(&innermost) = around.last() {
-                        loops[innermost].accesses |= is_access(&op);
-                        loops[innermost].calls |= may_call(&op);
-                    }
-                }
-            }
-        }
-        self.loops = loops.into_iter().map(|facts| facts.accesses && !facts.calls).collect::<Vec<_>>().into_iter();
-        Ok(())
+        Bounds { checks: config.bounds_checks, tears, proofs: Proofs::default() }
     }
 
     /// A mark for [`Bounds::forget`].
@@ -119,13 +76,6 @@ impl Bounds {
     pub fn forget(&mut self, mark: usize) {
         self.proofs.forget(mark);
     }
-}
-
-/// What the instructions of a loop do, those of the loops in it included.
-#[derive(Clone, Copy, Default)]
-struct LoopFacts {
-    accesses: bool,
-    calls: bool,
 }
 
 /// Which indices are known to be in bounds of which memories.
@@ -229,16 +179,16 @@ impl Lower<'_, '_> {
 
     /// Base and offset of a byte of a memory.
     fn place(&mut self, memory: u32, index: Value, offset: u64) -> (Value, i32) {
-        let base = self.memory_base(memory);
-        let (index, mut offset) = match self.constant(index) {
-            Some(constant) => (None, constant.wrapping_add(offset)),
-            None => (Some(index), offset),
+        let (mut address, mut offset) = match self.constant(index) {
+            Some(constant) => (self.memory_base(memory), constant.wrapping_add(offset)),
+            None => {
+                let sum = |lower: &mut Self| {
+                    let (base, index) = (lower.memory_base(memory), lower.widened(index));
+                    lower.ins().iadd(base, index)
+                };
+                (self.once(Computation::Address(memory, index), sum), offset)
+            }
         };
-        let mut address = base;
-        if let Some(index) = index {
-            let index = self.widened(index);
-            address = self.ins().iadd(base, index);
-        }
         if offset > i32::MAX as u64 - PAGE {
             address = self.ins().iadd_imm_s(address, offset as i64);
             offset = 0;
@@ -300,7 +250,7 @@ impl Lower<'_, '_> {
         if self.builder.func.dfg.value_type(index) == types::I64 {
             index
         } else {
-            self.ins().uextend(types::I64, index)
+            self.once(Computation::Widened(index), |lower| lower.ins().uextend(types::I64, index))
         }
     }
 
@@ -336,9 +286,11 @@ impl Lower<'_, '_> {
         sum
     }
 
-    fn memory_base(&mut self, memory: u32) -> Value {
-        let (header, offset) = self.locate(self.module.offsets.memory(memory));
-        self.load_constant(header, offset + VMMemory::BASE)
+    pub(super) fn memory_base(&mut self, memory: u32) -> Value {
+        self.once(Computation::Base(memory), |lower| {
+            let (header, offset) = lower.locate(lower.module.offsets.memory(memory));
+            lower.load_constant(header, offset + VMMemory::BASE)
+        })
     }
 
     /// The length of a memory in bytes.
@@ -351,19 +303,23 @@ impl Lower<'_, '_> {
     }
 
     fn load_length(&mut self, memory: u32) -> Value {
+        // Other threads may grow a shared memory at any time.
+        if self.module.memories[memory as usize].is_shared() {
+            return self.load_length_anew(memory);
+        }
+        self.once(Computation::Length(memory), |lower| lower.load_length_anew(memory))
+    }
+
+    pub(super) fn load_length_anew(&mut self, memory: u32) -> Value {
         let (header, offset) = self.locate(self.module.offsets.memory(memory));
         let flags = self.flags(Region::MemoryLength);
         self.ins().load(types::I64, flags, header, offset + VMMemory::LENGTH)
     }
 
-    /// Loads the length of memory 0 before a loop that accesses memory and does not change it, so that the loads in the loop
-    /// fold into this one. Whether it did.
-    pub(super) fn load_lengths_for_loop(&mut self) -> bool {
-        let worthwhile = self.bounds.loops.next() == Some(true);
-        if worthwhile {
-            self.memory_length(0);
-        }
-        worthwhile
+    /// Whether loads of the length of memory 0 before a loop fold those in the loop, if that accesses memory and does not
+    /// change it.
+    pub(super) fn loads_lengths(&self) -> bool {
+        self.bounds.checks == BoundsChecks::Inline && self.module.memories.first().is_some_and(|ty| !ty.is_fixed())
     }
 
     /// The value of an integer constant.
@@ -377,73 +333,6 @@ fn constant(dfg: &DataFlowGraph, value: Value) -> Option<u64> {
         InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits() as u64),
         _ => None,
     }
-}
-
-/// Whether an operator loads from or stores to a memory inline.
-fn is_access(op: &Op<'_>) -> bool {
-    matches!(
-        op,
-        Op::I32Load { .. }
-            | Op::I64Load { .. }
-            | Op::F32Load { .. }
-            | Op::F64Load { .. }
-            | Op::I32Load8S { .. }
-            | Op::I32Load8U { .. }
-            | Op::I32Load16S { .. }
-            | Op::I32Load16U { .. }
-            | Op::I64Load8S { .. }
-            | Op::I64Load8U { .. }
-            | Op::I64Load16S { .. }
-            | Op::I64Load16U { .. }
-            | Op::I64Load32S { .. }
-            | Op::I64Load32U { .. }
-            | Op::I32Store { .. }
-            | Op::I64Store { .. }
-            | Op::F32Store { .. }
-            | Op::F64Store { .. }
-            | Op::I32Store8 { .. }
-            | Op::I32Store16 { .. }
-            | Op::I64Store8 { .. }
-            | Op::I64Store16 { .. }
-            | Op::I64Store32 { .. }
-            | Op::V128Load { .. }
-            | Op::V128Store { .. }
-    )
-}
-
-/// Whether an operator calls other code, which Cranelift's alias analysis takes to change everything.
-fn may_call(op: &Op<'_>) -> bool {
-    matches!(
-        op,
-        Op::Call { .. }
-            | Op::CallIndirect { .. }
-            | Op::CallRef { .. }
-            | Op::MemoryGrow { .. }
-            | Op::MemoryFill { .. }
-            | Op::MemoryCopy { .. }
-            | Op::MemoryInit { .. }
-            | Op::DataDrop { .. }
-            | Op::TableGrow { .. }
-            | Op::TableFill { .. }
-            | Op::TableCopy { .. }
-            | Op::TableInit { .. }
-            | Op::ElemDrop { .. }
-            | Op::RefFunc { .. }
-            | Op::Throw { .. }
-            | Op::ThrowRef
-            | Op::Rethrow { .. }
-            | Op::StructNew { .. }
-            | Op::StructNewDefault { .. }
-            | Op::ArrayNew { .. }
-            | Op::ArrayNewDefault { .. }
-            | Op::ArrayNewFixed { .. }
-            | Op::ArrayNewData { .. }
-            | Op::ArrayNewElem { .. }
-            | Op::ArrayFill { .. }
-            | Op::ArrayCopy { .. }
-            | Op::ArrayInitData { .. }
-            | Op::ArrayInitElem { .. }
-    )
 }
 
 /// A number that `value`, taken as unsigned, never exceeds.

@@ -102,6 +102,8 @@ pub(crate) unsafe fn native(vmctx: *mut VMContext, defined: u32) -> Option<*cons
 pub(crate) struct EngineState {
     pub(super) core: Arc<EngineCore>,
     best: OwnedTargetIsa,
+    /// The same without Cranelift's optimisations; see [`lower::function`].
+    plain: OwnedTargetIsa,
     /// Made when it is first needed.
     quick: OnceLock<OwnedTargetIsa>,
     trampolines: trampoline::Trampolines,
@@ -117,12 +119,20 @@ impl EngineState {
     pub(crate) fn new(core: &Arc<EngineCore>) -> Result<Self> {
         let config = &core.config;
         profile::open(config.profile)?;
-        let best = settings::isa(Tier::Best)?;
+        let best = settings::isa(Tier::Best, true)?;
+        let plain = settings::isa(Tier::Best, false)?;
         if config.strategy != Strategy::Interpreter && config.signals_based_traps {
             crate::sys::signal::install(signals::on_signal);
         }
         let trampolines = trampoline::Trampolines::new(&best, config);
-        Ok(EngineState { core: core.clone(), best, quick: OnceLock::new(), trampolines, workspaces: Mutex::default() })
+        Ok(EngineState {
+            core: core.clone(),
+            best,
+            plain,
+            quick: OnceLock::new(),
+            trampolines,
+            workspaces: Mutex::default(),
+        })
     }
 
     /// The engine's settings.
@@ -135,11 +145,19 @@ impl EngineState {
         &**self.owned_isa(tier)
     }
 
+    /// The same for a function that is to be optimised or not.
+    pub(crate) fn isa_for(&self, tier: Tier, optimise: bool) -> &dyn TargetIsa {
+        match tier {
+            Tier::BestWithLoops | Tier::Best if !optimise => &*self.plain,
+            _ => self.isa(tier),
+        }
+    }
+
     fn owned_isa(&self, tier: Tier) -> &OwnedTargetIsa {
         match tier {
             Tier::BestWithLoops | Tier::Best => &self.best,
             // Only the optimisation settings differ, so this does not fail if the best settings did not.
-            Tier::Quick => self.quick.get_or_init(|| settings::isa(tier).unwrap_or_else(|_| self.best.clone())),
+            Tier::Quick => self.quick.get_or_init(|| settings::isa(tier, false).unwrap_or_else(|_| self.best.clone())),
         }
     }
 }

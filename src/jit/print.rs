@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Those of [`lower::function`].
 pub(crate) fn print_clif(module: &CompiledModule, defined: u32) -> Result<String> {
-    Ok(lowered(module, defined)?.func.display().to_string())
+    Ok(lowered(module, defined)?.0.func.display().to_string())
 }
 
 /// The assembly of a defined function as it runs at the best tier.
@@ -21,17 +21,19 @@ pub(crate) fn print_clif(module: &CompiledModule, defined: u32) -> Result<String
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if Cranelift refuses the function.
 pub(crate) fn print_asm(module: &CompiledModule, defined: u32) -> Result<String> {
-    let mut context = lowered(module, defined)?;
+    let (mut context, optimise) = lowered(module, defined)?;
     context.set_disasm(true);
     let compiled = context
-        .compile(module.engine.isa(Tier::Best), &mut ControlPlane::default())
+        .compile(module.engine.isa_for(Tier::Best, optimise), &mut ControlPlane::default())
         .map_err(|error| Error::resource(format!("cannot be compiled: {:?}", error.inner)))?;
     Ok(compiled.vcode.clone().unwrap_or_default())
 }
 
-fn lowered(module: &CompiledModule, defined: u32) -> Result<Context> {
+/// The context with a function's CLIF, and whether it is to be optimised.
+fn lowered(module: &CompiledModule, defined: u32) -> Result<(Context, bool)> {
     let mut workspace = Workspace::default();
     let isa = module.engine.isa(Tier::Best);
-    lower::function(&module.facts, module.engine.config(), isa, defined, Plan::Function, false, &mut workspace)?;
-    Ok(workspace.context)
+    let config = module.engine.config();
+    let optimise = lower::function(&module.facts, config, isa, defined, Plan::Function, false, &mut workspace)?;
+    Ok((workspace.context, optimise))
 }

@@ -37,14 +37,15 @@ pub(crate) enum CodeEntry {
     },
 }
 
-/// The compiler for this machine.
-pub(super) fn isa(tier: Tier) -> Result<OwnedTargetIsa> {
+/// The compiler for this machine. At the best tiers it may `optimise`.
+pub(super) fn isa(tier: Tier, optimise: bool) -> Result<OwnedTargetIsa> {
     let mut flags = settings::builder();
     let verify = if cfg!(any(debug_assertions, test)) { "true" } else { "false" };
-    let (opt_level, regalloc) = match tier {
-        Tier::Quick => ("none", "single_pass"),
-        Tier::BestWithLoops | Tier::Best => ("speed", "backtracking"),
+    let regalloc = match tier {
+        Tier::Quick => "single_pass",
+        Tier::BestWithLoops | Tier::Best => "backtracking",
     };
+    let opt_level = if optimise { "speed" } else { "none" };
     let settings = [
         ("opt_level", opt_level),
         ("regalloc_algorithm", regalloc),

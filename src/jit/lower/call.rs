@@ -7,6 +7,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, SigRef, SourceLoc, Value, types};
 use wasmparser::Operator as Op;
 
+use super::computed::Change;
 use super::{HIDDEN_PARAMS, Lower, Region};
 use crate::error::Trap;
 use crate::jit::abi;
@@ -57,6 +58,8 @@ impl<'m> Lower<'m, '_> {
 
     fn emit_call(&mut self, callee: Callee<'m>) {
         let args = self.arguments(&callee);
+        // What is changed is forgotten before the call: nothing is computed between.
+        self.changed(Change::Everything);
         if self.try_call(&callee, &args) {
             return;
         }

@@ -13,7 +13,9 @@ use cranelift_codegen::ir::{
 use wasmparser::{BlockType, BrTable, Operator as Op};
 
 use super::Lower;
+use super::computed::Change;
 use super::exception::Unmatched;
+use super::survey::LoopFacts;
 use crate::error::Trap;
 use crate::jit::abi;
 use crate::module::nesting::{ends_block, opens_block};
@@ -40,11 +42,13 @@ pub(super) struct ControlFrame<'m> {
     pub saved: Option<usize>,
 }
 
-/// Marks for what was proved of indices ([`Bounds`](crate::jit::bounds::Bounds)) and is known of references ([`Known`](super::known::Known)).
+/// Marks for what was proved of indices ([`Bounds`](crate::jit::bounds::Bounds)), is known of references
+/// ([`Known`](super::known::Known)) and was computed ([`Computed`](super::computed::Computed)).
 #[derive(Clone, Copy, Default)]
 pub(super) struct Proofs {
     bounds: usize,
     known: usize,
+    computed: usize,
 }
 
 pub(super) enum FrameKind {
@@ -90,7 +94,7 @@ impl<'m> Lower<'m, '_> {
             results,
             height: self.stack.len() - params.len(),
             branched: false,
-            proofs: Proofs { bounds: self.bounds.proofs(), known: self.known.mark() },
+            proofs: Proofs { bounds: self.bounds.proofs(), known: self.known.mark(), computed: self.computed.mark() },
             handlers: self.handlers.len(),
             saved,
         });
@@ -107,6 +111,7 @@ impl<'m> Lower<'m, '_> {
     pub(super) fn forget(&mut self, proofs: Proofs) {
         self.bounds.forget(proofs.bounds);
         self.known.forget(proofs.known);
+        self.computed.forget(proofs.computed);
     }
 
     pub(super) fn control(&mut self, op: &Op<'m>) -> bool {
@@ -127,7 +132,7 @@ impl<'m> Lower<'m, '_> {
             Op::End => self.end(),
             Op::Br { relative_depth } => self.branch(relative_depth),
             Op::BrIf { relative_depth } => {
-                let condition = self.pop();
+                let condition = self.pop_condition();
                 let (target, arity) = self.label(relative_depth);
                 let next = self.builder.create_block();
                 self.with_top(arity, |lower, args| lower.builder.ins().brif(condition, target, args, next, []));
@@ -174,7 +179,8 @@ impl<'m> Lower<'m, '_> {
                 self.pop();
             }
             Op::Select | Op::TypedSelect { .. } => {
-                let (x, y, condition) = self.pop3();
+                let condition = self.pop_condition();
+                let (x, y) = self.pop2();
                 let (x, y) = (self.canonical(x), self.canonical(y));
                 let result = self.ins().select(condition, x, y);
                 if let Op::TypedSelect { ty } = *op {
@@ -216,13 +222,15 @@ impl<'m> Lower<'m, '_> {
         let (params, results) = self.block_types(ty);
         let saved = self.save_operands(params.len());
         let header = self.builder.create_block();
-        let loads_lengths = self.load_lengths_for_loop();
+        let facts = self.loops.next().unwrap_or(LoopFacts { accesses: false, calls: true });
+        let loads_lengths = self.prepare_loop(facts);
         self.push_frame(FrameKind::Loop, header, params.clone(), results, saved);
         self.with_top(params.len(), |lower, args| lower.builder.ins().jump(header, args));
         if saved.is_some() {
             self.enter_loop(header, &params, loads_lengths);
         }
         self.builder.switch_to_block(header);
+        self.changed(if facts.calls { Change::Everything } else { Change::Memory });
         self.stack.truncate(self.stack.len() - params.len());
         // Taken before the builder adds parameters of its own.
         let own = self.builder.block_params(header).to_vec();
@@ -235,8 +243,23 @@ impl<'m> Lower<'m, '_> {
         self.count();
     }
 
+    /// Computes before a loop what its instructions have in common. Whether the length of memory 0 is there.
+    fn prepare_loop(&mut self, facts: LoopFacts) -> bool {
+        self.interrupt();
+        self.optimise |= self.is_small && !facts.calls;
+        let accesses = facts.accesses && !facts.calls;
+        if accesses && !self.module.memories.is_empty() {
+            self.memory_base(0);
+        }
+        let loads_lengths = accesses && self.loads_lengths();
+        if loads_lengths {
+            self.memory_length(0);
+        }
+        loads_lengths
+    }
+
     fn open_if(&mut self, ty: BlockType) {
-        let condition = self.pop();
+        let condition = self.pop_condition();
         let (params, results) = self.block_types(ty);
         let saved = self.save_operands(params.len());
         let (then, otherwise) = (self.builder.create_block(), self.builder.create_block());
@@ -449,12 +472,6 @@ impl<'m> Lower<'m, '_> {
         let result = emit(self, &args);
         self.scratch = args;
         result
-    }
-
-    /// Pushes an `i32` constant, of which the low 32 bits of `x` are taken.
-    pub(super) fn push_i32(&mut self, x: i64) {
-        let value = self.ins().iconst(types::I32, x & 0xffff_ffff);
-        self.push(value);
     }
 }
 

@@ -195,6 +195,7 @@ impl<'m> Lower<'m, '_> {
 
     fn struct_new(&mut self, ty: u32) {
         let (fields, layout) = (self.struct_fields(ty), self.module.struct_layout(ty));
+        self.canonical_top(fields.len());
         let values = self.stack.split_off(self.stack.len() - fields.len());
         let object = self.new_struct(ty);
         for ((place, field), value) in layout.fields.iter().zip(fields).zip(values) {
@@ -204,7 +205,6 @@ impl<'m> Lower<'m, '_> {
                 self.store_part(place.storage, flags, value, address, place.offset);
             }
             if let (Mutability::Const, StorageType::ValType(_)) = (field.mutability(), field.element_type()) {
-                let value = self.canonical(value);
                 self.known.learn_part(Part { reference: object, offset: place.offset, variant: 0 }, value);
             }
         }
@@ -561,6 +561,7 @@ impl<'m> Lower<'m, '_> {
     }
 
     fn array_new_fixed(&mut self, ty: u32, count: u32) {
+        self.canonical_top(count as usize);
         let values = self.stack.split_off(self.stack.len() - count as usize);
         let length = self.index(count);
         let array = self.new_array(ty, length);

@@ -6,6 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Type, Value, types};
 
 use super::Lower;
+use super::computed::Change;
 use crate::vm::context::VMContext;
 use crate::vm::libcalls::{FAILED, LibcallType, Libcalls, for_each_libcall};
 
@@ -46,6 +47,7 @@ impl Lower<'_, '_> {
         let args: Vec<Value> = [self.vmctx].into_iter().chain(args.iter().copied()).collect();
         let call = self.ins().call_indirect(signature, code, &args);
         let value = self.builder.inst_results(call)[0];
+        self.changed(Change::Everything);
         match result {
             LibcallType::Trap => self.check_status(value),
             LibcallType::Size => {

@@ -5,6 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use cranelift_frontend::FuncInstBuilder;
 use wasmparser::{MemArg, MemArgTarget, Operator as Op};
 
+use super::computed::Change;
 use super::{Lower, Region};
 use crate::jit::bounds::AccessKind;
 use crate::module::fuel::of_bytes;
@@ -87,37 +88,65 @@ impl<'b> Lower<'_, 'b> {
         size: u64,
         make: impl FnOnce(FuncInstBuilder<'_, 'b>, MemFlagsData, Value, i32) -> Value,
     ) {
-        let memory = memory_of(memarg);
         let index = self.pop();
-        let address = self.address(memory, index, memarg.offset, size, AccessKind::Load);
-        let flags = self.memory_flags(memory, address.checked);
-        let value = make(self.builder.ins(), flags, address.base, address.offset);
+        let value = self.load_from(index, memarg, size, make);
         self.push(value);
     }
 
-    pub(super) fn load_value(&mut self, memarg: MemArg, ty: Type) {
-        self.load(memarg, u64::from(ty.bytes()), |i, f, p, o| i.load(ty, f, p, o));
+    fn load_from(
+        &mut self,
+        index: Value,
+        memarg: MemArg,
+        size: u64,
+        make: impl FnOnce(FuncInstBuilder<'_, 'b>, MemFlagsData, Value, i32) -> Value,
+    ) -> Value {
+        let memory = memory_of(memarg);
+        let address = self.address(memory, index, memarg.offset, size, AccessKind::Load);
+        let flags = self.memory_flags(memory, address.checked);
+        make(self.builder.ins(), flags, address.base, address.offset)
     }
 
-    /// Pops an index and has `make` store there.
+    fn load_value(&mut self, memarg: MemArg, ty: Type) {
+        let value = self.loaded(memarg, ty);
+        self.push(value);
+    }
+
+    /// Pops an index; the value of type `ty` that is there.
+    pub(super) fn loaded(&mut self, memarg: MemArg, ty: Type) -> Value {
+        let memory = memory_of(memarg);
+        let index = self.pop();
+        let index = self.builder.func.dfg.resolve_aliases(index);
+        if let Some(value) = self.held(memory, index, memarg.offset, ty) {
+            return value;
+        }
+        let value = self.load_from(index, memarg, u64::from(ty.bytes()), |i, f, p, o| i.load(ty, f, p, o));
+        self.hold(memory, index, memarg.offset, value);
+        value
+    }
+
+    /// Pops an index and has `make` store there. Returns the index.
     pub(super) fn store(
         &mut self,
         memarg: MemArg,
         size: u64,
         make: impl FnOnce(FuncInstBuilder<'_, 'b>, MemFlagsData, Value, i32),
-    ) {
+    ) -> Value {
         let memory = memory_of(memarg);
         let index = self.pop();
+        let index = self.builder.func.dfg.resolve_aliases(index);
         let address = self.address(memory, index, memarg.offset, size, AccessKind::Store);
         let flags = self.memory_flags(memory, address.checked);
         make(self.builder.ins(), flags, address.base, address.offset);
+        self.stored(memory, index, memarg.offset, size);
+        index
     }
 
     fn store_value(&mut self, memarg: MemArg, size: u64) {
         let value = self.pop();
-        self.store(memarg, size, |i, f, p, o| {
+        let index = self.store(memarg, size, |i, f, p, o| {
             i.store(f, value, p, o);
         });
+        self.hold(memory_of(memarg), index, memarg.offset, value);
     }
 
     /// Flags of an access to a memory, which traps unless all of it was `checked`.
@@ -146,6 +175,7 @@ impl<'b> Lower<'_, 'b> {
                 };
                 self.ins().store(flags, piece, address.base, address.offset + offset);
             }
+            self.changed(Change::Memory);
             return;
         }
         let dst = self.widened(dst);
@@ -170,6 +200,7 @@ impl<'b> Lower<'_, 'b> {
             for (offset, value) in values {
                 self.ins().store(dst_flags, value, to.base, to.offset + offset);
             }
+            self.changed(Change::Memory);
             return;
         }
         let dst = self.widened(dst);

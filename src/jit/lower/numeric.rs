@@ -19,8 +19,7 @@ impl<'b> Lower<'_, 'b> {
                 true
             }
             Op::I64Const { value } => {
-                let value = self.ins().iconst(I64, value);
-                self.push(value);
+                self.push_constant(I64, value);
                 true
             }
             Op::F32Const { value } => {
@@ -35,7 +34,7 @@ impl<'b> Lower<'_, 'b> {
             }
 
             Op::I32Eqz | Op::I64Eqz => {
-                let x = self.pop();
+                let x = self.pop_condition();
                 let is_zero = self.ins().icmp_imm_u(IntCC::Equal, x, 0);
                 self.push_bool(is_zero)
             }
@@ -142,6 +141,9 @@ impl<'b> Lower<'_, 'b> {
         overflows: bool,
         make: impl FnOnce(FuncInstBuilder<'_, 'b>, Value, Value) -> Value,
     ) -> bool {
+        // Cranelift multiplies by the inverse of a constant.
+        let divisor = self.stack.last().and_then(|divisor| self.constant(*divisor));
+        self.optimise |= self.is_small && divisor.is_some();
         self.check_division(ty, overflows);
         self.binary(make)
     }

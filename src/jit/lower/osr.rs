@@ -249,8 +249,10 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// Reads the lowest `count` operands, which are saved, for the code that follows.
+    /// Reads the lowest `count` operands, which are saved, for the code that follows. What was computed before is not computed
+    /// on the paths from the entries.
     pub(super) fn read_operands(&mut self, count: usize) {
+        self.computed.clear();
         let Some(osr) = &mut self.osr else { return };
         osr.operands_read += count;
         let tables = osr.saved.len().saturating_mul(self.builder.func.dfg.num_blocks());
@@ -282,7 +284,7 @@ impl Lower<'_, '_> {
         let params = params.iter().map(|ty| BlockArg::Value(load(&mut self.builder, abi::value_type(ty))));
         let args: Vec<BlockArg> = params.collect();
         if loads_lengths {
-            self.memory_length(0);
+            self.load_length_anew(0);
         }
         self.ins().jump(header, &args);
         self.forget_proofs();

@@ -78,19 +78,22 @@ impl<'b> Lower<'_, 'b> {
     }
 
     fn load_splat(&mut self, memarg: wasmparser::MemArg, ty: Type) {
-        self.load_value(memarg, ty.lane_type());
-        self.unary(|i, x| i.splat(ty, x));
+        let x = self.loaded(memarg, ty.lane_type());
+        let vector = self.ins().splat(ty, x);
+        self.push(vector);
     }
 
     fn load_zero(&mut self, memarg: wasmparser::MemArg, ty: Type) {
-        self.load_value(memarg, ty.lane_type());
-        self.unary(|i, x| i.scalar_to_vector(ty, x));
+        let x = self.loaded(memarg, ty.lane_type());
+        let vector = self.ins().scalar_to_vector(ty, x);
+        self.push(vector);
     }
 
     fn load_lane(&mut self, memarg: wasmparser::MemArg, ty: Type, lane: u8) {
         let vector = self.pop_vector(ty);
-        self.load_value(memarg, ty.lane_type());
-        self.unary(|i, x| i.insertlane(vector, x, lane));
+        let x = self.loaded(memarg, ty.lane_type());
+        let vector = self.ins().insertlane(vector, x, lane);
+        self.push(vector);
     }
 
     fn store_lane(&mut self, memarg: wasmparser::MemArg, ty: Type, lane: u8) {

@@ -8,6 +8,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Signature, Type, Value, types};
 
 use super::Lower;
+use super::computed::Change;
 use crate::error::Trap;
 use crate::jit::abi;
 use crate::vm::context::{VMContext, VMInterrupt, VMStore};
@@ -96,7 +97,9 @@ impl Lower<'_, '_> {
         self.builder.seal_block(failed);
         self.builder.seal_block(next);
         self.builder.switch_to_block(failed);
+        let computed = std::mem::take(&mut self.computed);
         cold(self);
+        self.computed = computed;
         self.builder.switch_to_block(next);
     }
 
@@ -118,7 +121,7 @@ impl Lower<'_, '_> {
     /// At the start of a function: traps if the stack is exhausted, and does what was requested of the running code. The
     /// frame is there already, and untouched.
     pub(super) fn check_stack(&mut self) {
-        let interrupt = self.load_constant(self.vmctx, VMContext::INTERRUPT);
+        let interrupt = self.interrupt();
         // Not marked constant: the limit changes when the host switches stacks, and with requests.
         let limit = self.ins().load(types::I64, MemFlagsData::trusted(), interrupt, VMInterrupt::STACK_LIMIT);
         let stack = self.ins().get_stack_pointer(types::I64);
@@ -137,7 +140,7 @@ impl Lower<'_, '_> {
     /// With signals the code traps, and goes on after the trap: that takes no registers from the loop, and Cranelift knows
     /// that it changes no memory, unless it is told. Code that consumes fuel must read anew what is left, as a callback may have set it.
     pub(super) fn poll(&mut self) {
-        let interrupt = self.load_constant(self.vmctx, VMContext::INTERRUPT);
+        let interrupt = self.interrupt();
         let word = self.ins().load(types::I32, MemFlagsData::trusted(), interrupt, VMInterrupt::WORD);
         if self.signals && self.fuel.is_none() {
             self.ins().trapnz(word, abi::TRAP_POLL);
@@ -162,6 +165,7 @@ impl Lower<'_, '_> {
         let signature = Signature::new(self.isa.default_call_conv());
         let signature = self.builder.func.import_signature(signature);
         self.ins().call_indirect(signature, code, &[]);
+        self.changed(Change::Everything);
     }
 
     /// If the condition is not zero, runs the code that `cold` emits, and comes back.
@@ -171,7 +175,10 @@ impl Lower<'_, '_> {
         self.ins().brif(condition, taken, [], next, []);
         self.builder.seal_block(taken);
         self.builder.switch_to_block(taken);
+        let computed = std::mem::take(&mut self.computed);
         cold(self);
+        self.computed = computed;
+        self.changed(Change::Everything);
         self.ins().jump(next, []);
         self.builder.seal_block(next);
         self.builder.switch_to_block(next);
@@ -182,6 +189,7 @@ impl Lower<'_, '_> {
         if self.signals {
             return;
         }
+        self.canonical_top(2);
         let (x, y) = (self.stack[self.stack.len() - 2], self.stack[self.stack.len() - 1]);
         self.trapz(y, Trap::IntegerDivisionByZero);
         if overflows {
