@@ -1,12 +1,17 @@
 //! Marking: finds the objects that are reachable from the roots.
 //!
+//! That is done in steps, between which code runs. What is found is what was reachable when the collection began (a snapshot at
+//! the beginning): the roots are looked at once, then; code that overwrites a reference in an object has the old one marked first;
+//! and what is made meanwhile is kept, and not looked at. So whatever code does to the references that it has, it takes none away
+//! from the collector, and needs no other barrier: none for what it reads, or writes to locals, globals and tables.
+//!
 //! Nothing that is read from the heap is trusted. An offset is compared with the heap's end, a descriptor with those that the
 //! store has made, a length with the object's block: a heap with wrong words in it may keep too much or too little alive, but
 //! no read is outside of it.
 
 use std::ops::Range;
 
-use super::super::extern_table::ExternMarks;
+use super::super::extern_table::ExternTable;
 use super::blocks::{BLOCK, Blocks, EMPTY, KNOWN, LINE, LINES, NEW, NEW_SPAN, Use};
 use super::descriptor::{Descriptors, Traced};
 use super::heap::START;
@@ -15,10 +20,43 @@ use super::layout::{self, ALIGN, EXTERN_BITS, HEADER, TAG_BITS, array_size};
 /// Elements of an array that are looked at before other objects are: bounds what waits on the mark stack.
 const CHUNK: u32 = 128;
 
+/// References that are looked at in the time that an object takes.
+const REFERENCES: u64 = 8;
+
 /// Objects between the one whose header is being fetched from memory and the one that is looked at.
 const AHEAD: usize = 8;
 
-/// The state of the mark phase.
+/// What a collection has yet to mark, and what it has marked.
+#[derive(Default)]
+pub(super) struct Marking {
+    /// What waits to be looked at: the position of an object in the low half, and of an array the index of the next element in
+    /// the high half.
+    pub stack: Vec<u64>,
+    /// Whether `stack` had no room for a marked object.
+    overflowed: bool,
+    /// The marked objects are looked at once more, from this position on.
+    again: Option<u32>,
+    /// Whether objects were looked at more than once, so that `found` has some of them twice.
+    recounts: bool,
+    /// Blocks from this one on may be of an era before `frozen`, so that all their objects are roots.
+    next_frozen: usize,
+    frozen: u64,
+    found: Found,
+    /// Units of work that were done, see [`Marker::step`].
+    pub done: u64,
+}
+
+impl Marking {
+    /// Nothing is marked. All objects in blocks of eras before `frozen` will be.
+    pub fn begin(&mut self, frozen: u64) {
+        let mut stack = std::mem::take(&mut self.stack);
+        stack.clear();
+        let next_frozen = if frozen == 0 { usize::MAX } else { 0 };
+        *self = Marking { stack, frozen, next_frozen, ..Marking::default() };
+    }
+}
+
+/// Marks in the heap that it is made of.
 pub(crate) struct Marker<'a> {
     /// Address of the first block. Positions are counted from there, so they are offsets less [`START`].
     base: *const u8,
@@ -26,15 +64,10 @@ pub(crate) struct Marker<'a> {
     end: u32,
     blocks: &'a mut Blocks,
     descriptors: &'a Descriptors,
-    /// What waits to be looked at: the position of an object in the low half, and of an array the index of the next element in
-    /// the high half.
-    stack: &'a mut Vec<u64>,
-    /// Most entries of `stack`.
+    state: &'a mut Marking,
+    /// Most entries of the state's stack.
     most: usize,
-    /// Whether `stack` had no room for a marked object.
-    overflowed: bool,
-    pub externs: ExternMarks<'a>,
-    pub found: Found,
+    externs: &'a mut ExternTable,
 }
 
 /// What is marked.
@@ -65,8 +98,8 @@ impl<'a> Marker<'a> {
         base: *const u8,
         blocks: &'a mut Blocks,
         descriptors: &'a Descriptors,
-        stack: &'a mut Vec<u64>,
-        externs: ExternMarks<'a>,
+        state: &'a mut Marking,
+        externs: &'a mut ExternTable,
     ) -> Self {
         /// Every so many places where an object may start, one may wait to be looked at. So many fit at least.
         const SHARE: usize = 32;
@@ -74,7 +107,7 @@ impl<'a> Marker<'a> {
         let bytes = blocks.len() * BLOCK;
         let end = u32::try_from(bytes).expect("a heap ends before 4 GiB");
         let most = (bytes / ALIGN as usize / SHARE).max(LEAST);
-        Marker { base, end, blocks, descriptors, stack, most, overflowed: false, externs, found: Found::default() }
+        Marker { base, end, blocks, descriptors, state, most, externs }
     }
 
     /// Reads a word of the heap.
@@ -122,10 +155,10 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Marks the object at a position, if one may start there.
+    /// Marks the object at a position, if one may start there that was there when the collection began.
     #[inline]
     fn object(&mut self, object: u32) {
-        if object >= self.end {
+        if object >= self.end || matches!(self.blocks.marked_lines[object as usize / LINE], NEW | NEW_SPAN) {
             return;
         }
         let may_start = match self.blocks.use_of(object as usize / BLOCK) {
@@ -140,8 +173,8 @@ impl<'a> Marker<'a> {
 
     #[inline]
     fn push(&mut self, entry: u64) {
-        if self.stack.len() < self.stack.capacity() {
-            self.stack.push(entry);
+        if self.state.stack.len() < self.state.stack.capacity() {
+            self.state.stack.push(entry);
         } else {
             self.push_slowly(entry);
         }
@@ -149,11 +182,12 @@ impl<'a> Marker<'a> {
 
     #[cold]
     fn push_slowly(&mut self, entry: u64) {
-        let more = self.stack.len().clamp(1, self.most.saturating_sub(self.stack.len()).max(1));
-        if self.stack.len() < self.most && self.stack.try_reserve_exact(more).is_ok() {
-            self.stack.push(entry);
+        let stack = &mut self.state.stack;
+        let more = stack.len().clamp(1, self.most.saturating_sub(stack.len()).max(1));
+        if stack.len() < self.most && stack.try_reserve_exact(more).is_ok() {
+            stack.push(entry);
         } else {
-            self.overflowed = true;
+            self.state.overflowed = true;
         }
     }
 
@@ -206,10 +240,6 @@ impl<'a> Marker<'a> {
             Some(Use::Tail) => self.object((self.blocks.head(block) * BLOCK) as u32),
             _ => {}
         }
-        // Roots are many, and each may lead to much: what waits is not more than it must be.
-        if self.stack.len() > self.stack.capacity() / 2 {
-            self.follow();
-        }
     }
 
     /// Notes where the objects of a span start that was handed out since the last collection and has the line.
@@ -233,91 +263,126 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Marks all objects of the blocks that were taken into use before an era.
-    pub fn blocks_before(&mut self, era: u64) {
-        for block in 0..self.blocks.len() {
-            if self.blocks.era(block) >= era {
-                continue;
-            }
-            match self.blocks.use_of(block) {
-                Some(Use::Small) => {
-                    for line in block * LINES..(block + 1) * LINES {
-                        if matches!(self.blocks.lines[line], NEW | NEW_SPAN) {
-                            self.find_starts(line);
-                        }
+    /// Marks all objects of a block, if it was taken into use before the era that the heap is frozen at. Returns how many.
+    fn frozen_block(&mut self, block: usize) -> u64 {
+        if self.blocks.era(block) >= self.state.frozen {
+            return 0;
+        }
+        match self.blocks.use_of(block) {
+            Some(Use::Small) => {
+                for line in block * LINES..(block + 1) * LINES {
+                    if matches!(self.blocks.lines[line], NEW | NEW_SPAN) {
+                        self.find_starts(line);
                     }
-                    let objects: Vec<u32> = self.blocks.starts.of_block(block).collect();
-                    objects.into_iter().for_each(|object| self.object(object));
                 }
-                Some(Use::Head) => self.object((block * BLOCK) as u32),
-                _ => {}
+                let objects: Vec<u32> = self.blocks.starts.of_block(block).collect();
+                let count = objects.len() as u64;
+                objects.into_iter().for_each(|object| self.object(object));
+                count
             }
-            self.follow();
+            Some(Use::Head) => {
+                self.object((block * BLOCK) as u32);
+                1
+            }
+            _ => 0,
         }
     }
 
-    /// Marks everything that marked objects refer to.
-    pub fn follow(&mut self) {
+    /// Marks what marked objects refer to, for about so many units of work: to look at an object is one, and so is to look at
+    /// some references of it. Returns whether nothing is left to be marked.
+    pub fn step(&mut self, units: u64) -> bool {
+        let end = self.state.done.saturating_add(units);
+        loop {
+            self.follow(end);
+            if !self.state.stack.is_empty() {
+                return false;
+            }
+            if self.state.done >= end {
+                // One more unit, at least, in the next step.
+                return self.is_done();
+            }
+            if self.state.next_frozen < self.blocks.len() {
+                self.state.done += 1 + self.frozen_block(self.state.next_frozen);
+                self.state.next_frozen += 1;
+            } else if let Some(from) = self.state.again {
+                // Objects that are marked meanwhile are met as well if they are further on.
+                let next = self.blocks.marks.next(from);
+                next.iter().for_each(|object| self.push(u64::from(*object)));
+                self.state.done += 1 + u64::from(next.unwrap_or(self.end) - from) / (64 * LINE as u64);
+                self.state.again = next.map(|object| object + ALIGN);
+            } else if self.state.overflowed {
+                // Each pass marks at least as many objects as the stack has room for, or all: so there are few passes.
+                self.state.overflowed = false;
+                (self.state.again, self.state.recounts) = (Some(0), true);
+            } else {
+                return true;
+            }
+        }
+    }
+
+    /// Whether nothing is left to be marked.
+    fn is_done(&self) -> bool {
+        let Marking { stack, overflowed, again, next_frozen, .. } = &*self.state;
+        stack.is_empty() && !overflowed && again.is_none() && *next_frozen >= self.blocks.len()
+    }
+
+    /// What is marked, when nothing is left to be.
+    pub fn found(&self) -> Found {
+        if !self.state.recounts {
+            return self.state.found;
+        }
+        let (mut found, mut from) = (Found::default(), 0);
+        while let Some(object) = self.blocks.marks.next(from) {
+            if let Some(traced) = self.traced(object)
+                && let Some(size) = self.size(object, traced)
+            {
+                found.count(traced, size);
+            }
+            from = object + ALIGN;
+        }
+        found
+    }
+
+    /// Looks at what waits on the stack and at what that leads to, until so many units are done.
+    fn follow(&mut self, end: u64) {
         let mut queue = [0_u64; AHEAD];
         let (mut head, mut length) = (0, 0);
-        loop {
+        while self.state.done < end {
             // An entry waits here while its header comes from memory.
             while length < AHEAD
-                && let Some(entry) = self.stack.pop()
+                && let Some(entry) = self.state.stack.pop()
             {
                 prefetch(self.base.wrapping_add(entry as u32 as usize));
                 queue[(head + length) % AHEAD] = entry;
                 length += 1;
             }
             if length == 0 {
-                break;
+                return;
             }
             let entry = queue[head % AHEAD];
             (head, length) = (head + 1, length - 1);
             self.scan(entry as u32, (entry >> 32) as u32);
         }
-    }
-
-    /// As [`Marker::follow`], until nothing is left, also if the mark stack had too little room.
-    pub fn finish(&mut self) {
-        self.follow();
-        if !self.overflowed {
-            return;
-        }
-        // Each pass marks at least as many objects as the stack has room for, or all: so there are few passes.
-        while std::mem::take(&mut self.overflowed) {
-            let mut from = 0;
-            // Objects that are marked meanwhile are met as well if they are further on.
-            while let Some(object) = self.blocks.marks.next(from) {
-                self.push(u64::from(object));
-                self.follow();
-                from = object + ALIGN;
-            }
-        }
-        self.found = Found::default();
-        let mut from = 0;
-        while let Some(object) = self.blocks.marks.next(from) {
-            if let Some(traced) = self.traced(object)
-                && let Some(size) = self.size(object, traced)
-            {
-                self.found.count(traced, size);
-            }
-            from = object + ALIGN;
+        for at in head..head + length {
+            self.push(queue[at % AHEAD]);
         }
     }
 
     /// Marks what an object refers to; of an array with references, the elements from `first` on.
     #[inline]
     fn scan(&mut self, object: u32, first: u32) {
+        self.state.done += 1;
         let Some(traced) = self.traced(object) else { return };
         let Some(size) = self.size(object, traced) else { return };
         if first == 0 {
             self.mark_lines(object..object + size);
-            self.found.count(traced, size);
+            self.state.found.count(traced, size);
         }
         match traced {
             Traced::Struct { references, .. } | Traced::Exception { references, .. } => {
-                for offset in references {
+                self.state.done += references.len() as u64 / REFERENCES;
+                // The first is followed first: mostly it is the last that leads on in a list, and what waits stays little.
+                for offset in references.iter().rev() {
                     self.reference(self.read(object + offset));
                 }
             }
@@ -327,6 +392,7 @@ impl<'a> Marker<'a> {
                 if end < length {
                     self.push(u64::from(end) << 32 | u64::from(object));
                 }
+                self.state.done += u64::from(end.saturating_sub(first)) / REFERENCES;
                 for index in first..end {
                     self.reference(self.read(object + HEADER + 4 * index));
                 }
