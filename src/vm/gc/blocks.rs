@@ -66,6 +66,12 @@ impl Bitmap {
         self.0[at as usize / 512] & 1 << (at / 8 % 64) != 0
     }
 
+    /// Address of a bit.
+    #[inline]
+    pub fn address(&self, at: u32) -> *const u8 {
+        (&raw const self.0[at as usize / 512]).cast()
+    }
+
     /// Sets a bit; whether it was clear.
     #[inline]
     pub fn set(&mut self, at: u32) -> bool {

@@ -57,7 +57,7 @@ const KEPT: usize = (8 << 20) / BLOCK;
 
 /// Units of marking ([`Marker::step`]) that a collection begins with: a small heap is marked whole then. A unit takes 10 ns, or
 /// some times as long where nothing is in the processor's caches.
-const FIRST_STEP: u64 = 150_000;
+const FIRST_STEP: u64 = 80_000;
 
 /// Units of marking that are worth a step, and the most of one.
 const STEP_UNITS: std::ops::RangeInclusive<u64> = 2_000..=100_000;

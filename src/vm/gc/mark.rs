@@ -23,6 +23,9 @@ const CHUNK: u32 = 128;
 /// References that are looked at in the time that an object takes.
 const REFERENCES: u64 = 8;
 
+/// Objects between the one whose mark is being fetched from memory and the one that is marked.
+const NEAR: usize = 16;
+
 /// Objects between the one whose header is being fetched from memory and the one that is looked at.
 const AHEAD: usize = 8;
 
@@ -67,6 +70,12 @@ pub(crate) struct Marker<'a> {
     state: &'a mut Marking,
     /// Most entries of the state's stack.
     most: usize,
+    /// Positions of objects to be marked, whose marks are being fetched from memory: so many, from the oldest on.
+    near: [u32; NEAR],
+    oldest: usize,
+    waiting: usize,
+    /// The descriptor that was last asked for, and what it says: many objects are of one type.
+    last: Option<(u32, &'a Traced)>,
     externs: &'a mut ExternTable,
 }
 
@@ -107,7 +116,7 @@ impl<'a> Marker<'a> {
         let bytes = blocks.len() * BLOCK;
         let end = u32::try_from(bytes).expect("a heap ends before 4 GiB");
         let most = (bytes / ALIGN as usize / SHARE).max(LEAST);
-        Marker { base, end, blocks, descriptors, state, most, externs }
+        Marker { base, end, blocks, descriptors, state, most, near: [0; NEAR], oldest: 0, waiting: 0, last: None, externs }
     }
 
     /// Reads a word of the heap.
@@ -121,11 +130,18 @@ impl<'a> Marker<'a> {
 
     /// How the collector sees the objects that have the descriptor that the header at `object` names; `None` if it names none.
     #[inline]
-    fn traced(&self, object: u32) -> Option<&'a Traced> {
+    fn traced(&mut self, object: u32) -> Option<&'a Traced> {
         let descriptor = self.read(object + layout::DESCRIPTOR);
+        if let Some((last, traced)) = self.last
+            && last == descriptor
+        {
+            return Some(traced);
+        }
         let at = descriptor.wrapping_sub(START);
         let number = if at < self.end - 4 { self.read(at + layout::DESCRIPTOR_LAYOUT) } else { u32::MAX };
-        self.descriptors.traced(number, descriptor)
+        let traced = self.descriptors.traced(number, descriptor)?;
+        self.last = Some((descriptor, traced));
+        Some(traced)
     }
 
     /// Bytes of the object, if what the header says fits where it is.
@@ -155,18 +171,43 @@ impl<'a> Marker<'a> {
         }
     }
 
-    /// Marks the object at a position, if one may start there that was there when the collection began.
+    /// As [`Marker::reference`], but an object is marked when some more were passed, or by [`Marker::mark_oldest`].
     #[inline]
-    fn object(&mut self, object: u32) {
-        if object >= self.end || matches!(self.blocks.marked_lines[object as usize / LINE], NEW | NEW_SPAN) {
-            return;
+    fn reference_later(&mut self, reference: u32) {
+        let object = reference.wrapping_sub(START);
+        if reference & TAG_BITS != 0 {
+            self.reference(reference);
+        } else if object < self.end {
+            prefetch(self.blocks.marks.address(object));
+            prefetch(&raw const self.blocks.marked_lines[object as usize / LINE]);
+            if self.waiting == NEAR {
+                self.mark_oldest();
+            }
+            self.near[(self.oldest + self.waiting) % NEAR] = object;
+            self.waiting += 1;
         }
-        let may_start = match self.blocks.use_of(object as usize / BLOCK) {
-            Some(Use::Small) => true,
-            Some(Use::Head) => (object as usize).is_multiple_of(BLOCK),
-            _ => false,
-        };
-        if may_start && self.blocks.marks.set(object) {
+    }
+
+    /// Marks the first object that was passed to [`Marker::reference_later`], of those that are not marked yet. Returns whether
+    /// there was one.
+    #[inline]
+    fn mark_oldest(&mut self) -> bool {
+        if self.waiting == 0 {
+            return false;
+        }
+        let object = self.near[self.oldest];
+        (self.oldest, self.waiting) = ((self.oldest + 1) % NEAR, self.waiting - 1);
+        self.object(object);
+        true
+    }
+
+    /// Marks the object at a position, if that is in the heap, and the object was there when the collection began.
+    #[inline(always)]
+    fn object(&mut self, object: u32) {
+        if object < self.end
+            && self.blocks.marked_lines[object as usize / LINE] <= KNOWN
+            && self.blocks.marks.set(object)
+        {
             self.push(u64::from(object));
         }
     }
@@ -293,7 +334,7 @@ impl<'a> Marker<'a> {
     pub fn step(&mut self, units: u64) -> bool {
         let end = self.state.done.saturating_add(units);
         loop {
-            self.follow(end);
+            self.state.done += self.follow(end - self.state.done);
             if !self.state.stack.is_empty() {
                 return false;
             }
@@ -327,7 +368,7 @@ impl<'a> Marker<'a> {
     }
 
     /// What is marked, when nothing is left to be.
-    pub fn found(&self) -> Found {
+    pub fn found(&mut self) -> Found {
         if !self.state.recounts {
             return self.state.found;
         }
@@ -343,11 +384,13 @@ impl<'a> Marker<'a> {
         found
     }
 
-    /// Looks at what waits on the stack and at what that leads to, until so many units are done.
-    fn follow(&mut self, end: u64) {
+    /// Looks at what waits on the stack and at what that leads to, until so many units of work are done or nothing waits. Returns how
+    /// many were done.
+    fn follow(&mut self, units: u64) -> u64 {
+        let mut done = 0;
         let mut queue = [0_u64; AHEAD];
         let (mut head, mut length) = (0, 0);
-        while self.state.done < end {
+        while done < units {
             // An entry waits here while its header comes from memory.
             while length < AHEAD
                 && let Some(entry) = self.state.stack.pop()
@@ -357,34 +400,39 @@ impl<'a> Marker<'a> {
                 length += 1;
             }
             if length == 0 {
-                return;
+                if self.mark_oldest() {
+                    continue;
+                }
+                return done;
             }
             let entry = queue[head % AHEAD];
             (head, length) = (head + 1, length - 1);
-            self.scan(entry as u32, (entry >> 32) as u32);
+            done += 1 + self.scan(entry as u32, (entry >> 32) as u32) / REFERENCES;
         }
+        while self.mark_oldest() {}
         for at in head..head + length {
             self.push(queue[at % AHEAD]);
         }
+        done
     }
 
-    /// Marks what an object refers to; of an array with references, the elements from `first` on.
-    #[inline]
-    fn scan(&mut self, object: u32, first: u32) {
-        self.state.done += 1;
-        let Some(traced) = self.traced(object) else { return };
-        let Some(size) = self.size(object, traced) else { return };
+    /// Marks what an object refers to; of an array with references, the elements from `first` on. Returns to how many references it
+    /// has looked.
+    #[inline(always)]
+    fn scan(&mut self, object: u32, first: u32) -> u64 {
+        let Some(traced) = self.traced(object) else { return 0 };
+        let Some(size) = self.size(object, traced) else { return 0 };
         if first == 0 {
             self.mark_lines(object..object + size);
             self.state.found.count(traced, size);
         }
         match traced {
             Traced::Struct { references, .. } | Traced::Exception { references, .. } => {
-                self.state.done += references.len() as u64 / REFERENCES;
                 // The first is followed first: mostly it is the last that leads on in a list, and what waits stays little.
                 for offset in references.iter().rev() {
-                    self.reference(self.read(object + offset));
+                    self.reference_later(self.read(object + offset));
                 }
+                references.len() as u64
             }
             Traced::Array { has_references: true, .. } => {
                 let length = self.read(object + layout::LENGTH);
@@ -392,12 +440,12 @@ impl<'a> Marker<'a> {
                 if end < length {
                     self.push(u64::from(end) << 32 | u64::from(object));
                 }
-                self.state.done += u64::from(end.saturating_sub(first)) / REFERENCES;
                 for index in first..end {
-                    self.reference(self.read(object + HEADER + 4 * index));
+                    self.reference_later(self.read(object + HEADER + 4 * index));
                 }
+                u64::from(end.saturating_sub(first))
             }
-            Traced::Array { .. } => {}
+            Traced::Array { .. } => 0,
         }
     }
 
