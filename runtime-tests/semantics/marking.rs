@@ -90,14 +90,23 @@ fn module() -> String {
         "(field i64)".repeat(9000)
     );
     let make = [
-        ("field", "(global.set $fields (array.new_default $all (i32.const 48)))",
-            "(array.set $all (global.get $fields) (local.get $at) (struct.new $field (i32.const 0) (call $node (local.get $at))))"),
-        ("far", "(global.set $fars (array.new_default $fars (i32.const 48)))",
+        (
+            "field",
+            "(global.set $fields (array.new_default $all (i32.const 48)))",
+            "(array.set $all (global.get $fields) (local.get $at) (struct.new $field (i32.const 0) (call $node (local.get $at))))",
+        ),
+        (
+            "far",
+            "(global.set $fars (array.new_default $fars (i32.const 48)))",
             "(array.set $fars (global.get $fars) (local.get $at) (struct.new_default $far))
-             (struct.set $far 9000 (array.get $fars (global.get $fars) (local.get $at)) (call $node (local.get $at)))"),
-        ("element", "(global.set $pairs (array.new_default $pairs (i32.const 48)))",
+             (struct.set $far 9000 (array.get $fars (global.get $fars) (local.get $at)) (call $node (local.get $at)))",
+        ),
+        (
+            "element",
+            "(global.set $pairs (array.new_default $pairs (i32.const 48)))",
             "(array.set $pairs (global.get $pairs) (local.get $at)
-                (array.new_fixed $pair 2 (ref.null $node) (call $node (local.get $at))))"),
+                (array.new_fixed $pair 2 (ref.null $node) (call $node (local.get $at))))",
+        ),
     ];
     for (clear, clear_code) in CLEARS {
         let (get, set) = match clear {

@@ -416,7 +416,7 @@ mod tests {
             given.push(run);
             true
         });
-        assert_eq!(given[2..], [1..2]);
+        assert_eq!((given.len(), &given[2]), (3, &(1..2)));
         assert!(blocks.take(5, 3, Use::Small, 0) && !blocks.take(0, 2, Use::Small, 0));
     }
 }

@@ -116,7 +116,19 @@ impl<'a> Marker<'a> {
         let bytes = blocks.len() * BLOCK;
         let end = u32::try_from(bytes).expect("a heap ends before 4 GiB");
         let most = (bytes / ALIGN as usize / SHARE).max(LEAST);
-        Marker { base, end, blocks, descriptors, state, most, near: [0; NEAR], oldest: 0, waiting: 0, last: None, externs }
+        Marker {
+            base,
+            end,
+            blocks,
+            descriptors,
+            state,
+            most,
+            near: [0; NEAR],
+            oldest: 0,
+            waiting: 0,
+            last: None,
+            externs,
+        }
     }
 
     /// Reads a word of the heap.
