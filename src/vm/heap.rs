@@ -9,6 +9,9 @@
 //! constant expressions; the pending exception; and references that the host holds. The values of other element segments are no
 //! roots: they have a reference to a collected object only from an immutable global, which is a root itself.
 //!
+//! The roots are looked at once, when a collection begins. A large heap is marked in steps then, at allocations and when code
+//! overwrites references in objects ([`gc::mark`](super::gc)); when nothing is left to be marked, what is not marked is freed.
+//!
 //! The slot of a host object is a number and no address, and that of an object an offset in the heap: whatever WebAssembly code
 //! does to it, a look-up stays in the store's own list or heap.
 //!
