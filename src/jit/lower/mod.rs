@@ -153,6 +153,8 @@ pub(super) enum Region {
     Global(u32),
     /// The cursor and the limit of the store's heap.
     Allocation,
+    /// Whether a collection of the store's heap marks.
+    Marking,
     /// Headers of objects in the heap, and descriptors. What is read there never changes.
     ObjectHeader,
     /// Fields of structures, by their offset.
@@ -504,6 +506,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             Region::Allocation => 7,
             Region::ObjectHeader => 8,
             Region::FuncTable => 9,
+            Region::Marking => 10,
             Region::Element(storage) => 0x10 + storage as u32,
             Region::Field(offset) => 0x800 + offset.min(0x1ff),
             Region::Memory(index) => 0x100 + index.min(0xff),
@@ -525,6 +528,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             Region::Allocation => "allocation".into(),
             Region::ObjectHeader => "object header".into(),
             Region::FuncTable => "function table".into(),
+            Region::Marking => "marking".into(),
             Region::Element(storage) => format!("elements {storage:?}").into(),
             Region::Field(offset) => format!("field at {}", offset.min(0x1ff)).into(),
             Region::Memory(index) => format!("memory {index}").into(),
