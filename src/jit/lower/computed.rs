@@ -54,6 +54,8 @@ const MOST_HELD: usize = 16;
 #[derive(Default)]
 pub(super) struct Computed {
     values: HashMap<Computation, Value>,
+    /// What was computed at the function's entry, and is never forgotten.
+    at_entry: HashMap<Computation, Value>,
     /// The keys of `values`, in the order in which these were added.
     log: Vec<Computation>,
     /// The lengths among `values`.
@@ -75,7 +77,17 @@ impl Computed {
         self.held.clear();
     }
 
-    /// Forgets everything. Marks stay what they are.
+    /// Keeps what was computed so far, which was at the function's entry.
+    pub fn keep(&mut self) {
+        self.at_entry = std::mem::take(&mut self.values);
+        self.log.clear();
+    }
+
+    fn get(&self, computation: Computation) -> Option<Value> {
+        self.values.get(&computation).or_else(|| self.at_entry.get(&computation)).copied()
+    }
+
+    /// Forgets everything but what was kept. Marks stay what they are.
     pub fn clear(&mut self) {
         // The log stays: a value that is added again may be forgotten sooner than it must. The table is replaced because
         // to empty a large one takes as long as its capacity, and a hostile function does it often.
@@ -127,8 +139,8 @@ impl Lower<'_, '_> {
     /// The value of a computation: what is there already, or what `make` emits. May only be used where what is emitted
     /// runs on all paths to the instructions that follow.
     pub(in crate::jit) fn once(&mut self, computation: Computation, make: impl FnOnce(&mut Self) -> Value) -> Value {
-        if let Some(value) = self.computed.values.get(&computation) {
-            return *value;
+        if let Some(value) = self.computed.get(computation) {
+            return value;
         }
         let value = make(self);
         self.computed.add(computation, value);
@@ -204,6 +216,19 @@ mod tests {
         computed.add(Computation::Widened(x), y);
         computed.forget(mark);
         assert!(computed.values.is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_is_not_forgotten() {
+        let [x, y] = [1, 2].map(Value::from_u32);
+        let mut computed = Computed::default();
+        computed.add(Computation::Base(0), x);
+        computed.keep();
+        computed.add(Computation::Widened(x), y);
+        computed.forget(0);
+        computed.clear();
+        computed.change(Change::Everything);
+        assert_eq!([Computation::Base(0), Computation::Widened(x)].map(|of| computed.get(of)), [Some(x), None]);
     }
 
     #[test]

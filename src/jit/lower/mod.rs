@@ -74,8 +74,8 @@ const SMALL: usize = 4 << 10;
 /// the interpreter's frame, and writes the results to that frame's first slots. If `counts`, the code counts as [`heat`] says.
 ///
 /// Returns whether Cranelift's optimisations are worth a quarter of the time of compiling. What they give to most code,
-/// `computed` has done already. They pay in small functions with loops without calls, from which they move what does not
-/// change, or with constant divisors; in what is entered at loops; and for objects and vectors.
+/// `computed` has done already. They pay in small functions that are entered at loops, or have loops without calls, from
+/// which they move what does not change, or constant divisors; and for objects and vectors.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or the plan names an
@@ -98,7 +98,7 @@ pub(crate) fn function(
     let mut lower = Lower::new(module, config, isa, FunctionBuilder::new(&mut context.func, builder_context));
     lower.heat = counts.then(|| heat::Heat::new(defined));
     lower.is_small = module.bodies[defined as usize].len() < SMALL;
-    lower.optimise = !matches!(plan, Plan::Function);
+    lower.optimise = lower.is_small && !matches!(plan, Plan::Function);
     let result = lower.body(defined, plan, config.consume_fuel);
     lower.builder.seal_all_blocks();
     let optimise = lower.optimise;

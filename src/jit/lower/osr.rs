@@ -130,6 +130,7 @@ impl Lower<'_, '_> {
         params: usize,
         locals: &[ValType],
     ) {
+        self.compute_at_entry();
         let frame = self.parameter(HIDDEN_PARAMS);
         let (entry, start) = (self.builder.create_block(), self.builder.create_block());
         let operands = self.load_locals(&scan, frame, layout, params, true, locals);
@@ -148,6 +149,7 @@ impl Lower<'_, '_> {
         params: usize,
         locals: &[ValType],
     ) {
+        self.compute_at_entry();
         let hidden = self.parameter(HIDDEN_PARAMS - 1);
         let (load, start) = (self.builder.create_block(), self.builder.create_block());
         let at_loop = self.ins().icmp_imm_s(IntCC::SignedLessThan, hidden, 0);
@@ -170,6 +172,15 @@ impl Lower<'_, '_> {
         }
         self.begin(start, scan, frame, offsets.iter().copied().zip(blocks).collect(), operands);
         self.osr.as_mut().expect("just begun").results_to_frame = false;
+    }
+
+    /// Computes what loops need, where all paths begin: what is computed before a loop is not there if it is entered.
+    fn compute_at_entry(&mut self) {
+        self.interrupt();
+        if !self.module.memories.is_empty() {
+            self.memory_base(0);
+        }
+        self.computed.keep();
     }
 
     /// Loads from the frame the locals that the scan found to be read; of parameters, which are the first `params`, only if
