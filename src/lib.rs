@@ -112,7 +112,7 @@ pub use runtime::table::Table;
 pub use runtime::tag::Tag;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use runtime::value::{Ref, Value, Value as Val};
-pub use stats::{Stats, Work};
+pub use stats::{Stats, ThreadTimes, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;
 #[cfg(feature = "wasi")]

@@ -6,7 +6,7 @@
 //! types.
 
 /// Bytes of the header of a `VMContext`.
-pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 80 } else { 48 };
+pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 64 } else { 32 };
 
 /// Bytes of a `VMFuncRef`.
 pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 48 } else { 28 };

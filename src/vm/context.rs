@@ -236,9 +236,6 @@ pub(crate) struct VMContext {
     /// Tier of the code that each entry points to, as the JIT numbers tiers; 0 for a trampoline. Null where the engine does
     /// not compile.
     pub tiers: *const AtomicU8,
-    /// How much each function has run in quick code, in the units of the interpreter's counters, modulo 2^32. Null where the
-    /// engine does not compile.
-    pub heat: *const AtomicU32,
     /// The runtime functions that compiled code calls; see `libcalls`.
     pub libcalls: *const Libcalls,
     /// The Rust side of the instance, which owns the context.
@@ -254,7 +251,6 @@ impl VMContext {
     pub const INTERRUPT: i32 = offset_of!(VMContext, interrupt) as i32;
     pub const ENTRIES: i32 = offset_of!(VMContext, entries) as i32;
     pub const TIERS: i32 = offset_of!(VMContext, tiers) as i32;
-    pub const HEAT: i32 = offset_of!(VMContext, heat) as i32;
     pub const LIBCALLS: i32 = offset_of!(VMContext, libcalls) as i32;
 }
 

@@ -5,7 +5,7 @@ use std::alloc::{alloc_zeroed, handle_alloc_error};
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 use super::const_expr::{evaluate, evaluate_all};
 use super::context::{VMCode, VMContext, VMFuncRef, VMGlobal, VMMemory, VMTable, VMTag};
@@ -31,7 +31,6 @@ pub(crate) struct ModuleRuntimeInfo<'a> {
     // The values of the fields of `VMContext` with the same names.
     pub entries: *const AtomicPtr<VMCode>,
     pub tiers: *const AtomicU8,
-    pub heat: *const AtomicU32,
     pub interp: *const (),
     pub jit: *const (),
 }
@@ -76,7 +75,6 @@ impl InstanceData {
             store: store.as_ptr().cast(),
             entries: code.entries,
             tiers: code.tiers,
-            heat: code.heat,
             libcalls: libcalls::table(),
             instance: std::ptr::null_mut(),
             interp: code.interp,
