@@ -91,10 +91,8 @@ fn a_long_name_shared_by_many_imports_is_refused() {
     let bytes = binary(&[(1, &[1, 0x60, 0, 0]), (2, &section)]);
     for is_on in [true, false] {
         let engine = Engine::new(wasmrun::Config::new().wasm_compact_imports(is_on)).unwrap();
-        let begun = std::time::Instant::now();
         let error = Module::new(&engine, &bytes).unwrap_err();
         assert_eq!(matches!(error.kind(), ErrorKind::Resource(_)), is_on, "{error:?}");
-        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }
 
@@ -129,7 +127,8 @@ fn every_truncation_is_an_error() {
     for length in 0..whole.len() {
         // A cut between sections can leave a valid module, such as one without its data.
         if !sections.contains(&length) && length != 8 {
-            assert!(Module::new(&engine, &whole[..length]).is_err(), "{length} of {} bytes", whole.len());
+            let message = Module::new(&engine, &whole[..length]).unwrap_err().to_string();
+            assert!(length < 8 || message.contains("the module is cut off"), "{length} of {}: {message}", whole.len());
         }
     }
 }

@@ -134,6 +134,17 @@ fn bench_of_a_library_tells_no_statistics() {
 }
 
 #[test]
+fn bench_calls_a_function_with_its_arguments() {
+    let text = r#"(module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))"#;
+    let files = Files::new(&[("lib.wat", text)]);
+    let done = files.run(&["bench", "--runs=1", "--call", "add", "lib.wat", "40", "2"]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+    // `42` and the end of the line.
+    assert!(done.stdout.contains("(3 bytes)"), "{done:?}");
+    files.run(&["bench", "--call", "ad", "lib.wat"]).fails(125, &["add"]);
+}
+
+#[test]
 fn what_is_no_utf8_is_told() {
     let files = Files::new(&[("m.wat", &exit_with(3))]);
     let bad = OsStr::from_bytes(b"b\xffd");

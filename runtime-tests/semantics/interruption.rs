@@ -69,11 +69,9 @@ const GUEST: &str = r#"(module
     (func (export "catch") (block (try_table (catch_all 0) (call $loop))))
     (func (export "seven") (result i32) (i32.const 7)))"#;
 
-/// Checks that it ended as expected, in time, and that the store goes on.
+/// Checks that what would never end has ended as expected.
 fn ends(store: &mut Store<()>, instance: Instance, name: &str, expected: Trap) {
-    let start = Instant::now();
     assert_eq!(trap(store, instance, name, ()), Some(expected), "{name}");
-    assert!(start.elapsed() < LONG, "{name}: {:?}", start.elapsed());
 }
 
 fn seven<T>(store: &mut Store<T>, instance: Instance) {

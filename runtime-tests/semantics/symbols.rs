@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use wasmparser::{Parser, Payload};
 use wasmrun::*;
@@ -168,7 +167,6 @@ fn damaged_debug_sections_are_in_the_way_of_nothing() {
     let mut config = Config::new();
     config.strategy(Strategy::Interpreter);
     let engine = Engine::new(&config).unwrap();
-    let start = Instant::now();
     let mut found = 0;
     for (program, rounds) in [(DIVIDE, 6000), (SHAPES, 6000), (PANICS, 150)] {
         let (debug, code) = sections(program);
@@ -212,5 +210,4 @@ fn damaged_debug_sections_are_in_the_way_of_nothing() {
         }
     }
     assert!(found > 100_000, "most of the damage leaves lines: {found}");
-    assert!(start.elapsed() < Duration::from_secs(300), "{:?}", start.elapsed());
 }

@@ -41,6 +41,10 @@ pub(super) struct BenchArgs {
     #[arg(value_hint = clap::ValueHint::FilePath)]
     file_and_args: Vec<OsString>,
 
+    /// Run this exported function instead of the program, as exec --call does
+    #[arg(long, value_name = "EXPORT")]
+    call: Option<String>,
+
     /// Runs of each kind on each engine; fewer if they take long
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -179,6 +183,9 @@ impl Bench<'_> {
         let mut command = Command::new(&exe);
         let allowed = self.args.allow_precompiled.then_some("--allow-precompiled");
         command.args(["exec", "--stats=json"]).args(allowed).args(engine.flag).args(self.args.sandbox.to_args());
+        if let Some(func) = &self.args.call {
+            command.arg("--call").arg(func);
+        }
         match is_cached {
             true => command.arg("--cache-dir").arg(&self.cache.0),
             false => command.arg("--cache=off"),

@@ -1,6 +1,6 @@
 //! Errors that name the proposal that a module uses and that is unsupported or turned off.
 
-use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, Chunk, Parser, Payload, Validator, WasmFeatures};
 
 use super::decode::{self, Undecodable};
 use super::names::Names;
@@ -25,8 +25,31 @@ pub(super) fn explain(features: WasmFeatures, binary: &[u8], error: &BinaryReade
             }
         }
     }
+    let message = match missing(binary) {
+        Some(bytes) => format!("{message}: the module is cut off, at least {bytes} more bytes belong to it"),
+        None => message,
+    };
     let function = function_at(binary, offset);
     Error::new(ErrorKind::Invalid { message, offset: Some(offset), function })
+}
+
+/// The least number of bytes that are missing at the module's end, if a section is said to be longer than what is there.
+fn missing(mut binary: &[u8]) -> Option<usize> {
+    let (mut parser, mut bodies) = (Parser::new(0), 0);
+    loop {
+        match parser.parse(binary, false).ok()? {
+            Chunk::Parsed { consumed, payload } => {
+                binary = &binary[consumed..];
+                match payload {
+                    Payload::CodeSectionStart { count, .. } => bodies = count,
+                    Payload::CodeSectionEntry(_) => bodies -= 1,
+                    _ => {}
+                }
+            }
+            // After the last section, one byte more would be the next one's.
+            Chunk::NeedMoreData(least) => return (bodies > 0 || !binary.is_empty()).then_some(least),
+        }
+    }
 }
 
 /// Whether, with these features, validation gets past the offset.

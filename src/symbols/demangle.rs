@@ -143,22 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_take_little_time_memory_and_stack() {
+    fn hostile_names_take_little_memory_and_stack() {
         let work = || {
             let demangler = Demangler::default();
-            let start = Instant::now();
             for round in 0..50 {
                 for name in hostile() {
                     let shown = demangler.demangle(&name[..name.len().saturating_sub(round)]);
                     assert!(shown.is_none_or(|shown| shown.len() <= MAX_NAME));
                 }
             }
-            start.elapsed()
         };
         // Little more stack than the least with which a name is demangled at all.
         let thread = std::thread::Builder::new().stack_size(STACK + (24 << 10)).spawn(work).unwrap();
-        let time = thread.join().unwrap();
-        assert!(time < Duration::from_secs(20), "{time:?}");
+        thread.join().unwrap();
     }
 
     /// Once a module's names of C++ have taken their time, they stay as they are, and those of Rust do not.

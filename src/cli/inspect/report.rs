@@ -52,9 +52,10 @@ fn write(out: &mut String, file: &str, survey: &Survey<'_>, error: Option<&Error
         let name = named(survey.memory_names.get(&(index as u32)));
         writeln!(
             out,
-            "{:<13}{} pages ({size}), {maximum}{kind}{from}{name}",
+            "{:<13}{} page{} ({size}), {maximum}{kind}{from}{name}",
             format!("memory {index}"),
-            memory.initial
+            memory.initial,
+            if memory.initial == 1 { "" } else { "s" }
         )?;
     }
     for (index, table) in survey.tables.iter().enumerate() {
