@@ -238,7 +238,7 @@ impl Config {
         self
     }
 
-    /// For tests: has [`Strategy::Jit`] compile everything with the quick settings that [`Strategy::Tiered`] uses at first.
+    /// For tests: has [`Strategy::Jit`] compile everything with settings that take less time.
     #[doc(hidden)]
     pub fn quick_code(&mut self, quick: bool) -> &mut Self {
         self.quick_code = quick;

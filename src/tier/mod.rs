@@ -238,7 +238,7 @@ impl ModuleTier {
         let counter = self.counter(defined);
         let (tiering, size) = (self.engine.config.tiering, self.size(defined));
         let progress = all.entry(defined).or_default();
-        self.grant(progress, defined, policy::NEXT_BUDGET as u32);
+        self.grant(progress, defined, policy::waiting_for_code(self.pool.units_per_byte(), size));
         let function = progress.function;
         let hot = progress.at(offset);
         hot.found = hot.found.saturating_add(1);
@@ -521,7 +521,7 @@ impl interp::Tiers for ModuleTier {
         if let Some(hot) = self.request_baseline(progress, defined) {
             return hot;
         }
-        self.grant(progress, defined, policy::NEXT_BUDGET as u32);
+        self.grant(progress, defined, policy::waiting_for_code(self.pool.units_per_byte(), self.size(defined)));
         if tiering == Tiering::AtLoops {
             return Hot::Same;
         }

@@ -83,9 +83,13 @@ impl Job {
         Some(now.saturating_sub(*since).as_nanos() as f64 * share)
     }
 
-    /// How much compiling gains, relative to its cost.
-    fn urgency(&self, now: Duration) -> f64 {
-        let saved = self.spent(now).map_or_else(|| policy::saved(self.heat), policy::saved_by_improving);
+    /// How much compiling gains, relative to its cost; less and less of what was not found hot again.
+    fn urgency(&self, used: Duration) -> f64 {
+        let saved = match self.spent(used) {
+            Some(spent) => policy::saved_by_improving(spent),
+            None if self.is_known => policy::saved(self.heat),
+            None => policy::saved(self.heat) / (1.0 + self.last.elapsed().div_duration_f64(COOLING)),
+        };
         saved / (self.size + policy::FIXED_COST) as f64
     }
 
@@ -107,6 +111,9 @@ const LONG: u64 = 8 << 10;
 
 /// The most jobs that wait. The hottest 4096 functions keep a compiler busy for seconds.
 const CAPACITY: usize = 4096;
+
+/// A job that was not found hot again for so long is half as urgent.
+const COOLING: Duration = Duration::from_millis(50);
 
 /// A job that was not found hot again for so long has gone cold.
 const COLD: Duration = Duration::from_millis(500);
@@ -257,6 +264,17 @@ mod tests {
         }
         assert!(queue.warm(Key { defined: 3, ..key }, 20_000, true).is_none());
         assert_eq!(taken(&mut queue, &idle(&load, 0)), [2, 1, 0]);
+    }
+
+    /// What is hot now comes before what was as hot for its size a while ago, as at the program's start.
+    #[test]
+    fn what_cools_is_less_urgent() {
+        let module = Module::new(&Engine::default(), "(module (func) (func))").unwrap();
+        let (mut queue, load) = (Queue::default(), Load::new(2.0));
+        let before = Instant::now().checked_sub(4 * COOLING).expect("the system has been up for a second");
+        queue.add(Job { heat: 20_000, last: before, ..job(&module, 0, 100) });
+        queue.add(Job { heat: 10_000, ..job(&module, 1, 100) });
+        assert_eq!(taken(&mut queue, &idle(&load, 0)), [1, 0]);
     }
 
     /// Native code is replaced only when that pays, and the code that the program spends most time in first.
