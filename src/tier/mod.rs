@@ -854,7 +854,7 @@ mod tests {
             policy::needed(module.0.tier.pool.units_per_byte_for_later(), 20, 0)
         };
         // Each call counts for about ten passes of the loop.
-        let calls = (needed / 800) as u32;
+        let calls = (needed / 100) as u32;
         let (heat, cached) = run("warm", calls);
         assert!(heat[&0] > 0 && cached == 0, "{heat:?}");
         let mut runs = 1;

@@ -84,11 +84,11 @@ impl Job {
     }
 
     /// How much compiling gains, relative to its cost; less and less of what was not found hot again.
-    fn urgency(&self, used: Duration) -> f64 {
+    fn urgency(&self, (at, used): At) -> f64 {
         let saved = match self.spent(used) {
             Some(spent) => policy::saved_by_improving(spent),
             None if self.is_known => policy::saved(self.heat),
-            None => policy::saved(self.heat) / (1.0 + self.last.elapsed().div_duration_f64(COOLING)),
+            None => policy::saved(self.heat) / (1.0 + at.duration_since(self.last).div_duration_f64(COOLING)),
         };
         saved / (self.size + policy::FIXED_COST) as f64
     }
@@ -97,6 +97,9 @@ impl Job {
         self.spent(now).is_none_or(|spent| policy::improving_pays(load, self.size, spent))
     }
 }
+
+/// The time, and the processor time of the process.
+type At = (Instant, Duration);
 
 /// How hot the code is that a job is to replace by better code.
 struct Improves {
@@ -138,7 +141,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Adds a job. If there are too many, the least urgent job is removed and returned.
     pub fn add(&mut self, job: Job) -> Option<Job> {
-        let now = job.improves.as_ref().map_or(Duration::ZERO, |improves| improves.since);
+        let at = (job.last, job.improves.as_ref().map_or(Duration::ZERO, |improves| improves.since));
         if job.improves.is_some() {
             self.better.push(job);
         } else {
@@ -148,11 +151,11 @@ impl Queue {
             return None;
         }
         // Jobs that only improve native code are removed first.
-        let least = (0..self.better.len()).min_by(|a, b| compare(&self.better[*a], &self.better[*b], now));
+        let least = (0..self.better.len()).min_by(|a, b| compare(&self.better[*a], &self.better[*b], at));
         if let Some(least) = least {
             return Some(self.better.swap_remove(least));
         }
-        let least = self.first.values().min_by(|a, b| compare(a, b, now))?.key;
+        let least = self.first.values().min_by(|a, b| compare(a, b, at))?.key;
         self.first.remove(&least)
     }
 
@@ -175,17 +178,17 @@ impl Queue {
     /// are left for [`take_long`](Self::take_long) if nothing waits for its first native code: they would keep the
     /// compiler busy when something comes.
     pub fn take(&mut self, cold: &mut Vec<Job>, now: &Now<'_>) -> Option<Job> {
-        let at = Instant::now();
-        let is_cold = |job: &Job| !job.is_known && at.duration_since(job.last) > COLD;
+        let at = (Instant::now(), now.used);
+        let is_cold = |job: &Job| !job.is_known && at.0.duration_since(job.last) > COLD;
         cold.extend(self.first.extract_if(|_, job| is_cold(job)).map(|(_, job)| job));
         let first = self.first.values().filter(|job| now.may_prepare || !job.is_known);
-        let first = first.max_by(|a, b| compare(a, b, now.used));
+        let first = first.max_by(|a, b| compare(a, b, at));
         let is_candidate = |job: &Job| (first.is_some() || !job.is_long()) && job.pays(now.used, now.load);
         let better = (0..self.better.len()).filter(|at| is_candidate(&self.better[*at]));
-        let better = better.max_by(|a, b| compare(&self.better[*a], &self.better[*b], now.used));
+        let better = better.max_by(|a, b| compare(&self.better[*a], &self.better[*b], at));
         match (first, better) {
-            (Some(first), Some(at)) if compare(&self.better[at], first, now.used).is_gt() => {
-                Some(self.better.swap_remove(at))
+            (Some(first), Some(index)) if compare(&self.better[index], first, at).is_gt() => {
+                Some(self.better.swap_remove(index))
             }
             (Some(first), _) => {
                 let key = first.key;
@@ -201,9 +204,10 @@ impl Queue {
         if !self.first.is_empty() {
             return None;
         }
+        let time = (Instant::now(), now.used);
         let is_candidate = |job: &Job| job.is_long() && job.pays(now.used, now.load);
         let long = (0..self.better.len()).filter(|at| is_candidate(&self.better[*at]));
-        let at = long.max_by(|a, b| compare(&self.better[*a], &self.better[*b], now.used))?;
+        let at = long.max_by(|a, b| compare(&self.better[*a], &self.better[*b], time))?;
         Some(self.better.swap_remove(at))
     }
 
@@ -223,8 +227,8 @@ impl Queue {
 }
 
 /// Compares how urgent two jobs are.
-fn compare(a: &Job, b: &Job, now: Duration) -> std::cmp::Ordering {
-    a.urgency(now).total_cmp(&b.urgency(now))
+fn compare(a: &Job, b: &Job, at: At) -> std::cmp::Ordering {
+    a.urgency(at).total_cmp(&b.urgency(at))
 }
 
 #[cfg(test)]
