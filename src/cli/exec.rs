@@ -59,7 +59,7 @@ Validation:
 const FINISH: Duration = Duration::from_millis(150);
 
 /// The longest that the process goes on compiling what was hot when the program has ended, and never longer than a fifth of
-/// the time that the program ran.
+/// the processor time that it has used.
 const PREPARE: Duration = Duration::from_millis(500);
 
 /// Missing imports that a message lists.
@@ -160,7 +160,7 @@ pub(super) fn run(args: ExecArgs) -> Result<u8, Failure> {
         let status = result.map_err(|failure| with_hints(failure, &args))?;
         if engine.core().config.cache.keeps() {
             module.prepare_later_runs();
-            let more = PREPARE.min(phases.total() / 5);
+            let more = PREPARE.min(phases.cpu() / 5);
             engine.finish_compiling(more, Duration::ZERO..=FINISH.min(phases.total() / 2));
         }
         process::flush_caches();

@@ -52,6 +52,11 @@ impl Phases {
         self.phases.push(Phase { name, time, cpu: cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu)) });
     }
 
+    /// The processor time of all threads in all of them.
+    pub fn cpu(&self) -> Duration {
+        self.cpu
+    }
+
     /// All of them together.
     pub fn total(&self) -> Duration {
         self.phases.iter().map(|phase| phase.time).sum()
