@@ -154,9 +154,8 @@ impl Phases {
     /// nor validation's is the program's.
     fn threads(&self, stats: &Stats) -> [(&'static str, ThreadTimes, f64); 3] {
         let Stats { compilers, validation, .. } = *stats;
-        let mut program = ThreadTimes::default();
-        program.cpu = self.cpu.saturating_sub(compilers.cpu + validation.cpu);
-        program.wall = self.total();
+        let cpu = self.cpu.saturating_sub(compilers.cpu + validation.cpu);
+        let program = ThreadTimes { cpu, wall: self.total() };
         [("program", program), ("compilers", compilers), ("validation", validation)]
             .map(|(name, times)| (name, times, times.share()))
     }
