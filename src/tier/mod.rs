@@ -19,6 +19,7 @@ mod queue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 pub(crate) use pool::Pool;
 use tracing::{debug, trace};
@@ -59,6 +60,8 @@ struct Progress {
     baseline: u8,
     /// Whether the function has baseline code, or can't have any: no more requests.
     has_baseline: bool,
+    /// When it got baseline code.
+    warm_since: Option<Instant>,
     function: Stage,
     /// How often code of the function was requested: more than once if another loop got hot later.
     requests: u32,
@@ -309,11 +312,11 @@ impl ModuleTier {
     fn improve(&self, defined: u32) {
         if self.is_measured() {
             let used = sys::process_time();
-            let spent = self.progress().get(&defined).map_or(0, |progress| progress.spent);
-            let share = match spent {
-                0 => policy::EXPECTED_SHARE,
-                spent => (policy::native_time(spent) / used.as_nanos() as f64).min(1.0),
-            };
+            let share = self.progress().get(&defined).and_then(|progress| {
+                let time = progress.warm_since?.elapsed().as_nanos().max(1) as f64;
+                Some((policy::native_time(progress.spent) / time).min(1.0))
+            });
+            let share = share.unwrap_or(policy::EXPECTED_SHARE);
             let key = Key::new(self, defined, CodeEntry::Function);
             self.pool.add(Job::new(self, key).improve(share, used));
         }
@@ -573,6 +576,7 @@ impl interp::Tiers for ModuleTier {
             let mut all = self.progress();
             let progress = all.entry(defined).or_default();
             progress.has_baseline = true;
+            progress.warm_since = Some(Instant::now());
             // What is left of the budget for the time until then counts as used: it is small.
             progress.spend();
             self.pays(progress, defined);
