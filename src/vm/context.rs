@@ -59,9 +59,6 @@ pub(crate) struct VMStore {
     /// Native code that does what was requested of the running code. Compiled code without signals calls it, without arguments.
     /// Null where there is no JIT.
     pub poll: *const VMCode,
-    /// Native code that waits in a shared memory, and tells the store where it was called. Compiled code calls it as a runtime
-    /// function, see [`libcalls`](super::libcalls). Null where there is no JIT.
-    pub wait: *const VMCode,
     /// The frame pointer of the code by which native code of the innermost activation last called Rust code that may run other
     /// code of the store; 0 if it is not known.
     pub exit_fp: usize,
@@ -85,6 +82,9 @@ pub(crate) struct VMStore {
     pub func_table: *const *mut VMFuncRef,
     /// Number of entries of `func_table`.
     pub func_count: usize,
+    /// Native code that waits in a shared memory, and tells the store where it was called. Compiled code calls it as a runtime
+    /// function, see [`libcalls`](super::libcalls). Null where there is no JIT.
+    pub wait: *const VMCode,
 }
 
 #[allow(dead_code, reason = "compiled code that allocates comes next")]

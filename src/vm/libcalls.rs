@@ -34,8 +34,6 @@ macro_rules! for_each_libcall {
             memory_copy(dst_memory: I32, src_memory: I32, dst: I64, src: I64, len: I64) -> Trap;
             memory_init(memory: I32, segment: I32, dst: I64, src: I32, len: I32) -> Trap;
             data_drop(segment: I32) -> I32;
-            /// `memory.atomic.notify` at the sum of index and offset; returns how many were woken.
-            atomic_notify(memory: I32, index: I64, offset: I64, count: I32) -> Size;
             /// `table.grow` by `delta` elements of `init`; returns the old size, or -1.
             table_grow(table: I32, delta: I64, init: I64) -> Size;
             table_fill(table: I32, dst: I64, value: I64, len: I64) -> Trap;
@@ -77,6 +75,8 @@ macro_rules! for_each_libcall {
             array_init_elem(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
             /// The number of a function in the heap, which it gets if it has none.
             func_to_id(func: I64) -> Made;
+            /// `memory.atomic.notify` at the sum of index and offset; returns how many were woken.
+            atomic_notify(memory: I32, index: I64, offset: I64, count: I32) -> Size;
         }
     };
 }
@@ -197,9 +197,6 @@ mod entry {
             ops::data_drop(vmctx, segment);
             0
         }}
-        atomic_notify(vmctx, memory: u32, index: u64, offset: u64, count: u32) -> u64 {
-            size(vmctx, ops::atomic_notify(vmctx, memory, (index, offset), count).map(u64::from))
-        }
         table_grow(vmctx, table: u32, delta: u64, init: u64) -> u64 {
             size(vmctx, ops::table_grow(vmctx, table, delta, init))
         }
@@ -283,6 +280,9 @@ mod entry {
         }
         func_to_id(vmctx, func: u64) -> u64 {
             made(vmctx, functions::func_to_id((*vmctx).store.cast(), func as usize as *mut VMFuncRef))
+        }
+        atomic_notify(vmctx, memory: u32, index: u64, offset: u64, count: u32) -> u64 {
+            size(vmctx, ops::atomic_notify(vmctx, memory, (index, offset), count).map(u64::from))
         }
     }
 }
