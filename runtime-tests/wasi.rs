@@ -65,8 +65,7 @@ fn with_shared_memory(wasm: &[u8]) -> Vec<u8> {
         let len = number(wasm, &mut at) as usize;
         let end = at + len;
         if id == 5 {
-            let (count, flags, minimum) =
-                (number(wasm, &mut at), number(wasm, &mut at), number(wasm, &mut at));
+            let (count, flags, minimum) = (number(wasm, &mut at), number(wasm, &mut at), number(wasm, &mut at));
             assert!(count == 1 && flags < 2 && minimum < 256, "one memory, of 32 bits");
             let limits = [1, 3, minimum as u8 & 0x7f | 0x80, (minimum >> 7) as u8, 0x80, 2];
             out.extend([5, limits.len() as u8]);

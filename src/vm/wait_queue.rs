@@ -227,4 +227,109 @@ mod tests {
         });
         assert_eq!((woken.into_inner(), waiting(&queue)), (THREADS as u32, 0));
     }
+
+    /// One of those in the model: its next step, and how it has ended.
+    struct Actor {
+        does: Does,
+        step: u32,
+        /// For a waiter: 0 if it was notified, 1 if the value had changed, 2 if its time was over. For a notifier: how many it woke.
+        ended: Option<u32>,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Does {
+        Wait {
+            is_timed: bool,
+        },
+        /// Changes the value, and notifies so many.
+        Notify(u32),
+    }
+
+    /// Runs actors in the order that `choose` gives, which gets how many could go on; until none can.
+    fn run(does: &[Does], mut choose: impl FnMut(usize) -> usize) -> Vec<Option<u32>> {
+        let (queue, value) = (WaitQueue::default(), AtomicU32::new(0));
+        let mut actors: Vec<Actor> = does.iter().map(|does| Actor { does: *does, step: 0, ended: None }).collect();
+        let mut places: Vec<Option<Place<'_>>> = does.iter().map(|_| None).collect();
+        loop {
+            let can_go_on = |at: &usize| {
+                let Actor { does, step, ended } = &actors[*at];
+                let is_awake = match does {
+                    Does::Wait { is_timed } => {
+                        *step == 0 || *is_timed || places[*at].as_ref().is_some_and(Place::is_notified)
+                    }
+                    Does::Notify(_) => true,
+                };
+                ended.is_none() && is_awake
+            };
+            let enabled: Vec<usize> = (0..actors.len()).filter(can_go_on).collect();
+            if enabled.is_empty() {
+                drop(places);
+                assert_eq!(waiting(&queue), 0);
+                return actors.into_iter().map(|actor| actor.ended).collect();
+            }
+            let at = enabled[choose(enabled.len())];
+            let actor = &mut actors[at];
+            match (actor.does, actor.step) {
+                (Does::Wait { .. }, 0) => {
+                    places[at] = queue.enter(0, thread::current(), || value.load(SeqCst) == 0);
+                    actor.ended = places[at].is_none().then_some(1);
+                }
+                (Does::Wait { .. }, _) => {
+                    let was_notified = places[at].take().is_some_and(Place::leave);
+                    actor.ended = Some(if was_notified { 0 } else { 2 });
+                }
+                (Does::Notify(_), 0) => value.store(1, SeqCst),
+                (Does::Notify(count), _) => actor.ended = Some(queue.notify(0, count)),
+            }
+            actor.step += 1;
+        }
+    }
+
+    /// In each order in which threads may take their steps: who waits without an end is notified or sees the new value, and as many
+    /// are told that they were notified as notifications count.
+    #[test]
+    fn no_order_of_steps_loses_a_notification() {
+        let (for_ever, timed) = (Does::Wait { is_timed: false }, Does::Wait { is_timed: true });
+        for does in [
+            &[for_ever, Does::Notify(1)][..],
+            &[for_ever, for_ever, Does::Notify(2)],
+            &[for_ever, for_ever, Does::Notify(1), Does::Notify(1)],
+            &[for_ever, timed, timed, Does::Notify(u32::MAX)],
+            &[timed, timed, Does::Notify(1), Does::Notify(1)],
+        ] {
+            // The choices of a run, each with how many there were.
+            let mut choices: Vec<(usize, usize)> = Vec::new();
+            let mut orders = 0;
+            loop {
+                let mut at = 0;
+                let ended = run(does, |count| {
+                    if at == choices.len() {
+                        choices.push((0, count));
+                    }
+                    at += 1;
+                    choices[at - 1].0
+                });
+                orders += 1;
+                let (mut notified, mut counted) = (0, 0);
+                for (does, ended) in does.iter().zip(&ended) {
+                    let ended = ended.unwrap_or_else(|| panic!("a waiter hangs: {choices:?}"));
+                    match does {
+                        Does::Wait { is_timed } => {
+                            assert!(*is_timed || ended != 2);
+                            notified += u32::from(ended == 0);
+                        }
+                        Does::Notify(_) => counted += ended,
+                    }
+                }
+                assert_eq!(notified, counted, "{choices:?}");
+                // The next order: the last choice that there is another one for.
+                while choices.pop_if(|(choice, count)| *choice + 1 == *count).is_some() {}
+                match choices.last_mut() {
+                    Some((choice, _)) => *choice += 1,
+                    None => break,
+                }
+            }
+            assert!(orders > 2, "{orders}");
+        }
+    }
 }

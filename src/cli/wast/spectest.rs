@@ -1,8 +1,8 @@
 //! The module `spectest` that test scripts import: the host as the specification's own interpreter provides it.
 
 use crate::{
-    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, SharedMemory, Store, Table, TableType,
-    Value,
+    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, SharedMemory, Store, Table,
+    TableType, Value,
 };
 
 /// Defines the module. Its printing functions print nothing: no script depends on it.
