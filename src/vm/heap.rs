@@ -299,12 +299,12 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         scanned += 1;
         marker.native_candidate(word);
     };
-    // SAFETY: the native stack is mapped from the stack pointer to where this store's code was entered; if no code was
-    // entered, `high` is 0 and the range is empty. A reference that compiled code keeps in a callee-saved register is still
-    // there, or a frame in the range has saved it.
-    unsafe {
+    // If no code was entered, the registers have nothing of the store, but may by chance have what looks like a reference.
+    if stack.is_running() {
         sys::saved_registers().iter().copied().for_each(&mut native);
-        words((here & !7) as *const u64, stack.high as *const u64, &mut native);
+        // SAFETY: the native stack is mapped from the stack pointer to where this store's code was entered. A reference that
+        // compiled code keeps in a callee-saved register is still there, or a frame in the range has saved it.
+        unsafe { words((here & !7) as *const u64, stack.high as *const u64, &mut native) };
     }
     marker.finish();
     let Marker { externs: ExternMarks { marks, .. }, found, .. } = marker;
