@@ -477,7 +477,7 @@ fn what_is_of_another_store_or_engine_is_refused() {
             let mut store = Store::new(engine, ());
             // The same numbers mean something else there.
             instantiate(&mut store, provider, &[]);
-            let error = Instance::new(&mut store, &module, &[import.clone()]).unwrap_err();
+            let error = Instance::new(&mut store, &module, std::slice::from_ref(&import)).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::Usage(_)), "{name}: {error}");
             Instance::new(&mut other, &module, &[import]).unwrap();
         }
@@ -509,7 +509,7 @@ fn objects_of_types_that_there_are_not_cannot_be_made() {
         let tag = exports.get_export(&mut store, "tag").unwrap();
         for (ty, fits) in [("(param i32)", true), ("(param i64)", false), ("", false), ("(param i32 i32)", false)] {
             let module = Module::new(engine, format!(r#"(module (import "" "tag" (tag {ty})))"#)).unwrap();
-            match Instance::new(&mut store, &module, &[tag.clone()]) {
+            match Instance::new(&mut store, &module, std::slice::from_ref(&tag)) {
                 Ok(_) => assert!(fits, "{ty}"),
                 Err(error) => assert!(!fits && matches!(error.kind(), ErrorKind::Link(_)), "{ty}: {error}"),
             }

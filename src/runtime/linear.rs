@@ -8,7 +8,7 @@ use crate::vm::shared::SharedBytes;
 
 /// A view of a linear memory, for the duration of a host call: bounds-checked, little-endian.
 ///
-/// The view borrows the store, so the memory can neither grow nor be dropped while the view is held. An access that is out of
+/// The view borrows the store, so the memory can't be dropped while the view is held, nor grow unless it is shared. An access that is out of
 /// bounds fails with [`Trap::MemoryOutOfBounds`], which a host function may return with `?`; nothing has been written then.
 ///
 /// Addresses and lengths may have any type that WebAssembly code passes them in: `u32`, `i32`, `u64`, `i64`, also `usize`. They
