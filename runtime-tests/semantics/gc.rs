@@ -7,15 +7,16 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 use wasmrun::{Config, Engine, Instance, Module, Store, Trap};
 
-/// Every configuration, and each once more with a collection at every allocation.
+/// Every configuration, and each once more with a collection at every allocation, and with one that is always under way.
 pub fn gc_configs() -> Vec<Config> {
-    let mut all = configs();
-    let mut collecting = configs();
-    collecting.iter_mut().for_each(|config| {
+    let (mut always, mut in_steps) = (configs(), configs());
+    always.iter_mut().for_each(|config| {
         config.collect_always(true);
     });
-    all.append(&mut collecting);
-    all
+    in_steps.iter_mut().for_each(|config| {
+        config.collect_in_steps(true);
+    });
+    [configs(), always, in_steps].concat()
 }
 
 /// Runs `test` on each of these engines; the output of a failing one ends with its configuration.

@@ -120,12 +120,17 @@ pub const HOLDERS: [(&str, i64); 7] = [
     ("new payload", SUM),
 ];
 
-/// Runs `test` on each engine, collecting when it is worth it and at each occasion.
+/// Runs `test` on each engine, collecting when it is worth it, at each occasion, and in steps all the time.
 pub fn for_each_engine_and_zeal(test: impl Fn(&Engine)) {
     for mut config in configs() {
-        for always in [false, true] {
-            println!("{config:?} {always}");
-            test(&Engine::new(config.collect_always(always)).expect("the configuration works on this host"));
+        for (always, in_steps) in [(false, false), (true, false), (false, true)] {
+            println!("{config:?} {always} {in_steps}");
+            if in_steps {
+                config.collect_in_steps(true);
+            } else {
+                config.collect_always(always);
+            }
+            test(&Engine::new(&config).expect("the configuration works on this host"));
         }
     }
 }

@@ -21,6 +21,7 @@ mod interruption;
 mod lifetimes;
 mod limits;
 mod linking;
+mod marking;
 mod memory;
 mod misuse;
 mod nans;

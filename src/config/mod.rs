@@ -46,6 +46,18 @@ pub enum OptLevel {
     SpeedAndSize,
 }
 
+/// When garbage collections run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Collections {
+    /// When enough has been allocated, and a large heap is marked in steps.
+    #[default]
+    Measured,
+    /// For tests: whenever one may, whole.
+    Always,
+    /// For tests: one after the other, and at each allocation little more is marked than one object.
+    Steps,
+}
+
 /// When [`Strategy::Tiered`] compiles functions and loops.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +136,7 @@ pub struct Config {
     pub(crate) signals_based_traps: bool,
     pub(crate) epoch_interruption: bool,
     pub(crate) max_exception_bytes: usize,
-    pub(crate) collect_always: bool,
+    pub(crate) collect: Collections,
     pub(crate) consume_fuel: bool,
     pub(crate) pack_memories: bool,
     pub(crate) features: WasmFeatures,
@@ -154,7 +166,7 @@ impl Config {
             signals_based_traps: true,
             epoch_interruption: false,
             max_exception_bytes: 256 << 20,
-            collect_always: false,
+            collect: Collections::Measured,
             consume_fuel: false,
             pack_memories: false,
             features: proposals::SUPPORTED,
@@ -329,7 +341,14 @@ impl Config {
     /// For tests: has stores run a garbage collection whenever they may.
     #[doc(hidden)]
     pub fn collect_always(&mut self, always: bool) -> &mut Self {
-        self.collect_always = always;
+        self.collect = if always { Collections::Always } else { Collections::Measured };
+        self
+    }
+
+    /// For tests: has stores run one garbage collection after the other, in the smallest steps.
+    #[doc(hidden)]
+    pub fn collect_in_steps(&mut self, steps: bool) -> &mut Self {
+        self.collect = if steps { Collections::Steps } else { Collections::Measured };
         self
     }
 

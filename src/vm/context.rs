@@ -78,6 +78,9 @@ pub(crate) struct VMStore {
     pub gc_limit: usize,
     /// Offset in the heap up to which its bytes are accessible.
     pub gc_end: usize,
+    /// Whether a collection marks: 1 or 0. Code that overwrites a reference in an object must have the old one marked then, see
+    /// [`heap::shade`](super::heap::shade).
+    pub gc_marking: u32,
     /// The functions that have a number in the heap, by that number. Moves when there are more.
     pub func_table: *const *mut VMFuncRef,
     /// Number of entries of `func_table`.
@@ -101,6 +104,7 @@ impl VMStore {
     pub const GC_BASE: i32 = offset_of!(VMStore, gc_base) as i32;
     pub const GC_CURSOR: i32 = offset_of!(VMStore, gc_cursor) as i32;
     pub const GC_LIMIT: i32 = offset_of!(VMStore, gc_limit) as i32;
+    pub const GC_MARKING: i32 = offset_of!(VMStore, gc_marking) as i32;
     pub const FUNC_TABLE: i32 = offset_of!(VMStore, func_table) as i32;
     pub const FUNC_COUNT: i32 = offset_of!(VMStore, func_count) as i32;
 }

@@ -16,6 +16,8 @@ pub(crate) struct ExternTable {
     free: Vec<u32>,
     by_address: HashMap<usize, u32>,
     next_serial: u64,
+    /// While a collection marks: whether each entry is marked, of those that there were when it began. Else empty.
+    marks: Vec<bool>,
 }
 
 struct ExternEntry {
@@ -60,8 +62,10 @@ impl ExternTable {
     /// The slot for an object; the same for each call while the object is in the table. `None` if the numbers are used up.
     pub fn intern(&mut self, object: &ExternRef) -> Option<u32> {
         const MOST: usize = 1 << 29;
-        if let Some(index) = self.by_address.get(&object.address()) {
-            return Some(Self::slot(*index));
+        if let Some(index) = self.by_address.get(&object.address()).copied() {
+            // Nothing else may have referred to it when the collection began.
+            self.mark_entry(index as usize);
+            return Some(Self::slot(index));
         }
         let entry = Some(ExternEntry { object: object.clone(), serial: self.next_serial });
         let index = match self.free.pop() {
@@ -77,6 +81,7 @@ impl ExternTable {
         };
         self.next_serial += 1;
         self.by_address.insert(object.address(), index);
+        self.mark_entry(index as usize);
         Some(Self::slot(index))
     }
 
@@ -85,36 +90,38 @@ impl ExternTable {
         self.entries[self.index(slot)?].as_ref().map(|entry| &entry.object)
     }
 
-    /// Removes the objects that are not marked, apart from those with a serial number below `frozen`; adds them to `dead`.
-    pub fn sweep(&mut self, marks: &[bool], frozen: u64, dead: &mut Vec<ExternRef>) {
-        let ExternTable { entries, free, by_address, .. } = self;
-        for (index, entry) in entries.iter_mut().enumerate() {
+    /// A collection begins: no object is marked.
+    pub fn begin_marking(&mut self) {
+        self.marks.clear();
+        self.marks.resize(self.entries.len(), false);
+    }
+
+    /// Marks the object that a slot refers to, if it refers to one.
+    #[inline]
+    pub fn mark(&mut self, slot: u32) {
+        if let Some(index) = self.index(slot) {
+            self.mark_entry(index);
+        }
+    }
+
+    #[inline]
+    fn mark_entry(&mut self, index: usize) {
+        if let Some(mark) = self.marks.get_mut(index) {
+            *mark = true;
+        }
+    }
+
+    /// Ends a collection: removes the objects that are not marked, apart from those with a serial number below `frozen` and
+    /// those that came since it began; adds them to `dead`.
+    pub fn sweep(&mut self, frozen: u64, dead: &mut Vec<ExternRef>) {
+        let ExternTable { entries, free, by_address, marks, .. } = self;
+        for (index, entry) in entries.iter_mut().enumerate().take(marks.len()) {
             if let Some(entry) = entry.take_if(|entry| !marks[index] && entry.serial >= frozen) {
                 by_address.remove(&entry.object.address());
                 free.push(index as u32);
                 dead.push(entry.object);
             }
         }
-    }
-}
-
-/// Which host objects of a table are marked.
-pub(crate) struct ExternMarks<'a> {
-    table: &'a ExternTable,
-    pub marks: Vec<bool>,
-}
-
-impl<'a> ExternMarks<'a> {
-    /// None is.
-    pub fn new(table: &'a ExternTable) -> Self {
-        ExternMarks { table, marks: vec![false; table.entries.len()] }
-    }
-
-    /// Marks the object that a slot refers to, if it refers to one.
-    #[inline]
-    pub fn mark(&mut self, slot: u32) {
-        if let Some(index) = self.table.index(slot) {
-            self.marks[index] = true;
-        }
+        marks.clear();
     }
 }

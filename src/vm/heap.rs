@@ -9,6 +9,9 @@
 //! constant expressions; the pending exception; and references that the host holds. The values of other element segments are no
 //! roots: they have a reference to a collected object only from an immutable global, which is a root itself.
 //!
+//! The roots are looked at once, when a collection begins. A large heap is marked in steps then, at allocations and when code
+//! overwrites references in objects ([`gc::mark`](super::gc)); when nothing is left to be marked, what is not marked is freed.
+//!
 //! The slot of a host object is a number and no address, and that of an object an offset in the heap: whatever WebAssembly code
 //! does to it, a look-up stays in the store's own list or heap.
 //!
@@ -23,10 +26,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::extern_ref::ExternRef;
-use super::extern_table::{ExternMarks, ExternTable};
-use super::gc::Marker;
+use super::extern_table::ExternTable;
 use super::limits::{GrowthRequest, LimitedResource};
 use super::store::StoreOpaque;
+use crate::config::Collections;
 use crate::error::{Error, Result};
 use crate::module::types::RefType;
 use crate::sys;
@@ -78,17 +81,21 @@ pub(crate) struct Heap {
     /// Bytes that the store's limiter has allowed.
     allowed: usize,
     frozen: Frozen,
+    /// While a collection marks: what was kept when it began. Suspended code that goes on meanwhile has its references in that.
+    frozen_before: Frozen,
+    /// While a collection marks: number of words that it has scanned for roots.
+    scanned: usize,
     /// Host objects that were collected but not dropped yet.
     dead: Vec<ExternRef>,
     collections: u64,
-    /// For tests: a collection is always due.
-    always: bool,
+    /// When collections run. (`collections` counts them.)
+    pace: Collections,
 }
 
 impl Heap {
-    /// An empty heap. With `always`, for tests, a collection is always due.
-    pub fn new(always: bool) -> Self {
-        Heap { always, ..Heap::default() }
+    /// An empty heap.
+    pub fn new(pace: Collections) -> Self {
+        Heap { pace, ..Heap::default() }
     }
 
     /// The `externref` slot for a host object; the same for each call while the object is in the heap. `None` if all slots are
@@ -102,12 +109,6 @@ impl Heap {
     /// The host object that an `externref` slot refers to; `None` for null.
     pub fn extern_ref(&self, slot: u64) -> Option<ExternRef> {
         self.externs.get(u32::try_from(slot).ok()?).cloned()
-    }
-
-    /// The host objects.
-    #[cfg(test)]
-    pub fn externs(&self) -> &ExternTable {
-        &self.externs
     }
 
     /// What host objects count for.
@@ -129,7 +130,7 @@ impl Heap {
 
     /// Whether a collection is worth its time when `more` bytes are to be allocated.
     pub fn is_due(&self, more: usize) -> bool {
-        self.bytes() + more > self.threshold.max(MIN_THRESHOLD) || self.always
+        self.bytes() + more > self.threshold.max(MIN_THRESHOLD) || self.pace != Collections::Measured
     }
 
     /// Whether there are collected host objects that were not dropped yet.
@@ -254,7 +255,7 @@ unsafe fn words(mut from: *const u64, to: *const u64, mut visit: impl FnMut(u64)
 
 /// Collects the objects that no root and no reachable object refers to; see the module's documentation for the roots.
 /// Objects of the heap are freed at once. Host objects only lose their slots; the caller drops them, see
-/// [`Heap::take_dead`].
+/// [`Heap::take_dead`]. What a collection that marks in steps has marked is forgotten: it might keep what has died since it began.
 ///
 /// Does nothing if the current native stack is not the one that the store's code runs on.
 ///
@@ -264,22 +265,66 @@ unsafe fn words(mut from: *const u64, to: *const u64, mut visit: impl FnMut(u64)
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
+    // SAFETY: the caller's promise.
+    if unsafe { begin(store) } {
+        step(store, u64::MAX);
+    }
+}
+
+/// Goes on with collecting when so many bytes of objects are to be allocated: begins a collection if one is due, or marks more if
+/// one marks already. Returns whether there was a whole one, from its begin to its end.
+///
+/// # Safety
+/// As for [`collect`].
+pub(crate) unsafe fn advance(store: &mut StoreOpaque, bytes: u64) -> bool {
+    let is_due = store.gc.is_due() || store.heap.is_due(0);
+    let begins = store.vm.gc_marking == 0 || store.heap.pace == Collections::Always;
+    // SAFETY: the caller's promise.
+    if begins && !(is_due && unsafe { begin(store) }) {
+        return false;
+    }
+    match store.gc.units_due(begins, bytes) {
+        0 => false,
+        units => step(store, units) && begins,
+    }
+}
+
+/// Marks what references refer to that are about to be overwritten in objects, while a collection marks.
+#[inline(never)]
+pub(crate) fn shade(store: &mut StoreOpaque, references: &[u32]) {
+    match store.gc.shade(references, &mut store.heap.externs) {
+        0 => {}
+        units => {
+            step(store, units);
+        }
+    }
+}
+
+/// Begins a collection: marks what the roots refer to. Returns whether that was possible: it is not if the current native stack is
+/// not the one that the store's code runs on.
+///
+/// # Safety
+/// As for [`collect`].
+#[inline(never)]
+unsafe fn begin(store: &mut StoreOpaque) -> bool {
     let stack = store.stack();
     let here = sys::stack_pointer();
     if stack.is_running() && !stack.contains(here) {
-        return;
+        return false;
     }
     let (value_base, value_top) = (store.value_base(), store.vm.value_top);
+    let frozen = store.frozen();
     let StoreOpaque { vm, heap, gc, globals, tables, instances, .. } = &mut *store;
-    let pending = vm.thrown;
-    // SAFETY: nobody writes to the heap of objects during a collection.
-    let mut marker = unsafe { gc.marker(vm, ExternMarks::new(&heap.externs)) };
+    vm.gc_marking = 1;
+    heap.frozen_before = frozen;
+    gc.begin(vm, &mut heap.externs);
+    let mut marker = gc.marker(&mut heap.externs);
     let mut scanned = 0;
     let mut slot = |slot| {
         scanned += 1;
         marker.candidate(slot);
     };
-    slot(pending);
+    slot(vm.thrown);
     // SAFETY: the value stack is mapped up to `value_top`.
     unsafe { words(value_base, value_top, &mut slot) };
     let is_collected = |ty: &RefType| !ty.is_of_functions();
@@ -306,15 +351,28 @@ pub(crate) unsafe fn collect(store: &mut StoreOpaque) {
         // compiled code keeps in a callee-saved register is still there, or a frame in the range has saved it.
         unsafe { words((here & !7) as *const u64, stack.high as *const u64, &mut native) };
     }
-    marker.finish();
-    let Marker { externs: ExternMarks { marks, .. }, found, .. } = marker;
-    gc.sweep(found, scanned);
-    heap.externs.sweep(&marks, heap.frozen.externs, &mut heap.dead);
+    heap.scanned = scanned;
+    true
+}
+
+/// Marks for so many units, see [`Marker::step`](super::gc::Marker::step), and ends the collection if nothing is left to be marked
+/// then. Returns whether it did.
+fn step(store: &mut StoreOpaque, units: u64) -> bool {
+    let StoreOpaque { vm, heap, gc, .. } = &mut *store;
+    let mut marker = gc.marker(&mut heap.externs);
+    if !marker.step(units) {
+        return false;
+    }
+    let found = marker.found();
+    vm.gc_marking = 0;
+    gc.sweep(found, heap.scanned, units != u64::MAX);
+    heap.externs.sweep(heap.frozen_before.externs, &mut heap.dead);
     heap.collections += 1;
     heap.survived = heap.bytes();
     // The cost of a collection grows with the live bytes and with the words scanned (8 bytes each). The next is due when as
     // many bytes were allocated as are alive now, or half as many as were scanned, so the cost per allocated byte is bounded.
-    heap.threshold = heap.bytes() + heap.bytes().max(4 * scanned).max(MIN_THRESHOLD);
+    heap.threshold = heap.bytes() + heap.bytes().max(4 * heap.scanned).max(MIN_THRESHOLD);
+    true
 }
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ macro_rules! for_each_libcall {
             move_bytes(to: I64, from: I64, len: I64) -> I32;
             array_init_data(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
             array_init_elem(ty: I32, segment: I32, array: I64, index: I32, offset: I32, length: I32) -> Trap;
+            /// Marks what a reference refers to that is about to be overwritten in an object.
+            shade_reference(reference: I64) -> I32;
             /// The number of a function in the heap, which it gets if it has none.
             func_to_id(func: I64) -> Made;
             /// `memory.atomic.notify` at the sum of index and offset; returns how many were woken.
@@ -127,7 +129,7 @@ pub(crate) fn table() -> *const Libcalls {
 mod entry {
     use super::super::context::VMFuncRef;
     use super::super::gc::{functions, ops as gc};
-    use super::super::{exception, fuel, instance, ops, store::StoreOpaque};
+    use super::super::{exception, fuel, heap, instance, ops, store::StoreOpaque};
     use super::{FAILED, VMContext};
     use crate::error::{Result, Trap};
 
@@ -278,6 +280,10 @@ mod entry {
         array_init_elem(vmctx, ty: u32, segment: u32, array: u64, index: u32, offset: u32, length: u32) -> u32 {
             status(vmctx, gc::array_init_elem(vmctx, ty, segment, (array as u32, index, length), offset))
         }
+        shade_reference(vmctx, reference: u64) -> u32 {{
+            heap::shade(&mut *(*vmctx).store.cast::<StoreOpaque>(), &[reference as u32]);
+            0
+        }}
         func_to_id(vmctx, func: u64) -> u64 {
             made(vmctx, functions::func_to_id((*vmctx).store.cast(), func as usize as *mut VMFuncRef))
         }

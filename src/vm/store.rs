@@ -171,6 +171,7 @@ impl StoreOpaque {
                 gc_cursor: 0,
                 gc_limit: 0,
                 gc_end: 0,
+                gc_marking: 0,
                 func_table: std::ptr::null(),
                 func_count: 0,
             },
@@ -195,8 +196,8 @@ impl StoreOpaque {
             tables: Vec::new(),
             globals: Vec::new(),
             tags: Vec::new(),
-            heap: Heap::new(engine.config.collect_always),
-            gc: GcHeap::new(id, engine.config.collect_always),
+            heap: Heap::new(engine.config.collect),
+            gc: GcHeap::new(id, engine.config.collect),
             stack: NativeStack::default(),
             suspended: 0,
             fiber: std::ptr::null_mut(),
@@ -529,8 +530,18 @@ impl StoreOpaque {
     #[inline]
     pub fn collect_if_due(&mut self, interns: bool) {
         if self.heap.is_due(0) || self.heap.has_dead() || interns && self.is_short_of_heap() {
-            self.collect();
+            self.collect_as_due(interns);
         }
+    }
+
+    #[cold]
+    fn collect_as_due(&mut self, interns: bool) {
+        if interns && self.is_short_of_heap() {
+            return self.collect();
+        }
+        // SAFETY: as in `collect`.
+        unsafe { heap::advance(self, heap::EXTERN_BYTES as u64) };
+        heap::drop_all(self.heap.take_dead());
     }
 
     /// Runs a garbage collection; see [`StoreOpaque::collect_if_due`] for what the caller must see to.

@@ -32,6 +32,7 @@ run! {
     StructSet32(m) struct_set(m, |number: u32| number)
     StructSet64(m) struct_set(m, |number: u64| number)
     StructSetWide(m) struct_set(m, slots)
+    StructSetRef(m) if is_marking(m) { Flow::Slow(struct_set_ref) } else { struct_set(m, |reference: u32| reference) }
     StructSetFar(_m) Flow::Slow(struct_set_far)
     StructNew(_m) Flow::Slow(struct_new)
     StructNewDefault(_m) Flow::Slow(struct_new_default)
@@ -49,6 +50,7 @@ run! {
     ArraySet32(m) array_set(m, |number: u32| number)
     ArraySet64(m) array_set(m, |number: u64| number)
     ArraySetWide(m) array_set(m, slots)
+    ArraySetRef(m) if is_marking(m) { Flow::Slow(array_set_ref) } else { array_set(m, |reference: u32| reference) }
     ArraySetFunc(_m) Flow::Slow(array_set_func)
     ArrayLen(m) {
         match m.get(m.b()) {
@@ -113,6 +115,13 @@ fn read<T: Copy>(m: &Machine, object: u32, offset: u32) -> T {
 fn write<T: Copy>(m: &Machine, object: u32, offset: u32, value: T) {
     // SAFETY: as in `read`.
     unsafe { access::write(m.store(), object.wrapping_add(offset), value) }
+}
+
+/// Whether a collection marks, so that references must not be overwritten before they are marked.
+#[inline(always)]
+fn is_marking(m: &Machine) -> bool {
+    // SAFETY: the store of the running instance.
+    unsafe { (*m.store()).gc_marking != 0 }
 }
 
 /// The vector that two slots hold.
@@ -190,6 +199,34 @@ fn array_set<T: Copy, V: SlotValue>(m: &mut Machine, wrap: impl FnOnce(V) -> T) 
             m.skip(1)
         }
         Err(trap) => Flow::Trap(trap),
+    }
+}
+
+/// Writes a reference to a part of an object while a collection marks.
+fn set_ref(m: &mut Machine, object: u32, offset: u32, reference: u32) {
+    // SAFETY: the store of the running instance, and a part of an object in which a reference is.
+    unsafe { ops::set_reference(m.store().cast(), object.wrapping_add(offset), reference) };
+    m.skip(1);
+}
+
+fn struct_set_ref(m: &mut Machine) -> Step {
+    match m.get(m.a()) {
+        0 => m.stop(Trap::NullStructReference),
+        object => {
+            set_ref(m, object, m.c().into(), m.get(m.b()));
+            Step::Next
+        }
+    }
+}
+
+fn array_set_ref(m: &mut Machine) -> Step {
+    let array = m.get(m.a());
+    match element::<u32>(m, array, m.get(m.b())) {
+        Ok(offset) => {
+            set_ref(m, array, offset, m.get(m.c()));
+            Step::Next
+        }
+        Err(trap) => m.stop(trap),
     }
 }
 

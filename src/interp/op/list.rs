@@ -108,7 +108,8 @@ macro_rules! for_each_op {
                 I64MulWideS: [Low(1)],
                 I64MulWideU: [Low(1)],
                 Shuffle: [Def(A), Slot(B), Slot(C), Word(1), Word(2)],
-                /// The GC proposal. Fields are named by how they are stored: as so many bits, or as the number of a function.
+                /// The GC proposal. Fields are named by how they are stored: as so many bits, a reference, or the number of a
+                /// function.
                 /// Reads: the reference, the field's offset; writes: the reference, the value, the offset.
                 StructGet8S: [Def(A), Slot(B), OffsetC],
                 StructGet8U: [Def(A), Slot(B), OffsetC],
@@ -125,6 +126,7 @@ macro_rules! for_each_op {
                 StructSet32: [Slot(A), Slot(B), OffsetC],
                 StructSet64: [Slot(A), Slot(B), OffsetC],
                 StructSetWide: [Slot(A), Slot(B), OffsetC],
+                StructSetRef: [Slot(A), Slot(B), OffsetC],
                 /// Any field, of any offset: type and field follow.
                 StructSetFar: [Slot(A), Slot(B), Low(1), High(1)],
                 /// The first operand's slot, which may be wide, and the type.
@@ -144,6 +146,7 @@ macro_rules! for_each_op {
                 ArraySet32: [Slot(A), Slot(B), Slot(C)],
                 ArraySet64: [Slot(A), Slot(B), Slot(C)],
                 ArraySetWide: [Slot(A), Slot(B), Slot(C)],
+                ArraySetRef: [Slot(A), Slot(B), Slot(C)],
                 ArraySetFunc: [Slot(A), Slot(B), Slot(C)],
                 ArrayLen: [Def(A), Slot(B)],
                 /// The operands are in consecutive slots from the first number on; the type follows, and then another type, a

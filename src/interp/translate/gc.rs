@@ -38,8 +38,8 @@ impl Translator<'_> {
     }
 
     /// Emits an instruction with a slow path, which has none.
-    fn effect_slow(&mut self, op: Plain, a: u16, b: u16, rest: &[u64]) {
-        self.effect(op.op(), a, b, 0, rest);
+    fn effect_slow(&mut self, op: Plain, (a, b, c): (u16, u16, u16), rest: &[u64]) {
+        self.effect(op.op(), a, b, c, rest);
         self.clobber();
     }
 
@@ -95,14 +95,16 @@ impl Translator<'_> {
         let op = match kind {
             Storage::I8 => Plain::StructSet8,
             Storage::I16 => Plain::StructSet16,
-            Storage::Bits32 | Storage::Reference => Plain::StructSet32,
+            Storage::Bits32 => Plain::StructSet32,
             Storage::Bits64 => Plain::StructSet64,
             Storage::V128 => Plain::StructSetWide,
-            Storage::Function => return self.effect_slow(Plain::StructSetFar, a, b, &[halves(ty, field)]),
+            Storage::Reference => Plain::StructSetRef,
+            Storage::Function => return self.effect_slow(Plain::StructSetFar, (a, b, 0), &[halves(ty, field)]),
         };
         match offset {
+            Some(offset) if kind == Storage::Reference => self.effect_slow(op, (a, b, offset), &[]),
             Some(offset) => self.effect(op.op(), a, b, offset, &[]),
-            None => self.effect_slow(Plain::StructSetFar, a, b, &[halves(ty, field)]),
+            None => self.effect_slow(Plain::StructSetFar, (a, b, 0), &[halves(ty, field)]),
         }
     }
 
@@ -158,15 +160,13 @@ impl Translator<'_> {
         let op = match self.element(ty) {
             Storage::I8 => Plain::ArraySet8,
             Storage::I16 => Plain::ArraySet16,
-            Storage::Bits32 | Storage::Reference => Plain::ArraySet32,
+            Storage::Bits32 => Plain::ArraySet32,
             Storage::Bits64 => Plain::ArraySet64,
             Storage::V128 => Plain::ArraySetWide,
-            Storage::Function => Plain::ArraySetFunc,
+            Storage::Reference => return self.effect_slow(Plain::ArraySetRef, (a, b, c), &[]),
+            Storage::Function => return self.effect_slow(Plain::ArraySetFunc, (a, b, c), &[]),
         };
         self.effect(op.op(), a, b, c, &[]);
-        if op == Plain::ArraySetFunc {
-            self.clobber();
-        }
     }
 
     pub fn array_len(&mut self) {
@@ -187,22 +187,22 @@ impl Translator<'_> {
 
     pub fn array_fill(&mut self, ty: u32) {
         let base = self.settled_operands(4);
-        self.effect_slow(Plain::ArrayFill, 0, 0, &[halves(base, ty)]);
+        self.effect_slow(Plain::ArrayFill, (0, 0, 0), &[halves(base, ty)]);
     }
 
     pub fn array_copy(&mut self, to: u32, from: u32) {
         let base = self.settled_operands(5);
-        self.effect_slow(Plain::ArrayCopy, 0, 0, &[halves(base, to), from.into()]);
+        self.effect_slow(Plain::ArrayCopy, (0, 0, 0), &[halves(base, to), from.into()]);
     }
 
     pub fn array_init_data(&mut self, ty: u32, segment: u32) {
         let base = self.settled_operands(4);
-        self.effect_slow(Plain::ArrayInitData, 0, 0, &[halves(base, ty), segment.into()]);
+        self.effect_slow(Plain::ArrayInitData, (0, 0, 0), &[halves(base, ty), segment.into()]);
     }
 
     pub fn array_init_elem(&mut self, ty: u32, segment: u32) {
         let base = self.settled_operands(4);
-        self.effect_slow(Plain::ArrayInitElem, 0, 0, &[halves(base, ty), segment.into()]);
+        self.effect_slow(Plain::ArrayInitElem, (0, 0, 0), &[halves(base, ty), segment.into()]);
     }
 
     /// The extension word of a test or cast to a defined type.

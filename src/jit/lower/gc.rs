@@ -319,7 +319,26 @@ impl<'m> Lower<'m, '_> {
         let flags = self.flags(Region::Field(place.offset));
         let flags = self.checked(object, flags, Trap::NullStructReference);
         let address = self.object_address(object);
+        self.shade(place.storage, flags, address, place.offset);
         self.store_part(place.storage, flags, value, address, place.offset);
+    }
+
+    /// Whether a collection marks, as CLIF's bool: references in objects must not be overwritten then before they are marked.
+    fn is_marking(&mut self) -> Value {
+        let store = self.load_constant(self.vmctx, VMContext::STORE);
+        let flags = self.flags(Region::Marking);
+        self.ins().load(types::I32, flags, store, VMStore::GC_MARKING)
+    }
+
+    /// Before a field or element is overwritten: has the reference marked that is there, if a collection marks.
+    fn shade(&mut self, storage: Storage, flags: MemFlagsData, address: Value, offset: u32) {
+        if storage == Storage::Reference {
+            let is_marking = self.is_marking();
+            self.rarely(is_marking, |lower| {
+                let old = lower.ins().uload32(flags, address, offset as i32);
+                lower.shade_reference(old);
+            });
+        }
     }
 
     /// Loads a field or element, packed ones extended by `signed`.
@@ -490,6 +509,7 @@ impl<'m> Lower<'m, '_> {
         let storage = self.module.array_storage(ty);
         let address = self.element_address(array, index, storage);
         let flags = self.flags(Region::Element(storage));
+        self.shade(storage, flags, address, HEADER);
         self.store_part(storage, flags, value, address, HEADER);
     }
 
@@ -531,7 +551,13 @@ impl<'m> Lower<'m, '_> {
         self.check_range(from, length);
         let wide = self.ins().uextend(types::I64, length);
         let bytes = self.ins().ishl_imm_u(wide, i64::from(storage.size_log2()));
-        let is_long = self.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, bytes, i64::from(SHORT_COPY));
+        let mut is_long = self.ins().icmp_imm_u(IntCC::UnsignedGreaterThan, bytes, i64::from(SHORT_COPY));
+        if storage == Storage::Reference {
+            // Only the runtime has those marked that are overwritten.
+            let is_marking = self.is_marking();
+            let is_marking = self.ins().ireduce(types::I8, is_marking);
+            is_long = self.ins().bor(is_long, is_marking);
+        }
         let [long, short, done] = std::array::from_fn(|_| self.builder.create_block());
         self.ins().brif(is_long, long, [], short, []);
         self.builder.seal_block(long);

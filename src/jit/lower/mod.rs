@@ -136,6 +136,8 @@ pub(super) enum Region {
     Global(u32),
     /// The cursor and the limit of the store's heap.
     Allocation,
+    /// Whether a collection of the store's heap marks.
+    Marking,
     /// Headers of objects in the heap, and descriptors. What is read there never changes.
     ObjectHeader,
     /// Fields of structures, by their offset.
@@ -457,6 +459,7 @@ impl<'m, 'b> Lower<'m, 'b> {
             Region::Allocation => (7, "allocation".into()),
             Region::ObjectHeader => (8, "object header".into()),
             Region::FuncTable => (9, "function table".into()),
+            Region::Marking => (10, "marking".into()),
             Region::Element(storage) => (0x10 + storage as u32, format!("elements {storage:?}").into()),
             Region::Field(offset) => {
                 let offset = offset.min(0x1ff);

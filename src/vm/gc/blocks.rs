@@ -66,6 +66,12 @@ impl Bitmap {
         self.0[at as usize / 512] & 1 << (at / 8 % 64) != 0
     }
 
+    /// Address of a bit.
+    #[inline]
+    pub fn address(&self, at: u32) -> *const u8 {
+        (&raw const self.0[at as usize / 512]).cast()
+    }
+
     /// Sets a bit; whether it was clear.
     #[inline]
     pub fn set(&mut self, at: u32) -> bool {
@@ -129,11 +135,12 @@ pub(super) struct Blocks {
     blocks: Vec<Block>,
     /// The state of each line.
     pub lines: Vec<u8>,
-    /// During a collection: for each line, whether it has a part of a marked object.
+    /// While a collection marks: for each line, whether it has a part of a marked object, or else its state if it was handed
+    /// out since the collection began. What was made there since is not marked, but kept. Else all [`EMPTY`].
     pub marked_lines: Vec<u8>,
     /// Where objects start that survived the last collection, or that were found since.
     pub starts: Bitmap,
-    /// During a collection: where marked objects start. Else all zero.
+    /// While a collection marks: where marked objects start. Else all zero.
     pub marks: Bitmap,
     /// Blocks with holes that were not looked at since the last collection.
     recyclable: Vec<u32>,
@@ -143,6 +150,8 @@ pub(super) struct Blocks {
     next: usize,
     /// No run of so many free blocks was found since the last collection.
     missing: usize,
+    /// Whether a collection marks.
+    pub is_marking: bool,
 }
 
 impl Blocks {
@@ -241,6 +250,9 @@ impl Blocks {
             let run = if is_tail { first } else { count };
             self.blocks[block] = Block { run: run as u32, is_zero: false, era };
         }
+        if is_used_as == Use::Head && self.is_marking {
+            self.marks.set((first * BLOCK) as u32);
+        }
         is_zero
     }
 
@@ -254,9 +266,12 @@ impl Blocks {
 
     /// Notes that lines of a block are handed out.
     pub fn hand_out(&mut self, block: usize, lines: std::ops::Range<usize>) {
-        let lines = &mut self.lines[block * LINES + lines.start..block * LINES + lines.end];
-        lines.fill(NEW);
-        lines[0] = NEW_SPAN;
+        let lines = block * LINES + lines.start..block * LINES + lines.end;
+        let both = [Some(&mut self.lines), self.is_marking.then_some(&mut self.marked_lines)];
+        for states in both.into_iter().flatten() {
+            states[lines.clone()].fill(NEW);
+            states[lines.start] = NEW_SPAN;
+        }
     }
 
     /// The next block with holes that was taken into use in this era or later.
@@ -269,8 +284,18 @@ impl Blocks {
         None
     }
 
-    /// Frees what is not marked, when everything is marked that is reachable. Returns the blocks with descriptors or objects.
+    /// A collection begins, and whatever another one has marked is forgotten.
+    pub fn begin_marking(&mut self) {
+        if self.is_marking {
+            self.marked_lines.fill(EMPTY);
+            self.marks.0.fill(0);
+        }
+        self.is_marking = true;
+    }
+
+    /// Ends a collection: frees what is not marked, when everything is that was reachable when it began.
     pub fn sweep(&mut self) {
+        self.is_marking = false;
         self.recyclable.clear();
         let mut block = self.len();
         while block > 0 {
@@ -304,11 +329,12 @@ impl Blocks {
         self.free += count;
     }
 
-    /// Chooses free blocks whose memory is to be given back to the system, so that at most `most` are left that may have some:
-    /// runs of blocks, those at the end first. They are zero afterwards.
-    pub fn discard(&mut self, most: usize, mut give_back: impl FnMut(std::ops::Range<usize>) -> bool) {
+    /// Chooses free blocks whose memory is to be given back to the system, so that at most `most` are left that may have some, but
+    /// no more than `count` of them: runs of blocks, those at the end first. They are zero afterwards.
+    pub fn discard(&mut self, most: usize, count: usize, mut give_back: impl FnMut(std::ops::Range<usize>) -> bool) {
         let is_dirty = |this: &Self, block: usize| this.uses[block] == Use::Free && !this.blocks[block].is_zero;
         let mut dirty = (0..self.len()).filter(|block| is_dirty(self, *block)).count();
+        let most = most.max(dirty.saturating_sub(count));
         let mut end = self.len();
         while dirty > most && end > 0 {
             let mut first = end;
@@ -380,11 +406,17 @@ mod tests {
         blocks.marked_lines[4 * LINES] = KNOWN;
         blocks.sweep();
         let mut given = Vec::new();
-        blocks.discard(2, |run| {
+        blocks.discard(2, 100, |run| {
             given.push(run);
             true
         });
         assert_eq!(given, [5..8, 2..4]);
-        assert!(blocks.take(5, 3, Use::Small, 0) && !blocks.take(1, 2, Use::Small, 0));
+        // Of the two that are left, no more than one.
+        blocks.discard(0, 1, |run| {
+            given.push(run);
+            true
+        });
+        assert_eq!((given.len(), &given[2]), (3, &(1..2)));
+        assert!(blocks.take(5, 3, Use::Small, 0) && !blocks.take(0, 2, Use::Small, 0));
     }
 }

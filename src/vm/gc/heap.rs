@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::super::context::VMStore;
-use super::super::extern_table::ExternMarks;
+use super::super::extern_table::ExternTable;
 use super::super::heap;
 use super::super::limits::{self, LimitedResource};
 use super::super::space::{Reservation, SpaceUse, refused};
@@ -18,8 +18,9 @@ use super::blocks::{BLOCK, Blocks, LINE, LINES, MAX_SMALL, Use};
 use super::descriptor::Descriptors;
 use super::functions::Functions;
 use super::layout::{self, MAX_STRUCT};
-use super::mark::{Found, Marker};
+use super::mark::{Found, Marker, Marking};
 use super::pins::{GcPin, Pins};
+use crate::config::Collections;
 use crate::error::{Error, Result};
 use crate::sys::discard;
 
@@ -54,6 +55,26 @@ const RELAXED: u64 = 8 << 20;
 /// Free blocks that keep their memory, beside as many as are used.
 const KEPT: usize = (8 << 20) / BLOCK;
 
+/// Units of marking ([`Marker::step`]) that a collection begins with: a small heap is marked whole then. A unit takes 10 ns, or
+/// some times as long where nothing is in the processor's caches.
+const FIRST_STEP: u64 = 80_000;
+
+/// Units of marking that are worth a step, and the most of one.
+const STEP_UNITS: std::ops::RangeInclusive<u64> = 2_000..=100_000;
+
+/// Bytes of a large object in whose allocation one more unit than the most of a step is marked: to make it takes as long.
+const BYTES_A_UNIT: u64 = 32;
+
+/// Bytes that are allocated, at least, while a collection marks.
+const MIN_GOAL: u64 = 4 << 20;
+
+/// References that are overwritten while a collection marks, and after which it does a step; and units of marking for each.
+const WRITES_A_STEP: u64 = 256;
+const UNITS_A_WRITE: u64 = 2;
+
+/// Free blocks that are given back to the system by one collection, at most: that takes a millisecond for 16 MiB.
+const GIVEN_BACK: usize = (32 << 20) / BLOCK;
+
 /// Entries that the mark stack has room for from the beginning, so that marking gets on whatever the system refuses.
 const MARK_STACK: usize = 1024;
 
@@ -77,8 +98,10 @@ pub(crate) struct GcHeap {
     overflow: (usize, usize),
     /// What is left of the block for descriptors: zero bytes.
     immortal: (usize, usize),
-    /// Bytes that were handed out since the last collection.
+    /// Bytes that were handed out since the last collection began.
     allocated: u64,
+    /// While a collection marks: bytes that had been handed out when it began, since the one before.
+    allocated_before: u64,
     /// Bytes of `allocated` at which the next collection is due.
     threshold: u64,
     /// Bytes of the objects that the last collection has found.
@@ -87,18 +110,22 @@ pub(crate) struct GcHeap {
     era: u64,
     /// Objects in blocks of earlier eras are kept.
     frozen: u64,
-    mark_stack: Vec<u64>,
-    /// Exceptions and their bytes: those that the last collection has found, and those that were made since.
+    marking: Marking,
+    /// Units of marking that the last collection took.
+    units: u64,
+    /// References that were overwritten since the last step that this has caused, while a collection marks.
+    writes: u64,
+    /// Exceptions and their bytes: those that the last collection has found, and those that were made since it ended.
     exceptions: (usize, usize),
-    /// For tests: a collection is always due.
-    always: bool,
+    /// While a collection marks: those that were made since it began.
+    new_exceptions: (usize, usize),
+    pace: Collections,
 }
 
 impl GcHeap {
-    /// The heap of the store with this id: empty, and without a reservation. With `always`, for tests, a collection is always
-    /// due.
-    pub fn new(store: u64, always: bool) -> Self {
-        GcHeap { always, pins: Arc::new(Pins::new(store)), ..GcHeap::default() }
+    /// The heap of the store with this id: empty, and without a reservation.
+    pub fn new(store: u64, pace: Collections) -> Self {
+        GcHeap { pace, pins: Arc::new(Pins::new(store)), ..GcHeap::default() }
     }
 
     /// Bytes of the blocks in use.
@@ -131,7 +158,9 @@ impl GcHeap {
 
     /// Counts an exception that was made.
     pub fn count_exception(&mut self, bytes: usize) {
-        self.exceptions = (self.exceptions.0 + 1, self.exceptions.1 + bytes);
+        for count in [&mut self.exceptions, &mut self.new_exceptions] {
+            *count = (count.0 + 1, count.1 + bytes);
+        }
     }
 
     /// The index of the tag that has a descriptor, see [`Descriptors::tag`].
@@ -156,7 +185,8 @@ impl GcHeap {
     /// Whether an eighth of the blocks in use were handed out since the last collection, whose cost is then spread over them,
     /// even if it frees nothing.
     pub fn is_worth_collecting(&self) -> bool {
-        self.allocated > 0 && self.allocated >= self.bytes() as u64 / 8
+        let allocated = self.allocated + self.allocated_before;
+        allocated > 0 && allocated >= self.bytes() as u64 / 8
     }
 
     /// Keeps all objects that exist now until [`GcHeap::set_frozen`], whether or not anything refers to them. Returns what
@@ -192,7 +222,7 @@ impl GcHeap {
         self.hole_end = end;
         vm.gc_cursor = START as usize + start;
         // Each object asks then.
-        vm.gc_limit = START as usize + if self.always { start } else { end };
+        vm.gc_limit = START as usize + if self.pace == Collections::Measured { end } else { start };
     }
 
     /// Allocates from what was handed out already and from the holes of blocks in use.
@@ -316,7 +346,7 @@ pub(crate) fn reserve(store: &mut StoreOpaque) -> Result<()> {
         }
     };
     let gc = &mut store.gc;
-    gc.mark_stack.try_reserve_exact(MARK_STACK).map_err(|_| refused("memory for objects", MARK_STACK))?;
+    gc.marking.stack.try_reserve_exact(MARK_STACK).map_err(|_| refused("memory for objects", MARK_STACK))?;
     gc.space = space;
     gc.close_holes(&mut store.vm);
     store.vm.gc_end = START as usize;
@@ -364,17 +394,14 @@ unsafe fn alloc_slowly(store: *mut StoreOpaque, bytes: u64) -> Result<u32> {
     unsafe {
         let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes as u64 <= RESERVED);
         let bytes = bytes.ok_or_else(|| Error::resource("an object is larger than the heap can be"))?;
-        let is_due = (*store).gc.is_due() || (*store).gc.always;
-        if is_due {
-            heap::collect(&mut *store);
-        }
+        let was_whole = heap::advance(&mut *store, bytes as u64);
         let error = match place(store, bytes) {
             Ok(object) => return Ok(object),
             Err(error) => error,
         };
         // What is garbage may make room. An eighth must be free then if little was allocated since the last collection, or a
         // program near the limit would collect all the time.
-        if is_due || (*store).panic.is_some() {
+        if was_whole || (*store).panic.is_some() {
             return Err((*store).note_refusal(error));
         }
         let (was_worth, before) = ((*store).gc.is_worth_collecting(), (*store).gc.bytes() as u64);
@@ -455,34 +482,74 @@ pub(super) unsafe fn alloc_immortal(store: *mut StoreOpaque, bytes: u32) -> Resu
 }
 
 impl GcHeap {
-    /// A marker of this heap, and the references that the host and Rust code hold, which it has marked.
-    ///
-    /// # Safety
-    /// Nobody may write to the heap while the marker exists.
-    pub unsafe fn marker<'a>(&'a mut self, vm: &mut VMStore, externs: ExternMarks<'a>) -> Marker<'a> {
+    /// Begins a collection, instead of one that marks already; it has marked the references that the host and Rust code hold. The
+    /// caller marks the other roots next.
+    pub fn begin(&mut self, vm: &mut VMStore, externs: &mut ExternTable) {
         self.close_holes(vm);
-        let GcHeap { space, blocks, descriptors, pins, temporaries, mark_stack, frozen, .. } = self;
-        // SAFETY: all blocks but the guard are accessible, and nobody writes to them, by the caller's promise.
-        let mut marker = unsafe { Marker::new(space.base(), blocks, descriptors, mark_stack, externs) };
+        self.allocated_before += std::mem::take(&mut self.allocated);
+        self.new_exceptions = (0, 0);
+        self.blocks.begin_marking();
+        self.marking.begin(self.frozen);
+        externs.begin_marking();
+        let (pins, temporaries) = (self.pins.clone(), std::mem::take(&mut self.temporaries));
+        let mut marker = self.marker(externs);
         pins.for_each(|reference| marker.reference(reference));
         temporaries.iter().for_each(|slot| marker.candidate(*slot));
-        marker.blocks_before(*frozen);
-        marker
+        self.temporaries = temporaries;
     }
 
-    /// Frees what a [`Marker`] has not marked. `found` is what it has found, and `words` how many words were scanned for roots.
-    pub fn sweep(&mut self, found: Found, words: usize) {
+    /// A marker for the collection that has begun.
+    pub fn marker<'a>(&'a mut self, externs: &'a mut ExternTable) -> Marker<'a> {
+        let GcHeap { space, blocks, descriptors, marking, .. } = self;
+        // SAFETY: all blocks but the guard are accessible, and the heap is borrowed: no code runs that writes to it.
+        unsafe { Marker::new(space.base(), blocks, descriptors, marking, externs) }
+    }
+
+    /// Units of marking that are to be done at an allocation of so many bytes, in a collection that has `begun` just now or before.
+    pub fn units_due(&self, begun: bool, bytes: u64) -> u64 {
+        match self.pace {
+            Collections::Always => u64::MAX,
+            Collections::Steps => u64::from(!begun),
+            Collections::Measured if begun => FIRST_STEP,
+            Collections::Measured => {
+                // Marking has taken all that it may need when an eighth has been added to what the heap has.
+                const LEAST_OBJECT: u64 = 16;
+                let all = self.units + self.allocated_before / LEAST_OBJECT;
+                let goal = ((self.live + self.allocated_before) / 8).max(MIN_GOAL);
+                let due = (u128::from(self.allocated + bytes) * u128::from(all) / u128::from(goal)) as u64;
+                let due = due.saturating_sub(self.marking.done.saturating_sub(FIRST_STEP));
+                if due < *STEP_UNITS.start() { 0 } else { due.min(STEP_UNITS.end() + bytes / BYTES_A_UNIT) }
+            }
+        }
+    }
+
+    /// Marks what references refer to that are about to be overwritten, while a collection marks. Returns the units of marking that
+    /// are to be done then: a collection comes to an end also where nothing is allocated.
+    pub fn shade(&mut self, references: &[u32], externs: &mut ExternTable) -> u64 {
+        let mut marker = self.marker(externs);
+        references.iter().for_each(|reference| marker.reference(*reference));
+        self.writes += references.len() as u64;
+        if self.writes < WRITES_A_STEP {
+            return 0;
+        }
+        UNITS_A_WRITE * std::mem::take(&mut self.writes).min(STEP_UNITS.end() / UNITS_A_WRITE)
+    }
+
+    /// Ends a collection: frees what is not marked. `words` is how many words were scanned for roots; in a `step` little memory is
+    /// given back to the system.
+    pub fn sweep(&mut self, found: Found, words: usize, is_step: bool) {
         self.blocks.sweep();
         let live = found.bytes;
-        (self.live, self.exceptions) = (live, (found.exceptions, found.exception_bytes));
-        self.allocated = 0;
+        let (count, bytes) = self.new_exceptions;
+        (self.live, self.exceptions) = (live, (found.exceptions + count, found.exception_bytes + bytes));
+        (self.allocated_before, self.units) = (0, self.marking.done);
         // The cost of a collection is spread over what is allocated until the next: as much as lives, so that the heap has
         // twice that, or half as much as was scanned for roots. A small heap may have more garbage.
         let relaxed = live.saturating_mul(4).min(RELAXED);
         self.threshold = live.max(relaxed).max(4 * words as u64).max(MIN_THRESHOLD);
         let GcHeap { blocks, space, .. } = self;
         let kept = blocks.in_use() + KEPT;
-        blocks.discard(kept, |run| {
+        blocks.discard(kept, if is_step { GIVEN_BACK } else { usize::MAX }, |run| {
             // SAFETY: the blocks are accessible, and free.
             unsafe { discard(space.base().add(run.start * BLOCK).cast(), run.len() * BLOCK).is_some() }
         });

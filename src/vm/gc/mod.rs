@@ -25,7 +25,6 @@ mod pins;
 pub(crate) use crate::module::layout;
 pub(crate) use descriptor::{descriptor, of_tag, prepare};
 pub(crate) use heap::{GcHeap, alloc};
-pub(crate) use mark::Marker;
 pub(crate) use pins::GcPin;
 
 #[cfg(test)]

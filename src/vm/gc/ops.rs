@@ -13,6 +13,7 @@
 use std::hint::black_box;
 
 use super::super::context::{VMContext, VMFuncRef, VMStore};
+use super::super::heap;
 use super::super::instance::func_ref;
 use super::super::ops::{Payer, element_count, in_pieces, in_pieces_of, instance, pay};
 use super::super::store::StoreOpaque;
@@ -56,13 +57,44 @@ pub(crate) unsafe fn write_value(store: *mut StoreOpaque, at: u32, storage: Stor
         match storage {
             Storage::I8 => access::write(vm, at, *value as u8),
             Storage::I16 => access::write(vm, at, *value as u16),
-            Storage::Bits32 | Storage::Reference => access::write(vm, at, *value as u32),
+            Storage::Bits32 => access::write(vm, at, *value as u32),
+            Storage::Reference => set_reference(store, at, *value as u32),
             Storage::Bits64 => access::write(vm, at, *value),
             Storage::V128 => access::write(vm, at, value.cast::<[u64; 2]>().read()),
             Storage::Function => access::write(vm, at, func_to_id(store, *value as usize as *mut VMFuncRef)?),
         }
     }
     Ok(())
+}
+
+/// Writes a reference to a field or element; marks the one that is there, if a collection marks.
+///
+/// # Safety
+/// The store must be live, nobody hold a reference to it, and `at` be that of a field or element with such a reference.
+#[inline]
+pub(crate) unsafe fn set_reference(store: *mut StoreOpaque, at: u32, reference: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let vm = store.cast::<VMStore>();
+        if (*vm).gc_marking != 0 {
+            heap::shade(&mut *store, &[access::read(vm, at)]);
+        }
+        access::write(vm, at, reference);
+    }
+}
+
+/// Marks the references in bytes that are about to be overwritten, if a collection marks.
+///
+/// # Safety
+/// The context must be live, nobody hold a reference to its store, and elements be in these bytes of an array that are so stored.
+unsafe fn shade(vmctx: *mut VMContext, storage: Storage, start: *const u8, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let store = store(vmctx);
+        if storage == Storage::Reference && (*store).vm.gc_marking != 0 {
+            heap::shade(&mut *store, std::slice::from_raw_parts(start.cast(), bytes / size_of::<u32>()));
+        }
+    }
 }
 
 /// Reads a field or element into slots, of which the second is zero for all types but `v128`. Packed ones are zero-extended.
@@ -438,6 +470,7 @@ unsafe fn fill(vmctx: *mut VMContext, storage: Storage, range: (u32, u32, u32), 
         };
         in_pieces(vmctx, (range.2 as usize) << storage.size_log2(), |piece| {
             let (place, count) = (start.add(piece.start), piece.len() >> storage.size_log2());
+            shade(vmctx, storage, place, piece.len());
             match storage {
                 Storage::I8 => place.write_bytes(value[0] as u8, count),
                 Storage::I16 => std::slice::from_raw_parts_mut(place.cast::<u16>(), count).fill(value[0] as u16),
@@ -482,6 +515,7 @@ pub(crate) unsafe fn array_copy(
         let is_upward = to == from && to_index > from_index;
         in_pieces(vmctx, length, |piece| {
             let at = if is_upward { length - piece.end } else { piece.start };
+            shade(vmctx, storage, target.add(at), piece.len());
             std::ptr::copy(source.add(at), target.add(at), piece.len());
             Ok(())
         })

@@ -6,6 +6,7 @@ use super::layout::{ARRAY, EXTERN_BITS, HEADER, LENGTH, Storage, array_size};
 use super::*;
 use crate::module::registry::RegisteredType;
 use crate::vm::context::VMStore;
+use crate::vm::extern_table::ExternTable;
 use crate::vm::heap::collect;
 use crate::vm::store::StoreOpaque;
 use crate::{
@@ -353,15 +354,14 @@ fn references_in_both_halves_of_a_native_word_are_found() {
     let mut heap = Heap::new();
     let (low, high) = (heap.node(0, 1), heap.node(0, 2));
     let own = heap.own();
-    // SAFETY: nobody writes to the heap while the marker exists.
-    let live = unsafe {
-        let StoreOpaque { gc, vm, heap, .. } = &mut *own;
-        let mut marker = gc.marker(vm, crate::vm::extern_table::ExternMarks::new(heap.externs()));
-        marker.native_candidate(u64::from(high) << 32 | u64::from(low));
-        marker.finish();
-        marker.found.bytes
-    };
-    assert_eq!(live, 2 * NODE);
+    // SAFETY: the store is live and used by nobody else.
+    let StoreOpaque { gc, vm, .. } = unsafe { &mut *own };
+    let mut externs = ExternTable::default();
+    gc.begin(vm, &mut externs);
+    let mut marker = gc.marker(&mut externs);
+    marker.native_candidate(u64::from(high) << 32 | u64::from(low));
+    assert!(marker.step(u64::MAX));
+    assert_eq!(marker.found().bytes, 2 * NODE);
 }
 
 #[test]
