@@ -27,7 +27,6 @@ pub(crate) enum Location {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct VMOffsets {
     pub imported_globals: u32,
-    pub imported_memories: u32,
     pub imported_tables: u32,
     pub imported_funcs: u32,
     globals: u32,
@@ -86,7 +85,6 @@ impl VMOffsets {
         let func_refs = types_end.next_multiple_of(FUNC_REF_ALIGN);
         VMOffsets {
             imported_globals: counts.globals.0,
-            imported_memories: counts.memories.0,
             imported_tables: counts.tables.0,
             imported_funcs: counts.funcs.0,
             globals,
