@@ -27,6 +27,8 @@ pub(crate) enum Location {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct VMOffsets {
     pub imported_globals: u32,
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only compiled code is told which memories may be one"))]
+    pub imported_memories: u32,
     pub imported_tables: u32,
     pub imported_funcs: u32,
     globals: u32,
@@ -85,6 +87,7 @@ impl VMOffsets {
         let func_refs = types_end.next_multiple_of(FUNC_REF_ALIGN);
         VMOffsets {
             imported_globals: counts.globals.0,
+            imported_memories: counts.memories.0,
             imported_tables: counts.tables.0,
             imported_funcs: counts.funcs.0,
             globals,
