@@ -107,6 +107,7 @@ pub use runtime::linker::{InstancePre, Linker};
 pub use runtime::memory::Memory;
 pub use runtime::module::{ExportType, ImportType, Module, ModuleExport, ResourcesRequired};
 pub use runtime::profiler::{FunctionTime, GuestProfile, GuestProfiler};
+pub use runtime::shared_memory::{SharedMemory, WaitResult};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
 pub use runtime::tag::Tag;
