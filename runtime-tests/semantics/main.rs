@@ -29,6 +29,7 @@ mod native_stacks;
 mod operands;
 mod profiler;
 mod reuse;
+mod shared_memories;
 mod stack;
 mod symbols;
 mod threads;

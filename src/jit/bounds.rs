@@ -302,6 +302,18 @@ impl Lower<'_, '_> {
         self.load_length(memory)
     }
 
+    /// The length of a memory in bytes, which other threads may have changed until now if it is shared.
+    pub(super) fn exact_memory_length(&mut self, memory: u32) -> Value {
+        let ty = self.module.memories[memory as usize];
+        if !ty.is_shared() || ty.is_fixed() {
+            return self.memory_length(memory);
+        }
+        let (header, offset) = self.locate(self.module.offsets.memory(memory));
+        let place = self.ins().iadd_imm_s(header, i64::from(offset + VMMemory::LENGTH));
+        let flags = self.flags(Region::MemoryLength);
+        self.ins().atomic_load(types::I64, flags, place)
+    }
+
     fn load_length(&mut self, memory: u32) -> Value {
         // Other threads may grow a shared memory at any time.
         if self.module.memories[memory as usize].is_shared() {
@@ -319,7 +331,8 @@ impl Lower<'_, '_> {
     /// Whether loads of the length of memory 0 before a loop fold those in the loop, if that accesses memory and does not
     /// change it.
     pub(super) fn loads_lengths(&self) -> bool {
-        self.bounds.checks == BoundsChecks::Inline && self.module.memories.first().is_some_and(|ty| !ty.is_fixed())
+        self.bounds.checks == BoundsChecks::Inline
+            && self.module.memories.first().is_some_and(|ty| !ty.is_fixed() && !ty.is_shared())
     }
 
     /// The value of an integer constant.

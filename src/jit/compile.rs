@@ -89,8 +89,7 @@ fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntr
             };
             state.with_workspace(|workspace| {
                 let isa = state.isa(tier);
-                let counts = tier == Tier::Quick;
-                let optimise = lower::function(&module.facts, state.config(), isa, defined, plan, counts, workspace)?;
+                let optimise = lower::function(&module.facts, state.config(), isa, defined, plan, workspace)?;
                 let isa = state.isa_for(tier, optimise);
                 let context = &mut workspace.context;
                 let function = Some(WasmFunction { module, defined });

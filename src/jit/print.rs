@@ -34,6 +34,6 @@ fn lowered(module: &CompiledModule, defined: u32) -> Result<(Context, bool)> {
     let mut workspace = Workspace::default();
     let isa = module.engine.isa(Tier::Best);
     let config = module.engine.config();
-    let optimise = lower::function(&module.facts, config, isa, defined, Plan::Function, false, &mut workspace)?;
+    let optimise = lower::function(&module.facts, config, isa, defined, Plan::Function, &mut workspace)?;
     Ok((workspace.context, optimise))
 }

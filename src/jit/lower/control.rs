@@ -240,7 +240,6 @@ impl<'m> Lower<'m, '_> {
         self.stack.extend(own);
         self.learn_top(&params);
         self.poll();
-        self.count();
     }
 
     /// Computes before a loop what its instructions have in common. Whether the length of memory 0 is there.

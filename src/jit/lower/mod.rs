@@ -15,7 +15,6 @@ mod control;
 mod exception;
 mod fuel;
 mod gc;
-mod heat;
 mod known;
 mod libcall;
 mod memory;
@@ -71,7 +70,7 @@ const SMALL: usize = 4 << 10;
 
 /// Lowers a defined function of `module` into `context.func`: signature of [`abi::signature`], locations that are byte
 /// offsets in the module, trap codes of [`abi::trap_code`]. For [`Plan::Loop`] it is a function of one `i64`, the address of
-/// the interpreter's frame, and writes the results to that frame's first slots. If `counts`, the code counts as [`heat`] says.
+/// the interpreter's frame, and writes the results to that frame's first slots.
 ///
 /// Returns whether Cranelift's optimisations are worth a quarter of the time of compiling. What they give to most code,
 /// `computed` has done already. They pay in small functions that are entered at loops, or have loops without calls, from
@@ -86,7 +85,6 @@ pub(crate) fn function(
     isa: &dyn TargetIsa,
     defined: u32,
     plan: Plan<'_>,
-    counts: bool,
     workspace: &mut Workspace,
 ) -> Result<bool> {
     let Workspace { context, builder: builder_context } = workspace;
@@ -96,7 +94,6 @@ pub(crate) fn function(
         Plan::Loop { .. } => abi::signature(isa, &FuncType::of([ValType::I64], [])),
     };
     let mut lower = Lower::new(module, config, isa, FunctionBuilder::new(&mut context.func, builder_context));
-    lower.heat = counts.then(|| heat::Heat::new(defined));
     lower.is_small = module.bodies[defined as usize].len() < SMALL;
     lower.optimise = lower.is_small && !matches!(plan, Plan::Function);
     let result = lower.body(defined, plan, config.consume_fuel);
@@ -195,8 +192,6 @@ pub(super) struct Lower<'m, 'b> {
     osr: Option<osr::Osr>,
     /// Set if the code consumes fuel.
     fuel: Option<fuel::Fuel>,
-    /// Set if the code counts what it runs.
-    heat: Option<heat::Heat>,
     /// The function's own context.
     pub(super) vmctx: Value,
     pub(super) bounds: bounds::Bounds,
@@ -245,7 +240,6 @@ impl<'m, 'b> Lower<'m, 'b> {
             local_tables: (Vec::new(), 0),
             osr: None,
             fuel: None,
-            heat: None,
             vmctx,
             bounds: bounds::Bounds::new(config, isa),
             loops: Vec::new().into_iter(),
@@ -306,7 +300,6 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         self.local_types = locals;
         self.open_function(ty);
-        self.count();
         let mut operators = body.get_operators_reader().map_err(refused)?;
         let mut countdown = 0u32;
         while !operators.eof() {
@@ -328,7 +321,6 @@ impl<'m, 'b> Lower<'m, 'b> {
         if self.osr.as_ref().is_some_and(osr::Osr::is_not_entered) {
             return Err(Error::resource("the loop to be entered is never reached"));
         }
-        self.fork();
         self.check_size()
     }
 
@@ -351,7 +343,6 @@ impl<'m, 'b> Lower<'m, 'b> {
             return Ok(());
         }
         self.charge();
-        self.weigh(op);
         if !(self.variable(op)
             || self.numeric(op)
             || self.memory(op)
