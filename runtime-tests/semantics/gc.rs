@@ -662,6 +662,31 @@ fn work_on_large_arrays_is_interrupted() {
     }
 }
 
+/// Also while the memory of a dead array is made zero for a new one. A second one lives, so that the memory is not given back.
+#[test]
+fn making_a_large_array_is_interrupted() {
+    let wat = r#"(module (type $a (array (mut i8)))
+        (global $a (mut (ref null $a)) (ref.null $a)) (global $b (mut (ref null $a)) (ref.null $a))
+        (func (export "fill")
+            (global.set $a (array.new $a (i32.const 1) (i32.const 0x6000000)))
+            (global.set $b (array.new $a (i32.const 1) (i32.const 0x6000000))))
+        (func (export "drop") (global.set $a (ref.null $a)))
+        (func (export "make") (global.set $a (array.new_default $a (i32.const 0x6000000))))
+        (func (export "f") (result i32) (array.get_u $a (global.get $a) (i32.const 0x5ffffff))))"#;
+    for config in gc_configs().iter().step_by(2) {
+        println!("{config:?}");
+        let (mut store, instance) = setup(&Engine::new(config).unwrap(), wat);
+        call::<_, (), ()>(&mut store, instance, "fill", ()).unwrap();
+        call::<_, (), ()>(&mut store, instance, "drop", ()).unwrap();
+        store.gc();
+        store.set_deadline(Instant::now() + Duration::from_millis(1)).unwrap();
+        assert_eq!(trap(&mut store, instance, "make", ()), Some(Trap::Deadline));
+        store.set_deadline(None).unwrap();
+        call::<_, (), ()>(&mut store, instance, "make", ()).unwrap();
+        assert_eq!(f::<i32>(&mut store, instance, ()), 0);
+    }
+}
+
 /// By the price list: bulk operations cost by the bytes that they move or make.
 #[test]
 fn what_arrays_cost() {
