@@ -499,13 +499,17 @@ fn exceptions_made_while_a_collection_marks_are_counted() {
 fn what_has_died_in_a_collection_under_way_is_freed_if_the_host_asks() {
     let mut heap = Heap::collecting_in_steps();
     while heap.advance() {}
-    let first = heap.node(0, 1);
+    let first = heap.byte_array(100_000);
+    heap.keep(first);
     let second = heap.node(first, 2);
     heap.keep(second);
+    while heap.advance() {}
     assert!(heap.advance());
-    heap.advance();
     heap.gc().temporaries.clear();
+    let before = heap.gc().bytes();
     assert_eq!(heap.live(), 0);
+    // One block for the node, and four for the array.
+    assert_eq!(before - heap.gc().bytes(), 5 * BLOCK);
 }
 
 #[test]
