@@ -32,11 +32,7 @@ const ROOMS: [Room; 4] = [
         ],
         others: &["aarch64", "fuel", "heat", "lower", "publish", "tests", "x86_64"],
     },
-    Room {
-        folder: "jit/lower",
-        missing: &[],
-        others: &["cast", "fuel", "heat", "known", "libcall", "movable", "osr", "trap"],
-    },
+    Room { folder: "jit/lower", missing: &[], others: &["cast", "fuel", "known", "libcall", "movable", "osr", "trap"] },
 ];
 
 fn folder(room: &Room) -> PathBuf {

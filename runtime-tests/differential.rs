@@ -174,7 +174,7 @@ fn run(config: &Config, bytes: &[u8]) -> Trace {
     let exports: Vec<_> =
         instance.exports(&mut store).map(|export| (export.name().to_string(), export.into_extern())).collect();
     for round in 1..=2 {
-        for (name, func) in exports.iter().filter_map(|(name, object)| Some((name, object.into_func()?))) {
+        for (name, func) in exports.iter().filter_map(|(name, object)| Some((name, object.clone().into_func()?))) {
             let ty = func.ty(&store);
             let args: Vec<_> = ty.params().iter().map(|ty| sample(ty, round)).collect();
             let mut results: Vec<_> = ty.results().iter().map(Value::default_for).collect();

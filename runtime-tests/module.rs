@@ -47,9 +47,10 @@ fn offsets_point_into_the_binary() {
 
 #[test]
 fn unsupported_proposals_are_named() {
-    for (text, proposal) in
-        [("(module (memory 1 1 shared))", "threads"), ("(module (import \"m\" \"m\" (memory 1 1 shared)))", "threads")]
-    {
+    for (text, proposal) in [
+        ("(module (type $f (func)) (type (cont $f)))", "stack-switching"),
+        ("(module (import \"m\" \"m\" (table shared 1 (ref null (shared func)))))", "shared-everything-threads"),
+    ] {
         let error = error(text);
         let ErrorKind::Unsupported { proposal: named, .. } = error.kind() else { panic!("{text}: {error}") };
         assert_eq!(*named, proposal, "{text}: {error}");

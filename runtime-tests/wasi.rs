@@ -39,10 +39,54 @@ fn engine(strategy: Strategy) -> Result<Engine> {
 thread_local! {
     /// Whether programs get their environment in the store's data, and not from the linker.
     static IN_STORE: Cell<bool> = const { Cell::new(false) };
+    /// Whether the memories of programs are made shared ones.
+    static SHARED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The module with a shared memory in place of the one that it defines, which may grow to 256 pages.
+fn with_shared_memory(wasm: &[u8]) -> Vec<u8> {
+    fn number(bytes: &[u8], at: &mut usize) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = bytes[*at];
+            *at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                return value;
+            }
+        }
+    }
+    let (mut out, mut at) = (wasm[..8].to_vec(), 8);
+    while at < wasm.len() {
+        let start = at;
+        let id = wasm[at];
+        at += 1;
+        let len = number(wasm, &mut at) as usize;
+        let end = at + len;
+        if id == 5 {
+            let (count, flags, minimum) = (number(wasm, &mut at), number(wasm, &mut at), number(wasm, &mut at));
+            assert!(count == 1 && flags < 2 && minimum < 256, "one memory, of 32 bits");
+            let limits = [1, 3, minimum as u8 & 0x7f | 0x80, (minimum >> 7) as u8, 0x80, 2];
+            out.extend([5, limits.len() as u8]);
+            out.extend(limits);
+        } else {
+            out.extend(&wasm[start..end]);
+        }
+        at = end;
+    }
+    out
 }
 
 /// Runs a module's `_start`.
 fn start(engine: &Engine, wasm: &[u8], env: WasiEnv) -> Result<Ended> {
+    let shared;
+    let wasm = if SHARED.get() && wasm.starts_with(b"\0asm") {
+        shared = with_shared_memory(wasm);
+        &shared
+    } else {
+        wasm
+    };
     if IN_STORE.get() {
         let mut linker = Linker::new(engine);
         wasi::add_to_linker(&mut linker, |env: &mut WasiEnv| env)?;
@@ -804,6 +848,13 @@ fn main() -> ExitCode {
         trials.push(Trial::test(format!("in_store::{name}"), move || {
             IN_STORE.set(true);
             test(Strategy::Interpreter)
+        }));
+    }
+    // And with a shared memory, which WASI may only copy from and to.
+    for (name, test) in tests.iter().copied().filter(|(name, _)| programs.contains(name)) {
+        trials.push(Trial::test(format!("shared_memory::{name}"), move || {
+            SHARED.set(true);
+            test(if Engine::has_jit() { Strategy::Tiered } else { Strategy::Interpreter })
         }));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -107,12 +107,13 @@ pub use runtime::linker::{InstancePre, Linker};
 pub use runtime::memory::Memory;
 pub use runtime::module::{ExportType, ImportType, Module, ModuleExport, ResourcesRequired};
 pub use runtime::profiler::{FunctionTime, GuestProfile, GuestProfiler};
+pub use runtime::shared_memory::{SharedMemory, WaitResult};
 pub use runtime::store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
 pub use runtime::table::Table;
 pub use runtime::tag::Tag;
 pub use runtime::typed::{IntoFunc, IntoResults, TypedFunc, WasmParams, WasmResults, WasmTy};
 pub use runtime::value::{Ref, Value, Value as Val};
-pub use stats::{Stats, Work};
+pub use stats::{Stats, ThreadTimes, Work};
 pub use vm::extern_ref::ExternRef;
 pub use vm::heap::HeapStats;
 #[cfg(feature = "wasi")]

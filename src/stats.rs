@@ -18,6 +18,29 @@ pub struct Work {
     pub time: Duration,
 }
 
+/// What the threads of one kind have used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadTimes {
+    /// Processor time that they got.
+    pub cpu: Duration,
+    /// Time for which they had something to do, of all of them together.
+    pub wall: Duration,
+}
+
+impl ThreadTimes {
+    /// The share of a processor that they got for as long as they had something to do, from 0 to 1. 1 if they had nothing to
+    /// do yet.
+    ///
+    /// ```
+    /// use wasmrun::Engine;
+    /// assert_eq!(Engine::default().stats().compilers.share(), 1.0);
+    /// ```
+    pub fn share(&self) -> f64 {
+        if self.wall.is_zero() { 1.0 } else { self.cpu.div_duration_f64(self.wall).min(1.0) }
+    }
+}
+
 /// What an [`Engine`](crate::Engine) has done since it was made, for all modules; see
 /// [`Engine::stats`](crate::Engine::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +65,35 @@ pub struct Stats {
     pub loops_entered: u64,
     /// Number of functions that the compiler could not compile; they stay interpreted.
     pub refused: u64,
+    /// The threads that compile in the background. By what they get of the machine it is decided what is worth compiling: where
+    /// they take time from the program, only what saves more.
+    pub compilers: ThreadTimes,
+    /// The threads that validate functions in the background.
+    pub validation: ThreadTimes,
+    /// Processors on which the process may run; `None` where nothing is compiled.
+    pub cores: Option<usize>,
+    /// Processor time that the process may use in a second, by the quota of its control group; `None` if there is none.
+    pub cpu_quota: Option<Duration>,
+}
+
+/// The counters behind [`ThreadTimes`].
+#[derive(Debug, Default)]
+pub(crate) struct ThreadTimesCounter {
+    cpu: AtomicU64,
+    wall: AtomicU64,
+}
+
+impl ThreadTimesCounter {
+    /// Adds work of one thread.
+    pub fn add(&self, cpu: Duration, wall: Duration) {
+        self.cpu.fetch_add(cpu.as_nanos() as u64, Ordering::Relaxed);
+        self.wall.fetch_add(wall.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub fn read(&self) -> ThreadTimes {
+        let get = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
+        ThreadTimes { cpu: get(&self.cpu), wall: get(&self.wall) }
+    }
 }
 
 /// The counters behind [`Work`].
@@ -84,6 +136,7 @@ pub(crate) struct StatsCounter {
     pub loops_compiled: AtomicU64,
     pub loops_entered: AtomicU64,
     pub refused: AtomicU64,
+    pub validation: ThreadTimesCounter,
 }
 
 impl StatsCounter {
@@ -99,6 +152,8 @@ impl StatsCounter {
             loops_compiled: self.loops_compiled.load(Ordering::Relaxed),
             loops_entered: self.loops_entered.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            validation: self.validation.read(),
+            ..Stats::default()
         }
     }
 }

@@ -360,7 +360,7 @@ fn invalid_function_is_named_with_offset() {
 
 #[test]
 fn proposal_that_is_not_there_is_named() {
-    exec("(module (memory 1 1 shared))", &[], &[]).fails(126, &["threads"]);
+    exec("(module (type $f (func)) (type (cont $f)))", &[], &[]).fails(126, &["stack-switching"]);
 }
 
 #[test]
@@ -1216,10 +1216,10 @@ fn inspect_tells_what_a_module_could_do_without() {
 
 #[test]
 fn inspect_looks_at_what_can_not_be_run() {
-    let files = Files::new(&[("m.wat", "(module (memory 1 1 shared) (func (export \"f\")))")]);
+    let files = Files::new(&[("m.wat", "(module (type $f (func)) (type (cont $f)) (func (export \"f\")))")]);
     let done = files.run(&["inspect", "m.wat"]);
     assert_eq!(done.status, Some(0), "{done:?}");
-    assert!(done.stdout.contains("not supported") && done.stdout.contains("threads"), "{done:?}");
+    assert!(done.stdout.contains("not supported") && done.stdout.contains("stack-switching"), "{done:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use wasmrun::{ErrorKind, Instance, Memory, MemoryFault, Module, Store, Trap, TypedFunc};
+use wasmrun::{ErrorKind, Instance, Memory, MemoryFault, Store, Trap, TypedFunc};
 
 use crate::engines::{call, for_each_engine, setup};
 
@@ -248,16 +248,5 @@ fn a_loop_counts_in_memory() {
         );
         let sum: i64 = call(&mut store, instance, "count", 100_000u32).unwrap();
         assert_eq!(sum, 300_000 + (0x10000 * 2 - 100_000));
-    });
-}
-
-#[test]
-fn a_shared_memory_is_refused_by_name() {
-    for_each_engine(|engine| {
-        for text in ["(module (memory 1 1 shared))", "(module (import \"m\" \"m\" (memory 1 1 shared)))"] {
-            let error = Module::new(engine, text).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::Unsupported { proposal: "threads", .. }), "{error:?}");
-            assert!(error.to_string().starts_with("shared memories: not supported"), "{error}");
-        }
     });
 }

@@ -28,6 +28,7 @@ mod nans;
 mod native_stacks;
 mod operands;
 mod profiler;
+mod shared_memories;
 mod stack;
 mod symbols;
 mod threads;

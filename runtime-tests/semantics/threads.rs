@@ -2,7 +2,7 @@
 
 use crate::engines::{call, for_each_engine, setup};
 use std::thread;
-use wasmrun::{Engine, Error, Executor, Func, Instance, Linker, Memory, Module, Store, Trap};
+use wasmrun::{Engine, Error, Executor, Func, Instance, Linker, Memory, Module, SharedMemory, Store, Trap};
 
 /// Compiles only if the type may be sent to and shared between threads.
 fn shareable<T: Send + Sync>() {}
@@ -18,6 +18,7 @@ fn what_may_be_shared_between_threads() {
     shareable::<Memory>();
     shareable::<Instance>();
     shareable::<Executor>();
+    shareable::<SharedMemory>();
 }
 
 const WORK: &str = r#"(module

@@ -4,7 +4,8 @@
 //! except the bodies of its functions. The folder holds [`segment`]s: files of functions that never change. A run maps
 //! them (`store`), verifies a function's checksum and its body's hash when the function is first needed, and writes the
 //! code that it compiled to one more segment, into which it merges smaller ones. `directory` finds, writes and evicts
-//! the files, and decides whether the directory can be trusted; `marks` remembers which files are valid modules. `aot`
+//! the files, and decides whether the directory can be trusted; `marks` remembers which files are valid modules, and `heat` for how long functions ran
+//! without native code. `aot`
 //! puts a module and a segment with all its functions into one file. The cache's settings are in the room `config`.
 //!
 //! What may be here: files and their formats. What may not: how code is compiled, registered or called, which is
@@ -15,6 +16,7 @@
 
 pub(crate) mod aot;
 pub(crate) mod directory;
+mod heat;
 mod key;
 mod marks;
 mod segment;

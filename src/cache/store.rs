@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::directory::{self, CacheDirectory};
+use super::heat;
 use super::key::{ModuleKey, Settings, body_hash};
 use super::marks::Identity;
 use super::segment::{self, BYTECODE, FunctionKey, MapCode, MappedCode, Record, Segment, SegmentCode};
@@ -29,6 +30,8 @@ pub(crate) struct ModuleCache {
     segments: Vec<Segment>,
     /// The file that the module is read from, unless it is marked as valid.
     unmarked: Option<Identity>,
+    /// How long functions ran without native code in earlier runs.
+    heat: HashMap<u32, u32>,
     /// New code that is not written yet.
     pending: Mutex<Pending>,
     loaded: AtomicU64,
@@ -41,6 +44,8 @@ pub(crate) struct ModuleCache {
 struct Pending {
     records: Vec<Record>,
     bytes: usize,
+    /// How long functions ran without native code, this run included, if that has changed.
+    heat: Option<HashMap<u32, u32>>,
 }
 
 /// A piece of code from the cache, verified.
@@ -79,6 +84,7 @@ impl ModuleCache {
         match root.subdirectory(&key.to_string(), false) {
             Ok(folder) => {
                 this.segments = this.open_segments(&folder);
+                this.heat = heat::read(&folder, module.bodies.len());
                 if this.unmarked.take_if(|file| file.is_marked(&folder)).is_some() {
                     module.assume_background_valid();
                 }
@@ -104,6 +110,7 @@ impl ModuleCache {
             map,
             segments,
             unmarked: None,
+            heat: HashMap::new(),
             pending: Mutex::default(),
             loaded: AtomicU64::default(),
             recorded: AtomicU64::default(),
@@ -139,11 +146,6 @@ impl ModuleCache {
     /// Whether the cache had no code of the module when it was opened.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
-    }
-
-    /// Whether the cache had native code of the module when it was opened, not just bytecode.
-    pub fn has_native(&self) -> bool {
-        self.segments.iter().any(|segment| !matches!(segment.code(), SegmentCode::None))
     }
 
     /// Whether there is native code to write, or the bytecode of functions with `bytes` bytes of bodies is worth
@@ -216,6 +218,18 @@ impl ModuleCache {
         }
     }
 
+    /// How long functions ran without native code in earlier runs.
+    pub fn heat(&self) -> &HashMap<u32, u32> {
+        &self.heat
+    }
+
+    /// Keeps for later runs how long functions ran without native code, this run included, if there is much new in it.
+    pub fn record_heat(&self, heat: HashMap<u32, u32>) {
+        if self.is_recording() && heat::is_worth_writing(&self.heat, &heat) {
+            self.lock_pending().heat = Some(heat);
+        }
+    }
+
     fn lock_pending(&self) -> std::sync::MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -223,11 +237,11 @@ impl ModuleCache {
     /// Writes the code that was recorded since the last time.
     pub fn flush(&self) {
         let Some(path) = self.settings.dir.as_ref().filter(|_| !self.settings.read_only) else { return };
-        let records = std::mem::take(&mut *self.lock_pending()).records;
-        if records.is_empty() {
-            return;
-        }
-        if let Err(error) = self.write(path, records) {
+        let Pending { records, heat, .. } = std::mem::take(&mut *self.lock_pending());
+        let folder = || CacheDirectory::open(path, true)?.subdirectory(&self.key.to_string(), true);
+        let heat = heat.map_or(Ok(()), |heat| heat::write(&folder()?, &heat));
+        let records = if records.is_empty() { Ok(()) } else { self.write(path, records) };
+        if let Err(error) = heat.and(records) {
             self.note(&format!("{} cannot be written to: {error}", path.display()));
         }
     }

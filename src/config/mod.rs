@@ -250,7 +250,7 @@ impl Config {
         self
     }
 
-    /// For tests: has [`Strategy::Jit`] compile everything with the quick settings that [`Strategy::Tiered`] uses at first.
+    /// For tests: has [`Strategy::Jit`] compile everything with settings that take less time.
     #[doc(hidden)]
     pub fn quick_code(&mut self, quick: bool) -> &mut Self {
         self.quick_code = quick;
@@ -504,7 +504,7 @@ switches! {
     wasm_exceptions;
     /// Arithmetic with integers of 128 bits.
     wasm_wide_arithmetic;
-    /// Atomic instructions, on memories that are not shared. Modules with shared memories are refused.
+    /// Shared memories ([`SharedMemory`](crate::SharedMemory)), and atomic instructions on any memory.
     wasm_threads;
     /// Exceptions as they were before `exnref`: `try`, `catch`, `catch_all`, `delegate` and `rethrow`.
     wasm_legacy_exceptions;
@@ -547,7 +547,7 @@ mod tests {
         ("exception-handling", "exception handling (with `exnref`"),
         ("wide-arithmetic", "wide arithmetic"),
         ("legacy-exceptions", "in the legacy form"),
-        ("threads", "atomic instructions"),
+        ("threads", "shared memories"),
         ("function-references", "typed function references"),
         ("gc", "garbage-collected structures and arrays"),
         ("compact-import-section", "compact import sections"),

@@ -40,6 +40,12 @@ impl Counter {
         self.0.store(i64::from(units.min(i32::MAX as u32)) << 32 | calls, Ordering::Relaxed);
     }
 
+    /// What is left of the budget, in units.
+    #[cfg_attr(not(jit), expect(dead_code, reason = "nobody tiers"))]
+    pub fn left(&self) -> u32 {
+        (self.0.load(Ordering::Relaxed) >> 32).max(0) as u32
+    }
+
     /// Number of calls so far, modulo 2^32.
     #[cfg_attr(not(jit), expect(dead_code, reason = "nobody tiers"))]
     pub fn calls(&self) -> u32 {

@@ -62,8 +62,9 @@ fn trap(m: Machine, trap: Trap) {
 
 #[cold]
 fn out_of_bounds(m: Machine, address: u64, size: u64) {
-    // An access of another memory than 0 has set the length to that memory's.
-    let fault = MemoryFault { address, size, length: m.length() };
+    let mut m = m;
+    let length = m.context().other_length.take().unwrap_or(m.length());
+    let fault = MemoryFault { address, size, length };
     fail(m, Error::new(ErrorKind::Trap { trap: Trap::MemoryOutOfBounds, fault: Some(fault) }));
 }
 
@@ -240,7 +241,7 @@ mod tail {
                     keep_apart();
                     next(m)
                 }
-                // These paths don't need the accumulator, so their extra argument takes its place.
+                // This path and the next don't need the accumulator, so their extra argument takes its place.
                 // SAFETY: the machine is valid, and `slow` expects a path in the accumulator.
                 Flow::Slow(path) => unsafe {
                     slow(m.ip, m.fp, m.memory, m.handlers, m.ctx, path as usize as u64, m.acc32, m.acc64)
@@ -249,11 +250,12 @@ mod tail {
                 Flow::Trap(trap) => unsafe {
                     trapped(m.ip, m.fp, m.memory, m.handlers, m.ctx, trap as u64, m.acc32, m.acc64)
                 },
-                // SAFETY: the machine is valid; `faulted` expects the address in the accumulator and the size in place
-                // of the memory's base, which is not needed any more.
+                // SAFETY: the machine is valid; `faulted` expects the address in place of the memory's base and the size in place
+                // of the handlers, both of which it knows otherwise. The instruction may need the accumulators again.
                 Flow::OutOfBounds { address, size } => unsafe {
-                    let size = std::ptr::without_provenance_mut(size as usize);
-                    faulted(m.ip, m.fp, size, m.handlers, m.ctx, address, m.acc32, m.acc64)
+                    let address = std::ptr::without_provenance_mut(address as usize);
+                    let size = std::ptr::without_provenance(size as usize);
+                    faulted(m.ip, m.fp, address, size, m.ctx, m.acc, m.acc32, m.acc64)
                 },
                 // SAFETY: only words of baseline code make handlers return this, with addresses of native code that has
                 // the signature `Tail`.
@@ -302,8 +304,15 @@ mod tail {
     tail_fn! {
         #[cold]
         #[inline(never)]
-        fn faulted(ip, fp, size, handlers, ctx, address, acc32, acc64) {
-            out_of_bounds(Machine { ip, fp, memory: size, handlers, ctx, acc: 0, acc32, acc64 }, address, size as u64);
+        fn faulted(ip, fp, address, size, ctx, acc, acc32, acc64) {
+            let (memory, handlers) = (std::ptr::null_mut(), HANDLERS.entries().as_ptr().cast());
+            let mut m = Machine { ip, fp, memory, handlers, ctx, acc, acc32, acc64 };
+            let (address, size) = (address.addr() as u64, size.addr() as u64);
+            if m.has_grown(address, size) {
+                next(m)
+            } else {
+                out_of_bounds(m, address, size)
+            }
         }
     }
 }
@@ -344,6 +353,7 @@ mod looped {
             Flow::Next | Flow::Jump => return true,
             Flow::Slow(path) => return slowly(m, path),
             Flow::Trap(code) => trap(*m, code),
+            Flow::OutOfBounds { address, size } if m.has_grown(address, size) => return true,
             Flow::OutOfBounds { address, size } => out_of_bounds(*m, address, size),
             #[cfg(baseline)]
             Flow::Native(_) => unreachable!("baseline code is made for the other dispatch"),

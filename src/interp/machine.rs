@@ -66,8 +66,10 @@ pub(super) struct Context {
     pub codes: *const AtomicPtr<InterpretedFunction>,
     /// What to look at to notice a request, the end of the value stack included.
     pub interrupt: *const VMInterrupt,
-    /// Length of memory 0.
+    /// Length of memory 0; if that is shared, it may have grown since.
     pub length: u64,
+    /// Length of the memory that an access has failed in, if the access did not look at `length`.
+    pub other_length: Option<u64>,
     /// The types of the running instance's module, by type index.
     pub sigs: *const RegisteredType,
     /// The counters of the running instance's functions, by defined index; dangling if nothing is counted.
@@ -104,7 +106,7 @@ pub(super) enum Left {
 struct NoMemory(VMMemory);
 // SAFETY: never written, and its pointer is null.
 unsafe impl Sync for NoMemory {}
-static NO_MEMORY: NoMemory = NoMemory(VMMemory { base: ptr::null_mut(), length: 0 });
+static NO_MEMORY: NoMemory = NoMemory(VMMemory::new(ptr::null_mut(), 0));
 
 impl Context {
     /// A context that must be [switched](Self::switch) to `vmctx` before code runs.
@@ -121,6 +123,7 @@ impl Context {
             codes: ptr::null(),
             interrupt,
             length: 0,
+            other_length: None,
             sigs: ptr::null(),
             counters: ptr::null(),
             memory: ptr::null(),
@@ -165,7 +168,8 @@ pub(super) enum Flow {
     Slow(SlowPath),
     /// A trap of the instruction at `ip`.
     Trap(Trap),
-    /// An out-of-bounds access of the instruction at `ip`.
+    /// An access of the instruction at `ip` that is out of bounds: of `Context::other_length` if there is one, or else of memory 0's
+    /// length in the context. The instruction has done nothing yet, and the accumulators are as before it.
     OutOfBounds { address: u64, size: u64 },
     /// Native code at this address, which continues with the machine's registers.
     #[cfg(baseline)]
@@ -346,7 +350,19 @@ impl Machine {
         // one.
         let memory = unsafe { &*(*self.ctx).memory };
         self.memory = memory.base;
-        self.context().length = memory.length as u64;
+        self.context().length = memory.length() as u64;
+    }
+
+    /// Reads memory 0's length anew after an access of `size` bytes at `address` was out of bounds. Whether another thread has let the
+    /// memory grow so far that the instruction is to be run again.
+    #[cold]
+    pub fn has_grown(&mut self, address: u64, size: u64) -> bool {
+        if self.context().other_length.is_some() {
+            return false;
+        }
+        let old = self.length();
+        self.reload_memory();
+        self.length() != old && address.checked_add(size).is_some_and(|end| end <= self.length())
     }
 
     /// The object at an encoded place of the context: see [`encode_place`].

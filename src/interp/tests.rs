@@ -338,9 +338,9 @@ fn what_may_be_passed_by_weighs_little() {
     };
     assert!(weight("", "") > 1000);
     assert!(weight("", "(br_if $out (local.get 0))") > 1000);
-    assert!(weight("(br_if $out (local.get 0))", "") <= 64);
-    assert!(weight("(if (local.get 0) (then", "))") <= 64);
-    assert!(weight("(block $in (br_table $in $out (local.get 0)))", "") <= 64);
+    assert!(weight("(br_if $out (local.get 0))", "") <= 128);
+    assert!(weight("(if (local.get 0) (then", "))") <= 128);
+    assert!(weight("(block $in (br_table $in $out (local.get 0)))", "") <= 128);
 }
 
 /// Damaged bodies, translated while they are validated: the result is the error that validation of the whole module

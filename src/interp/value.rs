@@ -2,6 +2,7 @@
 
 use super::machine::Machine;
 use crate::numeric::simd::V128;
+use crate::vm::racy::{Racy, Wide};
 
 /// The accumulator that also keeps the results of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,53 +169,49 @@ impl SlotValue for V128 {
     }
 }
 
-/// What one load reads or one store writes: little-endian, at any alignment.
+/// What one load reads or one store writes: little-endian, at any alignment. Other threads may access the bytes at the same time,
+/// if the memory is shared.
 pub(super) trait Unit: Copy {
     const SIZE: u64 = size_of::<Self>() as u64;
 
-    /// Reads the unit at `place`.
+    /// Reads the unit at `base + index`.
     ///
     /// # Safety
     /// The unit's bytes are readable.
-    unsafe fn load(place: *const u8) -> Self;
+    unsafe fn load(base: *const u8, index: usize) -> Self;
 
-    /// Writes the unit to `place`.
+    /// Writes the unit to `base + index`.
     ///
     /// # Safety
     /// The unit's bytes are writable.
-    unsafe fn store(self, place: *mut u8);
+    unsafe fn store(self, base: *mut u8, index: usize);
 }
 
 macro_rules! units {
-    ($($ty:ident)*) => {
+    ($($ty:ident $in_order:expr;)*) => {
         $(impl Unit for $ty {
             #[inline(always)]
-            unsafe fn load(place: *const u8) -> Self {
+            unsafe fn load(base: *const u8, index: usize) -> Self {
                 // SAFETY: the caller's promise.
-                $ty::from_le(unsafe { place.cast::<$ty>().read_unaligned() })
+                $in_order(unsafe { Racy::load_racy(base, index) })
             }
 
             #[inline(always)]
-            unsafe fn store(self, place: *mut u8) {
+            unsafe fn store(self, base: *mut u8, index: usize) {
                 // SAFETY: the caller's promise.
-                unsafe { place.cast::<$ty>().write_unaligned(self.to_le()) };
+                unsafe { Racy::store_racy($in_order(self), base, index) };
             }
         })*
     };
 }
 
-units! { u8 u16 u32 u64 }
-
-impl Unit for V128 {
-    #[inline(always)]
-    unsafe fn load(place: *const u8) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { place.cast::<V128>().read() }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, place: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe { place.cast::<V128>().write(self) };
-    }
+// The conversion from the order of memory to the host's is also that back.
+units! {
+    u8 u8::to_le;
+    u16 u16::to_le;
+    u32 u32::to_le;
+    u64 u64::to_le;
+    f32 |value: f32| f32::from_bits(value.to_bits().to_le());
+    f64 |value: f64| f64::from_bits(value.to_bits().to_le());
+    Wide |value: Wide| value;
 }

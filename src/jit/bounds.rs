@@ -35,7 +35,6 @@ use super::lower::{Lower, Region};
 use crate::config::{BoundsChecks, Config};
 use crate::module::ModuleFacts;
 use crate::module::nesting::{ends_block, opens_block};
-use crate::module::types::MemoryType;
 use crate::vm::context::VMMemory;
 use crate::vm::memory::{MEMORY_GUARD, PAGE};
 
@@ -74,7 +73,9 @@ impl Bounds {
 
     /// Finds the loops that access memory and cannot change lengths: the load of memory 0's length is moved out of them.
     pub fn prescan(&mut self, module: &ModuleFacts, body: &FunctionBody<'_>) -> wasmparser::Result<()> {
-        let fixed = module.memories.first().is_none_or(MemoryType::is_fixed);
+        // Of a shared memory the length may change at any time. Until this thread has synchronised with who has let it grow, an old
+        // one serves; alias analysis knows that atomic instructions do that.
+        let fixed = module.memories.first().is_none_or(|ty| ty.is_fixed() || ty.is_shared());
         if self.checks == BoundsChecks::Guard || fixed {
             return Ok(());
         }
@@ -348,6 +349,18 @@ impl Lower<'_, '_> {
             return self.ins().iconst(types::I64, ty.minimum_bytes() as i64);
         }
         self.load_length(memory)
+    }
+
+    /// The length of a memory in bytes, which other threads may have changed until now if it is shared.
+    pub(super) fn exact_memory_length(&mut self, memory: u32) -> Value {
+        let ty = self.module.memories[memory as usize];
+        if !ty.is_shared() || ty.is_fixed() {
+            return self.memory_length(memory);
+        }
+        let (header, offset) = self.locate(self.module.offsets.memory(memory));
+        let place = self.ins().iadd_imm_s(header, i64::from(offset + VMMemory::LENGTH));
+        let flags = self.flags(Region::MemoryLength);
+        self.ins().atomic_load(types::I64, flags, place)
     }
 
     fn load_length(&mut self, memory: u32) -> Value {

@@ -75,11 +75,6 @@ impl CompiledModule {
         !self.cached.get(self).is_some_and(ModuleCache::is_sealed)
     }
 
-    /// Whether the cache had native code of the module when it was opened.
-    pub(crate) fn has_cached(&self) -> bool {
-        self.cached.get(self).is_some_and(ModuleCache::has_native)
-    }
-
     /// Loads code of tier `least` or better from the cache and publishes it, as [`CompiledModule::publish`] does.
     /// `None` if there is none, which is found out quickly.
     ///
@@ -144,7 +139,7 @@ impl CompiledModule {
         let work = &module.engine.core.stats.cached;
         work.add(module.facts.bodies[defined as usize].len(), length, started.elapsed());
         match entry {
-            CodeEntry::Function if tier < Tier::Best => self.improve(defined, tier),
+            CodeEntry::Function if tier < Tier::Best => self.improve(defined),
             CodeEntry::Function => {}
             CodeEntry::Loop { .. } => drop(loops.insert((defined, wanted.entry), (CodePointer(code), tier))),
         }
@@ -175,6 +170,23 @@ impl CompiledModule {
             let key = key(self, *defined, *tier, *entry);
             let tables = artifact.tables(self.facts.bodies[*defined as usize].start as u32);
             cache.record(&self.facts, key, artifact.alignment as u32, &artifact.bytes, tables);
+        }
+    }
+
+    /// How long functions ran without native code in earlier runs, in units of the interpreter's counters.
+    pub(crate) fn known_heat(&self) -> HashMap<u32, u32> {
+        self.cached.get(self).map(|cache| cache.heat().clone()).unwrap_or_default()
+    }
+
+    /// Whether [`CompiledModule::record_heat`] keeps anything.
+    pub(crate) fn keeps_heat(&self) -> bool {
+        self.cached.cache.get().and_then(Option::as_ref).is_some_and(ModuleCache::is_recording)
+    }
+
+    /// Keeps for later runs how long functions ran without native code, in all runs so far.
+    pub(crate) fn record_heat(&self, heat: HashMap<u32, u32>) {
+        if let Some(Some(cache)) = self.cached.cache.get() {
+            cache.record_heat(heat);
         }
     }
 
@@ -234,7 +246,7 @@ pub(crate) fn cache_settings(engine: &EngineState) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cache, Config, Engine, Instance, Module, Store, Strategy, Tiering};
+    use crate::{Config, Engine, Module};
 
     const MODULE: &str = r#"(module
         (type $ty (func (param i32) (result i32)))
@@ -269,26 +281,6 @@ mod tests {
             [artifact.bytes.clone(), artifact.tables(module.0.facts.bodies[0].start as u32)].concat()
         });
         code.collect()
-    }
-
-    /// Bytecode in the cache does not make a later run: it does not say what is hot, so functions must not be compiled
-    /// sooner because of it.
-    #[test]
-    fn bytecode_is_no_native_code() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config::new();
-        config.strategy(Strategy::Tiered).cache(Cache::in_dir(dir.path()).bytecode_from(0));
-        let mut run = |tiering| {
-            let engine = Engine::new(config.tiering(tiering)).unwrap();
-            let module = Module::new(&engine, "(module (func (export \"f\")))").unwrap();
-            let mut store = Store::new(&engine, ());
-            let f = Instance::new(&mut store, &module, &[]).unwrap().get_func(&mut store, "f").unwrap();
-            f.call(&mut store, &[], &mut []).unwrap();
-            (engine.stats().cached_bytecode.functions, module.0.jit.has_cached())
-        };
-        assert_eq!(run(Tiering::Measured), (0, false));
-        assert_eq!(run(Tiering::AtOnce), (1, false));
-        assert!(run(Tiering::Measured).1);
     }
 
     #[test]

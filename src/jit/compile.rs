@@ -89,8 +89,7 @@ fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntr
             };
             state.with_workspace(|workspace| {
                 let isa = state.isa(tier);
-                let counts = tier == Tier::Quick;
-                lower::function(&module.facts, state.config(), isa, defined, plan, counts, workspace)?;
+                lower::function(&module.facts, state.config(), isa, defined, plan, workspace)?;
                 let context = &mut workspace.context;
                 let function = Some(WasmFunction { module, defined });
                 let artifact = artifact(isa, context)?;

@@ -26,6 +26,9 @@ use crate::vm::context::{VMCode, VMContext, VMFuncRef};
 use crate::vm::exception;
 use crate::vm::func::call_host;
 use crate::vm::interrupt;
+use crate::vm::libcalls::FAILED;
+use crate::vm::ops;
+use crate::vm::shared::Expected;
 use crate::vm::store::StoreOpaque;
 
 /// One entry from Rust into compiled code. It lives in the frame of [`enter`]. Calls between engines may nest many of
@@ -366,4 +369,42 @@ pub(super) fn raise_code() -> *const VMCode {
 /// The value of [`VMStore::poll`](crate::vm::context::VMStore::poll).
 pub(super) fn poll_code() -> *const VMCode {
     arch::call_poll as *const VMCode
+}
+
+/// Added to the index of a memory if a wait there is for a value of 64 bits.
+pub(super) const WAIT_64: u64 = 1 << 32;
+
+/// Called by [`arch::wait`]: waits in a shared memory. Returns [`FAILED`] with an error in the store if the code is to end.
+///
+/// # Safety
+/// Must be called by `wait` only, which was called by compiled code with its context.
+pub(super) unsafe extern "C" fn waits(
+    vmctx: *mut VMContext,
+    memory: u64,
+    index: u64,
+    offset: u64,
+    expected: u64,
+    nanoseconds: i64,
+) -> u64 {
+    let expected = if memory & WAIT_64 == 0 { Expected::U32(expected as u32) } else { Expected::U64(expected) };
+    // SAFETY: the context is that of the compiled code that called `wait`, which has set where that was left. While native code
+    // runs, `value_top` is above all slots in use.
+    unsafe {
+        let store = (*vmctx).store.cast::<StoreOpaque>();
+        let waited = ops::atomic_wait(vmctx, memory as u32, (index, offset), expected, nanoseconds);
+        // The frame of `wait` is about to go.
+        (*store).vm.exit_fp = 0;
+        waited.map_or_else(
+            |error| {
+                (*store).raise(error);
+                FAILED
+            },
+            u64::from,
+        )
+    }
+}
+
+/// The value of [`VMStore::wait`](crate::vm::context::VMStore::wait).
+pub(super) fn wait_code() -> *const VMCode {
+    arch::wait as *const VMCode
 }

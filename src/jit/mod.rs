@@ -77,6 +77,7 @@ pub(crate) use settings::{CodeEntry, Tier};
 pub(crate) static HOOKS: Hooks = Hooks {
     raise: enter::raise_code,
     poll: enter::poll_code,
+    wait: enter::wait_code,
     ref_entry: lazy_compile::ref_entry,
     host_entry: lazy_compile::host_entry,
     prepare_thread: enter::prepare_thread,

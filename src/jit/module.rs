@@ -1,6 +1,6 @@
 //! The JIT's part of a module: the entries of its functions, and their code.
 
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::cached::Cached;
@@ -24,12 +24,10 @@ pub(crate) struct CompiledModule {
     #[cfg_attr(not(baseline), expect(dead_code, reason = "only baseline code needs it"))]
     pub(super) this: Weak<CompiledModule>,
     /// Called with functions whose code came from the cache and is not of the best tier.
-    improve: OnceLock<Box<dyn Fn(u32, Tier) + Send + Sync>>,
+    improve: OnceLock<Box<dyn Fn(u32) + Send + Sync>>,
     entries: Box<[AtomicPtr<VMCode>]>,
     /// The [`Tier`] of the code that each entry points to; 0 for a trampoline.
     pub(super) tiers: Box<[AtomicU8]>,
-    /// See [`VMContext::heat`](crate::vm::context::VMContext::heat).
-    heat: Arc<[AtomicU32]>,
     pub(super) space: Mutex<Option<CodeSpace>>,
     pub(super) cached: Cached,
 }
@@ -54,7 +52,6 @@ impl CompiledModule {
             improve: OnceLock::new(),
             entries: (0..defined).map(entry).collect(),
             tiers: (0..defined).map(|_| AtomicU8::new(0)).collect(),
-            heat: (0..defined).map(|_| AtomicU32::new(0)).collect(),
             space: Mutex::new(None),
             cached: Cached::default(),
         })
@@ -70,17 +67,16 @@ impl CompiledModule {
         unsafe { &*(*vmctx).jit.cast() }
     }
 
-    /// Sets the function that is called with functions whose code came from the cache, and its tier, if that is not the
-    /// best.
-    pub(crate) fn set_improve(&self, improve: impl Fn(u32, Tier) + Send + Sync + 'static) {
+    /// Sets the function that is called with functions whose code came from the cache and is not of the best tier.
+    pub(crate) fn set_improve(&self, improve: impl Fn(u32) + Send + Sync + 'static) {
         let set = self.improve.set(Box::new(improve));
         debug_assert!(set.is_ok(), "a module has one tiering");
     }
 
-    /// Tells the tiering that a function has code of tier `from`, which is not the best.
-    pub(super) fn improve(&self, defined: u32, from: Tier) {
+    /// Tells the tiering that a function has code that is not of the best tier.
+    pub(super) fn improve(&self, defined: u32) {
         if let Some(improve) = self.improve.get() {
-            improve(defined, from);
+            improve(defined);
         }
     }
 
@@ -92,16 +88,6 @@ impl CompiledModule {
     /// The value of `VMContext::tiers`.
     pub(crate) fn tiers(&self) -> *const AtomicU8 {
         if self.tiers.is_empty() { std::ptr::null() } else { self.tiers.as_ptr() }
-    }
-
-    /// The value of `VMContext::heat`.
-    pub(crate) fn heat(&self) -> *const AtomicU32 {
-        if self.heat.is_empty() { std::ptr::null() } else { self.heat.as_ptr() }
-    }
-
-    /// Units that quick code of each defined function has run, modulo 2^32.
-    pub(crate) fn shared_heat(&self) -> Arc<[AtomicU32]> {
-        self.heat.clone()
     }
 
     /// The entry of a defined function.

@@ -32,6 +32,6 @@ pub(crate) fn print_asm(module: &CompiledModule, defined: u32) -> Result<String>
 fn lowered(module: &CompiledModule, defined: u32) -> Result<Context> {
     let mut workspace = Workspace::default();
     let isa = module.engine.isa(Tier::Best);
-    lower::function(&module.facts, module.engine.config(), isa, defined, Plan::Function, false, &mut workspace)?;
+    lower::function(&module.facts, module.engine.config(), isa, defined, Plan::Function, &mut workspace)?;
     Ok(workspace.context)
 }

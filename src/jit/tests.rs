@@ -641,20 +641,3 @@ fn every_form_of_check_tells_what_was_accessed() {
         }
     }
 }
-
-/// Quick code counts what it runs: at each call and at each pass through a loop, the instructions up to the first
-/// branch.
-#[test]
-fn quick_code_counts() {
-    let text = "(module
-        (func)
-        (func (export \"f\") (param i32)
-            (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))";
-    for (quick, expected) in [(true, [0, 3 + 10 * 2]), (false, [0, 0])] {
-        let mut store = Store::new(&engine_of_tier(BoundsChecks::Inline, quick), ());
-        let (module, instance) = instance(&mut store, text, &[]);
-        let f = instance.get_typed_func::<i32, ()>(&mut store, "f").unwrap();
-        f.call(&mut store, 10).unwrap();
-        assert_eq!([0, 1].map(|defined| module.0.jit.shared_heat()[defined].load(Ordering::Relaxed)), expected);
-    }
-}

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ModuleFacts;
-use crate::sys::lower_priority;
+use crate::sys::{self, lower_priority};
 
 /// Time before validation begins: programs that end sooner do not pay for functions that they never call.
 const DELAY: Duration = Duration::from_millis(100);
@@ -26,18 +26,23 @@ const STACK: usize = 256 << 10;
 /// Begins to validate a module in the background, if it is one that is validated lazily.
 ///
 /// If no thread can be started, invalid functions are found only when they are called. Validation waits while `is_busy`
-/// says that the compiler is at work, but not for ever.
-pub(crate) fn start(module: &Arc<ModuleFacts>, is_busy: impl Fn() -> bool + Send + 'static) {
+/// says that the compiler is at work, but not for ever. `took` is told the processor time and the time that pieces of the
+/// work took.
+pub(crate) fn start(
+    module: &Arc<ModuleFacts>,
+    is_busy: impl Fn() -> bool + Send + 'static,
+    took: impl Fn(Duration, Duration) + Send + 'static,
+) {
     if module.lazy.is_none() {
         return;
     }
     let module = Arc::downgrade(module);
     let thread = thread::Builder::new().name("wasmrun validation".into()).stack_size(STACK);
-    let _ = thread.spawn(move || run(&module, &is_busy));
+    let _ = thread.spawn(move || run(&module, &is_busy, &took));
 }
 
 /// Validates piece by piece. The module is not kept alive, and work stops once its outcome is known from elsewhere.
-fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool) {
+fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool, took: &dyn Fn(Duration, Duration)) {
     thread::sleep(DELAY);
     lower_priority(NICEST);
     for _ in 0..PATIENCE {
@@ -58,10 +63,12 @@ fn run(module: &Weak<ModuleFacts>, is_busy: &dyn Fn() -> bool) {
             is_first || bytes <= PIECE
         });
         let end = next + fits.count();
+        let (begun, before) = (Instant::now(), sys::thread_time());
         let outcome = match next == end {
             true => Some(Ok(())),
             false => module.validate_some(lazy, next..end).err().map(Err),
         };
+        took(sys::thread_time().saturating_sub(before), begun.elapsed());
         if let Some(outcome) = outcome {
             // `assume_background_valid` may have set the outcome meanwhile.
             let _ = lazy.background.set(outcome);

@@ -168,8 +168,8 @@ impl Decoder {
                 }
             }
             Payload::ImportSection(section) => {
-                for import in section.into_imports_with_offsets() {
-                    let (offset, import) = import?;
+                for import in section.into_imports() {
+                    let import = import?;
                     let ty = match import.ty {
                         TypeRef::Func(index) | TypeRef::FuncExact(index) => {
                             self.funcs.push(index);
@@ -182,7 +182,7 @@ impl Decoder {
                             ExternType::Table(table_type(&ty, &self.sigs))
                         }
                         TypeRef::Memory(ty) => {
-                            let ty = memory_type(&ty, offset)?;
+                            let ty = MemoryType::from_wasmparser(&ty);
                             self.memories.push(ty);
                             self.counts.memories.0 += 1;
                             ExternType::Memory(ty)
@@ -219,9 +219,8 @@ impl Decoder {
                 }
             }
             Payload::MemorySection(section) => {
-                for memory in section.into_iter_with_offsets() {
-                    let (offset, memory) = memory?;
-                    self.memories.push(memory_type(&memory, offset)?);
+                for memory in section {
+                    self.memories.push(MemoryType::from_wasmparser(&memory?));
                     self.counts.memories.1 += 1;
                 }
             }
@@ -311,6 +310,8 @@ impl Decoder {
     ) -> Result<Arc<ModuleFacts>> {
         let has_gc_types = self.types.iter().any(|ty| ty.as_func().is_none());
         let counts = Counts { types: self.types.len() as u32, has_gc_types, ..self.counts };
+        let is_shared: Vec<_> = self.memories.iter().map(MemoryType::is_shared).collect();
+        let offsets = VMOffsets::new(counts, &is_shared);
         let export_index: HashMap<_, _> =
             self.exports.iter().enumerate().map(|(at, export)| (export.name.clone(), at as u32)).collect();
         let defined = self.bodies.len();
@@ -336,7 +337,7 @@ impl Decoder {
             data: self.data,
             start: self.start,
             bodies: self.bodies,
-            offsets: VMOffsets::new(counts),
+            offsets,
             names: OnceLock::new(),
             name_section: self.name_section,
             debug: self.debug,
@@ -372,16 +373,6 @@ pub(super) fn check_imports(payload: &Payload<'_>) -> Result<(), Undecodable> {
         }
     }
     Ok(())
-}
-
-/// # Errors
-/// [`Unsupported`](ErrorKind::Unsupported) for a shared memory.
-fn memory_type(ty: &wasmparser::MemoryType, offset: u64) -> Result<MemoryType> {
-    if ty.shared {
-        let message = "shared memories".into();
-        return Err(Error::new(ErrorKind::Unsupported { proposal: "threads", message, offset: offset as usize }));
-    }
-    Ok(MemoryType::from_wasmparser(ty))
 }
 
 fn table_type(ty: &wasmparser::TableType, types: &[RegisteredType]) -> TableType {

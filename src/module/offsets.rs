@@ -6,7 +6,7 @@
 //! types.
 
 /// Bytes of the header of a `VMContext`.
-pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 80 } else { 48 };
+pub(crate) const VMCONTEXT_SIZE: u32 = if cfg!(target_pointer_width = "64") { 64 } else { 32 };
 
 /// Bytes of a `VMFuncRef`.
 pub(crate) const FUNC_REF_SIZE: u32 = if cfg!(target_pointer_width = "64") { 48 } else { 28 };
@@ -19,7 +19,7 @@ pub(crate) const FUNC_REF_ALIGN: u32 = if cfg!(target_pointer_width = "64") { 8 
 pub(crate) enum Location {
     /// The object itself lies at this byte offset.
     Inline(i32),
-    /// A pointer to the object (imported, unchanging while the instance lives) lies at this byte offset.
+    /// A pointer to the object (imported or shared, unchanging while the instance lives) lies at this byte offset.
     Pointer(i32),
 }
 
@@ -27,14 +27,14 @@ pub(crate) enum Location {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct VMOffsets {
     pub imported_globals: u32,
+    #[cfg_attr(not(jit), expect(dead_code, reason = "only compiled code is told which memories may be one"))]
     pub imported_memories: u32,
     pub imported_tables: u32,
     pub imported_funcs: u32,
     globals: u32,
-    memories: u32,
+    memories: Vec<Location>,
     tables: u32,
     global_imports: u32,
-    memory_imports: u32,
     table_imports: u32,
     func_imports: u32,
     tags: u32,
@@ -60,13 +60,25 @@ pub(crate) struct Counts {
 }
 
 impl VMOffsets {
-    pub fn new(counts: Counts) -> Self {
+    /// `is_shared` says of each memory whether it is shared: such a memory lies outside of the context, even if the module defines it.
+    pub fn new(counts: Counts, is_shared: &[bool]) -> Self {
         let globals = VMCONTEXT_SIZE;
         let memories = globals + 16 * counts.globals.1;
         let tables = memories + 16 * counts.memories.1;
         let global_imports = tables + 16 * counts.tables.1;
         let memory_imports = global_imports + 8 * counts.globals.0;
-        let table_imports = memory_imports + 8 * counts.memories.0;
+        let (imported, mut pointers, mut objects) = (counts.memories.0 as usize, 0, 0);
+        let places = is_shared.iter().enumerate().map(|(index, is_shared)| {
+            let (base, size, next) = match index < imported || *is_shared {
+                true => (memory_imports, 8, &mut pointers),
+                false => (memories, 16, &mut objects),
+            };
+            let offset = (base + size * *next) as i32;
+            *next += 1;
+            if size == 8 { Location::Pointer(offset) } else { Location::Inline(offset) }
+        });
+        let memory_places: Vec<_> = places.collect();
+        let table_imports = memory_imports + 8 * pointers;
         let func_imports = table_imports + 8 * counts.tables.0;
         let tags = func_imports + 8 * counts.funcs.0;
         let sigs = tags + 8 * (counts.tags.0 + counts.tags.1);
@@ -79,10 +91,9 @@ impl VMOffsets {
             imported_tables: counts.tables.0,
             imported_funcs: counts.funcs.0,
             globals,
-            memories,
+            memories: memory_places,
             tables,
             global_imports,
-            memory_imports,
             table_imports,
             func_imports,
             tags,
@@ -112,7 +123,7 @@ impl VMOffsets {
 
     /// The `VMMemory` of a memory index.
     pub fn memory(&self, index: u32) -> Location {
-        Self::locate(index, self.imported_memories, self.memory_imports, self.memories)
+        self.memories[index as usize]
     }
 
     /// The `VMTable` of a table index.

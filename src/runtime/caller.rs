@@ -11,11 +11,12 @@ use super::module::ModuleExport;
 use super::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
 use crate::error::Result;
 use crate::vm::budget::IoAccount;
-use crate::vm::context::{VMContext, VMMemory};
+use crate::vm::context::VMContext;
 use crate::vm::fuel;
 use crate::vm::heap::HeapStats;
-use crate::vm::instance::InstanceData;
+use crate::vm::instance::{HostMemory, InstanceData};
 use crate::vm::interrupt::Interrupts;
+use crate::vm::shared::SharedBytes;
 use crate::vm::store::StoreOpaque;
 
 /// Gives a host function access to its store and to the instance that called it.
@@ -182,12 +183,9 @@ impl<'a, T> Caller<'a, T> {
     /// As [`Caller::memory_and_data`], and the account of what the store's code writes and opens.
     #[inline]
     pub(crate) fn parts(&mut self) -> (LinearMemory<'_>, &mut T, &IoAccount) {
-        let memory = self.instance().map_or(std::ptr::null_mut(), |instance| instance.host_memory);
+        let memory = self.instance().map_or(HostMemory::NONE, |instance| instance.host_memory);
         // SAFETY: null or live; the view borrows the store. Data and memories are apart.
-        let memory = match unsafe { memory.as_ref() } {
-            Some(memory) => unsafe { view(memory) },
-            None => LinearMemory::new(&mut []),
-        };
+        let memory = unsafe { view(memory) }.unwrap_or_else(|| LinearMemory::new(&mut []));
         let store = self.store.as_ptr();
         // SAFETY: the promise made to `new`; account and data are two fields of the store.
         unsafe { (memory, &mut (*store).data, &(*store).opaque.account.io) }
@@ -199,7 +197,7 @@ impl<'a, T> Caller<'a, T> {
         let memory = self.instance()?.host_memory;
         // SAFETY: the pointer is null or to a memory of the live instance. The view borrows the `Caller`, so nobody else
         // accesses the store while it is held.
-        unsafe { memory.as_ref().map(|memory| view(memory)) }
+        unsafe { view(memory) }
     }
 }
 
@@ -211,13 +209,20 @@ impl<T> std::fmt::Debug for Caller<'_, T> {
     }
 }
 
-/// A view of a memory.
+/// A view of a memory, if there is one.
 ///
 /// # Safety
-/// For `'a`, the memory must be live, must not grow, and must be accessed through the view only.
-pub(crate) unsafe fn view<'a>(memory: &VMMemory) -> LinearMemory<'a> {
+/// For `'a`, the memory must be live; if it is not shared, it must not grow, and be accessed through the view only.
+#[inline]
+pub(crate) unsafe fn view<'a>(memory: HostMemory) -> Option<LinearMemory<'a>> {
     // SAFETY: the first `length` bytes of a memory are accessible; the caller promises the rest.
-    LinearMemory::new(unsafe { std::slice::from_raw_parts_mut(memory.base, memory.length) })
+    unsafe {
+        let vm = memory.vm.as_ref()?;
+        Some(match memory.is_shared {
+            true => LinearMemory::shared(SharedBytes::new(vm)),
+            false => LinearMemory::new(std::slice::from_raw_parts_mut(vm.base, vm.length())),
+        })
+    }
 }
 
 impl<T> AsContext for Caller<'_, T> {

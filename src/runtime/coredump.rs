@@ -3,6 +3,7 @@
 //! A dump is itself a module. Custom sections say which modules and instances there were and which functions were running;
 //! memories and globals are declared with what they held.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -14,7 +15,7 @@ use crate::error::{Error, Frame, WasmBacktrace};
 use crate::module::leb128::{signed, unsigned};
 use crate::module::types::ValType;
 use crate::sys::PageMap;
-use crate::vm::memory::PAGE;
+use crate::vm::memory::{MemoryData, PAGE};
 use crate::vm::store::{StoreOpaque, Stored};
 
 /// The most memories, globals and data segments that validators take in a module.
@@ -195,7 +196,9 @@ fn data(store: &StoreOpaque, out: &mut dyn Write) -> io::Result<()> {
         let segments: Vec<_> = memories
             .flat_map(|(at, memory)| {
                 let pages = pages.as_ref().filter(|_| memory.is_anonymous());
-                occupied(memory.bytes(), granule, pages).map(move |range| (at, range))
+                let length = memory.length();
+                let blocks = blocks(memory, 0..length, granule.max(BLOCK));
+                occupied(blocks, length, granule, pages).map(move |range| (at, range))
             })
             .take(MAX_SEGMENTS + 1)
             .collect();
@@ -227,19 +230,38 @@ fn data(store: &StoreOpaque, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&count)?;
     for segment in &segments {
         out.write_all(&header(segment))?;
-        out.write_all(&store.memories[segment.0].bytes()[segment.1.clone()])?;
+        for block in blocks(&store.memories[segment.0], segment.1.clone(), BLOCK) {
+            out.write_all(&block)?;
+        }
     }
     Ok(())
 }
 
-/// The parts of a memory that have a byte that is not zero, in multiples of `granule`.
+/// A range of a memory in blocks, from the first on; copies, if it is shared.
+fn blocks(memory: &MemoryData, range: Range<usize>, size: usize) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    let end = range.end;
+    range.step_by(size).map(move |start| {
+        let len = size.min(end - start);
+        let Some(shared) = memory.as_shared() else { return Cow::Borrowed(&memory.own_bytes()[start..start + len]) };
+        let mut copy = vec![0; len];
+        shared.read(start as u64, &mut copy).expect("memories don't shrink");
+        Cow::Owned(copy)
+    })
+}
+
+/// The parts of a memory that have a byte that is not zero, in multiples of `granule`. Blocks are multiples of that too.
 ///
 /// With `pages`, only those are read that hold something: to read the others of a memory of 4 GiB takes a second, and 8 MiB of
 /// page tables. What they do not hold must be zero.
-fn occupied(bytes: &[u8], granule: usize, pages: Option<&PageMap>) -> impl Iterator<Item = Range<usize>> {
+fn occupied<'a>(
+    blocks: impl Iterator<Item = Cow<'a, [u8]>>,
+    length: usize,
+    granule: usize,
+    pages: Option<&PageMap>,
+) -> impl Iterator<Item = Range<usize>> {
     let page = region::page::size();
-    let are_zero = move |block: &[u8]| -> Vec<bool> {
-        let holding = pages.and_then(|pages| pages.holding(block));
+    let are_zero = move |block: Cow<'_, [u8]>| -> Vec<bool> {
+        let holding = pages.and_then(|pages| pages.holding(&block));
         let is_zero = |at: usize, part: &[u8]| {
             let holds = holding.as_ref().is_none_or(|holding| holding[at / page]);
             !holds || *part == [0; GRANULE][..part.len()]
@@ -251,7 +273,6 @@ fn occupied(bytes: &[u8], granule: usize, pages: Option<&PageMap>) -> impl Itera
             })
             .collect()
     };
-    let blocks = bytes.chunks(granule.max(BLOCK));
     let mut parts = blocks.flat_map(are_zero).enumerate().peekable();
     std::iter::from_fn(move || {
         let (first, _) = parts.find(|(_, is_zero)| !is_zero)?;
@@ -259,7 +280,7 @@ fn occupied(bytes: &[u8], granule: usize, pages: Option<&PageMap>) -> impl Itera
         while let Some((at, _)) = parts.next_if(|(_, is_zero)| !is_zero) {
             last = at;
         }
-        Some(first * granule..((last + 1) * granule).min(bytes.len()))
+        Some(first * granule..((last + 1) * granule).min(length))
     })
 }
 
@@ -352,7 +373,7 @@ mod tests {
         let found = |marked: &[usize], len: usize| {
             let mut bytes = vec![0; len];
             marked.iter().for_each(|at| bytes[*at] = 1);
-            occupied(&bytes, GRANULE, None).collect::<Vec<_>>()
+            occupied(bytes.chunks(BLOCK).map(Cow::Borrowed), len, GRANULE, None).collect::<Vec<_>>()
         };
         assert_eq!(found(&[], 10_000), Vec::<Range<usize>>::new());
         assert_eq!(found(&[4096], 10_000), [Range { start: 4096, end: 8192 }]);

@@ -153,7 +153,10 @@ impl Engine {
     /// # Ok::<(), wasmrun::Error>(())
     /// ```
     pub fn stats(&self) -> Stats {
-        self.0.core.stats.read()
+        let stats = self.0.core.stats.read();
+        #[cfg(jit)]
+        let stats = self.0.pool.stats(stats);
+        stats
     }
 
     /// The threads that compile in the background.
@@ -162,14 +165,18 @@ impl Engine {
         &self.0.pool
     }
 
-    /// Ends compilation in the background for good. Waits for the functions that are being compiled, for as long again as they
-    /// have taken so far, within `limits`. Otherwise a function that takes longer to compile than the program runs would never
-    /// get into the cache.
-    pub(crate) fn finish_compiling(&self, limits: std::ops::RangeInclusive<std::time::Duration>) {
+    /// Ends compilation in the background for good. What waits may still be compiled for the time `more`. Then this waits for
+    /// the functions that are being compiled, for as long again as they have taken so far, within `limits`. Otherwise a function
+    /// that takes longer to compile than the program runs would never get into the cache.
+    pub(crate) fn finish_compiling(
+        &self,
+        more: std::time::Duration,
+        limits: std::ops::RangeInclusive<std::time::Duration>,
+    ) {
         #[cfg(jit)]
-        self.0.pool.finish(limits);
+        self.0.pool.finish(more, limits);
         #[cfg(not(jit))]
-        let _ = limits;
+        let _ = (more, limits);
     }
 
     /// A function that tells whether functions are being compiled in the background. It does not keep the engine alive.
@@ -181,6 +188,16 @@ impl Engine {
             return pool.upgrade().is_some_and(|pool| pool.is_busy());
             #[cfg(not(jit))]
             false
+        }
+    }
+
+    /// A function that counts the time which validation in the background took. It does not keep the engine alive.
+    pub(super) fn validation_counter(&self) -> impl Fn(std::time::Duration, std::time::Duration) + Send + 'static {
+        let core = Arc::downgrade(&self.0.core);
+        move |cpu, wall| {
+            if let Some(core) = core.upgrade() {
+                core.stats.validation.add(cpu, wall);
+            }
         }
     }
 

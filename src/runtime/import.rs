@@ -22,6 +22,10 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
             let got = data.ty.with_minimum(data.pages());
             if got.matches(want) { Ok(()) } else { mismatch(ExternType::Memory(got)) }
         }
+        (ExternType::Memory(want), Extern::SharedMemory(memory)) => {
+            let got = memory.ty();
+            if got.matches(want) { Ok(()) } else { mismatch(ExternType::Memory(got)) }
+        }
         (ExternType::Table(want), Extern::Table(table)) => {
             let data = &store.tables[table.0.index(store)];
             let got = data.ty.with_minimum(data.len());
@@ -44,6 +48,7 @@ pub(crate) fn check_import(store: &StoreOpaque, want: &ExternType, got: &Extern)
         }
         (_, Extern::Func(func)) => mismatch(ExternType::Func((*store.engine.types.func_type(func.sig(store))).clone())),
         (_, Extern::Memory(memory)) => mismatch(ExternType::Memory(store.memories[memory.0.index(store)].ty)),
+        (_, Extern::SharedMemory(memory)) => mismatch(ExternType::Memory(memory.ty())),
         (_, Extern::Table(table)) => mismatch(ExternType::Table(store.tables[table.0.index(store)].ty.clone())),
         (_, Extern::Global(global)) => mismatch(ExternType::Global(store.globals[global.0.index(store)].ty.clone())),
     }

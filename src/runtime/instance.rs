@@ -10,6 +10,7 @@ use super::import::check_import;
 use super::linker::import_name;
 use super::memory::Memory;
 use super::module::{Module, ModuleExport};
+use super::shared_memory::SharedMemory;
 use super::store::{AsContext, AsContextMut, StoreContextMut, StoreInner};
 use super::table::Table;
 use super::tag::Tag;
@@ -37,7 +38,14 @@ pub(crate) unsafe fn external(vmctx: *mut VMContext, index: ExternIndex) -> Exte
                 let func = func_ref(vmctx, index) as u64;
                 Extern::Func(Func::from_slot(func, &*this.store).expect("functions are not null"))
             }
-            ExternIndex::Memory(index) => Extern::Memory(Memory(this.memory(index))),
+            ExternIndex::Memory(index) => {
+                let memory = this.memory(index);
+                let store = &*this.store;
+                match store.memories[memory.index(store)].as_shared() {
+                    Some(memory) => Extern::SharedMemory(SharedMemory(memory.clone())),
+                    None => Extern::Memory(Memory(memory)),
+                }
+            }
             ExternIndex::Table(index) => Extern::Table(Table(this.table(index))),
             ExternIndex::Global(index) => Extern::Global(Global(this.globals[index as usize])),
             ExternIndex::Tag(index) => Extern::Tag(Tag(this.tags[index as usize])),
@@ -118,7 +126,7 @@ impl Instance {
         let (vmctx, handle) = unsafe {
             let none = GrowthRequest { current: 0, desired: 0, maximum: None };
             limits::admit(store, LimitedResource::Instance, none)?;
-            let imports: Vec<_> = imports.iter().map(|import| import.to_import(&*store)).collect();
+            let imports: Vec<_> = imports.iter().map(|import| import.to_import(&mut *store)).collect();
             let data = InstanceData::new(&mut *store, module.runtime_info(), &imports);
             let (vmctx, place) = (data.vmctx, data.as_ptr());
             // Before `define`: collections look for the values of its element segments meanwhile. Even if that fails, objects
@@ -221,9 +229,14 @@ impl Instance {
         self.get_export(store, name)?.into_func()
     }
 
-    /// The exported memory `name`; `None` if there is no such export or it is no memory.
+    /// The exported memory `name`; `None` if there is no such export, or it is no memory or a shared one.
     pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
         self.get_export(store, name)?.into_memory()
+    }
+
+    /// The exported shared memory `name`; `None` if there is no such export or it is no shared memory.
+    pub fn get_shared_memory(&self, store: impl AsContextMut, name: &str) -> Option<SharedMemory> {
+        self.get_export(store, name)?.into_shared_memory()
     }
 
     /// The exported table `name`; `None` if there is no such export or it is no table.

@@ -1,11 +1,14 @@
 //! The view of a linear memory that host functions get, with bounds-checked accessors.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
+use crate::vm::shared::SharedBytes;
 
 /// A view of a linear memory, for the duration of a host call: bounds-checked, little-endian.
 ///
-/// The view borrows the store, so the memory can neither grow nor be dropped while the view is held. An access that is out of
+/// The view borrows the store, so the memory can't be dropped while the view is held, nor grow unless it is shared. An access that is out of
 /// bounds fails with [`Trap::MemoryOutOfBounds`], which a host function may return with `?`; nothing has been written then.
 ///
 /// Addresses and lengths may have any type that WebAssembly code passes them in: `u32`, `i32`, `u64`, `i64`, also `usize`. They
@@ -24,8 +27,12 @@ use crate::error::{MemoryFault, Trap};
 /// # Ok::<(), wasmrun::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct LinearMemory<'a> {
-    bytes: &'a mut [u8],
+pub struct LinearMemory<'a>(Bytes<'a>);
+
+#[derive(Debug)]
+enum Bytes<'a> {
+    Unshared(&'a mut [u8]),
+    Shared(SharedBytes<'a>),
 }
 
 /// An address in a linear memory, or a number of bytes there. As in WebAssembly code it is unsigned, whatever the Rust type: a
@@ -90,18 +97,32 @@ macro_rules! typed {
 impl<'a> LinearMemory<'a> {
     /// A view of `bytes`, for tests of host functions.
     pub fn new(bytes: &'a mut [u8]) -> Self {
-        LinearMemory { bytes }
+        LinearMemory(Bytes::Unshared(bytes))
     }
 
-    /// Length in bytes.
+    /// A view of a shared memory.
+    pub(crate) fn shared(bytes: SharedBytes<'a>) -> Self {
+        LinearMemory(Bytes::Shared(bytes))
+    }
+
+    /// Whether other threads may access the memory at the same time.
+    #[inline]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0, Bytes::Shared(_))
+    }
+
+    /// Length in bytes. That of a shared memory may have grown since the view was made.
     #[inline]
     pub fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        match &self.0 {
+            Bytes::Unshared(bytes) => bytes.len() as u64,
+            Bytes::Shared(bytes) => bytes.len() as u64,
+        }
     }
 
     /// Whether the memory has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     /// Copies the bytes from `address` into `buffer`, which they fill.
@@ -110,7 +131,11 @@ impl<'a> LinearMemory<'a> {
     /// [`Trap::MemoryOutOfBounds`] if the range does not lie in the memory.
     #[inline]
     pub fn read(&self, address: impl IntoAddress, buffer: &mut [u8]) -> Result<()> {
-        buffer.copy_from_slice(self.unshared_slice(address, buffer.len())?);
+        let range = self.range(address, buffer.len())?;
+        match &self.0 {
+            Bytes::Unshared(bytes) => buffer.copy_from_slice(&bytes[range]),
+            Bytes::Shared(bytes) => bytes.read(range.start, buffer),
+        }
         Ok(())
     }
 
@@ -120,7 +145,11 @@ impl<'a> LinearMemory<'a> {
     /// [`Trap::MemoryOutOfBounds`]; nothing is written then.
     #[inline]
     pub fn write(&mut self, address: impl IntoAddress, data: &[u8]) -> Result<()> {
-        self.unshared_slice_mut(address, data.len())?.copy_from_slice(data);
+        let range = self.range(address, data.len())?;
+        match &mut self.0 {
+            Bytes::Unshared(bytes) => bytes[range].copy_from_slice(data),
+            Bytes::Shared(bytes) => bytes.write(range.start, data),
+        }
         Ok(())
     }
 
@@ -129,7 +158,11 @@ impl<'a> LinearMemory<'a> {
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`]; nothing is written then.
     pub fn fill(&mut self, address: impl IntoAddress, len: impl IntoAddress, byte: u8) -> Result<()> {
-        self.unshared_slice_mut(address, len)?.fill(byte);
+        let range = self.range(address, len)?;
+        match &mut self.0 {
+            Bytes::Unshared(bytes) => bytes[range].fill(byte),
+            Bytes::Shared(bytes) => bytes.fill(range.start, byte, range.len()),
+        }
         Ok(())
     }
 
@@ -138,7 +171,21 @@ impl<'a> LinearMemory<'a> {
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`]; nothing is allocated then.
     pub fn read_vec(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<Vec<u8>> {
-        Ok(self.unshared_slice(address, len)?.to_vec())
+        self.get(address, len).map(Cow::into_owned)
+    }
+
+    /// The `len` bytes from `address` on; a copy if the memory is shared.
+    #[inline]
+    pub(crate) fn get(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<Cow<'_, [u8]>> {
+        let range = self.range(address, len)?;
+        Ok(match &self.0 {
+            Bytes::Unshared(bytes) => Cow::Borrowed(&bytes[range]),
+            Bytes::Shared(bytes) => {
+                let mut copy = vec![0; range.len()];
+                bytes.read(range.start, &mut copy);
+                Cow::Owned(copy)
+            }
+        })
     }
 
     /// A copy of the UTF-8 string of `len` bytes at `address`.
@@ -163,14 +210,14 @@ impl<'a> LinearMemory<'a> {
     /// The `len` bytes from `address` on, without a copy, of a memory that is not shared.
     ///
     /// # Errors
-    /// [`Trap::MemoryOutOfBounds`]. Once shared memories are supported, [`ErrorKind::Usage`] for these: the bytes behind a
-    /// Rust slice must not change, and other threads write to a shared memory.
+    /// [`Trap::MemoryOutOfBounds`], or [`ErrorKind::Usage`] for a shared memory: the bytes behind a Rust slice must not change,
+    /// and other threads write to a shared memory.
     #[inline]
     pub fn unshared_slice(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<&[u8]> {
-        let (address, len) = (address.into_address(), len.into_address());
-        match self.range(address, len) {
-            Some(range) => Ok(&self.bytes[range]),
-            None => Err(self.out_of_bounds(address, len)),
+        let range = self.range(address, len)?;
+        match &self.0 {
+            Bytes::Unshared(bytes) => Ok(&bytes[range]),
+            Bytes::Shared(_) => Err(no_slices()),
         }
     }
 
@@ -180,19 +227,25 @@ impl<'a> LinearMemory<'a> {
     /// As for [`LinearMemory::unshared_slice`].
     #[inline]
     pub fn unshared_slice_mut(&mut self, address: impl IntoAddress, len: impl IntoAddress) -> Result<&mut [u8]> {
-        let (address, len) = (address.into_address(), len.into_address());
-        match self.range(address, len) {
-            Some(range) => Ok(&mut self.bytes[range]),
-            None => Err(self.out_of_bounds(address, len)),
+        let range = self.range(address, len)?;
+        match &mut self.0 {
+            Bytes::Unshared(bytes) => Ok(&mut bytes[range]),
+            Bytes::Shared(_) => Err(no_slices()),
         }
     }
 
-    /// The range of `bytes` for an access, if it is in bounds.
+    /// The range of bytes for an access.
+    ///
+    /// # Errors
+    /// [`Trap::MemoryOutOfBounds`].
     #[inline]
-    fn range(&self, address: u64, len: u64) -> Option<std::ops::Range<usize>> {
-        let end = address.checked_add(len).filter(|end| *end <= self.len())?;
-        // Both fit, because they are no larger than the length, which is a `usize`.
-        Some(address as usize..end as usize)
+    fn range(&self, address: impl IntoAddress, len: impl IntoAddress) -> Result<std::ops::Range<usize>> {
+        let (address, len) = (address.into_address(), len.into_address());
+        match address.checked_add(len).filter(|end| *end <= self.len()) {
+            // Both fit, because they are no larger than the length, which is a `usize`.
+            Some(end) => Ok(address as usize..end as usize),
+            None => Err(self.out_of_bounds(address, len)),
+        }
     }
 
     #[cold]
@@ -202,6 +255,11 @@ impl<'a> LinearMemory<'a> {
             fault: Some(MemoryFault { address, size, length: self.len() }),
         })
     }
+}
+
+#[cold]
+fn no_slices() -> Error {
+    Error::usage("a shared memory has no slices, because other threads write to it: copy with `read` and `write`")
 }
 
 #[cfg(test)]

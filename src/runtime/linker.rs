@@ -14,6 +14,7 @@ use super::instance::Instance;
 use super::limits::DEFAULT_COUNT;
 use super::memory::Memory;
 use super::module::{ImportType, Module};
+use super::shared_memory::SharedMemory;
 use super::store::{AsContext, AsContextMut};
 use super::table::Table;
 use super::tag::Tag;
@@ -24,6 +25,7 @@ use crate::module::Import;
 use crate::module::types::{ExternType, FuncType};
 use crate::printable::Printable;
 use crate::vm::func::HostFunc;
+use crate::vm::shared;
 use crate::vm::store::StoreOpaque;
 
 /// Definitions for imports, by module name and name, for stores with data `T`.
@@ -282,7 +284,7 @@ impl<T: 'static> Linker<T> {
     fn object(definition: &Definition, store: &mut StoreOpaque) -> Extern {
         match definition {
             Definition::Host(host) => Extern::Func(Func::from_host(store, host)),
-            Definition::Extern(object) => *object,
+            Definition::Extern(object) => object.clone(),
         }
     }
 
@@ -438,6 +440,10 @@ impl<T: 'static> Linker<T> {
                 Error::new(ErrorKind::Link(format!("{import} has a type without a default value: {ty}")))
             };
             let object: Extern = match ty {
+                ExternType::Memory(ty) if ty.is_shared() => {
+                    let engine = &store.as_context().0.opaque.engine;
+                    SharedMemory(shared::SharedMemory::new(*ty, engine)?).into()
+                }
                 ExternType::Memory(ty) => Memory::new(store.as_context_mut(), *ty)?.into(),
                 ExternType::Table(ty) => {
                     let null = Value::default_for_ty(&ty.element().clone().into()).and_then(Value::ref_);

@@ -10,7 +10,8 @@ use crate::vm::store::{StoreOpaque, Stored};
 
 /// A linear memory in a store (specification, section 4.2.8).
 ///
-/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store.
+/// A handle: it can be copied, and lives as long as the store. A method panics if it is given another store. The memory is not
+/// shared: shared ones are [`SharedMemory`](crate::SharedMemory).
 ///
 /// ```
 /// use wasmrun::{Engine, Memory, MemoryType, Store};
@@ -29,7 +30,7 @@ impl Memory {
     ///
     /// # Errors
     /// - [`Usage`](ErrorKind::Usage) if the type's limits are more than its addresses reach or its maximum is below its minimum,
-    ///   and for shared memories, which are not supported yet;
+    ///   and for shared memories, which are made by [`SharedMemory::new`](crate::SharedMemory::new);
     /// - [`Resource`](ErrorKind::Resource) if the store's limiter or the system refuses the memory.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
@@ -73,21 +74,22 @@ impl Memory {
         let store = store.as_context_mut().into_inner().opaque.as_ptr();
         // SAFETY: the store is borrowed exclusively and used through its own pointer.
         let grown = unsafe {
-            let growth = self.in_store(&*store).growth(delta);
-            limits::make_room(&mut *store, LimitedResource::Memory, growth);
-            limits::grow(store, LimitedResource::Memory, growth, |store| store.grow_memory(self.0, delta))?
+            let request = |store: &StoreOpaque| self.in_store(store).growth(delta);
+            limits::make_room(&mut *store, LimitedResource::Memory, request(&*store));
+            let grow = |store: &mut StoreOpaque, request| store.grow_memory(self.0, delta, request);
+            limits::grow(store, LimitedResource::Memory, request, grow)?
         };
         grown.ok_or_else(|| Error::resource(format!("the memory cannot grow by {delta} pages")))
     }
 
     /// The memory's bytes.
     pub fn data<'a, T: 'static>(&self, store: impl Into<super::store::StoreContext<'a, T>>) -> &'a [u8] {
-        self.in_store(&store.into().0.opaque).bytes()
+        self.in_store(&store.into().0.opaque).own_bytes()
     }
 
     /// The memory's bytes, to be written.
     pub fn data_mut<'a, T: 'static>(&self, store: impl Into<super::store::StoreContextMut<'a, T>>) -> &'a mut [u8] {
-        self.in_store_mut(&mut store.into().into_inner().opaque).bytes_mut()
+        self.in_store_mut(&mut store.into().into_inner().opaque).own_bytes_mut()
     }
 
     /// The memory's bytes, to be written, and the store's data.
@@ -106,18 +108,18 @@ impl Memory {
         store: impl Into<super::store::StoreContextMut<'a, T>>,
     ) -> (&'a mut [u8], &'a mut T) {
         let inner = store.into().into_inner();
-        (self.in_store_mut(&mut inner.opaque).bytes_mut(), &mut inner.data)
+        (self.in_store_mut(&mut inner.opaque).own_bytes_mut(), &mut inner.data)
     }
 
     /// Address of the memory's first byte. Only `unsafe` code can use it, and only until WebAssembly code runs in the store or
     /// returns to the host, the memory grows, or the store is dropped: any of these may move the memory.
     pub fn data_ptr(&self, store: impl AsContext) -> *mut u8 {
-        self.in_store(&store.as_context().0.opaque).bytes().as_ptr().cast_mut()
+        self.in_store(&store.as_context().0.opaque).own_bytes().as_ptr().cast_mut()
     }
 
     /// The memory's size in bytes.
     pub fn data_size(&self, store: impl AsContext) -> usize {
-        self.in_store(&store.as_context().0.opaque).bytes().len()
+        self.in_store(&store.as_context().0.opaque).own_bytes().len()
     }
 
     /// Bytes of a page.
@@ -135,7 +137,7 @@ impl Memory {
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`] if the range does not lie in the memory.
     pub fn read(&self, store: impl AsContext, offset: usize, buffer: &mut [u8]) -> Result<()> {
-        let bytes = self.in_store(&store.as_context().0.opaque).bytes();
+        let bytes = self.in_store(&store.as_context().0.opaque).own_bytes();
         let source = offset.checked_add(buffer.len()).and_then(|end| bytes.get(offset..end));
         buffer.copy_from_slice(source.ok_or_else(|| out_of_bounds(offset, buffer.len(), bytes.len()))?);
         Ok(())
@@ -146,7 +148,7 @@ impl Memory {
     /// # Errors
     /// [`Trap::MemoryOutOfBounds`] if the range does not lie in the memory; nothing is written then.
     pub fn write(&self, mut store: impl AsContextMut, offset: usize, data: &[u8]) -> Result<()> {
-        let bytes = self.in_store_mut(&mut store.as_context_mut().into_inner().opaque).bytes_mut();
+        let bytes = self.in_store_mut(&mut store.as_context_mut().into_inner().opaque).own_bytes_mut();
         let length = bytes.len();
         let target = offset.checked_add(data.len()).and_then(|end| bytes.get_mut(offset..end));
         target.ok_or_else(|| out_of_bounds(offset, data.len(), length))?.copy_from_slice(data);

@@ -28,6 +28,7 @@ pub(crate) mod module;
 #[cfg(jit)]
 pub(crate) mod precompile;
 pub(crate) mod profiler;
+pub(crate) mod shared_memory;
 pub(crate) mod store;
 pub(crate) mod table;
 pub(crate) mod tag;

@@ -42,10 +42,6 @@ pub(crate) struct ModuleInner {
     #[cfg(jit)]
     pub jit: Arc<jit::CompiledModule>,
     #[cfg(jit)]
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the interpreter and compiling threads have weak references to it")
-    )]
     pub tier: Arc<ModuleTier>,
 }
 
@@ -288,7 +284,7 @@ impl Module {
         let jit = jit::CompiledModule::new(engine.jit(), &facts, &interp);
         #[cfg(jit)]
         let tier = ModuleTier::new(engine.core(), &facts, &interp, &jit, engine.pool());
-        background::start(&facts, engine.compiling_probe());
+        background::start(&facts, engine.compiling_probe(), engine.validation_counter());
         Ok(Module(Arc::new(ModuleInner {
             engine: engine.clone(),
             facts,
@@ -305,15 +301,15 @@ impl Module {
     pub(super) fn runtime_info(&self) -> ModuleRuntimeInfo<'_> {
         let inner = &*self.0;
         #[cfg(jit)]
-        let (entries, tiers, heat) = (inner.jit.entries(), inner.jit.tiers(), inner.jit.heat());
+        let (entries, tiers) = (inner.jit.entries(), inner.jit.tiers());
         #[cfg(not(jit))]
-        let (entries, tiers, heat) = (std::ptr::null(), std::ptr::null(), std::ptr::null());
+        let (entries, tiers) = (std::ptr::null(), std::ptr::null());
         #[cfg(jit)]
         let jit = Arc::as_ptr(&inner.jit).cast();
         #[cfg(not(jit))]
         let jit = std::ptr::null();
         let (facts, owner) = (&inner.facts, Box::new(self.clone()));
-        ModuleRuntimeInfo { facts, owner, entries, tiers, heat, interp: Arc::as_ptr(&inner.interp).cast(), jit }
+        ModuleRuntimeInfo { facts, owner, entries, tiers, interp: Arc::as_ptr(&inner.interp).cast(), jit }
     }
 
     /// Statistics of the cache for this module; see [`Config::cache`](crate::Config::cache).
@@ -346,7 +342,18 @@ impl Module {
     /// ```
     pub fn flush_cache(&self) {
         #[cfg(jit)]
-        self.0.jit.flush_cache();
+        {
+            self.0.tier.record_heat();
+            self.0.jit.flush_cache();
+        }
+    }
+
+    /// Queues functions that ran for long enough without native code to have some in later runs. To be followed by
+    /// [`Engine::finish_compiling`].
+    #[cfg(feature = "cli")]
+    pub(crate) fn prepare_later_runs(&self) {
+        #[cfg(jit)]
+        self.0.tier.prepare_later_runs();
     }
 
     /// Compiles all functions ahead of time, on all cores. Returns the contents of a `.cwasm` file, for

@@ -161,7 +161,9 @@ impl Table {
         let store = store.as_ptr();
         // SAFETY: the store is borrowed exclusively and used through its own pointer.
         let grown = unsafe {
-            limits::grow(store, LimitedResource::Table, growth, |store| self.in_store_mut(store).grow(delta, slot))?
+            let request = |store: &StoreOpaque| self.in_store(store).growth(delta);
+            let grow = |store: &mut StoreOpaque, _| self.in_store_mut(store).grow(delta, slot);
+            limits::grow(store, LimitedResource::Table, request, grow)?
         };
         grown.ok_or_else(|| Error::resource(format!("the table cannot grow by {delta} elements")))
     }

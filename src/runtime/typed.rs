@@ -408,8 +408,8 @@ macro_rules! tuples {
         into_func!([WithCaller<($($name,)*)>] ($($name)*) store vmctx (Caller<'_, T>,)
             (Caller::new(store, vmctx),));
         into_func!([WithMemory<($($name,)*)>] ($($name)*) store vmctx (&mut LinearMemory<'_>,)
-            (&mut match vmctx.as_ref().and_then(|vmctx| (*vmctx.instance).host_memory.as_ref()) {
-                Some(memory) => view(memory),
+            (&mut match vmctx.as_ref().and_then(|vmctx| view((*vmctx.instance).host_memory)) {
+                Some(memory) => memory,
                 None => LinearMemory::new(&mut []),
             },));
     };

@@ -35,6 +35,8 @@ use posix as system;
 mod posix_resolve;
 
 pub(crate) use coroutine::{Coroutine, StackPool, Suspender};
+#[cfg(any(jit, feature = "cli"))]
+pub(crate) use process::process_time;
 pub(crate) use process::thread_time;
 #[cfg(feature = "cli")]
 pub(crate) use process::{is_ignored, peak_memory};
@@ -42,6 +44,8 @@ pub(crate) use stack::{
     LEAST_STACK, NativeStack, coroutine_stack, current_stack, saved_registers, set_coroutine_stack, stack_pointer,
     stack_remaining,
 };
+#[cfg(jit)]
+pub(crate) use system::cpu::{affinity, cpu_quota};
 #[cfg(feature = "wasi")]
 pub(crate) use system::file::{advise, allocate, sync_all, sync_data, unlink};
 pub(crate) use system::image::Image;

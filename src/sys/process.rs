@@ -11,6 +11,13 @@ pub(crate) fn thread_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// The processor time that all threads of the process have used.
+#[cfg(any(jit, feature = "cli"))]
+pub(crate) fn process_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// The largest amount of memory, in bytes, that the process has had resident so far.
 #[cfg(feature = "cli")]
 pub(crate) fn peak_memory() -> Option<u64> {

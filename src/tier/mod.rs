@@ -4,20 +4,22 @@
 //! call from native code counts as what the transition costs. When a budget is used up, the interpreter calls
 //! [`interp::Tiers`], which is implemented here, and is told how to continue, with a new budget: interpreted; in
 //! baseline code, which the interpreter compiles itself and which counts in the same way; or in optimised code.
-//! `policy` decides what is worth compiling, and at which tier; `queue` holds the jobs that wait for the compiler, the
-//! hottest first; `pool` has the threads that compile. Finished code is published through `jit::CompiledModule`, where
+//! `policy` decides what is worth compiling, by what `load` knows of the machine; `queue` holds the jobs that wait for the
+//! compiler, those that save most for what they cost first; `pool` has the threads that compile. Finished code is published through `jit::CompiledModule`, where
 //! compiled callers find it, and `interp::InterpretedModule`, where interpreted callers do.
 //!
 //! What may be here: when which function gets which code. What may not: how code is compiled or entered. Builds without
 //! the JIT do not have this room.
 
+mod load;
 mod policy;
 mod pool;
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 pub(crate) use pool::Pool;
 use tracing::{debug, trace};
@@ -48,10 +50,18 @@ enum Stage {
 #[derive(Debug, Default)]
 struct Progress {
     seen: bool,
+    /// Units that it ran for before the present budget, interpreted or in baseline code.
+    spent: u64,
+    /// Those of `spent` for which code was requested already.
+    paid: u64,
+    /// The present budget.
+    granted: u32,
     /// How often baseline code was requested.
     baseline: u8,
     /// Whether the function has baseline code, or can't have any: no more requests.
     has_baseline: bool,
+    /// When it got baseline code.
+    warm_since: Option<Instant>,
     function: Stage,
     /// How often code of the function was requested: more than once if another loop got hot later.
     requests: u32,
@@ -68,8 +78,6 @@ struct Loop {
     stage: Stage,
     /// How often it was found hot.
     found: u32,
-    /// How often it was found hot while the function had code, but none that can be entered at this loop.
-    hot_without_entry: u32,
 }
 
 impl Progress {
@@ -86,16 +94,23 @@ impl Progress {
         };
     }
 
-    /// How often baseline code was requested before, if it is time to request it: at once in a first run; in later runs
-    /// only if the function is queued, which means that the compiler did not get to it in time.
-    fn is_time_for_baseline(&mut self, later_run: bool) -> Option<u8> {
-        let waits = self.function == Stage::Queued || !self.queued.is_empty();
-        if self.has_baseline || later_run && !waits {
-            return None;
-        }
+    /// Counts the present budget as spent. Called when it is used up.
+    fn spend(&mut self) -> u32 {
+        let units = std::mem::take(&mut self.granted);
+        self.spent += u64::from(units);
+        units
+    }
+
+    /// Units that it ran for since code was last requested.
+    fn unpaid(&self) -> u64 {
+        self.spent - self.paid
+    }
+
+    /// How often baseline code was requested before; counts the request. `None` if no more of them are needed.
+    fn request_baseline(&mut self) -> Option<u8> {
         let requests = self.baseline;
         self.baseline = requests.saturating_add(1);
-        Some(requests)
+        (!self.has_baseline).then_some(requests)
     }
 
     fn stage(&self, entry: CodeEntry) -> Stage {
@@ -123,6 +138,8 @@ pub(crate) struct ModuleTier {
     /// A weak pointer to this, for jobs: they must not keep the module alive.
     this: Weak<ModuleTier>,
     progress: Mutex<HashMap<u32, Progress>>,
+    /// Units that each function ran for in earlier runs without getting native code.
+    known: OnceLock<HashMap<u32, u32>>,
 }
 
 // SAFETY: the pointers in `progress` are to code, which lives as long as the module and may be run by any thread.
@@ -147,13 +164,14 @@ impl ModuleTier {
             pool: pool.clone(),
             this: this.clone(),
             progress: Mutex::default(),
+            known: OnceLock::new(),
         });
         if interp.counts() {
             let tiers: Weak<ModuleTier> = Arc::downgrade(&this);
             interp.set_tiers(tiers.clone());
-            jit.set_improve(move |defined, from| {
+            jit.set_improve(move |defined| {
                 if let Some(this) = tiers.upgrade() {
-                    this.improve(defined, from);
+                    this.improve(defined);
                 }
             });
         }
@@ -168,14 +186,47 @@ impl ModuleTier {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests baseline code if it is time for that, and grants the budget for the time until it is there.
+    /// Bytes of a function's body.
+    fn size(&self, defined: u32) -> usize {
+        self.facts.bodies[defined as usize].len()
+    }
+
+    fn is_measured(&self) -> bool {
+        self.engine.config.tiering == Tiering::Measured
+    }
+
+    /// Grants a budget; `units` if it is measured what pays.
+    fn grant(&self, progress: &mut Progress, defined: u32, units: u32) {
+        let units = if self.is_measured() { units } else { policy::next_budget(self.engine.config.tiering) };
+        progress.granted = units;
+        self.counter(defined).grant(units);
+    }
+
+    /// Requests baseline code if that was not done, and grants the budget for the time until it is there.
     fn request_baseline(&self, progress: &mut Progress, defined: u32) -> Option<Hot> {
-        if self.engine.config.tiering != Tiering::Measured {
+        if !self.is_measured() {
             return None;
         }
-        let requests = progress.is_time_for_baseline(policy::is_later_run(self))?;
-        self.counter(defined).grant(policy::waiting_budget(self, defined, requests));
+        let requests = progress.request_baseline()?;
+        self.grant(progress, defined, policy::waiting_budget(self.size(defined), requests));
         Some(Hot::Baseline(requests))
+    }
+
+    /// Units that a function has to run for before compiling it, once more, pays.
+    fn needed(&self, progress: &Progress, defined: u32) -> u64 {
+        policy::needed(self.pool.units_per_byte(), self.size(defined), progress.requests)
+    }
+
+    /// Whether a function has run for long enough for compiling it to pay. If not, it gets a new budget.
+    fn pays(&self, progress: &mut Progress, defined: u32) -> bool {
+        if !self.is_measured() {
+            return true;
+        }
+        let (needed, spent) = (self.needed(progress, defined), progress.unpaid());
+        if spent < needed {
+            self.grant(progress, defined, policy::slice(needed - spent));
+        }
+        spent >= needed
     }
 
     /// The native code to continue in at a loop, if there is some; if not, it may be queued.
@@ -185,19 +236,24 @@ impl ModuleTier {
         defined: u32,
         offset: u32,
         wide_slots: bool,
+        units: u32,
     ) -> Option<Native> {
         let counter = self.counter(defined);
-        let tiering = self.engine.config.tiering;
-        counter.grant(policy::next_budget(tiering));
+        let (tiering, size) = (self.engine.config.tiering, self.size(defined));
         let progress = all.entry(defined).or_default();
+        self.grant(progress, defined, policy::waiting_for_code(self.pool.units_per_byte(), size));
         let function = progress.function;
         let hot = progress.at(offset);
         hot.found = hot.found.saturating_add(1);
-        trace!(func = self.facts.imported_funcs() + defined, offset, stage = ?hot.stage, "hot loop");
-        match hot.stage {
+        let stage = hot.stage;
+        trace!(func = self.facts.imported_funcs() + defined, offset, ?stage, "hot loop");
+        match stage {
             Stage::Ready(native) => {
                 // The loop is native, but each call of the function is interpreted up to the loop.
-                if function == Stage::Cold && policy::is_called_often(tiering, counter.calls()) {
+                if function == Stage::Cold
+                    && policy::is_called_often(tiering, counter.calls())
+                    && self.pays(progress, defined)
+                {
                     let job = self.queue(progress, defined, CodeEntry::Function, None);
                     drop(all);
                     self.carry_out(job);
@@ -205,13 +261,21 @@ impl ModuleTier {
                 return Some(native);
             }
             Stage::Refused => return None,
-            Stage::Cold if matches!(function, Stage::Ready(_)) => hot.hot_without_entry += 1,
             Stage::Cold | Stage::Queued => {}
         }
-        let (stage, hot_without_entry) = (hot.stage, hot.hot_without_entry >> progress.requests.min(31));
         let at_loop = CodeEntry::Loop { offset, wide_slots };
-        let entry = policy::entry_for_loop(self, defined, counter.calls(), function, hot_without_entry, at_loop)?;
+        let entry = policy::entry_for_loop(tiering, size, counter.calls(), function, at_loop);
         let job = match (stage, entry, function) {
+            (Stage::Cold, CodeEntry::Function, Stage::Queued) if policy::is_large(tiering, size) => {
+                // The function may still be waiting: then it is compiled with an entry at this loop as well.
+                let key = Key::new(self, defined, CodeEntry::Function);
+                if self.pool.add_loop(key, units, offset, wide_slots) {
+                    progress.set_loop(offset, Stage::Queued);
+                }
+                return None;
+            }
+            (Stage::Cold, CodeEntry::Function, Stage::Queued | Stage::Refused) => None,
+            (Stage::Cold, ..) if !self.pays(progress, defined) => return None,
             (Stage::Cold, CodeEntry::Loop { .. }, _) => {
                 // Loops of the function that were queued before have probably ended: their heat goes to this one.
                 let dropped: Vec<_> = progress
@@ -224,27 +288,18 @@ impl ModuleTier {
                     })
                     .collect();
                 dropped.iter().for_each(|(offset, _)| progress.set_loop(*offset, Stage::Cold));
-                let heat = dropped.iter().map(|(_, heat)| heat).sum();
                 let mut job = self.queue(progress, defined, at_loop, None);
-                job.heat = heat;
+                job.heat += dropped.iter().map(|(_, heat)| heat).sum::<u64>();
                 Some(job)
             }
-            (Stage::Cold, CodeEntry::Function, Stage::Cold | Stage::Ready(_)) => {
+            (Stage::Cold, CodeEntry::Function, _) => {
                 Some(self.queue(progress, defined, CodeEntry::Function, Some((offset, wide_slots))))
-            }
-            (Stage::Cold, CodeEntry::Function, _) if policy::is_large(self, defined) => {
-                // The function may still be waiting: then it is compiled with an entry at this loop as well.
-                let key = Key::new(self, defined, CodeEntry::Function);
-                if self.pool.add_loop(key, offset, wide_slots) {
-                    progress.set_loop(offset, Stage::Queued);
-                }
-                None
             }
             _ => None,
         };
         drop(all);
         match job {
-            None => self.pool.warm(Key::new(self, defined, entry)),
+            None => self.pool.warm(Key::new(self, defined, entry), units, true),
             Some(job) => self.carry_out(job),
         }
         match self.progress()[&defined].loops.get(&offset)?.stage {
@@ -253,12 +308,80 @@ impl ModuleTier {
         }
     }
 
-    /// Queues a function whose native code is of tier `from` to be compiled at the best tier.
-    fn improve(&self, defined: u32, from: Tier) {
-        if self.engine.config.tiering == Tiering::Measured {
+    /// Queues a function whose native code has OSR entries to be compiled without them.
+    fn improve(&self, defined: u32) {
+        if self.is_measured() {
+            let used = sys::process_time();
+            let share = self.progress().get(&defined).and_then(|progress| {
+                let time = progress.warm_since?.elapsed().as_nanos().max(1) as f64;
+                Some((policy::native_time(progress.spent) / time).min(1.0))
+            });
+            let share = share.unwrap_or(policy::EXPECTED_SHARE);
             let key = Key::new(self, defined, CodeEntry::Function);
-            self.pool.add(Job::new(self, key).improve(from, self.jit.shared_heat()));
+            self.pool.add(Job::new(self, key).improve(share, used));
         }
+    }
+
+    /// Units that each function ran for in earlier runs without getting native code.
+    fn known(&self) -> &HashMap<u32, u32> {
+        self.known.get_or_init(|| self.jit.known_heat())
+    }
+
+    /// Units that each function ran for without getting native code, in this run and earlier ones.
+    fn heat(&self) -> HashMap<u32, u32> {
+        let mut heat = self.known().clone();
+        for (defined, progress) in self.progress().iter() {
+            if matches!(progress.function, Stage::Ready(_) | Stage::Refused) {
+                heat.remove(defined);
+                continue;
+            }
+            let used = progress.granted.saturating_sub(self.counter(*defined).left());
+            let units = u32::try_from(progress.unpaid() + u64::from(used)).unwrap_or(u32::MAX);
+            let sum = heat.entry(*defined).or_default();
+            *sum = sum.saturating_add(units);
+        }
+        heat
+    }
+
+    /// Keeps for later runs how long functions ran without native code.
+    pub fn record_heat(&self) {
+        if self.is_measured() && self.jit.keeps_heat() {
+            let per_byte = self.pool.units_per_byte_for_later();
+            let mut heat = self.heat();
+            heat.retain(|defined, units| policy::is_worth_knowing(*units, per_byte, self.size(*defined)));
+            self.jit.record_heat(heat);
+        }
+    }
+
+    /// Queues functions that ran for long enough to have native code in later runs. Called when the program has ended.
+    pub fn prepare_later_runs(&self) {
+        self.prepare(&self.heat());
+    }
+
+    /// Whether what a function ran for in earlier runs says that compiling it pays.
+    fn is_known(&self, defined: u32, units: u32, units_per_byte: f64) -> bool {
+        u64::from(units) >= policy::needed(units_per_byte, self.size(defined), 0)
+    }
+
+    /// Queues the functions of which the units that they ran for say that they should have native code in later runs.
+    fn prepare(&self, heat: &HashMap<u32, u32>) {
+        if !self.is_measured() || heat.is_empty() || !self.jit.may_compile() {
+            return;
+        }
+        let per_byte = self.pool.units_per_byte_for_later();
+        let known = heat.iter().filter(|(defined, units)| self.is_known(**defined, **units, per_byte));
+        let mut jobs = Vec::new();
+        let mut all = self.progress();
+        for (defined, units) in known {
+            let progress = all.entry(*defined).or_default();
+            if progress.function == Stage::Cold && self.jit.native(*defined).is_none() {
+                let mut job = self.queue(progress, *defined, CodeEntry::Function, None);
+                (job.is_known, job.heat) = (true, u64::from(*units));
+                jobs.push(job);
+            }
+        }
+        drop(all);
+        jobs.into_iter().for_each(|job| self.pool.add(job));
     }
 
     /// Makes a job for an entry. A large function is compiled with entries at its hot loops too.
@@ -266,8 +389,10 @@ impl ModuleTier {
         let mut job = Job::new(self, Key::new(self, defined, entry));
         progress.set(entry, Stage::Queued);
         progress.requests += u32::from(entry == CodeEntry::Function);
+        job.heat = progress.unpaid();
+        progress.paid = progress.spent;
         if let (CodeEntry::Function, Some((offset, wide_slots))) = (entry, hot)
-            && policy::is_large(self, defined)
+            && policy::is_large(self.engine.config.tiering, self.size(defined))
         {
             job.wide_slots = wide_slots;
             let most = progress.loops.values().map(|l| l.found).max().unwrap_or(0);
@@ -287,7 +412,7 @@ impl ModuleTier {
     fn carry_out(&self, job: Job) {
         let Key { defined, entry, .. } = job.key;
         if job.loops.is_empty()
-            && let Some(code) = self.jit.load(defined, Tier::Quick, entry)
+            && let Some(code) = self.jit.load(defined, Tier::BestWithLoops, entry)
         {
             if entry == CodeEntry::Function {
                 self.redirect_calls(defined);
@@ -358,13 +483,19 @@ impl ModuleTier {
     }
 }
 
+impl Drop for ModuleTier {
+    fn drop(&mut self) {
+        self.record_heat();
+    }
+}
+
 impl interp::Tiers for ModuleTier {
     fn load_bytecode(&self, defined: u32, read: &mut dyn FnMut(&[u8])) {
         self.jit.load_bytecode(defined, read);
     }
 
     fn starts_native(&self, defined: u32) -> bool {
-        self.jit.load(defined, Tier::Quick, CodeEntry::Function).is_some()
+        self.jit.load(defined, Tier::BestWithLoops, CodeEntry::Function).is_some()
     }
 
     fn native_entry(&self, defined: u32) -> (*const VMCode, *const AtomicPtr<VMCode>) {
@@ -373,35 +504,43 @@ impl interp::Tiers for ModuleTier {
 
     #[cold]
     fn hot_call(&self, defined: u32) -> Hot {
-        let counter = self.counter(defined);
         let tiering = self.engine.config.tiering;
         let mut all = self.progress();
         let progress = all.entry(defined).or_default();
+        let units = progress.spend();
         let first = !std::mem::replace(&mut progress.seen, true);
         if matches!(tiering, Tiering::Baseline | Tiering::BaselineAtLoops) {
             return Hot::Baseline(0);
         }
         if first && tiering == Tiering::Measured {
-            counter.grant(policy::first_budget(self, defined));
+            let budget = policy::first_budget(self.size(defined));
+            self.grant(progress, defined, budget);
+            drop(all);
+            if self.known.get().is_none() {
+                self.prepare(self.known());
+            }
             return Hot::Same;
         }
         if let Some(hot) = self.request_baseline(progress, defined) {
             return hot;
         }
-        counter.grant(policy::next_budget(tiering));
+        self.grant(progress, defined, policy::waiting_for_code(self.pool.units_per_byte(), self.size(defined)));
         if tiering == Tiering::AtLoops {
             return Hot::Same;
         }
         trace!(func = self.facts.imported_funcs() + defined, stage = ?progress.function, "hot");
-        let job = match progress.function {
+        let stage = progress.function;
+        let job = match stage {
             Stage::Ready(native) => return Hot::Native(native),
             Stage::Refused => return Hot::Same,
             Stage::Queued => None,
+            Stage::Cold if !self.pays(progress, defined) => return Hot::Same,
             Stage::Cold => Some(self.queue(progress, defined, CodeEntry::Function, None)),
         };
+        let pays = progress.spent >= self.needed(progress, defined);
         drop(all);
         match job {
-            None => self.pool.warm(Key::new(self, defined, CodeEntry::Function)),
+            None => self.pool.warm(Key::new(self, defined, CodeEntry::Function), units, pays),
             Some(job) => self.carry_out(job),
         }
         match self.progress()[&defined].function {
@@ -416,10 +555,12 @@ impl interp::Tiers for ModuleTier {
             return Hot::Baseline(0);
         }
         let mut all = self.progress();
-        if let Some(hot) = self.request_baseline(all.entry(defined).or_default(), defined) {
+        let progress = all.entry(defined).or_default();
+        let units = progress.spend();
+        if let Some(hot) = self.request_baseline(progress, defined) {
             return hot;
         }
-        match self.native_at_loop(all, defined, offset, wide_slots) {
+        match self.native_at_loop(all, defined, offset, wide_slots, units) {
             Some(native) => Hot::Native(native),
             None => Hot::Same,
         }
@@ -431,9 +572,14 @@ impl interp::Tiers for ModuleTier {
     }
 
     fn has_baseline(&self, defined: u32) {
-        if self.engine.config.tiering == Tiering::Measured {
-            self.progress().entry(defined).or_default().has_baseline = true;
-            self.counter(defined).grant(policy::second_budget(self, defined));
+        if self.is_measured() {
+            let mut all = self.progress();
+            let progress = all.entry(defined).or_default();
+            progress.has_baseline = true;
+            progress.warm_since = Some(Instant::now());
+            // What is left of the budget for the time until then counts as used: it is small.
+            progress.spend();
+            self.pays(progress, defined);
         }
     }
 
@@ -457,7 +603,8 @@ type CompileResult = Result<Compiled>;
 
 /// Compiles the code of a job.
 fn compile_job(module: &ModuleTier, job: &Job) -> CompileResult {
-    let Job { key: Key { defined, entry, .. }, tier, .. } = *job;
+    let Key { defined, entry, .. } = job.key;
+    let tier = Tier::Best;
     let func = module.facts.imported_funcs() + defined;
     let started = sys::thread_time();
     let compiled = match entry {
@@ -502,7 +649,7 @@ fn publish(module: &ModuleTier, batch: Vec<(Job, CompileResult)>) {
         if let CodeEntry::Function = job.key.entry {
             module.redirect_calls(job.key.defined);
             if tiers[at] < Tier::Best && !module.jit.is_best(job.key.defined) {
-                module.improve(job.key.defined, tiers[at]);
+                module.improve(job.key.defined);
             }
         }
         module.set(job, JobOutcome::Code(codes[at]));
@@ -511,6 +658,8 @@ fn publish(module: &ModuleTier, batch: Vec<(Job, CompileResult)>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{Cache, Config, Engine, Instance, Module, Store, Strategy};
 
@@ -599,10 +748,9 @@ mod tests {
             progress.set_loop(offset, Stage::Queued);
             progress.set_loop(offset, if offset % 2 == 0 { Stage::Cold } else { Stage::Refused });
         }
-        assert!(progress.queued.is_empty() && progress.is_time_for_baseline(true).is_none());
+        assert!(progress.queued.is_empty());
         let job = module.0.tier.queue(&mut progress, 0, CodeEntry::Loop { offset: 7, wide_slots: false }, None);
         assert_eq!((&progress.queued, job.loops.len()), (&BTreeSet::from([7]), 0));
-        assert!(progress.is_time_for_baseline(true).is_some());
     }
 
     /// The loop for which a function is compiled again is among the loops that it is compiled with.
@@ -612,8 +760,8 @@ mod tests {
         let module = Module::new(&engine, looping()).unwrap();
         let tier = &module.0.tier;
         let mut progress = Progress { requests: 1, ..Progress::default() };
-        *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80, hot_without_entry: 0 };
-        *progress.at(2) = Loop { stage: Stage::Cold, found: 5, hot_without_entry: 5 };
+        *progress.at(1) = Loop { stage: Stage::Ready(Native::Function), found: 80 };
+        *progress.at(2) = Loop { stage: Stage::Cold, found: 5 };
         let mut job = tier.queue(&mut progress, 0, CodeEntry::Function, Some((2, false)));
         tier.progress().insert(0, progress);
         tier.choose_loops(&mut job);
@@ -642,11 +790,85 @@ mod tests {
         run(&engine);
         assert!(compiled(&engine) >= 2, "{:?}", engine.stats());
         // The threads end and drop the module, which writes its code to the cache.
-        let long = std::time::Duration::from_secs(60);
-        engine.finish_compiling(long..=long);
+        let long = Duration::from_secs(60);
+        engine.finish_compiling(Duration::ZERO, long..=long);
         drop(engine);
         let engine = Engine::new(&config).unwrap();
         run(&engine);
         assert_eq!((compiled(&engine), engine.stats().cached.functions), (0, 1), "{:?}", engine.stats());
+    }
+
+    /// Each compilation is paid for by what the function ran for since the last: it is never compiled again for the same.
+    #[test]
+    fn what_was_paid_for_does_not_count_again() {
+        let engine = Engine::new(Config::new().strategy(Strategy::Tiered)).unwrap();
+        let module = Module::new(&engine, looping()).unwrap();
+        let tier = &module.0.tier;
+        let mut progress = Progress { has_baseline: true, ..Progress::default() };
+        let needed = tier.needed(&progress, 0);
+        let mut budgets = 0;
+        while !tier.pays(&mut progress, 0) {
+            assert!(progress.granted > 0 && tier.counter(0).left() == progress.granted);
+            progress.spend();
+            budgets += 1;
+        }
+        assert!(
+            progress.spent >= needed && progress.spent <= needed + policy::NEXT_BUDGET && budgets >= 3,
+            "{progress:?}"
+        );
+        let job = tier.queue(&mut progress, 0, CodeEntry::Function, None);
+        assert_eq!((job.heat, progress.unpaid()), (progress.spent, 0));
+        assert!(!tier.pays(&mut progress, 0));
+        // A third time it takes twice as long.
+        tier.queue(&mut progress, 0, CodeEntry::Function, None);
+        progress.spent += needed;
+        assert!(!tier.pays(&mut progress, 0));
+        progress.spent += needed;
+        assert!(tier.pays(&mut progress, 0));
+    }
+
+    /// What a run and the runs before it found hot gets native code in some run, and stays in the cache when other work
+    /// is done between.
+    #[test]
+    fn the_cache_converges() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new();
+        config.strategy(Strategy::Tiered).cache(Cache::in_dir(dir.path()));
+        let text = "(module
+            (func $warm (export \"warm\") (param i32)
+                (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+            (func (export \"other\") (param i32)
+                (loop $l (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))";
+        // The heat that a run leaves, and the functions that had native code from the cache.
+        let run = |func: &str, calls: u32| {
+            let engine = Engine::new(&config).unwrap();
+            let module = Module::new(&engine, text).unwrap();
+            let mut store = Store::new(&engine, ());
+            let instance = Instance::new(&mut store, &module, &[]).unwrap();
+            let f = instance.get_typed_func::<i32, ()>(&mut store, func).unwrap();
+            (0..calls).for_each(|_| f.call(&mut store, 10).unwrap());
+            let heat = module.0.tier.heat();
+            module.0.tier.prepare_later_runs();
+            engine.finish_compiling(Duration::from_secs(60), Duration::ZERO..=Duration::from_secs(60));
+            module.flush_cache();
+            (heat, engine.stats().cached.functions)
+        };
+        let needed = {
+            let module = Module::new(&Engine::new(&config).unwrap(), text).unwrap();
+            policy::needed(module.0.tier.pool.units_per_byte_for_later(), 20, 0)
+        };
+        // Each call counts for about ten passes of the loop.
+        let calls = (needed / 100) as u32;
+        let (heat, cached) = run("warm", calls);
+        assert!(heat[&0] > 0 && cached == 0, "{heat:?}");
+        let mut runs = 1;
+        while run("warm", calls).1 == 0 {
+            runs += 1;
+            assert!(runs < 100, "{:?}", run("warm", calls));
+        }
+        assert!(runs > 1);
+        // Other work does not remove it.
+        (0..3).for_each(|_| drop(run("other", calls)));
+        assert_eq!(run("warm", calls).1, 1);
     }
 }

@@ -1,31 +1,133 @@
 //! The tiering policy: all thresholds that decide what is compiled, when, and at which tier.
 //!
-//! A unit is about what the interpreter runs in a nanosecond. A function is worth compiling when it has been
-//! interpreted for a fraction of the time that compiling takes: a hot function is likely to stay hot, and because the
-//! compiler runs beside the program, it may begin before compiling is sure to pay.
+//! A unit is about an instruction of bytecode. How long a function goes on running is not known; the best guess is as
+//! long as it ran so far. So a function is compiled when what compiled code would have saved so far is as much as
+//! compiling it costs: at worst both are paid. The cost is not all of the processor time that compiling takes: with a
+//! spare processor the program does not wait for it. [`price`] says how much of it counts.
+//!
+//! What is measured here, to be measured again when baseline code or the compiler get faster: [`SPEEDUP`] and [`UNIT`].
 
 use std::ops::Range;
 
-use super::queue::Job;
-use super::{ModuleTier, Stage};
+use super::Stage;
+use super::load::Load;
 use crate::config::Tiering;
-use crate::jit::{CodeEntry, Tier};
+use crate::jit::CodeEntry;
+
+/// How many times as long baseline code takes as the best code: over kernels and programs, geometric mean.
+const SPEEDUP: f64 = 2.2;
+
+/// Nanoseconds that baseline code takes for a unit.
+const UNIT: f64 = 0.4;
+
+/// Nanoseconds that compiling takes for a byte of a body at best settings, before it was measured in this run.
+pub(super) const COMPILE: f64 = 1000.0;
+
+/// The part of the cost of compiling that does not grow with the body, as bytes of body.
+pub(super) const FIXED_COST: u64 = 100;
+
+/// The part of a compilation's cost that counts while a processor is idle. It is not nothing, because processor time is
+/// worth something in itself: with half of it CPython's start took an eighth more.
+const IDLE: f64 = 0.02;
+
+/// The part of a compilation's cost that counts if all of it is taken from the program. Less than 1, because what is
+/// hot stays hot for longer than it has been so far. Measured on one core, beside V8, processor time, with 0.03, 0.1, 0.3
+/// and 0.6: CPython's start 1.14, 0.85, 0.76, 0.70; clang 1.62, 1.56, 1.31, 1.21; `work.py`, with its one large hot
+/// function, 1.25, 1.34, 1.59, 1.81; geometric mean with two more 1.29, 1.16, 1.11, 1.10.
+const BUSY: f64 = 0.3;
+
+/// The part of a compilation's cost that counts if it is for later runs: code is kept for many of them, and they do the
+/// same work as those before.
+const FOR_LATER: f64 = 0.02;
+
+/// The share of a processor below which a compiling thread is taken to compete with the program; and that from which on
+/// it is taken not to.
+pub(super) const CONTENDED: f64 = 0.6;
+const UNCONTENDED: f64 = 0.95;
+
+/// The part of a compilation's cost that counts, by the share of a processor that is spare.
+fn price(spare: f64) -> f64 {
+    let competition = ((UNCONTENDED - spare) / (UNCONTENDED - CONTENDED)).clamp(0.0, 1.0);
+    IDLE + (BUSY - IDLE) * competition
+}
+
+/// Units for each byte of its body that a function has to run in baseline code before compiling it pays.
+pub(super) fn units_per_byte(load: &Load) -> f64 {
+    price(load.spare()) * load.rate() / ((1.0 - 1.0 / SPEEDUP) * UNIT)
+}
+
+/// The same for what all runs so far have run in baseline code, for compiling it for later runs.
+pub(super) fn units_per_byte_for_later(load: &Load) -> f64 {
+    FOR_LATER * load.rate() / ((1.0 - 1.0 / SPEEDUP) * UNIT)
+}
+
+/// Units that a function has to run in baseline code before compiling it pays; `requests` is how often that was done
+/// before for another entry. From the second on it has to run twice as long each time, so that a function of many loops
+/// is not compiled for each.
+pub(super) fn needed(units_per_byte: f64, size: usize, requests: u32) -> u64 {
+    ((units_per_byte * (size as u64 + FIXED_COST) as f64) as u64)
+        .saturating_mul(1 << requests.saturating_sub(1).min(20))
+}
+
+/// The budget of a function that is `left` units short of what is needed. It is asked about several times before, so
+/// that it is known which of its loops are hot, and that a change of the machine's load is noticed.
+pub(super) fn slice(left: u64) -> u32 {
+    (left / 4).clamp(NEXT_BUDGET / 4, i32::MAX as u64) as u32
+}
+
+/// Whether it is kept for later runs that a function of `size` bytes ran for so many units: if it is not much too few for
+/// compiling it to pay.
+pub(super) fn is_worth_knowing(units: u32, units_per_byte: f64, size: usize) -> bool {
+    16 * u64::from(units) >= needed(units_per_byte, size, 0)
+}
+
+/// The part of a run's processor time that may be spent on functions because of earlier runs only.
+const SHARE_FOR_LATER: f64 = 0.1;
+
+/// The processor time that any run may spend on them.
+const LEAST_FOR_LATER: f64 = 0.01;
+
+/// Whether a run that has used so many seconds of processor time, `compiling` of them for functions that only earlier
+/// runs say are hot, may compile more of those.
+pub(super) fn may_prepare(used: f64, compiling: f64) -> bool {
+    compiling < LEAST_FOR_LATER + SHARE_FOR_LATER * used
+}
+
+/// Nanoseconds that best code without OSR entries saves of a nanosecond in code that has some.
+const SAVED_BY_IMPROVING: f64 = 0.1;
+
+/// The share of a run's time that is expected in a function of which nothing is known but that its code, which is from an
+/// earlier run, has OSR entries.
+pub(super) const EXPECTED_SHARE: f64 = 0.1;
+
+/// Whether it pays to compile a function of `size` bytes again, without OSR entries, after so many nanoseconds in code
+/// with some.
+pub(super) fn improving_pays(load: &Load, size: u64, spent: f64) -> bool {
+    saved_by_improving(spent) >= price(load.spare()) * load.rate() * (size + FIXED_COST) as f64
+}
+
+/// Nanoseconds that native code would have saved of so many units in baseline code.
+pub(super) fn saved(units: u64) -> f64 {
+    units as f64 * UNIT * (1.0 - 1.0 / SPEEDUP)
+}
+
+/// Nanoseconds that code without OSR entries would have saved of so many nanoseconds in code with some.
+pub(super) fn saved_by_improving(spent: f64) -> f64 {
+    spent * SAVED_BY_IMPROVING
+}
+
+/// The time in native code that takes the place of so many units in baseline code, in nanoseconds.
+pub(super) fn native_time(units: u64) -> f64 {
+    units as f64 * UNIT / SPEEDUP
+}
 
 /// Budget of a function that waits for its code: units until it is found hot again.
 pub(super) const NEXT_BUDGET: u64 = 20_000;
 
-/// Units that any function runs in baseline code before it is worth compiling; see `PER_BYTE`.
-///
-/// Measured on two cores: with twice this and `PER_BYTE` CPython's start took up to 5 % less, resvg up to 5 % more, and
-/// later runs, for which less had been compiled, longer; with 20,000 and 200 `work.py` took a quarter more. With two
-/// thirds of it all were as fast or slower.
-const LEAST: u64 = 3_000;
-
-/// Units to add to `LEAST` for each byte of the body. Compiling takes 1,000 units a byte at best settings.
-const PER_BYTE: u64 = 30;
-
-/// Units that a function is interpreted for before it is hot, if earlier runs have left code for other functions.
-const LEAST_LATER: u64 = 100;
+/// The budget of a function of `size` bytes that waits for its code: of large ones more, which saves looks.
+pub(super) fn waiting_for_code(units_per_byte: f64, size: usize) -> u32 {
+    (needed(units_per_byte, size, 0) / 64).clamp(NEXT_BUDGET, 100 * NEXT_BUDGET) as u32
+}
 
 /// A function with more calls than this is taken to be hot by its calls, not by a loop of the present call.
 const FEW_CALLS: u32 = 4;
@@ -35,40 +137,20 @@ const FEW_CALLS: u32 = 4;
 /// several entries may take the compiler three times as long: nearly two seconds for Yosys's largest function.
 const LARGE: Range<usize> = 4 << 10..128 << 10;
 
-/// A function that has code is compiled again for a loop without an entry when the loop was found hot so often; twice
-/// as often each time, so that a function of many loops is not compiled for each.
-const HOT_WITHOUT_ENTRY: u32 = 5;
-
 /// Units that a function is interpreted for before baseline code is compiled from it, and units to add for each byte of
 /// the body. Compiling it takes 20 to 30 units a byte. Measured: with 200 and 2 CPython's start took as long; clang,
 /// which runs 17,000 functions for a short time each, up to 10 % longer.
 const BASELINE: u64 = 500;
 const BASELINE_PER_BYTE: u64 = 10;
 
-/// Units that a function is interpreted for before it is found hot for the first time.
-pub(super) fn first_budget(module: &ModuleTier, defined: u32) -> u32 {
-    let size = module.facts.bodies[defined as usize].len() as u64;
-    // In later runs the compiler has time to spare for functions that were not hot enough in earlier runs.
-    let units = if is_later_run(module) { LEAST_LATER } else { BASELINE + BASELINE_PER_BYTE * size };
-    units.min(i32::MAX as u64) as u32
+/// Units that a function of `size` bytes is interpreted for before it is found hot for the first time.
+pub(super) fn first_budget(size: usize) -> u32 {
+    (BASELINE + BASELINE_PER_BYTE * size as u64).min(i32::MAX as u64) as u32
 }
 
 /// Units that a function is interpreted for after it has requested baseline code, `requests` times before.
-pub(super) fn waiting_budget(module: &ModuleTier, defined: u32, requests: u8) -> u32 {
-    let units = u64::from(first_budget(module, defined)) << requests.min(31);
-    units.min(i32::MAX as u64) as u32
-}
-
-/// Units that a function runs in baseline code before it is worth compiling.
-pub(super) fn second_budget(module: &ModuleTier, defined: u32) -> u32 {
-    let size = module.facts.bodies[defined as usize].len() as u64;
-    let units = if is_later_run(module) { NEXT_BUDGET } else { LEAST + PER_BYTE * size };
-    units.min(i32::MAX as u64) as u32
-}
-
-/// Whether earlier runs have left code for the module.
-pub(super) fn is_later_run(module: &ModuleTier) -> bool {
-    module.jit.has_cached()
+pub(super) fn waiting_budget(size: usize, requests: u8) -> u32 {
+    (u64::from(first_budget(size)) << requests.min(31)).min(i32::MAX as u64) as u32
 }
 
 /// How many words of bytecode have to wait before baseline code is compiled from them together, after `made` words, and
@@ -91,10 +173,10 @@ pub(super) fn next_budget(tiering: Tiering) -> u32 {
     if tiering == Tiering::Measured { NEXT_BUDGET as u32 } else { 0 }
 }
 
-/// Whether a function is compiled once for its calls and its hot loops together.
-pub(super) fn is_large(module: &ModuleTier, defined: u32) -> bool {
-    match module.engine.config.tiering {
-        Tiering::Measured => LARGE.contains(&module.facts.bodies[defined as usize].len()),
+/// Whether a function with a body of `size` bytes is compiled once for its calls and its hot loops together.
+pub(super) fn is_large(tiering: Tiering, size: usize) -> bool {
+    match tiering {
+        Tiering::Measured => LARGE.contains(&size),
         // So that tests see both kinds of code.
         Tiering::AtOnce => true,
         Tiering::AtLoops | Tiering::Baseline | Tiering::BaselineAtLoops => false,
@@ -112,46 +194,126 @@ pub(super) fn is_worth_entering(found: u32, most: u32) -> bool {
     found >= most / 8
 }
 
-/// What to compile, if anything, for a function that is hot in a loop. `hot_without_entry` says how often the loop was
-/// hot without an entry in the function's code, halved for each time that the function was compiled.
+/// What to compile for a function of `size` bytes that is hot in a loop, and was called so often.
 pub(super) fn entry_for_loop(
-    module: &ModuleTier,
-    defined: u32,
+    tiering: Tiering,
+    size: usize,
     calls: u32,
     function: Stage,
-    hot_without_entry: u32,
     at_loop: CodeEntry,
-) -> Option<CodeEntry> {
-    if module.engine.config.tiering != Tiering::Measured {
-        return Some(if is_large(module, defined) { CodeEntry::Function } else { at_loop });
-    }
+) -> CodeEntry {
     let is_ready = matches!(function, Stage::Ready(_));
-    match is_large(module, defined) {
-        true => (!is_ready || hot_without_entry >= HOT_WITHOUT_ENTRY).then_some(CodeEntry::Function),
-        false => Some(if calls > FEW_CALLS && !is_ready { CodeEntry::Function } else { at_loop }),
+    match is_large(tiering, size) {
+        true => CodeEntry::Function,
+        false if is_called_often(tiering, calls) && !is_ready => CodeEntry::Function,
+        false => at_loop,
     }
 }
 
-/// Bytes of queued bodies from which on functions are compiled with quick settings first: they keep a compiler busy for
-/// most of a second at best settings. Measured: with a fourth of this Yosys, whose functions have baseline code
-/// meanwhile, took 3 to 4 % longer.
-const BACKLOG: u64 = 800 << 10;
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-/// The same if earlier runs have left code: many functions that are not very hot are missing then.
-const BACKLOG_LATER: u64 = 200 << 10;
+    use super::*;
+    use crate::tier::load::Compiled;
 
-/// A job that is hotter than all waiting jobs together, divided by this, gets the best settings at once: the others
-/// wait longer for it.
-const HOTTER: u64 = 4;
+    /// The machine as compiling threads see it that get this share of a processor.
+    fn seen(cores: f64, share: f64) -> Load {
+        let mut load = Load::new(cores);
+        let wall = Duration::from_secs(1);
+        // So that the rate stays as expected.
+        load.add(Compiled { bytes: (1e9 / COMPILE) as u64, cpu: wall, wall });
+        (0..20)
+            .for_each(|_| load.add(Compiled { bytes: (share * 1e9 / COMPILE) as u64, cpu: wall.mul_f64(share), wall }));
+        load
+    }
 
-/// The tier to compile a job at, while jobs of `bytes` bytes of bodies and with `heat` units of heat wait. Quick
-/// settings take half the time and give code that is half as fast, which is still faster than baseline code. Quick code
-/// counts what it runs, so that hot functions get best code soon. Loop code is never replaced while it runs, so it is
-/// always compiled at the best tier.
-pub(super) fn tier(job: &Job, bytes: u64, heat: u64) -> Tier {
-    let backlog = if job.later_run { BACKLOG_LATER } else { BACKLOG };
-    match job.key.entry {
-        CodeEntry::Function if job.loops.is_empty() && bytes > backlog && heat > HOTTER * job.all_heat() => Tier::Quick,
-        _ => Tier::Best,
+    #[test]
+    fn what_is_taken_from_the_program_costs_more() {
+        let by = |cores, share| units_per_byte(&seen(cores, share));
+        let (idle, busy) = (by(2.0, 1.0), by(1.0, 1.0));
+        assert!((busy / idle - BUSY / IDLE).abs() < 0.01);
+        assert_eq!(by(2.0, 0.97), idle);
+        assert_eq!(by(2.0, 0.3), busy);
+        assert!(by(2.0, 0.8) > idle && by(2.0, 0.7) > by(2.0, 0.8) && by(2.0, 0.7) < busy);
+        // A quota of one and a half processors leaves half of one.
+        assert_eq!(by(1.5, 1.0), busy);
+    }
+
+    #[test]
+    fn large_functions_have_to_run_for_longer() {
+        assert_eq!(needed(10.0, 900, 0), 10_000);
+        assert_eq!([1, 2, 3].map(|requests| needed(10.0, 900, requests)), [10_000, 20_000, 40_000]);
+        assert!(needed(f64::from(u32::MAX), usize::MAX >> 8, u32::MAX) >= u64::MAX / 4);
+        assert_eq!((slice(0), slice(1 << 60)), (5000, i32::MAX as u32));
+        assert_eq!(slice(1_000_000), 250_000);
+    }
+
+    #[test]
+    fn functions_of_earlier_runs_take_a_bounded_share() {
+        assert!(may_prepare(0.0, 0.0) && !may_prepare(0.0, 0.02));
+        assert!(may_prepare(1.0, 0.1) && !may_prepare(1.0, 0.12));
+    }
+
+    /// A function of a model: bytes of its body, and nanoseconds that it runs for in baseline code, spread over the run.
+    type Model = Vec<(usize, f64)>;
+
+    /// Functions of which few are hot, as those of real programs are. The numbers come from a linear congruence.
+    fn program(functions: usize, hottest: f64, exponent: f64) -> Model {
+        let mut state = 1u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f64 / (1 << 24) as f64
+        };
+        let one = |rank: usize| ((50.0 / (0.01 + random())) as usize, hottest / ((rank + 1) as f64).powf(exponent));
+        (0..functions).map(one).collect()
+    }
+
+    /// The processor time, in nanoseconds, of a run on one core: of the program and of the compiler.
+    fn cost(model: &Model, load: &Load) -> f64 {
+        let one = |(size, time): &(usize, f64)| {
+            let before = needed(units_per_byte(load), *size, 0) as f64 * UNIT;
+            let compile = COMPILE * (*size as u64 + FIXED_COST) as f64;
+            if before >= *time { *time } else { before + compile + (time - before) / SPEEDUP }
+        };
+        model.iter().map(one).sum()
+    }
+
+    /// The least that it could have been, with the future known.
+    fn oracle(model: &Model) -> f64 {
+        let compile = |size: usize| COMPILE * (size as u64 + FIXED_COST) as f64;
+        model.iter().map(|(size, time)| time.min(compile(*size) + time / SPEEDUP)).sum()
+    }
+
+    /// With no processor to spare, a run takes little longer than one that knows what will be hot: with few hot functions
+    /// or many, for a short time or a long one.
+    #[test]
+    fn a_run_on_one_core_costs_little_more_than_the_oracle_s() {
+        let mut sum = 0.0;
+        let mut count = 0.0;
+        for functions in [100, 1000, 10_000] {
+            for hottest in [1e6, 1e7, 1e8, 1e9, 1e10] {
+                for exponent in [0.7, 1.0, 1.5] {
+                    let model = program(functions, hottest, exponent);
+                    let ratio = cost(&model, &seen(1.0, 1.0)) / oracle(&model);
+                    assert!(ratio < 1.75, "{functions} {hottest} {exponent}: {ratio}");
+                    (sum, count) = (sum + ratio.ln(), count + 1.0);
+                    // The policy for an idle processor wastes more of it.
+                    let eager = cost(&model, &seen(2.0, 1.0)) / oracle(&model);
+                    assert!(eager > 0.99 * ratio || ratio < 1.25, "{functions} {hottest} {exponent}: {ratio} {eager}");
+                }
+            }
+        }
+        let mean = f64::exp(sum / count);
+        assert!(mean < 1.3, "{mean}");
+    }
+
+    /// With an idle processor, code is there early: hot functions spend little of their time in baseline code.
+    #[test]
+    fn on_an_idle_core_code_comes_early() {
+        for (size, time) in [(100, 1e7), (1000, 1e8), (100_000, 1e9)] {
+            let before = needed(units_per_byte(&seen(2.0, 1.0)), size, 0) as f64 * UNIT;
+            assert!(before < 0.05 * time, "{size}: {before}");
+        }
     }
 }

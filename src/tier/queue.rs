@@ -1,13 +1,13 @@
 //! The queue of jobs for the compiler: bounded, the most urgent first; jobs that went cold are dropped.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::ModuleTier;
-use super::policy::{self, NEXT_BUDGET};
-use crate::jit::{CodeEntry, Tier};
+use super::load::Load;
+use super::policy;
+use crate::jit::CodeEntry;
 
 /// Identifies a job: the entry of a function of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,36 +29,34 @@ pub(super) struct Job {
     /// Weak, as compiling must not keep a module that nobody else needs.
     module: Weak<ModuleTier>,
     pub key: Key,
-    pub tier: Tier,
     /// Byte offsets of the loops at which the function's code gets entries as well.
     pub loops: Vec<u32>,
     /// Whether the interpreter's frame has scratch slots; only set if `loops` is not empty.
     pub wide_slots: bool,
-    /// If the job is to replace native code by better code: how hot that code is.
+    /// If the job is to replace native code with OSR entries by code without.
     improves: Option<Improves>,
-    /// Units that the function or loop has run for since the job was made.
+    /// Whether only earlier runs say that the function is hot.
+    pub is_known: bool,
+    /// Units that the function or loop has run for, those in earlier runs included.
     pub heat: u64,
     /// Bytes of the function's body.
-    size: u64,
-    /// Whether earlier runs have left code for the module.
-    pub later_run: bool,
+    pub size: u64,
     /// When the function or loop was last found hot.
     last: Instant,
 }
 
 impl Job {
     pub fn new(module: &ModuleTier, key: Key) -> Self {
-        let size = module.facts.bodies[key.defined as usize].len() as u64;
+        let size = module.size(key.defined) as u64;
         Job {
             module: module.this.clone(),
             key,
-            tier: Tier::Best,
             loops: Vec::new(),
             wide_slots: false,
             improves: None,
+            is_known: false,
             heat: 0,
             size,
-            later_run: policy::is_later_run(module),
             last: Instant::now(),
         }
     }
@@ -68,26 +66,10 @@ impl Job {
         self.module.upgrade()
     }
 
-    /// Makes this a job to replace native code of tier `from` by the best. `counted` has the units that quick code of
-    /// each function has run.
-    pub fn improve(self, from: Tier, counted: Arc<[AtomicU32]>) -> Self {
-        let heat = if from == Tier::BestWithLoops { WITH_LOOPS_HEAT } else { 0 };
-        let seen = counted[self.key.defined as usize].load(Ordering::Relaxed);
-        Job { loops: Vec::new(), tier: Tier::Best, improves: Some(Improves { counted, seen }), heat, ..self }
-    }
-
-    /// Units it has run for, including about those that made it hot.
-    pub fn all_heat(&self) -> u64 {
-        self.heat + HEAD_START
-    }
-
-    /// Adds what quick code has run since the last look to the heat.
-    fn look(&mut self) {
-        if let Some(Improves { counted, seen }) = &mut self.improves {
-            let now = counted[self.key.defined as usize].load(Ordering::Relaxed);
-            self.heat += u64::from(now.wrapping_sub(*seen));
-            *seen = now;
-        }
+    /// Makes this a job to replace native code that has OSR entries, in which the program spends about this share of its
+    /// time since it had used so much processor time.
+    pub fn improve(self, share: f64, since: Duration) -> Self {
+        Job { loops: Vec::new(), improves: Some(Improves { share, since }), ..self }
     }
 
     /// Whether the compiler takes long for it, and it only improves native code.
@@ -95,47 +77,58 @@ impl Job {
         self.improves.is_some() && self.size > LONG
     }
 
-    /// How much compiling gains, relative to its cost.
-    fn urgency(&self) -> u64 {
-        let gain = match self.improves {
-            Some(_) => self.heat * 1024 / NATIVE_GAIN,
-            None => self.all_heat() * 1024,
+    /// Nanoseconds in code with OSR entries, if the job is to replace that.
+    fn spent(&self, now: Duration) -> Option<f64> {
+        let Improves { share, since } = self.improves.as_ref()?;
+        Some(now.saturating_sub(*since).as_nanos() as f64 * share)
+    }
+
+    /// How much compiling gains, relative to its cost; less and less of what was not found hot again.
+    fn urgency(&self, (at, used): At) -> f64 {
+        let saved = match self.spent(used) {
+            Some(spent) => policy::saved_by_improving(spent),
+            None if self.is_known => policy::saved(self.heat),
+            None => policy::saved(self.heat) / (1.0 + at.duration_since(self.last).div_duration_f64(COOLING)),
         };
-        gain / (self.size + FIXED_COST)
+        saved / (self.size + policy::FIXED_COST) as f64
+    }
+
+    fn pays(&self, now: Duration, load: &Load) -> bool {
+        self.spent(now).is_none_or(|spent| policy::improving_pays(load, self.size, spent))
     }
 }
 
+/// The time, and the processor time of the process.
+type At = (Instant, Duration);
+
 /// How hot the code is that a job is to replace by better code.
 struct Improves {
-    /// Units that quick code of each of the module's functions has run, modulo 2^32.
-    counted: Arc<[AtomicU32]>,
-    /// The value for this function at the last look.
-    seen: u32,
+    /// The share of the program's time that it takes.
+    share: f64,
+    /// The processor time of the process when the code was published.
+    since: Duration,
 }
 
-/// How many times as much a function gains, for each unit it runs, by its first native code as by the replacement of
-/// quick code with best code: quick code takes a third of the time, and best code half of that.
-const NATIVE_GAIN: u64 = 8;
-
-/// Heat of a new job: about what it took to be found hot. With more, small functions come before hot ones; with 20,000
-/// CPython's script took 9 % longer.
-const HEAD_START: u64 = 1_000;
-
-/// Heat of a function whose code has loop entries: it is hotter than most, and that code costs it more than quick code
-/// would.
-const WITH_LOOPS_HEAT: u64 = 200_000;
-
-/// Bytes of a body that take the compiler some 10 ms at best settings.
+/// Bytes of a body that take the compiler some 10 ms.
 const LONG: u64 = 8 << 10;
-
-/// The part of the cost of compiling that does not grow with the body, as bytes of body.
-const FIXED_COST: u64 = 100;
 
 /// The most jobs that wait. The hottest 4096 functions keep a compiler busy for seconds.
 const CAPACITY: usize = 4096;
 
+/// A job that was not found hot again for so long is half as urgent.
+const COOLING: Duration = Duration::from_millis(50);
+
 /// A job that was not found hot again for so long has gone cold.
 const COLD: Duration = Duration::from_millis(500);
+
+/// What decides which job is next.
+pub(super) struct Now<'a> {
+    pub load: &'a Load,
+    /// The processor time of the process.
+    pub used: Duration,
+    /// Whether functions are compiled that only earlier runs say are hot.
+    pub may_prepare: bool,
+}
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -148,6 +141,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Adds a job. If there are too many, the least urgent job is removed and returned.
     pub fn add(&mut self, job: Job) -> Option<Job> {
+        let at = (job.last, job.improves.as_ref().map_or(Duration::ZERO, |improves| improves.since));
         if job.improves.is_some() {
             self.better.push(job);
         } else {
@@ -157,18 +151,20 @@ impl Queue {
             return None;
         }
         // Jobs that only improve native code are removed first.
-        let least = (0..self.better.len()).min_by_key(|at| self.better[*at].urgency());
+        let least = (0..self.better.len()).min_by(|a, b| compare(&self.better[*a], &self.better[*b], at));
         if let Some(least) = least {
             return Some(self.better.swap_remove(least));
         }
-        let least = self.first.values().min_by_key(|job| job.urgency())?.key;
+        let least = self.first.values().min_by(|a, b| compare(a, b, at))?.key;
         self.first.remove(&least)
     }
 
-    /// Records that the function or loop of a waiting job was found hot again; returns the job.
-    pub fn warm(&mut self, key: Key) -> Option<&mut Job> {
+    /// Records that the function or loop of a waiting job has run for so many units more, and whether compiling it pays
+    /// by what it has run for in this run; returns the job.
+    pub fn warm(&mut self, key: Key, units: u32, pays: bool) -> Option<&mut Job> {
         let job = self.first.get_mut(&key)?;
-        job.heat += NEXT_BUDGET;
+        job.heat += u64::from(units);
+        job.is_known &= !pays;
         job.last = Instant::now();
         Some(job)
     }
@@ -178,62 +174,61 @@ impl Queue {
         self.first.remove(&key)
     }
 
-    /// Removes and returns the most urgent job. Jobs that have gone cold are moved to `cold` before. LongThread jobs
+    /// Removes and returns the most urgent job that pays. Jobs that have gone cold are moved to `cold` before. Long jobs
     /// are left for [`take_long`](Self::take_long) if nothing waits for its first native code: they would keep the
     /// compiler busy when something comes.
-    pub fn take(&mut self, cold: &mut Vec<Job>) -> Option<Job> {
-        let now = Instant::now();
-        cold.extend(self.first.extract_if(|_, job| now.duration_since(job.last) > COLD).map(|(_, job)| job));
-        let first = self.first.values().max_by_key(|job| job.urgency()).map(|job| (job.urgency(), job.key));
-        self.better.iter_mut().for_each(Job::look);
-        let leave = |job: &Job| first.is_none() && job.is_long();
-        let better = (0..self.better.len()).filter(|at| !leave(&self.better[*at]));
-        let better = better.max_by_key(|at| self.better[*at].urgency());
+    pub fn take(&mut self, cold: &mut Vec<Job>, now: &Now<'_>) -> Option<Job> {
+        let at = (Instant::now(), now.used);
+        let is_cold = |job: &Job| !job.is_known && at.0.duration_since(job.last) > COLD;
+        cold.extend(self.first.extract_if(|_, job| is_cold(job)).map(|(_, job)| job));
+        let first = self.first.values().filter(|job| now.may_prepare || !job.is_known);
+        let first = first.max_by(|a, b| compare(a, b, at));
+        let is_candidate = |job: &Job| (first.is_some() || !job.is_long()) && job.pays(now.used, now.load);
+        let better = (0..self.better.len()).filter(|at| is_candidate(&self.better[*at]));
+        let better = better.max_by(|a, b| compare(&self.better[*a], &self.better[*b], at));
         match (first, better) {
-            (Some((urgency, _)), Some(at)) if self.better[at].urgency() > urgency => Some(self.better.swap_remove(at)),
-            (Some((_, key)), _) => {
-                let mut job = self.first.remove(&key)?;
-                job.tier = policy::tier(&job, self.bytes(), self.heat());
-                Some(job)
+            (Some(first), Some(index)) if compare(&self.better[index], first, at).is_gt() => {
+                Some(self.better.swap_remove(index))
+            }
+            (Some(first), _) => {
+                let key = first.key;
+                self.first.remove(&key)
             }
             (None, Some(at)) => Some(self.better.swap_remove(at)),
             (None, None) => None,
         }
     }
 
-    /// Removes and returns the most urgent long job, if nothing waits for its first native code.
-    pub fn take_long(&mut self) -> Option<Job> {
+    /// Removes and returns the most urgent long job that pays, if nothing waits for its first native code.
+    pub fn take_long(&mut self, now: &Now<'_>) -> Option<Job> {
         if !self.first.is_empty() {
             return None;
         }
-        let long = (0..self.better.len()).filter(|at| self.better[*at].is_long());
-        let at = long.max_by_key(|at| self.better[*at].urgency())?;
+        let time = (Instant::now(), now.used);
+        let is_candidate = |job: &Job| job.is_long() && job.pays(now.used, now.load);
+        let long = (0..self.better.len()).filter(|at| is_candidate(&self.better[*at]));
+        let at = long.max_by(|a, b| compare(&self.better[*a], &self.better[*b], time))?;
         Some(self.better.swap_remove(at))
     }
 
-    /// Whether there are long jobs.
-    fn has_long(&self) -> bool {
-        self.better.iter().any(Job::is_long)
-    }
-
-    /// Whether [`take_long`](Self::take_long) would return a job.
+    /// Whether there are long jobs, and nothing that comes before them.
     pub fn is_time_for_long(&self) -> bool {
-        self.first.is_empty() && self.has_long()
+        self.first.is_empty() && self.better.iter().any(Job::is_long)
     }
 
-    /// Bytes of the bodies that wait for their first native code.
-    fn bytes(&self) -> u64 {
-        self.first.values().map(|job| job.size).sum()
-    }
-
-    /// The heat of the jobs that wait for their first native code.
-    fn heat(&self) -> u64 {
-        self.first.values().map(Job::all_heat).sum()
+    /// Whether jobs wait for their first native code.
+    pub fn has_first(&self) -> bool {
+        !self.first.is_empty()
     }
 
     pub fn len(&self) -> usize {
         self.first.len() + self.better.len()
     }
+}
+
+/// Compares how urgent two jobs are.
+fn compare(a: &Job, b: &Job, at: At) -> std::cmp::Ordering {
+    a.urgency(at).total_cmp(&b.urgency(at))
 }
 
 #[cfg(test)]
@@ -247,96 +242,116 @@ mod tests {
         Job { key, size, ..Job::new(&module.0.tier, Key { defined: 0, ..key }) }
     }
 
-    fn no_heat() -> Arc<[AtomicU32]> {
-        std::iter::repeat_with(AtomicU32::default).take(10).collect()
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// What is seen on two idle cores, after some seconds.
+    fn idle(load: &Load, seconds: u32) -> Now<'_> {
+        Now { load, used: seconds * SECOND, may_prepare: false }
     }
 
-    fn taken(queue: &mut Queue) -> Vec<(u32, Tier)> {
+    fn taken(queue: &mut Queue, now: &Now<'_>) -> Vec<u32> {
         let mut cold = Vec::new();
-        std::iter::from_fn(|| queue.take(&mut cold)).map(|job| (job.key.defined, job.tier)).collect()
+        std::iter::from_fn(|| queue.take(&mut cold, now)).map(|job| job.key.defined).collect()
     }
 
+    /// What saves most for what it costs comes first: a large hot function before small ones that are less hot.
     #[test]
     fn the_most_urgent_comes_first() {
         let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
-        let mut queue = Queue::default();
+        let (mut queue, load) = (Queue::default(), Load::new(2.0));
         for (defined, size) in [(0, 1000), (1, 100), (2, 10_000)] {
-            assert!(queue.add(job(&module, defined, size)).is_none());
+            assert!(queue.add(Job { heat: 10_000, ..job(&module, defined, size) }).is_none());
         }
+        let key = Key::new(&module.0.tier, 2, CodeEntry::Function);
         for _ in 0..200 {
-            queue.warm(Key::new(&module.0.tier, 2, CodeEntry::Function)).unwrap();
+            queue.warm(key, 20_000, true).unwrap();
         }
-        assert!(queue.warm(Key::new(&module.0.tier, 3, CodeEntry::Function)).is_none());
-        assert_eq!(taken(&mut queue), [(2, Tier::Best), (1, Tier::Best), (0, Tier::Best)]);
+        assert!(queue.warm(Key { defined: 3, ..key }, 20_000, true).is_none());
+        assert_eq!(taken(&mut queue, &idle(&load, 0)), [2, 1, 0]);
     }
 
+    /// What is hot now comes before what was as hot for its size a while ago, as at the program's start.
     #[test]
-    fn much_is_compiled_quickly_first() {
-        let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
-        let mut queue = Queue::default();
-        let mut add = |defined, size, warmth| {
-            queue.add(job(&module, defined, size));
-            for _ in 0..warmth {
-                queue.warm(Key::new(&module.0.tier, defined, CodeEntry::Function)).unwrap();
-            }
-        };
-        // The first is hotter than all others together, and is compiled at the best tier while they wait; the next is
-        // not.
-        add(0, 2000, 100);
-        add(1, 1000, 1);
-        add(2, 1 << 20, 5);
-        assert_eq!(taken(&mut queue), [(0, Tier::Best), (1, Tier::Quick), (2, Tier::Best)]);
+    fn what_cools_is_less_urgent() {
+        let module = Module::new(&Engine::default(), "(module (func) (func))").unwrap();
+        let (mut queue, load) = (Queue::default(), Load::new(2.0));
+        let before = Instant::now().checked_sub(4 * COOLING).expect("the system has been up for a second");
+        queue.add(Job { heat: 20_000, last: before, ..job(&module, 0, 100) });
+        queue.add(Job { heat: 10_000, ..job(&module, 1, 100) });
+        assert_eq!(taken(&mut queue, &idle(&load, 0)), [1, 0]);
     }
 
-    /// The hottest quick code is improved first.
+    /// Native code is replaced only when that pays, and the code that the program spends most time in first.
     #[test]
-    fn quick_code_says_how_hot_it_is() {
+    fn improvements_wait_until_they_pay() {
         let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
-        let heat: Arc<[AtomicU32]> = [5, u32::MAX - 1, 0].map(AtomicU32::new).into();
-        let mut queue = Queue::default();
-        for defined in 0..3 {
-            assert!(queue.add(job(&module, defined, 100).improve(Tier::Quick, heat.clone())).is_none());
+        let (mut queue, load) = (Queue::default(), Load::new(2.0));
+        for (defined, share) in [(0, 0.1), (1, 0.5), (2, 0.0)] {
+            assert!(queue.add(job(&module, defined, 5000).improve(share, SECOND)).is_none());
         }
-        heat[0].fetch_add(1000, Ordering::Relaxed);
-        heat[1].fetch_add(5000, Ordering::Relaxed);
-        assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
+        assert_eq!(taken(&mut queue, &idle(&load, 1)), [0; 0]);
+        assert_eq!(taken(&mut queue, &idle(&load, 20)), [1, 0]);
+        // On one core it takes longer.
+        let one = Load::new(1.0);
+        queue.add(job(&module, 0, 100_000).improve(0.001, SECOND));
+        let mut cold = Vec::new();
+        assert!(queue.take_long(&idle(&one, 100)).is_none() && queue.take(&mut cold, &idle(&one, 100)).is_none());
+        assert_eq!(queue.take_long(&idle(&load, 100)).map(|job| job.key.defined), Some(0));
     }
 
-    /// LongThread jobs that only improve native code are left to a thread of their own when nothing else waits.
+    /// Long jobs that only improve native code are left to a thread of their own when nothing else waits.
     #[test]
     fn what_takes_long_is_left() {
         let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
-        let mut queue = Queue::default();
-        queue.add(job(&module, 0, LONG + 1).improve(Tier::BestWithLoops, no_heat()));
-        queue.add(job(&module, 1, LONG).improve(Tier::BestWithLoops, no_heat()));
+        let (mut queue, load) = (Queue::default(), Load::new(2.0));
+        let now = idle(&load, 100);
+        queue.add(job(&module, 0, LONG + 1).improve(0.5, SECOND));
+        queue.add(job(&module, 1, LONG).improve(0.5, SECOND));
         queue.add(job(&module, 2, 1 << 20));
-        assert!(queue.has_long() && !queue.is_time_for_long() && queue.take_long().is_none());
+        assert!(!queue.is_time_for_long() && queue.take_long(&now).is_none());
         // Both improvements are more urgent than so large a function.
-        assert_eq!(taken(&mut queue), [(1, Tier::Best), (0, Tier::Best), (2, Tier::Best)]);
-        queue.add(job(&module, 0, LONG + 1).improve(Tier::BestWithLoops, no_heat()));
-        assert_eq!(taken(&mut queue), []);
+        assert_eq!(taken(&mut queue, &now), [1, 0, 2]);
+        queue.add(job(&module, 0, LONG + 1).improve(0.5, SECOND));
+        assert_eq!(taken(&mut queue, &now), [0; 0]);
         assert!(queue.is_time_for_long());
-        assert_eq!(queue.take_long().map(|job| job.key.defined), Some(0));
+        assert_eq!(queue.take_long(&now).map(|job| job.key.defined), Some(0));
+    }
+
+    /// Functions that only earlier runs say are hot wait until there is time for them; what is hot in this run does not.
+    #[test]
+    fn what_earlier_runs_say_waits_its_time() {
+        let module = Module::new(&Engine::default(), "(module (func) (func) (func))").unwrap();
+        let (mut queue, load) = (Queue::default(), Load::new(2.0));
+        let long_ago = Instant::now().checked_sub(2 * COLD).expect("the system has been up for a second");
+        for (defined, heat) in [(0, 50_000), (1, 90_000), (2, 70_000)] {
+            queue.add(Job { is_known: true, heat, last: long_ago, ..job(&module, defined, 100) });
+        }
+        let mut cold = Vec::new();
+        assert!(queue.take(&mut cold, &idle(&load, 1)).is_none() && cold.is_empty());
+        queue.warm(Key::new(&module.0.tier, 0, CodeEntry::Function), 5, false).unwrap();
+        assert_eq!(taken(&mut queue, &idle(&load, 1)), [0; 0]);
+        queue.warm(Key::new(&module.0.tier, 0, CodeEntry::Function), 5, true).unwrap();
+        assert_eq!(taken(&mut queue, &idle(&load, 1)), [0]);
+        assert_eq!(taken(&mut queue, &Now { may_prepare: true, ..idle(&load, 1) }), [1, 2]);
     }
 
     #[test]
     fn what_is_cold_is_dropped_and_the_rest_bounded() {
         let module = Module::new(&Engine::default(), "(module (func) (func))").unwrap();
-        let mut queue = Queue::default();
+        let (mut queue, load) = (Queue::default(), Load::new(2.0));
         let long_ago = Instant::now().checked_sub(2 * COLD).expect("the system has been up for a second");
         queue.add(Job { last: long_ago, ..job(&module, 0, 100) });
-        queue.add(Job { last: long_ago, ..job(&module, 1, 100).improve(Tier::Quick, no_heat()) });
+        queue.add(Job { last: long_ago, ..job(&module, 1, 100).improve(0.5, SECOND) });
         let mut cold = Vec::new();
-        assert_eq!(queue.take(&mut cold).map(|job| job.key.defined), Some(1));
+        assert_eq!(queue.take(&mut cold, &idle(&load, 100)).map(|job| job.key.defined), Some(1));
         assert_eq!(cold.iter().map(|job| job.key.defined).collect::<Vec<_>>(), [0]);
         for defined in 0..CAPACITY as u32 {
-            assert!(queue.add(job(&module, defined, 100)).is_none());
+            assert!(queue.add(Job { heat: 1000, ..job(&module, defined, 100) }).is_none());
         }
-        assert_eq!(queue.add(job(&module, 9999, 200)).map(|job| job.key.defined), Some(9999));
-        assert_eq!(
-            queue.add(job(&module, 9, 1).improve(Tier::Quick, no_heat())).map(|job| job.improves.is_some()),
-            Some(true)
-        );
+        let one_more = Job { heat: 1000, ..job(&module, 9999, 200) };
+        assert_eq!(queue.add(one_more).map(|job| job.key.defined), Some(9999));
+        let improvement = job(&module, 9, 1).improve(0.5, SECOND);
+        assert_eq!(queue.add(improvement).map(|job| job.improves.is_some()), Some(true));
         assert_eq!(queue.len(), CAPACITY);
     }
 }

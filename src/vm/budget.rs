@@ -227,7 +227,7 @@ impl StoreOpaque {
         let Some(cpu) = &mut self.account.cpu else { return Ok(()) };
         // What was armed has been due, or is due too late: the limit was lowered.
         if let Some(armed) = cpu.armed.take() {
-            self.disarm_cpu_time(armed);
+            self.forget_request(armed, Requests::CPU_TIME);
         }
         let cpu = self.account.cpu.as_ref().expect("it was there above");
         if cpu.is_used_up() {
@@ -254,7 +254,7 @@ impl StoreOpaque {
     /// Takes the store out of the timer's list.
     pub fn forget_cpu_time(&mut self) {
         if let Some(armed) = self.account.cpu.as_mut().and_then(|cpu| cpu.armed.take()) {
-            self.disarm_cpu_time(armed);
+            self.forget_request(armed, Requests::CPU_TIME);
         }
     }
 

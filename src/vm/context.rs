@@ -6,8 +6,8 @@
 //! module have the same:
 //!
 //! ```text
-//! VMContext | VMGlobal x defined | VMMemory x defined | VMTable x defined
-//!           | *VMGlobal x imported | *VMMemory x imported | *VMTable x imported | *VMFuncRef x imported functions
+//! VMContext | VMGlobal x defined | VMMemory x defined, not shared | VMTable x defined
+//!           | *VMGlobal x imported | *VMMemory x imported or shared | *VMTable x imported | *VMFuncRef x imported functions
 //!           | *VMTag x all | u32 x all types (their engine-wide numbers)
 //!           | u32 x all types (their descriptors in the heap; only if there are types of structures or arrays)
 //!           | VMFuncRef x defined functions (all zero until first needed)
@@ -15,7 +15,7 @@
 
 use std::mem::offset_of;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use super::activation::Link;
 use super::engine::NativeCalls;
@@ -85,6 +85,9 @@ pub(crate) struct VMStore {
     pub func_table: *const *mut VMFuncRef,
     /// Number of entries of `func_table`.
     pub func_count: usize,
+    /// Native code that waits in a shared memory, and tells the store where it was called. Compiled code calls it as a runtime
+    /// function, see [`libcalls`](super::libcalls). Null where there is no JIT.
+    pub wait: *const VMCode,
 }
 
 #[allow(dead_code, reason = "compiled code that allocates comes next")]
@@ -93,6 +96,7 @@ impl VMStore {
     pub const VALUE_END: i32 = offset_of!(VMStore, value_end) as i32;
     pub const RAISE: i32 = offset_of!(VMStore, raise) as i32;
     pub const POLL: i32 = offset_of!(VMStore, poll) as i32;
+    pub const WAIT: i32 = offset_of!(VMStore, wait) as i32;
     pub const STACK_LIMIT: i32 = offset_of!(VMStore, stack_limit) as i32;
     pub const EXIT_FP: i32 = offset_of!(VMStore, exit_fp) as i32;
     pub const IN_FLIGHT: i32 = offset_of!(VMStore, in_flight) as i32;
@@ -127,17 +131,34 @@ impl VMInterrupt {
     pub const VALUE_END: i32 = offset_of!(VMInterrupt, value_end) as i32;
 }
 
-/// One linear memory. The base never moves; the length only grows, on the thread that runs the store's code.
+/// One linear memory. The base never moves; the length only grows: on the thread that runs the store's code, or on any if the
+/// memory is shared.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct VMMemory {
     /// Address of byte 0.
     pub base: *mut u8,
     /// Length in bytes.
-    pub length: usize,
+    length: AtomicUsize,
 }
 
 impl VMMemory {
+    pub const fn new(base: *mut u8, length: usize) -> Self {
+        VMMemory { base, length: AtomicUsize::new(length) }
+    }
+
+    /// Length in bytes. Of a shared memory, it is at least what it was when this thread learned of it.
+    #[inline(always)]
+    pub fn length(&self) -> usize {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Sets the length, when so many bytes are accessible.
+    pub fn set_length(&self, length: usize) {
+        // `memory.size` and `memory.grow` are in the one order of sequentially consistent instructions.
+        self.length.store(length, Ordering::SeqCst);
+    }
+
     pub const BASE: i32 = offset_of!(VMMemory, base) as i32;
     pub const LENGTH: i32 = offset_of!(VMMemory, length) as i32;
 }
@@ -240,9 +261,6 @@ pub(crate) struct VMContext {
     /// Tier of the code that each entry points to, as the JIT numbers tiers; 0 for a trampoline. Null where the engine does
     /// not compile.
     pub tiers: *const AtomicU8,
-    /// How much each function has run in quick code, in the units of the interpreter's counters, modulo 2^32. Null where the
-    /// engine does not compile.
-    pub heat: *const AtomicU32,
     /// The runtime functions that compiled code calls; see `libcalls`.
     pub libcalls: *const Libcalls,
     /// The Rust side of the instance, which owns the context.
@@ -258,7 +276,6 @@ impl VMContext {
     pub const INTERRUPT: i32 = offset_of!(VMContext, interrupt) as i32;
     pub const ENTRIES: i32 = offset_of!(VMContext, entries) as i32;
     pub const TIERS: i32 = offset_of!(VMContext, tiers) as i32;
-    pub const HEAT: i32 = offset_of!(VMContext, heat) as i32;
     pub const LIBCALLS: i32 = offset_of!(VMContext, libcalls) as i32;
 }
 

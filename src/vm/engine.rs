@@ -31,6 +31,8 @@ pub(crate) struct Hooks {
     pub raise: fn() -> *const VMCode,
     /// Gives the value of `VMStore::poll`.
     pub poll: fn() -> *const VMCode,
+    /// Gives the value of `VMStore::wait`.
+    pub wait: fn() -> *const VMCode,
     /// Gives the first value of `VMFuncRef::code` for a function of a module.
     pub ref_entry: fn(Strategy, &FuncType) -> *const VMCode,
     /// Gives the first value of `VMFuncRef::code` for a host function.
@@ -47,6 +49,7 @@ impl Hooks {
     pub const INTERPRETER_ONLY: Hooks = Hooks {
         raise: std::ptr::null,
         poll: std::ptr::null,
+        wait: std::ptr::null,
         ref_entry: |_, _| std::ptr::null(),
         host_entry: |_| std::ptr::null(),
         prepare_thread: |_| Ok(()),

@@ -22,14 +22,26 @@ pub(crate) struct InstanceData {
     pub tables: Vec<Stored>,
     pub globals: Vec<Stored>,
     pub tags: Vec<Stored>,
-    /// The memory that a host function's `LinearMemory` shows: export `memory`, or else memory 0. Null if there is none.
-    pub host_memory: *mut VMMemory,
+    /// The memory that a host function's `LinearMemory` shows: export `memory`, or else memory 0.
+    pub host_memory: HostMemory,
     /// The values of each element segment that consists of expressions; `None` for one that consists of function indices.
     pub element_values: Vec<Option<Box<[u64]>>>,
     /// The element segments whose expressions make objects, to which nothing else may refer.
     pub object_elements: Vec<u32>,
     pub dropped_elements: Vec<bool>,
     pub dropped_data: Vec<bool>,
+}
+
+/// The memory of an instance that host functions see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostMemory {
+    /// Null if there is none.
+    pub vm: *mut VMMemory,
+    pub is_shared: bool,
+}
+
+impl HostMemory {
+    pub const NONE: HostMemory = HostMemory { vm: std::ptr::null_mut(), is_shared: false };
 }
 
 impl Drop for InstanceData {

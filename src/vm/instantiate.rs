@@ -5,16 +5,17 @@ use std::alloc::{alloc_zeroed, handle_alloc_error};
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicPtr, AtomicU8};
 
 use super::const_expr::{evaluate, evaluate_all};
 use super::context::{VMCode, VMContext, VMFuncRef, VMGlobal, VMMemory, VMTable, VMTag};
 use super::global::GlobalData;
 use super::image::MemoryImage;
-use super::instance::{InstanceData, context_layout, resolve};
+use super::instance::{HostMemory, InstanceData, context_layout, resolve};
 use super::limits::{self, LimitedResource};
 use super::memory::{self, MemoryData};
 use super::ops::Payer;
+use super::shared::SharedMemory;
 use super::store::{AliasableBox, StoreOpaque, Stored};
 use super::table::{self, TableData};
 use super::{gc, libcalls, ops};
@@ -31,7 +32,6 @@ pub(crate) struct ModuleRuntimeInfo<'a> {
     // The values of the fields of `VMContext` with the same names.
     pub entries: *const AtomicPtr<VMCode>,
     pub tiers: *const AtomicU8,
-    pub heat: *const AtomicU32,
     pub interp: *const (),
     pub jit: *const (),
 }
@@ -65,7 +65,7 @@ impl InstanceData {
             tables: Vec::with_capacity(inner.tables.len()),
             globals: Vec::with_capacity(inner.globals.len()),
             tags: Vec::with_capacity(inner.tags.len()),
-            host_memory: std::ptr::null_mut(),
+            host_memory: HostMemory::NONE,
             element_values: Vec::new(),
             object_elements: Vec::new(),
             dropped_elements: vec![false; inner.elements.len()],
@@ -76,7 +76,6 @@ impl InstanceData {
             store: store.as_ptr().cast(),
             entries: code.entries,
             tiers: code.tiers,
-            heat: code.heat,
             libcalls: libcalls::table(),
             instance: std::ptr::null_mut(),
             interp: code.interp,
@@ -134,12 +133,12 @@ impl InstanceData {
         self.tags.push(tag);
     }
 
-    /// Writes the pointer to an imported object into the context.
+    /// Writes the pointer to an object outside of the context into it.
     ///
     /// # Safety
     /// The context must be live, and `location` one of its own for an object of type `T`.
     unsafe fn import_object<T>(&mut self, location: Location, object: *mut T) {
-        let Location::Pointer(offset) = location else { unreachable!("imports come first in their index space") };
+        let Location::Pointer(offset) = location else { unreachable!("the object lies in the context") };
         // SAFETY: the context has room for a pointer at the location, by the caller's promise.
         unsafe { self.vmctx.byte_offset(offset as isize).cast::<*mut T>().write(object) };
     }
@@ -165,16 +164,25 @@ impl InstanceData {
         // SAFETY: the store and the context are live and nobody refers to them, by the caller's promise.
         unsafe { gc::prepare(own, vmctx, inner)? };
         for index in this().memories.len()..inner.memories.len() {
+            let ty = inner.memories[index];
             // SAFETY: the location is one of this context, which lives as long as the store.
-            let memory = unsafe {
-                let growth = memory::initial_growth(inner.memories[index]);
+            unsafe {
+                let growth = memory::initial_growth(ty);
                 limits::make_room(store(), LimitedResource::Memory, Some(growth));
                 limits::admit(own, LimitedResource::Memory, growth)?;
-                let place = resolve::<VMMemory>(vmctx, inner.offsets.memory(index as u32));
+                let location = inner.offsets.memory(index as u32);
+                if ty.is_shared() {
+                    let memory = SharedMemory::new(ty, &engine)?;
+                    store().charge(LimitedResource::Memory, memory.length());
+                    this().import_object(location, memory.vm());
+                    this().memories.push(store().add_shared_memory(&memory));
+                    continue;
+                }
+                let place = resolve::<VMMemory>(vmctx, location);
                 let image = if index == 0 { images.get().map(Image::id) } else { None };
-                MemoryData::new(Some(place), inner.memories[index], &engine, store().placement(image))?
-            };
-            this().memories.push(store().add_memory(memory));
+                let memory = MemoryData::new(Some(place), ty, &engine, store().placement(image))?;
+                this().memories.push(store().add_memory(memory));
+            }
         }
         for index in this().tags.len()..inner.tags.len() {
             let tag = store().add_tag(inner.tag_type(index as u32), Some((inner.clone(), index as u32)));
@@ -225,7 +233,8 @@ impl InstanceData {
         if let Some(index) = memory {
             let store = store();
             let at = this().memories[index as usize].index(store);
-            this().host_memory = store.memories[at].vm;
+            let memory = &store.memories[at];
+            this().host_memory = HostMemory { vm: memory.vm, is_shared: memory.as_shared().is_some() };
         }
         Ok(())
     }
@@ -277,7 +286,7 @@ pub(crate) unsafe fn initialize(vmctx: *mut VMContext, module: &ModuleFacts, ima
             }
         }
         if let Some(range) = images.count_instance(module) {
-            images.make(&memory().bytes()[range.clone()], range.start);
+            images.make(&memory().own_bytes()[range.clone()], range.start);
         }
     }
     Ok(())

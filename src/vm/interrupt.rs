@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
+use std::thread::Thread;
 use std::time::Instant;
 
 use super::activation;
@@ -45,6 +46,8 @@ impl Requests {
     pub const BACKTRACE: Requests = Requests(16);
     /// To be sampled ([`sample`]).
     pub const SAMPLE: Requests = Requests(64);
+    /// To look whether what it waits for has happened. It is made of code that is suspended, and nothing else need be done.
+    pub const LOOK: Requests = Requests(128);
 
     fn has(self, other: Requests) -> bool {
         self.0 & other.0 != 0
@@ -64,6 +67,8 @@ pub(crate) struct Interrupts {
     waker: Mutex<Option<Waker>>,
     /// What a thread waits for that waits in a host function; made when one first does.
     wake: Mutex<Option<Wake>>,
+    /// The thread that runs the code, while it is parked.
+    parked: Mutex<Option<Thread>>,
     /// Who asked for backtraces.
     backtraces: Mutex<Vec<BacktraceCallback>>,
 }
@@ -92,7 +97,14 @@ impl Interrupts {
     pub fn new() -> Self {
         let vm = VMInterrupt { word: 0.into(), stack_limit: 0.into(), value_end: 0.into() };
         let pending = AtomicU32::new(0);
-        Interrupts { vm, pending, waker: Mutex::default(), wake: Mutex::default(), backtraces: Mutex::default() }
+        Interrupts {
+            vm,
+            pending,
+            waker: Mutex::default(),
+            wake: Mutex::default(),
+            parked: Mutex::default(),
+            backtraces: Mutex::default(),
+        }
     }
 
     /// What running code looks at.
@@ -106,6 +118,9 @@ impl Interrupts {
         self.show();
         if let Some(wake) = &mut *self.lock_wake() {
             wake.wake();
+        }
+        if let Some(thread) = &*self.lock_parked() {
+            thread.unpark();
         }
         // The code of wakers is the embedder's: it is called without a lock, and must not end a thread of ours.
         if let Some(waker) = self.set_waker(None) {
@@ -196,6 +211,16 @@ impl Interrupts {
         self.wake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has each request unpark `thread`, which runs the code, until what this returns is dropped. The thread must look at
+    /// [`is_pending`](Self::is_pending) before it parks.
+    pub fn park(&self, thread: Thread) -> Parked<'_> {
+        Parked { interrupts: self, outer: self.lock_parked().replace(thread) }
+    }
+
+    fn lock_parked(&self) -> MutexGuard<'_, Option<Thread>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends running code to its cold paths.
     fn show(&self) {
         self.vm.word.store(1, SeqCst);
@@ -240,8 +265,21 @@ impl Interrupts {
     }
 }
 
+/// While it is there, requests unpark a thread.
+pub(crate) struct Parked<'a> {
+    interrupts: &'a Interrupts,
+    /// Of code of the same store that waits further out.
+    outer: Option<Thread>,
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        *self.interrupts.lock_parked() = self.outer.take();
+    }
+}
+
 /// Calls a function of the embedder that has nobody to panic to.
-fn quietly(call: impl FnOnce()) {
+pub(super) fn quietly(call: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
         // Not dropped: that might panic too.
         std::mem::forget(panic);
@@ -321,9 +359,9 @@ impl StoreOpaque {
         TIMER.changed.notify_one();
     }
 
-    /// Takes [`Requests::CPU_TIME`] at a time back.
-    pub fn disarm_cpu_time(&self, time: Instant) {
-        TIMER.due.remove(time, self.id, Requests::CPU_TIME);
+    /// Takes requests at a time back.
+    pub fn forget_request(&self, time: Instant, requests: Requests) {
+        TIMER.due.remove(time, self.id, requests);
     }
 
     /// Sets the epoch's deadline to `ticks` beyond the current epoch.

@@ -77,6 +77,8 @@ macro_rules! for_each_libcall {
             shade_reference(reference: I64) -> I32;
             /// The number of a function in the heap, which it gets if it has none.
             func_to_id(func: I64) -> Made;
+            /// `memory.atomic.notify` at the sum of index and offset; returns how many were woken.
+            atomic_notify(memory: I32, index: I64, offset: I64, count: I32) -> Size;
         }
     };
 }
@@ -284,6 +286,9 @@ mod entry {
         }}
         func_to_id(vmctx, func: u64) -> u64 {
             made(vmctx, functions::func_to_id((*vmctx).store.cast(), func as usize as *mut VMFuncRef))
+        }
+        atomic_notify(vmctx, memory: u32, index: u64, offset: u64, count: u32) -> u64 {
+            size(vmctx, ops::atomic_notify(vmctx, memory, (index, offset), count).map(u64::from))
         }
     }
 }

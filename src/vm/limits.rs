@@ -115,7 +115,10 @@ pub(crate) unsafe fn admit(store: *mut StoreOpaque, resource: LimitedResource, g
 }
 
 /// Asks the limiter, if there is one, and the budget, and then has `grow` grow a memory or table. Returns the old size in pages
-/// or elements, or `None` if the object could not grow. `growth` is `None` if the new size would overflow.
+/// or elements, or `None` if the object could not grow. `request` gives `None` if the new size would overflow.
+///
+/// Another thread may let a shared memory grow between the question and the growth. Then the question is asked again, with the new
+/// sizes: so a memory never has more than a limiter has allowed.
 ///
 /// # Errors
 /// What the limiter returns; it is a trap for the guest.
@@ -125,30 +128,35 @@ pub(crate) unsafe fn admit(store: *mut StoreOpaque, resource: LimitedResource, g
 pub(crate) unsafe fn grow(
     store: *mut StoreOpaque,
     resource: LimitedResource,
-    growth: Option<GrowthRequest>,
-    grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
+    request: impl Fn(&StoreOpaque) -> Option<GrowthRequest>,
+    mut grow: impl FnMut(&mut StoreOpaque, GrowthRequest) -> Option<u64>,
 ) -> Result<Option<u64>> {
     // SAFETY: the store is live and nobody refers to it, by the caller's promise. No reference is held over a call.
     unsafe {
         let limiter = (*store).limiter;
-        let refused = match growth {
-            Some(growth) if growth.maximum.is_none_or(|maximum| growth.desired <= maximum) => {
-                if let Some(limiter) = limiter
-                    && !(limiter.growing)(store, resource, growth)?
-                {
-                    return Ok(None);
+        let refused = loop {
+            let growth = request(&*store);
+            break match growth {
+                Some(growth) if growth.maximum.is_none_or(|maximum| growth.desired <= maximum) => {
+                    if let Some(limiter) = limiter
+                        && !(limiter.growing)(store, resource, growth)?
+                    {
+                        return Ok(None);
+                    }
+                    let more = growth.desired - growth.current;
+                    if !(*store).has_room(resource, more) {
+                        (*store).note_refusal((*store).over_memory_budget("the new size"))
+                    } else if let Some(old) = grow(&mut *store, growth) {
+                        (*store).charge(resource, more);
+                        return Ok(Some(old));
+                    } else if request(&*store).is_some_and(|now| now.current != growth.current) {
+                        continue;
+                    } else {
+                        Error::resource("the system refuses the new size")
+                    }
                 }
-                let more = growth.desired - growth.current;
-                if !(*store).has_room(resource, more) {
-                    (*store).note_refusal((*store).over_memory_budget("the new size"))
-                } else if let Some(old) = grow(&mut *store) {
-                    (*store).charge(resource, more);
-                    return Ok(Some(old));
-                } else {
-                    Error::resource("the system refuses the new size")
-                }
-            }
-            _ => Error::resource("the new size is beyond the maximum of the type"),
+                _ => Error::resource("the new size is beyond the maximum of the type"),
+            };
         };
         if let Some(limiter) = limiter {
             (limiter.failed)(store, resource, refused)?;

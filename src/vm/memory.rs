@@ -5,12 +5,15 @@
 //! it moves when it outgrows its slot, or when it is pinned because compiled code is to run. Who packs, and when, is in
 //! [`store`](super::store).
 //!
+//! A shared memory is none of both: it belongs to no store, see [`shared`](super::shared), and a store's [`MemoryData`] only refers to it.
+//!
 //! Where addresses have 32 bits there is no compiled code and too little address space to reserve much: there a space has what
 //! the memory needs, and the memory moves when it grows.
 
 use super::context::VMMemory;
 use super::engine::EngineCore;
 use super::limits::GrowthRequest;
+use super::shared::SharedMemory;
 use super::slab::{MAX_PACKED, Slot};
 use super::space::{Reservation, SpaceUse, is_crowded, refused};
 use super::store::AliasableBox;
@@ -18,6 +21,7 @@ use crate::config::{BoundsChecks, Strategy};
 use crate::error::{Error, Result};
 use crate::module::types::MemoryType;
 use crate::sys::Image;
+use std::sync::Arc;
 
 /// Bytes of a WebAssembly page.
 pub(crate) const PAGE: u64 = 64 << 10;
@@ -54,7 +58,7 @@ const MAX_REPACKED: usize = 256 << 10;
 
 /// The Rust side of a memory.
 pub(crate) struct MemoryData {
-    /// Base and length, which engines read: in the defining instance's context, or in `_owned`.
+    /// Base and length, which engines read: in the defining instance's context, in `_owned`, or in the shared memory.
     pub vm: *mut VMMemory,
     pub ty: MemoryType,
     room: Room,
@@ -69,6 +73,7 @@ enum Room {
         /// Bytes that the memory can grow to, as its type and the reservation allow; the guard comes after.
         capacity: usize,
     },
+    Shared(Arc<SharedMemory>),
 }
 
 /// Where a memory that is made may be.
@@ -123,6 +128,7 @@ impl Room {
         match self {
             Room::Packed(slot) => slot.base(),
             Room::Pinned { reservation, .. } => reservation.base(),
+            Room::Shared(shared) => shared.base(),
         }
     }
 }
@@ -132,7 +138,7 @@ impl MemoryData {
     /// is `None`.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) for a type that is invalid, or shared, which is not supported yet;
+    /// [`Usage`](crate::ErrorKind::Usage) for a type that is invalid or shared;
     /// [`Resource`](crate::ErrorKind::Resource) if the system refuses the address space or the memory.
     ///
     /// # Safety
@@ -145,7 +151,7 @@ impl MemoryData {
     ) -> Result<Self> {
         ty.check()?;
         if ty.is_shared() {
-            return Err(Error::usage("memories that are shared (the threads proposal) are not supported"));
+            return Err(Error::usage("a shared memory belongs to no store: make it with `SharedMemory::new`"));
         }
         let minimum = usize::try_from(ty.minimum_bytes()).ok().filter(|bytes| *bytes <= MAX_BYTES);
         let room = minimum.and_then(|minimum| match placement {
@@ -163,18 +169,26 @@ impl MemoryData {
             return Err(refused(&format!("a memory of {pages} page{}", if pages == 1 { "" } else { "s" }), wanted));
         };
         let mut owned = None;
-        let vm = vm.unwrap_or_else(|| {
-            owned.insert(AliasableBox::new(VMMemory { base: std::ptr::null_mut(), length: 0 })).as_ptr()
-        });
+        let vm = vm.unwrap_or_else(|| owned.insert(AliasableBox::new(VMMemory::new(std::ptr::null_mut(), 0))).as_ptr());
         // SAFETY: valid by the caller's promise, or the box above.
-        unsafe { vm.write(VMMemory { base: room.base(), length }) };
+        unsafe { vm.write(VMMemory::new(room.base(), length)) };
         Ok(MemoryData { vm, ty, room, _owned: owned })
+    }
+
+    /// A store's reference to a shared memory.
+    pub fn shared(memory: Arc<SharedMemory>) -> Self {
+        MemoryData { vm: memory.vm(), ty: memory.ty(), room: Room::Shared(memory), _owned: None }
+    }
+
+    /// The shared memory that this refers to, if it does.
+    pub fn as_shared(&self) -> Option<&Arc<SharedMemory>> {
+        if let Room::Shared(memory) = &self.room { Some(memory) } else { None }
     }
 
     /// Length in bytes.
     pub fn length(&self) -> usize {
         // SAFETY: `vm` is valid while the memory lives.
-        unsafe { (*self.vm).length }
+        unsafe { (*self.vm).length() }
     }
 
     /// Length in pages.
@@ -189,7 +203,7 @@ impl MemoryData {
 
     /// Whether the memory is small enough to be packed again and again.
     pub fn is_worth_packing(&self) -> bool {
-        self.length() <= MAX_REPACKED
+        self.length() <= MAX_REPACKED && self.as_shared().is_none()
     }
 
     /// Gives a packed memory a space of its own; false if the system refuses. Must not be called while a base is in use.
@@ -197,9 +211,9 @@ impl MemoryData {
         !self.is_packed() || Room::pin(self.ty, self.length(), engine, None).map(|room| self.move_to(room)).is_some()
     }
 
-    /// Packs the memory, if there is room for it. Must not be called while a base is in use.
+    /// Packs the memory, if there is room for it and it is not shared. Must not be called while a base is in use.
     pub fn pack(&mut self, engine: &EngineCore) {
-        if !self.is_packed()
+        if matches!(self.room, Room::Pinned { .. })
             && let Some(room) = Room::pack(self.length(), engine)
         {
             self.move_to(room);
@@ -213,7 +227,7 @@ impl MemoryData {
         const PIECE: usize = 4096;
         static ZEROS: [u8; PIECE] = [0; PIECE];
         let base = room.base();
-        for (piece, at) in self.bytes().chunks(PIECE).zip((0..).step_by(PIECE)) {
+        for (piece, at) in self.own_bytes().chunks(PIECE).zip((0..).step_by(PIECE)) {
             if *piece != ZEROS[..piece.len()] {
                 // SAFETY: the new place has room for as many bytes, and they are apart.
                 unsafe { base.add(at).copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
@@ -224,13 +238,9 @@ impl MemoryData {
         self.room = room;
     }
 
-    /// Grows the memory to `length` bytes; `None` if it can't, or if that would be less than now.
+    /// Grows the memory to `length` bytes, which are no less than now; `None` if it can't.
     fn commit(&mut self, length: usize, engine: &EngineCore) -> Option<()> {
-        let old = self.length();
-        if length < old {
-            return None;
-        }
-        if length == old {
+        if length == self.length() {
             return Some(());
         }
         match &mut self.room {
@@ -242,9 +252,10 @@ impl MemoryData {
             Room::Pinned { reservation, capacity } if length <= *capacity => reservation.set_accessible(length)?,
             Room::Pinned { .. } if MOVES => self.move_to(self.roomier(length, engine)?),
             Room::Pinned { .. } => return None,
+            Room::Shared(_) => unreachable!("a shared memory grows by itself"),
         }
         // SAFETY: `vm` is valid while the memory lives.
-        unsafe { (*self.vm).length = length };
+        unsafe { (*self.vm).set_length(length) };
         Some(())
     }
 
@@ -286,38 +297,52 @@ impl MemoryData {
         if let Room::Pinned { reservation, .. } = &self.room
             && reservation.has_image(image.id())
         {
-            self.bytes_mut()[image.range()].fill(0);
+            self.own_bytes_mut()[image.range()].fill(0);
         }
     }
 
-    /// Grows by `delta` pages (specification, `memory.grow`). Returns the old size in pages, or `None` if it can't grow.
-    pub fn grow(&mut self, delta: u64, engine: &EngineCore) -> Option<u64> {
+    /// Grows by `delta` pages (specification, `memory.grow`), to `most` bytes at most. Returns the old size in pages, or `None` if it
+    /// can't grow so far.
+    pub fn grow(&mut self, delta: u64, most: usize, engine: &EngineCore) -> Option<u64> {
+        if let Room::Shared(memory) = &self.room {
+            return memory.grow(delta, most);
+        }
         let old = self.pages();
         let pages = old.checked_add(delta).filter(|pages| *pages <= self.ty.most_pages())?;
-        self.commit(usize::try_from(pages.checked_mul(self.ty.page_size())?).ok()?, engine)?;
+        let length = usize::try_from(pages.checked_mul(self.ty.page_size())?).ok()?;
+        if length > most {
+            return None;
+        }
+        self.commit(length, engine)?;
         Some(old)
     }
 
     /// The request to a limiter for growth by `delta` pages; `None` if the new size would overflow.
     pub fn growth(&self, delta: u64) -> Option<GrowthRequest> {
-        let pages = self.pages().checked_add(delta)?;
+        // Read once: another thread may let a shared memory grow.
+        let current = self.length();
+        let pages = (current as u64 >> self.ty.page_size_log2()).checked_add(delta)?;
         let desired = usize::try_from(pages.checked_mul(self.ty.page_size())?).ok()?;
-        Some(GrowthRequest { current: self.length(), desired, ..initial_growth(self.ty) })
+        Some(GrowthRequest { current, desired, ..initial_growth(self.ty) })
     }
 
     /// The host addresses that are reserved for the memory, guard included; none if it is packed.
     #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
     pub fn address_range(&self) -> std::ops::Range<usize> {
-        let Room::Pinned { reservation, .. } = &self.room else { return 0..0 };
-        let start = reservation.base() as usize;
-        start..start + reservation.len()
+        match &self.room {
+            Room::Packed(_) => 0..0,
+            Room::Pinned { reservation, .. } => {
+                let start = reservation.base() as usize;
+                start..start + reservation.len()
+            }
+            Room::Shared(memory) => memory.address_range(),
+        }
     }
 
     /// The host address at which compiled code reads the length, and the length in bytes.
     #[cfg_attr(not(jit), expect(dead_code, reason = "only traps of compiled code need it"))]
     pub fn length_place(&self) -> (u64, u64) {
-        // SAFETY: `vm` is valid while the memory lives.
-        (unsafe { &raw const (*self.vm).length } as u64, self.length() as u64)
+        (self.vm.addr() as u64 + VMMemory::LENGTH as u64, self.length() as u64)
     }
 
     /// Whether pages that the system has never given the memory are zero: none of them are to come from an image.
@@ -325,22 +350,54 @@ impl MemoryData {
         matches!(&self.room, Room::Pinned { reservation, .. } if reservation.is_anonymous())
     }
 
-    /// The memory's contents.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the first `length` bytes are accessible. `&self` borrows the store, so no code that writes to them runs.
-        unsafe { std::slice::from_raw_parts((*self.vm).base, self.length()) }
+    /// The contents of a memory that is not shared.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        if self.as_shared().is_some() {
+            return None;
+        }
+        // SAFETY: the first `length` bytes are accessible. No other store has the memory and `&self` borrows this one, so no code
+        // that writes to them runs.
+        Some(unsafe { std::slice::from_raw_parts((*self.vm).base, self.length()) })
     }
 
-    /// The memory's contents, to be written.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the first `length` bytes are accessible. `&mut self` borrows the store exclusively, so no code that reads
-        // or writes them runs.
-        unsafe { std::slice::from_raw_parts_mut((*self.vm).base, self.length()) }
+    /// The contents of a memory that is not shared, to be written.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        if self.as_shared().is_some() {
+            return None;
+        }
+        // SAFETY: the first `length` bytes are accessible. No other store has the memory and `&mut self` borrows this one
+        // exclusively, so no code that reads or writes them runs.
+        Some(unsafe { std::slice::from_raw_parts_mut((*self.vm).base, self.length()) })
+    }
+
+    /// The contents, where the memory is known not to be shared.
+    ///
+    /// # Panics
+    /// If it is.
+    pub fn own_bytes(&self) -> &[u8] {
+        self.bytes().expect("a shared memory has no slices")
+    }
+
+    /// As [`own_bytes`](Self::own_bytes), to be written.
+    ///
+    /// # Panics
+    /// If the memory is shared.
+    pub fn own_bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes_mut().expect("a shared memory has no slices")
     }
 }
 
+/// The bytes to reserve for a shared memory, before the guard: all that it can have, and what the engine's way of checking
+/// accesses needs. `None` if that is more than is reserved for any memory.
+pub(super) fn shared_space(ty: MemoryType, engine: &EngineCore) -> Option<usize> {
+    let most = usize::try_from(ty.most_pages().checked_mul(ty.page_size())?).ok()?;
+    let limit = if MOVES { MAX_BYTES } else { RESERVED_64 };
+    let needed = if engine.config.bounds_checks == BoundsChecks::Guard && !ty.is_64() { RESERVED } else { 0 };
+    (most <= limit).then_some(most.max(needed))
+}
+
 /// The most bytes that a memory of a type can have.
-fn max_bytes(ty: MemoryType) -> usize {
+pub(super) fn max_bytes(ty: MemoryType) -> usize {
     usize::try_from(ty.most_pages().saturating_mul(ty.page_size())).unwrap_or(usize::MAX).min(MAX_BYTES)
 }
 
@@ -382,11 +439,11 @@ mod tests {
             memory
         };
         for mut memory in [with(Some(3), 10), with(if MOVES { Some(3) } else { None }, 3)] {
-            let mut grow = |delta| memory.grow(delta, engine.core());
+            let mut grow = |delta| memory.grow(delta, usize::MAX, engine.core());
             assert_eq!(grow(3), None);
             assert_eq!(grow(u64::MAX), None);
             assert_eq!((grow(1), grow(2), grow(1), grow(1)), (Some(1), None, Some(2), None));
-            assert_eq!((memory.pages(), memory.bytes().len()), (3, 3 << 16));
+            assert_eq!((memory.pages(), memory.own_bytes().len()), (3, 3 << 16));
         }
     }
 
@@ -396,18 +453,21 @@ mod tests {
         for engine in &engines() {
             // What another memory wrote must not come back.
             let mut other = memory(engine.core(), 16, None, EITHER).unwrap();
-            other.bytes_mut().fill(1);
+            other.own_bytes_mut().fill(1);
             drop(other);
             let mut memory = memory(engine.core(), 1, None, EITHER).unwrap();
             let mut pages = 1;
             for delta in [1, 1, 3, 0, 30, 1, 200] {
-                let end = memory.bytes().len() - 1;
-                memory.bytes_mut()[end] = pages as u8;
-                assert_eq!(memory.grow(delta, engine.core()), Some(pages));
-                assert!(memory.bytes()[end] == pages as u8 && memory.bytes()[end + 1..].iter().all(|byte| *byte == 0));
+                let end = memory.own_bytes().len() - 1;
+                memory.own_bytes_mut()[end] = pages as u8;
+                assert_eq!(memory.grow(delta, usize::MAX, engine.core()), Some(pages));
+                assert!(
+                    memory.own_bytes()[end] == pages as u8
+                        && memory.own_bytes()[end + 1..].iter().all(|byte| *byte == 0)
+                );
                 pages += delta;
             }
-            assert_eq!((memory.bytes()[0xFFFF], memory.bytes().len() as u64), (1, pages * PAGE));
+            assert_eq!((memory.own_bytes()[0xFFFF], memory.own_bytes().len() as u64), (1, pages * PAGE));
         }
     }
 
@@ -420,16 +480,16 @@ mod tests {
         assert!(first.is_packed() && first.is_worth_packing());
         for round in 0..5 {
             let range = 0x1FFF0..0x20000;
-            first.bytes_mut()[range.clone()].fill(round + 1);
+            first.own_bytes_mut()[range.clone()].fill(round + 1);
             assert!(first.pin(engine) && !first.is_packed());
-            assert_eq!(first.bytes()[range.clone()], [round + 1; 16]);
-            assert!(memory(engine, 2, None, EITHER).unwrap().bytes().iter().all(|byte| *byte == 0), "{round}");
-            first.bytes_mut()[range.clone()].fill(round + 7);
+            assert_eq!(first.own_bytes()[range.clone()], [round + 1; 16]);
+            assert!(memory(engine, 2, None, EITHER).unwrap().own_bytes().iter().all(|byte| *byte == 0), "{round}");
+            first.own_bytes_mut()[range.clone()].fill(round + 7);
             first.pack(engine);
             assert!(first.is_packed());
-            assert_eq!(first.bytes()[range], [round + 7; 16]);
+            assert_eq!(first.own_bytes()[range], [round + 7; 16]);
             let pinned = memory(engine, 2, None, Placement::Pinned).unwrap();
-            assert!(!pinned.is_packed() && pinned.bytes().iter().all(|byte| *byte == 0), "{round}");
+            assert!(!pinned.is_packed() && pinned.own_bytes().iter().all(|byte| *byte == 0), "{round}");
         }
     }
 
@@ -439,6 +499,6 @@ mod tests {
     fn none_is_larger_than_a_slice() {
         let [engine, _] = engines();
         assert!(memory(engine.core(), 1 << 15, None, EITHER).is_err());
-        assert_eq!(memory(engine.core(), 1, None, EITHER).unwrap().grow(1 << 15, engine.core()), None);
+        assert_eq!(memory(engine.core(), 1, None, EITHER).unwrap().grow(1 << 15, usize::MAX, engine.core()), None);
     }
 }

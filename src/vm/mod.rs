@@ -3,7 +3,8 @@
 //! What may be here: the layout that compiled code sees (`context`), the objects of a store and instantiation
 //! (`instantiate`), the operations on objects that both engines call (`ops`, `libcalls`), garbage collection (`heap`, and
 //! `gc` for structures and arrays), fuel (`fuel`), the native stack that a store's code runs on (`store`, `activation`, `fiber`), requests to running code
-//! (`interrupt`), what it may use (`limits`, `budget`), and where it spends its time (`sample`).
+//! (`interrupt`), what it may use (`limits`, `budget`), and where it spends its time (`sample`). Shared memories belong to no store:
+//! `shared`, those who wait in them (`wait_queue`), and accesses to their bytes (`racy`).
 //! What may not: how code is run, and the embedding API. Where an object needs an engine, it calls a function pointer in
 //! `engine::Hooks`, which a higher room fills in.
 
@@ -32,9 +33,12 @@ pub(crate) mod libcalls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod ops;
+pub(crate) mod racy;
 pub(crate) mod sample;
+pub(crate) mod shared;
 pub(crate) mod slab;
 pub(crate) mod space;
 pub(crate) mod store;
 pub(crate) mod table;
 mod tag;
+mod wait_queue;

@@ -6,12 +6,16 @@
 //! reference to its store; and indices must be validated ones of its module.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::activation;
 use super::context::{VMContext, VMMemory};
 use super::fuel;
 use super::instance::{InstanceData, resolve};
 use super::interrupt;
 use super::limits::{self, GrowthRequest, LimitedResource};
+use super::racy;
+use super::shared::{Expected, SharedMemory};
 use super::store::StoreOpaque;
 use crate::error::{Error, ErrorKind, Result};
 use crate::error::{MemoryFault, Trap};
@@ -44,8 +48,17 @@ unsafe fn memory(vmctx: *mut VMContext, index: u32) -> (*mut u8, usize) {
     // SAFETY: context and index are valid by the caller's promise, and the offsets are those of the context's module.
     unsafe {
         let memory = resolve::<VMMemory>(vmctx, instance(vmctx).module.offsets.memory(index));
-        ((*memory).base, (*memory).length)
+        ((*memory).base, (*memory).length())
     }
+}
+
+/// Whether the memory at an index is shared, so that no reference may be made to its bytes.
+///
+/// # Safety
+/// As for `memory`.
+unsafe fn is_shared(vmctx: *mut VMContext, index: u32) -> bool {
+    // SAFETY: context and index are valid by the caller's promise.
+    unsafe { instance(vmctx).module.memories[index as usize].is_shared() }
 }
 
 /// Whether `len` items from `start` lie within `length`.
@@ -98,23 +111,25 @@ fn growth_of(growth: Option<GrowthRequest>) -> u64 {
     allowed.map_or(0, |growth| (growth.desired - growth.current) as u64)
 }
 
-/// Takes the price, and has `grow` grow a memory or table of running code, if limiter and budget allow that; gives the price back
-/// if nothing has grown.
+/// Takes the price, and has `grow` grow a memory or table of running code as `request` says, if limiter and budget allow that;
+/// gives the price back if nothing has grown.
 ///
 /// # Safety
 /// The store must be live, and nobody hold a reference to it; its `value_top` must be above all slots in use.
 unsafe fn grow(
     store: *mut StoreOpaque,
     resource: LimitedResource,
-    growth: Option<GrowthRequest>,
-    price: u64,
-    grow: impl FnOnce(&mut StoreOpaque) -> Option<u64>,
+    unit_price: fn(u64) -> u64,
+    request: impl Fn(&StoreOpaque) -> Option<GrowthRequest>,
+    grow: impl FnMut(&mut StoreOpaque, GrowthRequest) -> Option<u64>,
 ) -> Result<u64> {
     // SAFETY: the caller's promise.
     let grown = unsafe {
+        let growth = request(&*store);
+        let price = unit_price(growth_of(growth));
         fuel::pay(store, price)?;
         limits::make_room(&mut *store, resource, growth);
-        let grown = limits::catching(store, || limits::grow(store, resource, growth, grow));
+        let grown = limits::catching(store, || limits::grow(store, resource, request, grow));
         if !matches!(grown, Ok(Some(_))) {
             fuel::give_back(store, price);
         }
@@ -136,9 +151,9 @@ pub(crate) unsafe fn memory_grow(vmctx: *mut VMContext, memory: u32, delta: u64)
     unsafe {
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let memory = instance(vmctx).memory(memory);
-        let growth = (&(*own).memories)[memory.index(&*own)].growth(delta);
-        let price = of_bytes(growth_of(growth));
-        grow(own, LimitedResource::Memory, growth, price, |store| store.grow_memory(memory, delta))
+        let request = |store: &StoreOpaque| store.memories[memory.index(store)].growth(delta);
+        let grown = |store: &mut StoreOpaque, request| store.grow_memory(memory, delta, request);
+        grow(own, LimitedResource::Memory, of_bytes, request, grown)
     }
 }
 
@@ -157,9 +172,14 @@ pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, va
             return Err(memory_fault(dst, len, length));
         }
         pay(vmctx, of_bytes(len))?;
+        let is_shared = is_shared(vmctx, index);
         in_pieces(vmctx, len as usize, |range| {
             let (base, _) = memory(vmctx, index);
-            std::ptr::write_bytes(base.add(dst as usize + range.start), value as u8, range.len());
+            let to = base.add(dst as usize + range.start);
+            match is_shared {
+                true => racy::fill(to, value as u8, range.len()),
+                false => std::ptr::write_bytes(to, value as u8, range.len()),
+            }
             Ok(())
         })
     }
@@ -167,6 +187,9 @@ pub(crate) unsafe fn memory_fill(vmctx: *mut VMContext, index: u32, dst: u64, va
 
 /// Bytes that are filled, copied or initialised, some milliseconds long, without a look for requests.
 pub(crate) const PIECE: usize = 16 << 20;
+
+/// Bytes that go into a shared memory at once that don't come from memory.
+const BUFFER: usize = 64 << 10;
 
 /// Calls `run` with the pieces of `len` bytes, and does between them what was requested of the running code.
 ///
@@ -264,10 +287,14 @@ pub(crate) unsafe fn memory_copy(
         let (dst, src, len) = (dst as usize, src as usize, len as usize);
         // Where the target begins within the source, the last bytes are copied first.
         let is_upward = from == to && dst > src;
+        let is_shared = is_shared(vmctx, dst_memory) || is_shared(vmctx, src_memory);
         in_pieces(vmctx, len, |range| {
             let at = if is_upward { len - range.end } else { range.start };
             let ((to, _), (from, _)) = (memory(vmctx, dst_memory), memory(vmctx, src_memory));
-            std::ptr::copy(from.add(src + at), to.add(dst + at), range.len());
+            match is_shared {
+                true => racy::copy(from.add(src + at), to.add(dst + at), range.len()),
+                false => std::ptr::copy(from.add(src + at), to.add(dst + at), range.len()),
+            }
             Ok(())
         })
     }
@@ -291,7 +318,7 @@ pub(crate) unsafe fn memory_init(
     payer: Payer,
 ) -> Result<()> {
     // SAFETY: context and indices are valid by the caller's promise; both ranges are in bounds, as checked before the copy.
-    // Nobody else refers to the bytes of the memory while code of the store runs.
+    // Nobody else refers to the bytes of a memory that is not shared while code of the store runs.
     unsafe {
         let (_, length) = memory(vmctx, index);
         let bytes = {
@@ -306,11 +333,94 @@ pub(crate) unsafe fn memory_init(
             pay(vmctx, of_bytes(len.into()))?;
         }
         let from = bytes.start + src as usize;
+        if is_shared(vmctx, index) {
+            // By way of a buffer, because the bytes may come from a file.
+            let mut buffer = vec![0; BUFFER.min(len as usize)];
+            return in_pieces_of(BUFFER, vmctx, len as usize, |range| {
+                let (base, _) = memory(vmctx, index);
+                let piece = &mut buffer[..range.len()];
+                instance(vmctx).module.source.copy_data(from + range.start, piece)?;
+                racy::copy_in(piece, base.add(dst as usize + range.start));
+                Ok(())
+            });
+        }
         in_pieces(vmctx, len as usize, |range| {
             let (base, _) = memory(vmctx, index);
             let target = std::slice::from_raw_parts_mut(base.add(dst as usize + range.start), range.len());
             instance(vmctx).module.source.copy_data(from + range.start, target)
         })
+    }
+}
+
+/// The address of what `memory.atomic.notify` or `wait` is about, and the shared memory that it is in; `None` if the memory is not
+/// shared.
+///
+/// # Errors
+/// [`Trap::HeapMisaligned`] if the address is not a multiple of `size`; [`Trap::MemoryOutOfBounds`].
+///
+/// # Safety
+/// See the module's documentation.
+unsafe fn waiting_place(
+    vmctx: *mut VMContext,
+    memory: u32,
+    (index, offset): (u64, u64),
+    size: u64,
+) -> Result<(u64, Option<Arc<SharedMemory>>)> {
+    // Where the sum wraps, it is out of bounds; its low bits are right.
+    if !index.wrapping_add(offset).is_multiple_of(size) {
+        return Err(Trap::HeapMisaligned.into());
+    }
+    let address = index.saturating_add(offset);
+    // SAFETY: context and index are valid by the caller's promise.
+    unsafe {
+        let (_, length) = self::memory(vmctx, memory);
+        if !within(address, size, length) {
+            return Err(memory_fault(address, size, length));
+        }
+        let memory = instance(vmctx).memory(memory);
+        let store = store(vmctx);
+        Ok((address, store.memories[memory.index(store)].as_shared().cloned()))
+    }
+}
+
+/// `memory.atomic.notify` at the sum of index and offset: how many were woken.
+///
+/// # Errors
+/// [`Trap::HeapMisaligned`] or [`Trap::MemoryOutOfBounds`].
+///
+/// # Safety
+/// See the module's documentation.
+pub(crate) unsafe fn atomic_notify(vmctx: *mut VMContext, memory: u32, place: (u64, u64), count: u32) -> Result<u32> {
+    // SAFETY: the caller's promise.
+    let (address, memory) = unsafe { waiting_place(vmctx, memory, place, 4)? };
+    // On a memory that is not shared nobody waits.
+    memory.map_or(Ok(0), |memory| memory.notify(address, count))
+}
+
+/// `memory.atomic.wait32` and `memory.atomic.wait64` at the sum of index and offset: the number that says how the wait ended.
+///
+/// # Errors
+/// [`Trap::HeapMisaligned`], [`Trap::MemoryOutOfBounds`], or [`Trap::AtomicWaitNonSharedMemory`]; those of [`interrupt::poll`].
+///
+/// # Safety
+/// See the module's documentation; the store's `value_top` must be above all slots in use, and it must be known where the code was
+/// left.
+pub(crate) unsafe fn atomic_wait(
+    vmctx: *mut VMContext,
+    memory: u32,
+    place: (u64, u64),
+    expected: Expected,
+    nanoseconds: i64,
+) -> Result<u32> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (address, memory) = waiting_place(vmctx, memory, place, expected.size())?;
+        let memory = memory.ok_or(Trap::AtomicWaitNonSharedMemory)?;
+        let store = (*vmctx).store.cast();
+        let waited = memory.wait_in(store, address, expected, nanoseconds);
+        // As after a host function.
+        activation::set_current_anew((*store).activation);
+        waited.map(|waited| waited as u32)
     }
 }
 
@@ -337,9 +447,9 @@ pub(crate) unsafe fn table_grow(vmctx: *mut VMContext, table: u32, delta: u64, i
     unsafe {
         let own = (*vmctx).store.cast::<StoreOpaque>();
         let index = instance(vmctx).table(table).index(&*own);
-        let growth = (&(*own).tables)[index].growth(delta);
-        let price = of_elements(growth_of(growth));
-        grow(own, LimitedResource::Table, growth, price, |store| store.tables[index].grow(delta, init))
+        let request = |store: &StoreOpaque| store.tables[index].growth(delta);
+        let grown = |store: &mut StoreOpaque, _| store.tables[index].grow(delta, init);
+        grow(own, LimitedResource::Table, of_elements, request, grown)
     }
 }
 

@@ -18,9 +18,11 @@ use super::global::GlobalData;
 use super::heap::{self, Heap};
 use super::instance::InstanceData;
 use super::interrupt::{Deadlines, Interrupts, Requests};
+use super::limits::GrowthRequest;
 use super::limits::{LimitedResource, Limiter};
 use super::memory::{MEMORY_GUARD, MemoryData, Placement};
 use super::sample::Sampler;
+use super::shared::SharedMemory;
 use super::space::{Reservation, SpaceUse, has_mappings_for, is_crowded, refused};
 use super::table::TableData;
 use crate::error::{Error, ExnRef, Result, Trap};
@@ -94,6 +96,8 @@ pub(crate) struct StoreOpaque {
     /// Decides how far the store may grow; `None` if it is not limited.
     pub limiter: Option<Limiter>,
     pub memories: Vec<MemoryData>,
+    /// The index in `memories` of each shared memory, by its address.
+    shared_memories: HashMap<usize, usize>,
     pub tables: Vec<TableData>,
     pub globals: Vec<GlobalData>,
     /// Contexts point to tags.
@@ -156,6 +160,7 @@ impl StoreOpaque {
                 thrown: 0,
                 raise: (engine.hooks.raise)(),
                 poll: (engine.hooks.poll)(),
+                wait: (engine.hooks.wait)(),
                 exit_fp: 0,
                 innermost: std::ptr::null(),
                 in_flight: 0,
@@ -187,6 +192,7 @@ impl StoreOpaque {
             sampler: None,
             limiter: None,
             memories: Vec::new(),
+            shared_memories: HashMap::new(),
             tables: Vec::new(),
             globals: Vec::new(),
             tags: Vec::new(),
@@ -356,12 +362,23 @@ impl StoreOpaque {
         Stored::new(self, self.memories.len() - 1)
     }
 
-    /// Grows a memory by `delta` pages; returns the old size in pages, or `None` if it can't grow.
-    pub fn grow_memory(&mut self, memory: Stored, delta: u64) -> Option<u64> {
+    /// Adds a shared memory to the store, unless it is there already; returns its handle. What it has is not charged to the
+    /// store, which only has it too.
+    pub fn add_shared_memory(&mut self, memory: &Arc<SharedMemory>) -> Stored {
+        let index = *self.shared_memories.entry(Arc::as_ptr(memory).addr()).or_insert(self.memories.len());
+        if index == self.memories.len() {
+            self.memories.push(MemoryData::shared(memory.clone()));
+        }
+        Stored::new(self, index)
+    }
+
+    /// Grows a memory by `delta` pages, if it has not become larger meanwhile than the limiter was told; returns the old size in
+    /// pages, or `None` if it can't grow.
+    pub fn grow_memory(&mut self, memory: Stored, delta: u64, request: GrowthRequest) -> Option<u64> {
         let index = memory.index(self);
         let memory = &mut self.memories[index];
         let was_packed = memory.is_packed();
-        let old = memory.grow(delta, &self.engine);
+        let old = memory.grow(delta, request.desired, &self.engine);
         self.packed -= usize::from(was_packed && !memory.is_packed());
         old
     }

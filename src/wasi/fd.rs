@@ -146,8 +146,7 @@ pub(crate) fn fd_fdstat_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, fd: Fd, 
     bytes[2..4].copy_from_slice(&descriptor.flags().0.to_le_bytes());
     bytes[8..16].copy_from_slice(&descriptor.rights().0.to_le_bytes());
     bytes[16..24].copy_from_slice(&descriptor.inheriting().0.to_le_bytes());
-    memory.bytes_mut(stat, 24)?.copy_from_slice(&bytes);
-    Ok(())
+    memory.store(stat, &bytes)
 }
 
 /// `fd_fdstat_set_flags`: changes the flags of a descriptor.
@@ -231,8 +230,7 @@ pub(crate) fn put_filestat(
 ) -> Result<(), Errno> {
     let size = Filestat::size(wasi.abi);
     let bytes = stat.encode(wasi.abi);
-    memory.bytes_mut(pointer, size)?.copy_from_slice(&bytes[..size as usize]);
-    Ok(())
+    memory.store(pointer, &bytes[..size as usize])
 }
 
 /// `fd_filestat_set_size`: cuts a file off, or extends it with zeros.
@@ -305,8 +303,7 @@ pub(crate) fn fd_prestat_dir_name(
     if name.len() > path_len as usize {
         return Err(Errno::NameTooLong);
     }
-    memory.bytes_mut(path, name.len() as u32)?.copy_from_slice(name.as_bytes());
-    Ok(())
+    memory.store(path, name.as_bytes())
 }
 
 /// `fd_read`: reads from where the descriptor stands.
@@ -570,8 +567,8 @@ pub(crate) fn fd_readdir(
     let directory = descriptor.directory()?;
     descriptor.require(Rights::FD_READDIR, Errno::Badf)?;
     memory.check(bufused, 1, 4, 4)?;
-    let buffer = memory.bytes_mut(buf, buf_len)?;
-    let mut used = 0;
+    memory.check(buf, buf_len, 1, 1)?;
+    let (room, mut used) = (buf_len as usize, 0);
     if buf_len > 0 {
         directory.read(cookie, |next, entry| {
             let mut head = [0; 24];
@@ -580,12 +577,13 @@ pub(crate) fn fd_readdir(
             head[16..20].copy_from_slice(&(entry.name.len() as u32).to_le_bytes());
             head[20] = entry.filetype as u8;
             for part in [&head[..], &entry.name] {
-                let room = &mut buffer[used..];
-                let len = part.len().min(room.len());
-                room[..len].copy_from_slice(&part[..len]);
-                used += len;
+                let len = part.len().min(room - used);
+                // Checked above.
+                if memory.store(buf.wrapping_add(used as u32), &part[..len]).is_ok() {
+                    used += len;
+                }
             }
-            used < buffer.len()
+            used < room
         })?;
     }
     memory.store_u32(bufused, used as u32)

@@ -5,15 +5,18 @@
 use crate::runtime::linear::LinearMemory;
 use crate::wasi::errno::Errno;
 use crate::wasi::types::{Pointer, Size};
+use std::borrow::Cow;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 
 /// [`LinearMemory`] with WASI's errors.
 pub(crate) trait Guest {
-    /// The `len` bytes from `pointer`.
-    fn bytes(&self, pointer: Pointer, len: Size) -> Result<&[u8], Errno>;
-    /// The `len` bytes from `pointer`, to be written.
-    fn bytes_mut(&mut self, pointer: Pointer, len: Size) -> Result<&mut [u8], Errno>;
+    /// The `len` bytes from `pointer`; a copy if the memory is shared.
+    fn bytes(&self, pointer: Pointer, len: Size) -> Result<Cow<'_, [u8]>, Errno>;
+    /// Writes bytes.
+    fn store(&mut self, pointer: Pointer, bytes: &[u8]) -> Result<(), Errno>;
+    /// Has `fill` make the `len` bytes from `pointer`: in place, or if the memory is shared piece by piece.
+    fn fill_with(&mut self, pointer: Pointer, len: Size, fill: impl FnMut(&mut [u8])) -> Result<(), Errno>;
     /// Fails unless `count` elements of `size` bytes can be at `pointer`. Functions check the places of their results with it
     /// before they do anything.
     fn check(&self, pointer: Pointer, count: Size, size: Size, align: Size) -> Result<(), Errno>;
@@ -24,21 +27,45 @@ pub(crate) trait Guest {
     /// Writes an integer.
     fn store_u64(&mut self, pointer: Pointer, value: u64) -> Result<(), Errno>;
     /// The path of `len` bytes at `pointer`: `ilseq` if it is not UTF-8, `nametoolong` if it is longer than [`PATH_MAX`].
-    fn path(&self, pointer: Pointer, len: Size) -> Result<&str, Errno>;
+    fn path(&self, pointer: Pointer, len: Size) -> Result<Cow<'_, str>, Errno>;
 }
+
+/// Bytes that are filled at once where memory is shared.
+const PIECE: usize = 64 << 10;
+
+/// Bytes that one system call reads into a shared memory or writes from there, by way of a buffer: a longer transfer is cut short.
+const SCRATCH: usize = 1 << 20;
 
 /// The longest path, as Linux has it, with the NUL that the guest does not send.
 pub(crate) const PATH_MAX: usize = 4096;
 
 impl Guest for LinearMemory<'_> {
     #[inline]
-    fn bytes(&self, pointer: Pointer, len: Size) -> Result<&[u8], Errno> {
-        self.unshared_slice(pointer, len).map_err(|_| Errno::Fault)
+    fn bytes(&self, pointer: Pointer, len: Size) -> Result<Cow<'_, [u8]>, Errno> {
+        self.get(pointer, len).map_err(|_| Errno::Fault)
     }
 
     #[inline]
-    fn bytes_mut(&mut self, pointer: Pointer, len: Size) -> Result<&mut [u8], Errno> {
-        self.unshared_slice_mut(pointer, len).map_err(|_| Errno::Fault)
+    fn store(&mut self, pointer: Pointer, bytes: &[u8]) -> Result<(), Errno> {
+        self.write(pointer, bytes).map_err(|_| Errno::Fault)
+    }
+
+    fn fill_with(&mut self, pointer: Pointer, len: Size, mut fill: impl FnMut(&mut [u8])) -> Result<(), Errno> {
+        self.check(pointer, len, 1, 1)?;
+        if let Ok(bytes) = self.unshared_slice_mut(pointer, len) {
+            fill(bytes);
+            return Ok(());
+        }
+        let mut piece = vec![0; PIECE.min(len as usize)];
+        let mut done = 0;
+        while done < len as usize {
+            let piece = &mut piece[..PIECE.min(len as usize - done)];
+            fill(piece);
+            // Does not wrap: the end is in memory.
+            self.store(pointer + done as u32, piece)?;
+            done += piece.len();
+        }
+        Ok(())
     }
 
     #[inline]
@@ -68,12 +95,15 @@ impl Guest for LinearMemory<'_> {
         self.write_u64(pointer, value).map_err(|_| Errno::Fault)
     }
 
-    fn path(&self, pointer: Pointer, len: Size) -> Result<&str, Errno> {
-        let bytes = self.bytes(pointer, len)?;
-        if bytes.len() >= PATH_MAX {
+    fn path(&self, pointer: Pointer, len: Size) -> Result<Cow<'_, str>, Errno> {
+        self.check(pointer, len, 1, 1)?;
+        if len as usize >= PATH_MAX {
             return Err(Errno::NameTooLong);
         }
-        std::str::from_utf8(bytes).map_err(|_| Errno::Ilseq)
+        match self.bytes(pointer, len)? {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| Errno::Ilseq),
+            Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| Errno::Ilseq),
+        }
     }
 }
 
@@ -118,7 +148,7 @@ impl Buffers {
             self.left -= 1;
             self.next = self.next.wrapping_add(8);
             if len > 0 {
-                memory.bytes(start, len)?;
+                memory.check(start, len, 1, 1)?;
                 batch.push(start as usize..start as usize + len as usize, self.left);
             }
         }
@@ -192,7 +222,7 @@ impl Batch {
         self.many.truncate(self.count);
     }
 
-    /// Calls `write` with the buffers.
+    /// Calls `write` with the buffers, or with a copy of their first bytes if the memory is shared.
     #[inline]
     pub(crate) fn with<R, E: Into<Errno>>(
         &self,
@@ -200,7 +230,10 @@ impl Batch {
         write: impl FnOnce(&[IoSlice<'_>]) -> Result<R, E>,
     ) -> Result<R, Errno> {
         let write = |buffers: &[IoSlice<'_>]| write(buffers).map_err(Into::into);
-        let memory = memory.unshared_slice(0, memory.len()).map_err(|_| Errno::Fault)?;
+        let Ok(memory) = memory.unshared_slice(0, memory.len()) else {
+            let scratch = self.gather(memory)?;
+            return write(&[IoSlice::new(&scratch)]);
+        };
         if self.count == 1 {
             return write(&[IoSlice::new(&memory[self.ranges()[0].clone()])]);
         }
@@ -211,14 +244,42 @@ impl Batch {
         write(&slices[..self.count])
     }
 
+    /// A copy of the first bytes of the buffers.
+    fn gather(&self, memory: &LinearMemory<'_>) -> Result<Vec<u8>, Errno> {
+        let mut scratch = Vec::with_capacity(self.bytes.min(SCRATCH));
+        for range in self.ranges() {
+            let start = scratch.len();
+            let len = range.len().min(SCRATCH - start);
+            scratch.resize(start + len, 0);
+            memory.read(range.start, &mut scratch[start..]).map_err(|_| Errno::Fault)?;
+        }
+        Ok(scratch)
+    }
+
+    /// Copies bytes into the buffers, from the first on.
+    fn scatter(&self, memory: &mut LinearMemory<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+        for range in self.ranges() {
+            let (part, rest) = bytes.split_at(range.len().min(bytes.len()));
+            memory.write(range.start, part).map_err(|_| Errno::Fault)?;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
     /// Calls `read` with the buffers, or with the first one only if some of them overlap.
     #[inline]
-    pub(crate) fn with_mut<R, E: Into<Errno>>(
+    pub(crate) fn with_mut<R: Filled, E: Into<Errno>>(
         &self,
         memory: &mut LinearMemory<'_>,
         read: impl FnOnce(&mut [IoSliceMut<'_>]) -> Result<R, E>,
     ) -> Result<R, Errno> {
         let read = |buffers: &mut [IoSliceMut<'_>]| read(buffers).map_err(Into::into);
+        if memory.is_shared() {
+            let mut scratch = vec![0; self.bytes.min(SCRATCH)];
+            let result = read(&mut [IoSliceMut::new(&mut scratch)])?;
+            self.scatter(memory, &scratch[..result.filled().min(scratch.len())])?;
+            return Ok(result);
+        }
         let memory = memory.unshared_slice_mut(0, memory.len()).map_err(|_| Errno::Fault)?;
         if !self.many.is_empty() {
             if is_disjoint(&self.many) {
@@ -231,6 +292,24 @@ impl Batch {
         }
         let first = self.ranges().first().cloned().unwrap_or(0..0);
         read(&mut [IoSliceMut::new(&mut memory[first])])
+    }
+}
+
+/// What reading into buffers gives.
+pub(crate) trait Filled {
+    /// How many of their bytes were written, from the first on.
+    fn filled(&self) -> usize;
+}
+
+impl Filled for usize {
+    fn filled(&self) -> usize {
+        *self
+    }
+}
+
+impl<T: Filled, E> Filled for Result<T, E> {
+    fn filled(&self) -> usize {
+        self.as_ref().map_or(0, T::filled)
     }
 }
 
@@ -282,7 +361,13 @@ mod tests {
 
     /// Lengths of the buffers that are read into.
     fn lens_mut(batch: &Batch, memory: &mut LinearMemory<'_>) -> Vec<usize> {
-        batch.with_mut(memory, |slices| Ok::<_, Errno>(slices.iter().map(|slice| slice.len()).collect())).unwrap()
+        let mut lens = Vec::new();
+        let look = |slices: &mut [IoSliceMut<'_>]| {
+            lens = slices.iter().map(|slice| slice.len()).collect();
+            Ok::<_, Errno>(0)
+        };
+        batch.with_mut(memory, look).unwrap();
+        lens
     }
 
     #[test]
@@ -338,7 +423,7 @@ mod tests {
                 });
                 assert_eq!((filled, seen), (Ok(count), Ok(count)));
                 for (index, (start, _)) in list.iter().enumerate() {
-                    assert_eq!(memory.bytes(*start, 4).unwrap(), [index as u8, (index >> 8) as u8, 7, 0]);
+                    assert_eq!(*memory.bytes(*start, 4).unwrap(), [index as u8, (index >> 8) as u8, 7, 0]);
                 }
             });
         }

@@ -62,7 +62,8 @@ pub(crate) fn path_create_directory(
     path: Pointer,
     path_len: Size,
 ) -> Result<(), Errno> {
-    let path = || memory.path(path, path_len);
+    let path = memory.path(path, path_len);
+    let path = || path.as_deref().map_err(|errno| *errno);
     let refused = |dir: &Dir| read_only::create(dir, path()?, true);
     let place = NamedDirectory::to_change(wasi, fd, Rights::PATH_CREATE_DIRECTORY, refused)?;
     let name = Name::find(place.dir()?, path()?)?;
@@ -82,7 +83,7 @@ pub(crate) fn path_filestat_get(
     let lookup = checked_flags!(Lookupflags, flags)?;
     let place = NamedDirectory::to_read(wasi, fd, Rights::PATH_FILESTAT_GET)?;
     memory.check(stat, 1, Filestat::size(wasi.abi), 8)?;
-    let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
+    let found = fs::resolve(place.dir()?, &memory.path(path, path_len)?, lookup)?;
     put_filestat(wasi, memory, stat, &Filestat::from(&found.stat()?))
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn path_filestat_set_times(
     let lookup = checked_flags!(Lookupflags, flags)?;
     let times = fs::times(atim, mtim, checked_flags!(Fstflags, fst_flags)?)?;
     let place = NamedDirectory::to_read(wasi, fd, Rights::PATH_FILESTAT_SET_TIMES)?;
-    let found = fs::resolve(place.dir()?, memory.path(path, path_len)?, lookup)?;
+    let found = fs::resolve(place.dir()?, &memory.path(path, path_len)?, lookup)?;
     if place.0.read_only {
         return Err(Errno::Perm);
     }
@@ -127,8 +128,8 @@ pub(crate) fn path_link(
     }
     let old = NamedDirectory::to_read(wasi, old_fd, Rights::PATH_LINK_SOURCE)?;
     let new = NamedDirectory::to_read(wasi, new_fd, Rights::PATH_LINK_TARGET)?;
-    let old_path = memory.path(old_path, old_path_len)?;
-    let new_path = memory.path(new_path, new_path_len)?;
+    let (old_path, new_path) = (memory.path(old_path, old_path_len)?, memory.path(new_path, new_path_len)?);
+    let (old_path, new_path) = (&*old_path, &*new_path);
     // A file of a read-only directory gets no other name either: under that it could be written.
     let found = fs::resolve(old.dir()?, old_path, Lookupflags::NONE)?;
     // Nor does a directory. It is refused here because its name may be one that Linux would follow.
@@ -178,7 +179,7 @@ pub(crate) fn path_open(
     memory.check(opened_fd, 1, 4, 4)?;
     // Before a file is created for which there is no descriptor.
     wasi.check_room()?;
-    let opened = fs::open(place.0.directory()?, memory.path(path, path_len)?, how, place.0.read_only)?;
+    let opened = fs::open(place.0.directory()?, &memory.path(path, path_len)?, how, place.0.read_only)?;
     // Opening does not bring back rights that the directory has given up.
     opened.restrict(Rights(opened.rights().0 & kept.0), Rights(opened.inheriting().0 & kept.0))?;
     let fd = wasi.insert(opened)?;
@@ -200,10 +201,10 @@ pub(crate) fn path_readlink(
     let place = NamedDirectory::to_read(wasi, fd, Rights::PATH_READLINK)?;
     memory.check(buf, buf_len, 1, 1)?;
     memory.check(bufused, 1, 4, 4)?;
-    let target = place.dir()?.read_link(memory.path(path, path_len)?)?;
+    let target = place.dir()?.read_link(&*memory.path(path, path_len)?)?;
     let target = target.as_os_str().as_bytes();
     let len = target.len().min(buf_len as usize);
-    memory.bytes_mut(buf, len as u32)?.copy_from_slice(&target[..len]);
+    memory.store(buf, &target[..len])?;
     memory.store_u32(bufused, len as u32)
 }
 
@@ -215,7 +216,8 @@ pub(crate) fn path_remove_directory(
     path: Pointer,
     path_len: Size,
 ) -> Result<(), Errno> {
-    let path = || memory.path(path, path_len);
+    let path = memory.path(path, path_len);
+    let path = || path.as_deref().map_err(|errno| *errno);
     let refused = |dir: &Dir| read_only::remove(dir, path()?, Errno::Inval, Errno::NotEmpty);
     let place = NamedDirectory::to_change(wasi, fd, Rights::PATH_REMOVE_DIRECTORY, refused)?;
     let name = Name::find(place.dir()?, path()?)?;
@@ -236,8 +238,8 @@ pub(crate) fn path_rename(
 ) -> Result<(), Errno> {
     let old = NamedDirectory::to_read(wasi, old_fd, Rights::PATH_RENAME_SOURCE)?;
     let new = NamedDirectory::to_read(wasi, new_fd, Rights::PATH_RENAME_TARGET)?;
-    let old_path = memory.path(old_path, old_path_len)?;
-    let new_path = memory.path(new_path, new_path_len)?;
+    let (old_path, new_path) = (memory.path(old_path, old_path_len)?, memory.path(new_path, new_path_len)?);
+    let (old_path, new_path) = (&*old_path, &*new_path);
     if old.0.read_only || new.0.read_only {
         read_only::remove(old.dir()?, old_path, Errno::Busy, Errno::Busy)?;
         return Err(read_only::remove(new.dir()?, new_path, Errno::Busy, Errno::Busy)?);
@@ -258,8 +260,8 @@ pub(crate) fn path_symlink(
     new_path: Pointer,
     new_path_len: Size,
 ) -> Result<(), Errno> {
-    let old_path = memory.path(old_path, old_path_len)?;
-    let new_path = memory.path(new_path, new_path_len)?;
+    let (old_path, new_path) = (memory.path(old_path, old_path_len)?, memory.path(new_path, new_path_len)?);
+    let (old_path, new_path) = (&*old_path, &*new_path);
     let refused = |dir: &Dir| match old_path {
         "" => Err(Errno::NoEnt),
         _ => read_only::create(dir, new_path, false),
@@ -282,7 +284,8 @@ pub(crate) fn path_unlink_file(
     path: Pointer,
     path_len: Size,
 ) -> Result<(), Errno> {
-    let path = || memory.path(path, path_len);
+    let path = memory.path(path, path_len);
+    let path = || path.as_deref().map_err(|errno| *errno);
     let refused = |dir: &Dir| read_only::remove(dir, path()?, Errno::IsDir, Errno::IsDir);
     let place = NamedDirectory::to_change(wasi, fd, Rights::PATH_UNLINK_FILE, refused)?;
     let name = Name::find(place.dir()?, path()?)?;

@@ -65,7 +65,7 @@ pub(crate) fn poll_oneoff(
     let mut list = Vec::new();
     list.try_reserve_exact(count as usize).map_err(|_| Errno::NoMem)?;
     for index in 0..count {
-        list.push(decode(wasi, &clock, memory.bytes(subscriptions + index * size, size)?)?);
+        list.push(decode(wasi, &clock, &memory.bytes(subscriptions + index * size, size)?)?);
     }
     if let EventSource::Bad { errno, .. } = list[0].source
         && list.iter().all(|subscription| matches!(subscription.source, EventSource::Bad { .. }))
@@ -77,10 +77,9 @@ pub(crate) fn poll_oneoff(
     let wait = look(&clock, &list, |subscription, ready| {
         let event = encode(subscription, ready);
         // Checked above, and there are no more events than subscriptions.
-        if let Ok(bytes) = memory.bytes_mut(events + occurred * EVENT_SIZE, EVENT_SIZE) {
-            bytes.copy_from_slice(&event);
+        if memory.store(events + occurred * EVENT_SIZE, &event).is_ok() {
+            occurred += 1;
         }
-        occurred += 1;
     })?;
     if occurred == 0 {
         return Err(wasi.attempts.wait(wait));

@@ -29,7 +29,7 @@ fn put_strings<'a, const N: usize>(
     for (index, parts) in strings.enumerate() {
         memory.store_u32(pointers + 4 * index as u32, end)?;
         for bytes in parts.iter().map(|part| part.as_bytes()).chain([&b"\0"[..]]) {
-            memory.bytes_mut(end, bytes.len() as u32)?.copy_from_slice(bytes);
+            memory.store(end, bytes)?;
             // The last string may end at address 2^32.
             end = end.wrapping_add(bytes.len() as u32);
         }

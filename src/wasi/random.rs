@@ -26,14 +26,19 @@ const PIECE: usize = 16 << 20;
 /// `random_get`: fills a buffer with random bytes, in place, so that a large buffer needs no memory of the host's.
 pub(crate) fn random_get(wasi: &Wasi, memory: &mut LinearMemory<'_>, buffer: Pointer, len: Size) -> Result<(), Errno> {
     let done = wasi.attempts.transferred().map_or(0, |transferred| transferred.total);
-    let bytes = &mut memory.bytes_mut(buffer, len)?[done..];
-    let is_last = bytes.len() <= PIECE;
-    let piece = if is_last { bytes } else { &mut bytes[..PIECE] };
+    memory.check(buffer, len, 1, 1)?;
+    // Neither wraps: the end is in memory, and what was done before it.
+    let (start, left) = (buffer + done as u32, len - done as u32);
+    let is_last = left as usize <= PIECE;
+    let piece = left.min(PIECE as u32);
     // Without the environment's lock: a piece takes a while.
     let random = wasi.lock()?.random.clone();
     match random {
-        Random::Seeded(generator) => lock(&generator).fill_bytes(piece),
-        Random::Host => rand::rng().fill_bytes(piece),
+        Random::Seeded(generator) => {
+            let mut generator = lock(&generator);
+            memory.fill_with(start, piece, |bytes| generator.fill_bytes(bytes))?;
+        }
+        Random::Host => memory.fill_with(start, piece, |bytes| rand::rng().fill_bytes(bytes))?,
     }
     if is_last {
         return Ok(());

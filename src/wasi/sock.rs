@@ -5,7 +5,7 @@ use crate::sys;
 use crate::wasi::env::Wasi;
 use crate::wasi::errno::Errno;
 use crate::wasi::fs;
-use crate::wasi::guest::{Buffers, Guest};
+use crate::wasi::guest::{Buffers, Filled, Guest};
 use crate::wasi::table::{Descriptor, HostFile, Object};
 use crate::wasi::transfer;
 use crate::wasi::types::{Bits, Fd, Fdflags, Filetype, Pointer, Rights, Size, checked_flags};
@@ -92,12 +92,15 @@ pub(crate) fn sock_recv(
     let awaits_all = takes_all && !socket.flags().has(Fdflags::NONBLOCK);
     let host_flags = if peeks { RecvFlags::DONTWAIT | RecvFlags::PEEK } else { RecvFlags::DONTWAIT };
     let file = socket.file()?;
-    // Whether there was room for more, and what was received.
     let receive = |buffers: &mut [IoSliceMut<'_>]| {
         let room: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let received =
             retry_on_intr(|| rustix::net::recvmsg(file, buffers, &mut RecvAncillaryBuffer::default(), host_flags));
-        Ok::<_, Errno>(received.map(|message| (message.bytes < room, message)))
+        Ok::<_, Errno>(received.map(|message| Received {
+            bytes: message.bytes,
+            has_room: message.bytes < room,
+            is_truncated: message.flags.contains(ReturnFlags::TRUNC),
+        }))
     };
     let begun = wasi.attempts.transferred().unwrap_or(Transferred { buffers, skip: 0, total: 0 });
     let Transferred { mut buffers, mut skip, total: mut done } = begun;
@@ -118,8 +121,8 @@ pub(crate) fn sock_recv(
             break;
         }
         match batch.with_mut(memory, receive)? {
-            Ok((has_room, message)) => {
-                if message.flags.contains(ReturnFlags::TRUNC) {
+            Ok(Received { bytes, has_room, is_truncated }) => {
+                if is_truncated {
                     truncated = RECV_DATA_TRUNCATED;
                 }
                 if peeks && awaits_all && has_room && !transfer::is_ready(file, sys::NO_MORE_TO_RECEIVE)? {
@@ -127,9 +130,9 @@ pub(crate) fn sock_recv(
                     wait.at_most(PEEK_AGAIN);
                     return Err(wasi.attempts.wait(wait));
                 }
-                done += message.bytes;
-                skip += message.bytes;
-                if !takes_all || peeks || message.bytes == 0 {
+                done += bytes;
+                skip += bytes;
+                if !takes_all || peeks || bytes == 0 {
                     break;
                 }
                 // The rest of the list, or of a batch of which the system filled only some.
@@ -143,8 +146,23 @@ pub(crate) fn sock_recv(
             Err(_) => break,
         }
     }
-    memory.bytes_mut(out_flags, 2)?.copy_from_slice(&truncated.to_le_bytes());
+    memory.store(out_flags, &truncated.to_le_bytes())?;
     memory.store_u32(received, done as u32)
+}
+
+/// What one call of the system has received.
+struct Received {
+    bytes: usize,
+    /// Whether there was room for more.
+    has_room: bool,
+    /// Whether a datagram was longer than the room.
+    is_truncated: bool,
+}
+
+impl Filled for Received {
+    fn filled(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// `sock_send`: sends data.

@@ -1,12 +1,16 @@
-//! Running a script, directive by directive, in one store.
+//! Running a script, directive by directive, in one store; and those of its threads in one each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use super::expect;
 use super::script::{Action, Arg, Directive, Kind, Script, Source};
 use super::{Failure, spectest};
 use crate::cli::value;
-use crate::{AnyRef, Config, Engine, Error, ErrorKind, Extern, ExternRef, Instance, Linker, Module, Store, Value};
+use crate::{
+    AnyRef, Config, Engine, Error, ErrorKind, Extern, ExternRef, Instance, Linker, Module, SharedMemory, Store, Value,
+};
 
 impl Script {
     /// Runs the script on an engine of these settings; the number of directives it has.
@@ -25,7 +29,7 @@ impl Script {
                 message: error.to_string(),
             },
         };
-        let mut runner = Runner::new(config).map_err(start)?;
+        let mut runner = Engine::new(config).and_then(Runner::new).map_err(start)?;
         for directive in &self.directives {
             runner.directive(directive).map_err(|message| self.failure_at(directive, message))?;
         }
@@ -43,14 +47,16 @@ struct Runner {
     instances: HashMap<String, Instance>,
     latest_definition: Option<Module>,
     definitions: HashMap<String, Module>,
+    /// What a module exports that another thread has instantiated: the shared memories, by the module's name.
+    shared: Option<(String, Vec<(String, SharedMemory)>)>,
+    threads: HashMap<String, JoinHandle<Result<(), String>>>,
 }
 
 /// How an action ended: with values, or an error of the library.
 type Outcome = crate::Result<Vec<Value>>;
 
 impl Runner {
-    fn new(config: &Config) -> crate::Result<Self> {
-        let engine = Engine::new(config)?;
+    fn new(engine: Engine) -> crate::Result<Self> {
         let mut store = Store::new(&engine, ());
         let mut linker = Linker::new(&engine);
         // Scripts register one name several times.
@@ -64,6 +70,8 @@ impl Runner {
             instances: HashMap::new(),
             latest_definition: None,
             definitions: HashMap::new(),
+            shared: None,
+            threads: HashMap::new(),
         })
     }
 
@@ -88,6 +96,13 @@ impl Runner {
                 };
                 let module = module.cloned().ok_or("no such module definition")?;
                 self.instantiate(name, &module)
+            }
+            Kind::Register { name, instance: Some(module) } if self.has_from_other_thread(module) => {
+                for (export, memory) in self.shared.iter().flat_map(|(_, memories)| memories) {
+                    let result = self.linker.define(&self.store, name, export, memory.clone());
+                    result.map_err(|error| error.to_string())?;
+                }
+                Ok(())
             }
             Kind::Register { name, instance } => {
                 let instance = self.instance(instance)?;
@@ -130,7 +145,41 @@ impl Runner {
                     _ => Err(format!("expected `{message}`, got {error:?}")),
                 },
             },
+            Kind::Thread { name, shared, directives } => self.start(name, shared.as_ref(), directives),
+            Kind::Wait { thread } => {
+                let thread = self.threads.remove(thread).ok_or_else(|| format!("there is no thread ${thread}"))?;
+                thread.join().unwrap_or_else(|_| Err("the thread panicked".into()))
+            }
             Kind::Unsupported => Err("this directive is of a proposal that is not supported".into()),
+        }
+    }
+
+    /// Whether it is another thread that has this instance.
+    fn has_from_other_thread(&self, instance: &str) -> bool {
+        !self.instances.contains_key(instance) && self.shared.as_ref().is_some_and(|(shared, _)| shared == instance)
+    }
+
+    /// Starts a thread that runs directives.
+    fn start(&mut self, name: &str, shared: Option<&String>, directives: &Arc<[Directive]>) -> Result<(), String> {
+        let mut runner = Runner::new(self.engine.clone()).map_err(|error| error.to_string())?;
+        if let Some(module) = shared {
+            let instance = self.instance(&Some(module.clone()))?;
+            let exports = instance.exports(&mut self.store);
+            let memories =
+                exports.filter_map(|export| Some((export.name().to_string(), export.into_shared_memory()?))).collect();
+            runner.shared = Some((module.clone(), memories));
+        }
+        let (directives, own) = (directives.clone(), name.to_string());
+        let run = move || {
+            let mut run = |directive| runner.directive(directive);
+            directives.iter().try_for_each(|directive| {
+                run(directive).map_err(|message| format!("in thread ${own}, {}: {message}", directive.keyword))
+            })
+        };
+        let thread = thread::Builder::new().spawn(run).map_err(|error| format!("there is no thread: {error}"))?;
+        match self.threads.insert(name.into(), thread) {
+            None => Ok(()),
+            Some(_) => Err(format!("there is a thread ${name} that was not waited for")),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Test scripts in an owned form, which can be run many times, unlike the syntax tree of the `wast` crate.
 
+use std::sync::Arc;
+
 use ::wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use ::wast::lexer::Lexer;
 use ::wast::parser::{self, ParseBuffer};
@@ -33,7 +35,7 @@ pub struct Script {
 pub(super) struct Directive {
     /// Byte offset in the text.
     offset: usize,
-    keyword: &'static str,
+    pub keyword: &'static str,
     pub kind: Kind,
 }
 
@@ -81,6 +83,17 @@ pub(super) enum Kind {
     AssertRefused {
         module: Source,
         message: String,
+    },
+    /// Runs directives on a thread of its own, in a store of its own. Of the module that it shares with this one, it has the shared
+    /// memories that are exported.
+    Thread {
+        name: String,
+        shared: Option<String>,
+        directives: Arc<[Directive]>,
+    },
+    /// Waits for the end of a thread.
+    Wait {
+        thread: String,
     },
     /// Something of a proposal that is not supported.
     Unsupported,
@@ -228,8 +241,11 @@ fn directive(directive: WastDirective<'_>) -> Directive {
             ("assert_exception", Kind::AssertException { action: action(exec) })
         }
         WastDirective::AssertSuspension { .. } => ("assert_suspension", Kind::Unsupported),
-        WastDirective::Thread(_) => ("thread", Kind::Unsupported),
-        WastDirective::Wait { .. } => ("wait", Kind::Unsupported),
+        WastDirective::Thread(thread) => {
+            let directives = thread.directives.into_iter().map(self::directive).collect();
+            ("thread", Kind::Thread { name: name(thread.name), shared: thread.shared_module.map(name), directives })
+        }
+        WastDirective::Wait { thread, .. } => ("wait", Kind::Wait { thread: name(thread) }),
     };
     Directive { offset, keyword, kind }
 }

@@ -1,7 +1,8 @@
 //! The module `spectest` that test scripts import: the host as the specification's own interpreter provides it.
 
 use crate::{
-    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, Store, Table, TableType, Value,
+    Global, GlobalType, Linker, Memory, MemoryType, Mutability, Ref, RefType, Result, SharedMemory, Store, Table,
+    TableType, Value,
 };
 
 /// Defines the module. Its printing functions print nothing: no script depends on it.
@@ -34,5 +35,7 @@ pub(super) fn define(linker: &mut Linker<()>, store: &mut Store<()>) -> Result<(
     let memory = MemoryType::new(1, Some(2));
     let memory = Memory::new(&mut *store, memory)?;
     linker.define(&*store, NAME, "memory", memory)?;
+    let shared = SharedMemory::new(store.engine(), MemoryType::shared(1, 2))?;
+    linker.define(&*store, NAME, "shared_memory", shared)?;
     Ok(())
 }

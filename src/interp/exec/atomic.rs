@@ -1,26 +1,25 @@
-//! Atomic instructions (specification of the threads proposal). They are sequentially consistent, and atomic in fact, though no
-//! other thread can see the memories that there are: none is shared.
+//! Atomic instructions (specification of the threads proposal). They are sequentially consistent, on shared memories and others.
 //!
 //! An address that is not a multiple of the unit's size traps, also where it is out of bounds.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
-use super::memory::{any_address, memory_at};
+use super::control::exit_here;
+use super::memory::{after, any_address, memory_at};
 use super::{Named, printed};
 use crate::error::Trap;
-use crate::interp::machine::{Flow, Handler, Machine};
+use crate::interp::machine::{Flow, Handler, Machine, Step};
 use crate::interp::print::Field::{self, *};
 use crate::interp::print::Half::*;
 use crate::interp::value::Unit;
+use crate::vm::ops;
+use crate::vm::shared::Expected;
 
 run! {
-    MemoryAtomicNotify(m) match place::<u32>(m, m.b()) {
-        Ok(_) => m.finish(0u32, 3),
-        Err(flow) => flow,
-    }
-    MemoryAtomicWait32(m) wait::<u32>(m)
-    MemoryAtomicWait64(m) wait::<u64>(m)
+    MemoryAtomicNotify(_m) Flow::Slow(notify)
+    MemoryAtomicWait32(_m) Flow::Slow(wait32)
+    MemoryAtomicWait64(_m) Flow::Slow(wait64)
     AtomicFence(m) {
         fence(Ordering::SeqCst);
         m.skip(1)
@@ -156,23 +155,40 @@ fn place<U: AtomicUnit>(m: &mut Machine, slot: u16) -> Result<*mut u8, Flow> {
         // Memories begin at addresses that are multiples of every unit's size.
         Ok(address) if address + U::SIZE <= length => Ok(base.wrapping_add(address as usize)),
         Ok(address) => {
-            m.context().length = length;
+            m.context().other_length = Some(length);
             Err(Flow::OutOfBounds { address, size: U::SIZE })
         }
         Err(flow) => {
-            m.context().length = length;
+            m.context().other_length = Some(length);
             Err(flow)
         }
     }
 }
 
-/// Waits, which only code with a shared memory may.
-#[inline(always)]
-fn wait<U: AtomicUnit>(m: &mut Machine) -> Flow {
-    match place::<U>(m, m.b()) {
-        Ok(_) => Flow::Trap(Trap::AtomicWaitNonSharedMemory),
-        Err(flow) => flow,
-    }
+fn notify(m: &mut Machine) -> Step {
+    // SAFETY: the running instance, and an index of its module.
+    let woken = unsafe { ops::atomic_notify(m.vmctx(), m.low(2), (m.get(m.b()), m.word(1)), m.get(m.c())) };
+    let result = woken.map(|woken| m.put(m.a(), woken));
+    after(m, 3, result)
+}
+
+fn wait32(m: &mut Machine) -> Step {
+    let expected = Expected::U32(m.get(m.c()));
+    wait(m, expected)
+}
+
+fn wait64(m: &mut Machine) -> Step {
+    let expected = Expected::U64(m.get(m.c()));
+    wait(m, expected)
+}
+
+fn wait(m: &mut Machine, expected: Expected) -> Step {
+    exit_here(m);
+    let (place, nanoseconds) = ((m.get(m.b()), m.word(1)), m.get(m.high(2) as u16));
+    // SAFETY: as in `notify`. `value_top` and where the code was left were set.
+    let waited = unsafe { ops::atomic_wait(m.vmctx(), m.low(2), place, expected, nanoseconds) };
+    let result = waited.map(|waited| m.put(m.a(), waited));
+    after(m, 3, result)
 }
 
 macro_rules! handlers {
@@ -189,8 +205,8 @@ macro_rules! handlers {
                 #[inline(always)]
                 fn run($m: &mut Machine) -> Flow {
                     match place::<O::Unit>($m, $m.$half()) {
-                        // SAFETY: `place` has checked that the unit lies in the memory and is aligned. No other thread sees the
-                        // memory.
+                        // SAFETY: `place` has checked that the unit lies in the memory and is aligned. Where other threads access it
+                        // otherwise than atomically, they do so by instructions that Rust does not know of (`racy`).
                         Ok($place) => unsafe { $run },
                         Err(flow) => flow,
                     }
@@ -300,7 +316,7 @@ mod tests {
                 thread::yield_now();
             }
             let number = place.add(4);
-            u32::store(u32::load(number) + 1, number);
+            u32::store(u32::load(number, 0) + 1, number, 0);
             u32::atomic_store(0, place);
         });
         assert_eq!(both, count << 32);

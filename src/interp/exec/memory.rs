@@ -52,7 +52,7 @@ pub(super) fn load<U: Unit>(memory: *const u8, length: u64, address: u64) -> Res
         return Err(Flow::OutOfBounds { address, size: U::SIZE });
     }
     // SAFETY: the unit lies in the memory.
-    Ok(unsafe { U::load(memory.wrapping_add(address as usize)) })
+    Ok(unsafe { U::load(memory, address as usize) })
 }
 
 /// Writes a unit at an address of a memory.
@@ -62,7 +62,7 @@ pub(super) fn store<U: Unit>(memory: *mut u8, length: u64, address: u64, unit: U
         return Err(Flow::OutOfBounds { address, size: U::SIZE });
     }
     // SAFETY: the unit lies in the memory.
-    unsafe { unit.store(memory.wrapping_add(address as usize)) };
+    unsafe { unit.store(memory, address as usize) };
     Ok(())
 }
 
@@ -213,12 +213,12 @@ impl<O: StoreOp, F: StoreAt> Handler for StoreHandler<O, F> {
     }
 }
 
-/// Base and length of the memory at a place. If an access fails, its handler leaves the length in the context for the message.
+/// Base and length of the memory at a place. If an access fails, its handler leaves the length in the context.
 #[inline(always)]
 pub(super) fn memory_at(m: &Machine, place: u32) -> (*mut u8, u64) {
     // SAFETY: a place of a memory in the running instance.
     let memory = unsafe { &*m.at_place::<VMMemory>(place) };
-    (memory.base, memory.length as u64)
+    (memory.base, memory.length() as u64)
 }
 
 /// A load with any offset from any memory.
@@ -237,7 +237,7 @@ impl<O: LoadOp> Handler for LoadAnyHandler<O> {
         match load_any(base, length, m.get(m.b()), m.word(1)) {
             Ok(unit) => m.finish(O::extend(unit), 3),
             Err(flow) => {
-                m.context().length = length;
+                m.context().other_length = Some(length);
                 flow
             }
         }
@@ -260,7 +260,7 @@ impl<O: StoreOp> Handler for StoreAnyHandler<O> {
         match store_any(base, length, m.get(m.a()), m.word(1), O::wrap(m.get(m.b()))) {
             Ok(()) => m.skip(3),
             Err(flow) => {
-                m.context().length = length;
+                m.context().other_length = Some(length);
                 flow
             }
         }

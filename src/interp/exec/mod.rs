@@ -43,6 +43,7 @@ pub(super) mod ops {
     use crate::interp::op::for_each_op;
     use crate::numeric::simd::V128;
     use crate::numeric::{self, simd};
+    use crate::vm::racy::{Wide, narrow, widen};
 
     macro_rules! operations {
         (

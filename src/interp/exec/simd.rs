@@ -114,7 +114,7 @@ handlers! {
         match load_any(base, length, m.get(m.b()), m.word(1)) {
             Ok(unit) => m.finish(O::insert(m.get(m.c()), m.high(2) as u8, unit), 3),
             Err(flow) => {
-                m.context().length = length;
+                m.context().other_length = Some(length);
                 flow
             }
         }
@@ -125,7 +125,7 @@ handlers! {
         match store_any(base, length, m.get(m.a()), m.word(1), unit) {
             Ok(()) => m.skip(3),
             Err(flow) => {
-                m.context().length = length;
+                m.context().other_length = Some(length);
                 flow
             }
         }

@@ -86,10 +86,11 @@ macro_rules! for_each_op {
                 MemoryCopy: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 MemoryInit: [Slot(A), Slot(B), Slot(C), Low(1), High(1)],
                 DataDrop: [ImmBC],
-                /// On a memory that is not shared nobody waits, and nobody may.
-                MemoryAtomicNotify: [Def(A), Slot(B), Word(1), Place(2)],
-                MemoryAtomicWait32: [Def(A), Slot(B), Word(1), Place(2)],
-                MemoryAtomicWait64: [Def(A), Slot(B), Word(1), Place(2)],
+                /// Index and count; index, expected value, and in the high half of word 2 the timeout. The offset, and the index of
+                /// the memory.
+                MemoryAtomicNotify: [Def(A), Slot(B), Slot(C), Word(1), Low(2)],
+                MemoryAtomicWait32: [Def(A), Slot(B), Slot(C), Word(1), Low(2), High(2)],
+                MemoryAtomicWait64: [Def(A), Slot(B), Slot(C), Word(1), Low(2), High(2)],
                 AtomicFence: [],
                 TableGet: [Def(A), Slot(B), Place(1)],
                 TableSet: [Slot(A), Slot(B), Place(1)],
@@ -304,13 +305,13 @@ macro_rules! for_each_op {
             // The unit in memory, and the value that it becomes.
             load {
                 I32Load(x: u32) -> u32 { x } I64Load(x: u64) -> u64 { x }
-                F32Load(x: u32) -> f32 { f32::from_bits(x) } F64Load(x: u64) -> f64 { f64::from_bits(x) }
+                F32Load(x: f32) -> f32 { x } F64Load(x: f64) -> f64 { x }
                 I32Load8S(x: u8) -> u32 { x as i8 as u32 } I32Load8U(x: u8) -> u32 { x.into() }
                 I32Load16S(x: u16) -> u32 { x as i16 as u32 } I32Load16U(x: u16) -> u32 { x.into() }
                 I64Load8S(x: u8) -> u64 { x as i8 as u64 } I64Load8U(x: u8) -> u64 { x.into() }
                 I64Load16S(x: u16) -> u64 { x as i16 as u64 } I64Load16U(x: u16) -> u64 { x.into() }
                 I64Load32S(x: u32) -> u64 { x as i32 as u64 } I64Load32U(x: u32) -> u64 { x.into() }
-                V128Load(x: V128) -> V128 { x }
+                V128Load(x: Wide) -> V128 { narrow(x) }
                 V128Load8x8S(x: u64) -> V128 { simd::v128_load8x8_s(x) }
                 V128Load8x8U(x: u64) -> V128 { simd::v128_load8x8_u(x) }
                 V128Load16x4S(x: u64) -> V128 { simd::v128_load16x4_s(x) }
@@ -328,10 +329,10 @@ macro_rules! for_each_op {
             // The value, and the unit that is written.
             store {
                 I32Store(x: u32) -> u32 { x } I64Store(x: u64) -> u64 { x }
-                F32Store(x: f32) -> u32 { x.to_bits() } F64Store(x: f64) -> u64 { x.to_bits() }
+                F32Store(x: f32) -> f32 { x } F64Store(x: f64) -> f64 { x }
                 I32Store8(x: u32) -> u8 { x as u8 } I32Store16(x: u32) -> u16 { x as u16 }
                 I64Store8(x: u64) -> u8 { x as u8 } I64Store16(x: u64) -> u16 { x as u16 }
-                I64Store32(x: u64) -> u32 { x as u32 } V128Store(x: V128) -> V128 { x }
+                I64Store32(x: u64) -> u32 { x as u32 } V128Store(x: V128) -> Wide { widen(x) }
             }
 
             // Atomic instructions: the unit in memory. Values are in slots, with zeros above.

@@ -3,6 +3,7 @@
 use wasmparser::MemArg;
 
 use super::Translator;
+use super::memory::memory_of;
 use crate::interp::op::{AtomicCmpxchg, AtomicLoad, AtomicRmw, AtomicStore, Plain};
 use crate::interp::value::Bank;
 
@@ -37,17 +38,24 @@ impl Translator<'_> {
         self.define(op.op(), slot, Bank::Int, b, c, &[offset, place | u64::from(third) << 32]);
     }
 
-    /// `memory.atomic.notify`. How many are to be woken does not matter, as nobody waits.
     pub fn atomic_notify(&mut self, memarg: MemArg) {
-        self.pop();
-        self.at_address(Plain::MemoryAtomicNotify.op(), memarg);
+        let (count, address) = (self.pop(), self.pop());
+        let (b, c) = (self.slot_of(address), self.slot_of(count));
+        let (b, c) = (self.read(b, 0), self.read(c, 1));
+        let slot = self.push_temp(Bank::Int);
+        let words = [memarg.offset, memory_of(&memarg).into()];
+        self.define(Plain::MemoryAtomicNotify.op(), slot, Bank::Int, b, c, &words);
+        self.clobber();
     }
 
-    /// `memory.atomic.wait32` and `memory.atomic.wait64`, which trap whatever is expected and for how long.
     pub fn atomic_wait(&mut self, op: Plain, memarg: MemArg) {
-        self.pop();
-        self.pop();
-        self.at_address(op.op(), memarg);
+        let (timeout, expected, address) = (self.pop(), self.pop(), self.pop());
+        let (b, c, third) = (self.slot_of(address), self.slot_of(expected), self.slot_of(timeout));
+        let (b, c, third) = (self.read(b, 0), self.read(c, 1), self.read(third, 2));
+        let slot = self.push_temp(Bank::Int);
+        let words = [memarg.offset, u64::from(memory_of(&memarg)) | u64::from(third) << 32];
+        self.define(op.op(), slot, Bank::Int, b, c, &words);
+        self.clobber();
     }
 
     pub fn atomic_fence(&mut self) {

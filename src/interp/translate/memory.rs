@@ -9,7 +9,7 @@ use crate::interp::op::{Binary, Form, Load, LoadForm, Plain, Store, StoreForm};
 use crate::interp::value::Bank;
 
 /// An access's memory.
-fn memory_of(memarg: &MemArg) -> u32 {
+pub(super) fn memory_of(memarg: &MemArg) -> u32 {
     match memarg.target {
         MemArgTarget::Memory(memory) => memory,
         MemArgTarget::Array(_) => unreachable!("validated code has no arrays"),

@@ -224,7 +224,7 @@ impl<'m> Translator<'m> {
         }
         reader.finish()?;
         if self.counting {
-            self.weigh(0, heat::MAX_WEIGHT);
+            self.weigh(0, false);
         }
         Ok(Some(Translation {
             words: self.words,

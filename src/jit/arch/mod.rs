@@ -2,7 +2,7 @@
 //!
 //! Each architecture has the same files:
 //! - `entry`: `enter` and `landing` lead from Rust into compiled code and back, `raise` leads to the handler of an exception,
-//!   `poll` does what was requested of the running code, also called as a function (`call_poll`);
+//!   `poll` does what was requested of the running code, also called as a function (`call_poll`); `wait` waits in a shared memory;
 //! - `trampoline`: the lazy-compile trampolines, and `indirect_via_entry`, for calls by reference;
 //! - `signal`: the interrupted thread's `Registers`, and `redirect`, which changes where it goes on;
 //! - `decode`: the address that a trapping instruction accessed, the check that failed before a trap, and the jumps in code.

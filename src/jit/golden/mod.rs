@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::*;
 
 /// Name of the file, and a module whose last function it shows.
-const FUNCTIONS: [(&str, &str); 16] = [
+const FUNCTIONS: [(&str, &str); 17] = [
     ("memory_access", "(module (memory 1) (func (param i32) (result i32)
         (i32.store offset=8 (local.get 0) (i32.const 1)) (i32.load8_u offset=70000 (local.get 0))))"),
     ("memory_access_imported", "(module (import \"\" \"\" (memory 1)) (func (param i32) (result i64) (i64.load (local.get 0))))"),
@@ -19,6 +19,14 @@ const FUNCTIONS: [(&str, &str); 16] = [
     ("memory_fixed", "(module (memory 1 1) (func (param i32) (result f64) (f64.load (local.get 0))))"),
     ("memory_small_copy", "(module (memory 1) (func (param i32 i32)
         (memory.copy (local.get 0) (local.get 1) (i32.const 16)) (memory.fill (local.get 0) (local.get 1) (i32.const 3))))"),
+    // Lengths are loaded again after each atomic instruction.
+    ("memory_shared", "(module (memory 1 9 shared) (func (param i32) (result i32)
+        (loop $again
+            (i32.store (local.get 0) (i32.load offset=4 (local.get 0)))
+            (br_if $again (i32.atomic.load (i32.const 8))))
+        (drop (memory.atomic.wait64 offset=8 (local.get 0) (i64.const 1) (i64.const -1)))
+        (drop (memory.atomic.notify offset=8 (local.get 0) (i32.const 1)))
+        (i32.add (memory.size) (i32.load (local.get 0)))))"),
     ("memory_size", "(module (memory 1) (func (result i32) (memory.size)))"),
     ("globals", "(module (import \"\" \"g\" (global $i i32)) (import \"\" \"m\" (global $m (mut i32))) (global $own (mut i64) (i64.const 1))
         (func (result i32) (global.set $own (i64.const 7)) (global.set $m (global.get $i)) (global.get $m)))"),

@@ -11,6 +11,7 @@ use super::Lower;
 use super::memory::memory_of;
 use crate::error::Trap;
 use crate::jit::bounds::AccessKind;
+use crate::jit::enter::WAIT_64;
 
 impl Lower<'_, '_> {
     pub(super) fn atomic(&mut self, op: &Op<'_>) -> bool {
@@ -75,9 +76,9 @@ impl Lower<'_, '_> {
             Op::I64AtomicRmw8CmpxchgU { memarg } => self.atomic_cmpxchg(memarg, I8, I64),
             Op::I64AtomicRmw16CmpxchgU { memarg } => self.atomic_cmpxchg(memarg, I16, I64),
             Op::I64AtomicRmw32CmpxchgU { memarg } => self.atomic_cmpxchg(memarg, I32, I64),
-            Op::MemoryAtomicNotify { memarg } => self.atomic_notify(memarg),
-            Op::MemoryAtomicWait32 { memarg } => self.atomic_wait(memarg, I32),
-            Op::MemoryAtomicWait64 { memarg } => self.atomic_wait(memarg, I64),
+            Op::MemoryAtomicNotify { memarg } => self.notify(memarg),
+            Op::MemoryAtomicWait32 { memarg } => self.wait(memarg, I32),
+            Op::MemoryAtomicWait64 { memarg } => self.wait(memarg, I64),
             Op::AtomicFence { .. } => {
                 self.ins().fence();
             }
@@ -116,18 +117,43 @@ impl Lower<'_, '_> {
     }
 
     /// `memory.atomic.notify`: nobody waits on a memory that is not shared.
-    fn atomic_notify(&mut self, memarg: MemArg) {
-        self.pop();
-        self.check_atomic(memarg, I32, AccessKind::Whole);
-        let nobody = self.ins().iconst(I32, 0);
-        self.push(nobody);
+    fn notify(&mut self, memarg: MemArg) {
+        let count = self.pop();
+        if !self.is_shared(memarg) {
+            self.check_atomic(memarg, I32, AccessKind::Whole);
+            let nobody = self.ins().iconst(I32, 0);
+            self.push(nobody);
+            return;
+        }
+        let index = self.widened_pop();
+        let memory = self.index(memory_of(memarg));
+        let offset = self.ins().iconst(I64, memarg.offset as i64);
+        let woken = self.atomic_notify(memory, index, offset, count);
+        let woken = self.ins().ireduce(I32, woken);
+        self.push(woken);
     }
 
     /// `memory.atomic.wait32` and `memory.atomic.wait64`, which trap on a memory that is not shared.
-    fn atomic_wait(&mut self, memarg: MemArg, unit: Type) {
-        self.pop2();
-        self.check_atomic(memarg, unit, AccessKind::Whole);
-        self.trap(Trap::AtomicWaitNonSharedMemory);
+    fn wait(&mut self, memarg: MemArg, unit: Type) {
+        let timeout = self.pop();
+        let expected = self.pop();
+        if !self.is_shared(memarg) {
+            self.check_atomic(memarg, unit, AccessKind::Whole);
+            self.trap(Trap::AtomicWaitNonSharedMemory);
+            return;
+        }
+        let expected = self.widened(expected);
+        let index = self.widened_pop();
+        let width = if unit == I64 { WAIT_64 } else { 0 };
+        let memory = self.ins().iconst(I64, (u64::from(memory_of(memarg)) | width) as i64);
+        let offset = self.ins().iconst(I64, memarg.offset as i64);
+        let waited = self.atomic_wait([memory, index, offset, expected, timeout]);
+        let waited = self.ins().ireduce(I32, waited);
+        self.push(waited);
+    }
+
+    fn is_shared(&self, memarg: MemArg) -> bool {
+        self.module.memories[memory_of(memarg) as usize].is_shared()
     }
 
     /// Pops the index of an access to a unit; checks it and gives the unit's address.

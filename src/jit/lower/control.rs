@@ -232,7 +232,6 @@ impl<'m> Lower<'m, '_> {
         self.stack.extend(own);
         self.learn_top(&params);
         self.poll();
-        self.count();
     }
 
     fn open_if(&mut self, ty: BlockType) {

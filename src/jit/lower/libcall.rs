@@ -3,10 +3,10 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Type, Value, types};
+use cranelift_codegen::ir::{AbiParam, InstBuilder, SigRef, Signature, Type, Value, types};
 
 use super::Lower;
-use crate::vm::context::VMContext;
+use crate::vm::context::{VMContext, VMStore};
 use crate::vm::libcalls::{FAILED, LibcallType, Libcalls, for_each_libcall};
 
 fn clif_type(ty: LibcallType) -> Type {
@@ -30,7 +30,7 @@ macro_rules! libcalls {
 for_each_libcall!(libcalls);
 
 impl Lower<'_, '_> {
-    /// Calls the function at an offset of the table. If its result is a status, traps where that is not zero.
+    /// Calls the function at an offset of the table, as [`call_runtime`](Self::call_runtime) does.
     fn libcall(&mut self, offset: i32, params: &[LibcallType], result: LibcallType, args: &[Value]) -> Value {
         let convention = self.isa.default_call_conv();
         let func = &mut *self.builder.func;
@@ -43,6 +43,23 @@ impl Lower<'_, '_> {
         });
         let table = self.load_constant(self.vmctx, VMContext::LIBCALLS);
         let code = self.load_constant(table, offset);
+        self.call_runtime(signature, code, args, result)
+    }
+
+    /// Waits in a shared memory, see [`VMStore::wait`].
+    pub(super) fn atomic_wait(&mut self, args: [Value; 5]) -> Value {
+        let mut signature = Signature::new(self.isa.default_call_conv());
+        signature.params = vec![AbiParam::new(types::I64); 1 + args.len()];
+        signature.returns = vec![AbiParam::new(types::I64)];
+        let signature = self.builder.import_signature(signature);
+        let store = self.load_constant(self.vmctx, VMContext::STORE);
+        let code = self.load_constant(store, VMStore::WAIT);
+        self.call_runtime(signature, code, &args, LibcallType::Size)
+    }
+
+    /// Calls a function of the runtime with the context and these arguments. If its result is a status, traps where that is not
+    /// zero.
+    fn call_runtime(&mut self, signature: SigRef, code: Value, args: &[Value], result: LibcallType) -> Value {
         let args: Vec<Value> = [self.vmctx].into_iter().chain(args.iter().copied()).collect();
         let call = self.ins().call_indirect(signature, code, &args);
         let value = self.builder.inst_results(call)[0];

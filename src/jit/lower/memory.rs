@@ -52,7 +52,7 @@ impl<'b> Lower<'_, 'b> {
                 });
             }
             Op::MemorySize { mem } => {
-                let length = self.memory_length(mem);
+                let length = self.exact_memory_length(mem);
                 let ty = self.module.memories[mem as usize];
                 let pages = self.ins().ushr_imm_u(length, i64::from(ty.page_size_log2()));
                 self.push_size(pages, ty.is_64());

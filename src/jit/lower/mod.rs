@@ -14,7 +14,6 @@ mod control;
 mod exception;
 mod fuel;
 mod gc;
-mod heat;
 mod known;
 mod libcall;
 mod memory;
@@ -61,7 +60,7 @@ const MAX_LOCAL_TABLES: u64 = 1 << 27;
 
 /// Lowers a defined function of `module` into `context.func`: signature of [`abi::signature`], locations that are byte
 /// offsets in the module, trap codes of [`abi::trap_code`]. For [`Plan::Loop`] it is a function of one `i64`, the address of
-/// the interpreter's frame, and writes the results to that frame's first slots. If `counts`, the code counts as [`heat`] says.
+/// the interpreter's frame, and writes the results to that frame's first slots.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or the plan names an
@@ -72,7 +71,6 @@ pub(crate) fn function(
     isa: &dyn TargetIsa,
     defined: u32,
     plan: Plan<'_>,
-    counts: bool,
     workspace: &mut Workspace,
 ) -> Result<()> {
     let Workspace { context, builder: builder_context } = workspace;
@@ -82,7 +80,6 @@ pub(crate) fn function(
         Plan::Loop { .. } => abi::signature(isa, &FuncType::of([ValType::I64], [])),
     };
     let mut lower = Lower::new(module, config, isa, FunctionBuilder::new(&mut context.func, builder_context));
-    lower.heat = counts.then(|| heat::Heat::new(defined));
     let result = lower.body(defined, plan, config.consume_fuel);
     lower.builder.seal_all_blocks();
     if result.is_ok() {
@@ -177,8 +174,6 @@ pub(super) struct Lower<'m, 'b> {
     osr: Option<osr::Osr>,
     /// Set if the code consumes fuel.
     fuel: Option<fuel::Fuel>,
-    /// Set if the code counts what it runs.
-    heat: Option<heat::Heat>,
     /// The function's own context.
     pub(super) vmctx: Value,
     pub(super) bounds: bounds::Bounds,
@@ -220,7 +215,6 @@ impl<'m, 'b> Lower<'m, 'b> {
             local_tables: (Vec::new(), 0),
             osr: None,
             fuel: None,
-            heat: None,
             vmctx,
             bounds: bounds::Bounds::new(config, isa),
             local_types: Vec::new(),
@@ -277,7 +271,6 @@ impl<'m, 'b> Lower<'m, 'b> {
         }
         self.local_types = locals;
         self.open_function(ty);
-        self.count();
         let mut operators = body.get_operators_reader().map_err(refused)?;
         let mut countdown = 0u32;
         while !operators.eof() {
@@ -299,7 +292,6 @@ impl<'m, 'b> Lower<'m, 'b> {
         if self.osr.as_ref().is_some_and(osr::Osr::is_not_entered) {
             return Err(Error::resource("the loop to be entered is never reached"));
         }
-        self.fork();
         self.check_size()
     }
 
@@ -322,7 +314,6 @@ impl<'m, 'b> Lower<'m, 'b> {
             return Ok(());
         }
         self.charge();
-        self.weigh(op);
         if !(self.variable(op)
             || self.numeric(op)
             || self.memory(op)

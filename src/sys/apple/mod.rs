@@ -6,6 +6,8 @@ pub(super) mod file;
 pub(super) mod socket;
 pub(super) mod thread;
 
+#[cfg(jit)]
+pub(super) use super::posix::cpu;
 #[cfg(all(feature = "wasi", feature = "async"))]
 pub(super) use super::posix::poller;
 pub(super) use super::posix::{image, space, wake};

@@ -1,5 +1,7 @@
 //! Linux and Android.
 
+#[cfg(jit)]
+pub(super) mod cpu;
 #[cfg(feature = "wasi")]
 pub(super) mod file;
 pub(super) mod image;

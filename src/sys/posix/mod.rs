@@ -4,6 +4,8 @@
 #[cfg(feature = "wasi")]
 pub(super) mod socket;
 
+#[cfg(jit)]
+pub(super) mod cpu;
 #[cfg_attr(target_vendor = "apple", allow(dead_code, reason = "some have a twin that does more"))]
 #[cfg(feature = "wasi")]
 pub(super) mod file;

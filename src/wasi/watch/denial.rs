@@ -77,9 +77,9 @@ pub(super) fn subjects(wasi: &Wasi, memory: &LinearMemory<'_>, arguments: &[Argu
                 let (Some(descriptor), Some(len)) = (&directory, arguments.get(index + 1)) else { continue };
                 let Ok(path) = memory.path(argument.pointer(), len.value as u32) else { continue };
                 let (path, absent) = match &descriptor.object {
-                    Object::Directory(directory) => (join(&directory.name, path), false),
+                    Object::Directory(directory) => (join(&directory.name, &path), false),
                     // Relative and absolute paths look the same here.
-                    Object::Nowhere => (path.into(), true),
+                    Object::Nowhere => (path.into_owned(), true),
                     _ => continue,
                 };
                 let in_dot = !absent && matches!(descriptor.preopened_as(), Some("." | "./" | ""));

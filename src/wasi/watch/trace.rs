@@ -10,7 +10,7 @@ use crate::wasi::table::Object;
 use crate::wasi::types::{Abi, Fdflags, Filestat, Fstflags, Lookupflags, Oflags, Rights, Whence};
 
 /// How many bytes of a string or buffer a trace shows.
-const PREVIEW: usize = 48;
+const PREVIEW: u32 = 48;
 
 /// How many elements of a list a trace shows.
 const ELEMENTS: u32 = 4;
@@ -41,10 +41,9 @@ pub(super) fn head(wasi: &Wasi, memory: &LinearMemory<'_>, function: &str, argum
 fn sized(memory: &LinearMemory<'_>, argument: &Argument, count: u32) -> String {
     let pointer = argument.pointer();
     match argument.kind {
-        Kind::Path | Kind::Text => match memory.bytes(pointer, count) {
-            Ok(bytes) => quoted(bytes, bytes.len().min(1024)),
-            Err(_) => format!("{pointer:#x}+{count}"),
-        },
+        Kind::Path | Kind::Text => {
+            shown(memory, pointer, count, 1024).unwrap_or_else(|| format!("{pointer:#x}+{count}"))
+        }
         Kind::Buffer => format!("{pointer:#x}+{count}"),
         _ => {
             let mut text = String::from("[");
@@ -52,10 +51,11 @@ fn sized(memory: &LinearMemory<'_>, argument: &Argument, count: u32) -> String {
                 let element = u64::from(pointer) + u64::from(index) * 8;
                 let field = |offset| memory.load_u32(u32::try_from(element + offset).unwrap_or(u32::MAX));
                 let (Ok(start), Ok(len)) = (field(0), field(4)) else { return format!("{pointer:#x}[{count}]") };
-                let shown = match memory.bytes(start, len) {
-                    Ok(bytes) if argument.kind == Kind::Ciovs => quoted(bytes, PREVIEW),
-                    _ => format!("{start:#x}+{len}"),
+                let shown = match argument.kind {
+                    Kind::Ciovs => shown(memory, start, len, PREVIEW),
+                    _ => None,
                 };
+                let shown = shown.unwrap_or_else(|| format!("{start:#x}+{len}"));
                 let _ = write!(text, "{}{shown}", if index == 0 { "" } else { ", " });
             }
             if count > ELEMENTS {
@@ -66,14 +66,19 @@ fn sized(memory: &LinearMemory<'_>, argument: &Argument, count: u32) -> String {
     }
 }
 
-/// Up to `most` bytes as a string, with everything escaped that a terminal might not show as text.
-fn quoted(bytes: &[u8], most: usize) -> String {
-    let part = &bytes[..bytes.len().min(most)];
+/// Up to `most` of the `len` bytes at `pointer`, [`quoted`]; `None` if they don't all lie in memory.
+fn shown(memory: &LinearMemory<'_>, pointer: u32, len: u32, most: u32) -> Option<String> {
+    memory.check(pointer, len, 1, 1).ok()?;
+    Some(quoted(&memory.bytes(pointer, len.min(most)).ok()?, len as usize))
+}
+
+/// The first ones of `len` bytes as a string, with everything escaped that a terminal might not show as text.
+fn quoted(part: &[u8], len: usize) -> String {
     let text = match std::str::from_utf8(part) {
         Ok(text) => text.escape_debug().to_string().replace("\\'", "'"),
         Err(_) => part.escape_ascii().to_string(),
     };
-    match bytes.len() - part.len() {
+    match len - part.len() {
         0 => format!("\"{text}\""),
         more => format!("\"{text}\" and {more} more bytes"),
     }
@@ -207,27 +212,27 @@ pub(super) fn results(call: &Call, memory: &LinearMemory<'_>) -> String {
         "path_readlink" | "fd_prestat_dir_name" => {
             call.arguments.iter().position(|argument| argument.kind == Kind::Buffer).and_then(|index| {
                 let room = call.arguments.get(index + 1)?.value as u32;
-                memory.bytes(call.arguments[index].pointer(), count.unwrap_or(room).min(room)).ok()
+                Some((call.arguments[index].pointer(), count.unwrap_or(room).min(room)))
             })
         }
         _ => None,
     };
-    if let Some(data) = data {
-        let len = count.map_or(data.len(), |count| data.len().min(count as usize));
-        let _ = write!(text, " {}", quoted(&data[..len], PREVIEW));
+    if let Some((start, len)) = data
+        && let Some(shown) = shown(memory, start, count.map_or(len, |count| len.min(count)), PREVIEW)
+    {
+        let _ = write!(text, " {shown}");
     }
     text
 }
 
-/// The first buffer of a list.
-fn first_of_list<'m>(call: &Call, memory: &'m LinearMemory<'_>) -> Option<&'m [u8]> {
+/// Address and length of the first buffer of a list.
+fn first_of_list(call: &Call, memory: &LinearMemory<'_>) -> Option<(u32, u32)> {
     let index = call.arguments.iter().position(|argument| argument.kind == Kind::Iovs)?;
     if call.arguments.get(index + 1)?.value == 0 {
         return None;
     }
     let list = call.arguments[index].pointer();
-    let (start, len) = (memory.load_u32(list).ok()?, memory.load_u32(list.checked_add(4)?).ok()?);
-    memory.bytes(start, len).ok()
+    Some((memory.load_u32(list).ok()?, memory.load_u32(list.checked_add(4)?).ok()?))
 }
 
 #[cfg(test)]
@@ -244,8 +249,8 @@ mod tests {
 
     #[test]
     fn no_control_character_gets_through() {
-        assert_eq!(quoted(b"a\x1b[0m\"\n", 10), r#""a\u{1b}[0m\"\n""#);
-        assert_eq!(quoted(&[0xff, 7], 10), r#""\xff\x07""#);
-        assert_eq!(quoted(b"abcdef", 2), r#""ab" and 4 more bytes"#);
+        assert_eq!(quoted(b"a\x1b[0m\"\n", 7), r#""a\u{1b}[0m\"\n""#);
+        assert_eq!(quoted(&[0xff, 7], 2), r#""\xff\x07""#);
+        assert_eq!(quoted(b"ab", 6), r#""ab" and 4 more bytes"#);
     }
 }

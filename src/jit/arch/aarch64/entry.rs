@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use super::super::Target;
 use crate::jit::enter::{self, Activation};
-use crate::vm::context::{VMCode, VMContext};
+use crate::vm::context::{VMCode, VMContext, VMStore};
 
 /// The end of [`enter`] and [`landing`].
 macro_rules! leave {
@@ -192,5 +192,26 @@ pub(in crate::jit) unsafe extern "C" fn poll() {
         "b {raise}",
         interrupted = sym enter::interrupted,
         raise = sym raise,
+    )
+}
+
+/// Has [`waits`](crate::jit::enter::waits) wait in a shared memory, with the same arguments, after it has told the store where the code
+/// was left.
+///
+/// # Safety
+/// Only to be called by compiled code, with its own context.
+#[unsafe(naked)]
+pub(in crate::jit) unsafe extern "C" fn wait() {
+    naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "mov x29, sp",
+        "ldr x16, [x0, #{store}]",
+        "str x29, [x16, #{exit_fp}]",
+        "bl {waits}",
+        "ldp x29, x30, [sp], #16",
+        "ret",
+        store = const VMContext::STORE,
+        exit_fp = const VMStore::EXIT_FP,
+        waits = sym enter::waits,
     )
 }

@@ -9,6 +9,6 @@ mod trampoline;
 pub(in crate::jit) use decode::{
     FRAME_SETUP, begins_with_frame, conditional_jumps, failed_check, is_probe, memory_operand,
 };
-pub(in crate::jit) use entry::{call_poll, enter, landing, raise};
+pub(in crate::jit) use entry::{call_poll, enter, landing, raise, wait};
 pub(in crate::jit) use signal::{Registers, redirect, redirect_to_poll};
 pub(in crate::jit) use trampoline::*;

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use super::super::Target;
 use crate::jit::enter::{self, Activation};
-use crate::vm::context::{VMCode, VMContext};
+use crate::vm::context::{VMCode, VMContext, VMStore};
 
 /// Calls `trampoline(callee, caller, code, slots)`, a function of the convention of compiled code, so that [`landing`] can
 /// end the call. Returns 0 if the trampoline returned, 1 if the landing ended it.
@@ -173,5 +173,26 @@ pub(in crate::jit) unsafe extern "C" fn poll() {
         "jmp {raise}",
         interrupted = sym enter::interrupted,
         raise = sym raise,
+    )
+}
+
+/// Has [`waits`](crate::jit::enter::waits) wait in a shared memory, with the same arguments, after it has told the store where the code
+/// was left.
+///
+/// # Safety
+/// Only to be called by compiled code, with its own context.
+#[unsafe(naked)]
+pub(in crate::jit) unsafe extern "C" fn wait() {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rax, [rdi + {store}]",
+        "mov [rax + {exit_fp}], rbp",
+        "call {waits}",
+        "pop rbp",
+        "ret",
+        store = const VMContext::STORE,
+        exit_fp = const VMStore::EXIT_FP,
+        waits = sym enter::waits,
     )
 }
