@@ -4,8 +4,10 @@
 
 use crate::engines::{call, configs, instantiate, trap};
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use wasmrun::{Config, Engine, Instance, Module, Store, Trap};
+use wasmrun::{Config, Engine, Instance, Module, Store, Trap, UpdateDeadline};
 
 /// Every configuration, and each once more with a collection at every allocation, and with one that is always under way.
 pub fn gc_configs() -> Vec<Config> {
@@ -659,6 +661,39 @@ fn work_on_large_arrays_is_interrupted() {
             store.set_deadline(None).unwrap();
         }
         assert!(f::<i32>(&mut store, instance, ()) <= 1);
+    }
+}
+
+/// Also while the memory of a dead array is made zero for a new one. A second one lives, so that the memory is not given back.
+#[test]
+fn requests_are_noticed_while_a_large_array_is_made() {
+    let wat = r#"(module (type $a (array (mut i8)))
+        (global $a (mut (ref null $a)) (ref.null $a)) (global $b (mut (ref null $a)) (ref.null $a))
+        (func (export "fill")
+            (global.set $a (array.new $a (i32.const 1) (i32.const 0x6000000)))
+            (global.set $b (array.new $a (i32.const 1) (i32.const 0x6000000))))
+        (func (export "drop") (global.set $a (ref.null $a)))
+        (func (export "make") (global.set $a (array.new_default $a (i32.const 0x6000000))))
+        (func (export "f") (result i32) (array.get_u $a (global.get $a) (i32.const 0x5ffffff))))"#;
+    for mut config in gc_configs().into_iter().step_by(2) {
+        println!("{config:?}");
+        let (mut store, instance) = setup(&Engine::new(config.epoch_interruption(true)).unwrap(), wat);
+        store.set_epoch_deadline(u64::MAX);
+        call::<_, (), ()>(&mut store, instance, "fill", ()).unwrap();
+        call::<_, (), ()>(&mut store, instance, "drop", ()).unwrap();
+        store.gc();
+        // Called whenever the running code looks for requests.
+        let looks = Arc::new(AtomicU32::new(0));
+        let count = looks.clone();
+        store.epoch_deadline_callback(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Ok(UpdateDeadline::Continue(0))
+        });
+        store.set_epoch_deadline(0);
+        call::<_, (), ()>(&mut store, instance, "make", ()).unwrap();
+        // There are six pieces.
+        assert!(looks.load(Ordering::Relaxed) >= 6, "{looks:?}");
+        assert_eq!(f::<i32>(&mut store, instance, ()), 0);
     }
 }
 

@@ -230,17 +230,30 @@ pub(super) unsafe fn in_pieces_of(
             return Ok(());
         }
         start = end;
-        // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
-        unsafe {
-            if interrupt::is_requested((*vmctx).interrupt) {
-                // Where native code called this from is not known. If the host instantiates a module, it is known where the
-                // code was left that has called the host.
-                let exit_fp = std::mem::replace(&mut (*(*vmctx).store).exit_fp, 0);
-                let polled = interrupt::poll((*vmctx).store.cast());
-                (*(*vmctx).store).exit_fp = exit_fp;
-                polled?;
-            }
+        // SAFETY: the caller's promise.
+        unsafe { look_for_requests(vmctx)? };
+    }
+}
+
+/// Does what was requested of the running code, between two pieces of work.
+///
+/// # Errors
+/// As for [`interrupt::poll`].
+///
+/// # Safety
+/// See the module's documentation; the store's `value_top` must be above all slots in use.
+pub(super) unsafe fn look_for_requests(vmctx: *mut VMContext) -> Result<()> {
+    // SAFETY: the context is live and nobody refers to its store, by the caller's promise.
+    unsafe {
+        if !interrupt::is_requested((*vmctx).interrupt) {
+            return Ok(());
         }
+        // Where native code called this from is not known. If the host instantiates a module, it is known where the
+        // code was left that has called the host.
+        let exit_fp = std::mem::replace(&mut (*(*vmctx).store).exit_fp, 0);
+        let polled = interrupt::poll((*vmctx).store.cast());
+        (*(*vmctx).store).exit_fp = exit_fp;
+        polled
     }
 }
 

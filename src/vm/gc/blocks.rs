@@ -223,6 +223,17 @@ impl Blocks {
         found
     }
 
+    /// Of the free blocks side by side that the next object of `count` blocks gets, the first run, of at most `most`, whose bytes
+    /// are not zero. The caller makes them zero.
+    pub fn clean(&mut self, count: usize, most: usize) -> Option<std::ops::Range<usize>> {
+        let first = self.find(count)?;
+        let run = &mut self.blocks[first..first + count];
+        let start = run.iter().position(|block| !block.is_zero)?;
+        let dirty = run[start..].iter_mut().take(most).take_while(|block| !block.is_zero);
+        let length = dirty.map(|block| block.is_zero = true).count();
+        Some(first + start..first + start + length)
+    }
+
     fn find_in(&self, range: std::ops::Range<usize>, count: usize) -> Option<usize> {
         let mut length = 0;
         for block in range {
@@ -396,6 +407,19 @@ mod tests {
         assert_eq!(blocks.find(4), None);
         blocks.extend(1).unwrap();
         assert_eq!((blocks.find(4), blocks.find(3)), (None, Some(0)));
+    }
+
+    #[test]
+    fn blocks_are_cleaned_before_they_are_taken() {
+        let mut blocks = Blocks::default();
+        blocks.extend(8).unwrap();
+        assert_eq!(blocks.clean(8, 3), None);
+        blocks.take(1, 5, Use::Small, 0);
+        blocks.sweep();
+        let cleaned: Vec<_> = std::iter::from_fn(|| blocks.clean(8, 3)).collect();
+        assert_eq!(cleaned, [1..4, 4..6]);
+        assert!(blocks.take(0, 8, Use::Head, 0));
+        assert_eq!(blocks.clean(1, 3), None);
     }
 
     #[test]

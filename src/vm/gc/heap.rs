@@ -11,6 +11,7 @@ use super::super::context::VMStore;
 use super::super::extern_table::ExternTable;
 use super::super::heap;
 use super::super::limits::{self, LimitedResource};
+use super::super::ops::PIECE;
 use super::super::space::{Reservation, SpaceUse, refused};
 use super::super::store::StoreOpaque;
 use super::access;
@@ -263,6 +264,14 @@ impl GcHeap {
     fn zero(&mut self, start: usize, bytes: usize) {
         // SAFETY: the range is in blocks of the heap, all of which are accessible, and no object is there.
         unsafe { self.space.base().add(start).write_bytes(0, bytes) };
+    }
+
+    /// Writes zeros to some free blocks that the next object of so many bytes gets, at most some milliseconds long. Returns whether
+    /// there may be more to be done.
+    pub fn zero_ahead(&mut self, bytes: u64) -> bool {
+        let Some(run) = self.blocks.clean(bytes.div_ceil(BLOCK as u64) as usize, PIECE / BLOCK) else { return false };
+        self.zero(run.start * BLOCK, run.len() * BLOCK);
+        true
     }
 
     /// Takes free blocks into use, which become zero; their offset. `None` if there are not so many side by side.

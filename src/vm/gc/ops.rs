@@ -15,7 +15,7 @@ use std::hint::black_box;
 use super::super::context::{VMContext, VMFuncRef, VMStore};
 use super::super::heap;
 use super::super::instance::func_ref;
-use super::super::ops::{Payer, element_count, in_pieces, in_pieces_of, instance, pay};
+use super::super::ops::{PIECE, Payer, element_count, in_pieces, in_pieces_of, instance, look_for_requests, pay};
 use super::super::store::StoreOpaque;
 use super::functions::{func_of_type, func_to_id};
 use super::{access, alloc, descriptor};
@@ -295,6 +295,10 @@ pub(crate) unsafe fn array_new_default(vmctx: *mut VMContext, ty: u32, length: u
         }
         if payer == Payer::Guest {
             pay(vmctx, price(storage, length))?;
+            // The free blocks that a large array gets may have to be made zero.
+            while size > PIECE as u64 && (*store(vmctx)).gc.zero_ahead(size) {
+                look_for_requests(vmctx)?;
+            }
         }
         alloc(store(vmctx), descriptor(vmctx, ty), length, size)
     }

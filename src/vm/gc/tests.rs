@@ -7,7 +7,7 @@ use super::*;
 use crate::module::registry::RegisteredType;
 use crate::vm::context::VMStore;
 use crate::vm::extern_table::ExternTable;
-use crate::vm::heap::collect;
+use crate::vm::heap::{advance, collect};
 use crate::vm::store::StoreOpaque;
 use crate::{
     ArrayType, Config, Engine, ExternRef, FieldType, Finality, HeapType, Module, Mutability, RefType, StorageType,
@@ -31,6 +31,12 @@ const NUMBER: u32 = HEADER + 8;
 impl Heap {
     fn new() -> Self {
         Self::of(Store::new(&Engine::default(), ()))
+    }
+
+    fn collecting_in_steps() -> Self {
+        let mut config = Config::new();
+        config.collect_in_steps(true);
+        Self::of(Store::new(&Engine::new(&config).unwrap(), ()))
     }
 
     fn collecting_always() -> Self {
@@ -115,6 +121,13 @@ impl<T: 'static> Heap<T> {
     fn collect(&mut self) {
         // SAFETY: no code runs; the test holds what it needs in the roots.
         unsafe { collect(&mut *self.own()) };
+    }
+
+    /// Goes on with a collection as an allocation does, or begins one. Returns whether one is under way then.
+    fn advance(&mut self) -> bool {
+        // SAFETY: no code runs; the test holds what it needs in the roots.
+        unsafe { advance(&mut *self.own(), 0) };
+        self.vm().gc_marking != 0
     }
 
     /// Bytes of objects that a collection leaves.
@@ -387,6 +400,116 @@ fn what_existed_when_the_heap_was_frozen_is_kept() {
     // SAFETY: as above.
     unsafe { (*own).thaw(before) };
     assert_eq!(heap.live(), 0);
+}
+
+/// Suspended code may go on, and take what was kept for it, while a collection marks.
+#[test]
+fn what_was_frozen_when_a_collection_began_is_kept_at_its_end() {
+    let mut heap = Heap::collecting_in_steps();
+    while heap.advance() {}
+    let inner = heap.node(0, 1);
+    heap.keep(inner);
+    let old = heap.node(inner, 2);
+    heap.keep(old);
+    let large = heap.byte_array(50_000);
+    // SAFETY: the store is live and used by nobody else.
+    let before = unsafe {
+        (*heap.own()).intern(&ExternRef::new(5)).unwrap();
+        (*heap.own()).freeze()
+    };
+    heap.gc().temporaries.clear();
+    while heap.advance() {}
+    assert!(heap.advance(), "a collection begins");
+    // SAFETY: as above.
+    unsafe { (*heap.own()).thaw(before) };
+    heap.set(old + NEXT, 0);
+    while heap.advance() {}
+    assert_eq!(heap.gc().live(), 2 * NODE + array_size(Storage::I8, 50_000));
+    assert_eq!((heap.read::<u64>(old + NUMBER), heap.read::<u32>(large + LENGTH)), (2, 50_000));
+    assert_eq!(heap.store.heap_stats().externs, 1);
+    // The next keeps none of them.
+    heap.collect();
+    assert_eq!((heap.gc().live(), heap.store.heap_stats().externs), (0, 0));
+}
+
+/// A heap whose next collection can't mark all in its first step, right after that.
+fn marking_a_large_heap() -> Heap {
+    let mut heap = Heap::new();
+    let (mut last, slot) = (0, heap.keep(0));
+    for n in 0..400_000 {
+        last = heap.node(last, n);
+        heap.gc().temporaries[slot] = u64::from(last);
+    }
+    while heap.vm().gc_marking != 0 {
+        heap.node(0, 0);
+    }
+    while heap.vm().gc_marking == 0 {
+        heap.node(0, 0);
+    }
+    heap
+}
+
+#[test]
+fn a_collection_ends_where_references_are_only_overwritten() {
+    let mut heap = marking_a_large_heap();
+    let node = heap.gc().temporaries[0] as u32;
+    let mut writes = 0;
+    while heap.vm().gc_marking != 0 {
+        // SAFETY: the store is live and used by nobody else, and the node has a reference there.
+        unsafe { ops::set_reference(heap.own(), node + NEXT, 0) };
+        writes += 1;
+        assert!(writes < 1_000_000);
+    }
+    // All that were there when it began are kept.
+    assert!(heap.gc().live() >= 400_000 * NODE, "{}", heap.gc().live());
+    assert_eq!(heap.live(), NODE);
+}
+
+#[test]
+fn a_collection_ends_where_large_arrays_are_allocated() {
+    let mut heap = marking_a_large_heap();
+    let before = heap.gc().bytes();
+    while heap.vm().gc_marking != 0 {
+        heap.byte_array(1 << 20);
+        assert!(heap.gc().bytes() < before + (32 << 20));
+    }
+    assert!(heap.gc().live() >= 400_000 * NODE);
+}
+
+#[test]
+fn exceptions_made_while_a_collection_marks_are_counted() {
+    let mut heap = Heap::collecting_in_steps();
+    let mut last = 0;
+    let slot = heap.keep(0);
+    for n in 0..10 {
+        last = heap.node(last, n);
+        heap.gc().temporaries[slot] = u64::from(last);
+    }
+    while heap.advance() {}
+    heap.gc().count_exception(24);
+    assert!(heap.advance());
+    heap.gc().count_exception(32);
+    while heap.advance() {}
+    // The first is none that was found.
+    assert_eq!((heap.gc().exceptions(), heap.gc().exception_bytes()), (1, 32));
+}
+
+/// A collection of the whole heap forgets what one has marked that is under way.
+#[test]
+fn what_has_died_in_a_collection_under_way_is_freed_if_the_host_asks() {
+    let mut heap = Heap::collecting_in_steps();
+    while heap.advance() {}
+    let first = heap.byte_array(100_000);
+    heap.keep(first);
+    let second = heap.node(first, 2);
+    heap.keep(second);
+    while heap.advance() {}
+    assert!(heap.advance());
+    heap.gc().temporaries.clear();
+    let before = heap.gc().bytes();
+    assert_eq!(heap.live(), 0);
+    // One block for the node, and four for the array.
+    assert_eq!(before - heap.gc().bytes(), 5 * BLOCK);
 }
 
 #[test]
