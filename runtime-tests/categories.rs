@@ -32,7 +32,11 @@ const ROOMS: [Room; 4] = [
         ],
         others: &["aarch64", "fuel", "heat", "lower", "publish", "tests", "x86_64"],
     },
-    Room { folder: "jit/lower", missing: &[], others: &["cast", "fuel", "known", "libcall", "movable", "osr", "trap"] },
+    Room {
+        folder: "jit/lower",
+        missing: &[],
+        others: &["cast", "computed", "fuel", "known", "libcall", "movable", "osr", "survey", "trap"],
+    },
 ];
 
 fn folder(room: &Room) -> PathBuf {
