@@ -35,7 +35,7 @@ const ROOMS: [Room; 4] = [
     Room {
         folder: "jit/lower",
         missing: &[],
-        others: &["cast", "computed", "fuel", "known", "libcall", "movable", "osr", "survey", "trap"],
+        others: &["cast", "computed", "fuel", "known", "libcall", "movable", "osr", "pressure", "survey", "trap"],
     },
 ];
 

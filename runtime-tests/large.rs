@@ -198,6 +198,17 @@ fn operands_result() -> String {
     signed((0..49_999u64).rev().fold(49_999u64, |x, i| i.wrapping_sub(x.wrapping_mul(3))))
 }
 
+/// 50,000 values that no compiler can make anew where they are used, all needed at once.
+fn loads() -> String {
+    let ones = r"\01\00\00\00".repeat(50_000);
+    let mut wat = format!("(module (memory 4) (data (i32.const 0) \"{ones}\") (func (export \"run\") (result i32)\n");
+    for i in 0..50_000 {
+        writeln!(wat, "i32.const {} i32.load", 4 * i).unwrap();
+    }
+    wat += &"i32.add\n".repeat(49_999);
+    wat + "))"
+}
+
 /// Blocks and functions with 1,000 parameters and results.
 fn wide() -> String {
     let types = "i64 ".repeat(1000);
@@ -281,6 +292,7 @@ const CASES: [Case; 11] = [
     Case { name: "3,000 nested loops", wat: loops, prints: loops_result },
     Case { name: "300,000 hot loops", wat: hot_loops, prints: hot_loops_result },
     Case { name: "50,000 operands", wat: operands, prints: operands_result },
+    Case { name: "50,000 loaded operands", wat: loads, prints: || "50000".into() },
     Case { name: "1,000 parameters and results", wat: wide, prints: wide_result },
     Case { name: "50,000 functions", wat: functions, prints: functions_result },
     Case { name: "20,000 globals", wat: module_items, prints: module_items_result },

@@ -89,8 +89,8 @@ fn compile_as(module: &CompiledModule, defined: u32, tier: Tier, entry: CodeEntr
             };
             state.with_workspace(|workspace| {
                 let isa = state.isa(tier);
-                let optimise = lower::function(&module.facts, state.config(), isa, defined, plan, workspace)?;
-                let isa = state.isa_for(tier, optimise);
+                let effort = lower::function(&module.facts, state.config(), isa, defined, plan, workspace)?;
+                let isa = state.isa_for(tier, effort);
                 let context = &mut workspace.context;
                 let function = Some(WasmFunction { module, defined });
                 let artifact = artifact(isa, context)?;

@@ -71,7 +71,7 @@ pub(crate) use enter::{call, call_native};
 pub(crate) use lower::osr::MAX_LOOPS;
 pub(crate) use module::CompiledModule;
 pub(crate) use print::{print_asm, print_clif};
-pub(crate) use settings::{CodeEntry, Tier};
+pub(crate) use settings::{CodeEntry, Effort, Tier};
 
 /// The functions by which `vm` and the interpreter enter compiled code.
 pub(crate) static HOOKS: Hooks = Hooks {
@@ -146,10 +146,11 @@ impl EngineState {
         &**self.owned_isa(tier)
     }
 
-    /// The same for a function that is to be optimised or not.
-    pub(crate) fn isa_for(&self, tier: Tier, optimise: bool) -> &dyn TargetIsa {
-        match tier {
-            Tier::BestWithLoops | Tier::Best if !optimise => &*self.plain,
+    /// The same for a function to which so much is to be done.
+    pub(crate) fn isa_for(&self, tier: Tier, effort: Effort) -> &dyn TargetIsa {
+        match (tier, effort) {
+            (Tier::BestWithLoops | Tier::Best, Effort::Allocate) => &*self.plain,
+            (_, Effort::Least) => self.isa(Tier::Quick),
             _ => self.isa(tier),
         }
     }

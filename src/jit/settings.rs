@@ -24,6 +24,17 @@ impl Tier {
     }
 }
 
+/// What the compiler does to a function at the best tiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// As little as at [`Tier::Quick`]: all else would take more than linear time.
+    Least,
+    /// It allocates registers well.
+    Allocate,
+    /// It also optimises.
+    Optimise,
+}
+
 /// Where code that is compiled from a function is entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CodeEntry {

@@ -22,6 +22,7 @@ mod memory;
 mod movable;
 mod numeric;
 pub(super) mod osr;
+mod pressure;
 mod reference;
 mod simd;
 mod survey;
@@ -41,7 +42,7 @@ use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContex
 use wasmparser::Operator as Op;
 
 use super::artifact::Workspace;
-use super::{abi, bounds};
+use super::{Effort, abi, bounds};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::interp::FrameLayout;
@@ -72,9 +73,9 @@ const SMALL: usize = 4 << 10;
 /// offsets in the module, trap codes of [`abi::trap_code`]. For [`Plan::Loop`] it is a function of one `i64`, the address of
 /// the interpreter's frame, and writes the results to that frame's first slots.
 ///
-/// Returns whether Cranelift's optimisations are worth a quarter of the time of compiling. What they give to most code,
-/// `computed` has done already. They pay in small functions that are entered at loops, or have loops without calls, from
-/// which they move what does not change, or constant divisors; and for objects and vectors.
+/// Returns what the compiler is to do at the best tiers. Cranelift's optimisations take a quarter of the time of compiling. What
+/// they give to most code, `computed` has done already. They pay in small functions that are entered at loops, or have loops
+/// without calls, from which they move what does not change, or constant divisors; and for objects and vectors.
 ///
 /// # Errors
 /// [`Resource`](crate::ErrorKind::Resource) if the function is too large to be compiled in bounded time, or the plan names an
@@ -86,7 +87,7 @@ pub(crate) fn function(
     defined: u32,
     plan: Plan<'_>,
     workspace: &mut Workspace,
-) -> Result<bool> {
+) -> Result<Effort> {
     let Workspace { context, builder: builder_context } = workspace;
     context.clear();
     context.func.signature = match plan {
@@ -98,10 +99,13 @@ pub(crate) fn function(
     lower.optimise = lower.is_small && !matches!(plan, Plan::Function);
     let result = lower.body(defined, plan, config.consume_fuel);
     lower.builder.seal_all_blocks();
-    let optimise = lower.optimise;
+    let mut effort = if lower.optimise { Effort::Optimise } else { Effort::Allocate };
     if result.is_ok() {
         lower.builder.finalize(isa.frontend_config());
         super::nan::fix(&mut context.func);
+        if pressure::is_high(&context.func) {
+            effort = Effort::Least;
+        }
         #[cfg(any(test, debug_assertions))]
         movable::check(&context.func);
     } else {
@@ -109,7 +113,7 @@ pub(crate) fn function(
         *builder_context = FunctionBuilderContext::new();
         context.clear();
     }
-    result.map(|()| optimise)
+    result.map(|()| effort)
 }
 
 fn too_large() -> Error {
