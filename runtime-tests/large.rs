@@ -283,7 +283,7 @@ fn module_items_result() -> String {
     signed(x.wrapping_mul(1_000_000) + u64::from(b'x'))
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     Case { name: "100,000 instructions", wat: straight, prints: straight_result },
     Case { name: "20,000 basic blocks", wat: branches, prints: branches_result },
     Case { name: "br_table of 50,000 targets", wat: table, prints: table_result },
