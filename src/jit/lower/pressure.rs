@@ -3,9 +3,6 @@
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Function, Opcode, Value};
 
-/// Functions with fewer values have few of them at a time.
-const MANY: usize = 4096;
-
 /// The most values that Cranelift's better register allocator gets at once. Its time grows with the square of that number: 10,000
 /// take two seconds, 50,000 minutes. Real programs have some hundreds.
 const MOST: i32 = 2000;
@@ -17,7 +14,7 @@ pub(super) fn is_high(func: &Function) -> bool {
 }
 
 fn is_above(func: &Function, most: i32) -> bool {
-    if func.dfg.num_values() < MANY.min(most as usize) {
+    if func.dfg.num_values() <= most as usize {
         return false;
     }
     // By value, one more than the number of the last instruction that uses it.
