@@ -61,58 +61,59 @@ fn size(store: &mut Store<()>, instance: Instance, at: &str) -> i64 {
     }
 }
 
-/// Loads, stores, atomic and bulk instructions and segments do what they do on any memory; also as a second memory.
-#[test]
-fn instructions_work_on_shared_memories() {
+/// Runs a test on each engine with each kind of shared memory, as the first memory and as the second: with a store, an instance of
+/// [`accesses`], and the type of addresses.
+fn for_each_memory(test: impl Fn(&mut Store<()>, Instance, &str)) {
     for_each_engine(|engine| {
         for (ty, at) in MEMORIES {
             for before in ["", "(memory 2)"] {
                 let wat = format!("(module {before} (memory $m (export \"m\") {ty}) {})", accesses(at));
                 let (mut store, instance) = setup(engine, &wat);
-                let store = &mut store;
-                let memory = instance.get_shared_memory(&mut *store, "m").unwrap();
-                assert_eq!(
-                    at!(store, instance, at, "i64.load", (24), () -> i64).unwrap(),
-                    0xff07060504030201u64 as i64
-                );
-                assert_eq!(at!(store, instance, at, "i32.load8_s", (31), () -> i32).unwrap(), -1);
-                at!(store, instance, at, "store", (56), (-2i64) -> ()).unwrap();
-                assert_eq!(at!(store, instance, at, "i64.atomic.load", (56), () -> i64).unwrap(), -2);
-                assert_eq!(at!(store, instance, at, "add", (56), (3) -> i32).unwrap(), -2);
-                assert_eq!(
-                    at!(store, instance, at, "vector", (56), () -> i64).unwrap(),
-                    0xffff_ffff_0000_0001u64 as i64
-                );
-                let mut seen = [0; 8];
-                memory.read(64, &mut seen).unwrap();
-                assert_eq!(seen, 0xffff_ffff_0000_0001u64.to_le_bytes());
-                memory.write(64, &[7; 3]).unwrap();
-                assert_eq!(at!(store, instance, at, "i32.load", (56), () -> i32).unwrap(), 0x0007_0707);
-                match at {
-                    "i32" => {
-                        call::<_, _, ()>(store, instance, "fill", (100, 9, 50)).unwrap();
-                        call::<_, _, ()>(store, instance, "init", (120, 1, 5)).unwrap();
-                        call::<_, _, ()>(store, instance, "copy", (101, 100, 49)).unwrap();
-                    }
-                    _ => {
-                        call::<_, _, ()>(store, instance, "fill", (100i64, 9, 50i64)).unwrap();
-                        call::<_, _, ()>(store, instance, "init", (120i64, 1, 5)).unwrap();
-                        call::<_, _, ()>(store, instance, "copy", (101i64, 100i64, 49i64)).unwrap();
-                    }
-                }
-                let mut seen = [0; 52];
-                memory.read(99, &mut seen).unwrap();
-                let mut expected = [9; 52];
-                (expected[0], expected[51]) = (0, 0);
-                expected[22..27].copy_from_slice(b"assiv");
-                assert_eq!(seen, expected);
-                let error = at!(store, instance, at, "i64.load", (0xfff1), () -> i64).unwrap_err();
-                let ErrorKind::Trap { trap: Trap::MemoryOutOfBounds, fault: Some(fault) } = error.kind() else {
-                    panic!("{error:?}")
-                };
-                assert_eq!((fault.address, fault.size, fault.length), (0xfff9, 8, 0x10000));
+                test(&mut store, instance, at);
             }
         }
+    });
+}
+
+/// Loads, stores, atomic and bulk instructions and segments do what they do on any memory; also as a second memory.
+#[test]
+fn instructions_work_on_shared_memories() {
+    for_each_memory(|store, instance, at| {
+        let memory = instance.get_shared_memory(&mut *store, "m").unwrap();
+        assert_eq!(at!(store, instance, at, "i64.load", (24), () -> i64).unwrap(), 0xff07060504030201u64 as i64);
+        assert_eq!(at!(store, instance, at, "i32.load8_s", (31), () -> i32).unwrap(), -1);
+        at!(store, instance, at, "store", (56), (-2i64) -> ()).unwrap();
+        assert_eq!(at!(store, instance, at, "i64.atomic.load", (56), () -> i64).unwrap(), -2);
+        assert_eq!(at!(store, instance, at, "add", (56), (3) -> i32).unwrap(), -2);
+        assert_eq!(at!(store, instance, at, "vector", (56), () -> i64).unwrap(), 0xffff_ffff_0000_0001u64 as i64);
+        let mut seen = [0; 8];
+        memory.read(64, &mut seen).unwrap();
+        assert_eq!(seen, 0xffff_ffff_0000_0001u64.to_le_bytes());
+        memory.write(64, &[7; 3]).unwrap();
+        assert_eq!(at!(store, instance, at, "i32.load", (56), () -> i32).unwrap(), 0x0007_0707);
+        match at {
+            "i32" => {
+                call::<_, _, ()>(store, instance, "fill", (100, 9, 50)).unwrap();
+                call::<_, _, ()>(store, instance, "init", (120, 1, 5)).unwrap();
+                call::<_, _, ()>(store, instance, "copy", (101, 100, 49)).unwrap();
+            }
+            _ => {
+                call::<_, _, ()>(store, instance, "fill", (100i64, 9, 50i64)).unwrap();
+                call::<_, _, ()>(store, instance, "init", (120i64, 1, 5)).unwrap();
+                call::<_, _, ()>(store, instance, "copy", (101i64, 100i64, 49i64)).unwrap();
+            }
+        }
+        let mut seen = [0; 52];
+        memory.read(99, &mut seen).unwrap();
+        let mut expected = [9; 52];
+        (expected[0], expected[51]) = (0, 0);
+        expected[22..27].copy_from_slice(b"assiv");
+        assert_eq!(seen, expected);
+        let error = at!(store, instance, at, "i64.load", (0xfff1), () -> i64).unwrap_err();
+        let ErrorKind::Trap { trap: Trap::MemoryOutOfBounds, fault: Some(fault) } = error.kind() else {
+            panic!("{error:?}")
+        };
+        assert_eq!((fault.address, fault.size, fault.length), (0xfff9, 8, 0x10000));
     });
 }
 
@@ -205,41 +206,34 @@ fn types_that_can_not_be() {
 
 #[test]
 fn a_wait_says_how_it_ended() {
-    for_each_engine(|engine| {
-        for (ty, at) in MEMORIES {
-            for before in ["", "(memory 2)"] {
-                let wat = format!("(module {before} (memory $m (export \"m\") {ty}) {})", accesses(at));
-                let (mut store, instance) = setup(engine, &wat);
-                let store = &mut store;
-                at!(store, instance, at, "store", (0), (5i64 << 32 | 6) -> ()).unwrap();
-                assert_eq!(at!(store, instance, at, "wait32", (4), (5, 0i64) -> i32).unwrap(), 1);
-                assert_eq!(at!(store, instance, at, "wait32", (4), (6, 0i64) -> i32).unwrap(), 2);
-                assert_eq!(at!(store, instance, at, "wait32", (8), (5, 1_000_000i64) -> i32).unwrap(), 2);
-                assert_eq!(at!(store, instance, at, "wait64", (0), (6i64, -1i64) -> i32).unwrap(), 1);
-                assert_eq!(at!(store, instance, at, "wait64", (0), (5i64 << 32 | 6, 1i64) -> i32).unwrap(), 2);
-                assert_eq!(at!(store, instance, at, "notify", (4), (-1) -> i32).unwrap(), 0);
-                // Alignment comes before bounds, and both before anything else.
-                for (name, address, trap) in [
-                    ("wait32", 6, Trap::HeapMisaligned),
-                    ("wait32", 0xffff_fffdu32, Trap::HeapMisaligned),
-                    ("wait32", 0xfffc, Trap::MemoryOutOfBounds),
-                    ("wait32", 0xffff_fffc, Trap::MemoryOutOfBounds),
-                ] {
-                    let error = at!(store, instance, at, name, (address), (5, 0i64) -> i32).unwrap_err();
-                    assert_eq!(error.trap(), Some(trap), "{name} {address}");
-                    let error = at!(store, instance, at, "notify", (address), (1) -> i32).unwrap_err();
-                    assert_eq!(error.trap(), Some(trap), "notify {address}");
-                }
-                let error = at!(store, instance, at, "wait64", (4), (5i64, 0i64) -> i32).unwrap_err();
-                assert_eq!(error.trap(), Some(Trap::HeapMisaligned));
-                if at == "i64" {
-                    let error = call::<_, _, i32>(store, instance, "wait32", (-4i64, 5, 0i64)).unwrap_err();
-                    assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
-                }
-                let frames = |error: wasmrun::Error| error.backtrace().len();
-                assert_eq!(frames(at!(store, instance, at, "wait32", (6), (5, 0i64) -> i32).unwrap_err()), 1);
-            }
+    for_each_memory(|store, instance, at| {
+        at!(store, instance, at, "store", (0), (5i64 << 32 | 6) -> ()).unwrap();
+        assert_eq!(at!(store, instance, at, "wait32", (4), (5, 0i64) -> i32).unwrap(), 1);
+        assert_eq!(at!(store, instance, at, "wait32", (4), (6, 0i64) -> i32).unwrap(), 2);
+        assert_eq!(at!(store, instance, at, "wait32", (8), (5, 1_000_000i64) -> i32).unwrap(), 2);
+        assert_eq!(at!(store, instance, at, "wait64", (0), (6i64, -1i64) -> i32).unwrap(), 1);
+        assert_eq!(at!(store, instance, at, "wait64", (0), (5i64 << 32 | 6, 1i64) -> i32).unwrap(), 2);
+        assert_eq!(at!(store, instance, at, "notify", (4), (-1) -> i32).unwrap(), 0);
+        // Alignment comes before bounds, and both before anything else.
+        for (name, address, trap) in [
+            ("wait32", 6, Trap::HeapMisaligned),
+            ("wait32", 0xffff_fffdu32, Trap::HeapMisaligned),
+            ("wait32", 0xfffc, Trap::MemoryOutOfBounds),
+            ("wait32", 0xffff_fffc, Trap::MemoryOutOfBounds),
+        ] {
+            let error = at!(store, instance, at, name, (address), (5, 0i64) -> i32).unwrap_err();
+            assert_eq!(error.trap(), Some(trap), "{name} {address}");
+            let error = at!(store, instance, at, "notify", (address), (1) -> i32).unwrap_err();
+            assert_eq!(error.trap(), Some(trap), "notify {address}");
         }
+        let error = at!(store, instance, at, "wait64", (4), (5i64, 0i64) -> i32).unwrap_err();
+        assert_eq!(error.trap(), Some(Trap::HeapMisaligned));
+        if at == "i64" {
+            let error = call::<_, _, i32>(store, instance, "wait32", (-4i64, 5, 0i64)).unwrap_err();
+            assert_eq!(error.trap(), Some(Trap::MemoryOutOfBounds));
+        }
+        let frames = |error: wasmrun::Error| error.backtrace().len();
+        assert_eq!(frames(at!(store, instance, at, "wait32", (6), (5, 0i64) -> i32).unwrap_err()), 1);
     });
 }
 
